@@ -1,0 +1,84 @@
+"""Crash-safe writing: everything goes to a temporary name beside its target, then is renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Ask the disk to hold `path` before a rename makes it visible."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary file name; on success it replaces `path`, on failure it is removed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name of the file. An existing file is replaced in one step.
+
+    Yields
+    ------
+    Path
+        Name to write to, in the same folder (so that the rename stays on one file system).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_name(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success it becomes `path`, on failure it is removed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name of the folder. It must not exist yet: a folder cannot be replaced in one
+        step, so states that follow one another get names of their own (``step-00000100``).
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(
+            f"expected a new folder name, found that '{path.name}' exists; "
+            "choose another name or remove the old folder first"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        _sync(temporary)
+        os.rename(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,30 @@
+"""Connectivity gradients: sums, diffusion map, consensus basis, drift and order alarm."""
+
+from brainjepa_core.gradients.connectivity import ConnectivitySum
+from brainjepa_core.gradients.consensus import ConsensusBasis
+from brainjepa_core.gradients.correlation import dead_rois, fisher_z, functional_connectivity
+from brainjepa_core.gradients.diffusion import DiffusionMap, affinity, diffusion_map
+from brainjepa_core.gradients.drift import (
+    canonical_correlations,
+    principal_angles,
+    procrustes_align,
+    relative_error,
+)
+from brainjepa_core.gradients.order_alarm import OrderAlarm, order_alarm
+
+__all__ = [
+    "ConnectivitySum",
+    "ConsensusBasis",
+    "DiffusionMap",
+    "OrderAlarm",
+    "affinity",
+    "canonical_correlations",
+    "dead_rois",
+    "diffusion_map",
+    "fisher_z",
+    "functional_connectivity",
+    "order_alarm",
+    "principal_angles",
+    "procrustes_align",
+    "relative_error",
+]

@@ -1,0 +1,110 @@
+"""Named arrays in one npz file: written atomically, and any damage read back as a ValueError."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.files import atomic_path
+
+Arrays = dict[str, NDArray[Any]]
+
+# What zipfile and numpy raise on truncated, altered or hostile bytes (found by fuzzing).
+_DAMAGE = (
+    ValueError, KeyError, OSError, EOFError, SyntaxError, NotImplementedError, RuntimeError,
+    MemoryError, OverflowError, TypeError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write `arrays` to `path` (compressed npz), replacing it in one step."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **dict(arrays))
+
+
+def load_arrays(path: str | Path) -> Arrays:
+    """Read every array of an npz file.
+
+    Parameters
+    ----------
+    path : str or Path
+        An npz file. Pickled objects inside it are refused.
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not an intact npz archive.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a file named '{path.name}', found none; check the path")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (*_DAMAGE, AttributeError) as error:  # a bare npy file has no `.files`
+        raise ValueError(
+            f"expected '{path.name}' to be an intact npz archive, found a damaged or foreign "
+            f"file ({type(error).__name__}); copy it again from its source"
+        ) from error
+
+
+def take_keys(arrays: Mapping[str, Any], keys: tuple[str, ...], what: str) -> Arrays:
+    """The arrays under exactly `keys`; a missing or foreign key is refused.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        What was received or read.
+    keys : tuple of str
+        The names that must be there, and no others.
+    what : str
+        The thing that the arrays describe, for the error.
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        If the keys differ.
+    """
+    if set(arrays) != set(keys):
+        raise ValueError(
+            f"expected a {what} with the arrays {', '.join(sorted(keys))}; found "
+            f"{', '.join(sorted(map(str, arrays))) or 'none'}; was it written by another program?"
+        )
+    return {key: np.asarray(arrays[key]) for key in keys}
+
+
+def take_rois(array: NDArray[Any]) -> list[str]:
+    """ROI names out of a one-dimensional array of text."""
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise ValueError(
+            f"expected 'rois' as a one-dimensional array of text, found {array.dtype} with "
+            f"shape {array.shape}"
+        )
+    return [str(name) for name in array]
+
+
+def take_floats(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """`array` as float64 of exactly `shape`, copied; another dtype or shape is refused."""
+    if array.dtype != np.float64 or array.shape != shape:
+        raise ValueError(
+            f"expected '{name}' as float64 with shape {shape}, found {array.dtype} with shape "
+            f"{array.shape}"
+        )
+    return array.astype(np.float64)

@@ -1,0 +1,270 @@
+"""Brain-JEPA: predict the latent of masked patches of brain activity from the rest.
+
+Shapes: B batch, K masks per sample, R ROIs, T frames, p patch length, W = T / p time patches,
+N = R * W tokens (index = roi * W + time patch), Nc context and Nt target tokens, D width,
+m components of the ROI basis.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from brainjepa_core.model.positions import Positions
+from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.model.transformer import LAYER_NORM_EPS, Blocks, initialise, take_tokens
+
+
+def _positions(settings: ModelSettings, width: int) -> Positions:
+    return Positions(
+        width,
+        settings.time_patches,
+        settings.rois,
+        0 if settings.positions == "sincos" else settings.components,
+        settings.position_scaling,
+        settings.position_scale,
+    )
+
+
+class Encoder(nn.Module):
+    """Patches of activity to tokens: linear patch embedding, positions, blocks, LayerNorm."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        # The published convolution with kernel and stride (1, p) is this linear map.
+        self.patch = nn.Linear(settings.patch, settings.width)
+        self.positions = _positions(settings, settings.width)
+        self.blocks = Blocks(settings.depth, settings.width, settings.heads, settings.mlp_ratio)
+        self.norm = nn.LayerNorm(settings.width, eps=LAYER_NORM_EPS)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.patch.weight, std=settings.patch_std, a=-2.0, b=2.0)
+
+    def tokens(self, patches: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
+        """Embed patches [B, N, p] at `index` [B, ..., Nc] (all of them without it)."""
+        if index is not None:
+            patches = patches.reshape(len(patches), *[1] * (index.dim() - 2), *patches.shape[1:])
+            patches = take_tokens(patches.expand(*index.shape[:-1], -1, -1), index)
+        return self.patch(patches) + self.positions(basis, index)
+
+    def forward(
+        self,
+        patches: Tensor,
+        basis: Tensor,
+        index: Tensor | None = None,
+        valid: Tensor | None = None,
+        query_index: Tensor | None = None,
+    ) -> Tensor:
+        """Encode the tokens at `index`; only those at `query_index` where that is given."""
+        x = self.tokens(patches, basis, index)
+        return self.norm(self.blocks(x, valid, query_index))
+
+
+class Predictor(nn.Module):
+    """Context tokens and target positions to predicted latents of the targets."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        width = settings.predictor_width
+        self.embed = nn.Linear(settings.width, width)
+        # One learned vector. An embedding of one entry is a leaf that per-sample gradient hooks
+        # know, which a bare parameter is not.
+        self.mask_token = nn.Embedding(1, width)
+        self.positions = _positions(settings, width)
+        self.blocks = Blocks(
+            settings.predictor_depth, width, settings.predictor_heads, settings.mlp_ratio
+        )
+        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(width, settings.width)
+        self.apply(initialise)
+
+    def forward(
+        self,
+        context: Tensor,
+        basis: Tensor,
+        context_index: Tensor,
+        target_index: Tensor,
+        context_valid: Tensor | None = None,
+        target_valid: Tensor | None = None,
+    ) -> Tensor:
+        """Predict [B, ..., Nt, D] from the context [B, ..., Nc, D]."""
+        positions = self.positions(basis, torch.cat([context_index, target_index], dim=-1))
+        n_context = context_index.shape[-1]
+        masks = self.mask_token(torch.zeros_like(target_index))
+        x = torch.cat([self.embed(context), masks], dim=-2) + positions
+        valid = _join_valid(context_index, target_index, context_valid, target_valid)
+        targets = n_context + torch.arange(target_index.shape[-1], device=x.device)
+        x = self.blocks(x, valid, targets.expand(target_index.shape))
+        return self.head(self.norm(x))
+
+
+def _join_valid(
+    context_index: Tensor,
+    target_index: Tensor,
+    context_valid: Tensor | None,
+    target_valid: Tensor | None,
+) -> Tensor | None:
+    if context_valid is None and target_valid is None:
+        return None
+    parts = [
+        torch.ones_like(index, dtype=torch.bool) if valid is None else valid
+        for index, valid in ((context_index, context_valid), (target_index, target_valid))
+    ]
+    return torch.cat(parts, dim=-1)
+
+
+class BrainJEPA(nn.Module):
+    """Context encoder, predictor and target encoder over one frozen ROI basis.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    basis : Tensor [R, m]
+        Functional gradients of the ROIs in atlas order (or centroids, or for sine-cosine
+        positions anything of R rows). Frozen, and a buffer, so that it is in every checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the basis has another shape than the settings say, or is not finite.
+    """
+
+    basis: Tensor
+
+    def __init__(self, settings: ModelSettings, basis: Tensor) -> None:
+        super().__init__()
+        expected = (settings.rois, settings.components)
+        if tuple(basis.shape) != expected or not torch.isfinite(basis).all():
+            raise ValueError(
+                f"expected a finite ROI basis of shape {expected}, found shape "
+                f"{tuple(basis.shape)}; compute the basis for this atlas with this many components"
+            )
+        self.settings = settings
+        self.register_buffer("basis", basis.to(torch.float32))
+        self.encoder = Encoder(settings)
+        self.predictor = Predictor(settings)
+        # Copied here, before anybody wraps the encoder: a copy of a hooked module keeps its hooks.
+        self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Cut windows [B, R, T] into patches [B, N, p].
+
+        Raises
+        ------
+        ValueError
+            If `x` is not [B, R, T] of this model's R and T.
+        """
+        s = self.settings
+        if x.dim() != 3 or tuple(x.shape[1:]) != (s.rois, s.frames):
+            raise ValueError(
+                f"expected windows of shape [batch, {s.rois} ROIs, {s.frames} frames], found "
+                f"{list(x.shape)}; check the atlas and the window length"
+            )
+        return x.reshape(len(x), s.tokens, s.patch)
+
+    def basis_of(self, batch: int) -> Tensor:
+        """One view of the basis a sample, [B, R, m]; `Positions.forward` says why."""
+        return self.basis.expand(batch, -1, -1)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """Target-encoder tokens of whole windows.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        token_valid : Tensor [B, N], optional
+            bool; False for missing ROIs and padded frames, which nothing attends to.
+
+        Returns
+        -------
+        Tensor [B, N, D]
+        """
+        return self.target_encoder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
+
+    @torch.no_grad()
+    def targets(
+        self, x: Tensor, target_index: Tensor, token_valid: Tensor | None = None
+    ) -> Tensor:
+        """Layer-normed target-encoder tokens at `target_index` [B, K, Nt], as [B, K, Nt, D]."""
+        index = target_index.flatten(1)
+        # The last block can skip the tokens nobody asked for, until the masks cover them all.
+        wanted = index if index.shape[1] < self.settings.tokens else None
+        tokens = self.target_encoder(
+            self.patches(x), self.basis_of(len(x)), valid=token_valid, query_index=wanted
+        )
+        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        if wanted is None:
+            tokens = take_tokens(tokens, index)
+        return tokens.unflatten(1, target_index.shape[1:])
+
+    def context(
+        self, x: Tensor, context_index: Tensor, context_valid: Tensor | None = None
+    ) -> Tensor:
+        """Context-encoder tokens [B, ..., Nc, D] that have seen the context only."""
+        return self.encoder(self.patches(x), self.basis_of(len(x)), context_index, context_valid)
+
+    def predict(
+        self,
+        context: Tensor,
+        context_index: Tensor,
+        target_index: Tensor,
+        context_valid: Tensor | None = None,
+        target_valid: Tensor | None = None,
+    ) -> Tensor:
+        """Predicted latents [B, ..., Nt, D] of the targets."""
+        basis = self.basis_of(len(context))
+        return self.predictor(
+            context, basis, context_index, target_index, context_valid, target_valid
+        )
+
+    def sample_losses(
+        self,
+        x: Tensor,
+        context_index: Tensor,
+        target_index: Tensor,
+        context_valid: Tensor | None = None,
+        target_valid: Tensor | None = None,
+        token_valid: Tensor | None = None,
+    ) -> Tensor:
+        """Smooth L1 between predicted and target latents, averaged within each sample.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        context_index, target_index : Tensor [B, Nc] and [B, Nt], or [B, K, Nc] and [B, K, Nt]
+            int64 token indices; K masks share one target pass.
+        context_valid, target_valid : Tensor like the indices, optional
+            bool; False for padding, which is neither attended to nor predicted.
+        token_valid : Tensor [B, N], optional
+            bool; False for tokens without a signal.
+
+        Returns
+        -------
+        Tensor [B]
+            One loss a sample (beta 1; the paper writes L2), so that the loss of a person never
+            depends on who else is in the batch.
+        """
+        target = self.targets(x, target_index, token_valid)
+        context = self.context(x, context_index, context_valid)
+        predicted = self.predict(context, context_index, target_index, context_valid, target_valid)
+        error = F.smooth_l1_loss(predicted, target, reduction="none").mean(-1).flatten(1)
+        if target_valid is None:
+            return error.mean(1)
+        weight = target_valid.flatten(1).to(error.dtype)
+        return (error * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+    def loss(self, x: Tensor, context_index: Tensor, target_index: Tensor) -> Tensor:
+        """Mean of `sample_losses` over the batch, a scalar."""
+        return self.sample_losses(x, context_index, target_index).mean()
+
+    @torch.no_grad()
+    def update_target(self, momentum: Tensor | float) -> None:
+        """Move the target encoder: target <- momentum * target + (1 - momentum) * encoder."""
+        torch._foreach_lerp_(
+            list(self.target_encoder.parameters()),
+            list(self.encoder.parameters()),
+            1 - momentum,
+        )

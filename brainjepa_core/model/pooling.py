@@ -1,0 +1,113 @@
+"""From the tokens of a scan to one vector: the published mean, and second-order pools.
+
+Signals are z-scored, so the mean over tokens of nearly linear features is nearly the same for
+everyone. What differs between people is how tokens vary together; second-order pools show it.
+
+Shapes: B batch, R ROIs, W time patches, N = R * W tokens, D width, G networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SECOND_ORDER = ("std", "time_std", "network_covariance")
+POOLS = ("mean", *SECOND_ORDER)
+
+
+def pool_tokens(
+    tokens: Tensor,
+    time_patches: int,
+    pools: Sequence[str] = ("mean",),
+    token_valid: Tensor | None = None,
+    networks: Tensor | None = None,
+) -> Tensor:
+    """Pool tokens [B, N, D] of a window to one vector.
+
+    Parameters
+    ----------
+    tokens : Tensor [B, N, D]
+    time_patches : int
+        W.
+    pools : sequence of {"mean", "std", "time_std", "network_covariance"}
+        ``mean`` over tokens (published); ``std`` over tokens; ``time_std``, the spread in time of
+        the mean over ROIs; ``network_covariance``, the covariance over time and features of the
+        networks' mean tokens. Several are joined in the order given.
+    token_valid : Tensor [B, N], optional
+        bool; invalid tokens count nowhere.
+    networks : Tensor [R], optional
+        int64 network of each ROI, 0 .. G-1; needed by ``network_covariance``.
+
+    Returns
+    -------
+    Tensor [B, D per vector pool + G(G+1)/2 for the network covariance]
+
+    Raises
+    ------
+    ValueError
+        If a pool is unknown, or networks are needed and missing.
+    """
+    valid = torch.ones(tokens.shape[:2], device=tokens.device, dtype=tokens.dtype)
+    if token_valid is not None:
+        valid = token_valid.to(tokens.dtype)
+    parts = []
+    for pool in pools:
+        if pool == "mean":
+            parts.append(_mean(tokens, valid))
+        elif pool == "std":
+            parts.append(_std(tokens, valid))
+        elif pool == "time_std":
+            per_time, seen = _group_by_time(tokens, valid, time_patches)
+            parts.append(_std(per_time, seen))
+        elif pool == "network_covariance":
+            if networks is None:
+                raise ValueError(
+                    "expected the network of each ROI for the pool 'network_covariance', found "
+                    "none; take an atlas with networks or leave this pool out"
+                )
+            parts.append(_network_covariance(tokens, valid, time_patches, networks))
+        else:
+            raise ValueError(
+                f"expected pools among {', '.join(POOLS)}, found '{pool}'; take one of these"
+            )
+    return torch.cat(parts, dim=1)
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over axis 1 of [B, n, D]."""
+    return (x * weight[..., None]).sum(1) / weight.sum(1).clamp_min(1)[:, None]
+
+
+def _std(x: Tensor, weight: Tensor) -> Tensor:
+    centred = x - _mean(x, weight)[:, None]
+    return _mean(centred.square(), weight).clamp_min(0).sqrt()
+
+
+def _group_by_time(tokens: Tensor, valid: Tensor, time_patches: int) -> tuple[Tensor, Tensor]:
+    """Mean over ROIs per time patch [B, W, D], and which time patches were seen [B, W]."""
+    weight = valid.unflatten(1, (-1, time_patches))
+    total = (tokens.unflatten(1, (-1, time_patches)) * weight[..., None]).sum(1)
+    count = weight.sum(1)
+    return total / count.clamp_min(1)[..., None], (count > 0).to(tokens.dtype)
+
+
+def _network_covariance(
+    tokens: Tensor, valid: Tensor, time_patches: int, networks: Tensor
+) -> Tensor:
+    one_hot = F.one_hot(networks).to(tokens.dtype)  # [R, G]
+    weight = valid.unflatten(1, (-1, time_patches))  # [B, R, W]
+    by_roi = tokens.unflatten(1, (-1, time_patches)) * weight[..., None]
+    total = torch.einsum("brwd,rg->bgwd", by_roi, one_hot)
+    count = torch.einsum("brw,rg->bgw", weight, one_hot)
+    mean = total / count.clamp_min(1)[..., None]
+    seen = (count > 0).to(tokens.dtype)[..., None]
+    centre = (mean * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp_min(1)
+    centred = (mean - centre) * seen
+    covariance = torch.einsum("bgwd,bhwd->bgh", centred, centred) / (
+        time_patches * tokens.shape[-1]
+    )
+    rows, columns = torch.triu_indices(one_hot.shape[1], one_hot.shape[1])
+    return covariance[:, rows, columns]

@@ -1,0 +1,162 @@
+"""The local loop: run steps, log, save, stop at the first loss that is no number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from brainjepa_core.files import atomic_path
+from brainjepa_core.model.checkpoint import Provenance, write_model
+from brainjepa_core.pretraining.metrics import collapse_metrics
+from brainjepa_core.pretraining.sampling import (
+    Batch,
+    WindowSource,
+    batches_ahead,
+    draws_of_step,
+)
+from brainjepa_core.pretraining.schedules import values_at
+from brainjepa_core.pretraining.state import read_state, state_folders, write_state
+from brainjepa_core.pretraining.training import Training
+
+LOG = "metrics.jsonl"
+BAD_BATCH = "nonfinite.json"
+
+
+class NonFiniteLoss(ValueError):
+    """Training met a loss that is not a number; the last saved state is good."""
+
+
+class RunLog:
+    """One JSON line a step in ``RUN/metrics.jsonl``; lines of a lost future are cut at resume."""
+
+    def __init__(self, run: Path, first_step: int) -> None:
+        self.path = run / LOG
+        kept = [line for line in self._lines() if line["step"] < first_step]
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        lines = []
+        for text in self.path.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break  # a torn last line of a killed run
+        return lines
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Add lines, each a dict with at least ``step``."""
+        with self.path.open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def pretrain(
+    training: Training,
+    windows: WindowSource,
+    provenance: Provenance,
+    run: str | Path,
+    *,
+    until: int | None = None,
+    log_every: int = 25,
+    save_every: int = 500,
+    progress: bool = True,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Train to step `until`, resuming from the newest state in the run folder.
+
+    Parameters
+    ----------
+    training : Training
+    windows : WindowSource
+    provenance : Provenance
+        Checked against the state that is resumed; written into every state.
+    run : path
+        Gets ``metrics.jsonl``, ``states/step-*`` and, at the study's last step, ``final``.
+    until : int, optional
+        Stop before this step; the schedule's last step by default.
+    log_every, save_every : int
+        Steps between waits for the device, and between states. A state is also saved at the
+        end, and when training is interrupted.
+    progress : bool
+    on_log : callable, optional
+        Called with each logged line that carries collapse metrics.
+
+    Raises
+    ------
+    NonFiniteLoss
+        Naming the step. The people of its batch are in ``RUN/nonfinite.json``, on this machine.
+    ValueError
+        If the state in the folder belongs to other settings, another atlas or another basis.
+    """
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    saved = state_folders(run)
+    if saved:
+        read_state(saved[-1], training, provenance)
+    total = training.settings.schedule.total_steps
+    end = total if until is None else min(until, total)
+    log = RunLog(run, training.step)
+    losses: list[torch.Tensor] = []
+
+    def settle(batches: list[Batch]) -> None:
+        """Wait for the device: check, then log the steps since the last time."""
+        bad = training.first_bad_step()
+        if bad is not None:
+            _stop(bad, training, windows, run)
+        first = training.step - len(losses)
+        lines = [
+            {"step": first + i, "loss": loss, **values_at(training.settings.schedule, first + i)._asdict()}
+            for i, loss in enumerate(torch.stack(losses).tolist())
+        ]
+        batch = batches[0].to(training.device)
+        if len(batch.x) > 1:
+            lines[-1] |= collapse_metrics(training.model.encode(batch.x, batch.token_valid))
+        log.append(lines)
+        losses.clear()
+        bar.update(task, completed=training.step, loss=lines[-1]["loss"])
+        if on_log is not None:
+            on_log(lines[-1])
+
+    with _progress_bar(progress) as bar:
+        task = bar.add_task("pretraining", total=total, completed=training.step, loss=float("nan"))
+        steps = range(training.step, end)
+        for batches in batches_ahead(windows, training.model.settings, training.settings, steps):
+            losses.append(training.advance(batches))
+            last = training.step == end
+            if last or training.step % log_every == 0 or training.step % save_every == 0:
+                settle(batches)
+            if last or training.step % save_every == 0:
+                write_state(run, training, provenance)
+    if training.step == total and not (run / "final").exists():
+        write_model(run / "final", training.model, provenance)
+
+
+def _stop(step: int, training: Training, windows: WindowSource, run: Path) -> None:
+    settings = training.settings
+    draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
+    with atomic_path(run / BAD_BATCH) as temporary:
+        people = [windows.name(draw.subject) for draw in draws]
+        temporary.write_text(json.dumps({"step": step, "people": people}, indent=1) + "\n")
+    raise NonFiniteLoss(
+        f"expected a finite loss, found NaN or infinity at step {step}; the last saved state is "
+        f"good. Look at the scans listed in {BAD_BATCH} of the run folder (it stays here), or "
+        "lower the learning rate, or set clip_norm"
+    )
+
+
+def _progress_bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeRemainingColumn(),
+        disable=not shown,
+    )

@@ -1,0 +1,67 @@
+"""Does it learn, or does it only look like it? Collapse and the position shortcut in numbers.
+
+A falling JEPA loss is no evidence: predicting positions alone brings it to zero. These metrics
+are cheap signs; the yardstick of `brainjepa_core.downstream` is the evidence.
+
+Shapes: B people, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def effective_rank(vectors: Tensor) -> Tensor:
+    """Exponential of the entropy of the normalised singular values (Roy & Vetterli 2007).
+
+    Parameters
+    ----------
+    vectors : Tensor [n, D]
+        One row a person or a token; centred here.
+
+    Returns
+    -------
+    Tensor
+        Scalar between 1 and min(n - 1, D); 0 where all rows are equal.
+    """
+    centred = vectors.float() - vectors.float().mean(0)
+    singular = torch.linalg.svdvals(centred)
+    total = singular.sum()
+    share = singular / total.clamp_min(torch.finfo(total.dtype).tiny)
+    entropy = -torch.special.xlogy(share, share).sum()
+    return torch.where(total > 0, entropy.exp(), torch.zeros_like(total))
+
+
+def collapse_metrics(tokens: Tensor) -> dict[str, float]:
+    """Signs of collapse and of the position shortcut, from target-encoder tokens [B, N, D].
+
+    Returns
+    -------
+    dict
+        ``spread_people``, the standard deviation over people at a fixed position, and
+        ``spread_positions``, over positions of a person; ``position_share``, the share of the
+        tokens' variance that their position explains (analysis of variance; near 1, tokens say
+        where they are and little else); ``rank_tokens``, the effective rank of a person's tokens
+        (mean over people), and ``rank_people``, that of mean-pooled people (at most B - 1).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two people.
+    """
+    if len(tokens) < 2:
+        raise ValueError(
+            f"expected at least 2 people to compare, found {len(tokens)}; use a larger batch"
+        )
+    tokens = tokens.float()
+    within = tokens.var(0).mean()  # unbiased: over people at a fixed position
+    total = tokens.flatten(0, 1).var(0).mean()
+    values = {
+        "spread_people": within.sqrt(),
+        "spread_positions": tokens.var(1).mean().sqrt(),
+        "position_share": 1 - within / total.clamp_min(torch.finfo(total.dtype).tiny),
+        "rank_tokens": torch.stack([effective_rank(person) for person in tokens]).mean(),
+        "rank_people": effective_rank(tokens.mean(1)),
+    }
+    return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,155 @@
+"""Which people, windows and masks an optimiser step sees: pure functions of the step's number.
+
+Shapes: B batch, K masks per sample, R ROIs, T frames, W time patches, N = R * W tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainjepa_core.model.masks import mask_batch
+from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
+
+
+class WindowSource(Protocol):
+    """What training asks of data; `brainjepa_core.signals.windows.Windows` is one."""
+
+    @property
+    def subjects(self) -> int:
+        """Number of people."""
+
+    def batch(
+        self, subjects: list[int], seeds: list[tuple[int, ...]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch on its device; the arguments of `BrainJEPA.sample_losses`."""
+
+    x: Tensor
+    context_index: Tensor
+    target_index: Tensor
+    context_valid: Tensor | None
+    target_valid: Tensor | None
+    token_valid: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to a device without waiting for it."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if device.type == "cuda":
+            values = {k: v if v is None else v.pin_memory() for k, v in values.items()}
+        return Batch(
+            **{k: v if v is None else v.to(device, non_blocking=True) for k, v in values.items()}
+        )
+
+
+class Draw(NamedTuple):
+    """One person drawn for an optimiser step."""
+
+    subject: int
+    epoch: int
+
+    def number(self, subjects: int) -> int:
+        """Number of this draw in the run: names its mask, whoever else is in the batch."""
+        return self.epoch * subjects + self.subject
+
+
+def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[Draw]:
+    """People of an optimiser step.
+
+    Everybody is seen once an epoch, in an order drawn anew each epoch; a step may straddle
+    several, so that a person of a small site can come twice, with different windows and masks.
+
+    Parameters
+    ----------
+    seed, step : int
+    batch_size : int
+        B.
+    subjects : int
+        Number of people there are.
+
+    Returns
+    -------
+    list of Draw
+        B of them.
+    """
+    first = step * batch_size
+    places = [divmod(place, subjects) for place in range(first, first + batch_size)]
+    orders = {
+        epoch: np.random.default_rng([seed, epoch]).permutation(subjects) for epoch, _ in places
+    }
+    return [Draw(int(orders[epoch][place]), epoch) for epoch, place in places]
+
+
+def token_validity(
+    frame_valid: NDArray[np.bool_], roi_valid: NDArray[np.bool_], patch: int
+) -> NDArray[np.bool_] | None:
+    """Tokens [B, N] whose ROI exists and whose frames are all real; None where all are."""
+    if frame_valid.all() and roi_valid.all():
+        return None
+    patches = frame_valid.reshape(len(frame_valid), -1, patch).all(-1)
+    return (roi_valid[:, :, None] & patches[:, None, :]).reshape(len(frame_valid), -1)
+
+
+def batches_of_step(
+    windows: WindowSource, model: ModelSettings, settings: PretrainingSettings, step: int
+) -> list[Batch]:
+    """The micro-batches of an optimiser step, on the CPU."""
+    draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
+    size = settings.batch_size // settings.accumulation
+    result = []
+    for first in range(0, settings.batch_size, size):
+        part = draws[first : first + size]
+        x, frame_valid, roi_valid = windows.batch(
+            [draw.subject for draw in part],
+            [(settings.seed, step, draw.epoch) for draw in part],
+        )
+        valid = token_validity(frame_valid, roi_valid, model.patch)
+        masks = mask_batch(
+            settings.masks,
+            rois=model.rois,
+            patches=model.time_patches,
+            seed=settings.seed,
+            step=step,
+            samples=[draw.number(windows.subjects) for draw in part],
+            token_valid=valid,
+        )
+        result.append(
+            Batch(
+                torch.from_numpy(x),
+                masks.context_index,
+                masks.target_index,
+                masks.context_valid,
+                masks.target_valid,
+                None if valid is None else torch.from_numpy(valid),
+            )
+        )
+    return result
+
+
+def batches_ahead(
+    windows: WindowSource,
+    model: ModelSettings,
+    settings: PretrainingSettings,
+    steps: range,
+) -> Iterator[list[Batch]]:
+    """Batches of consecutive steps, the next one made by a thread while this one is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        make = lambda step: pool.submit(batches_of_step, windows, model, settings, step)  # noqa: E731
+        waiting = make(steps.start) if steps else None
+        for step in steps:
+            assert waiting is not None
+            current = waiting.result()
+            waiting = make(step + 1) if step + 1 in steps else None
+            yield current
