@@ -8,11 +8,14 @@ m components of the ROI basis.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brainjepa_core.model.objective import rank_penalty, without_direction
+from brainjepa_core.model.pooling import pool_names, pool_tokens
 from brainjepa_core.model.positions import Positions
 from brainjepa_core.model.settings import ModelSettings
 from brainjepa_core.model.transformer import LAYER_NORM_EPS, Blocks, initialise, take_tokens
@@ -40,7 +43,8 @@ class Encoder(nn.Module):
         self.blocks = Blocks(settings.depth, settings.width, settings.heads, settings.mlp_ratio)
         self.norm = nn.LayerNorm(settings.width, eps=LAYER_NORM_EPS)
         self.apply(initialise)
-        nn.init.trunc_normal_(self.patch.weight, std=settings.patch_std, a=-2.0, b=2.0)
+        std = settings.patch**-0.5 if settings.patch_std is None else settings.patch_std
+        nn.init.trunc_normal_(self.patch.weight, std=std, a=-2.0, b=2.0)
 
     def tokens(self, patches: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
         """Embed patches [B, N, p] at `index` [B, ..., Nc] (all of them without it)."""
@@ -185,10 +189,78 @@ class BrainJEPA(nn.Module):
         return self.target_encoder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
 
     @torch.no_grad()
-    def targets(
-        self, x: Tensor, target_index: Tensor, token_valid: Tensor | None = None
+    def embed(
+        self,
+        x: Tensor,
+        pool: str | Sequence[str] = "mean",
+        token_valid: Tensor | None = None,
+        networks: Tensor | None = None,
     ) -> Tensor:
-        """Layer-normed target-encoder tokens at `target_index` [B, K, Nt], as [B, K, Nt, D]."""
+        """One vector a window, pooled from the target encoder's tokens.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        pool : str or sequence of str
+            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
+            `pooling.SECOND_ORDER` that can be computed.
+        token_valid : Tensor [B, N], optional
+            bool; False for tokens without a signal, which count nowhere.
+        networks : Tensor [R], optional
+            int64 network of each ROI; "network_covariance" needs it.
+
+        Returns
+        -------
+        Tensor [B, features]
+
+        Raises
+        ------
+        ValueError
+            If a pool is unknown, or networks are needed and missing.
+        """
+        tokens = self.encode(x, token_valid)
+        pools = pool_names(pool, networks)
+        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
+
+    @torch.no_grad()
+    def attention_maps(
+        self, x: Tensor, layer: int = -1, token_valid: Tensor | None = None
+    ) -> Tensor:
+        """Attention of every token to every other in one block of the target encoder.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        layer : int
+            0 is the first block, -1 the last.
+        token_valid : Tensor [B, N], optional
+
+        Returns
+        -------
+        Tensor [B, H, N, N]
+            Rows sum to one. At N = 4500 and six heads one window takes 486 MB.
+
+        Raises
+        ------
+        ValueError
+            If there is no such block.
+        """
+        depth = self.settings.depth
+        if not -depth <= layer < depth:
+            raise ValueError(
+                f"expected a layer from {-depth} to {depth - 1}, found {layer}; "
+                f"this encoder has {depth} blocks"
+            )
+        tokens = self.target_encoder.tokens(self.patches(x), self.basis_of(len(x)))
+        return self.target_encoder.blocks.attention_maps(tokens, layer % depth, token_valid)
+
+    @torch.no_grad()
+    def targets(self, x: Tensor, target_index: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """What is predicted at `target_index` [B, K, Nt]: latents [B, K, Nt, D].
+
+        Layer-normed target-encoder tokens, less what position explains of them where the
+        objective says so.
+        """
         index = target_index.flatten(1)
         # The last block can skip the tokens nobody asked for, until the masks cover them all.
         wanted = index if index.shape[1] < self.settings.tokens else None
@@ -198,7 +270,26 @@ class BrainJEPA(nn.Module):
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         if wanted is None:
             tokens = take_tokens(tokens, index)
+        if self.settings.objective.remove_position:
+            tokens = without_direction(tokens, self.blank_response()[index])
         return tokens.unflatten(1, target_index.shape[1:])
+
+    @torch.no_grad()
+    def blank_response(self) -> Tensor:
+        """Layer-normed target-encoder tokens [N, D] of a blank window: position alone."""
+        s = self.settings
+        blank = self.basis.new_zeros(1, s.tokens, s.patch)
+        tokens = self.target_encoder(blank, self.basis_of(1))
+        return F.layer_norm(tokens, tokens.shape[-1:])[0]
+
+    def _rank_penalty(self, context: Tensor, index: Tensor, valid: Tensor | None) -> Tensor:
+        """`objective.rank_penalty` of context tokens freed of position, mean over masks [B]."""
+        tokens = F.layer_norm(context, context.shape[-1:])
+        if self.settings.objective.remove_position:
+            tokens = without_direction(tokens, self.blank_response()[index])
+        valid = None if valid is None else valid.reshape(-1, valid.shape[-1])
+        penalty = rank_penalty(tokens.reshape(-1, *tokens.shape[-2:]), valid, self.settings.objective)
+        return penalty.reshape(len(context), -1).mean(1)
 
     def context(
         self, x: Tensor, context_index: Tensor, context_valid: Tensor | None = None
@@ -229,7 +320,7 @@ class BrainJEPA(nn.Module):
         target_valid: Tensor | None = None,
         token_valid: Tensor | None = None,
     ) -> Tensor:
-        """Smooth L1 between predicted and target latents, averaged within each sample.
+        """Smooth L1 between predicted and target latents, and what the objective adds to it.
 
         Parameters
         ----------
@@ -244,24 +335,31 @@ class BrainJEPA(nn.Module):
         Returns
         -------
         Tensor [B]
-            One loss a sample (beta 1; the paper writes L2), so that the loss of a person never
-            depends on who else is in the batch.
+            One loss a sample (beta 1; the paper writes L2), the mean over its targets, so that
+            the loss of a person never depends on who else is in the batch.
         """
         target = self.targets(x, target_index, token_valid)
         context = self.context(x, context_index, context_valid)
         predicted = self.predict(context, context_index, target_index, context_valid, target_valid)
         error = F.smooth_l1_loss(predicted, target, reduction="none").mean(-1).flatten(1)
         if target_valid is None:
-            return error.mean(1)
-        weight = target_valid.flatten(1).to(error.dtype)
-        return (error * weight).sum(1) / weight.sum(1).clamp_min(1)
+            losses = error.mean(1)
+        else:
+            weight = target_valid.flatten(1).to(error.dtype)
+            losses = (error * weight).sum(1) / weight.sum(1).clamp_min(1)
+        if self.settings.objective.holds_rank:
+            losses = losses + self._rank_penalty(context, context_index, context_valid)
+        return losses
+
+    # What per-sample gradient hooks (Opacus) wrap is a module's call.
+    forward = sample_losses
 
     def loss(self, x: Tensor, context_index: Tensor, target_index: Tensor) -> Tensor:
         """Mean of `sample_losses` over the batch, a scalar."""
         return self.sample_losses(x, context_index, target_index).mean()
 
     @torch.no_grad()
-    def update_target(self, momentum: Tensor | float) -> None:
+    def update_target(self, momentum: float) -> None:
         """Move the target encoder: target <- momentum * target + (1 - momentum) * encoder."""
         torch._foreach_lerp_(
             list(self.target_encoder.parameters()),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.model.objective import ObjectiveSettings
 from brainjepa_core.model.positions import sine_cosine_table
 from brainjepa_core.model.settings import ModelSettings
 
@@ -39,6 +40,11 @@ TIME_TABLES = {
     "predictor": "predictor_2dpe_proj.emb_h",
 }
 PARTS = tuple(TIME_TABLES)
+SIZE_GIVING = (  # arrays that the sizes of a model are read from
+    ("encoder", "patch.weight"),
+    ("encoder", "positions.projection.weight"),
+    ("predictor", "embed.weight"),
+)
 HEAD_WIDTH = 64  # of every published encoder
 PUBLISHED: dict[str, Any] = {
     "positions": "gradient",
@@ -66,8 +72,8 @@ def _ours(state: State, part: str) -> dict[str, Tensor]:
         if key == TIME_TABLES[part]:
             continue  # a function of the settings, checked in `from_official`
         key = _rename(key, _names(part))
-        if key in ("patch.weight", "mask_token.weight"):
-            value = value.reshape(value.shape[0], -1)
+        if key in ("patch.weight", "mask_token.weight") and value.dim() > 2:
+            value = value.flatten(1)
         result[key] = value
     return result
 
@@ -98,6 +104,7 @@ def _settings(encoder: State, predictor: State, rois: int, table_rows: int) -> M
         predictor_width=predictor_width,
         predictor_depth=_depth(predictor),
         predictor_heads=width // HEAD_WIDTH,
+        objective=ObjectiveSettings.published(),
         **PUBLISHED,
     )
 
@@ -127,10 +134,10 @@ def from_official(
     raw = {"encoder": encoder, "predictor": predictor, "target_encoder": target_encoder}
     states = {part: _ours(state, part) for part, state in raw.items()}
     basis = torch.as_tensor(gradient, dtype=torch.float32)
-    for part, key in (("encoder", "patch.weight"), ("predictor", "embed.weight")):
-        if key not in states[part]:
+    for part, key in SIZE_GIVING:
+        if key not in states[part] or states[part][key].dim() != 2:
             raise ValueError(
-                f"expected a published {part} state dict, found none of its arrays "
+                f"expected a published {part} state dict, found no matrix that is its {key} "
                 f"(first keys: {sorted(raw[part])[:3]}); pass checkpoint['{part}']"
             )
     tables = {
@@ -139,10 +146,10 @@ def from_official(
         for key in (TIME_TABLES[part], "module." + TIME_TABLES[part])
         if key in state
     }
-    if "encoder" not in tables:
+    if "encoder" not in tables or tables["encoder"].dim() != 2:
         raise ValueError(
-            f"expected '{TIME_TABLES['encoder']}' in the encoder's state dict, found it missing; "
-            "pass the whole published state dict"
+            f"expected the matrix '{TIME_TABLES['encoder']}' in the encoder's state dict, found "
+            "none; pass the whole published state dict"
         )
     settings = _settings(
         states["encoder"], states["predictor"], basis.shape[0], tables["encoder"].shape[0]
@@ -156,7 +163,8 @@ def from_official(
 
 
 def _check_time_table(part: str, table: Tensor, settings: ModelSettings) -> None:
-    expected = sine_cosine_table(settings.time_patches, table.shape[1]).repeat(settings.rois, 1)
+    width = settings.predictor_width if part == "predictor" else settings.width
+    expected = sine_cosine_table(settings.time_patches, width // 2).repeat(settings.rois, 1)
     if table.shape != expected.shape or (table.cpu() - expected).abs().max() > 1e-4:
         raise ValueError(
             f"expected the {part}'s time table to be sines and cosines of the time patch for "
@@ -226,6 +234,13 @@ def to_official(model: BrainJEPA) -> dict[str, dict[str, Tensor]]:
             "published code would compute something else from these weights"
         )
     s = model.settings
+    heads = (s.width // HEAD_WIDTH, s.width // HEAD_WIDTH)
+    if (s.heads, s.predictor_heads) != heads:
+        raise ValueError(
+            f"expected {heads[0]} heads in encoder and predictor of width {s.width}, found "
+            f"{s.heads} and {s.predictor_heads}; state dicts do not hold this number, and whoever "
+            f"reads them would take {heads[0]}"
+        )
     result = {}
     for part in PARTS:
         module = getattr(model, part)

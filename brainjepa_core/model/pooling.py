@@ -14,8 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SECOND_ORDER = ("std", "time_std", "network_covariance")
+SECOND_ORDER = ("std", "time_std", "network_covariance")  # the last one needs networks
 POOLS = ("mean", *SECOND_ORDER)
+
+
+def pool_names(pool: str | Sequence[str], networks: Tensor | None) -> tuple[str, ...]:
+    """Pools meant by a name, several names, or "second_order" (all that `networks` allow)."""
+    if pool == "second_order":
+        return SECOND_ORDER if networks is not None else SECOND_ORDER[:2]
+    return (pool,) if isinstance(pool, str) else tuple(pool)
 
 
 def pool_tokens(
@@ -106,8 +113,8 @@ def _network_covariance(
     seen = (count > 0).to(tokens.dtype)[..., None]
     centre = (mean * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp_min(1)
     centred = (mean - centre) * seen
-    covariance = torch.einsum("bgwd,bhwd->bgh", centred, centred) / (
-        time_patches * tokens.shape[-1]
-    )
+    both_seen = torch.einsum("bgwd,bhwd->bgh", seen, seen)
+    covariance = torch.einsum("bgwd,bhwd->bgh", centred, centred)
+    covariance = covariance / (both_seen * tokens.shape[-1]).clamp_min(1)
     rows, columns = torch.triu_indices(one_hot.shape[1], one_hot.shape[1])
     return covariance[:, rows, columns]

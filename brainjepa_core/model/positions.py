@@ -36,12 +36,13 @@ def sine_cosine_table(length: int, width: int) -> Tensor:
 def min_max(x: Tensor) -> Tensor:
     """Scale each sample's [R, D/2] to [-1, 1] by one global minimum and maximum (published)."""
     low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
-    # A constant basis has no range: the published formula divides by zero, this one gives -1.
-    return 2 * (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny) - 1
+    # A constant basis has no range: the published formula divides by zero, this one gives -1,
+    # and gradients that stay finite.
+    return 2 * (x - low) / (high - low).clamp_min(1e-6) - 1
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Scale every ROI's vector to the root mean square of a sine, so that no ROI shrinks another."""
+    """Scale every ROI's vector to the root mean square of a sine: no ROI shrinks another."""
     return x * (2 * x.square().mean(-1, keepdim=True) + 1e-12).rsqrt()
 
 
@@ -68,6 +69,9 @@ class Positions(nn.Module):
         Amplitude of positions against content; 1 in the published model.
     """
 
+    time_table: Tensor
+    roi_table: Tensor
+
     def __init__(
         self,
         width: int,
@@ -87,9 +91,7 @@ class Positions(nn.Module):
         )
         self.projection = nn.Linear(components, width // 2) if components else None
         if not components:
-            self.register_buffer(
-                "roi_table", sine_cosine_table(rois, width // 2), persistent=False
-            )
+            self.register_buffer("roi_table", sine_cosine_table(rois, width // 2), persistent=False)
 
     def forward(self, basis: Tensor, index: Tensor | None = None) -> Tensor:
         """Positions of the tokens at `index` (of all tokens without it).

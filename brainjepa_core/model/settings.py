@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from brainjepa_core.model.objective import ObjectiveSettings
+
 Size = dict[str, int]
 
 PRESETS: dict[str, Size] = {
@@ -21,6 +23,15 @@ PRESETS: dict[str, Size] = {
     "small": {"width": 384, "depth": 12, "heads": 6, "predictor_heads": 6},
     "base": {"width": 768, "depth": 12, "heads": 12, "predictor_heads": 12},
     "large": {"width": 1024, "depth": 24, "heads": 16, "predictor_heads": 16},
+}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},  # the defaults of the fields below
+    "published": {
+        "position_scaling": "minmax",
+        "patch_std": 0.02,
+        "objective": ObjectiveSettings.published(),
+    },
 }
 
 
@@ -44,9 +55,11 @@ class ModelSettings(BaseModel):
         all the others. ``rows`` brings every ROI's vector to the amplitude of the time half.
     position_scale : float
         Amplitude of positions against content.
-    patch_std : float
+    patch_std : float, optional
         Initial spread of the patch embedding's weights. The published 0.02 gives content an
-        amplitude of 0.08 beside positions of 0.6; ``1 / sqrt(patch)`` gives it unit amplitude.
+        amplitude of 0.08 beside positions of 0.6; by default it is ``1 / sqrt(patch)``, which
+        gives z-scored content unit amplitude.
+    objective : ObjectiveSettings
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,9 +76,10 @@ class ModelSettings(BaseModel):
     predictor_heads: int = Field(ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
     positions: Literal["gradient", "anatomical", "sincos"] = "gradient"
-    position_scaling: Literal["minmax", "rows"] = "minmax"
+    position_scaling: Literal["minmax", "rows"] = "rows"
     position_scale: float = Field(1.0, gt=0)
-    patch_std: float = Field(0.02, gt=0)
+    patch_std: float | None = Field(None, gt=0)
+    objective: ObjectiveSettings = ObjectiveSettings()
 
     @property
     def time_patches(self) -> int:
@@ -94,7 +108,9 @@ class ModelSettings(BaseModel):
         return self
 
     @classmethod
-    def preset(cls, name: str, *, rois: int, **choices: Any) -> ModelSettings:
+    def preset(
+        cls, name: str, *, rois: int, recipe: str = "default", **choices: Any
+    ) -> ModelSettings:
         """Settings of a named size.
 
         Parameters
@@ -102,6 +118,8 @@ class ModelSettings(BaseModel):
         name : {"tiny", "small", "base", "large"}
         rois : int
             R of the atlas.
+        recipe : {"default", "published"}
+            The recipe that learns (README), or that of the paper.
         **choices
             Any other field; it wins over the preset.
 
@@ -115,4 +133,8 @@ class ModelSettings(BaseModel):
                 f"expected a preset among {', '.join(PRESETS)}, found '{name}'; "
                 "take one of these or give the sizes themselves"
             )
-        return cls(**{"rois": rois, **PRESETS[name], **choices})
+        if recipe not in RECIPES:
+            raise ValueError(
+                f"expected a recipe among {', '.join(RECIPES)}, found '{recipe}'; take one of these"
+            )
+        return cls(**{"rois": rois, **PRESETS[name], **RECIPES[recipe], **choices})

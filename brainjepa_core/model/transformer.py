@@ -7,7 +7,8 @@ per-sample gradient hooks (Opacus) see one row per person.
 
 from __future__ import annotations
 
-import torch
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -131,6 +132,13 @@ class Blocks(nn.ModuleList):
         for depth, block in enumerate(self):
             x = block(x, key_valid, query_index if depth == last else None)
         return x
+
+    def attention_maps(self, x: Tensor, layer: int, key_valid: Tensor | None = None) -> Tensor:
+        """Attention maps [..., H, N, N] of block `layer`."""
+        asked = cast(Block, self[layer])
+        for block in list(self)[:layer]:
+            x = block(x, key_valid)
+        return asked.attn.weights(asked.norm1(x), key_valid)
 
 
 def initialise(module: nn.Module) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from brainjepa_core.model.masks import mask_batch
 from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.model.tokens import token_validity
 from brainjepa_core.pretraining.settings import PretrainingSettings
 
 
@@ -90,16 +91,6 @@ def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[
         epoch: np.random.default_rng([seed, epoch]).permutation(subjects) for epoch, _ in places
     }
     return [Draw(int(orders[epoch][place]), epoch) for epoch, place in places]
-
-
-def token_validity(
-    frame_valid: NDArray[np.bool_], roi_valid: NDArray[np.bool_], patch: int
-) -> NDArray[np.bool_] | None:
-    """Tokens [B, N] whose ROI exists and whose frames are all real; None where all are."""
-    if frame_valid.all() and roi_valid.all():
-        return None
-    patches = frame_valid.reshape(len(frame_valid), -1, patch).all(-1)
-    return (roi_valid[:, :, None] & patches[:, None, :]).reshape(len(frame_valid), -1)
 
 
 def batches_of_step(

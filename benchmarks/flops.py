@@ -1,0 +1,73 @@
+"""Floating point operations of a pretraining step, counted in matrix products.
+
+A multiply-add counts as two. A product of [n, i] and [i, o] costs ``2 n i o``; its backward pass
+twice that, or once where its input needs no gradient. Attention of q queries to n keys costs
+``4 q n D``, its backward pass twice that: a kernel that computes the scores again does more work
+than is counted here, so that utilisation is of useful work.
+"""
+
+from __future__ import annotations
+
+from brainjepa_core.model.settings import ModelSettings
+
+
+def linear_flops(rows: int, inputs: int, outputs: int) -> float:
+    """Forward pass of a linear layer."""
+    return 2.0 * rows * inputs * outputs
+
+
+def blocks_flops(depth: int, width: int, mlp_ratio: float, tokens: int, wanted: int) -> float:
+    """Forward pass of a stack of blocks, of whose output `wanted` tokens are read."""
+    total = 0.0
+    hidden = int(width * mlp_ratio)
+    for block in range(depth):
+        queries = tokens if block < depth - 1 else wanted
+        total += linear_flops(tokens, width, 3 * width) + 4.0 * queries * tokens * width
+        total += linear_flops(queries, width, width) + 2 * linear_flops(queries, width, hidden)
+    return total
+
+
+def step_flops(
+    s: ModelSettings, n_context: int, n_target: int, *, masks: int = 1, skip_unread: bool = True
+) -> dict[str, float]:
+    """Operations of one sample's share of a step, by part.
+
+    Parameters
+    ----------
+    s : ModelSettings
+    n_context, n_target : int
+        Tokens of one mask.
+    masks : int
+        Masks that share one target pass.
+    skip_unread : bool
+        Whether the last blocks leave out the tokens nobody reads (the eager step computes them).
+
+    Returns
+    -------
+    dict of str to float
+        "target encoder" (forward), "context encoder" and "predictor" (forward and backward).
+    """
+    read = min(n_target * masks, s.tokens) if skip_unread else s.tokens
+    target = linear_flops(s.tokens, s.patch, s.width) + _position_flops(s, s.width)
+    target += blocks_flops(s.depth, s.width, s.mlp_ratio, s.tokens, read)
+    # Neither patches nor basis need a gradient: backward costs these as much as forward.
+    context = 2 * masks * linear_flops(n_context, s.patch, s.width)
+    context += 2 * _position_flops(s, s.width)
+    context += 3 * masks * blocks_flops(s.depth, s.width, s.mlp_ratio, n_context, n_context)
+    width, joined = s.predictor_width, n_context + n_target
+    predictor = 3 * masks * linear_flops(n_context, s.width, width)
+    predictor += 2 * _position_flops(s, width)
+    predictor += 3 * masks * linear_flops(n_target, width, s.width)
+    predictor += (
+        3
+        * masks
+        * blocks_flops(
+            s.predictor_depth, width, s.mlp_ratio, joined, n_target if skip_unread else joined
+        )
+    )
+    return {"target encoder": target, "context encoder": context, "predictor": predictor}
+
+
+def _position_flops(s: ModelSettings, width: int) -> float:
+    """Forward pass of the projection of the basis."""
+    return 0.0 if s.positions == "sincos" else linear_flops(s.rois, s.components, width // 2)

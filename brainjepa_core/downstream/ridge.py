@@ -1,0 +1,158 @@
+"""Ridge regression from sums: what a pooled fit needs is the sum of what each site can compute.
+
+Shapes: n people, P features, Q outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-2, 6))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sufficient statistics of a ridge regression; those of several groups add up.
+
+    Attributes
+    ----------
+    n : int
+    x_sum, y_sum : ndarray [P], [Q]
+    xx, xy : ndarray [P, P], [P, Q]
+        Uncentred products.
+    yy : ndarray [Q]
+        Sums of squares.
+    """
+
+    n: int
+    x_sum: Array
+    y_sum: Array
+    xx: Array
+    xy: Array
+    yy: Array
+
+    @classmethod
+    def of(cls, features: ArrayLike, outcomes: ArrayLike) -> Moments:
+        """Moments of people's features [n, P] and outcomes [n, Q].
+
+        Raises
+        ------
+        ValueError
+            If the numbers of people differ or a value is not finite.
+        """
+        x, y = np.asarray(features, np.float64), np.asarray(outcomes, np.float64)
+        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+            raise ValueError(
+                f"expected features [n, P] and outcomes [n, Q] of the same people, found shapes "
+                f"{x.shape} and {y.shape}; give one row a person in both"
+            )
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise ValueError(
+                "expected finite features and outcomes, found NaN or infinity; "
+                "leave out people without the outcome"
+            )
+        return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, (y * y).sum(0))
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            *(getattr(self, f.name) + getattr(other, f.name) for f in fields(Moments))
+        )
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted linear model: ``outcomes = features @ weights + intercept``."""
+
+    weights: Array
+    intercept: Array
+
+    def predict(self, features: ArrayLike) -> Array:
+        """Predict outcomes [n, Q] from features [n, P]."""
+        return np.asarray(features, np.float64) @ self.weights + self.intercept
+
+    def squared_error(self, m: Moments) -> Array:
+        """Sum of squared errors [Q] on the people behind `m`, without seeing them."""
+        w, b = self.weights, self.intercept
+        quadratic = np.einsum("pq,pr,rq->q", w, m.xx, w)
+        linear = 2 * b * (w.T @ m.x_sum if w.size else 0) + m.n * b * b
+        return m.yy - 2 * (w * m.xy).sum(0) - 2 * b * m.y_sum + quadratic + linear
+
+
+def fit_ridge(m: Moments, alpha: float | Array) -> Ridge:
+    """Ridge on standardised features (mean and spread of the people behind `m`).
+
+    Parameters
+    ----------
+    m : Moments
+    alpha : float or ndarray [Q]
+        Penalty on standardised weights, in units of people.
+    """
+    mean, centre = m.x_sum / m.n, m.y_sum / m.n
+    covariance = m.xx - m.n * np.outer(mean, mean)
+    spread = np.sqrt(np.maximum(np.diag(covariance) / m.n, 0))
+    # A feature that does not vary gets weight zero rather than a division by nothing.
+    scale = np.where(spread > 1e-10 * (np.abs(mean) + 1e-30), 1 / np.maximum(spread, 1e-300), 0.0)
+    standard = covariance * np.outer(scale, scale)
+    product = (m.xy - m.n * np.outer(mean, centre)) * scale[:, None]
+    values, vectors = np.linalg.eigh(standard)
+    shrunk = 1 / (np.maximum(values, 0)[:, None] + np.broadcast_to(alpha, len(centre)))
+    weights = scale[:, None] * (vectors @ (shrunk * (vectors.T @ product)))
+    return Ridge(weights, centre - mean @ weights)
+
+
+def choose_alpha(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Array:
+    """Penalty of each outcome [Q] with the least error on left-out folds."""
+    errors = []
+    for alpha in alphas:
+        error = np.zeros_like(folds[0].yy)
+        for left_out, fold in enumerate(folds):
+            rest = total(f for i, f in enumerate(folds) if i != left_out)
+            error = error + fit_ridge(rest, alpha).squared_error(fold)
+        errors.append(error)
+    return np.asarray(alphas)[np.argmin(errors, axis=0)]
+
+
+def total(moments: Sequence[Moments] | object) -> Moments:
+    """Sum of several groups' moments."""
+    first, *rest = moments  # type: ignore[misc]
+    for m in rest:
+        first = first + m
+    return first
+
+
+def held_out_r2(
+    features: ArrayLike, outcomes: ArrayLike, folds: ArrayLike, alphas: Sequence[float] = ALPHAS
+) -> Array:
+    """Cross-validated R2 of each outcome; penalties are chosen inside the training folds.
+
+    Parameters
+    ----------
+    features : array [n, P]
+    outcomes : array [n, Q]
+    folds : array [n]
+        Fold number of each person; at least three folds.
+    alphas : sequence of float
+
+    Returns
+    -------
+    ndarray [Q]
+        1 - error / error of the training folds' mean: 0 is knowing nothing, below 0 is worse.
+    """
+    x, y, where = np.asarray(features), np.asarray(outcomes), np.asarray(folds)
+    groups = [Moments.of(x[where == k], y[where == k]) for k in np.unique(where)]
+    if len(groups) < 3:
+        raise ValueError(f"expected at least 3 folds, found {len(groups)}; use 5")
+    error, baseline = np.zeros(y.shape[1]), np.zeros(y.shape[1])
+    for left_out, fold in enumerate(groups):
+        rest = [g for i, g in enumerate(groups) if i != left_out]
+        everyone = total(rest)
+        error += fit_ridge(everyone, choose_alpha(rest, alphas)).squared_error(fold)
+        nothing = Ridge(np.zeros((x.shape[1], y.shape[1])), everyone.y_sum / everyone.n)
+        baseline += nothing.squared_error(fold)
+    return 1 - error / baseline

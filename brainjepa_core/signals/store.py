@@ -1,0 +1,291 @@
+"""A site's scans as one folder: memory-mapped arrays, one line of facts a scan, nothing half.
+
+::
+
+    store.json     atlas name, ROI names, format
+    scans.jsonl    one line a scan, only ever appended to
+    scans/*.npy    float32 [R, F] a scan, a row of NaN where the site lacks the ROI
+
+A scan exists once its line is complete. The array is written first, so a crash leaves at most an
+array without a line (overwritten later) or a torn last line (cut off when the store is opened).
+
+Shapes: R ROIs, F frames of a scan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.files import atomic_path
+
+FORMAT = 1
+HEADER, TABLE, ARRAYS = "store.json", "scans.jsonl", "scans"
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What is known of a scan. It never leaves the site.
+
+    Attributes
+    ----------
+    subject, session, run : str
+        Together they name the scan in its store.
+    tr : float
+        Repetition time in seconds.
+    frames : int
+        F.
+    sha256 : str
+        Of the array's bytes.
+    missing : tuple of str
+        ROIs without a signal.
+    qc : dict
+        Numbers such as ``mean_fd`` (mm).
+    phenotypes : dict
+        Columns of the participants table.
+    """
+
+    subject: str
+    tr: float
+    frames: int
+    sha256: str
+    session: str = ""
+    run: str = ""
+    missing: tuple[str, ...] = ()
+    qc: dict[str, float] = field(default_factory=dict)
+    phenotypes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Subject, session and run."""
+        return self.subject, self.session, self.run
+
+
+class ScanStore:
+    """Scans of one site in one atlas; make one with `create` or `open`."""
+
+    def __init__(self, path: Path, atlas: Atlas, records: tuple[ScanRecord, ...]) -> None:
+        self.path = path
+        self.atlas = atlas
+        self._records = {record.key: record for record in records}
+
+    @classmethod
+    def create(cls, path: str | Path, atlas: Atlas) -> ScanStore:
+        """Make an empty store, or open the one that is there if its atlas is the same.
+
+        Raises
+        ------
+        ValueError
+            If there is a store of another atlas.
+        """
+        path = Path(path)
+        if (path / HEADER).exists():
+            store = cls.open(path)
+            if store.atlas.rois != atlas.rois:
+                raise ValueError(
+                    f"expected a store of atlas '{atlas.name}' ({len(atlas)} ROIs), found one of "
+                    f"'{store.atlas.name}' ({len(store.atlas)} ROIs); use another folder"
+                )
+            return store
+        (path / ARRAYS).mkdir(parents=True, exist_ok=True)
+        with atomic_path(path / HEADER) as temporary:
+            header = {"format": FORMAT, **asdict(atlas)}
+            temporary.write_text(json.dumps(header, indent=1) + "\n")
+        return cls(path, atlas, ())
+
+    @classmethod
+    def open(cls, path: str | Path) -> ScanStore:
+        """Open a store; a torn last line of a killed import is cut off.
+
+        Raises
+        ------
+        ValueError
+            If the folder is no store, or of another format.
+        """
+        path = Path(path)
+        try:
+            header = json.loads((path / HEADER).read_text())
+            found = header.pop("format")
+            atlas = _atlas(header)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"expected a scan store with a readable {HEADER}, found {type(error).__name__}; "
+                "give the folder that `brainjepa import` wrote"
+            ) from error
+        if found != FORMAT:
+            raise ValueError(
+                f"expected scan store format {FORMAT}, found {found}; import the scans again"
+            )
+        return cls(path, atlas, tuple(_read_table(path / TABLE)))
+
+    @property
+    def records(self) -> tuple[ScanRecord, ...]:
+        """All scans, in the order they were added."""
+        return tuple(self._records.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
+        parts = [self.atlas.fingerprint, *sorted(record.sha256 for record in self.records)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def append(
+        self,
+        series: ArrayLike,
+        *,
+        subject: str,
+        tr: float,
+        session: str = "",
+        run: str = "",
+        qc: Mapping[str, float] | None = None,
+        phenotypes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Add a scan; adding the same scan again does nothing, so an import can be repeated.
+
+        Parameters
+        ----------
+        series : array [R, F]
+            In atlas order; a row of NaN is a missing ROI.
+        subject, session, run : str
+        tr : float
+            Seconds.
+        qc, phenotypes : mapping, optional
+
+        Returns
+        -------
+        bool
+            Whether the scan is new.
+
+        Raises
+        ------
+        ValueError
+            If the array does not fit the atlas, has NaN among frames of an ROI, or another scan
+            of that name is there.
+        """
+        array = np.ascontiguousarray(series, np.float32)
+        missing = self._check(array, subject, tr)
+        record = ScanRecord(
+            subject=subject,
+            session=session,
+            run=run,
+            tr=float(tr),
+            frames=array.shape[1],
+            sha256=_hash(array),
+            missing=missing,
+            qc=dict(qc or {}),
+            phenotypes=dict(phenotypes or {}),
+        )
+        known = self._records.get(record.key)
+        if known is not None:
+            if known.sha256 == record.sha256:
+                return False
+            raise ValueError(
+                "expected a scan that is not in the store yet, found another array under the same "
+                "subject, session and run; give it a run of its own, or build the store anew"
+            )
+        with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
+            np.save(file, array)
+        _append_line(self.path / TABLE, json.dumps(asdict(record)))
+        self._records[record.key] = record
+        return True
+
+    def _check(self, array: NDArray[np.float32], subject: str, tr: float) -> tuple[str, ...]:
+        """Refuse what cannot be trained on; return the names of missing ROIs."""
+        if array.ndim != 2 or array.shape[0] != len(self.atlas) or array.shape[1] < 2:
+            raise ValueError(
+                f"expected a series [{len(self.atlas)} ROIs, at least 2 frames], found shape "
+                f"{list(array.shape)}; bring rows to the order of atlas '{self.atlas.name}'"
+            )
+        if not subject or not np.isfinite(tr) or tr <= 0:
+            raise ValueError(
+                f"expected a subject and a TR in seconds above 0, found TR {tr} and "
+                f"{'a' if subject else 'no'} subject; complete the table of scans"
+            )
+        finite = np.isfinite(array)
+        gone = np.isnan(array).all(1)
+        broken = ~finite.all(1) & ~gone
+        if broken.any() or gone.all():
+            names = [self.atlas.rois[i] for i in np.flatnonzero(broken)[:3]]
+            raise ValueError(
+                "expected finite values, or NaN in all frames of a missing ROI, found "
+                f"{'some NaN or infinity in ' + ', '.join(names) if names else 'no ROI at all'}; "
+                "interpolate the frames, or set the whole ROI to NaN"
+            )
+        return tuple(self.atlas.rois[i] for i in np.flatnonzero(gone))
+
+    def _array_path(self, record: ScanRecord) -> Path:
+        name = hashlib.sha256("\0".join(record.key).encode()).hexdigest()[:32]
+        return self.path / ARRAYS / f"{name}.npy"
+
+    def series(self, record: ScanRecord) -> NDArray[np.float32]:
+        """Memory-mapped array [R, F] of a scan, read-only."""
+        array = np.load(self._array_path(record), mmap_mode="r", allow_pickle=False)
+        return array  # type: ignore[no-any-return]
+
+    def verify(self) -> list[ScanRecord]:
+        """Scans whose array is missing or differs from its checksum; reads everything."""
+        damaged = []
+        for record in self.records:
+            try:
+                intact = _hash(np.load(self._array_path(record), allow_pickle=False))
+            except (OSError, ValueError):
+                intact = ""
+            if intact != record.sha256:
+                damaged.append(record)
+        return damaged
+
+
+def _atlas(header: dict[str, Any]) -> Atlas:
+    centroids = header["centroids"]
+    return Atlas(
+        header["name"],
+        tuple(header["rois"]),
+        tuple(header["networks"]),
+        tuple(header["hemispheres"]),
+        None if centroids is None else tuple(tuple(c) for c in centroids),
+    )
+
+
+def _hash(array: NDArray[Any]) -> str:
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def _append_line(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_table(path: Path) -> list[ScanRecord]:
+    """Complete lines of the table; a torn last one is removed from the file."""
+    if not path.exists():
+        return []
+    raw = path.read_bytes()
+    complete = raw[: raw.rfind(b"\n") + 1]
+    if complete != raw:
+        with path.open("r+b") as file:
+            file.truncate(len(complete))
+    records = []
+    for number, line in enumerate(io.StringIO(complete.decode("utf-8", "replace")), start=1):
+        try:
+            facts = json.loads(line)
+            records.append(ScanRecord(**{**facts, "missing": tuple(facts["missing"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"expected a scan's facts in line {number} of {TABLE}, found "
+                f"{type(error).__name__}; restore the file, or import the scans again"
+            ) from error
+    return records
+
+

@@ -1,0 +1,251 @@
+"""Windows of frames from one or several stores: aligned in time, scaled, padded where short.
+
+A window is a function of the person and a seed, nothing else, so that a run can be resumed and a
+site can leave and come back.
+
+Shapes: B batch, R ROIs, T frames of a window, F frames of an aligned scan.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
+from brainjepa_core.signals.store import ScanRecord, ScanStore
+from brainjepa_core.signals.temporal import official_indices, official_stride, resample
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class WindowSettings(BaseModel):
+    """What a window is; written into every checkpoint.
+
+    Attributes
+    ----------
+    frames : int
+        T.
+    tr : float
+        Repetition time of a window in seconds.
+    temporal : {"antialias", "official"}
+        Resample behind a low-pass, or skip frames as published.
+    scaling : {"zscore", "pooled", "official"}
+        Each ROI of a scan to unit variance; or median and IQR over all frames of a site's scans;
+        or those of temporal means, which needs data with its baseline.
+    short : {"pad", "refuse"}
+        Pad scans shorter than a window with frames marked invalid, or refuse them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(160, ge=1)
+    tr: float = Field(2.0, gt=0)
+    temporal: Literal["antialias", "official"] = "antialias"
+    scaling: Literal["zscore", "pooled", "official"] = "zscore"
+    short: Literal["pad", "refuse"] = "pad"
+
+
+class Window(NamedTuple):
+    """Signal [R, T] (0 where invalid), valid frames [T] and valid ROIs [R]."""
+
+    signal: Array
+    frame_valid: Mask
+    roi_valid: Mask
+
+
+class Person(NamedTuple):
+    """One subject of one store."""
+
+    store: int
+    records: tuple[ScanRecord, ...]
+
+
+class Windows:
+    """Random windows of all people in some stores.
+
+    Parameters
+    ----------
+    stores : sequence of ScanStore
+        Of one atlas; a store is a site, and the same subject name at two sites is two people.
+    settings : WindowSettings
+    cache_bytes : int
+        Aligned, scaled scans kept in memory.
+
+    Raises
+    ------
+    ValueError
+        If atlases differ, there is no scan, or short scans are refused and present.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[ScanStore],
+        settings: WindowSettings | None = None,
+        cache_bytes: int = 4 << 30,
+    ) -> None:
+        self.stores = tuple(stores)
+        self.settings = settings or WindowSettings()
+        self.people = _people(self.stores)
+        self.atlas = self.stores[0].atlas
+        self._scales = [self._site_scale(store) for store in self.stores]
+        self._cache: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Array, Mask]]
+        self._cache = OrderedDict()
+        self._cached, self._cache_bytes = 0, cache_bytes
+        self._lock = threading.Lock()
+        self._refuse_short()
+
+    def _site_scale(self, store: ScanStore) -> RobustScale | None:
+        make = {"pooled": pooled_scale, "official": official_scale}.get(self.settings.scaling)
+        return None if make is None else make(store.series(r) for r in store.records)
+
+    def _refuse_short(self) -> None:
+        if self.settings.short == "pad":
+            return
+        s = self.settings
+        short = sum(
+            r.frames * r.tr < s.frames * s.tr for person in self.people for r in person.records
+        )
+        if short:
+            raise ValueError(
+                f"expected scans of at least {s.frames * s.tr:g} s ({s.frames} frames at "
+                f"{s.tr:g} s), found {short} shorter ones; choose short: pad, or a smaller window"
+            )
+
+    @property
+    def subjects(self) -> int:
+        """Number of people."""
+        return len(self.people)
+
+    def name(self, subject: int) -> str:
+        """Store and subject, for logs that stay on this machine."""
+        person = self.people[subject]
+        return f"{self.stores[person.store].path.name}/{person.records[0].subject}"
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint must agree with."""
+        return self.settings.model_dump(exclude={"short"})
+
+    def aligned(self, subject: int) -> list[tuple[Array, Mask]]:
+        """All scans of a person: series [R, F] at the window's TR and scale, valid ROIs [R].
+
+        Rows of missing ROIs are 0. With ``official`` time, scans keep their own TR.
+        """
+        person = self.people[subject]
+        return [self._aligned(person.store, record) for record in person.records]
+
+    def _aligned(self, store: int, record: ScanRecord) -> tuple[Array, Mask]:
+        key = (store, record.key)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        value = self._align(store, record)
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = value
+                self._cached += value[0].nbytes
+            while self._cached > self._cache_bytes and len(self._cache) > 1:
+                self._cached -= self._cache.popitem(last=False)[1][0].nbytes
+        return value
+
+    def _align(self, store: int, record: ScanRecord) -> tuple[Array, Mask]:
+        series = self.stores[store].series(record)
+        scale = self._scales[store]
+        scaled = zscore(series) if scale is None else scale.apply(series)
+        valid = np.isfinite(scaled).all(1)
+        scaled = np.where(valid[:, None], scaled, np.float32(0))
+        if self.settings.temporal == "antialias":
+            scaled = resample(scaled, record.tr, self.settings.tr)
+        return scaled, valid
+
+    def window(self, subject: int, seed: tuple[int, ...]) -> Window:
+        """A random window of a random scan of a person.
+
+        Parameters
+        ----------
+        subject : int
+            0 .. subjects - 1.
+        seed : tuple of int
+            Equal seeds give equal windows.
+
+        Returns
+        -------
+        Window
+        """
+        rng = np.random.default_rng([subject, *seed])
+        person = self.people[subject]
+        record = person.records[rng.integers(len(person.records))]
+        series, roi_valid = self._aligned(person.store, record)
+        stride = self._stride(record)
+        start = rng.integers(max(1, series.shape[1] - self.settings.frames * stride + 1))
+        return self._cut(series, roi_valid, int(start), stride)
+
+    def batch(
+        self, subjects: Sequence[int], seeds: Sequence[tuple[int, ...]]
+    ) -> tuple[Array, Mask, Mask]:
+        """Windows of several people: [B, R, T], valid frames [B, T], valid ROIs [B, R]."""
+        return _stack([self.window(*pair) for pair in zip(subjects, seeds, strict=True)])
+
+    def full_windows(self, subject: int) -> tuple[Array, Mask, Mask]:
+        """All windows of a person, side by side in time: what an embedding averages over.
+
+        A remainder shorter than a window is left out; a scan shorter than one gives one, padded.
+        """
+        parts = []
+        person = self.people[subject]
+        for record in person.records:
+            series, roi_valid = self._aligned(person.store, record)
+            stride = self._stride(record)
+            length = self.settings.frames * stride
+            count = max(1, series.shape[1] // length)
+            parts += [self._cut(series, roi_valid, i * length, stride) for i in range(count)]
+        return _stack(parts)
+
+    def _stride(self, record: ScanRecord) -> int:
+        official = self.settings.temporal == "official"
+        return official_stride(record.tr, self.settings.tr) if official else 1
+
+    def _cut(self, series: Array, roi_valid: Mask, start: int, stride: int) -> Window:
+        length = self.settings.frames
+        if stride == 1:
+            part = series[:, start : start + length]
+        else:
+            part = series[:, official_indices(series.shape[1], length, stride, start)]
+        frame_valid = np.arange(length) < part.shape[1]
+        if part.shape[1] < length:
+            part = np.pad(part, ((0, 0), (0, length - part.shape[1])))
+        return Window(part, frame_valid, roi_valid)
+
+
+def _people(stores: tuple[ScanStore, ...]) -> tuple[Person, ...]:
+    if not stores or not any(store.records for store in stores):
+        raise ValueError(
+            "expected at least one store with a scan, found none; import scans first "
+            "(brainjepa import)"
+        )
+    for store in stores[1:]:
+        if store.atlas.rois != stores[0].atlas.rois:
+            raise ValueError(
+                f"expected stores of one atlas, found '{stores[0].atlas.name}' "
+                f"({len(stores[0].atlas)} ROIs) and '{store.atlas.name}' ({len(store.atlas)}), or "
+                "another order of ROIs; import all of them with the same atlas"
+            )
+    people = []
+    for number, store in enumerate(stores):
+        scans: dict[str, list[ScanRecord]] = {}
+        for record in store.records:
+            scans.setdefault(record.subject, []).append(record)
+        people += [Person(number, tuple(records)) for records in scans.values()]
+    return tuple(people)
+
+
+def _stack(windows: list[Window]) -> tuple[Array, Mask, Mask]:
+    signals, frames, rois = zip(*windows, strict=True)
+    return np.stack(signals), np.stack(frames), np.stack(rois)

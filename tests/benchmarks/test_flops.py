@@ -1,0 +1,45 @@
+"""The counted work of a step, against PyTorch's own counter."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.model.settings import ModelSettings
+
+
+@pytest.fixture(scope="module")
+def flops() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "flops.py"
+    spec = importlib.util.spec_from_file_location("bench_flops", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("positions", ["gradient", "sincos"])
+@pytest.mark.parametrize("masks", [1, 2, 9])
+def test_step_flops_equal_the_counter(flops, positions, masks):
+    s = ModelSettings.preset("tiny", rois=10, frames=32, patch=8, components=3, positions=positions)
+    model = BrainJEPA(s, torch.randn(10, 3))
+    order = torch.rand(2, masks, s.tokens).argsort(-1)
+    # Kernels that compute scores anew in the backward pass do more work than is useful.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.loss(torch.randn(2, 10, 32), order[..., :13], order[..., -7:]).backward()
+    assert 2 * sum(flops.step_flops(s, 13, 7, masks=masks).values()) == counter.get_total_flops()
+
+
+def test_what_is_skipped_is_counted_as_skipped(flops):
+    s = ModelSettings.preset("small", rois=450)
+    parts = flops.step_flops(s, 1241, 1127)
+    everything = flops.step_flops(s, 1241, 1127, skip_unread=False)
+    assert everything["context encoder"] == parts["context encoder"]
+    for part in ("target encoder", "predictor"):
+        assert 0.9 * everything[part] < parts[part] < everything[part]
