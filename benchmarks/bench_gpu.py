@@ -44,7 +44,7 @@ def gpu_step(model: BrainJEPA, batch: int, masks: int, compiled: bool) -> Step:
 
 
 def report(size: str, args: argparse.Namespace) -> None:
-    s = ModelSettings.preset(size, rois=args.rois)
+    s = ModelSettings.preset(size, rois=args.rois, recipe=args.recipe)
     torch.manual_seed(0)
     model = BrainJEPA(s, torch.randn(s.rois, s.components)).cuda()
     step = gpu_step(model, args.batch, args.masks, args.compile)
@@ -58,8 +58,8 @@ def report(size: str, args: argparse.Namespace) -> None:
     torch.cuda.synchronize()
     seconds = (time.perf_counter() - start) / args.steps
     context, target = draw(s, 1, args.masks)
-    work = step_flops(s, context.shape[-1], target.shape[-1], masks=args.masks)
-    achieved = args.batch * sum(work.values()) / seconds / 1e12
+    work = step_flops(s, context.shape[-1], target.shape[-1], batch=args.batch, masks=args.masks)
+    achieved = sum(work.values()) / seconds / 1e12
     peak = peak_of(torch.cuda.get_device_name())
     used = "no peak known" if peak is None else f"MFU {achieved / peak:5.1%}"
     print(
@@ -73,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["small", "base", "large"])
     parser.add_argument("--rois", type=int, default=450)
+    parser.add_argument("--recipe", default="default", choices=["default", "published"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--masks", type=int, default=1, help="masks per sample")
     parser.add_argument("--steps", type=int, default=10, help="steps that are timed")
@@ -81,9 +82,10 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("No CUDA device here: nothing measured. Run this on a machine with a GPU.")
         return
+    compiled = ", compiled" if args.compile else ""
     print(
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {args.rois} ROIs, batch "
-        f"{args.batch}, {args.masks} masks a sample, bf16{', compiled' if args.compile else ''}"
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {args.recipe} recipe, "
+        f"{args.rois} ROIs, batch {args.batch}, {args.masks} masks a sample, bf16{compiled}"
     )
     for size in args.sizes:
         report(size, args)

@@ -1,4 +1,4 @@
-"""One pretraining step on the CPU, beside a naive eager implementation of the same step.
+"""One step of the published recipe on the CPU, beside a naive eager implementation of it.
 
 Both run in one process, in turns, from equal weights and equal masks; medians are compared. Then
 the same per prediction task, where several masks share one target pass; then peak memory, each in
@@ -203,10 +203,10 @@ def print_floor(
     args: argparse.Namespace, s: ModelSettings, n_context: int, n_target: int, seconds: float
 ) -> None:
     """Work of the step, and how close to the processor's matrix product it ran."""
-    parts = step_flops(s, n_context, n_target)
+    parts = step_flops(s, n_context, n_target, batch=args.batch)
     for name, flops in parts.items():
-        print(f"  {name:<20} {args.batch * flops / 1e9:9.1f} GFLOP")
-    total, peak = args.batch * sum(parts.values()), matmul_peak()
+        print(f"  {name:<20} {flops / 1e9:9.1f} GFLOP")
+    total, peak = sum(parts.values()), matmul_peak()
     print(
         f"  in all {total / 1e9:.1f} GFLOP at {total / seconds / 1e9:.0f} GFLOP/s; a matrix "
         f"product reaches {peak / 1e9:.0f}, so the floor is {total / peak:.2f} s "
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory-of", choices=["ours", "eager"], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    settings = ModelSettings.preset(args.size, rois=args.rois)
+    settings = ModelSettings.preset(args.size, rois=args.rois, recipe="published")
     if args.memory_of:
         print(json.dumps(peak_memory(args.memory_of, settings, args.batch)))
     else:

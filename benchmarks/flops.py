@@ -28,15 +28,23 @@ def blocks_flops(depth: int, width: int, mlp_ratio: float, tokens: int, wanted: 
 
 
 def step_flops(
-    s: ModelSettings, n_context: int, n_target: int, *, masks: int = 1, skip_unread: bool = True
+    s: ModelSettings,
+    n_context: int,
+    n_target: int,
+    *,
+    batch: int,
+    masks: int = 1,
+    skip_unread: bool = True,
 ) -> dict[str, float]:
-    """Operations of one sample's share of a step, by part.
+    """Operations of a step, by part.
 
     Parameters
     ----------
     s : ModelSettings
     n_context, n_target : int
         Tokens of one mask.
+    batch : int
+        Samples of the step.
     masks : int
         Masks that share one target pass.
     skip_unread : bool
@@ -45,15 +53,21 @@ def step_flops(
     Returns
     -------
     dict of str to float
-        "target encoder" (forward), "context encoder" and "predictor" (forward and backward).
+        "target encoder" (forward), "context encoder" and "predictor" (forward and backward);
+        what the objective adds (the target encoder's pass over one blank window a step, the
+        moments of context tokens) is counted with the encoder that it runs through.
     """
     read = min(n_target * masks, s.tokens) if skip_unread else s.tokens
-    target = linear_flops(s.tokens, s.patch, s.width) + _position_flops(s, s.width)
-    target += blocks_flops(s.depth, s.width, s.mlp_ratio, s.tokens, read)
+    embedding = linear_flops(s.tokens, s.patch, s.width) + _position_flops(s, s.width)
+    target = batch * (embedding + blocks_flops(s.depth, s.width, s.mlp_ratio, s.tokens, read))
+    if s.objective.remove_position:
+        target += embedding + blocks_flops(s.depth, s.width, s.mlp_ratio, s.tokens, s.tokens)
     # Neither patches nor basis need a gradient: backward costs these as much as forward.
     context = 2 * masks * linear_flops(n_context, s.patch, s.width)
     context += 2 * _position_flops(s, s.width)
     context += 3 * masks * blocks_flops(s.depth, s.width, s.mlp_ratio, n_context, n_context)
+    if s.objective.holds_rank:
+        context += 3 * masks * linear_flops(n_context, s.width, s.width)
     width, joined = s.predictor_width, n_context + n_target
     predictor = 3 * masks * linear_flops(n_context, s.width, width)
     predictor += 2 * _position_flops(s, width)
@@ -65,7 +79,11 @@ def step_flops(
             s.predictor_depth, width, s.mlp_ratio, joined, n_target if skip_unread else joined
         )
     )
-    return {"target encoder": target, "context encoder": context, "predictor": predictor}
+    return {
+        "target encoder": target,
+        "context encoder": batch * context,
+        "predictor": batch * predictor,
+    }
 
 
 def _position_flops(s: ModelSettings, width: int) -> float:

@@ -171,7 +171,7 @@ def load_atlas(name: str | Path = DEFAULT_ATLAS) -> Atlas:
         If there is no such atlas, or the table has no column ``name``.
     """
     if Path(name).suffix == ".tsv":
-        return _from_table(Path(name).stem, Path(name).read_text(encoding="utf-8"))
+        return _from_table(Path(name).stem, Path(name).read_text(encoding="utf-8-sig"))
     return _shipped(str(name))
 
 
@@ -196,7 +196,13 @@ def _from_table(name: str, text: str) -> Atlas:
     named = Atlas.from_names([row["name"] for row in rows], name)
     centroids = None
     if {"x", "y", "z"} <= rows[0].keys():
-        centroids = tuple((float(r["x"]), float(r["y"]), float(r["z"])) for r in rows)
+        try:
+            centroids = tuple((float(r["x"]), float(r["y"]), float(r["z"])) for r in rows)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "expected x, y and z of every ROI in mm, found a cell without a number; complete "
+                "them, or leave out the three columns"
+            ) from error
     return Atlas(
         name,
         named.rois,
@@ -214,9 +220,7 @@ def names_in_7network_order() -> tuple[str, ...]:
     7-network order. ``load_atlas().rows_of(names_in_7network_order())`` reorders rows of such
     data; every parcel is the same region under two names.
     """
-    text = (files("brainjepa_core") / "data" / f"{DEFAULT_ATLAS}.tsv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
-    ordered = sorted(rows, key=lambda row: int(row["row_7networks"]))
+    ordered = sorted(_default_rows(), key=lambda row: int(row["row_7networks"]))
     return tuple(row["name"] for row in ordered)
 
 
@@ -225,10 +229,14 @@ def to_17network_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Names of the default atlas, and any others, are kept: a list may be mixed.
     """
-    text = (files("brainjepa_core") / "data" / f"{DEFAULT_ATLAS}.tsv").read_text(encoding="utf-8")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    new = {row["name_7networks"]: row["name"] for row in rows}
+    new = {row["name_7networks"]: row["name"] for row in _default_rows()}
     return tuple(new.get(name, name) for name in names)
+
+
+@cache
+def _default_rows() -> tuple[dict[str, str], ...]:
+    text = (files("brainjepa_core") / "data" / f"{DEFAULT_ATLAS}.tsv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
 def _network(roi: str) -> str:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.model.pooling import pool_tokens
 from brainjepa_core.model.tokens import token_validity
 
 Array = NDArray[np.float64]
@@ -68,27 +69,36 @@ def embed_people(
     people: Iterable[int],
     pools: Sequence[str] = ("mean",),
     networks: NDArray[np.int64] | None = None,
-) -> Array:
-    """Embedding of each person: the mean over all windows of their scans.
+) -> dict[str, Array]:
+    """Embeddings of people, each the mean over all windows of their scans.
+
+    Parameters
+    ----------
+    model : BrainJEPA
+    windows : ScanWindows
+    people : iterable of int
+    pools : sequence of str
+        Names of `brainjepa_core.model.pooling.POOLS`; all are taken from one pass.
+    networks : ndarray [R], optional
+        Network of each ROI as a number.
 
     Returns
     -------
-    ndarray [n, features]
+    dict
+        ndarray [n, features] by pool.
     """
     device = next(model.parameters()).device
     labels = None if networks is None else torch.from_numpy(networks).to(device)
-    rows = []
+    rows: dict[str, list[Array]] = {pool: [] for pool in pools}
     for person in people:
         x, frame_valid, roi_valid = windows.full_windows(person)
-        valid = token_validity(frame_valid, roi_valid, model.settings.patch)
-        pooled = model.embed(
-            torch.from_numpy(x).to(device),
-            pools,
-            token_valid=None if valid is None else torch.from_numpy(valid).to(device),
-            networks=labels,
-        )
-        rows.append(pooled.double().mean(0).cpu().numpy())
-    return np.stack(rows)
+        found = token_validity(frame_valid, roi_valid, model.settings.patch)
+        valid = None if found is None else torch.from_numpy(found).to(device)
+        tokens = model.encode(torch.from_numpy(x).to(device), valid)
+        for pool in pools:
+            pooled = pool_tokens(tokens, model.settings.time_patches, (pool,), valid, labels)
+            rows[pool].append(pooled.double().mean(0).cpu().numpy())
+    return {pool: np.stack(vectors) for pool, vectors in rows.items()}
 
 
 def within_groups(values: ArrayLike, groups: ArrayLike) -> Array:

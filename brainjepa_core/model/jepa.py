@@ -255,11 +255,17 @@ class BrainJEPA(nn.Module):
         return self.target_encoder.blocks.attention_maps(tokens, layer % depth, token_valid)
 
     @torch.no_grad()
-    def targets(self, x: Tensor, target_index: Tensor, token_valid: Tensor | None = None) -> Tensor:
+    def targets(
+        self,
+        x: Tensor,
+        target_index: Tensor,
+        token_valid: Tensor | None = None,
+        blank: Tensor | None = None,
+    ) -> Tensor:
         """What is predicted at `target_index` [B, K, Nt]: latents [B, K, Nt, D].
 
-        Layer-normed target-encoder tokens, less what position explains of them where the
-        objective says so.
+        Layer-normed target-encoder tokens, less what position explains of them: their component
+        along `blank` [N, D] (`blank_response`), where that is given.
         """
         index = target_index.flatten(1)
         # The last block can skip the tokens nobody asked for, until the masks cover them all.
@@ -270,8 +276,8 @@ class BrainJEPA(nn.Module):
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         if wanted is None:
             tokens = take_tokens(tokens, index)
-        if self.settings.objective.remove_position:
-            tokens = without_direction(tokens, self.blank_response()[index])
+        if blank is not None:
+            tokens = without_direction(tokens, blank[index])
         return tokens.unflatten(1, target_index.shape[1:])
 
     @torch.no_grad()
@@ -282,13 +288,16 @@ class BrainJEPA(nn.Module):
         tokens = self.target_encoder(blank, self.basis_of(1))
         return F.layer_norm(tokens, tokens.shape[-1:])[0]
 
-    def _rank_penalty(self, context: Tensor, index: Tensor, valid: Tensor | None) -> Tensor:
+    def _rank_penalty(
+        self, context: Tensor, index: Tensor, valid: Tensor | None, blank: Tensor | None
+    ) -> Tensor:
         """`objective.rank_penalty` of context tokens freed of position, mean over masks [B]."""
         tokens = F.layer_norm(context, context.shape[-1:])
-        if self.settings.objective.remove_position:
-            tokens = without_direction(tokens, self.blank_response()[index])
+        if blank is not None:
+            tokens = without_direction(tokens, blank[index])
         valid = None if valid is None else valid.reshape(-1, valid.shape[-1])
-        penalty = rank_penalty(tokens.reshape(-1, *tokens.shape[-2:]), valid, self.settings.objective)
+        rows = tokens.reshape(-1, *tokens.shape[-2:])
+        penalty = rank_penalty(rows, valid, self.settings.objective)
         return penalty.reshape(len(context), -1).mean(1)
 
     def context(
@@ -338,7 +347,9 @@ class BrainJEPA(nn.Module):
             One loss a sample (beta 1; the paper writes L2), the mean over its targets, so that
             the loss of a person never depends on who else is in the batch.
         """
-        target = self.targets(x, target_index, token_valid)
+        objective = self.settings.objective
+        blank = self.blank_response() if objective.remove_position else None
+        target = self.targets(x, target_index, token_valid, blank)
         context = self.context(x, context_index, context_valid)
         predicted = self.predict(context, context_index, target_index, context_valid, target_valid)
         error = F.smooth_l1_loss(predicted, target, reduction="none").mean(-1).flatten(1)
@@ -347,8 +358,8 @@ class BrainJEPA(nn.Module):
         else:
             weight = target_valid.flatten(1).to(error.dtype)
             losses = (error * weight).sum(1) / weight.sum(1).clamp_min(1)
-        if self.settings.objective.holds_rank:
-            losses = losses + self._rank_penalty(context, context_index, context_valid)
+        if objective.holds_rank:
+            losses = losses + self._rank_penalty(context, context_index, context_valid, blank)
         return losses
 
     # What per-sample gradient hooks (Opacus) wrap is a module's call.

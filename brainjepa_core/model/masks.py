@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
@@ -133,7 +134,8 @@ def sample_mask(
     Raises
     ------
     ValueError
-        If the grid is too small, or too few tokens are valid for any mask.
+        If the grid is too small, too few tokens are valid for any mask, the shares leave no
+        context, or a number is negative.
     """
     _check_grid(settings, rois, patches)
     regions = {
@@ -142,8 +144,8 @@ def sample_mask(
         "multiblock": multiblock_regions,
     }[settings.mode]
     for attempt in range(ATTEMPTS):
-        sizes = np.random.default_rng([seed, step, mask, attempt])
-        members = np.random.default_rng([seed, step, mask, attempt, sample, 1])
+        sizes = _stream(seed, step, 0, mask, 2 * attempt)
+        members = _stream(seed, step, sample, mask, 2 * attempt + 1)
         context, target = regions(settings, rois, patches, sizes, members)
         if token_valid is not None:
             context, target = context[token_valid[context]], target[token_valid[target]]
@@ -152,9 +154,26 @@ def sample_mask(
     n_valid = rois * patches if token_valid is None else int(token_valid.sum())
     raise ValueError(
         f"expected enough valid tokens for context and targets, found {n_valid} of "
-        f"{rois * patches} valid and no usable mask in {ATTEMPTS} draws; "
-        "leave this scan out, or use shorter windows"
+        f"{rois * patches} valid and no usable mask in {ATTEMPTS} draws; leave this scan out, use "
+        "shorter windows, or ask for smaller shares of targets"
     )
+
+
+def _stream(seed: int, step: int, sample: int, mask: int, draw: int) -> Generator:
+    """Random numbers that are a function of these five, independent of those of any other five.
+
+    Philox is a bijection of its counter, so streams whose counters differ in the upper words
+    never meet; and it takes the numbers as they are, where a SeedSequence would hash them first.
+    """
+    try:
+        key = np.array([seed, step], np.uint64)
+        counter = np.array([0, sample, mask, draw], np.uint64)
+    except OverflowError:
+        raise ValueError(
+            "expected seed, step, sample and mask from 0 to 2**64 - 1, found "
+            f"{seed}, {step}, {sample} and {mask}; number them from 0"
+        ) from None
+    return Generator(Philox(key=key, counter=counter))
 
 
 def _check_grid(settings: MaskSettings, rois: int, patches: int) -> None:

@@ -31,25 +31,27 @@ class Layout:
     beta: int  # of the seen, asked for at hidden times
     gamma_alpha: int  # of alpha, asked for at hidden times
     gamma_rest: int  # of neither seen nor alpha, asked for at hidden times
-    run: int  # time patches that are observed or hidden
-    hidden: Indices
-    alpha_times: Indices
+    hidden: NDArray[np.bool_]  # [run]
+    alpha_times: NDArray[np.bool_]  # [run]
 
     @classmethod
     def draw(cls, settings: MaskSettings, rois: int, patches: int, rng: Generator) -> Layout:
         """Draw a layout for R ROIs and W time patches; context and targets are never empty."""
-        alpha = int(np.clip(round(rois * rng.uniform(*settings.alpha_roi)), 1, rois - 2))
+        alpha = _within(round(rois * rng.uniform(*settings.alpha_roi)), 1, rois - 2)
         rest = rois - alpha
         seen = max(1, round(rest * rng.uniform(*settings.observation)))
-        run = int(np.clip(int(patches * rng.uniform(*settings.observation)), min(2, patches), None))
-        length = int(np.clip(int(patches * rng.uniform(*settings.alpha_time)), 1, run))
+        run = max(min(2, patches), int(patches * rng.uniform(*settings.observation)))
+        length = _within(int(patches * rng.uniform(*settings.alpha_time)), 1, run)
         start = rng.integers(0, run - length + 1)
+        alpha_times = np.zeros(run, bool)
+        alpha_times[start : start + length] = True
         reach = min(EDGE, run // 2)
         edges = np.concatenate([np.arange(reach), np.arange(run - reach, run)])
-        count = 0
-        for _ in range(2):  # one draw for each end, as published, but pooled over both
-            count += min(EDGE, int(patches * rng.uniform(*settings.beta_gamma_time)))
-        hidden = rng.permutation(edges)[: min(count, run - 1)]
+        # One draw for each end, as published, but pooled over both.
+        shares = rng.uniform(*settings.beta_gamma_time, size=2)
+        count = sum(min(EDGE, int(patches * share)) for share in shares)
+        hidden = np.zeros(run, bool)
+        hidden[rng.permutation(edges)[: min(count, run - 1)]] = True
         share = rng.uniform(*settings.beta_gamma_roi)
         return cls(
             alpha=alpha,
@@ -57,9 +59,8 @@ class Layout:
             beta=round(seen * share),
             gamma_alpha=round(alpha * share),
             gamma_rest=round((rest - seen) * share),
-            run=run,
-            hidden=np.sort(hidden),
-            alpha_times=np.arange(start, start + length),
+            hidden=hidden,
+            alpha_times=alpha_times,
         )
 
 
@@ -70,21 +71,26 @@ def balanced_regions(
     layout = Layout.draw(settings, rois, patches, sizes)
     order = members.permutation(rois)
     alpha, seen, rest = np.split(order, [layout.alpha, layout.alpha + layout.seen])
-    place = np.arange(layout.run) + members.integers(0, patches - layout.run + 1)
+    run = len(layout.hidden)
+    place = np.arange(run) + members.integers(0, patches - run + 1)
     if members.random() < 0.5:
         place = place[::-1]
-    observed = np.setdiff1d(np.arange(layout.run), layout.hidden)
-    hidden_alpha = np.union1d(layout.hidden, layout.alpha_times)
-    context = _tokens(seen, place[observed], patches)
+    hidden, alpha_times = place[layout.hidden], place[layout.alpha_times]
+    both = place[layout.hidden | layout.alpha_times]
+    context = _tokens(seen, place[~layout.hidden], patches)
     target = np.concatenate(
         [
-            _tokens(alpha[: layout.gamma_alpha], place[hidden_alpha], patches),
-            _tokens(alpha[layout.gamma_alpha :], place[layout.alpha_times], patches),
-            _tokens(seen[: layout.beta], place[layout.hidden], patches),
-            _tokens(rest[: layout.gamma_rest], place[layout.hidden], patches),
+            _tokens(alpha[: layout.gamma_alpha], both, patches),
+            _tokens(alpha[layout.gamma_alpha :], alpha_times, patches),
+            _tokens(seen[: layout.beta], hidden, patches),
+            _tokens(rest[: layout.gamma_rest], hidden, patches),
         ]
     )
     return context, target
+
+
+def _within(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))
 
 
 def _tokens(rois: Indices, times: Indices, patches: int) -> Indices:

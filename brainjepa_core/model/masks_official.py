@@ -28,25 +28,26 @@ def official_regions(
     # The upper bound is exclusive here and below, as published: the last start never happens.
     start = draw.integers(0, max(1, patches - run))
     alpha = draw.permutation(rois)[: int(rois * draw.uniform(*settings.alpha_roi))]
-    alpha_run = max(1, int(patches * draw.uniform(*settings.alpha_time)))
+    alpha_run = min(run, max(1, int(patches * draw.uniform(*settings.alpha_time))))
     alpha_start = start + draw.integers(0, max(1, run - alpha_run))
     alpha_times = np.arange(alpha_start, alpha_start + alpha_run)
-    beta = np.setdiff1d(seen, alpha)
-    gamma = np.setdiff1d(np.arange(rois), beta)
-    targets, hidden = [_tokens(alpha, alpha_times, patches)], []
+    is_beta = np.zeros(rois, bool)
+    is_beta[seen] = True
+    is_beta[alpha] = False
+    beta, gamma = np.flatnonzero(is_beta), np.flatnonzero(~is_beta)
+    targets = [_tokens(alpha, alpha_times, patches)]
+    observed = np.zeros(patches, bool)
+    observed[start : start + run] = True
     for first in (0, patches - EDGE):
         count = min(EDGE, int(patches * draw.uniform(*settings.beta_gamma_time)))
         times = first + draw.permutation(EDGE)[:count]
         share = draw.uniform(*settings.beta_gamma_roi)
-        hidden.append(times)
+        observed[times] = False
         for group in (beta, gamma):
             asked = draw.permutation(group)[: int(len(group) * share)]
             targets.append(_tokens(asked, times, patches))
-    times = np.setdiff1d(np.arange(start, start + run), np.concatenate(hidden))
-    return _tokens(beta, times, patches), np.concatenate(targets)
+    return _tokens(beta, np.flatnonzero(observed), patches), np.concatenate(targets)
 
 
-def _tokens(
-    rois: NDArray[np.int64], times: NDArray[np.int64], patches: int
-) -> NDArray[np.int64]:
+def _tokens(rois: NDArray[np.int64], times: NDArray[np.int64], patches: int) -> NDArray[np.int64]:
     return (rois[:, None] * patches + times).ravel()

@@ -55,9 +55,7 @@ def without_direction(tokens: Tensor, direction: Tensor) -> Tensor:
     return tokens - along / direction.square().sum(-1, keepdim=True).clamp_min(1e-6) * direction
 
 
-def rank_penalty(
-    tokens: Tensor, valid: Tensor | None, settings: ObjectiveSettings
-) -> Tensor:
+def rank_penalty(tokens: Tensor, valid: Tensor | None, settings: ObjectiveSettings) -> Tensor:
     """Penalty of each sample for features without variance or with covariance.
 
     Parameters
@@ -72,12 +70,14 @@ def rank_penalty(
     -------
     Tensor [B]
     """
-    tokens = tokens.float()  # sums over many tokens: not in bf16
+    # Sums over many tokens: not in bf16, to which autocast would bring this product.
+    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     count: Tensor | int = tokens.shape[1]
     if valid is not None:
         tokens = tokens * valid[..., None]
         count = valid.sum(1).clamp_min(1)[:, None, None]
-    moments = tokens.transpose(1, 2) @ tokens / count  # [B, D, D]
+    with torch.autocast(tokens.device.type, enabled=False):
+        moments = tokens.transpose(1, 2) @ tokens / count  # [B, D, D]
     variance = torch.diagonal(moments, dim1=1, dim2=2)
     too_little = F.relu(1 - (variance + 1e-4).sqrt()).mean(1)
     together = (moments.square().sum((1, 2)) - variance.square().sum(1)) / tokens.shape[-1]

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.objective import ObjectiveSettings
 from brainjepa_core.model.positions import sine_cosine_table
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.model.settings import RECIPES, ModelSettings
 
 State = Mapping[str, Tensor]
 
@@ -104,8 +103,7 @@ def _settings(encoder: State, predictor: State, rois: int, table_rows: int) -> M
         predictor_width=predictor_width,
         predictor_depth=_depth(predictor),
         predictor_heads=width // HEAD_WIDTH,
-        objective=ObjectiveSettings.published(),
-        **PUBLISHED,
+        **{**RECIPES["published"], **PUBLISHED},
     )
 
 

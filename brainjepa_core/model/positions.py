@@ -110,6 +110,9 @@ class Positions(nn.Module):
         if self.projection is None:
             roi_half = self.roi_table.expand(basis.shape[0], -1, -1)
         else:
+            if self.scaling is unit_rows:
+                # The unit of a basis (its eigenvalues' scale) must not decide how fast it learns.
+                basis = basis * basis.square().mean((-2, -1), keepdim=True).clamp_min(1e-12).rsqrt()
             roi_half = self.scaling(self.projection(basis))
         if index is None:
             index = torch.arange(basis.shape[1] * self.time_patches, device=basis.device)

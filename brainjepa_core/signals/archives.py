@@ -7,7 +7,7 @@ that an import that was cut short can simply be repeated.
 from __future__ import annotations
 
 import csv
-import zipfile
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.atlas import Atlas
+from brainjepa_core.atlas import Atlas, to_17network_names
 from brainjepa_core.signals.store import ScanStore
 
 ARCHIVE_KEYS = ("ts", "lengths", "participant_id", "tr", "roi")
@@ -49,21 +49,24 @@ def import_site_archive(
     Raises
     ------
     ValueError
-        If the archive is damaged or its parts do not fit one another.
+        If the archive is damaged or its parts do not fit one another: nothing is stored then. Or
+        if a scan cannot be trained on: those before it are in the store, and the import can be
+        repeated.
     """
     parts = _read_archive(Path(archive))
-    names = [str(name) for name in parts["roi"]]
+    names = parts["roi"].tolist()
     atlas = atlas or Atlas.from_names(names, name="ROIs of the archive")
     lengths = parts["lengths"]
     trs = np.broadcast_to(parts["tr"], lengths.shape)
-    people = [str(person) for person in parts["participant_id"]]
+    people = parts["participant_id"].tolist()
     table = {} if participants is None else read_participants(participants)
     store = ScanStore.create(store_path, atlas)
     for series, person, tr in zip(
         np.split(parts["ts"], np.cumsum(lengths)[:-1]), people, trs, strict=True
     ):
         phenotypes = dict(table.get(person, {}))
-        qc = {"mean_fd": phenotypes["mean_fd"]} if "mean_fd" in phenotypes else {}
+        motion = phenotypes.get("mean_fd")
+        qc = {"mean_fd": motion} if isinstance(motion, float) else {}
         store.append(
             in_atlas_order(series.T, names, atlas),
             subject=person,
@@ -79,7 +82,8 @@ def _read_archive(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in ARCHIVE_KEYS if key not in archive]
             parts = {key: archive[key] for key in ARCHIVE_KEYS if key not in missing}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        names = {key: parts[key].astype(str) for key in {"participant_id", "roi"} & parts.keys()}
+    except Exception as error:  # damage surfaces as zlib's, zipfile's, numpy's or Python's errors
         raise ValueError(
             f"expected a site archive (.npz with {', '.join(ARCHIVE_KEYS)}), found "
             f"{type(error).__name__}; export the archive again"
@@ -89,26 +93,33 @@ def _read_archive(path: Path) -> dict[str, NDArray[Any]]:
             f"expected {', '.join(ARCHIVE_KEYS)} in the archive, found {', '.join(missing)} "
             "missing; add them"
         )
-    ts, lengths, people = parts["ts"], parts["lengths"], parts["participant_id"]
+    parts.update(names)
+    ts, lengths, people, tr = (parts[key] for key in ARCHIVE_KEYS[:4])
     fits = (
         ts.ndim == 2
         and lengths.ndim == 1
         and np.issubdtype(lengths.dtype, np.integer)
         and np.issubdtype(ts.dtype, np.floating)
-        and np.issubdtype(parts["tr"].dtype, np.number)
+        and tr.dtype.kind in "fiu"
         and len(lengths) > 0
         and (lengths > 0).all()
-        and int(lengths.sum()) == len(ts)
+        and sum(lengths.tolist()) == len(ts)
         and people.shape == lengths.shape
         and parts["roi"].shape == ts.shape[1:]
-        and parts["tr"].shape in ((), (1,), lengths.shape)
+        and tr.shape in ((), (1,), lengths.shape)
     )
     if not fits:
         raise ValueError(
             "expected ts [sum of lengths, ROIs], one participant_id a length, a name a column and "
-            f"a TR or one a scan, found ts {list(ts.shape)}, lengths {list(lengths.shape)} "
+            f"a TR or one a scan, found ts {list(ts.shape)}, lengths {list(lengths.shape)}, "
             f"participant_id {list(people.shape)}, roi {list(parts['roi'].shape)}, tr "
-            f"{list(parts['tr'].shape)}; export the archive again"
+            f"{list(tr.shape)}; export the archive again"
+        )
+    if len(set(people.tolist())) < len(people) or not (np.isfinite(tr) & (tr > 0)).all():
+        raise ValueError(
+            "expected each participant once and TRs in seconds above 0, found "
+            f"{len(people) - len(set(people.tolist()))} repeated participants and TRs from "
+            f"{tr.min():g} to {tr.max():g}; write one archive a session, and give the scanner's TR"
         )
     return parts
 
@@ -146,7 +157,8 @@ def import_directory(
     columns = [line.strip() for line in lines if line.strip()]
     atlas = atlas or Atlas.from_names(columns, name=Path(names).stem)
     files = sorted(p for p in Path(folder).iterdir() if p.suffix in SERIES_ENDINGS)
-    files = [p for p in files if p.resolve() != Path(names).resolve()]
+    tables = {Path(path).resolve() for path in (names, participants) if path is not None}
+    files = [p for p in files if p.resolve() not in tables]
     if not files:
         raise ValueError(
             f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in the folder; "
@@ -181,8 +193,8 @@ def read_series(file: Path, columns: Sequence[str]) -> NDArray[np.float64]:
             delimiter = "\t" if file.suffix == ".tsv" else ","
             rows = list(_table_rows(file, delimiter, columns))
             series = np.array(rows, np.float64)
-        series = np.asarray(series, np.float64)
-    except (OSError, ValueError, EOFError, TypeError) as error:
+        series = series.astype(np.float64, casting="same_kind")
+    except Exception as error:  # damage surfaces as csv's, numpy's or Python's errors
         raise ValueError(
             f"{file.name}: expected numbers, one row a frame, found {type(error).__name__}; "
             "write the file again (n/a for a missing ROI)"
@@ -196,9 +208,9 @@ def read_series(file: Path, columns: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _table_rows(file: Path, delimiter: str, columns: Sequence[str]) -> Iterator[list[float]]:
-    with file.open(encoding="utf-8", newline="") as stream:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
         for number, row in enumerate(csv.reader(stream, delimiter=delimiter)):
-            if number == 0 and [cell.strip() for cell in row] == list(columns):
+            if not row or (number == 0 and [cell.strip() for cell in row] == list(columns)):
                 continue
             yield [np.nan if cell.strip() in ("n/a", "") else float(cell) for cell in row]
 
@@ -206,8 +218,13 @@ def _table_rows(file: Path, delimiter: str, columns: Sequence[str]) -> Iterator[
 def in_atlas_order(
     series: NDArray[np.floating], names: Sequence[str], atlas: Atlas
 ) -> NDArray[np.float32]:
-    """Bring rows [any ROIs, F] to atlas order by name; ROIs that are not there become NaN."""
-    rows = atlas.rows_of(names)
+    """Bring rows [any ROIs, F] to atlas order by name; ROIs that are not there become NaN.
+
+    Parcels under their 7-network names are found in an atlas that has their 17-network names.
+    """
+    own = set(atlas.rois)
+    pairs = zip(names, to_17network_names(names), strict=True)
+    rows = atlas.rows_of([old if old in own else new for old, new in pairs])
     ordered = np.asarray(series, np.float32)[rows]
     ordered[rows < 0] = np.nan
     return ordered
@@ -225,10 +242,16 @@ def read_participants(path: str | Path) -> dict[str, dict[str, Any]]:
     Raises
     ------
     ValueError
-        If there is no column ``participant_id``, or someone is listed twice.
+        If it is no table, there is no column ``participant_id``, or someone is listed twice.
     """
-    with Path(path).open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"expected a tab-separated table in UTF-8, found {type(error).__name__}; "
+            "give a BIDS participants.tsv"
+        ) from error
     if not rows or "participant_id" not in rows[0]:
         raise ValueError(
             "expected a tab-separated table with a column participant_id, found columns "
@@ -242,12 +265,14 @@ def read_participants(path: str | Path) -> dict[str, dict[str, Any]]:
                 "expected each participant once, found one listed twice in participants.tsv; "
                 "keep one row a participant"
             )
-        table[person] = {k: _value(v) for k, v in row.items() if k and v not in (None, "", "n/a")}
+        known = {k: v for k, v in row.items() if k and v and v.lower() not in ("n/a", "nan")}
+        table[person] = {k: _value(v) for k, v in known.items()}
     return table
 
 
 def _value(text: str) -> float | str:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text

@@ -15,6 +15,7 @@ Array = NDArray[np.float32]
 
 CLIP = 10.0  # robust units; a spike further out says nothing more
 POOLED_FRAMES = 200  # frames of a scan that enter the pooled quantiles
+POOLED_TOTAL = 100_000  # frames of all scans that do: 180 MB at 450 ROIs, however large the site
 DEAD = 1e-6  # spread, against the median ROI's, below which an ROI has no signal
 DEMEANED = 1e-3  # mean over spread below which a scan has lost its baseline
 
@@ -27,36 +28,56 @@ class RobustScale:
     iqr: NDArray[np.float64]
 
     def apply(self, series: NDArray[np.floating]) -> Array:
-        """``(series - median) / iqr``, clipped at +-10."""
-        scaled = (series - self.median[:, None]) / self.iqr[:, None]
+        """``(series - median) / iqr``, clipped at +-10; NaN where an ROI has no signal."""
+        x = np.asarray(series, np.float64)
+        iqr = np.where(has_signal(x), self.iqr, np.nan)
+        scaled = (x - self.median[:, None]) / iqr[:, None]
         return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+
+
+def has_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """ROIs [R] of a scan that vary: not missing, constant, or far below the others."""
+    x = np.asarray(series, np.float64)
+    spread = x.std(1)
+    # What float32 cannot resolve beside its own baseline is rounding, not signal.
+    varies = spread > np.finfo(np.float32).eps * np.abs(x.mean(1))
+    if not varies.any():
+        return varies
+    return varies & (spread > DEAD * np.median(spread[varies]))
 
 
 def zscore(series: NDArray[np.floating]) -> Array:
     """Every ROI of a scan to mean 0 and standard deviation 1, clipped at +-10.
 
-    An ROI without a signal (missing, constant, or far below the others) becomes a row of NaN.
+    An ROI without a signal (see `has_signal`) becomes a row of NaN.
     """
     x = np.asarray(series, np.float64)
-    mean, spread = x.mean(1, keepdims=True), x.std(1, keepdims=True)
-    known = spread[np.isfinite(spread)]
-    floor = DEAD * np.median(known) if known.size else 0.0
-    spread[~(spread > floor)] = np.nan
-    return np.clip((x - mean) / spread, -CLIP, CLIP).astype(np.float32)
+    spread = np.where(has_signal(x), x.std(1), np.nan)
+    scaled = (x - x.mean(1, keepdims=True)) / spread[:, None]
+    return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 
 
-def pooled_scale(scans: Iterable[NDArray[np.floating]]) -> RobustScale:
+def pooled_scale(scans: Iterable[NDArray[np.floating]], count: int = 1) -> RobustScale:
     """Median and IQR of each ROI over frames of all scans of a site.
 
     Parameters
     ----------
     scans : iterable of ndarray [R, F]
         At most 200 evenly spaced frames of each are read.
+    count : int
+        How many scans there are: of more than 500, fewer frames of each are read.
+
+    Raises
+    ------
+    ValueError
+        If no ROI varies.
     """
+    most = max(1, min(POOLED_FRAMES, POOLED_TOTAL // count))
     parts = []
     for series in scans:
-        step = max(1, series.shape[1] // POOLED_FRAMES)
-        parts.append(np.asarray(series[:, ::step], np.float64))
+        frames = series.shape[1]
+        chosen = np.linspace(0, frames - 1, min(frames, most)).astype(np.int64)
+        parts.append(np.asarray(series[:, chosen], np.float32))
     return _robust(np.concatenate(parts, axis=1))
 
 
@@ -67,7 +88,7 @@ def official_scale(scans: Iterable[NDArray[np.floating]]) -> RobustScale:
     ------
     ValueError
         If the scans are demeaned: the spread of means is then rounding error, and scaled values
-        reach 1e14.
+        reach 1e14. Or if no mean differs, as with a single scan.
     """
     means, spreads = [], []
     for series in scans:
@@ -82,7 +103,7 @@ def official_scale(scans: Iterable[NDArray[np.floating]]) -> RobustScale:
     return _robust(np.stack(means, axis=1))
 
 
-def _robust(values: NDArray[np.float64]) -> RobustScale:
+def _robust(values: NDArray[np.floating]) -> RobustScale:
     """Quantiles along the last axis; an ROI that nobody has, or without spread, gets NaN."""
     result = np.full((3, len(values)), np.nan)
     seen = np.isfinite(values).any(1)
@@ -90,5 +111,10 @@ def _robust(values: NDArray[np.float64]) -> RobustScale:
         result[:, seen] = np.nanquantile(values[seen], [0.25, 0.5, 0.75], axis=1)
     low, median, high = result
     iqr = high - low
-    floor = DEAD * np.nanmedian(iqr) if seen.any() else 0.0
-    return RobustScale(median, np.where(iqr > floor, iqr, np.nan))
+    varies = iqr > 0
+    if not varies.any():
+        raise ValueError(
+            f"expected values that differ, found none with a spread among {values.shape[1]}; "
+            "choose scaling 'zscore', or give more scans"
+        )
+    return RobustScale(median, np.where(iqr > DEAD * np.median(iqr[varies]), iqr, np.nan))

@@ -7,15 +7,16 @@
     scans/*.npy    float32 [R, F] a scan, a row of NaN where the site lacks the ROI
 
 A scan exists once its line is complete. The array is written first, so a crash leaves at most an
-array without a line (overwritten later) or a torn last line (cut off when the store is opened).
+array without a line (overwritten later) or a torn last line (not read, cut off by the next append).
+Readers change nothing, so a store may be opened while an import adds to it.
 
 Shapes: R ROIs, F frames of a scan.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -98,6 +99,7 @@ class ScanStore:
                 )
             return store
         (path / ARRAYS).mkdir(parents=True, exist_ok=True)
+        (path / TABLE).touch()
         with atomic_path(path / HEADER) as temporary:
             header = {"format": FORMAT, **asdict(atlas)}
             temporary.write_text(json.dumps(header, indent=1) + "\n")
@@ -105,19 +107,19 @@ class ScanStore:
 
     @classmethod
     def open(cls, path: str | Path) -> ScanStore:
-        """Open a store; a torn last line of a killed import is cut off.
+        """Open a store as it is now; a torn last line of a killed import is left out.
 
         Raises
         ------
         ValueError
-            If the folder is no store, or of another format.
+            If the folder is no store, of another format, or its table is damaged.
         """
         path = Path(path)
         try:
             header = json.loads((path / HEADER).read_text())
             found = header.pop("format")
             atlas = _atlas(header)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"expected a scan store with a readable {HEADER}, found {type(error).__name__}; "
                 "give the folder that `brainjepa import` wrote"
@@ -136,7 +138,8 @@ class ScanStore:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
-        parts = [self.atlas.fingerprint, *sorted(record.sha256 for record in self.records)]
+        scans = sorted(f"{record.sha256} {record.tr!r}" for record in self.records)
+        parts = [self.atlas.fingerprint, *scans]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def append(
@@ -169,8 +172,8 @@ class ScanStore:
         Raises
         ------
         ValueError
-            If the array does not fit the atlas, has NaN among frames of an ROI, or another scan
-            of that name is there.
+            If the array does not fit the atlas, has NaN among frames of an ROI or no ROI that
+            varies, or another scan of that name is there.
         """
         array = np.ascontiguousarray(series, np.float32)
         missing = self._check(array, subject, tr)
@@ -185,17 +188,18 @@ class ScanStore:
             qc=dict(qc or {}),
             phenotypes=dict(phenotypes or {}),
         )
+        line = json.dumps(asdict(record), default=_plain)
         known = self._records.get(record.key)
         if known is not None:
-            if known.sha256 == record.sha256:
+            if (known.sha256, known.tr) == (record.sha256, record.tr):
                 return False
             raise ValueError(
-                "expected a scan that is not in the store yet, found another array under the same "
-                "subject, session and run; give it a run of its own, or build the store anew"
+                "expected a scan that is not in the store yet, found another array or TR under the "
+                "same subject, session and run; give it a run of its own, or build the store anew"
             )
         with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
             np.save(file, array)
-        _append_line(self.path / TABLE, json.dumps(asdict(record)))
+        _append_line(self.path / TABLE, line)
         self._records[record.key] = record
         return True
 
@@ -221,6 +225,11 @@ class ScanStore:
                 f"{'some NaN or infinity in ' + ', '.join(names) if names else 'no ROI at all'}; "
                 "interpolate the frames, or set the whole ROI to NaN"
             )
+        if not (array.max(1) > array.min(1)).any():
+            raise ValueError(
+                "expected ROIs that vary over time, found a constant in every one; "
+                "check the extraction of this scan"
+            )
         return tuple(self.atlas.rois[i] for i in np.flatnonzero(gone))
 
     def _array_path(self, record: ScanRecord) -> Path:
@@ -228,9 +237,20 @@ class ScanStore:
         return self.path / ARRAYS / f"{name}.npy"
 
     def series(self, record: ScanRecord) -> NDArray[np.float32]:
-        """Memory-mapped array [R, F] of a scan, read-only."""
-        array = np.load(self._array_path(record), mmap_mode="r", allow_pickle=False)
-        return array  # type: ignore[no-any-return]
+        """Memory-mapped array [R, F] of a scan, read-only.
+
+        Raises
+        ------
+        ValueError
+            If the array is gone or cannot be read.
+        """
+        try:
+            return np.load(self._array_path(record), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"expected the array of each scan in {ARRAYS}/, found {type(error).__name__} for "
+                "one; restore the folder, or import the scans again into a new store"
+            ) from error
 
     def verify(self) -> list[ScanRecord]:
         """Scans whose array is missing or differs from its checksum; reads everything."""
@@ -238,7 +258,7 @@ class ScanStore:
         for record in self.records:
             try:
                 intact = _hash(np.load(self._array_path(record), allow_pickle=False))
-            except (OSError, ValueError):
+            except (OSError, ValueError, EOFError):
                 intact = ""
             if intact != record.sha256:
                 damaged.append(record)
@@ -260,28 +280,44 @@ def _hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
 
 
+def _plain(value: Any) -> Any:
+    """A numpy number as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(
+        f"expected text or numbers in qc and phenotypes, found {type(value).__name__}; convert it"
+    )
+
+
 def _append_line(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    """Add a line in one piece; under the lock, so that no torn line is another import's."""
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.truncate(_complete(path.read_bytes()))
+        file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
+def _complete(table: bytes) -> int:
+    """Bytes up to the end of the last complete line."""
+    return table.rfind(b"\n") + 1
+
+
 def _read_table(path: Path) -> list[ScanRecord]:
-    """Complete lines of the table; a torn last one is removed from the file."""
+    """Records of the complete lines of the table."""
     if not path.exists():
         return []
-    raw = path.read_bytes()
-    complete = raw[: raw.rfind(b"\n") + 1]
-    if complete != raw:
-        with path.open("r+b") as file:
-            file.truncate(len(complete))
+    table = path.read_bytes()
+    lines = table[: _complete(table)].split(b"\n")[:-1]
     records = []
-    for number, line in enumerate(io.StringIO(complete.decode("utf-8", "replace")), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            facts = json.loads(line)
-            records.append(ScanRecord(**{**facts, "missing": tuple(facts["missing"])}))
-        except (ValueError, TypeError, KeyError) as error:
+            records.append(_record(json.loads(line)))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"expected a scan's facts in line {number} of {TABLE}, found "
                 f"{type(error).__name__}; restore the file, or import the scans again"
@@ -289,3 +325,12 @@ def _read_table(path: Path) -> list[ScanRecord]:
     return records
 
 
+def _record(facts: dict[str, Any]) -> ScanRecord:
+    record = ScanRecord(**{**facts, "missing": tuple(facts["missing"])})
+    texts = (*record.key, record.sha256, *record.missing)
+    numbers = (record.tr, record.frames)
+    if not all(isinstance(text, str) for text in texts) or not all(
+        isinstance(number, int | float) and number > 0 for number in numbers
+    ):
+        raise TypeError
+    return record

@@ -13,7 +13,8 @@ from scipy.signal import firwin, upfirdn
 
 Array = NDArray[np.float32]
 
-MAX_DENOMINATOR = 40  # 0.735 s to 2 s is 147/400; 18/49 is within 0.05 % of it
+MAX_DENOMINATOR = 1000  # makes 0.735 s to 2 s (147/400) and to 2.2 s (147/440) exact
+MAX_RATIO = 20.0  # TRs further apart than this are in different units
 HALF_LENGTH = 10  # zero crossings on either side of the interpolation filter
 
 
@@ -36,31 +37,48 @@ def resample(series: NDArray[np.floating], tr: float, target_tr: float) -> Array
     ndarray [R, F * tr / target_tr]
         float32. The first frame stays where it is; ends are extended by odd reflection, so that
         the filter does not ring into them.
+
+    Raises
+    ------
+    ValueError
+        If one TR is more than 20 times the other.
     """
-    ratio = Fraction(tr / target_tr).limit_denominator(MAX_DENOMINATOR)
-    up, down = ratio.numerator, ratio.denominator
-    frames = series.shape[1]
+    up, down = _ratio(tr, target_tr)
     if up == down:
         return np.ascontiguousarray(series, np.float32)
-    if up == 0:
-        raise ValueError(
-            f"expected TRs within a factor of {MAX_DENOMINATOR} of one another, found {tr} s and "
-            f"{target_tr} s; check the unit of the TR (seconds)"
-        )
     half = HALF_LENGTH * max(up, down)
     taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
-    margin = min(frames - 1, -(-half // up))
-    extended = _odd_extension(np.asarray(series, np.float64), margin)
-    filtered = upfirdn(taps, extended, up=up, axis=1)
+    for phase in range(up):  # a constant stays what it is between frames, too
+        taps[phase::up] /= taps[phase::up].sum()
+    margin = -(-half // up)
+    extended = np.pad(
+        np.asarray(series, np.float64), ((0, 0), (margin, margin)), "reflect", reflect_type="odd"
+    )
+    # Leading zeros put the first frame on one of the frames that `down` keeps: only those are
+    # computed.
     first = half + margin * up
-    length = (frames - 1) * up // down + 1
-    return filtered[:, first : first + length * down : down][:, :length].astype(np.float32)
+    lead = -first % down
+    filtered = upfirdn(np.concatenate([np.zeros(lead), taps]), extended, up, down, axis=1)
+    start = (first + lead) // down
+    length = resampled_frames(series.shape[1], tr, target_tr)
+    return np.ascontiguousarray(filtered[:, start : start + length], np.float32)
 
 
-def _odd_extension(x: NDArray[np.float64], margin: int) -> NDArray[np.float64]:
-    left = 2 * x[:, :1] - x[:, margin:0:-1]
-    right = 2 * x[:, -1:] - x[:, -2 : -margin - 2 : -1]
-    return np.concatenate([left, x, right], axis=1)
+def resampled_frames(frames: int, tr: float, target_tr: float) -> int:
+    """Frames that `resample` makes of a scan: those that lie within it."""
+    up, down = _ratio(tr, target_tr)
+    return (frames - 1) * up // down + 1
+
+
+def _ratio(tr: float, target_tr: float) -> tuple[int, int]:
+    """Frames after resampling per frames before it."""
+    if not 1 / MAX_RATIO <= tr / target_tr <= MAX_RATIO:
+        raise ValueError(
+            f"expected TRs within a factor of {MAX_RATIO:g} of one another, found {tr} s and "
+            f"{target_tr} s; check the unit of the TR (seconds)"
+        )
+    ratio = Fraction(tr / target_tr).limit_denominator(MAX_DENOMINATOR)
+    return ratio.numerator, ratio.denominator
 
 
 def official_stride(tr: float, target_tr: float) -> int:
@@ -70,6 +88,8 @@ def official_stride(tr: float, target_tr: float) -> int:
 
 def official_indices(frames: int, length: int, stride: int, start: int) -> NDArray[np.int64]:
     """Frames of a published window: `length` of them spread over ``length * stride`` frames.
+
+    The first is `start`, the last the last of those ``length * stride`` frames.
 
     Parameters
     ----------
@@ -84,5 +104,5 @@ def official_indices(frames: int, length: int, stride: int, start: int) -> NDArr
     ndarray [T]
         Indices truncated to integers; never beyond the scan.
     """
-    spread = np.linspace(start, start + length * stride, length).astype(np.int64)
+    spread = np.linspace(start, start + length * stride - 1, length).astype(np.int64)
     return spread[spread < frames]

@@ -19,7 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
 from brainjepa_core.signals.store import ScanRecord, ScanStore
-from brainjepa_core.signals.temporal import official_indices, official_stride, resample
+from brainjepa_core.signals.temporal import (
+    official_indices,
+    official_stride,
+    resample,
+    resampled_frames,
+)
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -102,15 +107,21 @@ class Windows:
         self._refuse_short()
 
     def _site_scale(self, store: ScanStore) -> RobustScale | None:
-        make = {"pooled": pooled_scale, "official": official_scale}.get(self.settings.scaling)
-        return None if make is None else make(store.series(r) for r in store.records)
+        if self.settings.scaling == "zscore" or not store.records:
+            return None
+        scans = (store.series(record) for record in store.records)
+        if self.settings.scaling == "official":
+            return official_scale(scans)
+        return pooled_scale(scans, len(store.records))
 
     def _refuse_short(self) -> None:
         if self.settings.short == "pad":
             return
         s = self.settings
         short = sum(
-            r.frames * r.tr < s.frames * s.tr for person in self.people for r in person.records
+            self._length(r) < s.frames * self._stride(r)
+            for person in self.people
+            for r in person.records
         )
         if short:
             raise ValueError(
@@ -135,7 +146,8 @@ class Windows:
     def aligned(self, subject: int) -> list[tuple[Array, Mask]]:
         """All scans of a person: series [R, F] at the window's TR and scale, valid ROIs [R].
 
-        Rows of missing ROIs are 0. With ``official`` time, scans keep their own TR.
+        Rows of missing ROIs are 0. With ``official`` time, scans keep their own TR. Arrays are
+        shared and read-only.
         """
         person = self.people[subject]
         return [self._aligned(person.store, record) for record in person.records]
@@ -147,6 +159,8 @@ class Windows:
                 self._cache.move_to_end(key)
                 return self._cache[key]
         value = self._align(store, record)
+        for array in value:
+            array.setflags(write=False)
         with self._lock:
             if key not in self._cache:
                 self._cache[key] = value
@@ -159,11 +173,13 @@ class Windows:
         series = self.stores[store].series(record)
         scale = self._scales[store]
         scaled = zscore(series) if scale is None else scale.apply(series)
-        valid = np.isfinite(scaled).all(1)
-        scaled = np.where(valid[:, None], scaled, np.float32(0))
-        if self.settings.temporal == "antialias":
+        if self.settings.temporal == "antialias" and record.tr != self.settings.tr:
+            # Scaled first, so that a clipped spike does not ring; and again, since the low-pass
+            # takes more variance from the scans of a fast site.
             scaled = resample(scaled, record.tr, self.settings.tr)
-        return scaled, valid
+            scaled = zscore(scaled) if scale is None else scaled
+        valid: Mask = np.isfinite(scaled).all(axis=1)
+        return np.where(valid[:, None], scaled, np.float32(0)), valid
 
     def window(self, subject: int, seed: tuple[int, ...]) -> Window:
         """A random window of a random scan of a person.
@@ -178,6 +194,7 @@ class Windows:
         Returns
         -------
         Window
+            Read-only where it is part of a cached scan; `batch` copies.
         """
         rng = np.random.default_rng([subject, *seed])
         person = self.people[subject]
@@ -207,6 +224,12 @@ class Windows:
             count = max(1, series.shape[1] // length)
             parts += [self._cut(series, roi_valid, i * length, stride) for i in range(count)]
         return _stack(parts)
+
+    def _length(self, record: ScanRecord) -> int:
+        """Frames F of a scan once aligned."""
+        if self.settings.temporal == "official":
+            return record.frames
+        return resampled_frames(record.frames, record.tr, self.settings.tr)
 
     def _stride(self, record: ScanRecord) -> int:
         official = self.settings.temporal == "official"
@@ -242,7 +265,11 @@ def _people(stores: tuple[ScanStore, ...]) -> tuple[Person, ...]:
         scans: dict[str, list[ScanRecord]] = {}
         for record in store.records:
             scans.setdefault(record.subject, []).append(record)
-        people += [Person(number, tuple(records)) for records in scans.values()]
+        # Sorted, so that equal stores give equal windows whatever order their scans came in.
+        people += [
+            Person(number, tuple(sorted(scans[subject], key=lambda record: record.key)))
+            for subject in sorted(scans)
+        ]
     return tuple(people)
 
 

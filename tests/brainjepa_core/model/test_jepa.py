@@ -17,15 +17,21 @@ from brainjepa_core.model.pooling import pool_tokens
 from brainjepa_core.model.settings import ModelSettings
 
 
-def make(rois: int = 6, patches: int = 4, **choices) -> BrainJEPA:
+def make(rois: int = 6, patches: int = 4, recipe: str = "default", **choices) -> BrainJEPA:
     torch.manual_seed(0)
-    sizes = dict(width=16, depth=2, heads=2, predictor_width=12, predictor_depth=2)
-    choices = {"patch": 3, "components": 2, "predictor_heads": 3, **sizes, **choices}
-    s = ModelSettings(rois=rois, frames=patches * choices["patch"], **choices)
+    sizes = dict(width=16, depth=2, heads=2, predictor_width=12, predictor_heads=3)
+    choices = {"patch": 3, "components": 2, **sizes, **choices}
+    frames = patches * choices["patch"]
+    s = ModelSettings.preset("tiny", rois=rois, recipe=recipe, frames=frames, **choices)
     model = BrainJEPA(s, torch.randn(rois, s.components))
     for p in model.parameters():
         p.data.add_(0.1 * torch.randn_like(p))
     return model
+
+
+@pytest.fixture(params=["default", "published"])
+def model(request) -> BrainJEPA:
+    return make(recipe=request.param)
 
 
 def windows(model: BrainJEPA, batch: int = 2) -> Tensor:
@@ -48,13 +54,16 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-6) -> bool:
     components=st.integers(1, 8),
     positions=st.sampled_from(["gradient", "anatomical", "sincos"]),
     scaling=st.sampled_from(["minmax", "rows"]),
+    recipe=st.sampled_from(["default", "published"]),
     masks=st.integers(1, 3),
     batch=st.integers(1, 3),
 )
-def test_every_size_trains(rois, patches, patch, components, positions, scaling, masks, batch):
+def test_every_size_trains(
+    rois, patches, patch, components, positions, scaling, recipe, masks, batch
+):
     model = make(
         rois, patches, patch=patch, components=components,
-        positions=positions, position_scaling=scaling,
+        positions=positions, position_scaling=scaling, recipe=recipe,
     )  # fmt: skip
     tokens = rois * patches
     context, target = draw(model, (batch, masks), max(1, tokens // 2), max(1, tokens // 3))
@@ -65,8 +74,7 @@ def test_every_size_trains(rois, patches, patch, components, positions, scaling,
     assert all(g is not None and torch.isfinite(g).all() for g in grads)
 
 
-def test_the_loss_of_several_masks_is_the_mean_of_each():
-    model = make()
+def test_the_loss_of_several_masks_is_the_mean_of_each(model):
     x, (context, target) = windows(model), draw(model, (2, 3))
     found = model.sample_losses(x, context, target)
     each = [model.sample_losses(x, context[:, k], target[:, k]) for k in range(3)]
@@ -88,8 +96,7 @@ def test_targets_are_the_same_whether_few_or_many_are_asked_for():
 
 
 @pytest.mark.parametrize("masks", [(), (2,)])
-def test_padding_equals_each_sample_alone_without_it(masks):
-    model = make()
+def test_padding_equals_each_sample_alone_without_it(model, masks):
     x = windows(model, 3)
     context, target = draw(model, (3, *masks), 9, 8)
     token_valid = torch.rand(3, 24) > 0.2
@@ -112,7 +119,7 @@ def test_padding_equals_each_sample_alone_without_it(masks):
 
 
 def test_masks_of_different_sizes_weigh_by_their_targets():
-    model = make()
+    model = make(recipe="published")
     x, (context, target) = windows(model, 1), draw(model, (1, 2), 7, 6)
     valid = torch.arange(6) < torch.tensor([[[6], [2]]])
     found = model.sample_losses(x, context, target, target_valid=valid)
@@ -121,8 +128,7 @@ def test_masks_of_different_sizes_weigh_by_their_targets():
     assert close(found, (6 * a + 2 * b) / 8)
 
 
-def test_values_under_hidden_tokens_do_not_matter():
-    model = make()
+def test_values_under_hidden_tokens_do_not_matter(model):
     x, (context, target) = windows(model), draw(model, (2,))
     token_valid = torch.ones(2, 6, 4, dtype=torch.bool)
     token_valid[0, 2], token_valid[1, :, 3] = False, False
@@ -140,8 +146,7 @@ def test_values_under_hidden_tokens_do_not_matter():
     assert close(tokens[0][flat], tokens[1][flat])
 
 
-def test_a_persons_loss_does_not_depend_on_the_others():
-    model = make()
+def test_a_persons_loss_does_not_depend_on_the_others(model):
     x, (context, target) = windows(model, 4), draw(model, (4,))
     alone = model.sample_losses(x[:1], context[:1], target[:1])
     assert close(model.sample_losses(x, context, target)[:1], alone)
@@ -149,8 +154,7 @@ def test_a_persons_loss_does_not_depend_on_the_others():
     assert close(model.sample_losses(x, context, target)[:1], alone)
 
 
-def test_context_sees_the_context_only():
-    model = make()
+def test_context_sees_the_context_only(model):
     x, (context, _) = windows(model, 1), draw(model, (1,))
     inside = torch.zeros(1, 24, dtype=torch.bool).scatter(1, context, True)
     frames = inside.reshape(1, 6, 4).repeat_interleave(3, dim=2)
@@ -253,10 +257,47 @@ def test_positions_modes_differ_and_sincos_ignores_the_basis():
 
 
 def test_patch_std_sets_the_spread_of_the_patch_embedding():
-    for std in (0.02, 0.25):
-        s = ModelSettings.preset("small", rois=1, depth=1, predictor_depth=1, patch_std=std)
+    for recipe, std in (("published", 0.02), ("default", 0.25)):
+        s = ModelSettings.preset("small", rois=1, recipe=recipe, depth=1, predictor_depth=1)
         weight = BrainJEPA(s, torch.zeros(1, 30)).encoder.patch.weight
         assert float(weight.detach().std()) == pytest.approx(std, rel=0.05)
+
+
+def test_targets_lose_their_component_along_the_blank_response():
+    model = make()
+    x, (_, target) = windows(model), draw(model, (2, 3))
+    blank = F.layer_norm(model.encode(torch.zeros(1, 6, 12)), (16,))[0]
+    assert close(model.blank_response(), blank)
+    plain, freed = model.targets(x, target), model.targets(x, target, blank=blank)
+    for b in range(2):
+        for k in range(3):
+            for i, token in enumerate(target[b, k]):
+                a, d = plain[b, k, i], blank[token]
+                assert close(freed[b, k, i], a - (a @ d) / (d @ d) * d, 1e-5)
+
+
+def test_the_default_objective_by_hand():
+    model = make()
+    x, (context, target) = windows(model), draw(model, (2, 3))
+    blank = model.blank_response()
+    error = []
+    for b in range(2):
+        for k in range(3):
+            one = x[b : b + 1], context[b : b + 1, k], target[b : b + 1, k]
+            encoded = model.context(one[0], one[1])
+            found = F.smooth_l1_loss(
+                model.predict(encoded, one[1], one[2]), model.targets(one[0], one[2], blank=blank)
+            )
+            tokens = F.layer_norm(encoded[0], (16,))
+            d = F.normalize(blank[context[b, k]], dim=1)
+            tokens = tokens - (tokens * d).sum(1, keepdim=True) * d
+            moments = sum(torch.outer(t, t) for t in tokens) / len(tokens)
+            variance = moments.diag()
+            low = (1 - (variance + 1e-4).sqrt()).clamp_min(0).mean()
+            between = (moments - variance.diag()).square().sum() / 16
+            error.append(found + 1.0 * low + 0.05 * between)
+    expected = torch.stack(error).reshape(2, 3).mean(1)
+    assert close(model.sample_losses(x, context, target), expected, 1e-5)
 
 
 @pytest.mark.parametrize(

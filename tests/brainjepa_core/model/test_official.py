@@ -25,8 +25,9 @@ from brainjepa_core.model.settings import ModelSettings
 
 def make(**choices) -> BrainJEPA:
     sizes = dict(width=64, depth=1, heads=1, predictor_width=8, predictor_depth=2)
-    s = ModelSettings(
-        rois=3, frames=8, patch=4, components=5, predictor_heads=1, **{**sizes, **choices}
+    choices = {"recipe": "published", **sizes, **choices}
+    s = ModelSettings.preset(
+        "tiny", rois=3, frames=8, patch=4, components=5, predictor_heads=1, **choices
     )
     torch.manual_seed(0)
     return BrainJEPA(s, torch.randn(3, 5))

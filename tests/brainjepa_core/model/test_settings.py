@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from brainjepa_core.model.objective import ObjectiveSettings
 from brainjepa_core.model.settings import PRESETS, ModelSettings
 
 
@@ -19,6 +20,17 @@ def test_published_presets(name, width, depth, heads):
     assert (s.width, s.depth, s.heads, s.predictor_heads) == (width, depth, heads, heads)
     assert (s.predictor_width, s.predictor_depth) == (384, 6)
     assert (s.frames, s.patch, s.components, s.time_patches, s.tokens) == (160, 16, 30, 10, 4500)
+
+
+def test_recipes():
+    published = ModelSettings.preset("small", rois=1, recipe="published")
+    assert (published.position_scaling, published.patch_std) == ("minmax", 0.02)
+    assert published.objective == ObjectiveSettings.published()
+    assert not published.objective.holds_rank
+    default = ModelSettings.preset("small", rois=1)
+    assert default.objective.remove_position and default.objective.holds_rank
+    with pytest.raises(ValueError, match="a recipe among default, published, found 'mine'; take"):
+        ModelSettings.preset("small", rois=1, recipe="mine")
 
 
 def test_choices_win_over_the_preset():

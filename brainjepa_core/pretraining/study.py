@@ -1,0 +1,87 @@
+"""A local study in one file: model, windows, basis and recipe, and how they fit together."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.model.checkpoint import Provenance
+from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.pretraining.schedules import ScheduleSettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.training import Training
+from brainjepa_core.signals.windows import Windows, WindowSettings
+
+
+class BasisSettings(BaseModel):
+    """How the ROI basis is computed (`brainjepa_core.gradients`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    components: int = Field(30, ge=1)
+    sparsity: float = Field(0.9, ge=0, lt=1)
+
+
+class LocalStudy(BaseModel):
+    """Everything that decides what local pretraining computes, but for the data.
+
+    Attributes
+    ----------
+    preset : {"tiny", "small", "base", "large"}
+    recipe : {"default", "published"}
+    model : dict
+        Fields of `ModelSettings` that differ from the preset's; R, T and m follow from the data,
+        the windows and the basis.
+    windows : WindowSettings
+    basis : BasisSettings
+    training : PretrainingSettings
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = "tiny"
+    recipe: Literal["default", "published"] = "default"
+    model: dict[str, Any] = {}
+    windows: WindowSettings = WindowSettings()
+    basis: BasisSettings = BasisSettings()
+    training: PretrainingSettings = PretrainingSettings(
+        schedule=ScheduleSettings(total_steps=1000, warmup_steps=100)
+    )
+
+    def model_settings(self, rois: int) -> ModelSettings:
+        """Settings of the model for an atlas of `rois` ROIs."""
+        return ModelSettings.preset(
+            self.preset,
+            rois=rois,
+            recipe=self.recipe,
+            **{
+                "frames": self.windows.frames,
+                "components": self.basis.components,
+                **self.model,
+            },
+        )
+
+    def new_model(self, basis: ConsensusBasis) -> BrainJEPA:
+        """A model with random weights, a function of the study's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.training.seed)
+            settings = self.model_settings(len(basis.rois))
+            return BrainJEPA(settings, torch.tensor(basis.gradients))
+
+    def new_training(self, basis: ConsensusBasis, device: str | torch.device) -> Training:
+        """Training at step 0."""
+        return Training(self.new_model(basis), self.training, device)
+
+
+def provenance(windows: Windows, basis: ConsensusBasis) -> Provenance:
+    """What a model trained on these windows and this basis is tied to."""
+    return Provenance(
+        atlas=windows.atlas.name,
+        rois=windows.atlas.rois,
+        basis_hash=basis.hash,
+        signals=windows.describe(),
+    )

@@ -1,0 +1,49 @@
+"""A synthetic cohort on disk: one scan store a site, as a hospital would have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals.store import ScanStore
+from simulations.cohort import CohortSettings, generate_site
+
+
+def write_cohort(settings: CohortSettings, folder: str | Path) -> list[Path]:
+    """Generate a cohort site by site into ``FOLDER/<site>``; sites that are there are completed.
+
+    Parameters
+    ----------
+    settings : CohortSettings
+    folder : path
+
+    Returns
+    -------
+    list of Path
+        One store a site. Phenotypes hold age, sex, diagnosis, ancestry and ``latent_1`` ....
+    """
+    paths = []
+    for index in range(settings.sites):
+        site = generate_site(settings, index)
+        atlas = Atlas.from_names(site.rois, name="synthetic networks")
+        store = ScanStore.create(Path(folder) / site.name, atlas)
+        people = {subject.name: subject for subject in site.subjects}
+        for scan in site.scans:
+            person = people[scan.subject]
+            latents = {f"latent_{i}": float(v) for i, v in enumerate(person.latents, start=1)}
+            store.append(
+                scan.series,
+                subject=scan.subject,
+                session=scan.session,
+                tr=site.tr,
+                qc={"mean_fd": scan.mean_fd},
+                phenotypes={
+                    "age": person.age,
+                    "sex": person.sex,
+                    "diagnosis": person.diagnosis,
+                    "ancestry": person.ancestry,
+                    **latents,
+                },
+            )
+        paths.append(store.path)
+    return paths

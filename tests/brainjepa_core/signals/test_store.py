@@ -1,0 +1,339 @@
+"""Scan stores: what goes in comes out, whatever dies in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.signals.store import ARRAYS, HEADER, TABLE, ScanStore
+
+ATLAS = Atlas.from_names(["a", "b", "c"])
+ROOT = Path(__file__).parents[3]
+
+
+def scan(seed: int = 0, frames: int = 20) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((3, frames)).astype(np.float32)
+
+
+def filled(path: Path, scans: int = 3) -> ScanStore:
+    store = ScanStore.create(path, ATLAS)
+    for i in range(scans):
+        store.append(scan(i), subject=f"s{i}", tr=2.0)
+    return store
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.just(3), st.integers(2, 30)),
+        elements=st.floats(-1e30, 1e30, width=32),
+    ).filter(lambda x: np.ptp(x, axis=1).any()),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.floats(1e-3, 100),
+    st.dictionaries(st.text(), st.floats(allow_nan=False) | st.text()),
+)
+def test_what_goes_in_comes_out(tmp_path_factory, series, subject, run, tr, facts):
+    path = tmp_path_factory.mktemp("store")
+    store = ScanStore.create(path, ATLAS)
+    assert store.append(series, subject=subject, run=run, tr=tr, phenotypes=facts, qc={"fd": 0.1})
+    reopened = ScanStore.open(path)
+    (record,) = reopened.records
+    assert record == store.records[0]
+    assert (record.subject, record.run, record.tr, record.phenotypes) == (subject, run, tr, facts)
+    assert record.frames == series.shape[1]
+    assert np.array_equal(reopened.series(record), series)
+    assert reopened.verify() == []
+    assert reopened.fingerprint == store.fingerprint
+
+
+def test_atlas_comes_back_whole(tmp_path):
+    ScanStore.create(tmp_path, load_atlas())
+    assert ScanStore.open(tmp_path).atlas == load_atlas()
+
+
+def test_series_are_mapped_read_only(tmp_path):
+    store = filled(tmp_path, 1)
+    series = store.series(store.records[0])
+    assert isinstance(series, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        series[0, 0] = 1
+
+
+def test_missing_rois_are_named(tmp_path):
+    store = ScanStore.create(tmp_path, ATLAS)
+    series = scan()
+    series[1] = np.nan
+    store.append(series, subject="s", tr=2)
+    assert ScanStore.open(tmp_path).records[0].missing == ("b",)
+    np.testing.assert_array_equal(store.series(store.records[0]), series)
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(tmp_path):
+    store = ScanStore.create(tmp_path, ATLAS)
+    facts = {"age": np.float32(0.5), "group": np.int64(3)}
+    store.append(scan(), subject="s", tr=np.float64(2), phenotypes=facts)
+    assert ScanStore.open(tmp_path).records[0].phenotypes == {"age": 0.5, "group": 3}
+    with pytest.raises(ValueError, match="expected text or numbers in qc and phenotypes"):
+        store.append(scan(1), subject="t", tr=2.0, phenotypes={"brain": np.zeros(2)})
+    assert len(list((tmp_path / ARRAYS).iterdir())) == 1
+
+
+def test_appending_again_changes_nothing(tmp_path):
+    store = filled(tmp_path)
+    before = (tmp_path / TABLE).read_bytes()
+    assert not store.append(scan(1), subject="s1", tr=2.0)
+    assert not ScanStore.open(tmp_path).append(scan(1), subject="s1", tr=2.0)
+    assert (tmp_path / TABLE).read_bytes() == before
+    assert store.append(scan(1), subject="s1", tr=2.0, run="2")
+
+
+@pytest.mark.parametrize(("seed", "tr"), [(9, 2.0), (1, 2.5)])
+def test_another_scan_of_the_same_name_is_refused(tmp_path, seed, tr):
+    store = filled(tmp_path)
+    with pytest.raises(ValueError, match="another array or TR under the same subject, session and"):
+        store.append(scan(seed), subject="s1", tr=tr)
+    assert store.verify() == [] and np.array_equal(store.series(store.records[1]), scan(1))
+
+
+def test_another_atlas_is_refused(tmp_path):
+    store = filled(tmp_path)
+    assert ScanStore.create(tmp_path, ATLAS).fingerprint == store.fingerprint
+    with pytest.raises(ValueError, match=r"'other' \(2 ROIs\), found one of 'named list' \(3 RO"):
+        ScanStore.create(tmp_path, Atlas.from_names(["a", "b"], "other"))
+
+
+@pytest.mark.parametrize("tail", [b'{"subject": "s3", "tr', b"\xff\xfe", b"{}"])
+def test_torn_last_line_is_left_out_and_cut_off_by_the_next_scan(tmp_path, tail):
+    before = filled(tmp_path).fingerprint
+    with (tmp_path / TABLE).open("ab") as file:
+        file.write(tail)
+    store = ScanStore.open(tmp_path)
+    assert store.fingerprint == before
+    assert (tmp_path / TABLE).read_bytes().endswith(tail)  # it may be another import's
+    assert store.append(scan(3), subject="s3", tr=2.0)
+    assert ScanStore.open(tmp_path).records == store.records
+    assert len(store.records) == (tmp_path / TABLE).read_bytes().count(b"\n") == 4
+
+
+def test_array_without_a_line_is_ignored_and_replaced(tmp_path):
+    store = filled(tmp_path)
+    lines = (tmp_path / TABLE).read_bytes().splitlines(keepends=True)
+    (tmp_path / TABLE).write_bytes(b"".join(lines[:-1]))
+    reopened = ScanStore.open(tmp_path)
+    assert len(reopened.records) == 2 and reopened.verify() == []
+    assert reopened.append(scan(2), subject="s2", tr=2.0)
+    assert reopened.fingerprint == store.fingerprint
+
+
+IMPORT = """
+import sys
+import numpy as np
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals.store import ScanStore
+store = ScanStore.create(sys.argv[1], Atlas.from_names([f"r{i}" for i in range(40)]))
+print("ready", flush=True)
+for i in range(int(sys.argv[2])):
+    series = np.random.default_rng(i).standard_normal((40, 60))
+    series[i % 40] = np.nan
+    store.append(series, subject=f"s{i % 50}", run=str(i // 50), tr=2.0, phenotypes={"n": "x" * 50})
+    print(i, flush=True)
+"""
+
+
+def start_import(path: Path, scans: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPORT, str(path), str(scans)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> list[str]:
+    output = process.communicate(timeout=120)[0].splitlines()
+    assert process.returncode in (0, -signal.SIGKILL)
+    return output
+
+
+def kill_repeatedly(tmp_path: Path, kills: int, scans: int) -> None:
+    rng = random.Random(0)
+    interrupted = tmp_path / "interrupted"
+    for _ in range(kills):
+        process = start_import(interrupted, scans)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        finished = len([line for line in finish(process) if line.isdigit()])
+        store = ScanStore.open(interrupted)
+        assert store.verify() == []
+        assert len(store.records) >= finished
+    for path in (interrupted, tmp_path / "whole"):
+        finish(start_import(path, scans))
+    store, whole = ScanStore.open(interrupted), ScanStore.open(tmp_path / "whole")
+    assert len(whole.records) == scans and whole.verify() == store.verify() == []
+    assert store.records == whole.records
+    assert store.fingerprint == whole.fingerprint
+    assert (interrupted / TABLE).read_bytes() == (tmp_path / "whole" / TABLE).read_bytes()
+
+
+def test_killed_imports_can_be_repeated(tmp_path):
+    kill_repeatedly(tmp_path, kills=4, scans=150)
+
+
+@pytest.mark.slow
+def test_imports_killed_at_many_moments_can_be_repeated(tmp_path):
+    kill_repeatedly(tmp_path, kills=60, scans=1000)
+
+
+def test_a_store_can_be_opened_while_an_import_adds_to_it(tmp_path):
+    process = start_import(tmp_path, 200)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    seen = [0]
+    while process.poll() is None and seen[-1] < 200:
+        store = ScanStore.open(tmp_path)
+        seen.append(len(store.records))
+        if store.records:
+            assert store.series(store.records[-1]).shape == (40, 60)
+    finish(process)
+    assert seen == sorted(seen)
+    assert len(ScanStore.open(tmp_path).records) == 200
+
+
+def test_two_imports_at_once_lose_no_scan(tmp_path):
+    stores = [ScanStore.create(tmp_path, ATLAS) for _ in range(2)]
+
+    def add(which: int) -> None:
+        for i in range(20):
+            stores[which].append(scan(i), subject=f"site{which}-{i}", tr=2.0)
+
+    threads = [threading.Thread(target=add, args=(which,)) for which in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = ScanStore.open(tmp_path)
+    assert len(store.records) == 40 and store.verify() == []
+
+
+@pytest.mark.parametrize("damage", ["bit", "shorter", "empty", "gone"])
+def test_verify_finds_damage(tmp_path, damage):
+    store = filled(tmp_path)
+    array = store._array_path(store.records[1])
+    raw = bytearray(array.read_bytes())
+    if damage == "bit":
+        raw[-5] ^= 1
+    array.write_bytes({"shorter": raw[:-8], "empty": b""}.get(damage, raw))
+    if damage == "gone":
+        array.unlink()
+    assert store.verify() == [store.records[1]]
+    if damage != "bit":
+        with pytest.raises(ValueError, match="expected the array of each scan in scans/, found"):
+            store.series(store.records[1])
+
+
+def test_fingerprint_follows_content_not_order(tmp_path):
+    def build(name: str, order: list[int], changed: float = 0.0, tr: float = 2.0) -> str:
+        store = ScanStore.create(tmp_path / name, ATLAS)
+        for i in order:
+            series = scan(i)
+            series[0, 0] += changed
+            store.append(series, subject=f"s{i}", tr=tr)
+        return store.fingerprint
+
+    first = build("first", [0, 1, 2])
+    assert build("reversed", [2, 1, 0]) == first
+    others = {build("fewer", [0, 1]), build("value", [0, 1, 2], 1e-3), build("tr", [0, 1, 2], tr=3)}
+    assert len(others | {first}) == 4
+    assert ScanStore.create(tmp_path / "e", ATLAS.take(["b", "a"])).fingerprint not in others
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["format", "name", "rois", "networks", "hemispheres", "centroids"])
+            | st.sampled_from(["subject", "tr", "frames", "sha256", "missing"]),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+garbage = st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode())
+
+
+@given(garbage)
+def test_garbage_for_a_header_is_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("store")
+    (path / HEADER).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"expected (a scan store with a readable|scan store form)"
+    ):
+        ScanStore.open(path)
+
+
+@given(garbage)
+def test_garbage_for_a_table_is_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("store")
+    filled(path, 1)
+    with (path / TABLE).open("ab") as file:
+        file.write(content.replace(b"\n", b"") + b"\n")
+    with pytest.raises(ValueError, match=r"expected a scan's facts in line 2 of scans.jsonl"):
+        ScanStore.open(path)
+
+
+def test_other_formats_and_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"readable store.json, found FileNotFoundError"):
+        ScanStore.open(tmp_path)
+    filled(tmp_path)
+    header = json.loads((tmp_path / HEADER).read_text())
+    (tmp_path / HEADER).write_text(json.dumps({**header, "format": 7}))
+    with pytest.raises(ValueError, match="expected scan store format 1, found 7"):
+        ScanStore.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            lambda x: x[:2],
+            r"expected a series \[3 ROIs, at least 2 frames\], found shape \[2, 20\]",
+        ),
+        (lambda x: x[:, :1], r"found shape \[3, 1\]"),
+        (lambda x: x[0], r"found shape \[20\]"),
+        (lambda x: np.where(np.eye(3, 20) > 0, np.nan, x), "some NaN or infinity in a, b, c;"),
+        (lambda x: np.where(np.eye(3, 20, -1) > 0, np.inf, x), "some NaN or infinity in b, c;"),
+        (lambda x: x * np.nan, "found no ROI at all"),
+        (lambda x: np.ones_like(x), "expected ROIs that vary over time, found a constant in every"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(tmp_path, change, error):
+    store = ScanStore.create(tmp_path, ATLAS)
+    with pytest.raises(ValueError, match=error):
+        store.append(change(scan()), subject="s", tr=2.0)
+    assert ScanStore.open(tmp_path).records == () and not list((tmp_path / ARRAYS).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("subject", "tr", "error"),
+    [("s", 0, "found TR 0 and a subject"), ("s", np.nan, "TR nan"), ("", 2, "2 and no subject")],
+)
+def test_scans_need_a_name_and_a_tr(tmp_path, subject, tr, error):
+    with pytest.raises(ValueError, match=error):
+        ScanStore.create(tmp_path, ATLAS).append(scan(), subject=subject, tr=tr)
