@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
+    import numpy as np
+    from numpy.typing import NDArray
+
     from brainjepa_core.downstream.measure import Row
+    from brainjepa_core.gradients import ConsensusBasis
     from brainjepa_core.pretraining.study import LocalStudy
     from brainjepa_core.signals.store import ScanStore
+    from brainjepa_core.signals.windows import Windows
 
 app = typer.Typer(
     help="Hospitals pretrain one Brain-JEPA together; scans stay where they are.",
@@ -29,6 +37,9 @@ Stores = Annotated[
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="YAML of a local study (site_configs/).")
 ]
+Participants = Annotated[
+    Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 
@@ -41,29 +52,39 @@ def _main() -> None:
 def import_scans(
     archives: Annotated[list[Path], typer.Argument(help="Site archives (.npz).", exists=True)],
     out: Annotated[Path, typer.Option(help="Folder that gets one store a site.")],
-    participants: Annotated[Path | None, typer.Option(help="BIDS participants.tsv.")] = None,
+    participants: Participants = None,
 ) -> None:
     """Import site archives, one store each; repeating it changes nothing."""
     from brainjepa_core.signals.archives import import_site_archive
 
-    with _errors():
+    with errors_in_one_line():
+        if len({archive.stem for archive in archives}) < len(archives):
+            raise ValueError(
+                "expected archives of different names, found two of one name, whose sites would "
+                "become one store; rename one, or import them into different folders"
+            )
         for archive in archives:
             store = import_site_archive(archive, out / archive.stem, participants)
-            console.print(f"{archive.stem}: {len(store.records)} scans, {len(store.atlas)} ROIs")
+            name = escape(archive.stem)
+            console.print(f"{name}: {len(store.records)} scans, {len(store.atlas)} ROIs")
 
 
 @app.command("import-folder")
 def import_folder(
-    folder: Annotated[Path, typer.Argument(help="One TSV, CSV or NPY a scan.", exists=True)],
-    names: Annotated[Path, typer.Option(help="ROI names, one a line.", exists=True)],
+    folder: Annotated[
+        Path, typer.Argument(help="One TSV, CSV or NPY a scan.", exists=True, file_okay=False)
+    ],
+    names: Annotated[
+        Path, typer.Option(help="ROI names, one a line.", exists=True, dir_okay=False)
+    ],
     tr: Annotated[float, typer.Option(help="Repetition time in seconds.")],
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
-    participants: Annotated[Path | None, typer.Option(help="BIDS participants.tsv.")] = None,
+    participants: Participants = None,
 ) -> None:
     """Import a folder of parcellated scans."""
     from brainjepa_core.signals.archives import import_directory
 
-    with _errors():
+    with errors_in_one_line():
         store = import_directory(folder, names, out, tr, participants)
         console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
 
@@ -76,18 +97,10 @@ def pretrain(
     device: Device = "cpu",
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
-    from brainjepa_core.pretraining.loop import pretrain as run_loop
-    from brainjepa_core.pretraining.study import provenance
-    from brainjepa_core.signals.windows import Windows
-
-    with _errors():
-        study = _read_study(settings)
-        windows = Windows(find_stores(stores), study.windows)
-        basis, _ = _basis_of_run(windows, study, out)
-        training = study.new_training(basis, device)
-        _print_start(windows, study)
-        run_loop(training, windows, provenance(windows, basis), out)
-        console.print(f"[bold]{out / 'final'}[/bold] holds the model")
+    with errors_in_one_line():
+        pretrain_run(out, find_stores(stores), _read_study(settings), device)
+        place = escape(str(out / "final"))
+        console.print(f"[bold]{place}[/bold] holds the model", soft_wrap=True)
 
 
 @app.command()
@@ -98,9 +111,23 @@ def measure(
     device: Device = "cpu",
 ) -> None:
     """The yardstick: R2 of held-out people from pooled embeddings, beside random weights."""
-    with _errors():
+    with errors_in_one_line():
         study = _read_study(settings)
         print_rows(measure_run(run, find_stores(stores), study, device))
+
+
+def pretrain_run(run: Path, stores: list[ScanStore], study: LocalStudy, device: str) -> None:
+    """Train to the study's last step, resuming what RUN holds."""
+    from brainjepa_core.pretraining.loop import pretrain as run_loop
+    from brainjepa_core.pretraining.study import provenance
+    from brainjepa_core.signals.windows import Windows
+
+    require_device(device)
+    windows = Windows(stores, study.windows)
+    _print_start(windows, study)  # refuses settings of the model before anything is written
+    basis, _ = _basis_of_run(windows, study, run)
+    training = study.new_training(basis, device)
+    run_loop(training, windows, provenance(windows, basis), run)
 
 
 def measure_run(run: Path, stores: list[ScanStore], study: LocalStudy, device: str) -> list[Row]:
@@ -113,10 +140,16 @@ def measure_run(run: Path, stores: list[ScanStore], study: LocalStudy, device: s
     from brainjepa_core.pretraining.study import provenance
     from brainjepa_core.signals.windows import Windows
 
+    require_device(device)
+    model, found = read_model(run / "final")
     windows = Windows(stores, study.windows)
     basis, mean_fc = _basis_of_run(windows, study, run)
-    model, found = read_model(run / "final")
     provenance(windows, basis).require(found)
+    if model.settings != study.model_settings(len(basis.rois)):
+        raise ValueError(
+            "expected the model settings of the run, found others, so that random weights would "
+            "be those of another model; give the --settings it was pretrained with"
+        )
     outcomes = outcomes_of(windows, mean_fc)
     rows = measure_model("pretrained", model.to(device), windows, outcomes)
     rows += measure_model("random weights", study.new_model(basis).to(device), windows, outcomes)
@@ -134,7 +167,30 @@ def find_stores(paths: list[Path]) -> list[ScanStore]:
     for path in paths:
         inside = sorted(p.parent for p in path.glob(f"*/{HEADER}"))
         found += [path] if (path / HEADER).exists() or not inside else inside
-    return [ScanStore.open(path) for path in found]
+    # A store named twice (by itself and in its folder) would make every person two people.
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return [ScanStore.open(path) for path in once.values()]
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises
+    ------
+    ValueError
+        Naming it.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's own texts run over many lines
+        raise ValueError(
+            f"expected a device of this machine, found '{device}'; use cpu, or cuda where torch "
+            "sees a GPU"
+        ) from error
 
 
 def print_rows(rows: list[Row]) -> None:
@@ -159,7 +215,9 @@ def _read_study(path: Path | None) -> LocalStudy:
     return LocalStudy() if path is None else read_settings(path, LocalStudy)
 
 
-def _basis_of_run(windows, study, run):  # type: ignore[no-untyped-def]
+def _basis_of_run(
+    windows: Windows, study: LocalStudy, run: Path
+) -> tuple[ConsensusBasis, NDArray[np.float64]]:
     """The run's basis, computed once and kept in RUN/basis.npz, and the mean connectivity."""
     from brainjepa_core.gradients import ConsensusBasis
     from brainjepa_core.pretraining.basis import connectivity_sum
@@ -175,7 +233,7 @@ def _basis_of_run(windows, study, run):  # type: ignore[no-untyped-def]
     return basis, total.mean_fc()
 
 
-def _print_start(windows, study) -> None:  # type: ignore[no-untyped-def]
+def _print_start(windows: Windows, study: LocalStudy) -> None:
     s = study.model_settings(len(windows.atlas))
     console.print(
         f"{windows.subjects} people of {len(windows.stores)} sites, {s.rois} ROIs x {s.frames} "
@@ -184,13 +242,20 @@ def _print_start(windows, study) -> None:  # type: ignore[no-untyped-def]
     )
 
 
-class _errors:  # noqa: N801  (reads as a statement: with _errors():)
-    """Errors a user can mend are printed in one line, without a traceback."""
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Print what a user can mend in one line, without a traceback, and exit with 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        text = escape(" ".join(_text(error).split()))
+        Console(stderr=True).print(f"[red]Error:[/red] {text}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            Console(stderr=True).print(f"[red]Error:[/red] {error}", highlight=False)
-            raise typer.Exit(1) from error
+def _text(error: ValueError | OSError) -> str:
+    from pydantic import ValidationError
+
+    from brainjepa_core.settings import problems_of
+
+    return problems_of(error) if isinstance(error, ValidationError) else str(error)

@@ -22,7 +22,7 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
     name = Path(path).name
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # damage surfaces as yaml's errors, or as Python's (IndexError ...)
         raise ValueError(
             f"{name}: expected a readable YAML file, found {type(error).__name__}; "
             "check the path, the encoding (UTF-8) and the indentation"
@@ -35,12 +35,13 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
             "write one 'field: value' a line"
         )
     try:
-        return kind(**content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{name}: " + "; ".join(_problems(error))) from error
+        raise ValueError(f"{name}: {problems_of(error)}") from error
 
 
-def _problems(error: ValidationError) -> list[str]:
+def problems_of(error: ValidationError) -> str:
+    """Every field that does not fit, in one line: where it is, what was expected and found."""
     problems = []
     for part in error.errors(include_url=False):
         where = ".".join(str(step) for step in part["loc"]) or "the whole file"
@@ -48,7 +49,8 @@ def _problems(error: ValidationError) -> list[str]:
             problems.append(f"{where}: expected a value, found none; add the field")
         elif part["type"] == "extra_forbidden":
             problems.append(f"{where}: no such field; check the spelling or remove it")
+        elif part["type"] == "value_error":  # our own text, which says what was found
+            problems.append(f"{where}: {part['msg'].removeprefix('Value error, ')}")
         else:
-            message = part["msg"].removeprefix("Value error, ")
-            problems.append(f"{where}: {message} (found {part['input']!r})")
-    return problems
+            problems.append(f"{where}: {part['msg']} (found {part['input']!r})")
+    return "; ".join(problems)

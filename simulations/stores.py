@@ -12,6 +12,9 @@ from simulations.cohort import CohortSettings, generate_site
 def write_cohort(settings: CohortSettings, folder: str | Path) -> list[Path]:
     """Generate a cohort site by site into ``FOLDER/<site>``; sites that are there are completed.
 
+    A folder of fewer people of the same cohort grows to the settings. Sites beyond the settings
+    are left alone and are not in the result.
+
     Parameters
     ----------
     settings : CohortSettings
@@ -21,12 +24,24 @@ def write_cohort(settings: CohortSettings, folder: str | Path) -> list[Path]:
     -------
     list of Path
         One store a site. Phenotypes hold age, sex, diagnosis, ancestry and ``latent_1`` ....
+
+    Raises
+    ------
+    ValueError
+        If a site in the folder has scans of other settings.
     """
     paths = []
     for index in range(settings.sites):
         site = generate_site(settings, index)
         atlas = Atlas.from_names(site.rois, name="synthetic networks")
         store = ScanStore.create(Path(folder) / site.name, atlas)
+        planned = {(scan.subject, scan.session, "") for scan in site.scans}
+        foreign = sum(record.key not in planned for record in store.records)
+        if foreign:
+            raise ValueError(
+                f"expected scans of this cohort only, found {foreign} of another one in the store "
+                f"of site {index + 1}; write to another folder"
+            )
         people = {subject.name: subject for subject in site.subjects}
         for scan in site.scans:
             person = people[scan.subject]

@@ -69,7 +69,10 @@ def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
     components = connectivity_components(mean_fc, min(20, len(mean_fc)))
     groups = {
         "connectivity": np.stack(
-            [connectivity_scores(_mean_connectivity(windows, p), components) for p in people]
+            [
+                connectivity_scores(_mean_connectivity(windows, p), components)
+                for p in range(windows.subjects)
+            ]
         )
     }
     facts = [windows.people[p].records[0].phenotypes for p in people]
@@ -77,7 +80,7 @@ def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
     if all(isinstance(f.get("age"), float | int) for f in facts):
         age = np.array([[f["age"]] for f in facts], np.float64)
         groups["age within site"] = within_groups(age, sites)
-    latents = sorted(k for k in facts[0] if k.startswith("latent_"))
+    latents = sorted(k for k in facts[0] if k.startswith("latent_") and all(k in f for f in facts))
     if latents:
         groups["latents"] = np.array([[f[k] for k in latents] for f in facts], np.float64)
     folds = np.random.default_rng(seed).permutation(len(people)) % FOLDS
@@ -96,9 +99,7 @@ def _mean_connectivity(windows: Windows, person: int) -> Array:
     return mean
 
 
-def measure_model(
-    name: str, model: BrainJEPA, windows: Windows, outcomes: Outcomes
-) -> list[Row]:
+def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outcomes) -> list[Row]:
     """Rows of one model: the published mean pool, each second-order pool, and all of them."""
     networks = windows.atlas.network_index if windows.atlas.has_networks else None
     pools = ["mean", *(SECOND_ORDER if networks is not None else SECOND_ORDER[:2])]
@@ -120,15 +121,16 @@ def measure_connectivity(windows: Windows, outcomes: Outcomes) -> list[Row]:
     return [row for row in rows if row.outcome != "connectivity"]
 
 
-def _network_connectivity(
-    windows: Windows, person: int, networks: NDArray[np.int64]
-) -> Array:
+def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.int64]) -> Array:
+    """Fisher z of all pairs of networks, 0 where a scan lacks all ROIs of one."""
     z = []
     for series, valid in windows.aligned(person):
         one_hot = (networks[:, None] == np.arange(networks.max() + 1)) & valid[:, None]
-        means = one_hot.T.astype(np.float64) @ series / one_hot.sum(0)[:, None]
-        fc = functional_connectivity(means)
-        z.append(fisher_z(fc[np.triu_indices(len(fc), 1)]))
+        seen = one_hot.any(0)
+        means = one_hot.T[seen].astype(np.float64) @ series / one_hot.sum(0)[seen, None]
+        fc = np.zeros((len(seen), len(seen)))
+        fc[np.ix_(seen, seen)] = fisher_z(functional_connectivity(means))
+        z.append(fc[np.triu_indices(len(fc), 1)])
     return np.mean(z, axis=0)
 
 

@@ -5,7 +5,7 @@ Shapes: n people, P features, Q outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-2, 6))
+# Spread below which sums of squares hold rounding only: the square of this against a mean of 1
+# is some thousand times the precision of float64.
+RESOLVED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,7 @@ class Moments:
         return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, (y * y).sum(0))
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            *(getattr(self, f.name) + getattr(other, f.name) for f in fields(Moments))
-        )
+        return Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Moments)))
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Ridge:
     def squared_error(self, m: Moments) -> Array:
         """Sum of squared errors [Q] on the people behind `m`, without seeing them."""
         w, b = self.weights, self.intercept
-        quadratic = np.einsum("pq,pr,rq->q", w, m.xx, w)
+        quadratic = (w * (m.xx @ w)).sum(0)
         linear = 2 * b * (w.T @ m.x_sum if w.size else 0) + m.n * b * b
         return m.yy - 2 * (w * m.xy).sum(0) - 2 * b * m.y_sum + quadratic + linear
 
@@ -91,36 +92,43 @@ def fit_ridge(m: Moments, alpha: float | Array) -> Ridge:
     ----------
     m : Moments
     alpha : float or ndarray [Q]
-        Penalty on standardised weights, in units of people.
+        Penalty on standardised weights, in units of people; above 0.
     """
+    return fit_ridges(m, [alpha])[0]
+
+
+def fit_ridges(m: Moments, alphas: Sequence[float | Array]) -> list[Ridge]:
+    """`fit_ridge` for several penalties, from one decomposition."""
     mean, centre = m.x_sum / m.n, m.y_sum / m.n
     covariance = m.xx - m.n * np.outer(mean, mean)
     spread = np.sqrt(np.maximum(np.diag(covariance) / m.n, 0))
-    # A feature that does not vary gets weight zero rather than a division by nothing.
-    scale = np.where(spread > 1e-10 * (np.abs(mean) + 1e-30), 1 / np.maximum(spread, 1e-300), 0.0)
+    # A feature that does not vary gets weight zero rather than a division by rounding.
+    varies = spread > RESOLVED * np.abs(mean)
+    scale = np.where(varies, 1 / np.where(varies, spread, 1), 0.0)
     standard = covariance * np.outer(scale, scale)
     product = (m.xy - m.n * np.outer(mean, centre)) * scale[:, None]
     values, vectors = np.linalg.eigh(standard)
-    shrunk = 1 / (np.maximum(values, 0)[:, None] + np.broadcast_to(alpha, len(centre)))
-    weights = scale[:, None] * (vectors @ (shrunk * (vectors.T @ product)))
-    return Ridge(weights, centre - mean @ weights)
+    turned = vectors.T @ product
+    fitted = []
+    for alpha in alphas:
+        shrunk = 1 / (np.maximum(values, 0)[:, None] + np.broadcast_to(alpha, len(centre)))
+        weights = scale[:, None] * (vectors @ (shrunk * turned))
+        fitted.append(Ridge(weights, centre - mean @ weights))
+    return fitted
 
 
 def choose_alpha(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Array:
     """Penalty of each outcome [Q] with the least error on left-out folds."""
-    errors = []
-    for alpha in alphas:
-        error = np.zeros_like(folds[0].yy)
-        for left_out, fold in enumerate(folds):
-            rest = total(f for i, f in enumerate(folds) if i != left_out)
-            error = error + fit_ridge(rest, alpha).squared_error(fold)
-        errors.append(error)
+    errors = np.zeros((len(alphas), len(folds[0].yy)))
+    for left_out, fold in enumerate(folds):
+        rest = total(f for i, f in enumerate(folds) if i != left_out)
+        errors += [fitted.squared_error(fold) for fitted in fit_ridges(rest, alphas)]
     return np.asarray(alphas)[np.argmin(errors, axis=0)]
 
 
-def total(moments: Sequence[Moments] | object) -> Moments:
+def total(moments: Iterable[Moments]) -> Moments:
     """Sum of several groups' moments."""
-    first, *rest = moments  # type: ignore[misc]
+    first, *rest = moments
     for m in rest:
         first = first + m
     return first
@@ -142,7 +150,13 @@ def held_out_r2(
     Returns
     -------
     ndarray [Q]
-        1 - error / error of the training folds' mean: 0 is knowing nothing, below 0 is worse.
+        1 - error / error of the training folds' mean: 0 is knowing nothing, below 0 is worse;
+        NaN for an outcome that is the same for everybody.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three folds, or `Moments.of` refuses the data.
     """
     x, y, where = np.asarray(features), np.asarray(outcomes), np.asarray(folds)
     groups = [Moments.of(x[where == k], y[where == k]) for k in np.unique(where)]
@@ -155,4 +169,5 @@ def held_out_r2(
         error += fit_ridge(everyone, choose_alpha(rest, alphas)).squared_error(fold)
         nothing = Ridge(np.zeros((x.shape[1], y.shape[1])), everyone.y_sum / everyone.n)
         baseline += nothing.squared_error(fold)
-    return 1 - error / baseline
+    varies = baseline > RESOLVED**2 * total(groups).yy
+    return 1 - np.where(varies, error, np.nan) / np.where(varies, baseline, 1)

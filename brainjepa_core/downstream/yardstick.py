@@ -1,4 +1,4 @@
-"""A yardstick that compares models: what of a person can be read from their pooled embedding?
+"""A yardstick that compares models: how much of a person their pooled embedding tells.
 
 The JEPA loss is measured against each model's own target and falls to zero in a collapse. Ridge
 probes of held-out people do not: outcomes are fixed before training, and random weights under

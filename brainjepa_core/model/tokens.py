@@ -31,5 +31,5 @@ def token_validity(
     """
     if frame_valid.all() and roi_valid.all():
         return None
-    patches = frame_valid.reshape(len(frame_valid), -1, patch).all(-1)
+    patches = np.logical_and.reduce(frame_valid.reshape(len(frame_valid), -1, patch), axis=-1)
     return (roi_valid[:, :, None] & patches[:, None, :]).reshape(len(frame_valid), -1)

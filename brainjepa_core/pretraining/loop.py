@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -83,7 +86,8 @@ def pretrain(
         Stop before this step; the schedule's last step by default.
     log_every, save_every : int
         Steps between waits for the device, and between states. A state is also saved at the
-        end, and when training is interrupted.
+        end, and when SIGINT or SIGTERM interrupts training: the step at hand is finished and
+        saved before the signal takes its course.
     progress : bool
     on_log : callable, optional
         Called with each logged line that carries collapse metrics.
@@ -91,7 +95,8 @@ def pretrain(
     Raises
     ------
     NonFiniteLoss
-        Naming the step. The people of its batch are in ``RUN/nonfinite.json``, on this machine.
+        Naming the step; also if its update was not finite. The people of its batch are in
+        ``RUN/nonfinite.json``, on this machine.
     ValueError
         If the state in the folder belongs to other settings, another atlas or another basis.
     """
@@ -111,9 +116,10 @@ def pretrain(
         if bad is not None:
             _stop(bad, training, windows, run)
         first = training.step - len(losses)
+        schedule = training.settings.schedule
         lines = [
-            {"step": first + i, "loss": loss, **values_at(training.settings.schedule, first + i)._asdict()}
-            for i, loss in enumerate(torch.stack(losses).tolist())
+            {"step": step, "loss": loss, **values_at(schedule, step)._asdict()}
+            for step, loss in enumerate(torch.stack(losses).tolist(), first)
         ]
         batch = batches[0].to(training.device)
         if len(batch.x) > 1:
@@ -124,18 +130,48 @@ def pretrain(
         if on_log is not None:
             on_log(lines[-1])
 
-    with _progress_bar(progress) as bar:
+    with _progress_bar(progress) as bar, _DeferredSignals() as deferred:
         task = bar.add_task("pretraining", total=total, completed=training.step, loss=float("nan"))
         steps = range(training.step, end)
         for batches in batches_ahead(windows, training.model.settings, training.settings, steps):
             losses.append(training.advance(batches))
-            last = training.step == end
-            if last or training.step % log_every == 0 or training.step % save_every == 0:
+            interrupted = deferred.number is not None
+            save = interrupted or training.step == end or training.step % save_every == 0
+            if save or training.step % log_every == 0:
                 settle(batches)
-            if last or training.step % save_every == 0:
+            if save:
                 write_state(run, training, provenance)
+            if interrupted:
+                break
     if training.step == total and not (run / "final").exists():
         write_model(run / "final", training.model, provenance)
+    if deferred.number is not None:
+        signal.raise_signal(deferred.number)
+
+
+class _DeferredSignals:
+    """Puts SIGINT and SIGTERM off, so that no step is cut in half; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # others receive none
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Ignored signals (nohup) stay ignored; None is a handler that is not Python's.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self.__exit__()
 
 
 def _stop(step: int, training: Training, windows: WindowSource, run: Path) -> None:

@@ -25,12 +25,15 @@ def effective_rank(vectors: Tensor) -> Tensor:
     Tensor
         Scalar between 1 and min(n - 1, D); 0 where all rows are equal.
     """
-    centred = vectors.float() - vectors.float().mean(0)
+    vectors = vectors.float()
+    centred = vectors - vectors.mean(0)
     singular = torch.linalg.svdvals(centred)
     total = singular.sum()
     share = singular / total.clamp_min(torch.finfo(total.dtype).tiny)
     entropy = -torch.special.xlogy(share, share).sum()
-    return torch.where(total > 0, entropy.exp(), torch.zeros_like(total))
+    # The mean of equal rows is rounded: what is left of them is not a direction.
+    rounding = len(vectors) * torch.finfo(total.dtype).eps * torch.linalg.matrix_norm(vectors)
+    return torch.where(total > rounding, entropy.exp(), torch.zeros_like(total))
 
 
 def collapse_metrics(tokens: Tensor) -> dict[str, float]:

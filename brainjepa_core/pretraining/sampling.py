@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ class WindowSource(Protocol):
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
 
+    def name(self, subject: int) -> str:
+        """What to call a person in files that stay on this machine."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -47,12 +50,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device without waiting for it."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        if device.type == "cuda":
-            values = {k: v if v is None else v.pin_memory() for k, v in values.items()}
-        return Batch(
-            **{k: v if v is None else v.to(device, non_blocking=True) for k, v in values.items()}
-        )
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                value = value.pin_memory() if device.type == "cuda" else value
+                value = value.to(device, non_blocking=True)
+            moved[field.name] = value
+        return Batch(**moved)
 
 
 class Draw(NamedTuple):

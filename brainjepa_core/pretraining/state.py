@@ -21,20 +21,20 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.training import Training
 
 OPTIMIZER, TRAINING = "optimizer.safetensors", "training.json"
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter
 KEPT = 2  # the newest state, and one to fall back on
 
 
-def _trained_names(training: Training) -> dict[torch.nn.Parameter, str]:
-    return {p: name for name, p in training.model.named_parameters() if p.requires_grad}
+def _trained(training: Training) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in training.model.named_parameters() if p.requires_grad}
 
 
 def optimizer_arrays(training: Training) -> dict[str, torch.Tensor]:
     """AdamW's moments and counts by parameter name: ``exp_avg.encoder.patch.weight`` ..."""
-    names = _trained_names(training)
     return {
-        f"{moment}.{names[p]}": value.detach().cpu().contiguous()
-        for p, state in training.optimizer.state.items()
-        for moment, value in state.items()
+        f"{moment}.{name}": value.detach().cpu().contiguous()
+        for name, p in _trained(training).items()
+        for moment, value in training.optimizer.state.get(p, {}).items()
     }
 
 
@@ -44,25 +44,35 @@ def load_optimizer_arrays(training: Training, arrays: dict[str, torch.Tensor]) -
     Raises
     ------
     ValueError
-        If an array is unknown or has another shape than its parameter.
+        If an array is missing, unknown or has another shape than its parameter. Nothing has
+        changed then.
     """
-    parameters = {name: p for p, name in _trained_names(training).items()}
+    trained = _trained(training)
+    shapes = {
+        f"{moment}.{name}": [] if moment == "step" else list(p.shape)
+        for name, p in trained.items()
+        for moment in MOMENTS
+    }
+    found = {key: list(value.shape) for key, value in arrays.items()}
+    wrong = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))
+    if arrays and wrong:  # before the first step there are none
+        raise ValueError(
+            f"expected optimiser moments of this model's {len(trained)} parameters, found "
+            f"{len(wrong)} arrays missing, unknown or of another shape ({', '.join(wrong[:3])}); "
+            "continue with the model settings of the saved run"
+        )
+    training.optimizer.state.clear()
     for key, value in arrays.items():
         moment, name = key.split(".", 1)
-        parameter = parameters.get(name)
-        if parameter is None or (moment != "step" and value.shape != parameter.shape):
-            raise ValueError(
-                f"expected optimiser moments of this model's parameters, found '{key}' of shape "
-                f"{list(value.shape)}; continue with the model settings of the saved run"
-            )
-        training.optimizer.state[parameter][moment] = value.to(
-            parameter.device if parameter.device.type == "cuda" else "cpu", copy=True
-        )
+        parameter = trained[name]
+        training.optimizer.state[parameter][moment] = value.to(parameter.device, copy=True)
 
 
 def state_folders(run: str | Path) -> list[Path]:
     """Complete states of a run, oldest first."""
-    return sorted(p for p in Path(run).glob("states/step-*") if (p / TRAINING).is_file())
+    complete = (p for p in Path(run).glob("states/step-*") if (p / TRAINING).is_file())
+    steps = {p.name.removeprefix("step-"): p for p in complete}
+    return [steps[step] for step in sorted(filter(str.isdecimal, steps), key=int)]
 
 
 def write_state(run: str | Path, training: Training, provenance: Provenance) -> Path:
@@ -100,10 +110,12 @@ def read_state(path: str | Path, training: Training, provenance: Provenance) -> 
         facts = json.loads((path / TRAINING).read_text())
         saved, step = PretrainingSettings(**facts["settings"]), int(facts["step"])
         arrays = load_file(path / OPTIMIZER)
+        if step and not arrays:
+            raise KeyError("moments")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(
             f"expected a training state with {TRAINING} and {OPTIMIZER}, found "
-            f"{type(error).__name__}; continue from another folder of states/"
+            f"{type(error).__name__}; remove '{path.name}' to continue from the state before it"
         ) from error
     if saved != training.settings:
         raise ValueError(
@@ -112,7 +124,7 @@ def read_state(path: str | Path, training: Training, provenance: Provenance) -> 
         )
     load_optimizer_arrays(training, arrays)
     training.model.load_state_dict(model.state_dict())
-    training.step = step
+    training.resume(step)
 
 
 def _difference(ours: object, saved: object) -> str:

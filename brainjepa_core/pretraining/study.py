@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.model.checkpoint import Provenance
@@ -14,6 +14,7 @@ from brainjepa_core.model.settings import ModelSettings
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.training import Training
+from brainjepa_core.settings import problems_of
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
 
@@ -52,17 +53,29 @@ class LocalStudy(BaseModel):
         schedule=ScheduleSettings(total_steps=1000, warmup_steps=100)
     )
 
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> LocalStudy:
+        derived = sorted({"rois", "frames", "components"} & self.model.keys())
+        if derived:
+            raise ValueError(
+                f"expected a model without {', '.join(derived)}, which follow from the data; "
+                "set windows.frames and basis.components instead"
+            )
+        try:  # now, not when the data has been read
+            self.model_settings(rois=1)
+        except ValidationError as error:
+            raise ValueError(f"model: {problems_of(error)}") from error
+        return self
+
     def model_settings(self, rois: int) -> ModelSettings:
         """Settings of the model for an atlas of `rois` ROIs."""
         return ModelSettings.preset(
             self.preset,
             rois=rois,
             recipe=self.recipe,
-            **{
-                "frames": self.windows.frames,
-                "components": self.basis.components,
-                **self.model,
-            },
+            frames=self.windows.frames,
+            components=self.basis.components,
+            **self.model,
         )
 
     def new_model(self, basis: ConsensusBasis) -> BrainJEPA:

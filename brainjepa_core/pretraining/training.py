@@ -73,8 +73,7 @@ class Training:
         for batch in batches:
             total = total + self._backward(batch.to(self.device), len(batches))
         if self.settings.clip_norm is not None:
-            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(trained, self.settings.clip_norm, foreach=True)
+            nn.utils.clip_grad_norm_(self._trained(), self.settings.clip_norm, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.model.update_target(values.momentum)
@@ -103,6 +102,20 @@ class Training:
         return loss.detach()
 
     def first_bad_step(self) -> int | None:
-        """Number of the first step whose loss was not finite, or None; waits for the device."""
+        """First step whose loss or update was not finite, or None; waits for the device."""
         step = int(self._first_bad)
-        return None if step == NEVER else step
+        if step != NEVER:
+            return step
+        # A finite loss may have had a gradient that overflowed. Only the latest update can have
+        # passed unseen: the loss after an earlier one would have shown it.
+        norms = torch.stack(torch._foreach_norm(tuple(self._trained())))
+        return None if torch.isfinite(norms).all() else self.step - 1
+
+    def resume(self, step: int) -> None:
+        """Go on at `step`, once its weights and moments have been put in place."""
+        self.step = step
+        self._first_bad.fill_(NEVER)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]

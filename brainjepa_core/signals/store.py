@@ -6,8 +6,9 @@
     scans.jsonl    one line a scan, only ever appended to
     scans/*.npy    float32 [R, F] a scan, a row of NaN where the site lacks the ROI
 
-A scan exists once its line is complete. The array is written first, so a crash leaves at most an
-array without a line (overwritten later) or a torn last line (not read, cut off by the next append).
+A scan exists once its line is complete. The array is written first, under a temporary name, so a
+crash leaves at most a temporary file (never read), an array without a line (overwritten later) or a
+torn last line (not read, cut off by the next append).
 Readers change nothing, so a store may be opened while an import adds to it.
 
 Shapes: R ROIs, F frames of a scan.

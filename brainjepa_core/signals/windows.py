@@ -178,7 +178,7 @@ class Windows:
             # takes more variance from the scans of a fast site.
             scaled = resample(scaled, record.tr, self.settings.tr)
             scaled = zscore(scaled) if scale is None else scaled
-        valid: Mask = np.isfinite(scaled).all(axis=1)
+        valid: Mask = np.logical_and.reduce(np.isfinite(scaled), axis=1)
         return np.where(valid[:, None], scaled, np.float32(0)), valid
 
     def window(self, subject: int, seed: tuple[int, ...]) -> Window:

@@ -29,8 +29,9 @@ def flops() -> ModuleType:
 @pytest.mark.parametrize("masks", [1, 2, 9])
 def test_step_flops_equal_the_counter(flops, recipe, positions, masks):
     s = ModelSettings.preset(
-        "tiny", rois=10, recipe=recipe, frames=32, patch=8, components=3, positions=positions
-    )
+        "tiny", rois=10, recipe=recipe, frames=32, patch=8, components=3, positions=positions,
+        width=32, depth=3, predictor_depth=2,
+    )  # fmt: skip
     model = BrainJEPA(s, torch.randn(10, 3))
     order = torch.rand(2, masks, s.tokens).argsort(-1)
     # Kernels that compute scores anew in the backward pass do more work than is useful.

@@ -133,6 +133,16 @@ def test_orders_starts_and_directions_are_uniform():
     assert abs(mirrored / n - 0.5) < 5 * 0.5 / math.sqrt(n)
 
 
+@pytest.mark.parametrize("patches", [5, 7, 10, 20])
+def test_shares_of_time_are_the_ones_asked_for_at_any_length(patches):
+    """Within 2 % of the window: cut off instead of rounded, 5 patches would give 0.81 and 0.3."""
+    layouts = [layout_of(step, 60, patches, MaskSettings()) for step in range(2000)]
+    observed = np.mean([len(layout.hidden) for layout in layouts]) / patches
+    asked = np.mean([layout.alpha_times.sum() for layout in layouts]) / patches
+    assert observed == pytest.approx(0.92, abs=0.02)
+    assert asked == pytest.approx(0.4, abs=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("patches", [10, 5])
 def test_balanced_rates_are_flat_over_rois_and_symmetric_in_time(patches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
@@ -24,6 +25,7 @@ def draw(rois: int, patches: int, sample: int) -> Mask:
     return sample_mask(settings, rois=rois, patches=patches, seed=3, step=sample, sample=sample)
 
 
+@functools.cache
 def statistics(n: int) -> dict[str, np.ndarray]:
     """One value a mask, [n], for every statistic."""
     rows = []
@@ -63,7 +65,10 @@ def cells(n: int) -> list[tuple[str, float, float, float]]:
     return found
 
 
-@pytest.mark.parametrize("n", [2000, pytest.param(40_000, marks=pytest.mark.slow)])
+MANY = pytest.param(40_000, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("n", [2000, MANY])
 def test_official_masks_have_the_published_statistics(n):
     """Within 3 %, or 2.5 standard errors where that is more.
 
@@ -77,6 +82,25 @@ def test_official_masks_have_the_published_statistics(n):
         if abs(found - expected) > max(0.03 * expected, 2.5 * error)
     }
     assert len(scores) <= 1 and all(z < 3.3 for z in scores.values()), scores
+
+
+@pytest.mark.parametrize("n", [MANY])
+def test_what_2000_published_masks_tell_to_a_third_of_3_percent_is_met_within_3_percent(n):
+    """No allowance for noise: token and ROI counts, rates in the middle and over whole edges.
+
+    Single edge patches are not known so well: the published rate of targets is larger at patch 9
+    than at patch 8, where nothing but cross-ROI targets, which patch 9 never has, tells them apart.
+    """
+    found = cells(n)
+    rates = {name: (expected, rate) for name, expected, rate, _ in found}
+    known = {k: (e, f) for k, e, f, error in found if e and error < 0.01 * e}
+    for kind in ("context", "target"):
+        for edge in (range(EDGE), range(10 - EDGE, 10)):
+            cut = [rates[f"{kind} {w}"] for w in edge]
+            known[f"{kind} over {edge}"] = tuple(np.mean(cut, axis=0))
+    assert {*TOKENS, *(f"context {w}" for w in range(3, 7))} <= known.keys()
+    off = {name: f / e - 1 for name, (e, f) in known.items() if abs(f / e - 1) > 0.03}
+    assert not off and rates["context 9"] == (0, 0), off
 
 
 def test_official_masks_never_see_the_last_patch_and_repeat_only_alpha_at_the_edges():

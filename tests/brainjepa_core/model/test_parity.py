@@ -25,6 +25,7 @@ from brainjepa_core.model.official import (
     from_official,
     to_official,
 )
+from brainjepa_core.model.settings import ModelSettings
 
 
 def relative(found: Tensor, expected: Tensor | np.ndarray) -> float:
@@ -146,6 +147,10 @@ def make_pair(
 
 
 SIZES = {
+    "preset base, 120 ROIs": dict(
+        rois=120, frames=160, patch=16, components=30,
+        width=768, depth=12, predictor_width=384, predictor_depth=6, batch=1,
+    ),
     "base width, 120 ROIs": dict(
         rois=120, frames=160, patch=16, components=30,
         width=768, depth=1, predictor_width=384, predictor_depth=1, batch=1,
@@ -169,9 +174,17 @@ def draw(model: BrainJEPA, batch: int, masks: int) -> tuple[Tensor, Tensor]:
     return orders[..., : n // 4].contiguous(), orders[..., -(n // 5) :].contiguous()
 
 
-@pytest.mark.parametrize("size", SIZES)
+PRESET = "preset base, 120 ROIs"
+
+
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(PRESET, marks=pytest.mark.slow), *(size for size in SIZES if size != PRESET)],
+)
 def test_other_sizes_equal_the_eager_oracle(size):
     model, eager, x = make_pair("parity", **SIZES[size])
+    if size == PRESET:
+        assert model.settings == ModelSettings.preset("base", rois=120, recipe="published")
     context_index, target_index = (i[:, 0] for i in draw(model, len(x), 1))
     assert relative(model.encode(x), eager.encode(eager.target_encoder, x)) < 1e-5
     trained = eager.trained()

@@ -1,15 +1,9 @@
-"""Scan stores: what goes in comes out, whatever dies in between."""
+"""Scan stores: what goes in comes out, and what is damaged or does not belong is refused."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +16,6 @@ from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.store import ARRAYS, HEADER, TABLE, ScanStore
 
 ATLAS = Atlas.from_names(["a", "b", "c"])
-ROOT = Path(__file__).parents[3]
 
 
 def scan(seed: int = 0, frames: int = 20) -> np.ndarray:
@@ -40,7 +33,7 @@ def filled(path: Path, scans: int = 3) -> ScanStore:
     hnp.arrays(
         np.float32,
         st.tuples(st.just(3), st.integers(2, 30)),
-        elements=st.floats(-1e30, 1e30, width=32),
+        elements=st.floats(-(2.0**100), 2.0**100, width=32),
     ).filter(lambda x: np.ptp(x, axis=1).any()),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -138,81 +131,6 @@ def test_array_without_a_line_is_ignored_and_replaced(tmp_path):
     assert len(reopened.records) == 2 and reopened.verify() == []
     assert reopened.append(scan(2), subject="s2", tr=2.0)
     assert reopened.fingerprint == store.fingerprint
-
-
-IMPORT = """
-import sys
-import numpy as np
-from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import ScanStore
-store = ScanStore.create(sys.argv[1], Atlas.from_names([f"r{i}" for i in range(40)]))
-print("ready", flush=True)
-for i in range(int(sys.argv[2])):
-    series = np.random.default_rng(i).standard_normal((40, 60))
-    series[i % 40] = np.nan
-    store.append(series, subject=f"s{i % 50}", run=str(i // 50), tr=2.0, phenotypes={"n": "x" * 50})
-    print(i, flush=True)
-"""
-
-
-def start_import(path: Path, scans: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", IMPORT, str(path), str(scans)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> list[str]:
-    output = process.communicate(timeout=120)[0].splitlines()
-    assert process.returncode in (0, -signal.SIGKILL)
-    return output
-
-
-def kill_repeatedly(tmp_path: Path, kills: int, scans: int) -> None:
-    rng = random.Random(0)
-    interrupted = tmp_path / "interrupted"
-    for _ in range(kills):
-        process = start_import(interrupted, scans)
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        time.sleep(rng.uniform(0, 0.1))
-        process.kill()
-        finished = len([line for line in finish(process) if line.isdigit()])
-        store = ScanStore.open(interrupted)
-        assert store.verify() == []
-        assert len(store.records) >= finished
-    for path in (interrupted, tmp_path / "whole"):
-        finish(start_import(path, scans))
-    store, whole = ScanStore.open(interrupted), ScanStore.open(tmp_path / "whole")
-    assert len(whole.records) == scans and whole.verify() == store.verify() == []
-    assert store.records == whole.records
-    assert store.fingerprint == whole.fingerprint
-    assert (interrupted / TABLE).read_bytes() == (tmp_path / "whole" / TABLE).read_bytes()
-
-
-def test_killed_imports_can_be_repeated(tmp_path):
-    kill_repeatedly(tmp_path, kills=4, scans=150)
-
-
-@pytest.mark.slow
-def test_imports_killed_at_many_moments_can_be_repeated(tmp_path):
-    kill_repeatedly(tmp_path, kills=60, scans=1000)
-
-
-def test_a_store_can_be_opened_while_an_import_adds_to_it(tmp_path):
-    process = start_import(tmp_path, 200)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    seen = [0]
-    while process.poll() is None and seen[-1] < 200:
-        store = ScanStore.open(tmp_path)
-        seen.append(len(store.records))
-        if store.records:
-            assert store.series(store.records[-1]).shape == (40, 60)
-    finish(process)
-    assert seen == sorted(seen)
-    assert len(ScanStore.open(tmp_path).records) == 200
 
 
 def test_two_imports_at_once_lose_no_scan(tmp_path):

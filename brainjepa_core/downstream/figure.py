@@ -1,0 +1,107 @@
+"""A run in one picture: the basis, the loss, the signs of collapse, and what can be read out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.files import atomic_path
+from brainjepa_core.gradients import ConsensusBasis
+
+COLORS = {"pretrained": "#0b6e99", "random weights": "#b9b4ac", "connectivity": "#d98c3f"}
+
+
+def draw_run(run: str | Path, atlas: Atlas | None = None) -> Path:
+    """Draw RUN/run.png from the files of a finished and measured run.
+
+    Parameters
+    ----------
+    run : path
+        Holds ``basis.npz``, ``metrics.jsonl`` and ``yardstick.json``.
+    atlas : Atlas, optional
+        Its networks colour the ROIs.
+
+    Returns
+    -------
+    Path
+    """
+    run = Path(run)
+    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    axes = figure.subplots(2, 2)
+    _basis(axes[0, 0], ConsensusBasis.load(run / "basis.npz"), atlas)
+    _loss(axes[0, 1], lines)
+    _collapse(axes[1, 0], [line for line in lines if "position_share" in line])
+    _yardstick(axes[1, 1], json.loads((run / "yardstick.json").read_text()))
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    path = run / "run.png"
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+    return path
+
+
+def _basis(ax: Axes, basis: ConsensusBasis, atlas: Atlas | None) -> None:
+    first, second = basis.gradients[:, 0], basis.gradients[:, min(1, basis.gradients.shape[1] - 1)]
+    if atlas is not None and atlas.has_networks:
+        index = atlas.network_index
+        names = {int(i): roi_network for i, roi_network in zip(index, atlas.networks, strict=True)}
+        for i in np.unique(index):
+            chosen = index == i
+            ax.scatter(first[chosen], second[chosen], s=18, label=names[int(i)])
+        if len(names) <= 10:
+            ax.legend(fontsize=7, frameon=False)
+    else:
+        ax.scatter(first, second, s=18, color=COLORS["pretrained"])
+    ax.set(title="Where ROIs are: consensus gradients", xlabel="gradient 1", ylabel="gradient 2")
+
+
+def _loss(ax: Axes, lines: list[dict[str, Any]]) -> None:
+    steps, loss = [line["step"] for line in lines], np.array([line["loss"] for line in lines])
+    ax.plot(steps, loss, color="#c9d6dd", linewidth=0.8)
+    width = max(1, len(loss) // 40)
+    smooth = np.convolve(loss, np.ones(width) / width, "valid")
+    ax.plot(steps[width - 1 :], smooth, color=COLORS["pretrained"])
+    ax.set(title="Loss (says little by itself)", xlabel="optimiser step", ylim=(0, None))
+
+
+def _collapse(ax: Axes, lines: list[dict[str, Any]]) -> None:
+    steps = [line["step"] for line in lines]
+    share = [line["position_share"] for line in lines]
+    rank = [line["rank_tokens"] for line in lines]
+    ax.plot(steps, share, color="#a23b3b", label="share of position")
+    ax.set(title="Signs of collapse", xlabel="optimiser step", ylim=(0, 1.02))
+    ax.set_ylabel("variance explained by position", color="#a23b3b")
+    right = ax.twinx()
+    right.plot(steps, rank, color="#3b7a57")
+    right.set_ylabel("effective rank of a person's tokens", color="#3b7a57")
+    right.set_ylim(0, None)
+    right.spines["top"].set_visible(False)
+
+
+def _yardstick(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    outcomes = list(dict.fromkeys(row["outcome"] for row in rows))
+    outcome = "latents" if "latents" in outcomes else outcomes[0]
+    rows = [row for row in rows if row["outcome"] == outcome]
+    pools = list(dict.fromkeys(row["pool"] for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    height = 0.8 / len(models)
+    for i, model in enumerate(models):
+        found = {row["pool"]: row["r2"] for row in rows if row["model"] == model}
+        places = [pools.index(pool) + i * height for pool in found]
+        ax.barh(
+            places, list(found.values()), height * 0.9, label=model, color=COLORS.get(model, "k")
+        )
+    ax.set_yticks([i + 0.4 - height / 2 for i in range(len(pools))], pools)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.axvline(0, color="k", linewidth=0.6)
+    ax.set(title=f"What a ridge probe reads of {outcome}", xlabel="R2 of held-out people")
+    ax.legend(fontsize=8, frameon=False)

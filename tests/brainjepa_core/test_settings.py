@@ -1,0 +1,193 @@
+"""Settings files: every way to get one wrong ends in one line that names the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.settings import read_settings
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(16, ge=1)
+    tr: float = 2.0
+
+
+class Outer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "study"
+    trs: tuple[float, ...] = ()
+    window: Inner = Inner()
+    masks: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Outer:
+        if self.window.frames > 100:
+            raise ValueError(f"expected at most 100 frames, found {self.window.frames}; lower it")
+        return self
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int
+
+
+def read(folder: Path, text: str, kind: type[BaseModel] = Outer):
+    (folder / "study.yaml").write_text(text, encoding="utf-8")
+    return read_settings(folder / "study.yaml", kind)
+
+
+def refusal(folder: Path, text: str, kind: type[BaseModel] = Outer) -> str:
+    with pytest.raises(ValueError) as error:
+        read(folder, text, kind)
+    return str(error.value)
+
+
+def test_fields_are_read(tmp_path):
+    text = "name: α\ntrs: [2, 2.5]\nwindow:\n  frames: 8  # short\nmasks: {a: 1}\n"
+    expected = Outer(name="α", trs=(2.0, 2.5), window=Inner(frames=8), masks={"a": 1})
+    assert read(tmp_path, text) == expected
+    assert read_settings(str(tmp_path / "study.yaml"), Outer) == expected
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing yet\n", "---\n", "null\n"])
+def test_an_empty_file_means_the_defaults(tmp_path, text):
+    assert read(tmp_path, text) == Outer()
+    assert refusal(tmp_path, text, Strict) == (
+        "study.yaml: steps: expected a value, found none; add the field"
+    )
+
+
+def test_a_study_survives_the_way_through_a_file(tmp_path):
+    study = LocalStudy(recipe="published", model={"width": 32}, windows={"frames": 32})
+    assert read(tmp_path, yaml.safe_dump(study.model_dump(mode="json")), LocalStudy) == study
+    assert read(tmp_path, "", LocalStudy) == LocalStudy()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("nmae: x", "nmae: no such field; check the spelling or remove it"),
+        ("window: {frame: 3}", "window.frame: no such field; check the spelling or remove it"),
+        ("name: 3", "name: Input should be a valid string (found 3)"),
+        (
+            "window:\n  frames: many",
+            "window.frames: Input should be a valid integer, unable to parse string as an integer "
+            "(found 'many')",
+        ),
+        (
+            "window: {frames: 0}",
+            "window.frames: Input should be greater than or equal to 1 (found 0)",
+        ),
+        (
+            "trs: [2, x]",
+            "trs.1: Input should be a valid number, unable to parse string as a number (found 'x')",
+        ),
+        # A sentence of our own says itself what was found.
+        (
+            "window: {frames: 101}",
+            "the whole file: expected at most 100 frames, found 101; lower it",
+        ),
+        ("1: 2", "1: Keys should be strings (found 1)"),
+        (
+            "nmae: x\nwindow: {frames: 0}",
+            "window.frames: Input should be greater than or equal to 1 (found 0); "
+            "nmae: no such field; check the spelling or remove it",
+        ),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named(tmp_path, text, problem):
+    assert refusal(tmp_path, text) == f"study.yaml: {problem}"
+
+
+def test_a_missing_field_deep_inside_is_named(tmp_path):
+    assert refusal(tmp_path, "training: {seed: 1}", LocalStudy) == (
+        "study.yaml: training.schedule: expected a value, found none; add the field"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("- name: x", "list"),
+        ("name", "str"),
+        ("3", "int"),
+        ("true", "bool"),
+        ("2026-01-01", "date"),
+    ],
+)
+def test_something_else_than_fields_is_refused(tmp_path, text, found):
+    assert refusal(tmp_path, text) == (
+        f"study.yaml: expected fields with values, found a {found}; write one 'field: value' a line"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("name: [1", "ParserError"),
+        ("name: a: b", "ScannerError"),
+        ("name: x\n\twindow: 3", "ScannerError"),
+        ("a: 1\n---\nb: 2", "ComposerError"),
+        ("name: !!python/object:os.system x", "ConstructorError"),
+        # Scalars that the yaml package itself stumbles over.
+        ("name: 2024-13-45", "ValueError"),
+        ("name: !!int ''", "IndexError"),
+        ("name: !!bool maybe", "KeyError"),
+        ("[" * 999, "RecursionError"),
+    ],
+)
+def test_what_is_not_yaml_is_refused(tmp_path, text, found):
+    assert refusal(tmp_path, text) == (
+        f"study.yaml: expected a readable YAML file, found {found}; "
+        "check the path, the encoding (UTF-8) and the indentation"
+    )
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("name: Zürich".encode("latin-1"))
+    for name, found in (
+        ("latin.yaml", "UnicodeDecodeError"),
+        ("absent.yaml", "FileNotFoundError"),
+        ("", "IsADirectoryError"),
+    ):
+        with pytest.raises(ValueError, match=f"expected a readable YAML file, found {found};"):
+            read_settings(tmp_path / name, Outer)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+fields = st.sampled_from(["name", "trs", "window", "masks", "frames", "tr"]) | scalars
+trees = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(fields, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(alphabet="aname: -[]{}&*!|>'\"#%\n\t0x_.1é", max_size=40) | trees.map(yaml.dump)
+)
+@example("&a {window: *a}")
+@example("name: \ud800".encode("utf-8", "surrogatepass").decode("latin-1"))
+@example('name: "\\ud800"')
+@example('"\\ud800": 1')
+def test_any_text_gives_settings_or_one_clear_line(tmp_path, text):
+    try:
+        found = read(tmp_path, text)
+    except ValueError as error:
+        assert type(error) is ValueError
+        assert str(error).startswith("study.yaml: ") and "\n" not in str(error)
+    else:
+        assert isinstance(found, Outer)
