@@ -122,6 +122,16 @@ def test_the_same_object_may_go_on(tmp_path, straight):
     assert equals(tmp_path, training, straight["whole"])
 
 
+def test_the_newest_state_is_resumed(tmp_path, monkeypatch):
+    run_in(tmp_path, make_training(), until=7)
+    assert saved_steps(tmp_path) == [6, 7]
+    training, taken = make_training(), []
+    advance = training.advance
+    monkeypatch.setattr(training, "advance", lambda b: (taken.append(training.step), advance(b))[1])
+    run_in(tmp_path, training)
+    assert taken == [7]
+
+
 def test_an_empty_study_and_one_that_asks_for_too_much(tmp_path, straight):
     start = bits(make_training())
     training = run_in(tmp_path, make_training(), until=0)

@@ -69,6 +69,23 @@ def test_half_position_half_person():
     assert found["position_share"] == pytest.approx(0.5, abs=0.03)
 
 
+def test_by_loops():
+    tokens = (iid(3, 5, 4) * torch.arange(1, 5) + 10 * iid(1, 1, 4)).numpy()
+    at_position = [tokens[:, n, d].var(ddof=1) for n in range(5) for d in range(4)]
+    of_person = [tokens[b, :, d].var(ddof=1) for b in range(3) for d in range(4)]
+    of_feature = [tokens[:, :, d].var(ddof=1) for d in range(4)]
+    assert collapse_metrics(torch.tensor(tokens)) == pytest.approx(
+        {
+            "spread_people": np.mean(at_position) ** 0.5,
+            "spread_positions": np.mean(of_person) ** 0.5,
+            "position_share": 1 - np.mean(at_position) / np.mean(of_feature),
+            "rank_tokens": np.mean([naive_rank(person) for person in tokens]),
+            "rank_people": naive_rank(tokens.mean(axis=1)),
+        },
+        rel=1e-4,
+    )
+
+
 def test_people_who_are_a_constant_each():
     """All positions say the same: no position shortcut, and tokens without rank."""
     found = collapse_metrics(iid(12, 1, 8).expand(-1, 30, -1))

@@ -1,0 +1,148 @@
+"""What coordinator and site say to one another: names, shapes, dtypes. Nothing here knows Flower.
+
+A request is a cold start: it carries the study, the place in it and the weights, so that a site
+that never answered before can answer it. A reply carries arrays and a few numbers, or a refusal.
+
+Arrays of weights are named as in the model's parameters (``encoder.patch.weight`` ...). With wire
+``fp32`` a site sends its weights themselves: the same bytes as fp32 differences, and the
+coordinator gets them back to the last bit, which a rounded difference would not allow. With
+``bf16`` it sends differences from the round's global weights, rounded to bfloat16 and viewed as
+uint16, half the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainjepa_core.pretraining.study import LocalStudy
+
+PROTOCOL = 1  # raised whenever a message changes; peers must agree
+
+DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
+KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
+
+BASIS = "basis"  # float32 [R, m], in train and evaluate requests
+COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in evaluate requests
+
+Arrays = dict[str, NDArray[np.generic]]
+Scalar = int | float | str
+Wire = Literal["fp32", "bf16"]
+Target = Literal["average", "line", "local"]
+
+
+class Task(BaseModel):
+    """The settings part of a request: which study, and where in it.
+
+    Attributes
+    ----------
+    protocol : int
+    study_id : str
+        Names the site's state on the site's disk.
+    study : LocalStudy
+    held_out_fold, folds : int
+        People of this fold of `folds` (a function of their id and the study's seed) are never
+        trained on.
+    round, first_step, steps : int
+        Round number from 0; the optimiser steps ``first_step .. first_step + steps - 1``.
+    wire : {"fp32", "bf16"}
+    target : {"average", "line", "local"}
+        What becomes of the target encoder: sent up and averaged; re-derived by the coordinator;
+        or kept at the site.
+    reset_optimizer : bool
+        Start the round with fresh AdamW moments instead of the site's own.
+    proximal : float
+        FedProx's mu; 0 is none.
+    weights : {"scans", "subjects", "equal"}
+        What a reply counts by.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: int = PROTOCOL
+    study_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    study: LocalStudy
+    folds: int = Field(5, ge=3, le=20)
+    held_out_fold: int = Field(0, ge=0)
+    round: int = Field(0, ge=0)
+    first_step: int = Field(0, ge=0)
+    steps: int = Field(0, ge=0)
+    wire: Wire = "fp32"
+    target: Target = "average"
+    reset_optimizer: bool = False
+    proximal: float = Field(0.0, ge=0)
+    weights: Literal["scans", "subjects", "equal"] = "scans"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the coordinator asks of a site."""
+
+    kind: str
+    task: Task
+    arrays: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a site answers: numbers and arrays, or a refusal and nothing else."""
+
+    metrics: dict[str, Scalar] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+    refusal: str = ""
+
+
+def pack(weights: Mapping[str, NDArray[np.float32]], base: Arrays, wire: Wire) -> Arrays:
+    """Weights as they travel up.
+
+    Parameters
+    ----------
+    weights, base : mapping of str to ndarray of float32
+        The site's weights, and the round's global ones of the same names.
+    wire : {"fp32", "bf16"}
+
+    Returns
+    -------
+    dict
+        float32 weights, or uint16 views of bfloat16 differences.
+    """
+    if wire == "fp32":
+        return {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+    return {name: _to_bf16(value - base[name]) for name, value in weights.items()}
+
+
+def unpack(name: str, value: NDArray[np.generic], base: Arrays, wire: Wire) -> NDArray[np.float64]:
+    """Difference float64 of one array from the round's global weights, as the coordinator adds it.
+
+    Raises
+    ------
+    ValueError
+        If the array is not one of the model's, or has another shape or dtype than agreed.
+    """
+    dtype = np.dtype(np.float32 if wire == "fp32" else np.uint16)
+    if name not in base:
+        raise ValueError(f"expected arrays of the model, found '{name[:80]}'; check the versions")
+    if value.shape != base[name].shape or value.dtype != dtype:
+        raise ValueError(
+            f"expected '{name}' as {dtype} of shape {list(base[name].shape)}, found {value.dtype} "
+            f"of shape {list(value.shape)}; check study and versions"
+        )
+    if wire == "fp32":
+        return value.astype(np.float64) - base[name].astype(np.float64)
+    return _from_bf16(value).astype(np.float64)
+
+
+def _to_bf16(value: NDArray[np.generic]) -> NDArray[np.uint16]:
+    rounded = torch.from_numpy(np.ascontiguousarray(value, np.float32)).to(torch.bfloat16)
+    return rounded.view(torch.uint16).numpy()
+
+
+def _from_bf16(value: NDArray[np.generic]) -> NDArray[np.float32]:
+    bits = torch.from_numpy(np.ascontiguousarray(value, np.uint16))
+    return bits.view(torch.bfloat16).to(torch.float32).numpy()
