@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import client.cli
+import server.cli
 from brainjepa_core.cli import app
-from simulations.cli import demo
+from simulations.cli import demo, simulate
 
 __all__ = ["app"]
 
+app.add_typer(client.cli.app)
+app.add_typer(server.cli.app)
+app.command()(simulate)
 app.command()(demo)
 
 if __name__ == "__main__":

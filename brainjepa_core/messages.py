@@ -113,7 +113,7 @@ def pack(weights: Mapping[str, NDArray[np.float32]], base: Arrays, wire: Wire) -
         float32 weights, or uint16 views of bfloat16 differences.
     """
     if wire == "fp32":
-        return {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+        return {name: np.asarray(value, np.float32, order="C") for name, value in weights.items()}
     return {name: _to_bf16(value - base[name]) for name, value in weights.items()}
 
 
@@ -139,10 +139,10 @@ def unpack(name: str, value: NDArray[np.generic], base: Arrays, wire: Wire) -> N
 
 
 def _to_bf16(value: NDArray[np.generic]) -> NDArray[np.uint16]:
-    rounded = torch.from_numpy(np.ascontiguousarray(value, np.float32)).to(torch.bfloat16)
+    rounded = torch.from_numpy(np.asarray(value, np.float32, order="C")).to(torch.bfloat16)
     return rounded.view(torch.uint16).numpy()
 
 
 def _from_bf16(value: NDArray[np.generic]) -> NDArray[np.float32]:
-    bits = torch.from_numpy(np.ascontiguousarray(value, np.uint16))
+    bits = torch.from_numpy(np.asarray(value, np.uint16, order="C"))
     return bits.view(torch.bfloat16).to(torch.float32).numpy()

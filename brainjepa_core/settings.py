@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,8 +11,16 @@ from pydantic import BaseModel, ValidationError
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
+def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:
     """Read a YAML file into settings of a kind.
+
+    Parameters
+    ----------
+    path : path
+    kind : type
+        A pydantic model.
+    **overrides
+        Fields that replace those of the file.
 
     Raises
     ------
@@ -35,7 +43,7 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
             "write one 'field: value' a line"
         )
     try:
-        return kind.model_validate(content)
+        return kind.model_validate({**content, **overrides})
     except ValidationError as error:
         raise ValueError(f"{name}: {problems_of(error)}") from error
 

@@ -1,32 +1,99 @@
-"""Commands of a researcher who has no data at hand yet."""
+"""Commands of a researcher at one machine: run a whole consortium here."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.table import Table
 
-from brainjepa_core.cli import console, errors_in_one_line, measure_run, pretrain_run, print_rows
+from brainjepa_core.cli import console, errors_in_one_line
+
+if TYPE_CHECKING:
+    from server.history import RunHistory
+
+
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)],
+    data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
+    engine: Annotated[
+        Literal["inprocess", "flower"], typer.Option(help="flower: Flower's simulation on Ray.")
+    ] = "inprocess",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what OUT holds.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also train pooled, and each site alone.")
+    ] = False,
+) -> None:
+    """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
+    from server.history import SUMMARY, read_history
+    from server.report import write_report
+    from simulations.engines import run_study
+    from simulations.scenario import read_scenario
+    from simulations.virtual_sites import make_sites
+
+    with errors_in_one_line():
+        chosen = read_scenario(scenario, data)
+        _require_free(out, SUMMARY, resume)
+        out.mkdir(parents=True, exist_ok=True)
+        stores = make_sites(chosen, out)
+        run_study(engine, chosen, out, len(stores))
+        if compare:
+            from simulations.compare import compare as train_baselines
+
+            console.print("Baselines, with the same seed, basis and number of local steps:")
+            processes = max(1, (os.cpu_count() or 1) // chosen.threads)
+            for name in train_baselines(chosen, out, stores, processes):
+                console.print(f"  {name}")
+        console.print(comparison(read_history(out)))
+        report = write_report(out, stores[0].atlas)
+        console.print(
+            f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
+        )
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo-run"),
-    scenario: Annotated[
-        Path | None, typer.Option(help="YAML of another cohort and study.", exists=True)
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the demo; made anew.")] = Path("demo-run"),
 ) -> None:
-    """Pretrain on synthetic hospitals, then ask what was learned; minutes, no data needed."""
-    from brainjepa_core.downstream.figure import draw_run
-    from brainjepa_core.settings import read_settings
-    from brainjepa_core.signals.store import ScanStore
-    from simulations.scenario import SCENARIOS, Scenario
-    from simulations.stores import write_cohort
+    """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
+    if (out / "study.yaml").exists():  # an earlier demo, and nothing else, is replaced
+        shutil.rmtree(out)
+    simulate("demo", out, compare=True)
 
-    with errors_in_one_line():
-        chosen = read_settings(scenario or SCENARIOS / "demo.yaml", Scenario)
-        console.print(f"Writing {chosen.cohort.sites} synthetic hospitals to {out / 'stores'}")
-        stores = [ScanStore.open(path) for path in write_cohort(chosen.cohort, out / "stores")]
-        pretrain_run(out, stores, chosen.study, "cpu")
-        print_rows(measure_run(out, stores, chosen.study, "cpu"))
-        console.print(f"Model: [bold]{out / 'final'}[/bold]; pictures: {draw_run(out, stores[0].atlas)}")
+
+def comparison(history: RunHistory) -> Table:
+    """Held-out R2 of each model by group of outcomes, all pools together."""
+    from brainjepa_core.downstream.measure import JOINT
+    from server.history import FEDERATED, POOLED, RANDOM, is_alone
+
+    rows = [row for row in history.baselines if row.pool == JOINT and row.r2 is not None]
+    outcomes = sorted({row.outcome for row in rows})
+    table = Table(title=f"R2 of held-out people, {JOINT} pools; 0 is knowing nothing")
+    table.add_column("trained")
+    for outcome in outcomes:
+        table.add_column(outcome, justify="right")
+    kinds = {
+        "on all data in one place": lambda name: name == POOLED,
+        "by the federation": lambda name: name == FEDERATED,
+        "by each site alone (mean)": is_alone,
+        "not at all (random weights)": lambda name: name == RANDOM,
+    }
+    for title, is_kind in kinds.items():
+        cells = []
+        for outcome in outcomes:
+            found = [r.r2 for r in rows if is_kind(r.model) and r.outcome == outcome]
+            cells.append(f"{sum(found) / len(found):.3f}" if found else "-")  # type: ignore[arg-type]
+        if any(cell != "-" for cell in cells):
+            table.add_row(title, *cells)
+    return table
+
+
+def _require_free(out: Path, summary: str, resume: bool) -> None:
+    if (out / summary).exists() and not resume:
+        raise ValueError(
+            f"expected a new folder, found a study's {summary} in it; give --resume to continue "
+            "that study, or another --out"
+        )

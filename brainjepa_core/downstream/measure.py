@@ -5,6 +5,7 @@ Shapes: n people, R ROIs, G networks, Q outcomes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,14 +68,22 @@ def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
     """
     people = np.arange(windows.subjects)
     components = connectivity_components(mean_fc, min(20, len(mean_fc)))
-    groups = {
-        "connectivity": np.stack(
-            [
-                connectivity_scores(_mean_connectivity(windows, p), components)
-                for p in range(windows.subjects)
-            ]
-        )
-    }
+    folds = np.random.default_rng(seed).permutation(len(people)) % FOLDS
+    return Outcomes(outcome_groups(windows, components), people, folds)
+
+
+def outcome_groups(windows: Windows, components: Array) -> dict[str, Array]:
+    """Values [n, Q] of each group of outcomes that the stores know of everybody.
+
+    Parameters
+    ----------
+    windows : Windows
+    components : ndarray [R, C]
+        Along which connectivity is read.
+    """
+    people = range(windows.subjects)
+    scores = [connectivity_scores(_mean_connectivity(windows, p), components) for p in people]
+    groups = {"connectivity": np.stack(scores)}
     facts = [windows.people[p].records[0].phenotypes for p in people]
     sites = np.array([windows.people[p].store for p in people])
     if all(isinstance(f.get("age"), float | int) for f in facts):
@@ -83,8 +92,7 @@ def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
     latents = sorted(k for k in facts[0] if k.startswith("latent_") and all(k in f for f in facts))
     if latents:
         groups["latents"] = np.array([[f[k] for k in latents] for f in facts], np.float64)
-    folds = np.random.default_rng(seed).permutation(len(people)) % FOLDS
-    return Outcomes(groups, people, folds)
+    return groups
 
 
 def _mean_connectivity(windows: Windows, person: int) -> Array:
@@ -101,11 +109,17 @@ def _mean_connectivity(windows: Windows, person: int) -> Array:
 
 def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outcomes) -> list[Row]:
     """Rows of one model: the published mean pool, each second-order pool, and all of them."""
+    features = pooled_features(model, windows, outcomes.people)
+    return [row for pool in features for row in _rows(name, pool, features[pool], outcomes)]
+
+
+def pooled_features(model: BrainJEPA, windows: Windows, people: Iterable[int]) -> dict[str, Array]:
+    """Embeddings [n, P] of people by pool: the mean, each second-order one, and `JOINT`."""
     networks = windows.atlas.network_index if windows.atlas.has_networks else None
     pools = ["mean", *(SECOND_ORDER if networks is not None else SECOND_ORDER[:2])]
-    features = dict(embed_people(model, windows, outcomes.people, pools, networks))
+    features = dict(embed_people(model, windows, people, pools, networks))
     features[JOINT] = np.concatenate([features[pool] for pool in pools], axis=1)
-    return [row for pool in features for row in _rows(name, pool, features[pool], outcomes)]
+    return features
 
 
 def measure_connectivity(windows: Windows, outcomes: Outcomes) -> list[Row]:

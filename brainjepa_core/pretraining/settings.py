@@ -23,6 +23,8 @@ class PretrainingSettings(BaseModel):
         Equal micro-batches a step is computed in.
     schedule : ScheduleSettings
     masks : MaskSettings
+    optimizer : {"adamw", "sgd"}
+        ``sgd`` is without momentum, for checks: averaged steps of it are a step on the average.
     betas : (float, float)
         Of AdamW.
     clip_norm : float, optional
@@ -40,6 +42,7 @@ class PretrainingSettings(BaseModel):
     accumulation: int = Field(1, ge=1)
     schedule: ScheduleSettings
     masks: MaskSettings = MaskSettings()
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = Field(None, gt=0)
     precision: Literal["fp32", "bf16"] = "fp32"

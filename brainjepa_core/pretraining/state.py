@@ -110,7 +110,7 @@ def read_state(path: str | Path, training: Training, provenance: Provenance) -> 
         facts = json.loads((path / TRAINING).read_text())
         saved, step = PretrainingSettings(**facts["settings"]), int(facts["step"])
         arrays = load_file(path / OPTIMIZER)
-        if step and not arrays:
+        if step and not arrays and saved.optimizer == "adamw":
             raise KeyError("moments")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(

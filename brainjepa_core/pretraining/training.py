@@ -16,13 +16,15 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 NEVER = torch.iinfo(torch.int64).max
 
 
-def make_optimizer(model: BrainJEPA, settings: PretrainingSettings) -> torch.optim.AdamW:
-    """AdamW over encoder and predictor; biases and one-dimensional parameters are not decayed."""
+def make_optimizer(model: BrainJEPA, settings: PretrainingSettings) -> torch.optim.Optimizer:
+    """AdamW or SGD over encoder and predictor; one-dimensional parameters are not decayed."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "decayed": True},
         {"params": [p for p in trained if p.ndim <= 1], "decayed": False},
     ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.schedule.lr)
     return torch.optim.AdamW(
         groups, lr=settings.schedule.lr, betas=settings.betas, weight_decay=0.0, fused=True
     )

@@ -8,9 +8,10 @@ Shapes: B batch, R ROIs, T frames of a window, F frames of an aligned scan.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -72,6 +73,34 @@ class Person(NamedTuple):
     records: tuple[ScanRecord, ...]
 
 
+class _ScanCache:
+    """Aligned scans in memory, the latest used ones; windows of the same people share it."""
+
+    def __init__(self, limit: int) -> None:
+        self.scans: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Array, Mask]]
+        self.scans = OrderedDict()
+        self.bytes, self._limit = 0, limit
+        self._lock = threading.Lock()
+
+    def get(
+        self, key: tuple[int, tuple[str, str, str]], make: Callable[[], tuple[Array, Mask]]
+    ) -> tuple[Array, Mask]:
+        with self._lock:
+            if key in self.scans:
+                self.scans.move_to_end(key)
+                return self.scans[key]
+        value = make()  # outside the lock, so that threads align scans side by side
+        for array in value:
+            array.setflags(write=False)
+        with self._lock:
+            if key not in self.scans:
+                self.scans[key] = value
+                self.bytes += value[0].nbytes
+            while self.bytes > self._limit and len(self.scans) > 1:
+                self.bytes -= self.scans.popitem(last=False)[1][0].nbytes
+        return value
+
+
 class Windows:
     """Random windows of all people in some stores.
 
@@ -100,10 +129,7 @@ class Windows:
         self.people = _people(self.stores)
         self.atlas = self.stores[0].atlas
         self._scales = [self._site_scale(store) for store in self.stores]
-        self._cache: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Array, Mask]]
-        self._cache = OrderedDict()
-        self._cached, self._cache_bytes = 0, cache_bytes
-        self._lock = threading.Lock()
+        self._cache = _ScanCache(cache_bytes)
         self._refuse_short()
 
     def _site_scale(self, store: ScanStore) -> RobustScale | None:
@@ -129,6 +155,33 @@ class Windows:
                 f"{s.tr:g} s), found {short} shorter ones; choose short: pad, or a smaller window"
             )
 
+    def only(self, people: Sequence[int]) -> Windows:
+        """Windows of some of the people, who are numbered anew in the order given.
+
+        Stores, settings, scales and the cache are shared with these windows.
+
+        Parameters
+        ----------
+        people : sequence of int
+            At least one, each once.
+
+        Raises
+        ------
+        ValueError
+            If there is nobody, somebody twice, or a number that nobody has.
+        """
+        chosen = [int(person) for person in people]
+        strangers = sum(not 0 <= person < self.subjects for person in chosen)
+        if not chosen or strangers or len(set(chosen)) < len(chosen):
+            raise ValueError(
+                f"expected at least one of the {self.subjects} people, each once, found "
+                f"{len(chosen)} numbers, {len(chosen) - len(set(chosen))} repeated and {strangers} "
+                "that nobody has; choose from 0 .. subjects - 1"
+            )
+        view = copy.copy(self)
+        view.people = tuple(self.people[person] for person in chosen)
+        return view
+
     @property
     def subjects(self) -> int:
         """Number of people."""
@@ -153,21 +206,7 @@ class Windows:
         return [self._aligned(person.store, record) for record in person.records]
 
     def _aligned(self, store: int, record: ScanRecord) -> tuple[Array, Mask]:
-        key = (store, record.key)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        value = self._align(store, record)
-        for array in value:
-            array.setflags(write=False)
-        with self._lock:
-            if key not in self._cache:
-                self._cache[key] = value
-                self._cached += value[0].nbytes
-            while self._cached > self._cache_bytes and len(self._cache) > 1:
-                self._cached -= self._cache.popitem(last=False)[1][0].nbytes
-        return value
+        return self._cache.get((store, record.key), lambda: self._align(store, record))
 
     def _align(self, store: int, record: ScanRecord) -> tuple[Array, Mask]:
         series = self.stores[store].series(record)

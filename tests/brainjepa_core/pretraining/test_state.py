@@ -48,7 +48,9 @@ def saved(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-@pytest.mark.parametrize("choices", [{}, {"accumulation": 2, "clip_norm": 0.1}])
+@pytest.mark.parametrize(
+    "choices", [{}, {"accumulation": 2, "clip_norm": 0.1}, {"optimizer": "sgd"}]
+)
 def test_a_state_goes_on_bit_for_bit(tmp_path, steps, choices):
     straight = advance(make_training(**choices), steps)
     path = write_state(tmp_path, straight, PROVENANCE)

@@ -93,8 +93,8 @@ def test_eviction_and_threads_give_the_same_windows(store, scaling):
     roomy = Windows([store], settings)
     assert all(equal(a, b) for a, b in zip(found, expected, strict=False))
     assert all(equal(a, roomy.window(*pair)) for a, pair in zip(found, asked, strict=True))
-    assert tiny._cached <= 5000 < roomy._cached
-    assert roomy._cached == sum(value[0].nbytes for value in roomy._cache.values())
+    assert tiny._cache.bytes <= 5000 < roomy._cache.bytes
+    assert roomy._cache.bytes == sum(value[0].nbytes for value in roomy._cache.scans.values())
 
 
 def test_batch_stacks_windows_and_may_be_written_to(store):
@@ -251,3 +251,44 @@ def test_twelve_sites_are_one_pool(tmp_path):
     with pytest.raises(ValueError, match=r"at least 320 s .* found \d+ shorter") as error:
         Windows(stores, WindowSettings(short="refuse"))
     assert not any(site.stem in str(error.value) for site in sites)
+
+
+def test_windows_of_some_people_are_theirs_under_new_numbers(store):
+    whole = Windows([store], SMALL)
+    some = whole.only([7, 3, 0])
+    assert (some.subjects, whole.subjects) == (3, 10)
+    assert [some.name(i) for i in range(3)] == [whole.name(i) for i in (7, 3, 0)]
+    for new, old in enumerate((7, 3, 0)):
+        assert equal(some.full_windows(new), whole.full_windows(old))
+        assert equal(some.window(new, (5,)), some.window(new, (5,)))
+    again = some.only(np.array([2, 0]))
+    assert [again.name(i) for i in range(2)] == [whole.name(0), whole.name(7)]
+    assert some.describe() == whole.describe() and some.atlas is whole.atlas
+
+
+def test_a_person_alone_is_a_function_of_their_new_number(store):
+    """The same people in the same order give the same windows, whoever was left out."""
+    first = Windows([store], SMALL).only([4, 1])
+    other = Windows([store], SMALL).only([9, 4, 1]).only([1, 2])
+    assert equal(first.batch([0, 1], [(0,), (1,)]), other.batch([0, 1], [(0,), (1,)]))
+
+
+def test_some_people_share_the_cache_of_all(store):
+    whole = Windows([store], SMALL, cache_bytes=5000)
+    some = whole.only(range(5))
+    for subject in range(10):
+        whole.full_windows(subject)
+        some.full_windows(subject % 5)
+    assert some._cache is whole._cache
+    assert whole._cache.bytes == sum(v[0].nbytes for v in whole._cache.scans.values()) <= 5000
+
+
+@pytest.mark.parametrize(
+    ("people", "found"),
+    [([], "0 numbers, 0 repeated and 0"), ([1, 1], "2 numbers, 1 repeated and 0"),
+     ([0, 10], "2 numbers, 0 repeated and 1"), ([-1], "1 numbers, 0 repeated and 1")],
+)  # fmt: skip
+def test_people_that_cannot_be_chosen(store, people, found):
+    text = f"expected at least one of the 10 people, each once, found {found} that nobody has"
+    with pytest.raises(ValueError, match=text):
+        Windows([store], SMALL).only(people)

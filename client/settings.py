@@ -1,0 +1,104 @@
+"""What a site decides: where its scans and its own state are, its device, and its policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from brainjepa_core.signals.store import HEADER
+
+Kind = Literal["describe", "gradients", "train", "evaluate"]
+
+
+class PolicySettings(BaseModel):
+    """What leaves this site at most; it holds whatever a study asks for.
+
+    Attributes
+    ----------
+    min_subjects : int
+        People outside the held-out fold without whom no reply with sums or weights leaves.
+    min_people_in_sum : int
+        Sums over fewer people (a pair of ROIs that few scans show, a small fold) are left out.
+    round_counts_to : int
+        Numbers in ``describe`` are rounded down to multiples of this.
+    allow : tuple of {"describe", "gradients", "train", "evaluate"}
+    max_steps_per_round : int
+    reset_optimizer : bool
+        Start every round with fresh AdamW moments, whatever the study says.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_subjects: int = Field(20, ge=1)
+    min_people_in_sum: int = Field(3, ge=1)
+    round_counts_to: int = Field(10, ge=1)
+    allow: tuple[Kind, ...] = ("describe", "gradients", "train", "evaluate")
+    max_steps_per_round: int = Field(1000, ge=1)
+    reset_optimizer: bool = False
+
+
+class SiteSettings(BaseModel):
+    """A site; read it with `brainjepa_core.settings.read_settings`.
+
+    Attributes
+    ----------
+    name : str
+        What the coordinator and the study's record call this site.
+    store : Path
+        Folder that an import wrote. ``~`` is the home folder; relative paths start where the
+        program does.
+    state : Path
+        Folder for optimiser states and the log, on the site's own disk; made when needed.
+    name : str
+        What the site is called on this machine; it never leaves.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:<number>``.
+    threads : int, optional
+        Of torch; equal results to the last bit need equal numbers. Torch's own choice by default.
+    threads : int, optional
+        Of torch; as many as there are cores by default. Equal numbers give equal bits.
+    policy : PolicySettings
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    store: Path
+    state: Path
+    name: str = ""
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1)
+    policy: PolicySettings = PolicySettings()
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, path: Path) -> Path:
+        path = path.expanduser()
+        if not (path / HEADER).is_file():
+            found = f"a folder without {HEADER}" if path.is_dir() else "no such folder"
+            raise ValueError(
+                f"expected the folder of a scan store, found '{path}', {found}; import the scans "
+                "first (brainjepa import), or correct the path"
+            )
+        return path
+
+    @field_validator("state")
+    @classmethod
+    def _outside_the_store(cls, path: Path, info: ValidationInfo) -> Path:
+        path = path.expanduser()
+        state, store = path.resolve(), info.data.get("store")
+        if store is not None and store.resolve() in (state, *state.parents):
+            raise ValueError(
+                f"expected a folder outside the store, found '{path}' within it; the store holds "
+                "scans only: choose another folder"
+            )
+        blocking = next(p for p in (state, *state.parents) if p.exists())
+        if not blocking.is_dir():
+            raise ValueError(
+                f"expected a folder or the name of a new one, found '{path}', which is a file or "
+                "lies in one; choose another name"
+            )
+        return path

@@ -1,0 +1,141 @@
+"""Sites of a dozen people and a model of a few hundred weights.
+
+As a program (``small_sites.py STORES STATE PLACE``) a site answers two rounds and hangs at PLACE
+of the second, so that a test can kill it there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from brainjepa_core.downstream.splits import folds_of_windows
+from brainjepa_core.downstream.yardstick import connectivity_components
+from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.messages import TRAIN, Request, Task
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.sampling import batches_of_step
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.training import Training
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from client import state as state_module
+from client import training as training_module
+from client.settings import SiteSettings
+from client.site import Site
+from simulations.cohort import CohortSettings
+from simulations.stores import write_cohort
+
+ROIS, TOTAL, PEOPLE = 8, 6, 12
+COHORT = CohortSettings(
+    sites=3, subjects_per_site=PEOPLE, rois=ROIS, networks=4, latents=3, frames=40, missing_rois=1
+)
+
+
+def make_study(*, schedule: dict | None = None, **training) -> LocalStudy:
+    """Six steps of four people, with learning rates at which few steps change a lot."""
+    times = dict(total_steps=TOTAL, warmup_steps=2, lr=0.01, ema=0.9)
+    sizes = dict(
+        width=8, depth=1, heads=2, patch=4, predictor_width=8, predictor_depth=1, predictor_heads=2
+    )
+    return LocalStudy(
+        model=sizes,
+        windows={"frames": 16},
+        basis={"components": 3, "sparsity": 0.2},
+        training={"batch_size": 4, "schedule": {**times, **(schedule or {})}, **training},
+    )
+
+
+STUDY = make_study()
+
+
+def write_stores(folder: Path) -> list[Path]:
+    return write_cohort(COHORT, folder)
+
+
+def make_site(store: Path, state: Path, **policy) -> Site:
+    choices = {"min_subjects": 4, "min_people_in_sum": 1, **policy}
+    return Site(SiteSettings(name="canary-name", store=store, state=state, policy=choices))
+
+
+def training_windows(store: Path, study: LocalStudy = STUDY, held_out: int = 0) -> Windows:
+    windows = Windows([ScanStore.open(store)], study.windows)
+    folds = folds_of_windows(windows, study.training.seed, 5)
+    return windows.only(np.flatnonzero(folds != held_out))
+
+
+def first_arrays(stores: list[Path], study: LocalStudy = STUDY) -> dict[str, np.ndarray]:
+    total = ConnectivitySum.sum_of(connectivity_sum(training_windows(s, study)) for s in stores)
+    basis = ConsensusBasis.from_sum(total, 3, 0.2)
+    model = study.new_model(basis)
+    arrays = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+    return {**arrays, "components": connectivity_components(total.mean_fc(), 4)}
+
+
+def ask(kind: str, arrays: dict | None = None, study: LocalStudy = STUDY, **task) -> Request:
+    return Request(kind, Task(study_id="small", study=study, **task), arrays or {})
+
+
+def ask_round(number: int, arrays: dict, study: LocalStudy = STUDY, steps=2, **task) -> Request:
+    return ask(
+        TRAIN, arrays, study, round=number, first_step=number * steps, steps=steps, **task
+    )  # fmt: skip
+
+
+def local_training(start: dict, windows: Windows, study: LocalStudy = STUDY) -> Training:
+    """The same study without a federation."""
+    rois = tuple(windows.atlas.rois)
+    basis = ConsensusBasis(rois, start["basis"], np.full(3, np.nan))
+    training = study.new_training(basis, "cpu")
+    assert all(np.array_equal(start[k], v) for k, v in bits(training).items())
+    for step in range(study.training.schedule.total_steps):
+        training.advance(batches_of_step(windows, training.model.settings, study.training, step))
+    return training
+
+
+def bits(training: Training) -> dict[str, np.ndarray]:
+    return {k: v.numpy().copy() for k, v in training.model.state_dict().items()}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def weights_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k: v for k, v in arrays.items() if k not in ("basis", "components")}
+
+
+def rounds_on_disk(state: Path) -> list[str]:
+    return sorted(p.name for p in (state / "small").iterdir() if p.name != "lock")
+
+
+def _hang(*_: object) -> None:
+    print("here", flush=True)
+    sys.stdin.read()
+
+
+def main(stores: Path, state: Path, place: str) -> None:
+    torch.set_num_threads(1)  # as in the process of the test
+    paths = sorted(stores.glob("site-*"))
+    start = first_arrays(paths)
+    site = make_site(paths[0], state)
+    first = site.answer(ask_round(0, start))
+    arrays = {**start, **first.arrays}
+    site.answer(ask_round(1, arrays))
+    if place == "steps":
+        training_module.collapse_metrics = _hang
+    elif place == "save":
+        state_module.save_file = lambda arrays, path: path.write_bytes(b"half") and _hang()
+    elif place == "replace":  # the state of an earlier answer is half gone
+        shutil.rmtree = _hang
+    else:
+        training_module.pack = _hang
+    site.answer(ask_round(1, arrays))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

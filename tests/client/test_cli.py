@@ -1,0 +1,70 @@
+"""``brainjepa site check``: the store, what would leave, the policy; nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click import unstyle
+from small_sites import ask, make_site
+from typer.testing import CliRunner
+
+from brainjepa_core.messages import GRADIENTS
+from client.cli import app
+
+
+@pytest.fixture
+def site_file(stores, tmp_path):
+    def write(**content) -> Path:
+        path = tmp_path / "site.yaml"
+        places = {"store": str(stores[0]), "state": str(tmp_path / "state")}
+        path.write_text(yaml.safe_dump({**places, **content}))
+        return path
+
+    return write
+
+
+def check(path: Path, monkeypatch) -> str:
+    monkeypatch.setattr("client.cli.console.width", 400)
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert result.exit_code == 0, result.output
+    return unstyle(result.stdout)
+
+
+def test_check(site_file, tmp_path, monkeypatch):
+    shown = check(site_file(policy={"allow": ["describe", "gradients"]}), monkeypatch)
+    assert "synthetic networks, 8 ROIs" in shown
+    assert "12, told as 10" in shown
+    assert "20 outside a study's held-out fold: the site will refuse" in shown
+    lines = {line.split("│")[1].strip(): line for line in shown.splitlines() if "│" in line}
+    assert "│ yes " in lines["describe"] and "│ yes " in lines["gradients"]
+    assert "│ no " in lines["train"] and "│ no " in lines["evaluate"]
+    assert "28 pairs of ROIs, each over at least 3 people" in lines["gradients"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_check_speaks_as_the_site_acts(stores, site_file, tmp_path, monkeypatch):
+    shown = check(site_file(policy={"min_subjects": 4}), monkeypatch)
+    assert "will refuse" not in shown
+    assert make_site(stores[0], tmp_path, min_subjects=4).answer(ask(GRADIENTS)).refusal == ""
+
+
+def test_errors_in_one_line(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump({"store": str(tmp_path), "state": "x"}))
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert result.exit_code == 1
+    text = unstyle(result.stderr)
+    assert text.startswith("Error: site.yaml: store: expected the folder of a scan store")
+    assert text.count("\n") == 1
+
+
+def test_a_device_that_is_not_there(site_file):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("has one")
+    result = CliRunner().invoke(app, ["check", str(site_file(device="cuda"))])
+    assert result.exit_code == 1
+    assert "expected a device of this machine, found 'cuda'" in unstyle(result.stderr)

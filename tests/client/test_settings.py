@@ -1,0 +1,93 @@
+"""Site settings: what is wrong is named with its key, what was found and how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from brainjepa_core.settings import read_settings
+from client.settings import PolicySettings, SiteSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(folder: Path, **content) -> SiteSettings:
+    (folder / "site.yaml").write_text(yaml.safe_dump(content))
+    return read_settings(folder / "site.yaml", SiteSettings)
+
+
+def error(folder: Path, **content) -> str:
+    with pytest.raises(ValueError) as caught:
+        read(folder, **content)
+    return str(caught.value)
+
+
+def test_defaults(stores, tmp_path):
+    settings = read(tmp_path, store=str(stores[0]), state=str(tmp_path / "new" / "state"))
+    assert settings.device == "cpu" and settings.policy == PolicySettings()
+    assert settings.policy.min_subjects == 20 and settings.policy.round_counts_to == 10
+    assert settings.policy.allow == ("describe", "gradients", "train", "evaluate")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_home_folder(stores, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(stores[0].parent))
+    settings = read(tmp_path, store=f"~/{stores[0].name}", state="~/state")
+    assert settings.store == stores[0] and settings.state == stores[0].parent / "state"
+
+
+def test_a_missing_store(tmp_path):
+    assert error(tmp_path, store=str(tmp_path / "gone"), state=str(tmp_path)) == (
+        f"site.yaml: store: expected the folder of a scan store, found '{tmp_path / 'gone'}', no "
+        "such folder; import the scans first (brainjepa import), or correct the path"
+    )
+    assert error(tmp_path, store=str(tmp_path), state=str(tmp_path / "s")) == (
+        f"site.yaml: store: expected the folder of a scan store, found '{tmp_path}', a folder "
+        "without store.json; import the scans first (brainjepa import), or correct the path"
+    )
+
+
+@pytest.mark.parametrize("inside", ["", "state", "a/b"])
+def test_no_state_inside_the_store(stores, tmp_path, inside):
+    state = str(stores[0] / inside)
+    assert error(tmp_path, store=str(stores[0]), state=state) == (
+        f"site.yaml: state: expected a folder outside the store, found '{Path(state)}' within it; "
+        "the store holds scans only: choose another folder"
+    )
+
+
+@pytest.mark.parametrize("name", ["file", "file/state"])
+def test_no_state_in_a_file(stores, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    assert error(tmp_path, store=str(stores[0]), state=str(tmp_path / name)) == (
+        f"site.yaml: state: expected a folder or the name of a new one, found '{tmp_path / name}', "
+        "which is a file or lies in one; choose another name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"device": "gpu"}, "device: String should match"),
+        ({"policy": {"min_subjects": 0}}, "policy.min_subjects: Input should be greater"),
+        ({"policy": {"allow": ["tell"]}}, "policy.allow.0: Input should be 'describe'"),
+        ({"policy": {"min": 3}}, "policy.min: no such field; check the spelling or remove it"),
+    ],
+)
+def test_wrong_fields(stores, tmp_path, wrong, text):
+    assert text in error(tmp_path, store=str(stores[0]), state=str(tmp_path / "s"), **wrong)
+
+
+def test_missing_fields(tmp_path):
+    text = error(tmp_path)
+    assert "store: expected a value, found none; add the field" in text
+    assert "state: expected a value, found none; add the field" in text
+
+
+def test_the_example_shows_the_defaults(stores, tmp_path):
+    content = yaml.safe_load((ROOT / "site_configs" / "site.yaml").read_text())
+    content["store"], content["state"] = str(stores[0]), str(tmp_path / "state")
+    assert read(tmp_path, **content).policy == PolicySettings()
+    assert set(content["policy"]) == set(PolicySettings.model_fields)
