@@ -173,9 +173,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         )
         if model == "random weights":
             loss = seconds = ""
-        lines.append(
-            f"| {recipe} | {model} | {' | '.join(shown)} | {rank} | {loss} | {seconds} |"
-        )
+        lines.append(f"| {recipe} | {model} | {' | '.join(shown)} | {rank} | {loss} | {seconds} |")
     reached = [row["r2"] for row in rows if row["model"] == "connectivity"]
     lines.append(f"\nCorrelations of network means (told the networks): {_mean_sd(reached)}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -98,7 +98,9 @@ class Reply:
     refusal: str = ""
 
 
-def pack(weights: Mapping[str, NDArray[np.float32]], base: Arrays, wire: Wire) -> Arrays:
+def pack(
+    weights: Mapping[str, NDArray[np.float32]], base: Mapping[str, NDArray[Any]], wire: Wire
+) -> Arrays:
     """Weights as they travel up.
 
     Parameters

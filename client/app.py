@@ -43,8 +43,10 @@ def evaluate(message: Message, context: Context) -> Message:
 def _answer(kind: str, message: Message, context: Context) -> Message:
     try:
         site = _site(_settings_path(context))
-        task = Task.model_validate_json(str(message.content["task"]["json"]))
-        arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
+        task = Task.model_validate_json(str(message.content.config_records["task"]["json"]))
+        arrays = {
+            name: array.numpy() for name, array in message.content.array_records["arrays"].items()
+        }
         reply = site.answer(Request(kind, task, arrays))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")

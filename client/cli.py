@@ -48,7 +48,7 @@ def check(
 def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     records, policy = store.records, settings.policy
     people = len({record.subject for record in records})
-    table = Table(title=escape(settings.name) or "This site", show_header=False)
+    table = Table(title=escape(settings.name), show_header=False)
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
     rows = {
         "store": str(settings.store),
@@ -72,8 +72,9 @@ def _messages(settings: SiteSettings, store: ScanStore) -> Table:
     pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
     least = f"each over at least {policy.min_people_in_sum} people"
     leaves = {
-        "describe": f"versions, atlas name, ROI names, fingerprints of atlas and store, device; "
-        f"people, scans and frames rounded down to multiples of {policy.round_counts_to}",
+        "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
+        "store, device; people, scans and frames rounded down to multiples of "
+        f"{policy.round_counts_to}",
         "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
         f"{least}; exact numbers of people, scans and frames",
         "train": "weights of the model after the round; number of scans or people, losses, "

@@ -51,14 +51,10 @@ class SiteSettings(BaseModel):
         program does.
     state : Path
         Folder for optimiser states and the log, on the site's own disk; made when needed.
-    name : str
-        What the site is called on this machine; it never leaves.
     device : str
         ``cpu``, ``cuda`` or ``cuda:<number>``.
     threads : int, optional
-        Of torch; equal results to the last bit need equal numbers. Torch's own choice by default.
-    threads : int, optional
-        Of torch; as many as there are cores by default. Equal numbers give equal bits.
+        Of torch; torch's own choice by default. Equal numbers give equal bits.
     policy : PolicySettings
     """
 
@@ -67,9 +63,7 @@ class SiteSettings(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     store: Path
     state: Path
-    name: str = ""
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    threads: int | None = Field(None, ge=1)
     threads: int | None = Field(None, ge=1)
     policy: PolicySettings = PolicySettings()
 

@@ -76,8 +76,6 @@ class Site:
             return int((folds_of(subjects, seed, task.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people)
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
         store = ScanStore.open(settings.store)
         if request.kind == DESCRIBE:
             return describe(settings, store)

@@ -65,8 +65,12 @@ class Sites:
         down = sum(value.nbytes for value in arrays.values())
         until = time.monotonic() + deadline
         messages = [
-            self._grid.create_message(
-                content, MESSAGE_TYPES[kind], self.nodes[name], f"{kind}-{task.round}", deadline
+            Message(
+                content,
+                self.nodes[name],
+                MESSAGE_TYPES[kind],
+                group_id=f"{kind}-{task.round}",
+                ttl=deadline,
             )
             for name in names
         ]
@@ -90,10 +94,13 @@ def _answer_of(name: str, message: Message, down: int) -> Answer:
         reason = f"the site's app failed (Flower error {message.error.code})"
         return Answer(name, Reply(refusal=reason), down, 0)
     try:
-        config = dict(message.content["reply"])
+        config = dict(message.content.config_records["reply"])
         refusal = str(config.pop("refusal"))
-        arrays = {key: array.numpy() for key, array in message.content["arrays"].items()}
-    except (KeyError, TypeError, ValueError):
+        metrics = {k: v for k, v in config.items() if isinstance(v, int | float | str)}
+        arrays = {
+            key: array.numpy() for key, array in message.content.array_records["arrays"].items()
+        }
+    except Exception:  # bytes of another machine: whatever they raise, they are no reply
         return Answer(name, Reply(refusal="expected a reply, found other records"), down, 0)
     up = sum(value.nbytes for value in arrays.values())
-    return Answer(name, Reply(config, arrays, refusal), down, up)
+    return Answer(name, Reply(metrics, arrays, refusal), down, up)

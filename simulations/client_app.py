@@ -28,11 +28,11 @@ class VirtualClientApp(ClientApp):
             return real_app(message, context)
         if int(round_number) in faults.dropouts.get(number, ()):
             raise ConnectionError("the site dropped out")
-        before = {k: v.numpy() for k, v in message.content["arrays"].items()}
+        before = {k: v.numpy() for k, v in message.content.array_records["arrays"].items()}
         reply = real_app(message, context)
         if number in faults.poison:
             reply.content["arrays"] = _poisoned(
-                faults.poison[number], reply.content["arrays"], before
+                faults.poison[number], reply.content.array_records["arrays"], before
             )
         return reply
 

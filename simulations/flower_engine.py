@@ -1,14 +1,14 @@
-"""Engine ``flower``: Flower's own simulation (Ray), started as a user would, with ``flwr run``."""
+"""Engine ``flower``: Flower's own simulation on Ray, started with ``flwr run`` as by a user."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-
 
 APP, HOME = "flower-app", "flower-home"
 FINISHED = "finished:completed"
@@ -16,6 +16,8 @@ FINISHED = "finished:completed"
 PROJECT = """[project]
 name = "brainjepa-study"
 version = "0.1.0"
+description = "A study of brainjepa-federated"
+license = "Apache-2.0"
 dependencies = []
 
 [tool.flwr.app]
@@ -59,14 +61,23 @@ def run_with_flower(folder: Path, sites: int, threads: int, run_config: Mapping[
     config = "".join(f"{key} = {json.dumps(value)}\n" for key, value in run_config.items())
     (app / "pyproject.toml").write_text(PROJECT + config)
     (app / "study_app.py").write_text(MODULE)
-    environment = {**os.environ, **ENVIRONMENT, "FLWR_HOME": str((folder / HOME).resolve())}
+    programs = Path(sys.executable).parent  # flwr starts others of its programs by name
+    environment = {
+        **os.environ,
+        **ENVIRONMENT,
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_HOME": str((folder / HOME).resolve()),
+    }
     federation = f"num-supernodes={sites} client-resources-num-cpus={threads}"
-    flwr = [str(Path(sys.executable).with_name("flwr"))]
+    flwr = [str(programs / "flwr")]
     command = [*flwr, "run", str(app), "local", "--stream", "--federation-config", federation]
-    subprocess.run(command, env=environment, check=False)
-    listed = subprocess.run(
-        [*flwr, "list", "--format", "json"], env=environment, capture_output=True, text=True
-    )
+    try:
+        subprocess.run(command, env=environment, check=False)
+        listed = subprocess.run(
+            [*flwr, "list", "--format", "json"], env=environment, capture_output=True, text=True
+        )
+    finally:
+        _stop_superlink(environment["FLWR_HOME"])
     # The exit code of `flwr run --stream` is 0 for a failed run too.
     status = _status_of_last_run(listed.stdout)
     if status != FINISHED:
@@ -82,3 +93,18 @@ def _status_of_last_run(listing: str) -> str:
         return str(runs[0]["status"])
     except (ValueError, KeyError, IndexError, TypeError):
         return "no run"
+
+
+def _stop_superlink(home: str) -> None:
+    """End the SuperLink that ``flwr run`` left behind, so that its port is free for the next run.
+
+    It is known by the home folder in its environment; where there is no /proc it lives on.
+    """
+    wanted = f"FLWR_HOME={home}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                if int(process.name) != os.getpid():
+                    os.kill(int(process.name), signal.SIGTERM)
+        except OSError:
+            continue  # another user's, or gone meanwhile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -21,10 +21,10 @@ class InProcessGrid(Grid):
     client : ClientApp
     sites : int
         Nodes 1 .. sites, with partition ids from 0.
-    run_config : dict
+    run_config : mapping
     """
 
-    def __init__(self, client: ClientApp, sites: int, run_config: dict[str, str]) -> None:
+    def __init__(self, client: ClientApp, sites: int, run_config: Mapping[str, str]) -> None:
         self._client = client
         self._contexts = {
             node: Context(
@@ -32,7 +32,7 @@ class InProcessGrid(Grid):
                 node,
                 {"partition-id": node - 1, "num-partitions": sites},
                 RecordDict(),
-                run_config,
+                dict(run_config),
             )
             for node in range(1, sites + 1)
         }
@@ -82,9 +82,9 @@ class InProcessGrid(Grid):
 
 
 def run_in_process(
-    server: ServerApp, client: ClientApp, sites: int, run_config: dict[str, str]
+    server: ServerApp, client: ClientApp, sites: int, run_config: Mapping[str, str]
 ) -> None:
     """Run a study; returns when the coordinator is done."""
     grid = InProcessGrid(client, sites, run_config)
-    context = Context(RUN_ID, 0, {}, RecordDict(), run_config)
+    context = Context(RUN_ID, 0, {}, RecordDict(), dict(run_config))
     server(grid, context)

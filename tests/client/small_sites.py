@@ -59,7 +59,7 @@ def write_stores(folder: Path) -> list[Path]:
 
 def make_site(store: Path, state: Path, **policy) -> Site:
     choices = {"min_subjects": 4, "min_people_in_sum": 1, **policy}
-    return Site(SiteSettings(name="canary-name", store=store, state=state, policy=choices))
+    return Site(SiteSettings(name="one", store=store, state=state, policy=choices))
 
 
 def training_windows(store: Path, study: LocalStudy = STUDY, held_out: int = 0) -> Windows:

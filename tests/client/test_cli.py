@@ -18,7 +18,7 @@ from client.cli import app
 def site_file(stores, tmp_path):
     def write(**content) -> Path:
         path = tmp_path / "site.yaml"
-        places = {"store": str(stores[0]), "state": str(tmp_path / "state")}
+        places = {"name": "one", "store": str(stores[0]), "state": str(tmp_path / "state")}
         path.write_text(yaml.safe_dump({**places, **content}))
         return path
 
@@ -52,7 +52,7 @@ def test_check_speaks_as_the_site_acts(stores, site_file, tmp_path, monkeypatch)
 
 def test_errors_in_one_line(tmp_path):
     path = tmp_path / "site.yaml"
-    path.write_text(yaml.safe_dump({"store": str(tmp_path), "state": "x"}))
+    path.write_text(yaml.safe_dump({"name": "one", "store": str(tmp_path), "state": "x"}))
     result = CliRunner().invoke(app, ["check", str(path)])
     assert result.exit_code == 1
     text = unstyle(result.stderr)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def read(folder: Path, **content) -> SiteSettings:
-    (folder / "site.yaml").write_text(yaml.safe_dump(content))
+    (folder / "site.yaml").write_text(yaml.safe_dump({"name": "one", **content}))
     return read_settings(folder / "site.yaml", SiteSettings)
 
 
@@ -70,6 +70,8 @@ def test_no_state_in_a_file(stores, tmp_path, name):
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
+        ({"name": "St. Mary's"}, "name: String should match"),
+        ({"threads": 0}, "threads: Input should be greater"),
         ({"device": "gpu"}, "device: String should match"),
         ({"policy": {"min_subjects": 0}}, "policy.min_subjects: Input should be greater"),
         ({"policy": {"allow": ["tell"]}}, "policy.allow.0: Input should be 'describe'"),

@@ -286,10 +286,10 @@ def test_description(canary_store, tmp_path):
     exact = {"subjects": 12, "scans": 12, "frames": 480}
     expected = {"subjects": 10, "scans": 10, "frames": 480}
     assert metrics.keys() == {
-        "protocol", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint", "rois",
-        "subjects", "scans", "frames", "device", "threads",
+        "site", "protocol", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint",
+        "rois", "subjects", "scans", "frames", "device", "threads",
     }  # fmt: skip
-    assert {k: metrics[k] for k in expected} == expected
+    assert {k: metrics[k] for k in expected} == expected and metrics["site"] == "one"
     assert metrics["rois"].split("\n") == list(store.atlas.rois)
     assert metrics["store_fingerprint"] == store.fingerprint
     assert metrics["atlas_fingerprint"] == store.atlas.fingerprint and metrics["device"] == "cpu"
@@ -302,7 +302,7 @@ def test_a_site_sets_its_threads(canary_store, tmp_path):
     before = torch.get_num_threads()
     try:
         for threads, expected in ((2, 2), (1, 1), (None, 1)):
-            choices = {"store": canary_store, "state": tmp_path, "threads": threads}
+            choices = {"name": "one", "store": canary_store, "state": tmp_path, "threads": threads}
             reply = Site(SiteSettings(**choices)).answer(ask(DESCRIBE))
             assert reply.metrics["threads"] == torch.get_num_threads() == expected
     finally:
