@@ -57,7 +57,7 @@ POOLS = ("mean", "network_covariance", JOINT)
 
 def study_of(seed: int, steps: int, recipe: str, choices: dict[str, Any]) -> LocalStudy:
     """The study of one run; `choices` leave the recipe in one place."""
-    sizes = {"width": 48, "depth": 2, "heads": 2}
+    sizes = {"width": 32, "depth": 2, "heads": 2}
     sizes |= {f"predictor_{name}": value for name, value in sizes.items()}
     choices = dict(choices)
     masks = {"mode": choices.pop("masks", "balanced"), "masks_per_sample": choices.pop("k", 2)}
@@ -129,7 +129,7 @@ def run(job: tuple[str, str, dict[str, Any], int, int]) -> list[dict[str, Any]]:
         rows += _describe("pretrained", name, training.model, unseen, outcomes)
         rows += [
             {"model": "connectivity", "recipe": name, "pool": "networks", "r2": row.r2}
-            for row in measure_connectivity(unseen, outcomes)
+            for row in measure_connectivity(unseen, outcomes, unseen.atlas.network_index)
         ]
     facts = {"seed": seed, "seconds": seconds, "loss": float(torch.stack(losses[-50:]).mean())}
     return [{**row, **facts} for row in rows]
@@ -188,7 +188,7 @@ def main() -> None:
     """Run the recipes on two processes and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--only", nargs="*", help="names of recipes")
     parser.add_argument("--json", type=Path, help="also write the rows here")

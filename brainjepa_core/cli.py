@@ -134,7 +134,12 @@ def measure_run(run: Path, stores: list[ScanStore], study: LocalStudy, device: s
     """Rows of the yardstick for RUN/final; also written to RUN/yardstick.json."""
     from dataclasses import asdict
 
-    from brainjepa_core.downstream.measure import measure_connectivity, measure_model, outcomes_of
+    from brainjepa_core.downstream.measure import (
+        measure_connectivity,
+        measure_model,
+        networks_of,
+        outcomes_of,
+    )
     from brainjepa_core.files import atomic_path
     from brainjepa_core.model.checkpoint import read_model
     from brainjepa_core.pretraining.study import provenance
@@ -153,7 +158,7 @@ def measure_run(run: Path, stores: list[ScanStore], study: LocalStudy, device: s
     outcomes = outcomes_of(windows, mean_fc)
     rows = measure_model("pretrained", model.to(device), windows, outcomes)
     rows += measure_model("random weights", study.new_model(basis).to(device), windows, outcomes)
-    rows += measure_connectivity(windows, outcomes)
+    rows += measure_connectivity(windows, outcomes, networks_of(windows, basis.gradients))
     with atomic_path(run / "yardstick.json") as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from brainjepa_core.downstream.measure import JOINT
+from brainjepa_core.downstream.measure import HEADLINE
 from server.consensus import Consensus
 from server.history import RoundRecord, YardstickRow
 from server.joining import Members
@@ -82,6 +82,6 @@ class StudyProgress:
 
 
 def told(rows: Rows) -> str:
-    """R2 of each group of outcomes from all pools together."""
-    parts = [f"{r.outcome} {r.r2:.3f}" for r in rows if r.pool == JOINT and r.r2 is not None]
-    return f"R2 of {', '.join(parts)}" if parts else ""
+    """R2 of each group of outcomes from the headline pool."""
+    parts = [f"{r.outcome} {r.r2:.3f}" for r in rows if r.pool == HEADLINE and r.r2 is not None]
+    return f"R2: {', '.join(parts)}" if parts else ""

@@ -11,7 +11,7 @@ import torch
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.measure import JOINT
+from brainjepa_core.downstream.measure import HEADLINE
 from brainjepa_core.downstream.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.messages import GRADIENTS
@@ -253,8 +253,8 @@ class Study:
 
 
 def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | None:
-    """What rounds are compared by: R2 of the connectivity components from all pools together."""
-    found = [r.r2 for r in rows if r.pool == JOINT and r.outcome == "connectivity"]
+    """What rounds are compared by: R2 of the connectivity components from the headline pool."""
+    found = [r.r2 for r in rows if r.pool == HEADLINE and r.outcome == "connectivity"]
     return found[0] if found else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from brainjepa_core.downstream.measure import HEADLINE
 from server.history import (
     FEDERATED,
     POOLED,
@@ -18,7 +19,7 @@ from server.history import (
 
 ALIKE = 0.01  # differences in R2 below this are called none
 OUTCOMES = ("latents", "connectivity", "age within site")  # the first that was measured is shown
-POOLS = ("mean + second order", "mean")  # likewise; the first is downstream.measure.JOINT
+POOLS = (HEADLINE, "mean")  # likewise
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.measure import JOINT, Row
+from brainjepa_core.downstream.measure import Row
 from brainjepa_core.downstream.moments import FIELDS, PREFIX, Group, moments_from_arrays
 from brainjepa_core.downstream.ridge import (
     ALPHAS,
@@ -134,7 +134,7 @@ class FederatedYardstick:
 
     def _require_known(self, name: str) -> None:
         words = name.split(".")
-        known = ([PREFIX], (*POOLS, JOINT), OUTCOMES, map(str, range(self.folds)), FIELDS)
+        known = ([PREFIX], POOLS, OUTCOMES, map(str, range(self.folds)), FIELDS)
         if len(words) != len(known) or not all(
             word in names for word, names in zip(words, known, strict=True)
         ):

@@ -65,13 +65,13 @@ def demo(
 
 
 def comparison(history: RunHistory) -> Table:
-    """Held-out R2 of each model by group of outcomes, all pools together."""
-    from brainjepa_core.downstream.measure import JOINT
+    """Held-out R2 of each model by group of outcomes, from the headline pool."""
+    from brainjepa_core.downstream.measure import HEADLINE
     from server.history import FEDERATED, POOLED, RANDOM, is_alone
 
-    rows = [row for row in history.baselines if row.pool == JOINT and row.r2 is not None]
+    rows = [row for row in history.baselines if row.pool == HEADLINE and row.r2 is not None]
     outcomes = sorted({row.outcome for row in rows})
-    table = Table(title=f"R2 of held-out people, {JOINT} pools; 0 is knowing nothing")
+    table = Table(title=f"R2 of held-out people, pool {HEADLINE}; 0 is knowing nothing")
     table.add_column("trained")
     for outcome in outcomes:
         table.add_column(outcome, justify="right")

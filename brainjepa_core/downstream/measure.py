@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.downstream.ridge import held_out_r2
 from brainjepa_core.downstream.yardstick import (
@@ -19,6 +19,7 @@ from brainjepa_core.downstream.yardstick import (
     within_groups,
 )
 from brainjepa_core.gradients import fisher_z, functional_connectivity
+from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.model.pooling import SECOND_ORDER
 from brainjepa_core.signals.windows import Windows
@@ -27,6 +28,7 @@ Array = NDArray[np.float64]
 
 FOLDS = 5
 JOINT = "mean + second order"
+HEADLINE = "network_covariance"  # the pool that models are compared by, fixed beforehand
 
 
 @dataclass(frozen=True)
@@ -110,26 +112,30 @@ def _mean_connectivity(windows: Windows, person: int) -> Array:
 def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outcomes) -> list[Row]:
     """Rows of one model: the published mean pool, each second-order pool, and all of them."""
     features = pooled_features(model, windows, outcomes.people)
+    features[JOINT] = np.concatenate(list(features.values()), axis=1)
     return [row for pool in features for row in _rows(name, pool, features[pool], outcomes)]
 
 
 def pooled_features(model: BrainJEPA, windows: Windows, people: Iterable[int]) -> dict[str, Array]:
-    """Embeddings [n, P] of people by pool: the mean, each second-order one, and `JOINT`."""
-    networks = windows.atlas.network_index if windows.atlas.has_networks else None
-    pools = ["mean", *(SECOND_ORDER if networks is not None else SECOND_ORDER[:2])]
-    features = dict(embed_people(model, windows, people, pools, networks))
-    features[JOINT] = np.concatenate([features[pool] for pool in pools], axis=1)
-    return features
+    """Embeddings [n, P] of people by pool: the mean, and each second-order one."""
+    networks = networks_of(windows, model.basis.cpu().numpy())
+    return embed_people(model, windows, people, ("mean", *SECOND_ORDER), networks)
 
 
-def measure_connectivity(windows: Windows, outcomes: Outcomes) -> list[Row]:
+def networks_of(windows: Windows, gradients: ArrayLike) -> NDArray[np.int64]:
+    """Network of each ROI [R]: the atlas's, or clusters of the basis [R, m] where it names none."""
+    if windows.atlas.has_networks:
+        return windows.atlas.network_index
+    return gradient_networks(gradients)
+
+
+def measure_connectivity(
+    windows: Windows, outcomes: Outcomes, networks: NDArray[np.int64]
+) -> list[Row]:
     """Rows of the field's own baseline: correlations of the networks' mean signals.
 
     The connectivity outcomes are left out: they are functions of what is read from.
     """
-    if not windows.atlas.has_networks:
-        return []
-    networks = windows.atlas.network_index
     features = np.stack([_network_connectivity(windows, p, networks) for p in outcomes.people])
     rows = _rows("connectivity", "networks", features, outcomes)
     return [row for row in rows if row.outcome != "connectivity"]
