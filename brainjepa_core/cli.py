@@ -112,8 +112,11 @@ def measure(
 ) -> None:
     """The yardstick: R2 of held-out people from pooled embeddings, beside random weights."""
     with errors_in_one_line():
-        study = _read_study(settings)
-        print_rows(measure_run(run, find_stores(stores), study, device))
+        from brainjepa_core.downstream.figure import draw_run
+
+        study, opened = _read_study(settings), find_stores(stores)
+        print_rows(measure_run(run, opened, study, device))
+        console.print(f"The run in one picture: [bold]{draw_run(run, opened[0].atlas)}[/bold]")
 
 
 def pretrain_run(run: Path, stores: list[ScanStore], study: LocalStudy, device: str) -> None:

@@ -77,7 +77,7 @@ def _score(path: Path) -> float | None:
 
 
 def write_round(directory: str | Path, state: RoundState) -> Path:
-    """Save ``DIR/rounds/round-XXXXXX`` in one step; drop all but the newest two and the best.
+    """Save ``DIR/rounds/round-<number>`` in one step; drop all but the newest two and the best.
 
     Raises
     ------

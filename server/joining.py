@@ -120,8 +120,11 @@ def gather(grid: Grid, settings: StudySettings) -> Members:
 def join_late(grid: Grid, members: Members, settings: StudySettings) -> None:
     """Ask nodes that appeared since; forget members whose node has gone."""
     present = set(grid.get_node_ids())
-    for name in [name for name, node in members.nodes.items() if node not in present]:
+    gone = [name for name, node in members.nodes.items() if node not in present]
+    for name in gone:
         del members.nodes[name]
+    if gone:  # a node that was left out may be a member that came back before its old node went
+        members.asked = set(members.nodes.values())
     new = sorted(present - members.asked)
     members.asked &= present  # a node that comes back may say something else
     if new:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
@@ -73,7 +74,15 @@ class InProcessGrid(Grid):
         for message_id in message_ids:
             if message_id in self._waiting:
                 message = self._waiting.pop(message_id)
-                yield self._client(message, self._contexts[message.metadata.dst_node_id])
+                yield self._answer(message)
+
+    def _answer(self, message: Message) -> Message:
+        """The site's reply, or as in Flower's engines an error where its app raises one."""
+        try:
+            return self._client(message, self._contexts[message.metadata.dst_node_id])
+        except Exception as error:  # whatever a site does, the study goes on
+            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+            return Message(Error(code, type(error).__name__), reply_to=message)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
