@@ -10,7 +10,7 @@ import yaml
 from brainjepa_core.files import atomic_path
 from server.app import STUDY_FILE
 from simulations.client_app import FAULTS
-from simulations.flower_engine import run_with_flower
+from simulations.flower_engine import run_with_flower, stop_flower
 from simulations.inprocess import run_in_process
 from simulations.scenario import Scenario
 from simulations.virtual_sites import SITES
@@ -26,6 +26,7 @@ def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> N
     ValueError
         If the study cannot go on; with ``flower``, saying where its log lies.
     """
+    stop_flower(folder)  # a coordinator that outlived its command would write to this folder too
     for name, settings in ((STUDY_FILE, scenario.study), (FAULTS, scenario.faults)):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))

@@ -62,7 +62,7 @@ class ConsensusBasis:
 
     def __post_init__(self) -> None:
         rois = check_rois(self.rois)
-        gradients = np.array(self.gradients, dtype=np.float64)
+        gradients = np.array(self.gradients, dtype=np.float64, order="C")
         eigenvalues = np.array(self.eigenvalues, dtype=np.float64)
         if gradients.ndim != 2 or len(gradients) != len(rois) or gradients.shape[1] < 1:
             raise ValueError(

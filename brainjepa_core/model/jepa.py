@@ -48,7 +48,8 @@ class BrainJEPA(nn.Module):
                 f"{tuple(basis.shape)}; compute the basis for this atlas with this many components"
             )
         self.settings = settings
-        self.register_buffer("basis", basis.to(torch.float32))
+        # In one layout whoever made it: products of another layout differ in their last bits.
+        self.register_buffer("basis", basis.to(torch.float32).contiguous())
         self.encoder = Encoder(settings)
         self.predictor = Predictor(settings)
         # Copied here, before anybody wraps the encoder: a copy of a hooked module keeps its hooks.

@@ -8,7 +8,6 @@ import torch
 from numpy.testing import assert_allclose
 from small_sites import STUDY, ask, make_site, training_windows
 
-from brainjepa_core.downstream.measure import JOINT
 from brainjepa_core.downstream.moments import Group, moments_from_arrays, site_moments
 from brainjepa_core.downstream.ridge import total
 from brainjepa_core.downstream.splits import folds_of_windows
@@ -19,7 +18,7 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
-POOLS = ["mean", "std", "time_std", "network_covariance", JOINT]
+POOLS = ["mean", "std", "time_std", "network_covariance"]
 OUTCOMES = ["connectivity", "age within site", "latents"]
 
 

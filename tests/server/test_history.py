@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.downstream.measure import JOINT, Row
+from brainjepa_core.downstream.measure import HEADLINE, Row
 from server.history import (
     FEDERATED,
     LONGEST_REASON,
@@ -73,7 +73,7 @@ histories = st.builds(
 )  # fmt: skip
 
 
-def row(model: str, r2: float, pool: str = JOINT, outcome: str = "latents") -> YardstickRow:
+def row(model: str, r2: float, pool: str = HEADLINE, outcome: str = "latents") -> YardstickRow:
     return YardstickRow(model=model, pool=pool, outcome=outcome, r2=r2)
 
 
@@ -159,9 +159,9 @@ def test_names_of_sites_alone() -> None:
     assert is_alone(alone("site-01")) and not any(map(is_alone, (FEDERATED, POOLED, RANDOM)))
 
 
-def test_verdict_is_about_the_pool_that_measure_calls_joint() -> None:
-    assert POOLS[0] == JOINT
-    assert Comparison((row("federated", 0.9, "std"), row("federated", 0.1))).pool == JOINT
+def test_verdict_is_about_the_pool_that_measure_calls_the_headline() -> None:
+    assert POOLS[0] == HEADLINE
+    assert Comparison((row("federated", 0.9, "std"), row("federated", 0.1))).pool == HEADLINE
 
 
 def test_verdict_before_anything() -> None:
@@ -206,7 +206,7 @@ def test_best_round_is_compared_else_the_last_evaluated() -> None:
     assert Comparison.of(history.having(best_round=3)).round == 2
     final = history.having(baselines=[row(FEDERATED, 0.9)])
     assert Comparison.of(final).round is None
-    assert Comparison.of(final).r2(FEDERATED, JOINT, "latents") == 0.9
+    assert Comparison.of(final).r2(FEDERATED, HEADLINE, "latents") == 0.9
     picked = history.having(best_round=1, baselines=records[1].yardstick)
     assert Comparison.of(picked).round == 1
     assert "(after round 1, the best of 3 by this yardstick, which flatters" in verdict(picked)

@@ -69,7 +69,7 @@ def connectivity(rois: tuple[str, ...]) -> ConnectivitySum:
 def rows(model: str, r2: float) -> list[YardstickRow]:
     return [
         YardstickRow(model=model, pool=pool, outcome=outcome, r2=r2, features=8)
-        for pool in ("mean", "mean + second order")
+        for pool in ("mean", "network_covariance")
         for outcome in ("connectivity", "latents")
     ]
 

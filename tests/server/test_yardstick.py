@@ -115,7 +115,7 @@ WRONG = [
     ({"moments.mean.sub-01.0.n": XX}, "found 'moments.mean.sub-01.0.n'"),
     ({"moments.mean.latents.5.n": XX}, "<fold below 5>"),
     ({"moments.mean.latents.00.n": XX}, "<fold below 5>"),
-    ({"moments.mean + second order.latents.0.n": XX}, "expected the fields n, x_sum, y_sum, xx,"),
+    ({"moments.std.latents.0.n": XX}, "expected the fields n, x_sum, y_sum, xx,"),
     ({M + "xx": XX[:4, :4]}, "found another shape or dtype in xx"),
     ({M + "xx": XX.astype("f4")}, "found another shape or dtype in xx"),
     ({M + "yy": np.full(3, np.nan)}, "expected finite moments, found NaN or infinity"),

@@ -16,10 +16,12 @@ from brainjepa_core.downstream.measure import (
     Row,
     measure_connectivity,
     measure_model,
+    networks_of,
     outcomes_of,
 )
 from brainjepa_core.downstream.ridge import held_out_r2
 from brainjepa_core.downstream.yardstick import embed_people
+from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.model.settings import ModelSettings
 from brainjepa_core.signals.store import ScanStore
@@ -139,7 +141,7 @@ def test_rows_of_a_model(windows, outcomes):
 
 
 def test_connectivity_baseline_by_hand(windows, outcomes):
-    rows = measure_connectivity(windows, outcomes)
+    rows = measure_connectivity(windows, outcomes, windows.atlas.network_index)
     networks, features = windows.atlas.networks, []
     names = list(dict.fromkeys(networks))
     for p in range(windows.subjects):
@@ -165,10 +167,14 @@ def test_without_networks_or_phenotypes_there_is_less_to_tell(tmp_path):
     outcomes = outcomes_of(windows, np.eye(6) + 0.1)
     assert list(outcomes.groups) == ["connectivity"]
     assert outcomes.groups["connectivity"].shape == (9, 6)
-    assert measure_connectivity(windows, outcomes) == []
-    rows = measure_model("random", tiny_model(6), windows, outcomes)
+    model = tiny_model(6)
+    networks = networks_of(windows, model.basis.numpy())
+    assert np.array_equal(networks, gradient_networks(model.basis.numpy()))
+    assert networks.max() == 1  # two networks: a third of the ROIs
+    assert measure_connectivity(windows, outcomes, networks) == []
+    rows = measure_model("random", model, windows, outcomes)
     assert [(r.pool, r.features) for r in rows] == [
-        ("mean", 8), ("std", 8), ("time_std", 8), (JOINT, 24),
+        ("mean", 8), ("std", 8), ("time_std", 8), ("network_covariance", 3), (JOINT, 27),
     ]  # fmt: skip
 
 
@@ -191,7 +197,7 @@ def test_a_site_may_lack_a_whole_network(tmp_path):
     store.append(lacking, subject="p9", tr=2.0, phenotypes={"age": 50})
     windows = Windows([store], SETTINGS)
     outcomes = outcomes_of(windows, np.eye(6) + 0.1)
-    (row,) = measure_connectivity(windows, outcomes)
+    (row,) = measure_connectivity(windows, outcomes, windows.atlas.network_index)
     features = []
     for p in range(10):
         ((series, valid),) = windows.aligned(p)

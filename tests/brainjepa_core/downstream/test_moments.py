@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from brainjepa_core.downstream.measure import JOINT, outcomes_of, pooled_features
+from brainjepa_core.downstream.measure import HEADLINE, outcomes_of, pooled_features
 from brainjepa_core.downstream.moments import (
     FIELDS,
     Group,
@@ -57,7 +57,7 @@ def test_sites_add_up_to_the_pooled_people(stores, model):
     ]
     features = pooled_features(model, pooled, range(pooled.subjects))
     outcomes = outcomes_of(pooled, MEAN_FC).groups
-    assert list(features) == ["mean", "std", "time_std", "network_covariance", JOINT]
+    assert list(features) == ["mean", "std", "time_std", "network_covariance"]
     groups = {Group(p, o, k) for p in features for o in outcomes for k in range(4)}
     assert all(part.keys() == groups for part in parts)
     for group in groups:
@@ -98,7 +98,7 @@ def test_an_outcome_that_is_no_number_is_left_out(stores, model, monkeypatch):
 
 def example() -> dict[Group, Moments]:
     rng = np.random.default_rng(0)
-    people = {Group(JOINT, "age within site", 3): 6, Group("mean", "latents", 12): 0}
+    people = {Group(HEADLINE, "age within site", 3): 6, Group("mean", "latents", 12): 0}
     return {
         group: Moments.of(rng.standard_normal((n, 4)), rng.standard_normal((n, 2)))
         for group, n in people.items()
@@ -108,7 +108,7 @@ def example() -> dict[Group, Moments]:
 def test_arrays_and_back():
     arrays = moments_to_arrays(example())
     assert all(array.dtype == np.float64 for array in arrays.values())
-    assert arrays["moments.mean + second order.age within site.3.n"] == 6
+    assert arrays["moments.network_covariance.age within site.3.n"] == 6
     back = moments_from_arrays(arrays)
     assert back.keys() == example().keys()
     for group, m in example().items():

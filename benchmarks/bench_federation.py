@@ -1,0 +1,307 @@
+"""What federating costs: the coordinator's memory, time beyond the sites' own, bytes, many sites.
+
+    python benchmarks/bench_federation.py                     # all of it at ViT-S: minutes
+    python benchmarks/bench_federation.py --only memory bytes # without training
+    python benchmarks/bench_federation.py --preset tiny --rois 50 --only memory round
+
+Parts: ``memory``, peak of a coordinator's process in a training round, by number of sites, each
+in a process of its own; ``bytes``, what a site sends up, by wire; ``round``, a round of sites
+that train in this process, and what of it is not optimiser steps; ``many``, the shipped scenario
+many_sites from start to report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import os
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+import yaml
+from bench_step import high_water
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from brainjepa_core.messages import BASIS, pack
+from brainjepa_core.model.checkpoint import model_arrays
+from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.pretraining.training import Training
+from client.app import app as client_app
+from server.history import RoundRecord
+from server.outer import OuterOptimizer
+from server.rounds import Weights, train_round
+from server.settings import StudySettings
+from server.sites import Sites
+from server.validation import trained_names
+from simulations.cohort import CohortSettings
+from simulations.inprocess import InProcessGrid
+from simulations.stores import write_cohort
+
+PARTS = ("memory", "bytes", "round", "many")
+LONG_ROUND = 50  # local steps of a usual round
+
+
+class MovedWeightsGrid(Grid):
+    """Sites that answer at once with the global weights, slightly moved; made when fetched."""
+
+    def __init__(self, settings: StudySettings) -> None:
+        self._settings, self._rng = settings, np.random.default_rng(0)
+        self._waiting: dict[str, Message] = {}
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+
+    def set_run(self, run: Run) -> None: ...
+
+    @property
+    def run(self) -> Run:
+        return Run.create_empty(run_id=1)
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        raise NotImplementedError
+
+    def send_and_receive(self, messages: object, *, timeout: object = None) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def get_node_ids(self) -> Iterable[int]:
+        return []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        self._waiting = {f"m{number}": message for number, message in enumerate(messages)}
+        return list(self._waiting)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        for message_id in message_ids:
+            asked = self._waiting.pop(message_id)
+            sent = asked.content.array_records["arrays"]
+            target, wire = self._settings.aggregation.target, self._settings.aggregation.wire
+            arrays = {}
+            for name in trained_names(sent, target):
+                base = sent[name].numpy()
+                noise = self._rng.standard_normal(base.shape, dtype=np.float32)
+                packed = pack({name: base + np.float32(1e-4) * noise}, {name: base}, wire)
+                arrays[name] = Array(packed[name])
+            steps = self._settings.rounds.local_steps
+            metrics = {"weight": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
+            content = RecordDict({"reply": ConfigRecord(metrics), "arrays": ArrayRecord(arrays)})
+            yield Message(content, reply_to=asked)
+
+
+def study(args: argparse.Namespace, wire: str = "fp32") -> StudySettings:
+    """A study of rounds of `args.steps` steps with batch `args.batch`."""
+    return StudySettings.model_validate(
+        {
+            "name": "bench",
+            "floors": {"sites": 1, "subjects_per_site": 1, "subjects": 1},
+            "rounds": {"local_steps": args.steps, "quorum": 1},
+            "aggregation": {"wire": wire},
+            "study": {
+                "preset": args.preset,
+                "windows": {"frames": args.frames},
+                "training": {
+                    "batch_size": args.batch,
+                    "schedule": {"total_steps": args.steps * 4, "warmup_steps": 1},
+                },
+            },
+        }
+    )
+
+
+def first_weights(settings: StudySettings, rois: int) -> tuple[Weights, np.ndarray]:
+    """Weights of a new model, and a basis."""
+    model_settings = settings.study.model_settings(rois)
+    torch.manual_seed(0)
+    basis = torch.randn(rois, model_settings.components)
+    model = BrainJEPA(model_settings, basis)
+    weights = {name: value.numpy() for name, value in model_arrays(model).items()}
+    weights.pop(BASIS, None)
+    return weights, basis.numpy()
+
+
+def one_round(
+    grid: Grid, nodes: int, settings: StudySettings, weights: Weights, basis: np.ndarray, number=0
+) -> tuple[Weights, RoundRecord]:
+    names = {f"site-{node:03d}": node for node in range(1, nodes + 1)}
+    outer = OuterOptimizer(settings.aggregation.outer)
+    return train_round(
+        Sites(grid, names), settings, number, weights, basis, outer, lambda site, reason: None
+    )
+
+
+def fake_round(args: argparse.Namespace, sites: int, wire: str) -> dict[str, float]:
+    """Facts of a round of sites that do not train, in this process."""
+    settings = study(args, wire)
+    weights, basis = first_weights(settings, args.rois)
+    before, began = high_water(), time.perf_counter()
+    _, record = one_round(MovedWeightsGrid(settings), sites, settings, weights, basis)
+    assert len(record.sites) == sites, record.rejected
+    return {
+        "before": before,
+        "peak": high_water(),
+        "up": record.bytes_up / sites,
+        "seconds": (time.perf_counter() - began) / sites,
+        "weights": sum(value.size for value in weights.values()),
+    }
+
+
+def in_child(sites: int, wire: str) -> dict[str, float]:
+    """`fake_round` in a process of its own, with this process's arguments."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--fake-round", str(sites), wire]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def report_memory(args: argparse.Namespace) -> None:
+    found = {sites: in_child(sites, "fp32") for sites in args.memory_sites}
+    for sites, facts in found.items():
+        print(
+            f"memory   {sites:>3} sites   peak {facts['peak']:6.3f} GB, before the round "
+            f"{facts['before']:6.3f} GB; {facts['weights'] / 1e6:.1f} M weights; "
+            f"{facts['seconds']:.2f} s a reply, its making included"
+        )
+    peaks = [facts["peak"] for facts in found.values()]
+    print(f"memory   growth {100 * (peaks[-1] / peaks[0] - 1):+.1f} % (bar: below 10 %)")
+
+
+def report_bytes(args: argparse.Namespace) -> None:
+    up = {wire: in_child(2, wire)["up"] for wire in ("fp32", "bf16")}
+    print(
+        f"bytes    up a site and round: fp32 {up['fp32'] / 1e6:.1f} MB, "
+        f"bf16 {up['bf16'] / 1e6:.1f} MB, share {up['bf16'] / up['fp32']:.3f}"
+    )
+
+
+def report_round(args: argparse.Namespace) -> None:
+    """Rounds of real sites, one after the other in this process."""
+    torch.set_num_threads(args.threads)
+    settings = study(args)
+    weights, basis = first_weights(settings, args.rois)
+    with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
+        grid = InProcessGrid(client_app, args.sites, virtual_sites(args, Path(scratch)))
+        for number in range(args.rounds):
+            steps, advance = [], Training.advance
+
+            def timed(training, batches, advance=advance, steps=steps):  # type: ignore[no-untyped-def]
+                began = time.perf_counter()
+                loss = advance(training, batches)
+                steps.append(time.perf_counter() - began)
+                return loss
+
+            profile = cProfile.Profile() if args.profile else None
+            with mock.patch.object(Training, "advance", timed):
+                if profile:
+                    profile.enable()
+                weights, record = one_round(grid, args.sites, settings, weights, basis, number)
+                if profile:
+                    profile.disable()
+            assert len(record.sites) == args.sites, record.rejected
+            print_round(args, number, record, steps)
+            if profile:
+                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+
+
+def virtual_sites(args: argparse.Namespace, folder: Path) -> dict[str, str]:
+    cohort = CohortSettings(
+        sites=args.sites, subjects_per_site=args.subjects, rois=args.rois, frames=args.frames + 40
+    )
+    for store in write_cohort(cohort, folder / "stores"):
+        settings = {
+            "name": store.name,
+            "store": str(store),
+            "state": str(folder / "state" / store.name),
+            "threads": args.threads,
+            "policy": {"min_subjects": 1, "min_people_in_sum": 1},
+        }
+        path = folder / "sites" / f"{store.name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(settings))
+    return {"virtual-sites": str(folder / "sites")}
+
+
+def print_round(
+    args: argparse.Namespace, number: int, record: RoundRecord, steps: list[float]
+) -> None:
+    own = sum(site.seconds or 0 for site in record.sites.values())
+    beyond = record.seconds - sum(steps)
+    step = sum(steps) / len(steps)
+    long = beyond / (beyond + LONG_ROUND * args.sites * step)
+    print(
+        f"round {number}  {record.seconds:7.2f} s: {args.sites} sites x {args.steps} steps of "
+        f"{step:.2f} s (batch {args.batch}); beyond the steps {beyond:.2f} s "
+        f"({100 * beyond / record.seconds:.1f} %), of it outside the sites' own clocks "
+        f"{record.seconds - own:.2f} s ({100 * (record.seconds - own) / record.seconds:.1f} %)\n"
+        f"         computed from these for {LONG_ROUND} local steps: {100 * long:.2f} % beyond "
+        f"the steps (bar: 5 %)"
+    )
+
+
+def report_many(args: argparse.Namespace) -> None:
+    for engine in args.engines:
+        with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
+            out = Path(scratch) / "run"
+            command = [sys.executable, "-m", "brainjepa", "simulate", "many_sites"]
+            began = time.perf_counter()
+            done = subprocess.run(
+                [*command, "--engine", engine, "--out", str(out)],
+                cwd=Path(__file__).parents[1],
+                capture_output=True,
+                text=True,
+            )
+            seconds = time.perf_counter() - began
+            if done.returncode:
+                print(f"many     {engine}: failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+                continue
+            rounds = json.loads((out / "summary.json").read_text())["rounds"]
+        asked = ", ".join(
+            f"{len(r['sites']) + len(r['rejected'])} in {r['seconds']:.0f} s" for r in rounds
+        )
+        print(
+            f"many     {engine:>9}: {seconds:5.0f} s in all (bar: 300 s); sites by round: {asked}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--rois", type=int, default=450)
+    parser.add_argument("--frames", type=int, default=160)
+    parser.add_argument("--memory-sites", type=int, nargs="+", default=[4, 32])
+    parser.add_argument("--sites", type=int, default=4, help="that train, in part round")
+    parser.add_argument("--subjects", type=int, default=6, help="of each of these")
+    parser.add_argument("--steps", type=int, default=2, help="local ones")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--engines", nargs="+", default=["inprocess", "flower"])
+    parser.add_argument("--profile", action="store_true", help="of part round")
+    parser.add_argument("--fake-round", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.fake_round:
+        print(json.dumps(fake_round(args, int(args.fake_round[0]), args.fake_round[1])))
+        return
+    print(
+        f"{args.preset}: {args.rois} ROIs x {args.frames} frames; torch {torch.__version__}, "
+        f"{args.threads} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
+    report = {
+        "memory": report_memory,
+        "bytes": report_bytes,
+        "round": report_round,
+        "many": report_many,
+    }
+    for part in args.only:
+        report[part](args)
+
+
+if __name__ == "__main__":
+    main()

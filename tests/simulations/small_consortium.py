@@ -1,0 +1,170 @@
+"""Consortia of a dozen people a site and a model of a few hundred weights, in one process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from brainjepa_core.downstream.splits import folds_of_windows
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.model.checkpoint import model_arrays, read_model
+from brainjepa_core.pretraining.sampling import batches_of_step
+from brainjepa_core.pretraining.training import Training
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from simulations.engines import run_study
+from simulations.scenario import Scenario
+from simulations.virtual_sites import STORES, make_sites
+
+COHORT = {
+    "sites": 3, "subjects_per_site": 10, "rois": 8, "networks": 4, "latents": 3, "frames": 40,
+    "missing_rois": 0, "second_sessions": 0.2,
+}  # fmt: skip
+MODEL = {
+    "width": 8, "depth": 1, "heads": 2, "patch": 4,
+    "predictor_width": 8, "predictor_depth": 1, "predictor_heads": 2,
+}  # fmt: skip
+TOTAL = 6
+
+
+def plan(
+    sites: int = 3,
+    steps: int = 2,
+    *,
+    cohort: dict | None = None,
+    rounds: dict | None = None,
+    aggregation: dict | None = None,
+    training: dict | None = None,
+    **others: Any,
+) -> dict:
+    """A scenario as its YAML has it: six steps in rounds of `steps`, every floor at one."""
+    return {
+        "cohort": {**COHORT, "sites": sites, **(cohort or {})},
+        "policy": {"min_subjects": 1, "min_people_in_sum": 1, "round_counts_to": 1},
+        "study": {
+            "name": "small",
+            "floors": {"sites": 1, "subjects_per_site": 1, "subjects": 1},
+            "rounds": {"local_steps": steps, "quorum": 1, **(rounds or {})},
+            "aggregation": aggregation or {},
+            "study": {
+                "model": MODEL,
+                "windows": {"frames": 16},
+                "basis": {"components": 3, "sparsity": 0.2},
+                "training": {
+                    "batch_size": 4,
+                    "schedule": {"total_steps": TOTAL, "warmup_steps": 2, "lr": 0.01, "ema": 0.9},
+                    **(training or {}),
+                },
+            },
+        },
+        **others,
+    }
+
+
+def scenario(*arguments: Any, **changes: Any) -> Scenario:
+    return Scenario.model_validate(plan(*arguments, **changes))
+
+
+def run(chosen: Scenario, folder: Path) -> Path:
+    """Run in one process, as the engine does; the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run_study("inprocess", chosen, folder, len(make_sites(chosen, folder)))
+    return folder
+
+
+def weights(folder: Path, name: str = "final") -> dict[str, np.ndarray]:
+    model, _ = read_model(folder / name)
+    return {key: value.numpy() for key, value in model_arrays(model).items()}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    return float(np.sqrt(sum(np.square(a[k].astype("f8") - b[k]).sum() for k in a)))
+
+
+def summary(folder: Path, *, timed: bool = False) -> Any:
+    """What a study recorded, without what a clock measured unless `timed`."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without(v) for k, v in value.items() if not k.startswith("seconds")}
+        return [without(v) for v in value] if isinstance(value, list) else value
+
+    found = json.loads((folder / "summary.json").read_text())
+    return found if timed else without(found)
+
+
+def training_people(chosen: Scenario, folder: Path) -> Windows:
+    """Of all sites, those outside the held-out fold."""
+    stores = [ScanStore.open(path) for path in sorted((folder / STORES).iterdir())]
+    study = chosen.study
+    windows = Windows(stores, study.study.windows)
+    folds = folds_of_windows(windows, study.study.training.seed, study.folds)
+    return windows.only(np.flatnonzero(folds != study.held_out_fold).tolist())
+
+
+def local_training(chosen: Scenario, folder: Path) -> Training:
+    """The same steps on the same basis without a federation."""
+    study = chosen.study.study
+    people = training_people(chosen, folder)
+    training = study.new_training(ConsensusBasis.load(folder / "basis.npz"), "cpu")
+    for step in range(study.training.schedule.total_steps):
+        training.advance(batches_of_step(people, training.model.settings, study.training, step))
+    return training
+
+
+def bits(training: Training) -> dict[str, np.ndarray]:
+    return {k: v.numpy().copy() for k, v in model_arrays(training.model).items()}
+
+
+class NoTracker:
+    """In MLflow's place, which takes seconds to start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run_id = None
+
+    def start(self, *_: Any) -> None:
+        pass
+
+    log_round = log_file = register_model = finish = start
+
+
+class FakeClient:
+    """What a study asks of MLflow, kept in memory; shared by all trackers of a test."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Any] = {}
+        self.losses: list[tuple[int, float]] = []
+        self.statuses: list[str] = []
+
+    def __call__(self, uri: str) -> FakeClient:
+        return self
+
+    def create_run(self, experiment: str, run_name: str) -> Any:
+        run_id = f"run{len(self.runs) + 1}"
+        info = SimpleNamespace(run_id=run_id, lifecycle_stage="active", artifact_uri="")
+        data = SimpleNamespace(params={}, metrics={})
+        self.runs[run_id] = SimpleNamespace(info=info, data=data)
+        return self.runs[run_id]
+
+    def get_run(self, run_id: str) -> Any:
+        return self.runs[run_id]
+
+    def log_batch(self, run_id: str, metrics: list) -> None:
+        self.losses += [(m.step, m.value) for m in metrics if m.key == "loss"]
+
+    def set_terminated(self, run_id: str, status: str) -> None:
+        self.statuses.append(status)
+
+    def search_model_versions(self, query: str) -> list:
+        return []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: SimpleNamespace(experiment_id="1")
