@@ -299,6 +299,7 @@ def main() -> None:
         "round": report_round,
         "many": report_many,
     }
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for part in args.only:
         report[part](args)
 

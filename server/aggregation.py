@@ -19,6 +19,7 @@ from server.settings import AggregationSettings
 from server.validation import Update, require_replies
 
 Means = dict[str, NDArray[np.float64]]
+BLOCK = 1 << 14  # weights added at a time: few enough for the processor's cache
 
 
 class Combiner(Protocol):
@@ -66,9 +67,7 @@ class WeightedMean:
             if name not in self._sums:
                 self._sums[name] = np.full(value.shape, -0.0)  # keeps a zero's sign
                 self._lost[name] = np.zeros(value.shape, np.float32)
-            _add_compensated(
-                self._sums[name], self._lost[name], np.multiply(value, update.weight, dtype="f8")
-            )
+            _add_compensated(self._sums[name], self._lost[name], value, update.weight)
 
     def result(self) -> Means:
         """The mean, float64; the sums are used up.
@@ -92,14 +91,23 @@ class WeightedMean:
 
 
 def _add_compensated(
-    total: NDArray[np.float64], lost: NDArray[np.float32], value: NDArray[np.float64]
+    total: NDArray[np.float64],
+    lost: NDArray[np.float32],
+    value: NDArray[np.floating],
+    weight: float,
 ) -> None:
-    """``total += value`` in place, and into `lost` what the rounding took (Knuth's TwoSum)."""
-    new = total + value
-    seen = new - total
-    value -= seen  # error of value's part
-    np.subtract(new, seen, out=seen)
-    np.subtract(total, seen, out=seen)  # error of total's part
-    value += seen
-    lost += value  # a float32 of an error: far below the float64 sum's last bit
-    total[...] = new
+    """``total += weight * value`` in place; what the rounding takes goes to `lost` (TwoSum)."""
+    parts = total.reshape(-1), lost.reshape(-1), value.reshape(-1)  # the first two are views
+    buffers = np.empty((3, min(BLOCK, value.size)))
+    for start in range(0, value.size, BLOCK):
+        t, rest, v = (part[start : start + BLOCK] for part in parts)
+        term, new, seen = buffers[:, : t.size]
+        np.multiply(v, weight, out=term, dtype=np.float64)
+        np.add(t, term, out=new)
+        np.subtract(new, t, out=seen)
+        term -= seen  # error of the term's part
+        np.subtract(new, seen, out=seen)
+        np.subtract(t, seen, out=seen)  # error of the total's part
+        term += seen
+        rest += term  # a float32 of an error: far below the float64 sum's last bit
+        t[...] = new

@@ -14,7 +14,7 @@ from brainjepa_core.messages import DESCRIBE, PROTOCOL, Scalar, Task
 from brainjepa_core.version import VERSION
 from server.settings import StudySettings
 from server.sites import Answer, Sites
-from server.validation import safe
+from server.validation import LONGEST_REFUSAL, safe
 
 POLL_SECONDS = 1.0
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -54,7 +54,9 @@ class Members:
             name = _name_of(facts) or answer.site
             reason = answer.reply.refusal or self._misfit(name, node, facts)
             if reason:
-                self.left_out[name] = safe(reason) if answer.reply.refusal else reason
+                self.left_out[name] = (
+                    safe(reason, LONGEST_REFUSAL) if answer.reply.refusal else reason
+                )
             else:
                 self.left_out.pop(name, None)
                 self.nodes[name], self.about[name] = node, facts

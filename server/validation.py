@@ -21,6 +21,7 @@ from server.settings import AggregationSettings
 TRAINED, TARGET = ("encoder.", "predictor."), "target_encoder."
 MIN_WEIGHT, MAX_WEIGHT = 1e-9, 1e9  # people or scans of a site; more is no cohort
 LONGEST = 80  # characters of a site's own text that we repeat
+LONGEST_REFUSAL = 240  # which says how to mend it at its end
 # The other numbers of a train reply that are kept, if they are finite; names not here are dropped.
 EXTRA = (
     "loss_last", "seconds",
@@ -77,11 +78,11 @@ def trained_names(base: Mapping[str, object], target: Target) -> tuple[str, ...]
     return tuple(sorted(name for name in base if name.startswith(prefixes)))
 
 
-def safe(text: object) -> str:
-    """At most 80 harmless characters of a site's text, for logs and errors."""
+def safe(text: object, longest: int = LONGEST) -> str:
+    """At most `longest` harmless characters of a site's text, for logs and errors."""
     if not isinstance(text, str):
         return f"a {type(text).__name__}"
-    return re.sub(r"[^A-Za-z0-9 ._,;:()/+-]", "?", text[:LONGEST])
+    return re.sub(r"[^A-Za-z0-9 ._,;:()/+'-]", "?", text[:longest])
 
 
 def number(
@@ -117,7 +118,7 @@ def require_answer(reply: Reply, names: tuple[str, ...] | None) -> None:
     if not isinstance(reply, Reply):
         raise RejectedReply(f"expected a reply, found a {type(reply).__name__}; check versions")
     if reply.refusal:
-        raise RejectedReply(f"the site refused: {safe(reply.refusal)}")
+        raise RejectedReply(f"no usable reply: {safe(reply.refusal, LONGEST_REFUSAL)}")
     for part, what in ((reply.metrics, "metrics"), (reply.arrays, "arrays")):
         if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
             raise RejectedReply(f"expected {what} by name, found a {type(part).__name__}")

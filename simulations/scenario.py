@@ -77,6 +77,14 @@ class Scenario(BaseModel):
                 f"expected study.rounds.quorum of at most the {self.cohort.sites} sites of the "
                 f"cohort, found {self.study.rounds.quorum}; lower the quorum or add sites"
             )
+        faulty = {*self.faults.dropouts, *self.faults.poison}
+        last = self.cohort.sites if self.cohort is not None else max(faulty, default=1)
+        wrong = sorted(number for number in faulty if not 1 <= number <= last)
+        if wrong:
+            raise ValueError(
+                f"expected sites from 1 to {last} (those of the cohort) in faults, found "
+                f"{wrong[0]}; correct the number"
+            )
         if self.faults.poison and self.study.aggregation.wire != "fp32":
             raise ValueError(
                 "expected study.aggregation.wire fp32 where sites are poisoned, found "

@@ -9,6 +9,7 @@ import yaml
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.archives import import_site_archive
 from brainjepa_core.signals.store import HEADER, ScanStore
+from server.joining import NAME
 from simulations.scenario import Scenario
 from simulations.stores import write_cohort
 
@@ -31,6 +32,12 @@ def make_sites(scenario: Scenario, folder: Path) -> list[ScanStore]:
         raise ValueError(
             f"expected at least {quorum} sites (study.rounds.quorum), found {len(stores)} in the "
             "data folder; add sites or lower the quorum"
+        )
+    unfit = sum(not NAME.fullmatch(store.name) for store in stores)
+    if unfit:
+        raise ValueError(
+            "expected names of 1 to 40 letters, digits, - and _ for the sites, found others in "
+            f"{unfit} of {len(stores)}; rename their stores or archives"
         )
     for store in stores:
         settings = {

@@ -94,7 +94,7 @@ WRONG = [
     ({"metrics": {"subjects": 7.0}}, "expected subjects as an integer from 0 to 1e+12, found a fl"),
     ({"metrics": {"frames": 10**30}}, "expected frames as an integer from 0 to 1e+12, found one o"),
     ({"metrics": {"scans": 6}}, "expected at least a scan a subject and 3 frames a scan, found 7"),
-    ({"refusal": "the policy says no\x1b"}, "the site refused: the policy says no?"),
+    ({"refusal": "the policy says no\x1b"}, "no usable reply: the policy says no?"),
 ]
 
 

@@ -102,7 +102,7 @@ WRONG = [
     ({"arrays": {A: BASE[A] * np.float32("nan")}}, f"in '{A}', found 12 of 12 NaN or infinite; lo"),
     ({"arrays": {A: np.float32(100) + BASE[A]}}, "(max_norm 1 times the global weights'), found "),
     ({"arrays": {A: np.full((4, 3), 3e38, "f4")}}, "expected a difference of norm at most"),
-    ({"refusal": "my policy says no"}, "the site refused: my policy says no"),
+    ({"refusal": "my policy says no"}, "no usable reply: my policy says no"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from simulations.engines import run_study
 from simulations.scenario import Scenario
+from simulations.stores import write_cohort
 from simulations.virtual_sites import STORES, make_sites
 
 COHORT = {
@@ -32,7 +35,7 @@ TOTAL = 6
 
 
 def plan(
-    sites: int = 3,
+    sites: int = 2,
     steps: int = 2,
     *,
     cohort: dict | None = None,
@@ -48,7 +51,7 @@ def plan(
         "study": {
             "name": "small",
             "floors": {"sites": 1, "subjects_per_site": 1, "subjects": 1},
-            "rounds": {"local_steps": steps, "quorum": 1, **(rounds or {})},
+            "rounds": {"local_steps": steps, "quorum": 1, "evaluate_every": 2, **(rounds or {})},
             "aggregation": aggregation or {},
             "study": {
                 "model": MODEL,
@@ -69,9 +72,24 @@ def scenario(*arguments: Any, **changes: Any) -> Scenario:
     return Scenario.model_validate(plan(*arguments, **changes))
 
 
+COHORTS: dict[str, Path] = {}
+
+
+def prepare(chosen: Scenario, folder: Path) -> None:
+    """Put the cohort's stores in place, written once for all tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if chosen.cohort is None or (folder / STORES).exists():
+        return
+    key = chosen.cohort.model_dump_json()
+    if key not in COHORTS:
+        COHORTS[key] = Path(tempfile.mkdtemp(prefix="cohort-", dir=folder.parent)) / STORES
+        write_cohort(chosen.cohort, COHORTS[key])
+    shutil.copytree(COHORTS[key], folder / STORES)
+
+
 def run(chosen: Scenario, folder: Path) -> Path:
     """Run in one process, as the engine does; the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare(chosen, folder)
     run_study("inprocess", chosen, folder, len(make_sites(chosen, folder)))
     return folder
 
@@ -168,3 +186,18 @@ class FakeClient:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: SimpleNamespace(experiment_id="1")
+
+
+class InThisProcess:
+    """In the place of a pool of processes, each of which would take seconds to start."""
+
+    def __init__(self, processes: int, mp_context: Any) -> None:
+        assert processes >= 1 and mp_context.get_start_method() == "spawn"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    map = staticmethod(map)

@@ -138,6 +138,7 @@ def test_a_round_goes_on_when_the_process_of_a_site_is_killed(tmp_path, out):
     wait_for(lambda: has_round(out, 1), process, out)
     kill(processes(out, "ray::ClientAppActor")[:1])
     finish(process, out)
+    assert "Actor" in (out / LOG).read_text()  # Flower's words on the one that died
     rounds = json.loads((out / "summary.json").read_text())["rounds"]
     assert [len(r["sites"]) + len(r["rejected"]) for r in rounds] == [3, 3, 3]
     assert all(len(r["sites"]) >= 2 for r in rounds)

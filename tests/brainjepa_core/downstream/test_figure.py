@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.downstream.figure import draw_run
-from brainjepa_core.gradients import ConsensusBasis, ConnectivitySum
+from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 
 
 @pytest.fixture

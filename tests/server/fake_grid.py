@@ -1,0 +1,64 @@
+"""A grid whose nodes answer as a function says: a message, nothing, or something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+Answering = Callable[[int, Message], Message | None]
+
+
+class FakeGrid(Grid):
+    """Nodes by number; `present` gives them call by call, the last entry for good."""
+
+    def __init__(self, answer: Answering, *present: list[int]) -> None:
+        self.answer, self.present = answer, list(present)
+        self.pushed: list[Message] = []
+        # What Flower sets before it runs an app, and asks for when a message is made.
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+
+    def set_run(self, run) -> None:
+        pass
+
+    @property
+    def run(self):
+        return None
+
+    def create_message(self, *_, **__):
+        raise AssertionError
+
+    def get_node_ids(self) -> Iterable[int]:
+        return self.present.pop(0) if len(self.present) > 1 else self.present[0]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        first = len(self.pushed)
+        self.pushed += list(messages)
+        return [str(number) for number in range(first, len(self.pushed))]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        asked = [self.pushed[int(number)] for number in message_ids]
+        found = [self.answer(message.metadata.dst_node_id, message) for message in asked]
+        return [message for message in found if message is not None]
+
+    def send_and_receive(self, messages, *, timeout=None):
+        raise AssertionError
+
+
+def records(arrays: dict, metrics: dict, refusal: str = "") -> RecordDict:
+    return RecordDict(
+        {
+            "reply": ConfigRecord({"refusal": refusal, **metrics}),
+            "arrays": ArrayRecord({k: Array(v) for k, v in arrays.items()}),
+        }
+    )
+
+
+def replying(message: Message, arrays: dict, metrics: dict, refusal: str = "") -> Message:
+    return Message(records(arrays, metrics, refusal), reply_to=message)
+
+
+def failing(message: Message, text: str = "canary") -> Message:
+    return Message(Error(2, text), reply_to=message)

@@ -1,0 +1,91 @@
+"""Parts of a study that need no site: its score, its settings, what the coordinator is shown."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import yaml
+from rich.console import Console
+
+from brainjepa_core.downstream.measure import HEADLINE
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.settings import read_settings
+from server.history import RoundRecord, SiteRecord, YardstickRow
+from server.joining import Members
+from server.progress import StudyProgress, told
+from server.settings import StudySettings
+from server.study import score_of
+
+SCHEDULE = {"schedule": {"total_steps": 100}}
+
+
+def row(pool: str, outcome: str, r2: float | None) -> YardstickRow:
+    return YardstickRow(model="federated", pool=pool, outcome=outcome, r2=r2)
+
+
+def test_rounds_are_compared_by_connectivity_from_the_headline_pool():
+    rows = [row("mean", "connectivity", 0.9), row(HEADLINE, "latents", 0.8)]
+    assert score_of(rows) is None and score_of([]) is None
+    assert score_of([*rows, row(HEADLINE, "connectivity", 0.25)]) == 0.25
+    assert score_of([row(HEADLINE, "connectivity", float("nan"))]) is None
+
+
+def test_a_line_of_the_yardstick():
+    rows = [row("mean", "latents", 0.9), row(HEADLINE, "latents", 0.5), row(HEADLINE, "x", None)]
+    assert told(rows) == "R2: latents 0.500" and told(()) == ""
+
+
+def test_what_the_coordinator_is_shown():
+    shown = io.StringIO()
+    progress = StudyProgress(Console(file=shown, width=200), 3)
+    members = Members("three", ("a", "b"), {"x": 1, "y": 2}, left_out={"z": "[red]no"})
+    progress.members(members)
+    with progress.round(0, 2) as heard:
+        heard("x", "")
+        heard("y", "expected [this]")
+    site = SiteRecord(loss=0.5, weight=1)
+    progress.finished(RoundRecord(number=0, seconds=1.0, bytes_up=2_000_000, sites={"x": site}))
+    progress.finished(RoundRecord(number=1))
+    progress.resumed(1)
+    text = shown.getvalue()
+    assert "2 sites, 2 ROIs: x, y" in text and "left out z: [red]no" in text
+    assert "left out y: expected [this]" in text and "resuming after round 1 of 3" in text
+    assert "round   1 of 3  loss 0.5000  1 sites  1.0 s  2.0 MB up" in text
+    assert "round   2 of 3  loss -  0 sites  0.0 s  0.0 MB up" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {"rounds": {"local_steps": 30}},
+            "expected rounds.local_steps to divide the schedule's total_steps (100), found 30",
+        ),
+        (
+            {"rounds": {"local_steps": 10, "sites": 2}},
+            "rounds: expected quorum of at most the 2 sites asked in a round, found 3; lower",
+        ),
+        ({"held_out_fold": 5}, "expected held_out_fold below folds (5), found 5; number folds"),
+        ({"name": "../x"}, "name: String should match pattern"),
+        ({"aggregation": {"combine": "sum"}}, "aggregation.combine: Input should be 'mean', "),
+        ({"aggregation": {"max_norm": 0}}, "aggregation.max_norm: Input should be greater than 0"),
+        ({"aggregation": {"outer": {"kind": "adam"}}}, "aggregation.outer.kind: Input should be"),
+        ({"floors": {"people": 3}}, "floors.people: no such field; check the spelling or remove"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, change, text):
+    local = LocalStudy(training=SCHEDULE).model_dump(mode="json")
+    content = {"name": "s", "study": local, "rounds": {"local_steps": 10}, **change}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError) as caught:
+        read_settings(tmp_path / "study.yaml", StudySettings)
+    assert str(caught.value).startswith("study.yaml: ") and text in str(caught.value)
+
+
+def test_the_task_of_a_round():
+    rounds = {"local_steps": 20}
+    settings = StudySettings(name="s", study=LocalStudy(training=SCHEDULE), rounds=rounds)
+    assert settings.total_rounds == 5
+    task = settings.task(3)
+    assert (task.round, task.first_step, task.steps, task.study_id) == (3, 60, 20, "s")

@@ -1,0 +1,140 @@
+"""`brainjepa simulate` and `demo` as their users call them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from click import unstyle
+from small_consortium import InThisProcess, plan, same, summary, weights
+from typer.testing import CliRunner
+
+from brainjepa import app
+from server import study as study_module
+from simulations import compare as compare_module
+from simulations import scenario as scenario_module
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result, " ".join(unstyle(result.stdout).split())
+
+
+def success(*arguments) -> str:
+    result, shown = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return shown
+
+
+def failure(*arguments) -> str:
+    result, _ = call(*arguments)
+    assert result.exit_code == 1 and "Traceback" not in result.output, result.output
+    error = unstyle(result.stderr)
+    assert error.startswith("Error: ") and error.count("\n") == 1
+    return error[len("Error: ") : -1]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(plan(2, 6)))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", InThisProcess)
+
+
+def test_a_study_from_nothing_to_its_report(tmp_path, file):
+    out = tmp_path / "run"
+    shown = success("simulate", file, "--out", out)
+    for text in ("2 sites, 8 ROIs: site-01, site-02", "consensus basis", "round 1 of 1 loss",
+                 "R2 of held-out people, pool network_covariance", "by the federation"):  # fmt: skip
+        assert text in shown
+    assert (out / "final" / "model.safetensors").exists() and (out / "best").exists()
+    assert "<html" in (out / "report.html").read_text()
+
+    before = summary(out)
+    text = failure("simulate", file, "--out", out)
+    assert text == (
+        "expected a new folder, found a study's summary.json in it; give --resume to continue "
+        "that study, or another --out"
+    )
+    shown = success("simulate", file, "--out", out, "--resume")
+    assert "resuming after round 1 of 1" in shown and summary(out) == before
+
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(plan(2, 6, aggregation={"combine": "median"})))
+    text = failure("simulate", other, "--out", out, "--resume")
+    assert text.startswith("expected aggregation.combine = median, found mean in the saved")
+    assert summary(out) == before
+
+    shown = success("simulate", file, "--out", out, "--resume", "--compare")
+    assert "Baselines, with the same seed, basis and number of local steps: pooled" in shown
+    for row in ("on all data in one place", "by each site alone (mean)", "not at all (random"):
+        assert row in shown
+    models = {row["model"] for row in json.loads((out / "summary.json").read_text())["baselines"]}
+    assert models == {"federated", "random weights", "pooled", "site-01 alone", "site-02 alone"}
+
+
+def test_a_study_that_was_cut_short_is_resumed(tmp_path, file, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study_module, "write_round", full)
+        assert failure("simulate", file, "--out", tmp_path / "a") == "no space left on device"
+    assert "give --resume" in failure("simulate", file, "--out", tmp_path / "a")
+    success("simulate", file, "--out", tmp_path / "a", "--resume")
+    success("simulate", file, "--out", tmp_path / "b", "--resume")  # nothing there is fine too
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_errors_are_one_line_and_come_before_any_round(tmp_path, file):
+    out = tmp_path / "run"
+    text = failure("simulate", "demoo", "--out", out)
+    assert text.endswith("found 'demoo'; correct the name")
+    text = failure("simulate", "abide", "--out", out)
+    assert "(for data also: --data FOLDER)" in text
+    text = failure("simulate", "abide", "--data", tmp_path / "gone", "--out", out)
+    assert f"found '{tmp_path / 'gone'}', no such folder; correct the path" in text
+    content = plan(2)
+    content["study"]["rounds"]["quorum"] = 5
+    file.write_text(yaml.safe_dump(content))
+    text = failure("simulate", file, "--out", out)
+    assert "expected study.rounds.quorum of at most the 2 sites of the cohort, found 5" in text
+    assert not out.exists()
+    text = failure("simulate", "abide", "--data", tmp_path, "--out", out)
+    assert text.startswith("expected scan stores or site archives (.npz) in the data folder")
+    assert not (out / "summary.json").exists()
+
+
+def test_too_few_people_for_the_consensus(tmp_path, file):
+    content = plan(2)
+    content["study"]["floors"] = {"sites": 2, "subjects_per_site": 1, "subjects": 200}
+    file.write_text(yaml.safe_dump(content))
+    text = failure("simulate", file, "--out", tmp_path / "run")
+    assert text.startswith("expected at least 200 subjects over all sites (floors.subjects), found")
+
+
+def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path, file, monkeypatch):
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "demo.yaml").write_text(file.read_text())
+    monkeypatch.setattr(scenario_module, "SCENARIOS", shipped)
+    out = tmp_path / "demo-run"
+    assert "on all data in one place" in success("demo", "--out", out)
+    (out / "old").write_text("")
+    success("demo", "--out", out)
+    assert not (out / "old").exists() and (out / "report.html").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    success("demo", "--out", tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
+
+
+def test_help():
+    for command in ("simulate", "demo"):
+        assert command in success(command, "--help")
