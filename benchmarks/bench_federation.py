@@ -49,6 +49,7 @@ from simulations.cohort import CohortSettings
 from simulations.inprocess import InProcessGrid
 from simulations.stores import write_cohort
 
+Seconds = np.ndarray  # wall and CPU; the second says more on a machine that others use too
 PARTS = ("memory", "bytes", "round", "many")
 LONG_ROUND = 50  # local steps of a usual round
 
@@ -188,12 +189,13 @@ def report_round(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
         grid = InProcessGrid(client_app, args.sites, virtual_sites(args, Path(scratch)))
         for number in range(args.rounds):
-            steps, advance = [], Training.advance
+            steps: list[Seconds] = []
+            began, advance = now(), Training.advance
 
             def timed(training, batches, advance=advance, steps=steps):  # type: ignore[no-untyped-def]
-                began = time.perf_counter()
+                start = now()
                 loss = advance(training, batches)
-                steps.append(time.perf_counter() - began)
+                steps.append(now() - start)
                 return loss
 
             profile = cProfile.Profile() if args.profile else None
@@ -204,9 +206,13 @@ def report_round(args: argparse.Namespace) -> None:
                 if profile:
                     profile.disable()
             assert len(record.sites) == args.sites, record.rejected
-            print_round(args, number, record, steps)
+            print_round(args, number, record, steps, now() - began)
             if profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+
+
+def now() -> Seconds:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def virtual_sites(args: argparse.Namespace, folder: Path) -> dict[str, str]:
@@ -228,20 +234,26 @@ def virtual_sites(args: argparse.Namespace, folder: Path) -> dict[str, str]:
 
 
 def print_round(
-    args: argparse.Namespace, number: int, record: RoundRecord, steps: list[float]
+    args: argparse.Namespace,
+    number: int,
+    record: RoundRecord,
+    steps: list[Seconds],
+    whole: Seconds,
 ) -> None:
-    own = sum(site.seconds or 0 for site in record.sites.values())
-    beyond = record.seconds - sum(steps)
-    step = sum(steps) / len(steps)
-    long = beyond / (beyond + LONG_ROUND * args.sites * step)
+    outside = record.seconds - sum(site.seconds or 0 for site in record.sites.values())
     print(
-        f"round {number}  {record.seconds:7.2f} s: {args.sites} sites x {args.steps} steps of "
-        f"{step:.2f} s (batch {args.batch}); beyond the steps {beyond:.2f} s "
-        f"({100 * beyond / record.seconds:.1f} %), of it outside the sites' own clocks "
-        f"{record.seconds - own:.2f} s ({100 * (record.seconds - own) / record.seconds:.1f} %)\n"
-        f"         computed from these for {LONG_ROUND} local steps: {100 * long:.2f} % beyond "
-        f"the steps (bar: 5 %)"
+        f"round    {number}: {args.sites} sites x {args.steps} steps of batch {args.batch}; of "
+        f"{record.seconds:.2f} s, {outside:.2f} s outside the sites' own clocks"
     )
+    for column, clock in enumerate(("wall", "CPU")):
+        step = sum(float(seconds[column]) for seconds in steps) / len(steps)
+        beyond = float(whole[column]) - step * len(steps)
+        long = beyond / (beyond + LONG_ROUND * args.sites * step)
+        print(
+            f"round    {clock:>4}: step {step:6.2f} s; beyond the steps {beyond:6.2f} s in all, "
+            f"{100 * beyond / whole[column]:.1f} % of this round; computed from these for "
+            f"{LONG_ROUND} local steps: {100 * long:.2f} % (bar: 5 %)"
+        )
 
 
 def report_many(args: argparse.Namespace) -> None:
@@ -249,14 +261,15 @@ def report_many(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
             out = Path(scratch) / "run"
             command = [sys.executable, "-m", "brainjepa", "simulate", "many_sites"]
-            began = time.perf_counter()
+            began, before = time.perf_counter(), os.times()
             done = subprocess.run(
                 [*command, "--engine", engine, "--out", str(out)],
                 cwd=Path(__file__).parents[1],
                 capture_output=True,
                 text=True,
             )
-            seconds = time.perf_counter() - began
+            seconds, after = time.perf_counter() - began, os.times()
+            cpu = sum(after[2:4]) - sum(before[2:4])  # without what Ray's detached processes use
             if done.returncode:
                 print(f"many     {engine}: failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
                 continue
@@ -265,7 +278,8 @@ def report_many(args: argparse.Namespace) -> None:
             f"{len(r['sites']) + len(r['rejected'])} in {r['seconds']:.0f} s" for r in rounds
         )
         print(
-            f"many     {engine:>9}: {seconds:5.0f} s in all (bar: 300 s); sites by round: {asked}"
+            f"many     {engine:>9}: {seconds:5.0f} s in all (bar: 300 s), CPU {cpu:.0f} s, load "
+            f"{os.getloadavg()[0]:.1f}; sites by round: {asked}"
         )
 
 

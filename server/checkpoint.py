@@ -139,20 +139,38 @@ def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundSta
             f"expected a round with {STATE}, {WEIGHTS} and {OUTER}, found {type(error).__name__}; "
             f"remove '{path.name}' to continue from the round before it"
         ) from error
-    ours = _flat(settings.model_dump(mode="json"))
-    for key in sorted((ours.keys() | flat.keys()) - set(FREE)):
-        if ours.get(key) != flat.get(key):
-            raise ValueError(
-                f"expected {key} = {ours.get(key, 'nothing')}, found "
-                f"{flat.get(key, 'nothing')} in the saved {path.name}; "
-                "continue with the saved settings, or start in a new folder"
-            )
+    require_same(flat, _flat(settings.model_dump(mode="json")), path.name)
     if found_hash != basis_hash:
         raise ValueError(
             f"expected the basis {basis_hash[:12]}, found {str(found_hash)[:12]} in the saved "
             f"{path.name}; put the study's own basis back, or start in a new folder"
         )
     return RoundState(number, weights, outer, settings, basis_hash, history, run_id, score)
+
+
+def require_same(saved: dict[str, Any], ours: dict[str, Any], where: str) -> None:
+    """Refuse to continue with other settings than the saved ones, but for `FREE`.
+
+    Parameters
+    ----------
+    saved, ours : dict
+        Settings as JSON, nested or by dotted name.
+    where : str
+        What holds the saved ones.
+
+    Raises
+    ------
+    ValueError
+        Naming the first setting that differs.
+    """
+    saved, ours = _flat(saved), _flat(ours)
+    for key in sorted((ours.keys() | saved.keys()) - set(FREE)):
+        if ours.get(key) != saved.get(key):
+            raise ValueError(
+                f"expected {key} = {ours.get(key, 'nothing')}, found "
+                f"{saved.get(key, 'nothing')} in the saved {where}; "
+                "continue with the saved settings, or start in a new folder"
+            )
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

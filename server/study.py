@@ -21,6 +21,7 @@ from server.checkpoint import (
     RoundState,
     read_newest,
     read_round,
+    require_same,
     round_folders,
     write_round,
 )
@@ -28,6 +29,7 @@ from server.consensus import build_consensus
 from server.history import (
     FEDERATED,
     RANDOM,
+    SUMMARY,
     BasisFacts,
     RoundRecord,
     RunHistory,
@@ -103,7 +105,9 @@ class Study:
             self.basis = ConsensusBasis.load(self.folder / BASIS_FILE)
             self.basis.require_rois(members.rois)
             total = ConnectivitySum.load(self.folder / SUM_FILE)
-            self.history = self.history.having(basis=read_history(self.folder).basis)
+            past = read_history(self.folder)
+            require_same(past.settings, self.history.settings, SUMMARY)
+            self.history = self.history.having(basis=past.basis)
         else:
             sites = Sites(self.grid, members.nodes)
             answers = sites.ask(
@@ -230,7 +234,7 @@ class Study:
             if best and path.name == f"round-{best.number + 1:06d}":
                 found = read_round(path, self.settings, self.basis.hash)
                 self._write_model(BEST, members, found.weights)
-        self.tracker.log_file(self.folder / "summary.json")
+        self.tracker.log_file(self.folder / SUMMARY)
         self.tracker.register_model(self.settings.name, self.folder / FINAL)
 
     def _write_model(self, name: str, members: Members, weights: Weights) -> None:

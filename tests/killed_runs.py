@@ -19,7 +19,7 @@ policy: {min_subjects: 1, min_people_in_sum: 1, round_counts_to: 1}
 study:
   name: tiny
   floors: {sites: 3, subjects_per_site: 1, subjects: 1}
-  rounds: {local_steps: STEPS, quorum: 2, evaluate_every: 2}
+  rounds: {local_steps: STEPS, quorum: QUORUM, evaluate_every: 2}
   aggregation: {outer: {kind: fedavgm, lr: 0.7}}
   study:
     preset: tiny
@@ -33,10 +33,13 @@ study:
 """
 
 
-def write_scenario(folder: Path, steps: int = 2, rounds: int = 4, extra: str = "") -> Path:
+def write_scenario(
+    folder: Path, steps: int = 2, rounds: int = 4, quorum: int = 2, extra: str = ""
+) -> Path:
     """The scenario in a file, of so many rounds and local steps."""
-    path = folder / "tiny.yaml"
-    text = SCENARIO.replace("STEPS", str(steps)).replace("TOTAL", str(steps * rounds))
+    path, text = folder / "tiny.yaml", SCENARIO
+    for name, value in (("STEPS", steps), ("TOTAL", steps * rounds), ("QUORUM", quorum)):
+        text = text.replace(name, str(value))
     path.write_text(text + extra)
     return path
 

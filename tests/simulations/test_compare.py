@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import pytest
 from small_consortium import (
@@ -27,6 +29,15 @@ from simulations.virtual_sites import STORES
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     monkeypatch.setattr(compare_module, "ProcessPoolExecutor", InThisProcess)
+
+
+@pytest.mark.slow
+def test_in_processes_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", ProcessPoolExecutor)
+    chosen = scenario(1, 6)
+    run(chosen, tmp_path)
+    assert list(compare(chosen, tmp_path, stores_of(tmp_path), 2)) == [POOLED, alone("site-01")]
+    assert same(baseline(tmp_path, "pooled"), weights(tmp_path))
 
 
 def stores_of(folder) -> list[ScanStore]:

@@ -165,6 +165,18 @@ def test_stopped_anywhere_and_resumed(tmp_path, straight, monkeypatch, place, ca
     assert json.loads((newest / "state.json").read_text())["run_id"] == "run1"
 
 
+def test_other_settings_do_not_continue_a_study_that_has_but_its_basis(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop(patch, "evaluate", 1)
+        with pytest.raises(Stopped):
+            run(scenario(1), tmp_path)
+    other = scenario(1)
+    study = other.study.model_copy(update={"held_out_fold": 1})
+    with pytest.raises(ValueError, match=r"expected held_out_fold = 1, found 0 in the saved summ"):
+        run(other.model_copy(update={"study": study}), tmp_path)
+    run(scenario(1, rounds={"deadline": 60, "evaluate_every": 1}), tmp_path)
+
+
 def test_a_finished_study_may_be_run_again(tmp_path, straight):
     chosen = scenario()
     run(chosen, tmp_path)

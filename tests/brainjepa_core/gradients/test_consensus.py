@@ -198,3 +198,10 @@ def test_the_basis_cannot_be_changed():
         basis.gradients[0] = 0
     with pytest.raises(dataclasses.FrozenInstanceError):
         basis.rois = ROIS
+
+
+def test_a_basis_has_one_layout_whoever_made_it():
+    """Products of another layout differ in their last bits, which a resumed study must not."""
+    gradients = np.asfortranarray(np.random.default_rng(0).standard_normal((5, 2)))
+    basis = ConsensusBasis(tuple("abcde"), gradients, np.ones(2))
+    assert basis.gradients.flags.c_contiguous and np.array_equal(basis.gradients, gradients)

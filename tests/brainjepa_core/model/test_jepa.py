@@ -330,3 +330,11 @@ def test_error_texts():
             model.attention_maps(x, layer)
     with pytest.raises(ValueError, match="expected pools among"):
         model.embed(x, "median")
+
+
+def test_the_layout_of_the_basis_does_not_matter():
+    model = make()
+    strided = model.basis.T.contiguous().T
+    again = BrainJEPA(model.settings, strided)
+    assert not strided.is_contiguous() and again.basis.is_contiguous()
+    assert torch.equal(again.basis, model.basis)
