@@ -87,7 +87,7 @@ def test_a_message_that_could_not_be_sent():
 
 
 def test_an_error_of_flower_tells_its_code_only():
-    found, _ = ask(lambda _, m: failing(m, "canary /home/x"), ("a",))
+    found, _ = ask(lambda _, m: failing(m, "canary /data/x"), ("a",))
     assert found[0].reply.refusal == "the site's app failed (Flower error 2)"
 
 
