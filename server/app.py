@@ -11,9 +11,7 @@ from rich.console import Console
 from brainjepa_core.settings import read_settings
 from server.progress import StudyProgress
 from server.settings import StudySettings
-from server.study import Study
-
-STUDY_FILE = "study.yaml"
+from server.study import STUDY_FILE, Study
 
 app = ServerApp()
 

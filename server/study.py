@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.messages import GRADIENTS
 from brainjepa_core.model.checkpoint import Provenance, model_arrays, write_model
 from brainjepa_core.version import VERSION
+from server import figures
 from server.checkpoint import (
     RoundState,
     read_newest,
@@ -47,6 +51,7 @@ from server.tracking import Tracker
 
 BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
 FINAL, BEST = "final", "best"
+STUDY_FILE, LOCK = "study.yaml", ".lock"
 COMPONENTS = 20  # of connectivity, that the yardstick asks for
 
 
@@ -82,8 +87,13 @@ class Study:
         Raises
         ------
         ValueError
-            If too few sites or people are there, or the folder holds another study.
+            If too few sites or people are there, the folder holds another study, or another
+            coordinator is at work in it.
         """
+        with only_one(self.folder / LOCK):
+            self._run()
+
+    def _run(self) -> None:
         self.tracker.start(self.settings.name, self.history.settings, dict(self.history.versions))
         finished = False
         try:
@@ -138,7 +148,8 @@ class Study:
             found.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
             self.progress.consensus(found)
         rank = min(COMPONENTS, len(members.rois))
-        self.components = connectivity_components(total.mean_fc(), rank)
+        self.mean_fc = total.mean_fc()
+        self.components = connectivity_components(self.mean_fc, rank)
 
     def _first_state(self, members: Members) -> RoundState:
         """The newest saved round, or random weights, evaluated as the zero of the scale."""
@@ -234,7 +245,17 @@ class Study:
             if best and path.name == f"round-{best.number + 1:06d}":
                 found = read_round(path, self.settings, self.basis.hash)
                 self._write_model(BEST, members, found.weights)
-        self.tracker.log_file(self.folder / SUMMARY)
+        self._publish()
+
+    def _publish(self) -> None:
+        """What MLflow keeps besides numbers: pictures, settings, basis, models."""
+        self.tracker.log_figure(figures.consensus(self.basis, self.mean_fc), "consensus")
+        self.tracker.log_figure(figures.losses(self.history.rounds), "losses")
+        for name in (SUMMARY, STUDY_FILE, BASIS_FILE):
+            if (self.folder / name).exists():
+                self.tracker.log_file(self.folder / name)
+        for path in sorted((self.folder / BEST).glob("*")):
+            self.tracker.log_file(path, BEST)
         self.tracker.register_model(self.settings.name, self.folder / FINAL)
 
     def _write_model(self, name: str, members: Members, weights: Weights) -> None:
@@ -264,3 +285,24 @@ def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | Non
 
 def _order(score: float | None) -> float:
     return -np.inf if score is None else score
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold a lock that the system frees when the process ends, however it ends.
+
+    Raises
+    ------
+    ValueError
+        If another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                "expected to be the only coordinator of this folder, found another at work in it; "
+                "wait for it, or stop it"
+            ) from error
+        yield

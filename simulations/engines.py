@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 
 from brainjepa_core.files import atomic_path
-from server.app import STUDY_FILE
+from server.study import STUDY_FILE
 from simulations.client_app import FAULTS
 from simulations.flower_engine import run_with_flower, stop_flower
 from simulations.inprocess import run_in_process

@@ -15,7 +15,7 @@ from server.history import RoundRecord, SiteRecord, YardstickRow
 from server.joining import Members
 from server.progress import StudyProgress, told
 from server.settings import StudySettings
-from server.study import score_of
+from server.study import only_one, score_of
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
 
@@ -89,3 +89,12 @@ def test_the_task_of_a_round():
     assert settings.total_rounds == 5
     task = settings.task(3)
     assert (task.round, task.first_step, task.steps, task.study_id) == (3, 60, 20, "s")
+
+
+def test_a_folder_has_one_coordinator_at_a_time(tmp_path):
+    held = only_one(tmp_path / "lock")
+    refused = pytest.raises(ValueError, match="found another at work in it; wait for it, or stop")
+    with held, refused, only_one(tmp_path / "lock"):
+        pass
+    with only_one(tmp_path / "lock"):
+        pass

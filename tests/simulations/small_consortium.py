@@ -151,7 +151,7 @@ class NoTracker:
     def start(self, *_: Any) -> None:
         pass
 
-    log_round = log_file = register_model = finish = start
+    log_round = log_figure = log_file = register_model = finish = start
 
 
 class FakeClient:
