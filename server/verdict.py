@@ -18,7 +18,7 @@ from server.history import (
 )
 
 ALIKE = 0.01  # differences in R2 below this are called none
-OUTCOMES = ("latents", "connectivity", "age within site")  # the first that was measured is shown
+OUTCOMES = ("connectivity", "latents", "age within site")  # the first measured is shown
 POOLS = (HEADLINE, "mean")  # likewise
 
 
