@@ -173,6 +173,8 @@ class RunHistory(_Record):
         The study's settings as JSON.
     versions : dict of str to str
         Of this package, torch, Flower ...
+    stores : dict of str to str
+        Fingerprint of each site's scans when it joined.
     basis : BasisFacts or None
         None before the consensus.
     rounds : tuple of RoundRecord
@@ -188,6 +190,7 @@ class RunHistory(_Record):
     total_rounds: int | None = None
     settings: Settings = {}
     versions: dict[str, str] = {}
+    stores: dict[str, str] = {}
     basis: BasisFacts | None = None
     rounds: tuple[RoundRecord, ...] = ()
     best_round: int | None = None

@@ -48,6 +48,7 @@ from server.rounds import Weights, evaluate, train_round
 from server.settings import StudySettings
 from server.sites import Sites
 from server.tracking import Tracker
+from server.validation import safe
 
 BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
 FINAL, BEST = "final", "best"
@@ -94,11 +95,19 @@ class Study:
             self._run()
 
     def _run(self) -> None:
-        self.tracker.start(self.settings.name, self.history.settings, dict(self.history.versions))
+        members = gather(self.grid, self.settings)
+        self.progress.members(members)
+        stores = {
+            name: safe(str(about.get("store_fingerprint")))
+            for name, about in sorted(members.about.items())
+        }
+        self.history = self.history.having(stores=stores)
+        tags = {f"store of {name}": fingerprint for name, fingerprint in stores.items()}
+        self.tracker.start(
+            self.settings.name, self.history.settings, {**self.history.versions, **tags}
+        )
         finished = False
         try:
-            members = gather(self.grid, self.settings)
-            self.progress.members(members)
             self._agree(members)
             state = self._first_state(members)
             for number in range(state.round, self.settings.total_rounds):
