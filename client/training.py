@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 import torch
 
-from brainjepa_core.files import atomic_path
 from brainjepa_core.messages import Reply, Request, Scalar, Task, pack
 from brainjepa_core.model.checkpoint import model_arrays
-from brainjepa_core.pretraining.loop import BAD_BATCH
+from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
 from brainjepa_core.pretraining.metrics import collapse_metrics
-from brainjepa_core.pretraining.sampling import Batch, batches_ahead, draws_of_step
+from brainjepa_core.pretraining.sampling import Batch, batches_ahead
 from brainjepa_core.pretraining.training import Training
 from brainjepa_core.signals.windows import Windows
 from client.model import model_of
@@ -105,11 +103,7 @@ def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
     bad = training.first_bad_step()
     if bad is None:
         return
-    settings = training.settings
-    draws = draws_of_step(settings.seed, bad, settings.batch_size, windows.subjects)
-    with atomic_path(folder / BAD_BATCH) as temporary:
-        people = [windows.name(draw.subject) for draw in draws]
-        temporary.write_text(json.dumps({"step": bad, "people": people}, indent=1) + "\n")
+    write_bad_batch(folder, bad, training.settings, windows)
     raise Refusal(
         f"expected a finite loss, found NaN or infinity at step {bad} of this site; lower the "
         f"learning rate or set clip_norm, or have its manager look at the scans in its {BAD_BATCH}"

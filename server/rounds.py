@@ -15,9 +15,9 @@ from server.aggregation import combiner
 from server.history import RoundRecord, SiteRecord, YardstickRow
 from server.outer import OuterOptimizer, next_weights
 from server.settings import StudySettings
-from server.sites import Sites
+from server.sites import Answer, Sites
 from server.validation import RejectedReply, check_reply
-from server.validation import number as degrees
+from server.validation import number as number_of
 from server.yardstick import FederatedYardstick
 
 Weights = dict[str, NDArray[np.float32]]
@@ -127,12 +127,12 @@ def evaluate(
             continue
         if "drift" in answer.reply.metrics:
             with suppress(RejectedReply):
-                drift[answer.site] = degrees(answer.reply.metrics, "drift", 0, 90)
+                drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
     rows = [YardstickRow.model_validate(row) for row in yardstick.rows(model)]
     return rows, drift
 
 
-def _site_record(metrics: Mapping[str, float], steps: int, answer) -> SiteRecord:  # type: ignore[no-untyped-def]
+def _site_record(metrics: Mapping[str, float], steps: int, answer: Answer) -> SiteRecord:
     known = ("loss", "loss_last", "seconds", "weight")
     return SiteRecord(
         steps=steps,

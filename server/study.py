@@ -44,7 +44,7 @@ from server.history import (
 from server.joining import Members, gather, join_late
 from server.outer import OuterOptimizer
 from server.progress import StudyProgress
-from server.rounds import Weights, evaluate, train_round
+from server.rounds import Weights, chosen_sites, evaluate, train_round
 from server.settings import StudySettings
 from server.sites import Sites
 from server.tracking import Tracker
@@ -188,7 +188,8 @@ class Study:
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
         outer = OuterOptimizer(self.settings.aggregation.outer)
         outer.load(state.outer, state.weights)
-        with self.progress.round(number, len(members.nodes)) as heard:
+        asked = chosen_sites(self.settings, list(members.nodes), number)
+        with self.progress.round(number, len(asked)) as heard:
             weights, record = train_round(
                 Sites(self.grid, members.nodes),
                 self.settings,

@@ -20,20 +20,20 @@ class VirtualClientApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Answer a message, or fail at it."""
-        folder = Path(str(context.run_config["virtual-sites"]))
-        faults = FaultSettings(**yaml.safe_load((folder.parent / FAULTS).read_text()))
-        number = int(context.node_config["partition-id"]) + 1
         kind, _, round_number = message.metadata.group_id.partition("-")
         if kind != "train":
             return real_app(message, context)
+        folder = Path(str(context.run_config["virtual-sites"]))
+        faults = FaultSettings(**yaml.safe_load((folder.parent / FAULTS).read_text()))
+        number = int(context.node_config["partition-id"]) + 1
         if int(round_number) in faults.dropouts.get(number, ()):
             raise ConnectionError("the site dropped out")
+        if number not in faults.poison:
+            return real_app(message, context)
         before = {k: v.numpy() for k, v in message.content.array_records["arrays"].items()}
         reply = real_app(message, context)
-        if number in faults.poison:
-            reply.content["arrays"] = _poisoned(
-                faults.poison[number], reply.content.array_records["arrays"], before
-            )
+        sent = reply.content.array_records["arrays"]
+        reply.content["arrays"] = _poisoned(faults.poison[number], sent, before)
         return reply
 
 

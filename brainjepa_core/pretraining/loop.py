@@ -23,6 +23,7 @@ from brainjepa_core.pretraining.sampling import (
     draws_of_step,
 )
 from brainjepa_core.pretraining.schedules import values_at
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.state import read_state, state_folders, write_state
 from brainjepa_core.pretraining.training import Training
 
@@ -174,12 +175,18 @@ class _DeferredSignals:
         self.__exit__()
 
 
-def _stop(step: int, training: Training, windows: WindowSource, run: Path) -> None:
-    settings = training.settings
+def write_bad_batch(
+    folder: Path, step: int, settings: PretrainingSettings, windows: WindowSource
+) -> None:
+    """Write who was in a step's batch to ``FOLDER/nonfinite.json``; it stays on this machine."""
     draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
-    with atomic_path(run / BAD_BATCH) as temporary:
-        people = [windows.name(draw.subject) for draw in draws]
+    people = [windows.name(draw.subject) for draw in draws]
+    with atomic_path(folder / BAD_BATCH) as temporary:
         temporary.write_text(json.dumps({"step": step, "people": people}, indent=1) + "\n")
+
+
+def _stop(step: int, training: Training, windows: WindowSource, run: Path) -> None:
+    write_bad_batch(run, step, training.settings, windows)
     raise NonFiniteLoss(
         f"expected a finite loss, found NaN or infinity at step {step}; the last saved state is "
         f"good. Look at the scans listed in {BAD_BATCH} of the run folder (it stays here), or "
