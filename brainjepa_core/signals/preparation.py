@@ -1,0 +1,181 @@
+"""How a site turns what it has into a store: one frozen model, written beside the store it made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from brainjepa_core.atlas import DEFAULT_ATLAS
+
+Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
+FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InputSettings(BaseModel):
+    """Where the scans are, and in which form.
+
+    Attributes
+    ----------
+    kind : {"fmriprep", "hcp", "xcpd", "ukb", "series", "archive"}
+        fMRIPrep derivatives; HCP-style folders of CIFTI; XCP-D derivatives; UK Biobank tables;
+        a folder of parcellated scans with a list of names; a site archive (npz).
+    folder : Path
+        Root of the dataset; for ``archive``, the file.
+    space : str
+        BIDS ``space`` of the images taken; ``fsLR`` takes CIFTI.
+    task : str, optional
+        BIDS ``task``; all by default.
+    label_image : Path, optional
+        NIfTI label image or CIFTI ``dlabel`` of the atlas, for inputs that are images.
+    label_table : Path, optional
+        Names of its labels (TSV with ``index`` and ``name``, or Connectome Workbench's label
+        list); by default the TSV of the same name beside it, if there is one.
+    names : Path, optional
+        For ``series``: ROI names, one a line, in the order of columns.
+    tr : float, optional
+        Seconds; needed where no file says it, and believed over headers where they contradict
+        one another.
+    """
+
+    model_config = FROZEN
+
+    kind: Kind
+    folder: Path
+    space: str = "MNI152NLin2009cAsym"
+    task: str | None = None
+    label_image: Path | None = None
+    label_table: Path | None = None
+    names: Path | None = None
+    tr: float | None = Field(None, gt=0)
+
+    @field_validator("folder", "label_image", "label_table", "names")
+    @classmethod
+    def _there(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        path = path.expanduser()
+        if not path.exists():
+            raise ValueError(f"expected a file or folder, found no '{path}'; correct the path")
+        return path
+
+    @model_validator(mode="after")
+    def _complete(self) -> InputSettings:
+        if self.kind in ("fmriprep", "hcp") and self.label_image is None:
+            raise ValueError(
+                f"expected a label_image for input of kind '{self.kind}', found none; give the "
+                "atlas as a NIfTI label image in the scans' space, or as a CIFTI dlabel"
+            )
+        if self.kind == "series" and self.names is None:
+            raise ValueError(
+                "expected names for input of kind 'series', found none; give a text file with one "
+                "ROI name a line, in the order of columns"
+            )
+        return self
+
+
+class CleaningSettings(BaseModel):
+    """What is regressed out of the ROI signals, and what becomes of moved frames.
+
+    Attributes
+    ----------
+    preset : {"none", "simple_motion", "motion24_acompcor", "motion36"}
+        Nothing; six motion parameters; those with derivatives and squares and five aCompCor
+        components a tissue (24P + aCompCor); those with white matter, CSF and global signal,
+        their derivatives and squares (36P). Confounds are nilearn's
+        (`nilearn.interfaces.fmriprep.load_confounds`), drift terms of fMRIPrep included.
+    scrub : bool
+        Censor frames of more than `fd_threshold` or `dvars_threshold`.
+    censored : {"interpolate", "drop"}
+        Keep the length and draw a spline through censored frames, or leave them out: time is no
+        longer contiguous then, and the record says how many are gone.
+    fd_threshold : float
+        mm.
+    dvars_threshold : float
+        Standardised DVARS.
+    low_pass, high_pass : float, optional
+        Hz; no band-pass by default.
+    """
+
+    model_config = FROZEN
+
+    preset: Literal["none", "simple_motion", "motion24_acompcor", "motion36"] = "simple_motion"
+    scrub: bool = False
+    censored: Literal["interpolate", "drop"] = "interpolate"
+    fd_threshold: float = Field(0.5, gt=0)
+    dvars_threshold: float = Field(1.5, gt=0)
+    low_pass: float | None = Field(None, gt=0)
+    high_pass: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _band(self) -> CleaningSettings:
+        if self.low_pass and self.high_pass and self.high_pass >= self.low_pass:
+            raise ValueError(
+                f"expected high_pass below low_pass, found {self.high_pass:g} and "
+                f"{self.low_pass:g} Hz; exchange them"
+            )
+        return self
+
+
+class ExclusionSettings(BaseModel):
+    """Scans that stay out of the store, each with its reason in the group table.
+
+    Attributes
+    ----------
+    mean_fd : float, optional
+        Most mean framewise displacement in mm.
+    censored : float, optional
+        Largest share of censored frames.
+    missing_rois : float, optional
+        Largest share of ROIs that are missing or without a signal.
+    tsnr : float, optional
+        Least temporal signal-to-noise ratio.
+    seconds : float, optional
+        Least length; shorter scans are padded in training where this is not set.
+    wrong_order : bool
+        Leave out scans whose ROI rows appear to be in another order than the atlas'.
+    """
+
+    model_config = FROZEN
+
+    mean_fd: float | None = Field(0.5, gt=0)
+    censored: float | None = Field(0.5, ge=0, le=1)
+    missing_rois: float | None = Field(0.2, ge=0, le=1)
+    tsnr: float | None = Field(None, gt=0)
+    seconds: float | None = Field(None, gt=0)
+    wrong_order: bool = True
+
+
+class PreparationSettings(BaseModel):
+    """From a site's files to its store.
+
+    Attributes
+    ----------
+    input : InputSettings
+    atlas : str
+        Shipped name, or a TSV of ROI names (see `brainjepa_core.atlas.load_atlas`).
+    cleaning : CleaningSettings
+        Of images with confounds; parcellated inputs are cleaned already.
+    exclude : ExclusionSettings
+    phenotypes : tuple of Path
+        ``participants.tsv``, and tables of a ``phenotype`` folder with their JSON; by default
+        those of the input folder.
+    quality : Path, optional
+        Folder of tables and pages; by default the store's name with ``-quality``.
+    derivatives : Path, optional
+        Also write the series there as BIDS derivatives.
+    processes : int, optional
+        Scans worked on at once; by default one a core.
+    """
+
+    model_config = FROZEN
+
+    input: InputSettings
+    atlas: str = DEFAULT_ATLAS
+    cleaning: CleaningSettings = CleaningSettings()
+    exclude: ExclusionSettings = ExclusionSettings()
+    phenotypes: tuple[Path, ...] = ()
+    quality: Path | None = None
+    derivatives: Path | None = None
+    processes: int | None = Field(None, ge=1)

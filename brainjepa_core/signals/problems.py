@@ -1,0 +1,27 @@
+"""What keeps a scan from being used, said so that a data manager can mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ScanProblem(ValueError):
+    """One file's problem; other scans go on.
+
+    Its text names the file, which may hold a subject id: it is for the site's own eyes, and
+    `client.site.Site` lets no text of an error out.
+
+    Parameters
+    ----------
+    file : path
+        The file that must be mended.
+    expected, found, mend : str
+        Phrases that make up ``"<name>: expected <expected>, found <found>; <mend>"``.
+    """
+
+    def __init__(self, file: str | Path, expected: str, found: str, mend: str) -> None:
+        super().__init__(file, expected, found, mend)  # what pickling hands on between processes
+        self.file, self.expected, self.found, self.mend = Path(file), expected, found, mend
+
+    def __str__(self) -> str:
+        return f"{self.file.name}: expected {self.expected}, found {self.found}; {self.mend}"

@@ -1,0 +1,105 @@
+"""A scan on its way into the store: found on disk, checked by its header, read in atlas order.
+
+Every form of input (`brainjepa_core.signals.inputs`) gives `FoundScan`s; whatever follows (cleaning,
+quality, store) knows only these and the `RawScan` they read.
+
+Shapes: R ROIs, F frames, C regressors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ScanHeader:
+    """What a header alone tells: number of frames, and seconds between two of them."""
+
+    frames: int
+    tr: float
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A scan as its files have it, by ROI.
+
+    Attributes
+    ----------
+    series : ndarray of float64 [R, F]
+        In atlas order; a row of NaN is an ROI that is missing or seen by less than half.
+    tr : float
+        Seconds.
+    coverage : ndarray of float64 [R]
+        Share of an ROI that the scan saw; 1 or 0 where the input came without an image.
+    tsnr : float
+        Median over the voxels of all ROIs of mean over standard deviation in time; NaN if unknown.
+    fd : ndarray of float64 [F], optional
+        Framewise displacement in mm, 0 for the first frame.
+    regressors : ndarray of float64 [F, C], optional
+        What cleaning takes out.
+    keep : ndarray of bool [F], optional
+        False where a frame is censored; all are kept where it is missing.
+    details : dict
+        Facts for the sidecar of the derivative, under names of BIDS where it has them.
+    """
+
+    series: Array
+    tr: float
+    coverage: Array
+    tsnr: float = float("nan")
+    fd: Array | None = None
+    regressors: Array | None = None
+    keep: Mask | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FoundScan(ABC):
+    """One scan, known by its files; nothing of it has been read yet. It can be pickled.
+
+    Attributes
+    ----------
+    subject, session, run : str
+        As the store will name it: ``sub-01``, ``2`` (or empty), ``task-rest_run-1``.
+    files : tuple of Path
+        Everything it is read from, the signal first.
+    """
+
+    subject: str
+    session: str
+    run: str
+    files: tuple[Path, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Subject, session and run."""
+        return self.subject, self.session, self.run
+
+    @abstractmethod
+    def check(self) -> ScanHeader:
+        """Look at headers only.
+
+        Raises
+        ------
+        ScanProblem
+            For the first thing that would keep the scan from being read.
+        """
+
+    @abstractmethod
+    def read(self) -> RawScan:
+        """Read the scan.
+
+        Raises
+        ------
+        ScanProblem
+            If it cannot be used.
+        """
