@@ -1,4 +1,4 @@
-"""What a site decides: where its scans and its own state are, its device, and its policy."""
+"""What a site decides: its scans and how they are prepared, its own state, device and policy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.store import HEADER
 
 Kind = Literal["describe", "gradients", "train", "evaluate"]
@@ -46,9 +47,11 @@ class SiteSettings(BaseModel):
     ----------
     name : str
         What the coordinator and the study's record call this site.
+    prepare : PreparationSettings, optional
+        From the site's files to its store (``brainjepa site prepare``).
     store : Path
-        Folder that an import wrote. ``~`` is the home folder; relative paths start where the
-        program does.
+        Folder that an import wrote, or that ``prepare`` will write. ``~`` is the home folder;
+        relative paths start where the program does.
     state : Path
         Folder for optimiser states and the log, on the site's own disk; made when needed.
     device : str
@@ -61,6 +64,7 @@ class SiteSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    prepare: PreparationSettings | None = None  # before the store, whose check asks for it
     store: Path
     state: Path
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
@@ -69,13 +73,15 @@ class SiteSettings(BaseModel):
 
     @field_validator("store")
     @classmethod
-    def _is_a_store(cls, path: Path) -> Path:
+    def _is_a_store(cls, path: Path, info: ValidationInfo) -> Path:
         path = path.expanduser()
-        if not (path / HEADER).is_file():
+        # A prepare section that is itself wrong is missing from the data: one problem at a time.
+        imported = "prepare" in info.data and info.data["prepare"] is None
+        if imported and not (path / HEADER).is_file():
             found = f"a folder without {HEADER}" if path.is_dir() else "no such folder"
             raise ValueError(
                 f"expected the folder of a scan store, found '{path}', {found}; import the scans "
-                "first (brainjepa import), or correct the path"
+                "first (brainjepa import), correct the path, or say how to prepare it (prepare)"
             )
         return path
 

@@ -9,7 +9,9 @@ from brainjepa_core.signals.store import ScanStore
 from simulations.cohort import CohortSettings, generate_site
 
 
-def write_cohort(settings: CohortSettings, folder: str | Path) -> list[Path]:
+def write_cohort(
+    settings: CohortSettings, folder: str | Path, *, first: int = 0, atlas: Atlas | None = None
+) -> list[Path]:
     """Generate a cohort site by site into ``FOLDER/<site>``; sites that are there are completed.
 
     A folder of fewer people of the same cohort grows to the settings. Sites beyond the settings
@@ -19,6 +21,10 @@ def write_cohort(settings: CohortSettings, folder: str | Path) -> list[Path]:
     ----------
     settings : CohortSettings
     folder : path
+    first : int
+        Sites before this one, counted from 0, are left out.
+    atlas : Atlas, optional
+        Names for the cohort's ROIs, as many as it has; its own by default.
 
     Returns
     -------
@@ -31,10 +37,10 @@ def write_cohort(settings: CohortSettings, folder: str | Path) -> list[Path]:
         If a site in the folder has scans of other settings.
     """
     paths = []
-    for index in range(settings.sites):
+    for index in range(first, settings.sites):
         site = generate_site(settings, index)
-        atlas = Atlas.from_names(site.rois, name="synthetic networks")
-        store = ScanStore.create(Path(folder) / site.name, atlas)
+        named = atlas or Atlas.from_names(site.rois, name="synthetic networks")
+        store = ScanStore.create(Path(folder) / site.name, named)
         planned = {(scan.subject, scan.session, "") for scan in site.scans}
         foreign = sum(record.key not in planned for record in store.records)
         if foreign:

@@ -1,0 +1,109 @@
+"""Prepared series as a BIDS derivative dataset, for the tools that a site uses besides this one.
+
+Names follow BIDS 1.11: ``sub-01_task-rest_space-S_atlas-A_stat-mean_timeseries.tsv`` with a JSON
+beside it, and ``dataset_description.json`` at the root.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.atlas import DEFAULT_ATLAS, Atlas
+from brainjepa_core.files import atomic_path
+from brainjepa_core.version import VERSION
+
+ATLAS_LABELS = {DEFAULT_ATLAS: "Schaefer400TianS3"}
+BIDS_VERSION = "1.11.0"
+DIGITS = 7  # float32's
+
+
+def write_description(folder: Path) -> None:
+    """Write ``dataset_description.json`` of a derivative dataset."""
+    content = {
+        "Name": "Parcellated time series",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "brainjepa-federated", "Version": VERSION}],
+    }
+    _write_json(folder / "dataset_description.json", content)
+
+
+def write_derivative(
+    folder: Path,
+    key: tuple[str, str, str],
+    space: str,
+    atlas: Atlas,
+    series: NDArray[np.floating],
+    sidecar: Mapping[str, Any],
+) -> Path:
+    """Write one scan's table and its JSON, each in one step.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the dataset.
+    key : tuple of str
+        Subject, session and run as in the store.
+    space : str
+        BIDS ``space`` of the images; empty where the input came without.
+    atlas : Atlas
+    series : ndarray [R, F]
+        A row of NaN becomes a column of ``n/a``.
+    sidecar : mapping
+        Content of the JSON.
+
+    Returns
+    -------
+    Path
+        Of the table.
+    """
+    stem, place = derivative_name(key, space, atlas), folder / _label("sub", key[0])
+    if key[1]:
+        place /= f"ses-{_plain(key[1])}"
+    table = place / "func" / f"{stem}.tsv"
+    _write_json(table.with_suffix(".json"), sidecar)
+    rows = ["\t".join(atlas.rois)]
+    for frame in np.asarray(series).T:
+        cells = (f"{value:.{DIGITS}g}" if np.isfinite(value) else "n/a" for value in frame.tolist())
+        rows.append("\t".join(cells))
+    with atomic_path(table) as temporary:
+        temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return table
+
+
+def derivative_name(key: tuple[str, str, str], space: str, atlas: Atlas) -> str:
+    """Stem of a scan's files; a run that is no list of entities becomes the ``run`` of a rest scan."""
+    subject, session, run = key
+    entities = [_label("sub", subject)]
+    if session:
+        entities.append(f"ses-{_plain(session)}")
+    if re.fullmatch(r"[a-z]+-[^_]+(_[a-z]+-[^_]+)*", run):
+        entities.append(run if run.startswith("task-") else f"task-rest_{run}")
+    else:
+        entities.append("task-rest" + (f"_run-{_plain(run)}" if run else ""))
+    if space:
+        entities.append(f"space-{_plain(space)}")
+    entities.append(f"atlas-{ATLAS_LABELS.get(atlas.name, _plain(atlas.name))}")
+    return "_".join([*entities, "stat-mean", "timeseries"])
+
+
+def _label(entity: str, value: str) -> str:
+    return f"{entity}-{_plain(value.removeprefix(f'{entity}-'))}"
+
+
+def _plain(value: str) -> str:
+    """A BIDS label: letters and digits."""
+    return "".join(character for character in value if character.isalnum()) or "x"
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        text = json.dumps(dict(content), indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
