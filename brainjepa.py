@@ -6,6 +6,7 @@ import client.cli
 import server.cli
 from brainjepa_core.cli import app
 from simulations.cli import demo, simulate
+from simulations.painted_cli import paint
 
 __all__ = ["app"]
 
@@ -13,6 +14,7 @@ app.add_typer(client.cli.app)
 app.add_typer(server.cli.app)
 app.command()(simulate)
 app.command()(demo)
+app.command()(paint)
 
 if __name__ == "__main__":
     app(prog_name="brainjepa")
