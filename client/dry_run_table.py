@@ -1,0 +1,124 @@
+"""A dry run for people (tables) and for the record (TSV)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from brainjepa_core.files import atomic_path
+from client.dry_run import DryRun, Row
+
+COLUMNS = ("message", "name", "what", "dtype", "shape", "bytes", "value", "policy", "floors")
+LONGEST = 40  # characters of a value that a table shows; the TSV has all
+LEGEND = (
+    "Bytes: the buffer of an array, 8 for a number, UTF-8 for a text; names and Flower's envelope "
+    "(node, run, time) come on top. Every round asks for one train and may ask for one evaluate; "
+    "describe and gradients are asked for once. Values without a number here vary by round."
+)
+
+
+def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> None:
+    """Print a table a message, the totals, and the policy lines that they name.
+
+    Parameters
+    ----------
+    run : DryRun
+    console : Console
+    summary : bool
+        One row for all arrays whose names differ in numbers only (blocks, folds).
+    """
+    for message, rows in groupby(run.rows, key=lambda row: row.message):
+        console.print(message_table(message, list(rows), summary=summary))
+    console.print(totals_table(run))
+    named = {line: None for row in run.rows for line in row.policy}  # each once, in order
+    console.print("Policy:", *(f"  {escape(str(line))}" for line in named), sep="\n")
+    for message, error in run.errors.items():
+        console.print(
+            f"[red]{message}[/red] failed here, which no policy asks for: {escape(error)}"
+        )
+    console.print(LEGEND)
+
+
+def message_table(message: str, rows: Sequence[Row], *, summary: bool = False) -> Table:
+    """Everything that a reply to one message holds, a row each."""
+    table = Table(title=message)
+    for heading in ("name", "what", "shape"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("bytes", justify="right")
+    table.add_column("value", overflow="fold")
+    table.add_column("policy (line: field)", overflow="fold")
+    for row in summarised(rows) if summary else rows:
+        value = row.value if row.what == "refused" else _shortened(row.value)
+        what = row.what if row.what == "refused" else f"{row.dtype} {row.what}"
+        policy = ", ".join(line.short for line in row.policy)
+        cells = (row.name, what, _shape(row), f"{row.bytes:,}", value, policy)
+        table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
+def totals_table(run: DryRun) -> Table:
+    """How many arrays, numbers, texts and bytes a reply to each message holds."""
+    table = Table(title=f"What would leave {escape(run.site)}, by message (wire {run.wire})")
+    for heading in ("message", "arrays", "numbers", "texts", "bytes"):
+        table.add_column(heading, justify="left" if heading == "message" else "right")
+    for message, rows in groupby(run.rows, key=lambda row: row.message):
+        found = list(rows)
+        counts = [str(sum(r.what == what for r in found)) for what in ("array", "number", "text")]
+        if found[0].what == "refused":
+            counts = ["refused", "", ""]
+        table.add_row(message, *counts, f"{sum(row.bytes for row in found):,}")
+    return table
+
+
+def summarised(rows: Sequence[Row]) -> list[Row]:
+    """One row for those of a message that differ only in the numbers within their names.
+
+    Its name has ``*`` for a number that differs and says how many there are; its bytes are those
+    of all.
+    """
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        pattern = re.sub(r"(?<=\.)\d+(?=\.)", "*", row.name)
+        key = (row.message, pattern, row.what, row.dtype, row.shape, row.value, row.policy)
+        groups.setdefault(key, []).append(row)
+    return [
+        rows[0]
+        if len(rows) == 1
+        else replace(rows[0], name=f"{key[1]} ({len(rows)})", bytes=sum(r.bytes for r in rows))
+        for key, rows in groups.items()
+    ]
+
+
+def write_dry_run(run: DryRun, path: Path) -> None:
+    """Write a TSV of all rows; texts are in JSON's quotes, so that a line stays a line."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE,
+                            quotechar=None)  # fmt: skip
+        writer.writerow(COLUMNS)
+        for row in run.rows:
+            text = row.what in ("text", "refused") and row.value
+            value = json.dumps(row.value, ensure_ascii=False) if text else row.value
+            policy, *floors = [str(line) for line in row.policy] or [""]
+            cells = (row.message, row.name, row.what, row.dtype, _shape(row), row.bytes, value)
+            writer.writerow((*cells, policy, "; ".join(floors)))
+
+
+def _shape(row: Row) -> str:
+    return "" if row.shape is None else str(list(row.shape))
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
