@@ -220,7 +220,7 @@ def names_in_7network_order() -> tuple[str, ...]:
     7-network order. ``load_atlas().rows_of(names_in_7network_order())`` reorders rows of such
     data; every parcel is the same region under two names.
     """
-    ordered = sorted(_default_rows(), key=lambda row: int(row["row_7networks"]))
+    ordered = sorted(default_rows(), key=lambda row: int(row["row_7networks"]))
     return tuple(row["name"] for row in ordered)
 
 
@@ -229,12 +229,13 @@ def to_17network_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Names of the default atlas, and any others, are kept: a list may be mixed.
     """
-    new = {row["name_7networks"]: row["name"] for row in _default_rows()}
+    new = {row["name_7networks"]: row["name"] for row in default_rows()}
     return tuple(new.get(name, name) for name in names)
 
 
 @cache
-def _default_rows() -> tuple[dict[str, str], ...]:
+def default_rows() -> tuple[dict[str, str], ...]:
+    """Rows of the default atlas' table, with ``name_7networks`` and ``row_7networks`` of each ROI."""
     text = (files("brainjepa_core") / "data" / f"{DEFAULT_ATLAS}.tsv").read_text(encoding="utf-8")
     return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from brainjepa_core.cli import console, errors_in_one_line, require_device
@@ -17,21 +19,197 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="site",
-    help="A site's data manager: see what would leave, keep control.",
+    help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
+fetch = typer.Typer(name="fetch", help="Public data, for those with network access.")
+app.add_typer(fetch)
+
+SiteFile = Annotated[
+    Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
+]
 
 
 @app.callback()
 def _main() -> None:
-    """A site's data manager: see what would leave, keep control."""
+    """A site's data manager: prepare scans, see what would leave, keep control."""
 
 
 @app.command()
-def check(
-    site: Annotated[Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False)],
+def validate(
+    site: SiteFile,
+    out: Annotated[Path | None, typer.Option(help="Write the problems there, as TSV.")] = None,
 ) -> None:
-    """What the store holds, what would leave, what the policy allows; changes nothing."""
+    """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
+    from brainjepa_core.settings import read_settings
+    from client.settings import SiteSettings
+    from client.validate import problems_as_tsv, validate, write_problems
+
+    with errors_in_one_line():
+        settings = read_settings(site, SiteSettings)
+        root = settings.preparation().input.folder
+        with _progress() as progress:
+            task = progress.add_task("Looking at headers", total=None)
+            found = validate(settings, lambda n: progress.update(task, total=n, advance=1))
+        if out is not None:
+            write_problems(found.problems, root, out)
+        trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
+        console.print(
+            f"{found.scans} scans of {found.people} people can be read: {found.frames} frames, "
+            f"repetition times of {trs} s; {found.without_row} people without a row of phenotypes"
+        )
+        if found.problems:
+            console.print(f"{len(found.problems)} problems:")
+            sys.stdout.write(problems_as_tsv(found.problems, root))
+            raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SITE.yaml | IN OUT participant", help="A site, or a BIDS App call."
+        ),
+    ],
+    participant_label: Annotated[
+        list[str] | None, typer.Option(help="Only these people, with or without sub-.")
+    ] = None,
+    label_image: Annotated[
+        Path | None, typer.Option(help="BIDS App: label image of the atlas.")
+    ] = None,
+    label_table: Annotated[Path | None, typer.Option(help="BIDS App: names of labels.")] = None,
+    atlas: Annotated[str | None, typer.Option(help="BIDS App: shipped name, or a TSV.")] = None,
+    space: Annotated[str | None, typer.Option(help="BIDS App: space of the images.")] = None,
+    task: Annotated[str | None, typer.Option(help="BIDS App: only this task.")] = None,
+    preset: Annotated[str | None, typer.Option(help="BIDS App: cleaning.preset.")] = None,
+    name: Annotated[str, typer.Option(help="BIDS App: name of the site.")] = "site",
+) -> None:
+    """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
+    from brainjepa_core.settings import read_settings
+    from client.bids_app import site_of_call
+    from client.settings import SiteSettings
+
+    with errors_in_one_line():
+        if len(words) == 1:
+            settings, level = read_settings(words[0], SiteSettings), "participant"
+            people = tuple(f"sub-{p.removeprefix('sub-')}" for p in participant_label or ())
+        else:
+            options: dict[str, Any] = {
+                "label_image": label_image,
+                "label_table": label_table,
+                "space": space,
+                "task": task,
+                "atlas": atlas,
+                "cleaning": {"preset": preset} if preset else None,
+            }
+            given = {key: value for key, value in options.items() if value is not None}
+            settings, level, people = site_of_call(words, participant_label or (), given, name)
+        failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def qc(site: SiteFile) -> None:
+    """Write the quality tables and page anew, of a prepared store or an imported one."""
+    from brainjepa_core.settings import read_settings
+    from client.settings import SiteSettings
+
+    with errors_in_one_line():
+        write_qc(read_settings(site, SiteSettings))
+
+
+def prepared_site(path: Path) -> SiteSettings:
+    """Settings of a site whose store is made first, where its YAML says how."""
+    from brainjepa_core.settings import read_settings
+    from client.settings import SiteSettings
+
+    settings = read_settings(path, SiteSettings)
+    if settings.prepare is not None:
+        prepare_site(settings)
+    return settings
+
+
+def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
+    """Prepare with progress on the terminal; returns the number of scans that failed."""
+    from client.prepare import Preparation
+
+    with console.status("Looking for scans"):
+        preparation = Preparation.of(settings, people)
+    console.print(
+        f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
+        "finished before"
+    )
+    with _progress() as progress:
+        for _ in progress.track(preparation.run(), len(preparation.waiting), description="Scans"):
+            pass
+    return write_qc(settings)
+
+
+def write_qc(settings: SiteSettings) -> int:
+    """Write tables and page, and say what became of the scans; returns how many failed."""
+    from client.quality import write_site_quality
+
+    with console.status("Drawing the quality page"):
+        counts, page = write_site_quality(settings)
+    console.print(
+        f"{counts['included']} scans in the store {escape(str(settings.store))}, "
+        f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
+        f"[bold]{escape(str(page))}[/bold]",
+        soft_wrap=True,
+    )
+    return counts["failed"]
+
+
+@app.command("dry-run")
+def dry_run(
+    site: SiteFile,
+    study: Annotated[
+        Path | None, typer.Option(help="YAML of a local study (site_configs/).", dir_okay=False)
+    ] = None,
+    wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
+    out: Annotated[Path | None, typer.Option(help="Write the table there, as TSV.")] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="One line for all weights of a module.")
+    ] = False,
+) -> None:
+    """Every array and number that each message would send, and the policy line that allows it."""
+    from brainjepa_core.pretraining.study import LocalStudy
+    from brainjepa_core.settings import read_settings
+    from client.dry_run import dry_run
+    from client.dry_run_table import print_dry_run, write_dry_run
+
+    with errors_in_one_line():
+        chosen = None if study is None else read_settings(study, LocalStudy)
+        with console.status("Asking the site"):
+            run = dry_run(site, chosen, wire)
+        print_dry_run(run, console, summary=summary)
+        if out is not None:
+            write_dry_run(run, out)
+
+
+@fetch.command()
+def abide(
+    out: Annotated[Path, typer.Argument(help="Folder of the archives.", file_okay=False)],
+    sites: Annotated[list[str] | None, typer.Option("--site", help="Only this hospital.")] = None,
+    max_mean_fd: Annotated[
+        float | None, typer.Option(help="Most mean framewise displacement in mm.")
+    ] = None,
+) -> None:
+    """ABIDE I through nilearn's fetcher, one site archive a hospital; CC BY-NC-SA, cite it."""
+    from client.fetch import fetch_abide
+
+    with errors_in_one_line():
+        counts = fetch_abide(
+            out, sites, max_mean_fd=max_mean_fd, tell=lambda line: console.print(escape(line))
+        )
+        console.print(f"{sum(counts.values())} people of {len(counts)} hospitals fetched")
+
+
+@app.command()
+def check(site: SiteFile) -> None:
+    """What the store holds and what the policy says of each message; changes nothing."""
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.store import ScanStore
     from client.settings import SiteSettings
@@ -43,6 +221,15 @@ def check(
         console.print(_holdings(settings, store))
         console.print(_messages(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
+
+
+def _progress() -> Progress:
+    return Progress(
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def _holdings(settings: SiteSettings, store: ScanStore) -> Table:

@@ -102,3 +102,24 @@ class SiteSettings(BaseModel):
                 "lies in one; choose another name"
             )
         return path
+
+    @property
+    def quality(self) -> Path:
+        """Folder of the tables and pages that ``prepare`` and ``qc`` write."""
+        told = self.prepare.quality if self.prepare is not None else None
+        return told or self.store.with_name(f"{self.store.name}-quality")
+
+    def preparation(self) -> PreparationSettings:
+        """How this site's store is made.
+
+        Raises
+        ------
+        ValueError
+            If the site does not say.
+        """
+        if self.prepare is None:
+            raise ValueError(
+                f"expected a section 'prepare' in the YAML of site '{self.name}', found none; say "
+                "where the scans are (prepare.input; see site_configs/site_fmriprep.yaml)"
+            )
+        return self.prepare

@@ -20,6 +20,10 @@ def simulate(
     scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)],
     data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
+    site: Annotated[
+        list[Path] | None,
+        typer.Option(help="A real site's YAML: it is prepared, then takes a virtual one's place."),
+    ] = None,
     engine: Annotated[
         Literal["inprocess", "flower"], typer.Option(help="flower: Flower's simulation on Ray.")
     ] = "inprocess",
@@ -29,6 +33,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
+    from client.cli import prepared_site
     from server.history import SUMMARY, read_history
     from server.report import write_report
     from simulations.engines import run_study
@@ -39,7 +44,7 @@ def simulate(
         chosen = read_scenario(scenario, data)
         _require_free(out, SUMMARY, resume)
         out.mkdir(parents=True, exist_ok=True)
-        stores = make_sites(chosen, out)
+        stores = make_sites(chosen, out, [prepared_site(path) for path in site or ()])
         run_study(engine, chosen, out, len(stores))
         if compare:
             from simulations.compare import compare as train_baselines

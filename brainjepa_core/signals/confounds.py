@@ -43,9 +43,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "none": (),
     "simple_motion": MOTION,
     "motion24_acompcor": tuple(name + end for name in MOTION for end in FULL),
-    "motion36": tuple(
-        name + end for name in (*MOTION, *TISSUES, "global_signal") for end in FULL
-    ),
+    "motion36": tuple(name + end for name in (*MOTION, *TISSUES, "global_signal") for end in FULL),
 }
 
 

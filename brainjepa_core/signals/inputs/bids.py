@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,21 +48,23 @@ class BidsFile:
         return f"sub-{self['sub']}", self["ses"], "_".join(own)
 
 
-def walk_functional(root: Path) -> Iterator[BidsFile]:
-    """Files of ``sub-*/[ses-*/]func``, in order of their paths.
+def walk_functional(root: Path) -> tuple[list[BidsFile], list[ScanProblem]]:
+    """Files of ``sub-*/[ses-*/]func`` in order of their paths.
 
-    Raises
-    ------
-    ScanProblem
-        If a name is not in the file system's encoding, so that nothing could be written about it.
+    A name in another encoding than UTF-8 is a problem: nothing could be written about it.
     """
+    files, problems = [], []
     for subject in _folders(root, "sub-"):
         for parent in (subject, *_folders(subject, "ses-")):
             functional = parent / "func"
-            if functional.is_dir():
-                for entry in sorted(os.scandir(functional), key=lambda entry: entry.name):
-                    if entry.name.startswith("sub-"):
-                        yield _parse(Path(entry.path))
+            for name in sorted(os.listdir(functional)) if functional.is_dir() else ():
+                if not name.startswith("sub-"):
+                    continue
+                try:
+                    files.append(_parse(functional / name))
+                except ScanProblem as problem:
+                    problems.append(problem)
+    return files, problems
 
 
 def _folders(parent: Path, prefix: str) -> list[Path]:
@@ -74,9 +76,8 @@ def _parse(path: Path) -> BidsFile:
     try:
         path.name.encode()
     except UnicodeEncodeError as error:
-        shown = Path(path.name.encode(errors="replace").decode())
         raise ScanProblem(
-            shown,
+            path.name.encode(errors="replace").decode(),
             "a file name in UTF-8",
             "bytes of another encoding",
             "rename the file (convmv does whole folders)",
@@ -107,9 +108,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     raise ScanProblem(path, "a JSON object", found, "write the sidecar again, or remove it")
 
 
-def repetition_time(
-    image: Path, header: float, sidecar: Path, told: float | None = None
-) -> float:
+def repetition_time(image: Path, header: float, sidecar: Path, told: float | None = None) -> float:
     """Repetition time in seconds: what the site said, or what header and sidecar agree on.
 
     Parameters

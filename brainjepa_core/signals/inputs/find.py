@@ -1,0 +1,59 @@
+"""What sites have, in six forms; each gives scans that know how to read themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals.inputs import archive, fmriprep, hcp, series, ukb, xcpd
+from brainjepa_core.signals.phenotypes import Phenotypes, read_phenotypes
+from brainjepa_core.signals.preparation import PreparationSettings
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.scan import FoundScan
+
+
+@dataclass(frozen=True)
+class Found:
+    """Scans of a site by key, and problems of those that could not be taken up."""
+
+    scans: tuple[FoundScan, ...]
+    problems: tuple[ScanProblem, ...]
+
+
+def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
+    """Look for scans where the settings say; names only, nothing is opened but the atlas.
+
+    Raises
+    ------
+    ValueError
+        If there is none at all, or the atlas' label image cannot be used.
+    """
+    kind = settings.input.kind
+    scans: Sequence[FoundScan]
+    if kind == "fmriprep":
+        scans, problems = fmriprep.find(settings.input, atlas, settings.cleaning)
+    else:
+        forms = {"hcp": hcp, "xcpd": xcpd, "ukb": ukb, "series": series, "archive": archive}
+        scans, problems = forms[kind].find(settings.input, atlas)
+    if not scans and not problems:
+        task = f" of task '{settings.input.task}'" if settings.input.task else ""
+        raise ValueError(
+            f"expected scans{task} in the form '{kind}' in '{settings.input.folder}', found none; "
+            "correct input.folder, input.kind or input.task"
+        )
+    return Found(tuple(sorted(scans, key=lambda scan: scan.key)), tuple(problems))
+
+
+def find_phenotypes(settings: PreparationSettings) -> Phenotypes:
+    """What is known of the people: the tables named, or those of the input folder.
+
+    Raises
+    ------
+    ValueError
+        If a table cannot be used.
+    """
+    if settings.phenotypes:
+        return read_phenotypes(settings.phenotypes)
+    folder = settings.input.folder
+    return read_phenotypes(folder if folder.is_dir() else folder.parent)

@@ -1,0 +1,94 @@
+"""HCP-style CIFTI: ``<subject>/MNINonLinear/Results/<run>/<run>_Atlas*_clean.dtseries.nii``.
+
+They are cleaned already (ICA-FIX). Of several versions of a run, the most processed one is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals import cifti
+from brainjepa_core.signals.cifti import CiftiLabels, parcellate_cifti
+from brainjepa_core.signals.inputs.bids import repetition_time
+from brainjepa_core.signals.preparation import InputSettings
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.scan import Array, FoundScan, RawScan, ScanHeader
+
+RESULTS = Path("MNINonLinear") / "Results"
+MOTION = "Movement_RelativeRMS.txt"  # mm between frames (Jenkinson's displacement), one a line
+REST = "rfMRI"
+
+
+@dataclass(frozen=True)
+class HcpScan(FoundScan):
+    """One run of one subject."""
+
+    labels: CiftiLabels
+    told_tr: float | None = None
+
+    def check(self) -> ScanHeader:
+        """Frames and repetition time by the header."""
+        header = cifti.read_header(self.files[0])
+        sidecar = self.files[0].with_suffix("").with_suffix(".json")
+        tr = repetition_time(self.files[0], header.tr, sidecar, self.told_tr)
+        return ScanHeader(header.frames, tr)
+
+    def read(self) -> RawScan:
+        """Mean signal of each ROI, and motion where it is told."""
+        header = self.check()
+        parts = parcellate_cifti(self.files[0], self.labels)
+        fd = _displacement(self.files[0].parent / MOTION, header.frames)
+        return RawScan(parts.series, header.tr, parts.coverage, parts.tsnr, fd)
+
+
+def find(settings: InputSettings, atlas: Atlas) -> tuple[list[HcpScan], list[ScanProblem]]:
+    """Resting-state runs, or those whose name has ``input.task`` in it."""
+    assert settings.label_image is not None
+    labels = CiftiLabels(settings.label_image, atlas)
+    labels.check()
+    wanted = (settings.task or REST).lower()
+    scans, problems = [], []
+    for run in sorted(settings.folder.glob(f"*/{RESULTS}/*")):
+        if wanted not in run.name.lower() or not run.is_dir():
+            continue
+        versions = sorted(run.glob(f"{run.name}_Atlas*.dtseries.nii"), key=_rank)
+        if versions and "_clean" in versions[-1].name:
+            subject = run.parents[2].name
+            motion = tuple(path for path in (run / MOTION,) if path.exists())
+            scans.append(
+                HcpScan(subject, "", run.name, (versions[-1], *motion), labels, settings.tr)
+            )
+        elif versions:
+            problems.append(
+                ScanProblem(
+                    versions[-1],
+                    "a cleaned series of the run (..._clean.dtseries.nii)",
+                    "only uncleaned ones",
+                    "run ICA-FIX, or give the data as fMRIPrep derivatives with confounds",
+                )
+            )
+    return scans, problems
+
+
+def _rank(path: Path) -> tuple[bool, bool, int]:
+    return "_clean" in path.name, "MSMAll" in path.name, len(path.name)
+
+
+def _displacement(file: Path, frames: int) -> Array | None:
+    if not file.exists():
+        return None
+    try:
+        fd = np.loadtxt(file, dtype=np.float64, ndmin=1)
+    except ValueError as error:
+        raise ScanProblem(
+            file, "a number a line", type(error).__name__, "copy the file again"
+        ) from error
+    if len(fd) != frames:
+        raise ScanProblem(
+            file, f"{frames} lines, one a frame", f"{len(fd)}", "give the file of this run"
+        )
+    return fd

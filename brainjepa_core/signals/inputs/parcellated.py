@@ -1,0 +1,112 @@
+"""What forms of input that come by ROI have in common.
+
+Shapes: R ROIs, F frames.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainjepa_core.atlas import SHOWN, Atlas
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.scan import Array, Mask, RawScan, ScanHeader
+
+LEAST_FRAMES = 2
+LEAST_COVERAGE = 0.5  # below, an ROI counts as missing
+
+
+def walk(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], list[ScanProblem]]:
+    """Wanted files at any depth in order of their paths; links are followed, but not in circles.
+
+    Hidden files and folders are passed over; a name that is not in UTF-8 is a problem.
+    """
+    files, problems, seen = [], [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = Path(parent, name)
+            if name.startswith(".") or not wanted(file):
+                continue
+            try:
+                str(file.relative_to(folder)).encode()
+            except UnicodeEncodeError:
+                shown = name.encode(errors="replace").decode()
+                found, mend = "bytes of another encoding", "rename it (convmv does whole folders)"
+                problems.append(ScanProblem(shown, "a file name in UTF-8", found, mend))
+                continue
+            files.append(file)
+    return sorted(files), problems
+
+
+def composed(text: str) -> str:
+    """Text with accents composed: some file systems take them apart, people stay the same."""
+    return unicodedata.normalize("NFC", text)
+
+
+def header_of(file: Path, frames: int, tr: float) -> ScanHeader:
+    """A header, if there are frames enough to be a scan."""
+    if frames < LEAST_FRAMES:
+        raise ScanProblem(
+            file, f"at least {LEAST_FRAMES} frames", f"{frames}", "check the export of this scan"
+        )
+    return ScanHeader(frames, tr)
+
+
+def raw_scan(
+    file: Path,
+    series: Array,
+    atlas: Atlas,
+    tr: float,
+    coverage: Array | None = None,
+    fd: Array | None = None,
+    keep: Mask | None = None,
+    details: dict[str, Any] | None = None,
+) -> RawScan:
+    """A parcellated scan, if it can be used.
+
+    An ROI that is 0 or NaN in all frames, or seen by less than half, is missing.
+
+    Parameters
+    ----------
+    file : Path
+        Named by problems.
+    series : ndarray of float64 [R, F]
+        In atlas order.
+    coverage : ndarray of float64 [R], optional
+        1 for every ROI with a signal by default; NaN where it is not known.
+    fd, keep, details
+        As in `RawScan`.
+
+    Raises
+    ------
+    ScanProblem
+        If there are too few frames, no ROI, or gaps within an ROI.
+    """
+    header_of(file, series.shape[1], tr)
+    silent = (np.isnan(series) | (series == 0)).all(1)
+    seen = np.where(silent, 0.0, 1.0)
+    if coverage is not None:
+        seen = np.where(silent | np.isnan(coverage), seen, coverage)
+    gone = seen < LEAST_COVERAGE
+    gaps = [atlas.rois[row] for row in np.flatnonzero(~gone & ~np.isfinite(series).all(1))]
+    if gaps or gone.all():
+        more = f" and {len(gaps) - SHOWN} more ROIs" if len(gaps) > SHOWN else ""
+        raise ScanProblem(
+            file,
+            "finite numbers, or n/a in all frames of a missing ROI",
+            f"gaps in {', '.join(gaps[:SHOWN])}{more}" if gaps else "no ROI with a signal",
+            "interpolate the frames, or leave the whole ROI out",
+        )
+    series = np.where(gone[:, None], np.nan, series)
+    return RawScan(series, tr, seen, fd=fd, keep=keep, details=details or {})

@@ -1,0 +1,202 @@
+"""Tables of numbers in text: TSV, CSV (also gzipped) and AFNI's .1D, with or without names.
+
+A line of names may lead, and names may stand in front of every row; cells that are empty or n/a are
+NaN. Nothing is guessed: a cell that is no number, or a row that is longer or shorter than the
+others, is a problem.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.signals.problems import ScanProblem
+
+TEXT_ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz", ".1D")
+LEAST_NUMBERED = 5  # columns: 1, 2, 3 could be a frame
+MISSING = ("", "n/a", "na", "nan")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of a table, and the names around them.
+
+    Attributes
+    ----------
+    values : ndarray of float64 [rows, columns]
+    columns, rows : tuple of str, optional
+        Names in the first line, and in front of each row.
+    """
+
+    values: NDArray[np.float64]
+    columns: tuple[str, ...] | None = None
+    rows: tuple[str, ...] | None = None
+
+
+def read_table(file: Path) -> Table:
+    """Read a whole table.
+
+    Raises
+    ------
+    ScanProblem
+        If there is none, it is damaged, a cell is no number, or rows differ in length.
+    """
+    with _damage_named(file), _opened(file) as stream:
+        return _parse(_lines(file, io.TextIOWrapper(stream, "utf-8-sig")), file)
+
+
+def peek_table(file: Path) -> tuple[Table, int]:
+    """The first row of a table with its names, and how many rows there are.
+
+    Raises
+    ------
+    ScanProblem
+        As `read_table`, as far as the first two lines show.
+    """
+    with _damage_named(file), _opened(file) as stream:
+        lines = _lines(file, io.TextIOWrapper(stream, "utf-8-sig"))
+        first = list(itertools.islice(lines, 2))
+        table = _parse(first, file)
+        return table, len(table.values) + sum(1 for _ in lines)
+
+
+def first_row(file: Path) -> Table:
+    """The first row of a table with its names.
+
+    Raises
+    ------
+    ScanProblem
+        As `read_table`, as far as the first two lines show.
+    """
+    with _damage_named(file), _opened(file) as stream:
+        return _parse(
+            itertools.islice(_lines(file, io.TextIOWrapper(stream, "utf-8-sig")), 2), file
+        )
+
+
+def _opened(file: Path) -> BinaryIO:
+    opened = gzip.open if file.suffix == ".gz" else open
+    return cast(BinaryIO, opened(file, "rb"))
+
+
+@contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    """Whatever opening, unpacking and decoding raise, as a problem of this file."""
+    try:
+        yield
+    except ScanProblem:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ScanProblem(
+            file,
+            "numbers, one row a frame",
+            f"{type(error).__name__}",
+            "write the file again (text in UTF-8, n/a for a missing ROI)",
+        ) from error
+
+
+def _lines(file: Path, stream: IO[str]) -> Iterator[str]:
+    """Lines with something on them; AFNI marks comments with #."""
+    comment = "#" if file.suffix == ".1D" else "\n"
+    for line in stream:
+        if line.strip() and not line.lstrip().startswith(comment):
+            yield line.rstrip("\r\n")
+
+
+def _delimiter(file: Path) -> str | None:
+    if file.suffix == ".1D":
+        return None  # any white space
+    return "\t" if ".tsv" in file.suffixes else ","
+
+
+def _bare(cell: str) -> str:
+    return cell.strip(' "')
+
+
+def _parse(lines: Iterable[str], file: Path) -> Table:
+    rows = (line.split(_delimiter(file)) for line in lines)
+    first = next(rows, [""])
+    header = [_bare(cell) for cell in first] if _is_header(first) else None
+    start = next(rows, [""]) if header else first
+    if not any(map(_bare, start)):
+        raise ScanProblem(
+            file, "numbers, one row a frame", "no row of numbers", "write the file again"
+        )
+    labelled = _number(start[0]) is None
+    # pandas writes its index as a first column without a name: neither names nor signal
+    skipped = 1 if labelled or (header and header[0] == "" and len(header) == len(start)) else 0
+    values, labels = [], []
+    for cells in itertools.chain([start], rows):
+        values.append(_numbers(cells, skipped, len(start), file))
+        labels.append(_bare(cells[0]))
+    array = np.array(values, np.float64)
+    columns = None if header is None else _column_names(header, array.shape[1], len(start), file)
+    return Table(array, columns, tuple(labels) if labelled else None)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Names, or the running numbers that pandas gives to columns without names."""
+    others = [_number(cell) for cell in cells[1:] or cells]
+    return None in others or (len(cells) >= LEAST_NUMBERED and _running(cells))
+
+
+def _running(cells: Sequence[str]) -> bool:
+    """Whether cells count from 0 or 1, perhaps behind a corner without a number."""
+    bare = [_bare(cell) for cell in cells]
+    numbers = bare if bare[0].isdecimal() else bare[1:]
+    return any(numbers == [str(start + place) for place in range(len(numbers))] for start in (0, 1))
+
+
+def _column_names(
+    header: Sequence[str], width: int, cells: int, file: Path
+) -> tuple[str, ...] | None:
+    """Names of the columns of numbers; R leaves out the one above the names of rows."""
+    if len(header) not in (width, cells):
+        raise ScanProblem(
+            file,
+            f"a name for each of {cells} columns",
+            f"{len(header)} names in the first line",
+            "write the file again",
+        )
+    return None if _running(header) else tuple(header[-width:])
+
+
+def _number(cell: str) -> float | None:
+    """The number in a cell, NaN where it is missing, None where it is text."""
+    cell = _bare(cell)
+    if cell.lower() in MISSING:
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _numbers(cells: Sequence[str], skipped: int, width: int, file: Path) -> list[float]:
+    if len(cells) != width:
+        raise ScanProblem(
+            file,
+            f"{width} cells in every row",
+            f"{len(cells)} in one",
+            "write the file again; it may have been cut short",
+        )
+    try:
+        return list(map(float, cells[skipped:]))
+    except ValueError:
+        numbers = [_number(cell) for cell in cells[skipped:]]
+    if None in numbers:
+        raise ScanProblem(
+            file, "numbers, one row a frame", "text in a cell", "put n/a where a value is missing"
+        )
+    return numbers  # type: ignore[return-value]
