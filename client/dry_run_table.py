@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -16,9 +16,9 @@ from rich.table import Table
 
 from brainjepa_core.files import atomic_path
 from client.dry_run import DryRun, Row
+from client.policy_lines import PolicyLine
 
 COLUMNS = ("message", "name", "what", "dtype", "shape", "bytes", "value", "policy", "floors")
-LONGEST = 40  # characters of a value that a table shows; the TSV has all
 LEGEND = (
     "Bytes: the buffer of an array, 8 for a number, UTF-8 for a text; names and Flower's envelope "
     "(node, run, time) come on top. Every round asks for one train and may ask for one evaluate; "
@@ -27,7 +27,7 @@ LEGEND = (
 
 
 def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> None:
-    """Print a table a message, the totals, and the policy lines that they name.
+    """Print policy lines by number, a table a message that names them, and the totals.
 
     Parameters
     ----------
@@ -36,11 +36,13 @@ def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> No
     summary : bool
         One row for all arrays whose names differ in numbers only (blocks, folds).
     """
+    named = numbered(run.rows)
+    console.print("Policy lines, by the numbers that tables name them with:")
+    for line, number in named.items():
+        console.print(f"  {number}  {escape(str(line))}", soft_wrap=True)
     for message, rows in groupby(run.rows, key=lambda row: row.message):
-        console.print(message_table(message, list(rows), summary=summary))
+        console.print(message_table(message, list(rows), named, summary=summary))
     console.print(totals_table(run))
-    named = {line: None for row in run.rows for line in row.policy}  # each once, in order
-    console.print("Policy:", *(f"  {escape(str(line))}" for line in named), sep="\n")
     for message, error in run.errors.items():
         console.print(
             f"[red]{message}[/red] failed here, which no policy asks for: {escape(error)}"
@@ -48,18 +50,27 @@ def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> No
     console.print(LEGEND)
 
 
-def message_table(message: str, rows: Sequence[Row], *, summary: bool = False) -> Table:
-    """Everything that a reply to one message holds, a row each."""
+def numbered(rows: Sequence[Row]) -> dict[PolicyLine, int]:
+    """Policy lines that rows name, numbered from 1 in the order in which they come up."""
+    lines = dict.fromkeys(line for row in rows for line in row.policy)
+    return {line: number for number, line in enumerate(lines, start=1)}
+
+
+def message_table(
+    message: str, rows: Sequence[Row], named: Mapping[PolicyLine, int], *, summary: bool = False
+) -> Table:
+    """Everything that a reply to one message holds, a row each; policy lines by number."""
     table = Table(title=message)
-    for heading in ("name", "what", "shape"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("name", overflow="fold")
+    table.add_column("what")
+    table.add_column("shape", overflow="fold")
     table.add_column("bytes", justify="right")
-    table.add_column("value", overflow="fold")
-    table.add_column("policy (line: field)", overflow="fold")
+    table.add_column("value", overflow="ellipsis", no_wrap=rows[0].what != "refused", max_width=24)
+    table.add_column("policy")
     for row in summarised(rows) if summary else rows:
-        value = row.value if row.what == "refused" else _shortened(row.value)
         what = row.what if row.what == "refused" else f"{row.dtype} {row.what}"
-        policy = ", ".join(line.short for line in row.policy)
+        value = " ".join(row.value.split())
+        policy = " ".join(str(named[line]) for line in row.policy)
         cells = (row.name, what, _shape(row), f"{row.bytes:,}", value, policy)
         table.add_row(*(escape(cell) for cell in cells))
     return table
@@ -117,8 +128,3 @@ def write_dry_run(run: DryRun, path: Path) -> None:
 
 def _shape(row: Row) -> str:
     return "" if row.shape is None else str(list(row.shape))
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -29,11 +29,6 @@ class PolicyLine:
     file: str
     line: int | None
 
-    @property
-    def short(self) -> str:
-        """Such as ``11: allow``, or ``default: allow``."""
-        return f"{self.line or 'default'}: {self.field}"
-
     def __str__(self) -> str:
         place = "default" if self.line is None else f"{self.file} line {self.line}"
         return f"{place}: {self.field}: {self.value}"

@@ -22,7 +22,7 @@ from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.signals.store import ScanStore
 from client.app import app
 from client.dry_run import YARDSTICK_COMPONENTS, DryRun, dry_run
-from client.dry_run_table import message_table, print_dry_run, summarised, write_dry_run
+from client.dry_run_table import message_table, numbered, print_dry_run, summarised, write_dry_run
 from server.study import COMPONENTS
 
 TYPES = {DESCRIBE: "query.describe", GRADIENTS: "query.gradients", TRAIN: "train",
@@ -231,12 +231,13 @@ def printed(run: DryRun, **options) -> str:
 def test_what_is_printed(stores, site_file):
     run = dry_run(site_file(stores[0], allow=["describe", "gradients"]), STUDY)
     text = printed(run)
-    assert "  site.yaml line 7: allow: [describe, gradients]\n" in text
+    assert "  1  site.yaml line 7: allow: [describe, gradients]\n" in text
     line = next(line for line in text.splitlines() if line.startswith("│ z_sum"))
     assert [cell.strip() for cell in line.split("│")[1:-1]] == [
-        "z_sum", "float64 array", "[28]", "224", "",
-        "7: allow, 5: min_subjects, 6: min_people_in_sum",
+        "z_sum", "float64 array", "[28]", "224", "", "1 3 4",
     ]  # fmt: skip
+    assert "  3  site.yaml line 5: min_subjects" in text
+    assert "  4  site.yaml line 6: min_people_in_sum" in text
     totals = text[text.index("What would leave one, by message") :]
     assert "│ train     │ refused │" in totals
     size = sum(row.bytes for row in run.rows if row.message == GRADIENTS)
@@ -251,8 +252,9 @@ def test_a_summary_adds_up(stores, site_file):
     assert {"encoder.blocks.*.norm1.bias (3)", "moments.mean.latents.*.xy (5)"} <= names
     assert len(short) < len(run.rows) / 2
     rows = [row for row in run.rows if row.message == TRAIN]
-    assert message_table(TRAIN, rows, summary=True).row_count < len(rows)
-    assert message_table(TRAIN, rows).row_count == len(rows)
+    named = numbered(run.rows)
+    assert message_table(TRAIN, rows, named, summary=True).row_count < len(rows)
+    assert message_table(TRAIN, rows, named).row_count == len(rows)
 
 
 def test_the_record_holds_all_rows(stores, site_file, tmp_path):
