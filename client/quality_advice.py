@@ -1,7 +1,4 @@
-"""What a data manager should look at first, in a few sentences.
-
-Shapes: R ROIs.
-"""
+"""What a data manager should look at first, in a few sentences."""
 
 from __future__ import annotations
 
@@ -52,9 +49,9 @@ def look_first(
     return [
         *_failures(reports),
         *_rules(reports),
-        *_order(summary),
+        *(_order(summary) if summary else ()),
         *_times(included),
-        *_rois(summary, atlas),
+        *(_rois(summary, atlas) if summary else ()),
         *_unusual(included),
         *_unknown(reports, exclude),
     ]
@@ -78,11 +75,13 @@ def _rules(reports: Sequence[ScanReport]) -> list[str]:
     told = ", ".join(f"{rule} {count}" for rule, count in rules.most_common())
     share = len(excluded) / len(reports)
     advice = " More than a quarter of all: check units and thresholds." if share > 0.25 else ""
-    return [f"{_number(len(excluded), 'scan')} left out by rules ({told or 'see there'}).{advice}"]
+    return [
+        f"{_number(len(excluded), 'scan')} left out by rules ({told or 'see the table'}).{advice}"
+    ]
 
 
-def _order(summary: SiteSummary | None) -> list[str]:
-    order = None if summary is None else summary.order
+def _order(summary: SiteSummary) -> list[str]:
+    order = summary.order
     if order is None or order.verdict == "right order":
         return []
     return [f"Order of ROIs over all included scans: {order.verdict}. {order.message}."]
@@ -96,9 +95,7 @@ def _times(included: Sequence[ScanReport]) -> list[str]:
     return [f"Repetition times differ: {told}. Make sure that each is what the scanner used."]
 
 
-def _rois(summary: SiteSummary | None, atlas: Atlas) -> list[str]:
-    if summary is None or not summary.scans:
-        return []
+def _rois(summary: SiteSummary, atlas: Atlas) -> list[str]:
     rare = np.flatnonzero(summary.seen < 1 - OFTEN_MISSING)
     if not rare.size:
         return []

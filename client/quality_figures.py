@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
@@ -51,7 +52,7 @@ def draw_scan(
         Of the PNG file, 1000 x 600 pixels.
     raw : RawScan
     cleaned : ndarray [R, F']
-        F' is F, or the number of frames kept.
+        F' is F, or the number of frames that are not censored.
     atlas : Atlas
         Its networks order the ROIs.
     title : str
@@ -73,7 +74,7 @@ def draw_scan(
     _motion(above, raw, keep, fd_threshold)
     order = np.argsort(atlas.network_index, kind="stable")
     series = zscore(cleaned)[order]
-    if series.shape[1] < frames:  # frames that were left out stay empty
+    if series.shape[1] == keep.sum() < frames:  # frames that were left out stay empty
         whole = np.full((len(series), frames), np.nan, np.float32)
         whole[:, keep] = series
         series = whole
@@ -166,7 +167,7 @@ def _bar(figure: Figure, image: AxesImage, ax: Axes, label: str) -> None:
     bar = figure.colorbar(image, cax=ax, orientation="horizontal")
     bar.ax.set_title(label, fontsize=8.5)
     bar.ax.tick_params(labelsize=8, length=2)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def distributions(
@@ -200,7 +201,7 @@ def distributions(
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("scans", fontsize=9)
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for ax in figure.axes:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     figure.legend(
@@ -253,7 +254,7 @@ def roi_coverage(seen: Array, centroids: Array) -> Figure:
     bar = figure.colorbar(dots, ax=figure.axes, shrink=0.7, aspect=20)
     bar.set_label("share of included scans with data", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -303,8 +304,7 @@ def _fewer(values: NDArray[np.float32], most: int, axis: int) -> NDArray[np.floa
     return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
 
 
-def _shades(name: str) -> ListedColormap:
+def _shades(name: str) -> Colormap:
     """A colour map of few shades, sand-coloured where there is nothing."""
     shades = ListedColormap(colormaps[name](np.linspace(0, 1, LEVELS)))
-    shades.set_bad(ABSENT)
-    return shades
+    return shades.with_extremes(bad=ABSENT)

@@ -1,8 +1,6 @@
 """A site's quality in one HTML page, beside the group table and the pictures of scans.
 
 All text is escaped: names and reasons come from files.
-
-Shapes: R ROIs.
 """
 
 from __future__ import annotations
@@ -82,7 +80,7 @@ def write_quality(
     exclude : ExclusionSettings, optional
         The rules that held; none by default.
     store : ScanStore, optional
-        For what is said of all included scans together.
+        For what is said of all included scans together; each of its scans is read.
 
     Returns
     -------
@@ -196,7 +194,7 @@ def _rows(reports: Sequence[ScanReport]) -> list[str]:
 def _row(report: ScanReport, names: Sequence[str]) -> str:
     name = html_text(report.name)
     if report.figure:
-        name = f'<a href="{html_text(quote(report.figure))}">{name}</a>'
+        name = f'<a href="{html_text(quote(report.figure, errors="replace"))}">{name}</a>'
     reasons = "<br>".join(html_text(reason) for reason in report.reasons)
     cells = [f'<td class="text {report.status}">{report.status}', f'<td class="text">{name}']
     cells += [f'<td class="long">{reasons}']

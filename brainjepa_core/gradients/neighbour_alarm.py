@@ -61,7 +61,7 @@ def half_connectivity(series: ArrayLike) -> tuple[Array, Array]:
     if alive.size < 2:
         return result
     for half, z in zip(halves, result, strict=True):
-        r = np.corrcoef(half[alive])
+        r = np.asarray(np.corrcoef(half[alive]))
         np.fill_diagonal(r, 0.0)
         z[np.ix_(alive, alive)] = np.arctanh(np.clip(r, -R_MAX, R_MAX))
     return result

@@ -92,9 +92,7 @@ def _read_labels(labels: CiftiLabels, stamp: int) -> tuple[Index, BrainModelAxis
     return rows[places], axis
 
 
-def _check_same_brain(
-    scan: Path, axis: BrainModelAxis, own: BrainModelAxis, labels: Path
-) -> None:
+def _check_same_brain(scan: Path, axis: BrainModelAxis, own: BrainModelAxis, labels: Path) -> None:
     surfaces, expected = axis.nvertices, own.nvertices
     wrong = {name for name in surfaces if expected.get(name, surfaces[name]) != surfaces[name]}
     if wrong:
@@ -233,9 +231,10 @@ def parcellate_cifti(scan: Path, labels: CiftiLabels) -> Parcellated:
 def _series(scan: Path, kind: type) -> tuple[Any, Any]:
     """Image of a series and its axis of that kind."""
     image = _load(scan)
-    axis = image.header.get_axis(1)
-    if not isinstance(axis, kind) or image.shape[1] != len(axis):
-        found = f"{image.shape[1]} rows for a {type(axis).__name__} of {len(axis)}"
+    axis: Any = image.header.get_axis(1)
+    size = len(axis)
+    if not isinstance(axis, kind) or image.shape[1] != size:
+        found = f"{image.shape[1]} rows for a {type(axis).__name__} of {size}"
         raise _no_cifti(scan, f"{found} where a {kind.__name__} should be")
     return image, axis
 

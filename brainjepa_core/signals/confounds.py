@@ -19,6 +19,7 @@ from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import Array, Mask
 
 FD = "framewise_displacement"
+COMPCOR = "motion24_acompcor"  # reads from the table's JSON which component is of which tissue
 MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
 TISSUES = ("white_matter", "csf")
 FULL = ("", "_derivative1", "_power2", "_derivative1_power2")
@@ -26,7 +27,7 @@ FULL = ("", "_derivative1", "_power2", "_derivative1_power2")
 # Arguments of nilearn's load_confounds, and the columns it will look for.
 PRESETS: dict[str, dict[str, Any]] = {
     "simple_motion": {"strategy": ("motion", "high_pass"), "motion": "basic"},
-    "motion24_acompcor": {
+    COMPCOR: {
         "strategy": ("motion", "high_pass", "compcor"),
         "motion": "full",
         "compcor": "anat_separated",
@@ -42,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "none": (),
     "simple_motion": MOTION,
-    "motion24_acompcor": tuple(name + end for name in MOTION for end in FULL),
+    COMPCOR: tuple(name + end for name in MOTION for end in FULL),
     "motion36": tuple(name + end for name in (*MOTION, *TISSUES, "global_signal") for end in FULL),
 }
 
@@ -87,7 +88,7 @@ def check_columns(table: Path, settings: CleaningSettings) -> None:
     if settings.scrub:
         needed += [FD, "std_dvars"]
     missing = [name for name in needed if name not in columns]
-    if settings.preset == "motion24_acompcor" and not any("comp_cor" in c for c in columns):
+    if settings.preset == COMPCOR and not any("comp_cor" in name for name in columns):
         missing.append("a_comp_cor_00")
     if missing:
         raise ScanProblem(
@@ -95,6 +96,13 @@ def check_columns(table: Path, settings: CleaningSettings) -> None:
             f"the columns of preset '{settings.preset}'{' with scrub' if settings.scrub else ''}",
             f"{len(missing)} missing ({', '.join(missing[:3])})",
             "run fMRIPrep with its confounds, or choose another cleaning.preset",
+        )
+    if settings.preset == COMPCOR and not table.with_suffix(".json").exists():
+        raise ScanProblem(
+            table,
+            f"its JSON beside it for preset '{COMPCOR}'",
+            "none",
+            "copy it there from fMRIPrep's output, or choose another cleaning.preset",
         )
 
 

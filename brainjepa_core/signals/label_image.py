@@ -272,8 +272,8 @@ def _check_places(labels: LabelImage, labelled: _Labelled, values: Index) -> Non
     rows, first = np.unique(labelled.rows, return_index=True)
     xyz = labelled.ijk @ labelled.affine[:3, :3].T + labelled.affine[:3, 3]
     counts = np.bincount(labelled.rows)[rows]
-    centres = np.stack([np.bincount(labelled.rows, axis)[rows] for axis in xyz.T], 1)
-    centres /= counts[:, None]
+    totals = np.stack([np.bincount(labelled.rows, axis)[rows] for axis in xyz.T], 1)
+    centres: Array = totals / counts[:, None]
     off = np.linalg.norm(centres - np.array(atlas.centroids)[rows], axis=1)
     if np.mean(off > FAR_MM) <= FAR_SHARE:
         return

@@ -115,7 +115,9 @@ def reasons_to_exclude(
         if value is None or limit is None:
             continue
         if value < limit if field in LEAST else value > limit:
-            rule = f"at least {limit:g} required" if field in LEAST else f"at most {limit:g} allowed"
+            rule = (
+                f"at least {limit:g} required" if field in LEAST else f"at most {limit:g} allowed"
+            )
             reasons.append(f"{text.format(_unlike(value, limit))}, {rule} (exclude.{field})")
     return reasons
 

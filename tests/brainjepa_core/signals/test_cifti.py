@@ -159,7 +159,9 @@ def test_labels_are_read_again_once_they_have_changed(tmp_path):
 def test_what_is_no_dlabel_of_the_atlas_is_refused(tmp_path):
     axis = brain()
     image = label_file(tmp_path, np.ones(len(axis)), axis, ["x", "y"])
-    with pytest.raises(ScanProblem, match="atlas.dlabel.nii: expected names of atlas 'named list'"):
+    with pytest.raises(
+        ScanProblem, match=r"atlas.dlabel.nii: expected names of atlas 'named list'"
+    ):
         CiftiLabels(image, Atlas.from_names(NAMES)).check()
     save(image, np.ones((1, len(axis)), "f4"), ScalarAxis(["map"]), axis)
     with pytest.raises(ScanProblem, match="a dlabel file with one map, found 1 maps of ScalarAxis"):
@@ -191,10 +193,10 @@ def test_series_that_cannot_be_used_are_refused(tmp_path):
     axis = brain()
     scan = tmp_path / "x.dtseries.nii"
     save(scan, np.ones((1, len(axis)), "f4"), series_axis(1), axis)
-    with pytest.raises(ScanProblem, match="x.dtseries.nii: expected at least 2 frames, found 1;"):
+    with pytest.raises(ScanProblem, match=r"x.dtseries.nii: expected at least 2 frames, found 1;"):
         read_header(scan)
     save(scan, np.ones((2, len(axis)), "f4"), ScalarAxis(["m", "n"]), axis)
-    with pytest.raises(ScanProblem, match="expected a CIFTI series .* without a series"):
+    with pytest.raises(ScanProblem, match=r"expected a CIFTI series .* without a series"):
         read_header(scan)
     save(scan, np.ones((FRAMES, len(axis)), "f4"), series_axis(), axis)
     whole = scan.read_bytes()
@@ -246,7 +248,7 @@ def test_parcels_are_read_by_their_names(tmp_path):
     assert np.array_equal(result.series[[0, 2]], data[:, [2, 0]].T)
     assert result.coverage.tolist() == [1, 0, 1, 0] and np.isnan(result.series[[1, 3]]).all()
     assert result.tr == 0.72 and np.isnan(result.tsnr)
-    with pytest.raises(ScanProblem, match="x.ptseries.nii: expected names of atlas 'named list'"):
+    with pytest.raises(ScanProblem, match=r"x.ptseries.nii: expected names of atlas 'named list'"):
         read_parcels(scan, Atlas.from_names(["x"]))
     save(scan, np.ones((FRAMES, len(axis)), "f4"), series_axis(), axis)
     with pytest.raises(ScanProblem, match="for a BrainModelAxis of 56 where a ParcelsAxis"):

@@ -213,10 +213,12 @@ def test_images_that_are_no_labels_are_refused(tmp_path):
         LabelImage(tmp_path / "none.nii.gz", atlas).check()
     short = save(tmp_path, painted(), "short.nii")
     short.write_bytes(short.read_bytes()[:-30])
-    with pytest.raises(ScanProblem, match="short.nii: expected an image that can be read, found d"):
+    with pytest.raises(
+        ScanProblem, match=r"short.nii: expected an image that can be read, found d"
+    ):
         LabelImage(short, atlas).check()
     (tmp_path / "none.nii.gz").write_text("no image")
-    with pytest.raises(ScanProblem, match="none.nii.gz: expected a NIfTI image, found something"):
+    with pytest.raises(ScanProblem, match=r"none.nii.gz: expected a NIfTI image, found something"):
         LabelImage(tmp_path / "none.nii.gz", atlas).check()
 
 

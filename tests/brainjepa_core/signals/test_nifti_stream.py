@@ -1,4 +1,4 @@
-"""Streaming: every value as nibabel has it, whatever the type on disk; damage named, never hidden."""
+"""Streaming: every value as nibabel has it, whatever the type on disk; damage is named."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def test_values_are_nibabels_to_the_bit(dtype, frames, block, scale, ending, see
         assert np.array_equal(header.affine, image.affine)
 
 
-@pytest.mark.parametrize("module", ["gzip", "isal.igzip"])
+@pytest.mark.parametrize("module", ["zlib", "isal.isal_zlib"])
 def test_both_decompressors_give_the_same_and_find_damage(tmp_path, monkeypatch, module):
     if module.startswith("isal"):
         pytest.importorskip("isal")
-    monkeypatch.setattr(nifti_stream, "_gzip", importlib.import_module(module))
+    monkeypatch.setattr(nifti_stream, "_zlib", importlib.import_module(module))
     noise = np.random.default_rng(0).integers(0, 9999, (*SHAPE, 500)).astype("<i2")
     file = write(tmp_path / "bold.nii.gz", noise)
     assert np.array_equal(everything(file), noise.reshape(-1, 500, order="F").T)
@@ -88,12 +88,17 @@ def test_both_decompressors_give_the_same_and_find_damage(tmp_path, monkeypatch,
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
         ScanProblem,
-        match=r"bold.nii.gz: expected the 500 frames its header announces, found no more than 2\d\d; "
-        "the file was cut short",
+        match=r"bold.nii.gz: expected the 500 frames its header announces, found no more than "
+        r"2\d\d; the file was cut short",
     ):
         everything(file)
+    file.write_bytes(whole[:-8])
+    with pytest.raises(ScanProblem, match=r"found damage in frames 497 to 500 \(EOFError\)"):
+        everything(file)
     file.write_bytes(whole[:-8] + bytes(8))
-    with pytest.raises(ScanProblem, match="expected a sound gzip file, found damage near frame"):
+    with pytest.raises(
+        ScanProblem, match="expected a sound gzip file, found damage in frames 497 to 500"
+    ):
         everything(file)
 
 
@@ -102,7 +107,10 @@ def test_members_of_a_file_in_blocks_are_joined(tmp_path):
     file = write(tmp_path / "bold.nii", data)
     content = file.read_bytes()
     parts = [content[i : i + 100] for i in range(0, len(content), 100)]
-    (tmp_path / "bold.nii.gz").write_bytes(b"".join(map(gzip.compress, parts)))
+    members = b"".join(map(gzip.compress, parts))
+    (tmp_path / "bold.nii.gz").write_bytes(
+        members + bytes(700_000)
+    )  # zeros may follow, as on tapes
     assert np.array_equal(everything(tmp_path / "bold.nii.gz"), everything(file))
 
 

@@ -222,11 +222,13 @@ def test_a_mask_must_be_on_the_scans_grid(tmp_path):
             match=rf"{mask.name}: expected a mask on the scan's grid \[8, 7, 6\], found {found}",
         ):
             parcellate(bold, labels, mask)
-    with pytest.raises(ScanProblem, match="none.nii.gz: expected a file, found none"):
+    with pytest.raises(ScanProblem, match=r"none.nii.gz: expected a file, found none"):
         parcellate(bold, labels, tmp_path / "none.nii.gz")
     short = save(tmp_path / "mask.nii", np.ones(SHAPE, "u1"))
     short.write_bytes(short.read_bytes()[:-30])
-    with pytest.raises(ScanProblem, match="mask.nii: expected an image that can be read, found da"):
+    with pytest.raises(
+        ScanProblem, match=r"mask.nii: expected an image that can be read, found da"
+    ):
         parcellate(bold, labels, short)
 
 
