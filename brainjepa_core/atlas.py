@@ -235,7 +235,7 @@ def to_17network_names(names: Sequence[str]) -> tuple[str, ...]:
 
 @cache
 def default_rows() -> tuple[dict[str, str], ...]:
-    """Rows of the default atlas' table, with ``name_7networks`` and ``row_7networks`` of each ROI."""
+    """Rows of the default atlas' table, with each ROI's name and row in 7-network order."""
     text = (files("brainjepa_core") / "data" / f"{DEFAULT_ATLAS}.tsv").read_text(encoding="utf-8")
     return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
 

@@ -79,7 +79,7 @@ def write_derivative(
 
 
 def derivative_name(key: tuple[str, str, str], space: str, atlas: Atlas) -> str:
-    """Stem of a scan's files; a run that is no list of entities becomes the ``run`` of a rest scan."""
+    """Stem of a scan's files; a run without entities becomes the ``run`` of a rest scan."""
     subject, session, run = key
     entities = [_label("sub", subject)]
     if session:

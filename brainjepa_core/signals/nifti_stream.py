@@ -131,8 +131,10 @@ def load_nifti(file: Path) -> Any:
     except FileNotFoundError:
         raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, zlib's, gzip's or Python's errors
-        found = f"something else ({type(error).__name__})"
-        raise ScanProblem(file, "a NIfTI image", found, "copy or convert it again") from error
+        empty = file.is_file() and file.stat().st_size == 0
+        found = "an empty file" if empty else f"something else ({type(error).__name__})"
+        mend = "copy it again, or preprocess the scan again"
+        raise ScanProblem(file, "a NIfTI image", found, mend) from error
     if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
         found = f"a {type(image).__name__}"
         raise ScanProblem(file, "a NIfTI image", found, "convert it to .nii.gz")

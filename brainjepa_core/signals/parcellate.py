@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +190,17 @@ def read_mask(mask: Path, header: NiftiHeader) -> Mask:
     ScanProblem
         If it cannot be read, or is on another grid than the scan.
     """
+    return read_values(mask, open_mask(mask, header)) != 0
+
+
+def open_mask(mask: Path, header: NiftiHeader) -> Any:
+    """Open a brain mask without its data.
+
+    Raises
+    ------
+    ScanProblem
+        If it is no NIfTI, or on another grid than the scan.
+    """
     image = load_nifti(mask)
     same = image.shape == header.shape and np.allclose(
         image.affine, header.affine, rtol=0, atol=SAME_GRID_MM
@@ -198,6 +210,7 @@ def read_mask(mask: Path, header: NiftiHeader) -> Mask:
             mask,
             f"a mask on the scan's grid {list(header.shape)}",
             f"shape {list(image.shape)}" + (", elsewhere" if image.shape == header.shape else ""),
-            "give the brain mask that preprocessing wrote beside the scan, in the same space",
+            "the affine of one of the two was changed, or it is another scan's mask: give the mask "
+            "that preprocessing wrote beside the scan",
         )
-    return read_values(mask, image) != 0
+    return image

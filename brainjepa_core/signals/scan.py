@@ -1,7 +1,7 @@
 """A scan on its way into the store: found on disk, checked by its header, read in atlas order.
 
-Every form of input (`brainjepa_core.signals.inputs`) gives `FoundScan`s; whatever follows (cleaning,
-quality, store) knows only these and the `RawScan` they read.
+Every form of input (`brainjepa_core.signals.inputs`) gives `FoundScan`s; whatever follows
+(cleaning, quality, store) knows only these and the `RawScan` they read.
 
 Shapes: R ROIs, F frames, C regressors.
 """

@@ -38,7 +38,10 @@ PROBLEMS = {
         r"its JSON beside it for preset 'motion24_acompcor', found none; copy",
         True,
     ),
-    "missing_confound": (r"the columns of preset .*, found 1 missing \(rot_y\); run fMRIPrep", True),
+    "missing_confound": (
+        r"the columns of preset .*, found 1 missing \(rot_y\); run fMRIPrep",
+        True,
+    ),
     "short_confounds": ("60 rows, one a frame of the image, found 57; give the table", False),
     "duplicated": ("one file of a subject, session and run, found also .*res-2.*; move aw", True),
 }
@@ -124,7 +127,7 @@ def test_regions_that_are_not_seen_are_missing_and_the_others_right(tree, fault)
 
 def test_participants_in_another_encoding(tree):
     TREE_FAULTS["latin1_participants"](tree)
-    with pytest.raises(ValueError, match="table in UTF-8, found UnicodeDecodeError; .*as UTF-8"):
+    with pytest.raises(ValueError, match=r"table in UTF-8, found UnicodeDecodeError; .*as UTF-8"):
         Preparation.of(site_of(tree))
     assert not (tree.folder / "store").exists()
 

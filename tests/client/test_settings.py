@@ -41,11 +41,13 @@ def test_the_home_folder(stores, tmp_path, monkeypatch):
 def test_a_missing_store(tmp_path):
     assert error(tmp_path, store=str(tmp_path / "gone"), state=str(tmp_path)) == (
         f"site.yaml: store: expected the folder of a scan store, found '{tmp_path / 'gone'}', no "
-        "such folder; import the scans first (brainjepa import), or correct the path"
+        "such folder; import the scans first (brainjepa import), correct the path, or say how to "
+        "prepare it (prepare)"
     )
     assert error(tmp_path, store=str(tmp_path), state=str(tmp_path / "s")) == (
         f"site.yaml: store: expected the folder of a scan store, found '{tmp_path}', a folder "
-        "without store.json; import the scans first (brainjepa import), or correct the path"
+        "without store.json; import the scans first (brainjepa import), correct the path, or say "
+        "how to prepare it (prepare)"
     )
 
 
@@ -93,3 +95,33 @@ def test_the_example_shows_the_defaults(stores, tmp_path):
     content["store"], content["state"] = str(stores[0]), str(tmp_path / "state")
     assert read(tmp_path, **content).policy == PolicySettings()
     assert set(content["policy"]) == set(PolicySettings.model_fields)
+
+
+def prepared(tmp_path, **changes) -> dict[str, object]:
+    """A site that says how its store will be made."""
+    (tmp_path / "scans").mkdir(exist_ok=True)
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    source = {"kind": "series", "folder": str(tmp_path / "scans")}
+    source |= {"names": str(tmp_path / "names.txt"), **changes}
+    places = {"store": str(tmp_path / "stores" / "one"), "state": str(tmp_path / "state")}
+    return {**places, "prepare": {"input": source}}
+
+
+def test_a_store_that_will_be_prepared_need_not_be_there(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump({"name": "one", **prepared(tmp_path)}))
+    settings = read_settings(path, SiteSettings)
+    assert settings.preparation().input.kind == "series"
+    assert settings.quality == tmp_path / "stores" / "one-quality"
+
+
+def test_a_prepare_section_that_is_wrong_is_the_only_problem(tmp_path):
+    text = error(tmp_path, **prepared(tmp_path, folder=str(tmp_path / "gone")))
+    assert text == (
+        f"site.yaml: prepare.input.folder: expected a file or folder, found no "
+        f"'{tmp_path / 'gone'}'; correct the path"
+    )
+    text = error(tmp_path, **prepared(tmp_path, names=None))
+    assert text.startswith("site.yaml: prepare.input: expected names for input of kind 'series'")
+    text = error(tmp_path, **prepared(tmp_path, kind="fmriprep"))
+    assert text.startswith("site.yaml: prepare.input: expected a label_image for input of kind 'f")

@@ -74,7 +74,7 @@ def test_a_site_that_does_not_say_how(tree):
 def test_nothing_to_validate(tree):
     change(tree, input={**tree_input(tree), "task": "nback"})
     with pytest.raises(
-        ValueError, match="expected scans of task 'nback' in the form 'fmriprep' in '.*', found no"
+        ValueError, match=r"expected scans of task 'nback' in the form 'fmriprep' in '.*', found no"
     ):
         validate(site_of(tree))
 

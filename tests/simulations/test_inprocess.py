@@ -410,7 +410,7 @@ def test_the_grid_answers_once_and_turns_exceptions_into_errors(tmp_path):
     config = {"virtual-sites": str(tmp_path / "sites")}  # a folder without sites or faults
     grid = InProcessGrid(client_app, 2, config)
     assert list(grid.get_node_ids()) == [1, 2]
-    message = inprocess.Message(inprocess.RecordDict(), 2, "query.describe", group_id="describe-0")
+    message = inprocess.Message(inprocess.RecordDict(), 2, "train", group_id="train-0")
     (name,) = grid.push_messages([message])
     (reply,) = grid.pull_messages([name])
     assert reply.has_error() and str(tmp_path) not in reply.error.reason

@@ -20,8 +20,8 @@ from brainjepa_core.signals.inputs.bids import (
     without_copies,
 )
 from brainjepa_core.signals.label_image import LabelImage
-from brainjepa_core.signals.nifti_stream import read_header
-from brainjepa_core.signals.parcellate import Parcellated, parcellate
+from brainjepa_core.signals.nifti_stream import NiftiHeader, read_header
+from brainjepa_core.signals.parcellate import Parcellated, open_mask, parcellate
 from brainjepa_core.signals.preparation import CleaningSettings, InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
@@ -61,8 +61,13 @@ class FmriprepScan(FoundScan):
 
     def check(self) -> ScanHeader:
         """Header, repetition time, and whether the companions are there with their columns."""
-        read = cifti.read_header if isinstance(self.labels, CiftiLabels) else read_header
-        header = read(self.image)
+        header: ScanHeader | NiftiHeader
+        if isinstance(self.labels, CiftiLabels):
+            header = cifti.read_header(self.image)
+        else:
+            header = read_header(self.image)
+            if self.mask is not None:
+                open_mask(self.mask, header)
         tr = repetition_time(self.image, header.tr, self.sidecar, self.told_tr)
         if self.confounds is not None:
             check_columns(self.confounds, self.cleaning)

@@ -1,4 +1,4 @@
-"""Cleaning against known truth, against nilearn where it is right, and against voxelwise cleaning."""
+"""Cleaning against known truth, nilearn where it is right, and cleaning voxel by voxel."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_no_table_is_needed_where_nothing_is_taken_out(tree):
     scan.confounds.unlink()
     raw = found(tree, CleaningSettings(preset="none"))[0][0].read()
     assert raw.fd is None and raw.regressors is None and raw.keep is None
-    with pytest.raises(ScanProblem, match="bold.nii.gz: expected a confounds table beside it for"):
+    with pytest.raises(ScanProblem, match=r"bold.nii.gz: expected a confounds table beside it for"):
         found(tree)[0][0].check()
 
 
