@@ -23,13 +23,14 @@ from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.store import ScanStore
-from client.prepare_scan import Prepared, prepare_scan
+from client.prepare_scan import Job, Prepared, prepare_scan
 from client.quality_table import ScanReport
 from client.reports import Reports
 from client.settings import SiteSettings
 from client.workers import in_order
 
 SETTINGS = "preparation.json"  # in the store: what its scans were made with
+TOLD_FD = "mean_fd"  # column of the phenotypes, in mm
 # Changing these changes no scan.
 WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
 
@@ -99,11 +100,15 @@ class Preparation:
         processes = self.settings.processes or len(os.sched_getaffinity(0))
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
-        results = in_order(work, self.waiting, processes)
+        results = in_order(work, map(self._job, self.waiting), processes)
         for scan, prepared in zip(self.waiting, results, strict=True):
             report = self._keep(scan, prepared)
             self.reports.write(scan, report)
             yield report
+
+    def _job(self, scan: FoundScan) -> Job:
+        told = self.phenotypes.of(scan.subject, scan.session).get(TOLD_FD)
+        return Job(scan, told if isinstance(told, float) else None)
 
     def _keep(self, scan: FoundScan, prepared: Prepared) -> ScanReport:
         """Put a scan that passed into the store; what the store refuses has failed."""

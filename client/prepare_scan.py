@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,14 @@ class Prepared:
         return replace(self.report, status="failed", reasons=(str(problem),))
 
 
-def prepare_scan(
-    settings: PreparationSettings, atlas: Atlas, figures: Path, scan: FoundScan
-) -> Prepared:
+class Job(NamedTuple):
+    """A scan, and the mean displacement in mm that phenotypes tell where its files do not."""
+
+    scan: FoundScan
+    told_fd: float | None = None
+
+
+def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Job) -> Prepared:
     """Read, clean, judge and draw one scan; raises nothing, so that others go on.
 
     Parameters
@@ -56,10 +61,11 @@ def prepare_scan(
     atlas : Atlas
     figures : Path
         Folder of the pictures.
-    scan : FoundScan
+    job : Job
     """
+    scan = job.scan
     try:
-        return _prepare(settings, atlas, figures, scan)
+        return _prepare(settings, atlas, figures, job)
     except ScanProblem as problem:
         return _failed(scan, problem)
     except Exception as error:  # one scan's defect, foreseen or not, is no reason to stop the rest
@@ -74,13 +80,14 @@ def _failed(scan: FoundScan, problem: ScanProblem) -> Prepared:
     return Prepared(ScanReport(*scan.key, "failed", {}, (str(problem),), None))
 
 
-def _prepare(
-    settings: PreparationSettings, atlas: Atlas, figures: Path, scan: FoundScan
-) -> Prepared:
+def _prepare(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Job) -> Prepared:
+    scan = job.scan
     raw = scan.read()
     cleaned = clean_series(raw, settings.cleaning)
     order = neighbour_alarm(*half_connectivity(cleaned), atlas.centroids)
     quality = scan_quality(raw, cleaned)
+    if job.told_fd is not None:
+        quality.setdefault("mean_fd", job.told_fd)
     if order is not None:
         quality["order_score"] = order.score
     reasons = reasons_to_exclude(quality, settings.exclude, len(atlas))
@@ -89,7 +96,8 @@ def _prepare(
     picture = figures / f"{digest(scan.key)}.png"
     status: Status = "excluded" if reasons else "included"
     place = f"{figures.name}/{picture.name}"
-    report = ScanReport(*scan.key, status, quality, tuple(reasons), place)
+    coverage = tuple(raw.coverage.round(4).tolist())
+    report = ScanReport(*scan.key, status, quality, tuple(reasons), place, coverage)
     threshold = settings.cleaning.fd_threshold if settings.cleaning.scrub else None
     draw_scan(picture, raw, cleaned, atlas, title=report.name, fd_threshold=threshold)
     if reasons:

@@ -222,12 +222,12 @@ def mean_connectivity(fc: Array, atlas: Atlas) -> Figure:
 
 
 def roi_coverage(seen: Array, centroids: Array) -> Figure:
-    """In which share of the scans each ROI has data, at its place in three views of the brain.
+    """How much of each ROI the scans saw, at its place in three views of the brain.
 
     Parameters
     ----------
     seen : ndarray [R]
-        Shares.
+        Shares, 0 to 1.
     centroids : ndarray [R, 3]
         mm, MNI.
     """
@@ -252,7 +252,7 @@ def roi_coverage(seen: Array, centroids: Array) -> Figure:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     bar = figure.colorbar(dots, ax=figure.axes, shrink=0.7, aspect=20)
-    bar.set_label("share of included scans with data", fontsize=8)
+    bar.set_label("mean coverage", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     return figure

@@ -131,8 +131,8 @@ def _site(
     judged = "not judged (without centres of the ROIs, few ROIs, or noise)"
     told = judged if order is None else f"{order.verdict} ({order.message})"
     parts.append(f"<p>Order of ROIs: {html_text(told)}.</p>")
-    parts.append("<h3>Which ROIs the included scans have</h3>")
-    parts.append(_coverage(summary, atlas))
+    parts.append("<h3>How much of each ROI the scans saw</h3>")
+    parts.append(_coverage(reports, summary, atlas))
     if np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any():
         parts.append("<h3>Mean connectivity of the included scans</h3>")
         figure = figures.mean_connectivity(summary.mean_fc, atlas)
@@ -161,18 +161,21 @@ def _panels(
     return panels
 
 
-def _coverage(summary: SiteSummary, atlas: Atlas) -> str:
-    rare = int((summary.seen < 1).sum())
-    if not rare:
-        return _note("Every included scan has data of every ROI.")
-    note = _note(f"{rare} of {len(atlas)} ROIs lack data in some included scan (large dots).")
+def _coverage(reports: Sequence[ScanReport], summary: SiteSummary, atlas: Atlas) -> str:
+    """Mean over the scans that were read; of an imported store, the share that have an ROI."""
+    known = [report.coverage for report in reports if len(report.coverage) == len(atlas)]
+    coverage = np.mean(known, axis=0) if known else summary.seen
+    partly = int((coverage < 1).sum())
+    note = _note(
+        f"{partly} of {len(atlas)} ROIs are not seen whole by every scan (outlined, the least seen "
+        "darkest)."
+        if partly
+        else "Every scan that was read sees every ROI whole."
+    )
     if atlas.centroids is None:
-        return _note(
-            f"{rare} of {len(atlas)} ROIs lack data in some included scan. The atlas has no "
-            "centres, so there is no picture."
-        )
-    figure = figures.roi_coverage(summary.seen, np.array(atlas.centroids))
-    return note + embedded_picture(figure, "Share of scans that have each ROI")
+        return note + _note("The atlas has no centres of ROIs, so there is no picture.")
+    figure = figures.roi_coverage(coverage, np.array(atlas.centroids))
+    return note + embedded_picture(figure, "Mean coverage of each ROI")
 
 
 def _headings(reports: Sequence[ScanReport]) -> str:

@@ -62,6 +62,8 @@ class ScanReport:
         Why it is not included, a sentence each.
     figure : str, optional
         Picture, relative to the folder of the page.
+    coverage : tuple of float
+        Share of each of R ROIs that the scan saw; empty where it is not known.
     """
 
     subject: str
@@ -71,6 +73,7 @@ class ScanReport:
     quality: dict[str, float]
     reasons: tuple[str, ...] = ()
     figure: str | None = None
+    coverage: tuple[float, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -85,7 +88,7 @@ class ScanReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, content: Any) -> ScanReport:
@@ -98,13 +101,14 @@ class ScanReport:
         """
         try:
             report = cls(**{**content, "reasons": tuple(content["reasons"])})
+            coverage = tuple(float(share) for share in report.coverage)
             quality = {str(name): float(value) for name, value in report.quality.items()}
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise _damaged(type(error).__name__) from error
         texts = (*report.key, *report.reasons, report.figure or "")
         if report.status not in get_args(Status) or not all(isinstance(t, str) for t in texts):
             raise _damaged(f"status {report.status!r}, or a text that is none")
-        return cls(*report.key, report.status, quality, report.reasons, report.figure)
+        return cls(*report.key, report.status, quality, report.reasons, report.figure, coverage)
 
 
 def _damaged(found: str) -> ValueError:

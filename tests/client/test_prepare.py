@@ -12,7 +12,7 @@ from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.tables import read_series
 from client import prepare as prepare_module
 from client.prepare import Preparation
-from client.prepare_scan import prepare_scan
+from client.prepare_scan import Job, prepare_scan
 from client.quality_table import ScanReport
 from client.reports import Reports
 
@@ -183,8 +183,23 @@ def test_what_nobody_foresaw_fails_one_scan_only(tree, monkeypatch):
     monkeypatch.setattr(module, "scan_quality", breaks)
     site = site_of(tree).preparation()
     scan = Preparation.of(site_of(tree)).waiting[0]
-    report = prepare_scan(site, load_atlas(site.atlas), tree.folder, scan).report
+    report = prepare_scan(site, load_atlas(site.atlas), tree.folder, Job(scan)).report
     assert report.status == "failed" and report.reasons == (
         f"{scan.image.name}: expected a scan that can be prepared, found RuntimeError: no more "
         "memory; look at the file; if it is sound, tell the makers of this tool",
     )
+
+
+def test_motion_that_only_phenotypes_tell_is_believed(tree):
+    scans = list(tree.scans.values())
+    for scan in scans:
+        scan.confounds.unlink()
+    rows = tree.participants.read_text().splitlines()
+    moved = scans[0].subject
+    told = [row + ("\t0.9" if row.startswith(moved) else "\t0.1") for row in rows[1:]]
+    tree.participants.write_text("\n".join([rows[0] + "\tmean_fd", *told]) + "\n")
+    change(tree, cleaning={"preset": "none"})
+    reports = {report.subject: report for report in run(tree)}
+    assert reports[moved].reasons == ("mean FD 0.9 mm, at most 0.5 allowed (exclude.mean_fd)",)
+    assert reports[scans[-1].subject].quality["mean_fd"] == 0.1
+    assert reports[moved].coverage == (1.0,) * 12

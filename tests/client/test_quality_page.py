@@ -76,7 +76,7 @@ def test_the_page_tells_what_became_of_each_scan(tmp_path):
     assert [re.search(r"sub-\d", row)[0] for row in rows] == ["sub-3", "sub-2", "sub-1"]
     assert all(number in rows[2] for number in (">0.123<", ">5.0<", ">5.0<"))
     assert page.count("data:image/png;base64,") == 2  # distributions, connectivity
-    assert "2 of 8 ROIs lack data in some included scan" in text
+    assert "2 of 8 ROIs are not seen whole by every scan" in text
     sources = [value for name, value in Reader(page).attributes if name == "src"]
     assert all(source.startswith("data:image/png") for source in sources)
 
@@ -113,7 +113,7 @@ def test_a_store_without_scans_gives_a_page(tmp_path):
 def test_the_default_atlas_gets_a_picture_of_its_coverage(tmp_path):
     store = filled(tmp_path / "store", 2, load_atlas())
     page = page_of(tmp_path, store, [report("sub-1")]).read_text()
-    assert "Share of scans that have each ROI" in page
+    assert "Mean coverage of each ROI" in page
     assert "Order of ROIs: not judged" in page  # noise
 
 
