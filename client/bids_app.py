@@ -6,7 +6,7 @@ It stands for a site's YAML: OUT becomes a derivative dataset with the store bes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import yaml
 from brainjepa_core.files import atomic_path
 from client.settings import SiteSettings
 
+PREPARATION = ("atlas", "cleaning", "processes")
 LEVELS = ("participant", "group")
 SITE_FILE = "site.yaml"
 IGNORED = ("store/", "store-quality/", "state/", SITE_FILE)  # by tools that check the dataset
 
 
 def site_of_call(
-    words: Sequence[str], labels: Sequence[str], options: dict[str, Any], name: str
+    words: Sequence[str], labels: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[SiteSettings, str, tuple[str, ...]]:
     """Settings, level and people of a call; writes ``OUT/site.yaml``.
 
@@ -31,11 +32,9 @@ def site_of_call(
         IN, OUT, level, and labels that the shell's split left behind ``--participant-label``.
     labels : sequence of str
         Of ``--participant-label``, with or without ``sub-``.
-    options : dict
-        Fields of `brainjepa_core.signals.preparation.InputSettings`, and ``atlas`` and ``cleaning``
-        of the preparation.
-    name : str
-        Of the site.
+    options : mapping
+        Fields of `brainjepa_core.signals.preparation.InputSettings`; ``atlas``, ``cleaning`` and
+        ``processes`` of the preparation; ``name`` of the site.
 
     Raises
     ------
@@ -48,13 +47,13 @@ def site_of_call(
             f"'{' '.join(words)}'; the level is one of {', '.join(LEVELS)}"
         )
     source, out = Path(words[0]), Path(words[1])
-    people = tuple(f"sub-{label.removeprefix('sub-')}" for label in (*labels, *words[3:]))
-    outer = {key: options.pop(key) for key in ("atlas", "cleaning") if key in options}
+    outer = {key: options[key] for key in PREPARATION if key in options}
+    inner = {key: options[key] for key in options if key not in (*PREPARATION, "name")}
     settings = SiteSettings.model_validate(
         {
-            "name": name,
+            "name": options.get("name", "site"),
             "prepare": {
-                "input": {"kind": "fmriprep", "folder": str(source), **options},
+                "input": {"kind": "fmriprep", "folder": str(source), **inner},
                 **outer,
                 "derivatives": str(out),
             },
@@ -67,4 +66,4 @@ def site_of_call(
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     with atomic_path(out / ".bidsignore") as temporary:
         temporary.write_text("\n".join(IGNORED) + "\n")
-    return settings, words[2], people
+    return settings, words[2], (*labels, *words[3:])

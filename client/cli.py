@@ -83,7 +83,8 @@ def prepare(
     space: Annotated[str | None, typer.Option(help="BIDS App: space of the images.")] = None,
     task: Annotated[str | None, typer.Option(help="BIDS App: only this task.")] = None,
     preset: Annotated[str | None, typer.Option(help="BIDS App: cleaning.preset.")] = None,
-    name: Annotated[str, typer.Option(help="BIDS App: name of the site.")] = "site",
+    processes: Annotated[int | None, typer.Option(help="BIDS App: scans at once.")] = None,
+    name: Annotated[str | None, typer.Option(help="BIDS App: name of the site.")] = None,
 ) -> None:
     """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
     from brainjepa_core.settings import read_settings
@@ -91,20 +92,27 @@ def prepare(
     from client.settings import SiteSettings
 
     with errors_in_one_line():
-        if len(words) == 1:
-            settings, level = read_settings(words[0], SiteSettings), "participant"
-            people = tuple(f"sub-{p.removeprefix('sub-')}" for p in participant_label or ())
+        options: dict[str, Any] = {
+            "label_image": label_image,
+            "label_table": label_table,
+            "space": space,
+            "task": task,
+            "atlas": atlas,
+            "cleaning": {"preset": preset} if preset else None,
+            "processes": processes,
+            "name": name,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        if len(words) > 1:
+            settings, level, people = site_of_call(words, participant_label or (), given)
+        elif given:
+            raise ValueError(
+                f"expected {', '.join(given)} in the site's YAML, found as options; options are "
+                "for the call IN OUT participant"
+            )
         else:
-            options: dict[str, Any] = {
-                "label_image": label_image,
-                "label_table": label_table,
-                "space": space,
-                "task": task,
-                "atlas": atlas,
-                "cleaning": {"preset": preset} if preset else None,
-            }
-            given = {key: value for key, value in options.items() if value is not None}
-            settings, level, people = site_of_call(words, participant_label or (), given, name)
+            settings, level = read_settings(words[0], SiteSettings), "participant"
+            people = tuple(participant_label or ())
         failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
         if failed:
             raise typer.Exit(1)

@@ -65,7 +65,7 @@ class Preparation:
         site : SiteSettings
             With ``prepare``.
         people : sequence of str
-            Subjects to work on; all by default.
+            Subjects to work on, with or without ``sub-``; all by default.
 
         Raises
         ------
@@ -76,7 +76,8 @@ class Preparation:
         settings = site.preparation()
         atlas = load_atlas(settings.atlas)
         found = find_scans(settings, atlas)
-        scans = [scan for scan in found.scans if not people or scan.subject in people]
+        named = {person.removeprefix("sub-") for person in people}
+        scans = [s for s in found.scans if not named or s.subject.removeprefix("sub-") in named]
         if people and not scans:
             raise ValueError(
                 f"expected scans of the {len(people)} people named, found none of theirs; spell "
