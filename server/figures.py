@@ -6,7 +6,6 @@ Shapes: R ROIs, m gradient components.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 
 import numpy as np
 from matplotlib import colormaps
@@ -27,13 +26,6 @@ BLUE, GREY, ORANGE = COLORS["pretrained"], COLORS["random weights"], COLORS["con
 RED, GREEN = "#a23b3b", "#3b7a57"
 NAMED_SITES = 10  # with more, sites are thin grey lines
 FEWEST_LABELLED = 0.03  # share of the ROIs that a network needs for its name beside the matrix
-
-
-def png(figure: Figure, dpi: int = 140) -> bytes:
-    """The figure as a PNG file."""
-    buffer = BytesIO()
-    figure.savefig(buffer, dpi=dpi, format="png")
-    return buffer.getvalue()
 
 
 def consensus(

@@ -5,20 +5,17 @@ All text is escaped: settings are a person's, and refusals come from other machi
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
+from brainjepa_core.pages import embedded_picture, html_text
 from server import figures
 from server.history import (
     FEDERATED,
@@ -69,9 +66,9 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
     ]
     template = Template((files("server") / "report.html.template").read_text(encoding="utf-8"))
     page = template.substitute(
-        title=_text(f"Federated study {history.name}".strip()),
-        subtitle=_text(_subtitle(history)),
-        verdict=_text(verdict(history)),
+        title=html_text(f"Federated study {history.name}".strip()),
+        subtitle=html_text(_subtitle(history)),
+        verdict=html_text(verdict(history)),
         sections="\n".join(sections),
     )
     path = folder / REPORT
@@ -84,10 +81,12 @@ def _evidence(history: RunHistory, comparison: Comparison) -> list[str]:
     if not comparison.rows:
         return [_note("Not evaluated yet.")]
     outcome, pool = comparison.outcomes[0], comparison.pool
-    parts = [_figure(figures.baselines(history), f"R2 of {outcome} by model and pool")]
+    parts = [embedded_picture(figures.baselines(history), f"R2 of {outcome} by model and pool")]
     if sum(bool(record.yardstick) for record in history.rounds) > 1:
         parts.append(
-            _figure(figures.progress(history.rounds, pool, outcome), f"R2 of {outcome} by round")
+            embedded_picture(
+                figures.progress(history.rounds, pool, outcome), f"R2 of {outcome} by round"
+            )
         )
     of_round = "" if comparison.round is None else f" Federated: {comparison.round_text(history)}."
     parts.append(
@@ -114,7 +113,7 @@ def _sites(history: RunHistory) -> list[str]:
     parts = [_table(headings, rows, text=1)]
     degrees = {site: _drift(history, site) for site in history.site_names}
     if any(value is not None for value in degrees.values()):
-        parts.append(_figure(figures.drift(degrees), "Drift of each site"))
+        parts.append(embedded_picture(figures.drift(degrees), "Drift of each site"))
     return parts
 
 
@@ -165,8 +164,8 @@ def _rounds(history: RunHistory, comparison: Comparison) -> list[str]:
     if len(history.rounds) > len(shown):
         note += f" The table shows the last {len(shown)} of {len(history.rounds)}."
     return [
-        _figure(figures.losses(history.rounds), "Loss by site and round"),
-        _figure(figures.traffic(history.rounds), "Bytes and time by round"),
+        embedded_picture(figures.losses(history.rounds), "Loss by site and round"),
+        embedded_picture(figures.traffic(history.rounds), "Bytes and time by round"),
         _note(note),
         _table(headings, rows, best=best),
     ]
@@ -210,11 +209,11 @@ def _basis(folder: Path, history: RunHistory, atlas: Atlas | None) -> list[str]:
             f" Components {', '.join(f'{i}/{i + 1}' for i in small)} are under "
             f"{SWAPPABLE_GAP:.0%} apart and may swap in other cohorts."
         )
-    parts = [f"<p>Hash <code>{_text(facts.hash)}</code>. {_text(about)}</p>"]
+    parts = [f"<p>Hash <code>{html_text(facts.hash)}</code>. {html_text(about)}</p>"]
     if (folder / BASIS).exists():
         parts += _basis_figure(folder, facts.hash, atlas)
     if any(value is not None for value in facts.eigenvalues):
-        parts.append(_figure(figures.spectrum(facts), "Eigenvalues and their gaps"))
+        parts.append(embedded_picture(figures.spectrum(facts), "Eigenvalues and their gaps"))
     return parts
 
 
@@ -230,7 +229,7 @@ def _basis_figure(folder: Path, expected: str, atlas: Atlas | None) -> list[str]
         return [_note(f"{BASIS} beside this report is of another study: its hash differs.")]
     shipped = load_atlas()
     atlas = atlas or (shipped if shipped.rois == basis.rois else None)
-    return [_figure(figures.consensus(basis, mean_fc, atlas), "Consensus gradients")]
+    return [embedded_picture(figures.consensus(basis, mean_fc, atlas), "Consensus gradients")]
 
 
 def _settings(history: RunHistory) -> list[str]:
@@ -246,17 +245,11 @@ def _subtitle(history: RunHistory) -> str:
 
 
 def _section(title: str, parts: list[str]) -> str:
-    return f"<h2>{_text(title)}</h2>\n" + "\n".join(parts)
+    return f"<h2>{html_text(title)}</h2>\n" + "\n".join(parts)
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{_text(text)}</p>'
-
-
-def _figure(figure: Figure, alt: str) -> str:
-    data = base64.b64encode(figures.png(figure)).decode("ascii")
-    width = round(figure.get_figwidth() * 92)
-    return f'<img width="{width}" alt="{_text(alt)}" src="data:image/png;base64,{data}">'
+    return f'<p class="note">{html_text(text)}</p>'
 
 
 def _table(headings: Cells, rows: list[Any], text: int = 0, best: int | None = None) -> str:
@@ -271,16 +264,11 @@ def _table(headings: Cells, rows: list[Any], text: int = 0, best: int | None = N
 
 
 def _row(tag: str, cells: Cells, classes: list[str], best: bool = False) -> str:
-    inner = "".join(
-        f'<{tag} class="{name}">{_text(cell)}</{tag}>' if name else f"<{tag}>{_text(cell)}</{tag}>"
-        for cell, name in zip(cells, classes, strict=True)
-    )
+    inner = ""
+    for cell, name in zip(cells, classes, strict=True):
+        kind = f' class="{name}"' if name else ""
+        inner += f"<{tag}{kind}>{html_text(cell)}</{tag}>"
     return f'<tr class="best">{inner}</tr>' if best else f"<tr>{inner}</tr>"
-
-
-def _text(value: object) -> str:
-    """Escaped, and without control characters, which HTML does not allow."""
-    return escape("".join(c if c.isprintable() else " " for c in str(value)))
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Phenotypes:
         subject, session : str
             With or without ``sub-`` and ``ses-``.
         """
-        person = subject.removeprefix("sub-")
+        person = _label(subject)
         own = self.sessions.get((person, session.removeprefix("ses-")), {})
         return {**self.people.get(person, {}), **own}
 
@@ -68,13 +69,18 @@ def read_phenotypes(source: str | Path | Sequence[Path]) -> Phenotypes:
     for table in _tables(source):
         columns = _read_json(table.with_suffix(".json"))
         descriptions |= {name: text for name, facts in columns.items() if (text := _meaning(facts))}
-        rows = [(person.removeprefix("sub-"), row) for person, row in _rows(table)]
+        rows = [(_label(person), row) for person, row in _rows(table)]
         if any(SESSION in row for _, row in rows):
             by_session = [((person, _session(row, table)), row) for person, row in rows]
             _add(sessions, by_session, columns, table, "participant and session")
         else:
             _add(people, rows, columns, table, "participant")
     return Phenotypes(people, sessions, descriptions)
+
+
+def _label(person: str) -> str:
+    """Without its prefix; accents as one character, which some file systems take apart."""
+    return unicodedata.normalize("NFC", person.removeprefix("sub-"))
 
 
 def read_participants(path: str | Path) -> dict[str, dict[str, Any]]:

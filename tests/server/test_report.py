@@ -13,6 +13,7 @@ from click import unstyle
 from typer.testing import CliRunner
 
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.pages import embedded_picture
 from server import figures
 from server.cli import app
 from server.history import (
@@ -206,7 +207,7 @@ def test_consensus_with_and_without_networks(atlas_rois: tuple[str, ...]) -> Non
     some = ConsensusBasis(atlas_rois, basis().gradients[:, :1], np.ones(1))
     missing = np.full((12, 12), np.nan)
     for mean_fc in (None, missing, np.eye(12)):
-        assert figures.png(figures.consensus(some, mean_fc)).startswith(b"\x89PNG")
+        assert "data:image/png" in embedded_picture(figures.consensus(some, mean_fc), "")
 
 
 def test_baselines_of_a_chosen_outcome() -> None:

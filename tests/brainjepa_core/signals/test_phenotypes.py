@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,13 @@ def test_garbage_raises_nothing_but_value_errors(tmp_path_factory, content):
         read_phenotypes([table])
     except ValueError as error:
         assert str(error).startswith("expected ")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_the_same_person_however_they_are_written(tmp_path, form):
+    table = tmp_path / "participants.tsv"
+    person = unicodedata.normalize(form, "sub-Jürgen")
+    table.write_text(f"participant_id\tage\n{person}\t30\n", encoding="utf-8")
+    for written in ("NFC", "NFD"):
+        subject = unicodedata.normalize(written, "sub-Jürgen")
+        assert read_phenotypes([table]).of(subject) == {"age": 30.0}
