@@ -28,7 +28,8 @@ class InputSettings(BaseModel):
     task : str, optional
         BIDS ``task``; all by default.
     label_image : Path, optional
-        NIfTI label image or CIFTI ``dlabel`` of the atlas, for inputs that are images.
+        NIfTI label image or CIFTI ``dlabel`` of the atlas, for inputs that are images. Without
+        it, ``hcp`` takes series of named parcels (``ptseries``).
     label_table : Path, optional
         Names of its labels (TSV with ``index`` and ``name``, or Connectome Workbench's label
         list); by default the TSV of the same name beside it, if there is one.
@@ -62,10 +63,10 @@ class InputSettings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> InputSettings:
-        if self.kind in ("fmriprep", "hcp") and self.label_image is None:
+        if self.kind == "fmriprep" and self.label_image is None:
             raise ValueError(
-                f"expected a label_image for input of kind '{self.kind}', found none; give the "
-                "atlas as a NIfTI label image in the scans' space, or as a CIFTI dlabel"
+                "expected a label_image for input of kind 'fmriprep', found none; give the atlas "
+                "as a NIfTI label image in the scans' space, or as a CIFTI dlabel"
             )
         if self.kind == "series" and self.names is None:
             raise ValueError(

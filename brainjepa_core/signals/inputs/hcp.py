@@ -1,6 +1,7 @@
-"""HCP-style CIFTI: ``<subject>/MNINonLinear/Results/<run>/<run>_Atlas*_clean.dtseries.nii``.
+"""HCP-style CIFTI: ``<subject>/MNINonLinear/Results/<run>/<run>_Atlas*_clean*.dtseries.nii``.
 
 They are cleaned already (ICA-FIX). Of several versions of a run, the most processed one is taken.
+Without a label image, ``.ptseries.nii`` are read by the names of their parcels.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals import cifti
-from brainjepa_core.signals.cifti import CiftiLabels, parcellate_cifti
+from brainjepa_core.signals.cifti import CiftiLabels, parcellate_cifti, read_parcels
 from brainjepa_core.signals.inputs.bids import repetition_time
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
@@ -27,7 +28,8 @@ REST = "rfMRI"
 class HcpScan(FoundScan):
     """One run of one subject."""
 
-    labels: CiftiLabels
+    atlas: Atlas
+    labels: CiftiLabels | None = None
     told_tr: float | None = None
 
     def check(self) -> ScanHeader:
@@ -40,33 +42,37 @@ class HcpScan(FoundScan):
     def read(self) -> RawScan:
         """Mean signal of each ROI, and motion where it is told."""
         header = self.check()
-        parts = parcellate_cifti(self.files[0], self.labels)
+        if self.labels is None:
+            parts = read_parcels(self.files[0], self.atlas)
+        else:
+            parts = parcellate_cifti(self.files[0], self.labels)
         fd = _displacement(self.files[0].parent / MOTION, header.frames)
         return RawScan(parts.series, header.tr, parts.coverage, parts.tsnr, fd)
 
 
 def find(settings: InputSettings, atlas: Atlas) -> tuple[list[HcpScan], list[ScanProblem]]:
     """Resting-state runs, or those whose name has ``input.task`` in it."""
-    assert settings.label_image is not None
-    labels = CiftiLabels(settings.label_image, atlas)
-    labels.check()
+    labels, ending = None, "ptseries.nii"
+    if settings.label_image is not None:
+        labels, ending = CiftiLabels(settings.label_image, atlas), "dtseries.nii"
+        labels.check()
     wanted = (settings.task or REST).lower()
     scans, problems = [], []
     for run in sorted(settings.folder.glob(f"*/{RESULTS}/*")):
         if wanted not in run.name.lower() or not run.is_dir():
             continue
-        versions = sorted(run.glob(f"{run.name}_Atlas*.dtseries.nii"), key=_rank)
+        versions = sorted(run.glob(f"{run.name}_Atlas*.{ending}"), key=_rank)
         if versions and "_clean" in versions[-1].name:
             subject = run.parents[2].name
             motion = tuple(path for path in (run / MOTION,) if path.exists())
             scans.append(
-                HcpScan(subject, "", run.name, (versions[-1], *motion), labels, settings.tr)
+                HcpScan(subject, "", run.name, (versions[-1], *motion), atlas, labels, settings.tr)
             )
         elif versions:
             problems.append(
                 ScanProblem(
                     versions[-1],
-                    "a cleaned series of the run (..._clean.dtseries.nii)",
+                    f"a cleaned series of the run (..._clean.{ending})",
                     "only uncleaned ones",
                     "run ICA-FIX, or give the data as fMRIPrep derivatives with confounds",
                 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.cifti2 import ParcelsAxis, SeriesAxis
 
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.inputs.hcp import find
@@ -73,3 +75,22 @@ def test_no_motion_file(tree, folder):
         file.unlink()
     (scan,), _ = found(tree, folder)
     assert scan.read().fd is None and len(scan.files) == 1
+
+
+def test_series_of_named_parcels_need_no_label_image(tree, folder):
+    atlas = load_atlas(tree.atlas_table)
+    frames = 20
+    series = np.random.default_rng(0).standard_normal((frames, len(atlas) + 1)).astype(np.float32)
+    names = [*reversed(atlas.rois), "brain stem"]  # another order, and one region more
+    parcels = ParcelsAxis(
+        np.array(names), [np.zeros((0, 3), int)] * len(names), [{} for _ in names],
+        affine=np.eye(4), volume_shape=(2, 2, 2),
+    )  # fmt: skip
+    image = nib.Cifti2Image(series, (SeriesAxis(0, 0.8, frames), parcels))
+    run = next(folder.glob("100307/MNINonLinear/Results/rfMRI*"))
+    nib.save(image, run / f"{run.name}_Atlas_hp0_clean_own.ptseries.nii")
+    (run / "Movement_RelativeRMS.txt").unlink()
+    (scan,), problems = found(tree, folder, label_image=None)
+    assert problems == [] and scan.check().tr == 0.8
+    raw = scan.read()
+    np.testing.assert_array_equal(raw.series, series[:, :-1].T[::-1])
