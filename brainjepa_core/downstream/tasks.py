@@ -5,19 +5,26 @@ Shapes: n people, C columns of covariates, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from brainjepa_core.settings import read_settings
+
+SHIPPED = Path(__file__).parent / "task_files"
 FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Value = str | float
 
 
 class Rule(BaseModel):
     """Who takes part: people whose column has one of some values, or lies within bounds.
+
+    A column alone asks that it is known. Text counts whatever its case.
 
     Attributes
     ----------
@@ -34,6 +41,15 @@ class Rule(BaseModel):
     least: float | None = None
     most: float | None = None
 
+    @model_validator(mode="after")
+    def _somebody_fits(self) -> Self:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(
+                f"expected least up to most, found least {self.least:g} and most {self.most:g}; "
+                "swap them"
+            )
+        return self
+
 
 class TaskSettings(BaseModel):
     """A task, from a YAML file.
@@ -45,8 +61,9 @@ class TaskSettings(BaseModel):
         Phenotype that is predicted.
     kind : {"classification", "regression"}
     classes : dict of str to tuple, optional
-        Values of the column that each class stands for, in the order of classes; people of other
-        values do not take part. By default every value is a class, sorted.
+        Values of the column that each class stands for, in the order of classes: of two, the
+        second is the one that an AUC is for. Text counts whatever its case; people of other values
+        do not take part. By default every value is a class, sorted.
     covariates : tuple of str
         Columns whose linear effect is taken out of features and, for regression, of the target;
         fitted on the training part. ``site`` is the person's site.
@@ -72,6 +89,66 @@ class TaskSettings(BaseModel):
     within_site: bool = False
     subgroups: tuple[str, ...] = ("site", "sex", "age", "ancestry")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.column in self.covariates:
+            raise ValueError(
+                f"expected covariates beside the target, found '{self.column}' as both; "
+                "take it out of covariates"
+            )
+        if self.classes is None:
+            return self
+        if self.kind == "regression":
+            raise ValueError(
+                f"expected numbers without classes for a regression, found {len(self.classes)} "
+                "classes; remove classes, or make it kind: classification"
+            )
+        values = [
+            v.casefold() if isinstance(v, str) else v for c in self.classes.values() for v in c
+        ]
+        if (
+            len(self.classes) < 2
+            or not all(self.classes.values())
+            or len(set(values)) < len(values)
+        ):
+            raise ValueError(
+                f"expected at least two classes with values, each in one class, found "
+                f"{len(self.classes)} classes and {len(set(values))} values, "
+                f"{len(values) - len(set(values))} of them repeated; mend classes"
+            )
+        return self
+
+
+def shipped_tasks() -> tuple[str, ...]:
+    """Names of the tasks that come with this package, sorted."""
+    return tuple(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+
+
+def load_task(name_or_path: str | Path) -> TaskSettings:
+    """Read a task: a shipped one by its name, or any from a YAML file.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Such as ``age``, or a path that ends in ``.yaml`` or ``.yml``.
+
+    Raises
+    ------
+    ValueError
+        If no shipped task has the name, or the file does not fit; every wrong field is listed.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return read_settings(path, TaskSettings)
+    names = shipped_tasks()
+    if str(name_or_path) not in names:
+        near = difflib.get_close_matches(str(name_or_path), names, n=1)
+        raise ValueError(
+            f"expected a task of {', '.join(names)}, or a file that ends in .yaml, found "
+            f"'{path.name}'; {f'did you mean {near[0]}?' if near else 'write a YAML file for it'}"
+        )
+    return read_settings(SHIPPED / f"{name_or_path}.yaml", TaskSettings)
+
 
 @dataclass(frozen=True)
 class TaskData:
@@ -88,9 +165,13 @@ class TaskData:
     classes : tuple of str
         K names; empty for regression.
     covariates : ndarray of float64 [n, C]
-        Numbers as they are, text and sites as indicators.
+        Numbers as they are, text and sites as indicators of every value: C may exceed the rank,
+        so fit them by least squares of minimum norm.
     facts : tuple of dict
-        Phenotypes, and numbers of quality such as ``mean_fd``.
+        Phenotypes, numbers of quality such as ``mean_fd``, and ``site``: numbers and texts, and
+        what is not known is not there.
+    left_out : dict of str to int
+        How many people do not take part, by reason.
     """
 
     task: TaskSettings
@@ -100,6 +181,7 @@ class TaskData:
     classes: tuple[str, ...]
     covariates: NDArray[np.float64]
     facts: tuple[dict[str, Any], ...]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.people)

@@ -79,7 +79,7 @@ class _ScanCache:
     def __init__(self, limit: int) -> None:
         self.scans: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Array, Mask]]
         self.scans = OrderedDict()
-        self.bytes, self._limit = 0, limit
+        self.bytes, self.limit = 0, limit
         self._lock = threading.Lock()
 
     def get(
@@ -96,7 +96,7 @@ class _ScanCache:
             if key not in self.scans:
                 self.scans[key] = value
                 self.bytes += value[0].nbytes
-            while self.bytes > self._limit and len(self.scans) > 1:
+            while self.bytes > self.limit and len(self.scans) > 1:
                 self.bytes -= self.scans.popitem(last=False)[1][0].nbytes
         return value
 
@@ -128,17 +128,17 @@ class Windows:
         self.settings = settings or WindowSettings()
         self.people = _people(self.stores)
         self.atlas = self.stores[0].atlas
-        self._scales = [self._site_scale(store) for store in self.stores]
+        self._scales = [self._scale([(s, r) for r in s.records]) for s in self.stores]
         self._cache = _ScanCache(cache_bytes)
         self._refuse_short()
 
-    def _site_scale(self, store: ScanStore) -> RobustScale | None:
-        if self.settings.scaling == "zscore" or not store.records:
+    def _scale(self, scans: Sequence[tuple[ScanStore, ScanRecord]]) -> RobustScale | None:
+        if self.settings.scaling == "zscore" or not scans:
             return None
-        scans = (store.series(record) for record in store.records)
+        series = (store.series(record) for store, record in scans)
         if self.settings.scaling == "official":
-            return official_scale(scans)
-        return pooled_scale(scans, len(store.records))
+            return official_scale(series)
+        return pooled_scale(series, len(scans))
 
     def _refuse_short(self) -> None:
         if self.settings.short == "pad":
@@ -180,6 +180,37 @@ class Windows:
             )
         view = copy.copy(self)
         view.people = tuple(self.people[person] for person in chosen)
+        return view
+
+    def scaled_on(self, people: Sequence[int]) -> Windows:
+        """These windows with a scale that is learned from some people only: a training part.
+
+        A site's scale comes from its own people among them; a site without any, or with too few
+        scans for a scale, has that of all of them together. Everybody is there, under the same
+        number, and the cache is another. ``zscore`` learns nothing and gives these windows.
+
+        Parameters
+        ----------
+        people : sequence of int
+            At least one, each once.
+
+        Raises
+        ------
+        ValueError
+            If `people` cannot be chosen (see `only`), or their scans give no scale.
+        """
+        chosen = self.only(people).people
+        if self.settings.scaling == "zscore":
+            return self
+        own = [
+            [(store, record) for person in chosen if person.store == n for record in person.records]
+            for n, store in enumerate(self.stores)
+        ]
+        shared = self._scale([scan for scans in own for scan in scans])
+        least = 2 if self.settings.scaling == "official" else 1  # one temporal mean has no spread
+        view = copy.copy(self)
+        view._scales = [self._scale(scans) if len(scans) >= least else shared for scans in own]
+        view._cache = _ScanCache(self._cache.limit)
         return view
 
     @property

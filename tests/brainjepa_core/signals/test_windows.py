@@ -14,7 +14,7 @@ from shared_data import shared
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.archives import import_site_archive
-from brainjepa_core.signals.scaling import zscore
+from brainjepa_core.signals.scaling import official_scale, pooled_scale, zscore
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.temporal import official_indices, resample
 from brainjepa_core.signals.windows import Windows, WindowSettings
@@ -292,3 +292,76 @@ def test_people_that_cannot_be_chosen(store, people, found):
     text = f"expected at least one of the 10 people, each once, found {found} that nobody has"
     with pytest.raises(ValueError, match=text):
         Windows([store], SMALL).only(people)
+
+
+def two_sites(path: Path, held_out: float = 1.0) -> list[ScanStore]:
+    """Five people a site, some with two scans; those of number 3 and 4 times a number."""
+    stores = []
+    for site, gain in enumerate((1.0, 50.0)):
+        stores.append(ScanStore.create(path / f"site-{site}", ATLAS))
+        for i in range(7):
+            series = gain * (scan(10 * site + i, level=5.0 * (i + 1)) + site)
+            series *= held_out if i % 5 > 2 else 1.0
+            stores[-1].append(series, subject=f"s{i % 5}", run=str(i // 5), tr=2.0)
+    return stores
+
+
+@pytest.mark.parametrize("scaling", ["pooled", "official"])
+def test_a_scale_of_some_people_is_that_of_stores_with_nobody_else(tmp_path, scaling):
+    settings = SMALL.model_copy(update={"scaling": scaling})
+    whole = two_sites(tmp_path / "whole")
+    some = [ScanStore.create(tmp_path / "some" / str(site), ATLAS) for site in (0, 1)]
+    for store, part in zip(whole, some, strict=True):
+        for record in store.records:
+            if record.subject in ("s0", "s1", "s2"):
+                part.append(
+                    store.series(record), subject=record.subject, run=record.run, tr=record.tr
+                )
+    scaled = Windows(whole, settings).scaled_on([0, 1, 2, 5, 6, 7])
+    expected = Windows(some, settings)
+    assert scaled.subjects == 10
+    for place, person in enumerate((0, 1, 2, 5, 6, 7)):
+        assert equal(scaled.full_windows(person), expected.full_windows(place))
+
+
+@pytest.mark.parametrize("scaling", ["pooled", "official"])
+def test_held_out_people_do_not_influence_a_scale(tmp_path, scaling):
+    settings = SMALL.model_copy(update={"scaling": scaling})
+    plain, loud = (
+        Windows(two_sites(tmp_path / str(gain), gain), settings) for gain in (1.0, 1000.0)
+    )
+    train = [0, 1, 2, 5, 6, 7]
+    for person in range(10):  # fills the caches with scans at the scale of all
+        plain.full_windows(person), loud.full_windows(person)
+    assert not equal(plain.full_windows(0), loud.full_windows(0))
+    before, after = plain.scaled_on(train), loud.scaled_on(train)
+    for person in train:
+        assert equal(before.full_windows(person), after.full_windows(person))
+    assert not equal(plain.full_windows(0), before.full_windows(0))  # and its own is as it was
+
+
+@pytest.mark.parametrize(
+    ("scaling", "people", "borrows"),
+    [("pooled", [0, 1, 2], True), ("pooled", [0, 1, 9], False), ("official", [0, 1, 9], True)],
+)
+def test_a_site_without_people_of_its_own_borrows_the_scale_of_all(
+    tmp_path, scaling, people, borrows
+):
+    windows = Windows(two_sites(tmp_path), SMALL.model_copy(update={"scaling": scaling}))
+    scans = [
+        windows.stores[windows.people[person].store].series(record)
+        for person in people
+        for record in windows.people[person].records
+    ]
+    make = {"pooled": pooled_scale, "official": official_scale}[scaling]
+    shared = make(scans)
+    ((found, _),) = windows.scaled_on(people).aligned(9)
+    raw = windows.stores[1].series(windows.people[9].records[0])
+    assert np.array_equal(found, shared.apply(raw)) == borrows
+
+
+def test_scaling_that_learns_nothing_stays_as_it_is(store):
+    windows = Windows([store], SMALL)
+    assert windows.scaled_on([3]) is windows
+    with pytest.raises(ValueError, match=r"at least one of the 10 people, .* found 0 numbers"):
+        windows.scaled_on([])
