@@ -233,7 +233,7 @@ def roi_coverage(seen: Array, centroids: Array) -> Figure:
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     x, y, z = centroids.T
-    views = [(y, z, "from the left", "back – front"), (x, z, "from behind", "left – right")]
+    views = [(y, z, "from the right", "back – front"), (x, z, "from behind", "left – right")]
     views.append((x, y, "from above", "left – right"))
     rare = np.argsort(-seen, kind="stable")[(seen == 1).sum() :]  # the rarest on top
     reach = 1.08 * np.ptp(centroids, axis=0).max() / 2

@@ -40,7 +40,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project [..., N, D] to three [B*, H, N, D/H], leading axes flattened for the kernel."""
         *_, n_tokens, width = x.shape
         qkv = self.qkv(x).reshape(-1, n_tokens, 3, self.heads, width // self.heads)
@@ -51,7 +51,7 @@ class Attention(nn.Module):
         self, x: Tensor, key_valid: Tensor | None = None, query_index: Tensor | None = None
     ) -> Tensor:
         """Attend from the queried tokens (all by default) to every valid token."""
-        q, k, v = self._queries_keys_values(x)
+        q, k, v = self.queries_keys_values(x)
         if query_index is not None:
             index = query_index.reshape(-1, 1, query_index.shape[-1])
             q = take_tokens(q, index.expand(-1, self.heads, -1))
@@ -62,7 +62,7 @@ class Attention(nn.Module):
 
     def weights(self, x: Tensor, key_valid: Tensor | None = None) -> Tensor:
         """Attention maps [..., H, N, N]; quadratic memory, hence never part of the forward pass."""
-        q, k, _ = self._queries_keys_values(x)
+        q, k, _ = self.queries_keys_values(x)
         scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
         if key_valid is not None:
             hidden = ~key_valid.reshape(-1, 1, 1, key_valid.shape[-1])

@@ -1,0 +1,119 @@
+"""Pretraining of the masked-autoencoder baseline: the JEPA's people, windows, steps and schedules.
+
+Shapes: B batch, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.model.mae import MaskedAutoencoder, random_masks
+from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.model.tokens import token_validity
+from brainjepa_core.pretraining.sampling import Batch, WindowSource, draws_of_step
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.training import Training
+
+
+def pretrain_mae(
+    windows: WindowSource,
+    study: LocalStudy,
+    basis: ConsensusBasis,
+    *,
+    steps: int | None = None,
+    device: str | torch.device = "cpu",
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> BrainJEPA:
+    """Train a study's encoder as a masked autoencoder.
+
+    Parameters
+    ----------
+    windows : WindowSource
+        The people a JEPA of this study is trained on.
+    study : LocalStudy
+        Sizes, recipe, seed and schedules; its masks and objective are not used.
+    basis : ConsensusBasis
+    steps : int, optional
+        Stop after so many of the schedule's steps; all of them by default.
+    device : str or torch.device
+    on_step : callable, optional
+        Called with each step's number and loss (a scalar still on the device).
+
+    Returns
+    -------
+    BrainJEPA
+        Encoder and target encoder both hold the trained weights, so that whatever embeds or
+        fine-tunes a JEPA takes it; its predictor is the untrained one.
+
+    Raises
+    ------
+    ValueError
+        If a loss or an update was not finite.
+    """
+    training = new_mae_training(study, basis, device)
+    total = study.training.schedule.total_steps
+    for step in range(total if steps is None else min(steps, total)):
+        batches = mae_batches_of_step(windows, training.model.settings, study.training, step)
+        loss = training.advance(batches)
+        if on_step is not None:
+            on_step(step, loss)
+    bad = training.first_bad_step()
+    if bad is not None:
+        raise ValueError(
+            f"expected a finite loss of the masked autoencoder, found NaN or infinity at step "
+            f"{bad}; lower the learning rate or set clip_norm"
+        )
+    model = study.new_model(basis).to(device)
+    for part in (model.encoder, model.target_encoder):
+        part.load_state_dict(training.model.encoder.state_dict())
+    return model
+
+
+def new_mae_training(
+    study: LocalStudy, basis: ConsensusBasis, device: str | torch.device = "cpu"
+) -> Training:
+    """Training at step 0, from the encoder weights that the study's JEPA starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(study.training.seed)
+        settings = study.model_settings(len(basis.rois))
+        model = MaskedAutoencoder(settings, torch.tensor(basis.gradients))
+    return Training(model, study.training, device)
+
+
+def mae_batches_of_step(
+    windows: WindowSource, model: ModelSettings, settings: PretrainingSettings, step: int
+) -> list[Batch]:
+    """The micro-batches of a step: `sampling.batches_of_step` with random masks."""
+    draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
+    size = settings.batch_size // settings.accumulation
+    result = []
+    for first in range(0, settings.batch_size, size):
+        part = draws[first : first + size]
+        x, frame_valid, roi_valid = windows.batch(
+            [draw.subject for draw in part],
+            [(settings.seed, step, draw.epoch) for draw in part],
+        )
+        masks = random_masks(
+            model.tokens,
+            seed=settings.seed,
+            step=step,
+            samples=[draw.number(windows.subjects) for draw in part],
+            token_valid=token_validity(frame_valid, roi_valid, model.patch),
+        )
+        result.append(
+            Batch(
+                torch.from_numpy(x),
+                masks.context_index,
+                masks.target_index,
+                masks.context_valid,
+                masks.target_valid,
+                token_valid=None,
+            )
+        )
+    return result
