@@ -16,6 +16,7 @@ from torch import Tensor
 
 SECOND_ORDER = ("std", "time_std", "network_covariance")  # the last one needs networks
 POOLS = ("mean", *SECOND_ORDER)
+GROUP_POOLS = ("network_mean", "roi_mean")  # wide: a mean token of each network or ROI
 
 
 def pool_names(pool: str | Sequence[str], networks: Tensor | None) -> tuple[str, ...]:
@@ -39,18 +40,21 @@ def pool_tokens(
     tokens : Tensor [B, N, D]
     time_patches : int
         W.
-    pools : sequence of {"mean", "std", "time_std", "network_covariance"}
+    pools : sequence of str
+        Of `POOLS` and `GROUP_POOLS`:
         ``mean`` over tokens (published); ``std`` over tokens; ``time_std``, the spread in time of
         the mean over ROIs; ``network_covariance``, the covariance over time and features of the
-        networks' mean tokens. Several are joined in the order given.
+        networks' mean tokens; ``network_mean`` and ``roi_mean``, the mean token of each network or
+        ROI, which is that of all tokens where it has no valid one. Several are joined in the order
+        given.
     token_valid : Tensor [B, N], optional
         bool; invalid tokens count nowhere.
     networks : Tensor [R], optional
-        int64 network of each ROI, 0 .. G-1; needed by ``network_covariance``.
+        int64 network of each ROI, 0 .. G-1; needed by the pools by network.
 
     Returns
     -------
-    Tensor [B, D per vector pool + G(G+1)/2 for the network covariance]
+    Tensor [B, D per vector pool + G(G+1)/2 for the network covariance + G D or R D for means]
 
     Raises
     ------
@@ -70,17 +74,27 @@ def pool_tokens(
             per_time, seen = _group_by_time(tokens, valid, time_patches)
             parts.append(_std(per_time, seen))
         elif pool == "network_covariance":
-            if networks is None:
-                raise ValueError(
-                    "expected the network of each ROI for the pool 'network_covariance', found "
-                    "none; take an atlas with networks or leave this pool out"
-                )
-            parts.append(_network_covariance(tokens, valid, time_patches, networks))
+            labels = _require_networks(networks, pool)
+            parts.append(_network_covariance(tokens, valid, time_patches, labels))
+        elif pool == "network_mean":
+            groups = _require_networks(networks, pool).repeat_interleave(time_patches)
+            parts.append(_group_means(tokens, valid, groups))
+        elif pool == "roi_mean":
+            groups = torch.arange(tokens.shape[1], device=tokens.device) // time_patches
+            parts.append(_group_means(tokens, valid, groups))
         else:
-            raise ValueError(
-                f"expected pools among {', '.join(POOLS)}, found '{pool}'; take one of these"
-            )
+            known = ", ".join((*POOLS, *GROUP_POOLS))
+            raise ValueError(f"expected pools among {known}, found '{pool}'; take one of these")
     return torch.cat(parts, dim=1)
+
+
+def _require_networks(networks: Tensor | None, pool: str) -> Tensor:
+    if networks is None:
+        raise ValueError(
+            f"expected the network of each ROI for the pool '{pool}', found none; "
+            "take an atlas with networks or leave this pool out"
+        )
+    return networks
 
 
 def _mean(x: Tensor, weight: Tensor) -> Tensor:
@@ -99,6 +113,18 @@ def _group_by_time(tokens: Tensor, valid: Tensor, time_patches: int) -> tuple[Te
     total = (tokens.unflatten(1, (-1, time_patches)) * weight[..., None]).sum(1)
     count = weight.sum(1)
     return total / count.clamp_min(1)[..., None], (count > 0).to(tokens.dtype)
+
+
+def _group_means(tokens: Tensor, valid: Tensor, groups: Tensor) -> Tensor:
+    """Mean token of each group, side by side [B, groups * D]; `groups` [N] is each token's."""
+    number = int(groups.max()) + 1
+    shape = (len(tokens), number)
+    total = tokens.new_zeros(*shape, tokens.shape[-1])
+    total = total.index_add(1, groups, tokens * valid[..., None])
+    count = tokens.new_zeros(shape).index_add(1, groups, valid)[..., None]
+    # Zeros would be far from every real mean, since positions are a large part of a token.
+    means = torch.where(count > 0, total / count.clamp_min(1), _mean(tokens, valid)[:, None])
+    return means.flatten(1)
 
 
 def _network_covariance(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from brainjepa_core.model.pooling import POOLS, SECOND_ORDER, pool_names, pool_tokens
+from brainjepa_core.model.pooling import (
+    GROUP_POOLS,
+    POOLS,
+    SECOND_ORDER,
+    pool_names,
+    pool_tokens,
+)
 
 B, R, W, D = 3, 5, 4, 6
 NETWORKS = torch.tensor([0, 1, 0, 2, 1])
@@ -22,6 +28,14 @@ def naive(pool: str, tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
     times = [w for w in range(W) if valid[:, w].any()]
     if pool == "time_std":
         return np.std([tokens[valid[:, w], w].mean(0) for w in times], axis=0)
+    if pool in GROUP_POOLS:
+        labels = NETWORKS.tolist() if pool == "network_mean" else list(range(R))
+        means = []
+        for g in range(max(labels) + 1):
+            cells = [(r, w) for r in range(R) for w in range(W) if labels[r] == g]
+            own = [tokens[cell] for cell in cells if valid[cell]]
+            means.append(np.mean(own or seen, axis=0))
+        return np.concatenate(means)
     series = np.full((3, W, D), np.nan)  # a network's mean token at each time it was seen
     for g in range(3):
         for w in range(W):
@@ -38,7 +52,7 @@ def tokens():
     return torch.randn(B, R * W, D, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", POOLS + GROUP_POOLS)
 @pytest.mark.parametrize("hidden", [False, True])
 def test_pools_equal_loops(pool, hidden, tokens):
     valid = torch.ones(B, R, W, dtype=torch.bool)
@@ -60,7 +74,7 @@ def test_pools_are_joined_in_the_order_asked(tokens):
 def test_invalid_values_count_nowhere(tokens):
     valid = torch.rand(B, R * W) > 0.3
     wild = torch.where(valid[..., None], tokens, 1e9)
-    for pool in POOLS:
+    for pool in POOLS + GROUP_POOLS:
         a, b = (pool_tokens(t, W, (pool,), valid, NETWORKS) for t in (tokens, wild))
         assert torch.allclose(a, b), pool
 
@@ -77,3 +91,5 @@ def test_error_texts(tokens):
         pool_tokens(tokens, W, ("median",))
     with pytest.raises(ValueError, match=r"expected the network of each ROI.*found none; take an"):
         pool_tokens(tokens, W, ("network_covariance",))
+    with pytest.raises(ValueError, match=r"network of each ROI for the pool 'network_mean', found"):
+        pool_tokens(tokens, W, ("network_mean",))
