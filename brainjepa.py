@@ -6,6 +6,7 @@ import client.cli
 import server.cli
 from brainjepa_core.cli import app
 from simulations.cli import demo, simulate
+from simulations.evaluate_cli import evaluate
 from simulations.painted_cli import paint
 
 __all__ = ["app"]
@@ -15,6 +16,7 @@ app.add_typer(server.cli.app)
 app.command()(simulate)
 app.command()(demo)
 app.command()(paint)
+app.command()(evaluate)
 
 if __name__ == "__main__":
     app(prog_name="brainjepa")

@@ -97,12 +97,23 @@ def _stores(scenario: Scenario, folder: Path, guests: Sequence[SiteSettings]) ->
         cohort = CohortSettings(**{**cohort.model_dump(), "rois": len(atlas)})
         return write_cohort(cohort, folder / STORES, first=len(guests), atlas=atlas)
     assert scenario.data is not None
-    stores = [path.parent for path in scenario.data.glob(f"*/{HEADER}")]
-    participants = scenario.data / "participants.tsv"
-    for archive in [] if stores else sorted(scenario.data.glob("*.npz")):
+    return open_data(scenario.data, folder / STORES)
+
+
+def open_data(data: Path, folder: Path) -> list[Path]:
+    """Stores of a data folder; where it holds site archives, they are imported into FOLDER.
+
+    Raises
+    ------
+    ValueError
+        If there are neither stores nor archives.
+    """
+    stores = sorted(path.parent for path in data.glob(f"*/{HEADER}"))
+    participants = data / "participants.tsv"
+    for archive in [] if stores else sorted(data.glob("*.npz")):
         if archive.name.startswith("project_"):
             continue  # a projection between atlases, not a site
-        store = folder / STORES / archive.stem
+        store = folder / archive.stem
         import_site_archive(archive, store, participants if participants.exists() else None)
         stores.append(store)
     if not stores:

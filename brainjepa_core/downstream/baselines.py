@@ -5,6 +5,7 @@ Shapes: n people, t tested people, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction import DictVectorizer
 
-from brainjepa_core.downstream.connectivity_features import KINDS, ConnectivityFeatures, Features
+from brainjepa_core.downstream.connectivity_features import (
+    KINDS,
+    ConnectivityFeatures,
+    Features,
+    Kind,
+)
 from brainjepa_core.downstream.feature_methods import Estimator, FeatureMethod
 from brainjepa_core.downstream.methods import Method
 from brainjepa_core.downstream.protocols import Index, Split
@@ -114,7 +120,10 @@ def estimator_name(data: TaskData, estimator: Estimator) -> str:
 
 
 def connectivity_methods(
-    data: TaskData, features: ConnectivityFeatures, harmonise: bool = False
+    data: TaskData,
+    features: ConnectivityFeatures,
+    harmonise: bool = False,
+    kinds: Sequence[Kind] = KINDS,
 ) -> list[FeatureMethod]:
     """FC {correlation, partial correlation, tangent} x {ridge or logistic, SVM or SVR}."""
     estimators: tuple[Estimator, ...] = ("linear", "svm")
@@ -125,12 +134,17 @@ def connectivity_methods(
             estimator,
             harmonise,
         )
-        for kind in KINDS
+        for kind in kinds
         for estimator in estimators
     ]
 
 
-def baseline_methods(windows: Windows, data: TaskData, cache: Path | None = None) -> list[Method]:
+def baseline_methods(
+    windows: Windows,
+    data: TaskData,
+    cache: Path | None = None,
+    kinds: Sequence[Kind] = KINDS,
+) -> list[Method]:
     """All baselines of classical methods: what a table without a checkpoint consists of.
 
     Parameters
@@ -139,6 +153,8 @@ def baseline_methods(windows: Windows, data: TaskData, cache: Path | None = None
     data : TaskData
     cache : path, optional
         Folder in which tangent features are kept by content.
+    kinds : sequence of {"correlation", "partial correlation", "tangent"}
+        The last is learned on each split anew: most of a minute at 300 people and ROIs.
 
     Returns
     -------
@@ -150,4 +166,5 @@ def baseline_methods(windows: Windows, data: TaskData, cache: Path | None = None
         if facts_features(data, columns) is not None:
             features: Features = FactsFeatures(columns)
             methods.append(FeatureMethod(name, features))
-    return [*methods, *connectivity_methods(data, ConnectivityFeatures(windows, cache))]
+    features_of = ConnectivityFeatures(windows, cache)
+    return [*methods, *connectivity_methods(data, features_of, kinds=kinds)]

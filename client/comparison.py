@@ -1,0 +1,157 @@
+"""One table for one task: every baseline, every model, the same people, with intervals.
+
+``brainjepa site evaluate`` makes it of one store, ``brainjepa evaluate`` of several sites' stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainjepa_core.downstream.baselines import baseline_methods, estimator_name
+from brainjepa_core.downstream.connectivity_features import KINDS, ConnectivityFeatures
+from brainjepa_core.downstream.evaluation import claim_folder, predict_all
+from brainjepa_core.downstream.feature_methods import FeatureMethod
+from brainjepa_core.downstream.finetune import from_scratch
+from brainjepa_core.downstream.finetune_settings import FinetuneSettings
+from brainjepa_core.downstream.methods import Method
+from brainjepa_core.downstream.model_methods import (
+    RANDOM,
+    finetuned_method,
+    network_methods,
+    probe_methods,
+    scratch_method,
+)
+from brainjepa_core.downstream.prediction_figures import truth_figure
+from brainjepa_core.downstream.protocols import ProtocolSettings, splits_of, untested_sites
+from brainjepa_core.downstream.result_page import TaskFacts, write_result_page
+from brainjepa_core.downstream.results import Results, write_results
+from brainjepa_core.downstream.statistics import evaluate_predictions
+from brainjepa_core.downstream.task_data import task_data
+from brainjepa_core.downstream.tasks import TaskData, TaskSettings
+from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.signals.windows import Windows
+from client.tracking import log_evaluation
+
+CACHE = "cache"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What stands in the table.
+
+    Attributes
+    ----------
+    task : TaskSettings
+    protocol : ProtocolSettings
+    models : dict of str to BrainJEPA
+        By the name the table gives them; none gives the baselines alone.
+    finetune : FinetuneSettings, optional
+        Also fine-tune the models, and train the first one's network from scratch.
+    thorough : bool
+        Also connectivity in tangent space, BrainNetCNN and the Brain Network Transformer.
+    """
+
+    task: TaskSettings
+    protocol: ProtocolSettings
+    models: Mapping[str, BrainJEPA]
+    finetune: FinetuneSettings | None = None
+    thorough: bool = False
+
+
+def compare_models(
+    comparison: Comparison,
+    windows: Windows,
+    out: Path,
+    inputs: Mapping[str, Any],
+    say: Say = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """Make the table in a folder: results, page and MLflow runs; goes on where it stopped.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    windows : Windows
+        Of all sites, made as the models' windows were.
+    out : Path
+    inputs : mapping
+        What else decides the numbers (paths' fingerprints), for `claim_folder`.
+    say : callable
+        Called with a line for a person.
+    progress : callable
+        Called with a method's name after each split.
+
+    Raises
+    ------
+    ValueError
+        If the task cannot be judged with these people; says the counts and the mend.
+    """
+    data = task_data(comparison.task, windows)
+    splits = splits_of(comparison.protocol, data)
+    settings = {
+        "task": comparison.task.model_dump(mode="json"),
+        "protocol": comparison.protocol.model_dump(mode="json"),
+        "finetune": None
+        if comparison.finetune is None
+        else comparison.finetune.model_dump(mode="json"),
+        "stores": [store.fingerprint for store in windows.stores],
+        **inputs,
+    }
+    claim_folder(out, settings)
+    missing = untested_sites(splits, data)
+    say(
+        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
+        + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
+        + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
+    )
+    methods = table_methods(comparison, windows, data, out / CACHE, say)
+    predictions = predict_all(methods, data, splits, out, progress)
+    reference = connectivity_name(data)
+    results = evaluate_predictions(data, predictions, comparison.protocol.kind, reference)
+    write_results(out, results)
+    subjects = [method.name for method in methods if ":" in method.name]
+    drawn = (*subjects[:3], reference)
+    shown = [p for name in drawn for p in predictions if p.model == name]
+    facts = TaskFacts.of(
+        data,
+        comparison.protocol.kind,
+        left_out=data.left_out,
+        settings={key: settings[key] for key in ("task", "protocol", "finetune")},
+        pictures={"What was predicted": truth_figure(data, shown, reference)},
+    )
+    page = write_result_page(out, results, [facts], reference=reference, subjects=subjects)
+    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
+    return results
+
+
+def connectivity_name(data: TaskData) -> str:
+    """The baseline that everything is compared with: correlations and a support vector machine."""
+    return f"FC correlation + {estimator_name(data, 'svm')}"
+
+
+def table_methods(
+    comparison: Comparison, windows: Windows, data: TaskData, cache: Path, say: Say
+) -> list[Method]:
+    """Everything in the table, baselines first."""
+    methods = baseline_methods(windows, data, cache, KINDS if comparison.thorough else KINDS[:2])
+    reference = next(method for method in methods if method.name == connectivity_name(data))
+    assert isinstance(reference, FeatureMethod)
+    if comparison.thorough:
+        methods += network_methods(windows, data, ConnectivityFeatures(windows, cache))
+    models = dict(comparison.models)
+    if not models:
+        return methods
+    first = next(iter(models.values()))
+    models[RANDOM] = from_scratch(first)
+    for name, model in models.items():
+        say(f"embedding with {name}")
+        methods += probe_methods(name, model, windows, reference, cache)
+    if comparison.finetune is not None:
+        for name, model in comparison.models.items():
+            methods.append(finetuned_method(name, model, windows, comparison.finetune))
+        methods.append(scratch_method(first, windows, comparison.finetune))
+    return methods
