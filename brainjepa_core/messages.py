@@ -8,6 +8,13 @@ Arrays of weights are named as in the model's parameters (``encoder.patch.weight
 coordinator gets them back to the last bit, which a rounded difference would not allow. With
 ``bf16`` it sends differences from the round's global weights, rounded to bfloat16 and viewed as
 uint16, half the bytes.
+
+An *evaluate* request without a probe asks for the yardstick; with one, for a part of the evaluation
+of a task. Arrays of probes are named ``probe.<pool>.<field>``, in requests and replies:
+``weights`` [J, F, P, Q] and ``intercept`` [J, F, Q] of J probes, each fitted F times (once for each
+left-out fold, or once), with ``range`` [J, 2], mean and spread of scores, where these are to be
+counted; Newton's ``centre``, ``scale`` [F + 1, P] and ``trial`` [F + 1, P + 1].
+Shapes: P features, Q outcomes (1, or the number of classes).
 """
 
 from __future__ import annotations
@@ -19,11 +26,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from brainjepa_core.downstream.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.model.pooling import POOLS
 from brainjepa_core.pretraining.study import LocalStudy
 
-PROTOCOL = 1  # raised whenever a message changes; peers must agree
+PROTOCOL = 2  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -31,10 +41,72 @@ KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
 BASIS = "basis"  # float32 [R, m], in train and evaluate requests
 COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in evaluate requests
 
+TARGET = "target"  # outcome of moments of a task
+NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
+
 Arrays = dict[str, NDArray[np.generic]]
 Scalar = int | float | str
 Wire = Literal["fp32", "bf16"]
 Target = Literal["average", "line", "local"]
+Want = Literal["scores", "sums", "newton", "probe", "judge"]
+WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
+WITHIN_A_SITE = ("holdout", "kfold", "personalised")
+
+
+class ProbeRequest(BaseModel):
+    """The part of an evaluate request that asks about a task.
+
+    Attributes
+    ----------
+    want : {"scores", "sums", "newton", "probe", "judge"}
+        Scores of probes that the site trains and tests on its own people; moments of its people by
+        fold; sums for a step of Newton's at given weights; a probe fitted at the site, whose
+        weights leave; how given probes do on the site's people.
+    task : TaskSettings
+        One that sites can only read alike: its classes are named.
+    protocol : ProtocolSettings
+        Of ``scores``, within the site. All else uses the study's folds.
+    pools : tuple of str
+        What is read from the model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    want: Want
+    task: TaskSettings
+    protocol: ProtocolSettings = ProtocolSettings(kind="kfold", seeds=1)
+    pools: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("task")
+    @classmethod
+    def _read_alike(cls, task: TaskSettings) -> TaskSettings:
+        if task.kind == "classification" and not task.classes:
+            raise ValueError(
+                f"task '{task.name}': expected classes by name and values, found none; name them "
+                "(classes), since sites would number those that they have"
+            )
+        return task
+
+    @field_validator("protocol")
+    @classmethod
+    def _within_a_site(cls, protocol: ProtocolSettings) -> ProtocolSettings:
+        if protocol.kind not in WITHIN_A_SITE:
+            raise ValueError(
+                f"expected a protocol within a site ({', '.join(WITHIN_A_SITE)}), found "
+                f"'{protocol.kind}'; the matrix compares sites"
+            )
+        return protocol
+
+    @field_validator("pools")
+    @classmethod
+    def _known(cls, pools: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [pool[:40] for pool in pools if pool not in POOLS]
+        if unknown or len(set(pools)) < len(pools):
+            raise ValueError(
+                f"expected pools out of {', '.join(POOLS)}, each once, found "
+                f"{', '.join(unknown) or 'one twice'}; correct pools"
+            )
+        return pools
 
 
 class Task(BaseModel):
@@ -61,6 +133,8 @@ class Task(BaseModel):
         FedProx's mu; 0 is none.
     weights : {"scans", "subjects", "equal"}
         What a reply counts by.
+    probe : ProbeRequest, optional
+        In evaluate requests about a task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +152,7 @@ class Task(BaseModel):
     reset_optimizer: bool = False
     proximal: float = Field(0.0, ge=0)
     weights: Literal["scans", "subjects", "equal"] = "scans"
+    probe: ProbeRequest | None = None
 
 
 @dataclass(frozen=True)

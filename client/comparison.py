@@ -113,7 +113,7 @@ def compare_models(
     reference = connectivity_name(data)
     results = evaluate_predictions(data, predictions, comparison.protocol.kind, reference)
     write_results(out, results)
-    subjects = [method.name for method in methods if ":" in method.name]
+    subjects = [method.name for method in methods if method.name.split(":")[0] in comparison.models]
     drawn = (*subjects[:3], reference)
     shown = [p for name in drawn for p in predictions if p.model == name]
     facts = TaskFacts.of(

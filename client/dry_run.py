@@ -5,14 +5,18 @@ of the study's model, and `Site.answer` answers it from the site's store, with a
 in place of the site's state and log. So the table of a dry run cannot differ from what is sent.
 
 Two things are made smaller, for time, on which no name, dtype or shape depends: training takes one
-step of two people and windows of at most four patches; evaluation runs over windows of one patch a
-model of one block that is as wide as the study's.
+step of two people and windows of at most four patches; evaluation runs over windows of two patches
+a model of one block that is as wide as the study's.
+
+An evaluation of a task is listed by what it asks for. The task is one of two classes if the store
+has a column of two values, since that is the most that a task has a site send, else age.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.downstream.measure import HEADLINE, networks_of
+from brainjepa_core.downstream.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks import TaskSettings
 from brainjepa_core.downstream.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.messages import (
@@ -28,7 +35,9 @@ from brainjepa_core.messages import (
     EVALUATE,
     GRADIENTS,
     TRAIN,
+    WANTS,
     Arrays,
+    ProbeRequest,
     Reply,
     Request,
     Scalar,
@@ -47,10 +56,21 @@ from client.site import LOG, Site
 
 YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
 PATCHES = 4  # of a window in a dry run's training
+EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
 NUMBER_BYTES = 8
 COUNTS = ("subjects", "scans", "frames")
 # Numbers that are the same in every round of a study, whatever the weights.
 STEADY = ("weight", "people")
+LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
+A_TASK = f"{EVALUATE} a task: "
+# What a task's replies are bound by, beside `allow` and `min_subjects`.
+TASK_FLOORS = {
+    "scores": ("min_people_a_class",),
+    "sums": ("min_people_a_class", "min_people_in_sum"),
+    "newton": ("min_people_a_class", "min_people_in_sum"),
+    "probe": ("min_people_a_class", "share_probe"),
+    "judge": ("min_people_a_class", "min_people_in_sum"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,7 @@ class Row:
     Attributes
     ----------
     message, name : str
+        An evaluation of a task is a message by what it asks for, such as ``evaluate a task: sums``.
     what : {"array", "number", "text", "refused"}
         ``refused`` is the text of a refusal, which is then all that leaves.
     dtype : str
@@ -141,28 +162,79 @@ def dry_run(site: Path, study: LocalStudy | None = None, wire: Wire = "fp32") ->
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             reply = Site(settings.model_copy(update={"state": state})).answer(request)
-            found = list(rows_of(request.kind, reply, lines))
+            message = message_of(request)
+            found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
-                errors[request.kind] = (state / LOG).read_text(encoding="utf-8").splitlines()[-1]
+                errors[message] = (state / LOG).read_text(encoding="utf-8").splitlines()[-1]
             rows += found
     return DryRun(settings.name, wire, tuple(rows), errors)
 
 
 def requests(store: ScanStore, study: LocalStudy, wire: Wire) -> Iterator[Request]:
     """One request of each kind, as a coordinator of `study` would send it to the store's site."""
-    basis, components = _consensus(Windows([store], study.windows), study)
+    windows = Windows([store], study.windows)
+    basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
-    shallow = _shortened(study, 1).model_copy(
+    shallow = _shortened(study, EVALUATED_PATCHES).model_copy(
         update={"model": {**study.model, "depth": 1, "predictor_depth": 1, "mlp_ratio": 0.25}}
     )
 
-    def ask(kind: str, study: LocalStudy, arrays: Arrays) -> Request:
-        return Request(kind, Task(study_id="dry-run", study=study, steps=1, wire=wire), arrays)
+    def ask(
+        kind: str, study: LocalStudy, arrays: Arrays, probe: ProbeRequest | None = None
+    ) -> Request:
+        task = Task(study_id="dry-run", study=study, steps=1, wire=wire, probe=probe)
+        return Request(kind, task, arrays)
 
     yield ask(DESCRIBE, study, {})
     yield ask(GRADIENTS, study, {})
     yield ask(TRAIN, short, _weights(short, basis))
-    yield ask(EVALUATE, shallow, {**_weights(shallow, basis), COMPONENTS: components})
+    weights = _weights(shallow, basis)
+    yield ask(EVALUATE, shallow, {**weights, COMPONENTS: components})
+    networks = int(networks_of(windows, basis.gradients).max()) + 1
+    folds = ask(EVALUATE, shallow, {}).task.folds
+    for probe, arrays in task_requests(store, networks * (networks + 1) // 2, folds):
+        yield ask(EVALUATE, shallow, {**weights, **arrays}, probe)
+
+
+def task_requests(
+    store: ScanStore, features: int, folds: int
+) -> Iterator[tuple[ProbeRequest, Arrays]]:
+    """All that a site may be asked of a task, with probes of zeros [features] to be judged."""
+    task = _a_task(store)
+    outcomes = len(task.classes or ()) or 1
+    name = f"probe.{HEADLINE}."
+    newton = {"centre": features, "scale": features, "trial": features + 1}
+    arrays: dict[str, Arrays] = {
+        "judge": {
+            f"{name}weights": np.zeros((1, 1, features, outcomes)),
+            f"{name}intercept": np.zeros((1, 1, outcomes)),
+            f"{name}range": np.ones((1, 2)),
+        },
+        "newton": {f"{name}{key}": np.zeros((folds + 1, width)) for key, width in newton.items()},
+    }
+    protocol = ProtocolSettings(kind="kfold", seeds=1, folds=2)
+    for want in WANTS:
+        if want != "newton" or outcomes == 2:
+            probe = ProbeRequest(want=want, task=task, protocol=protocol, pools=(HEADLINE,))
+            yield probe, arrays.get(want, {})
+
+
+def _a_task(store: ScanStore) -> TaskSettings:
+    """The store's first column of two values, of five people each, as classes; else age."""
+    people = {record.subject: record.phenotypes for record in store.records}
+    for column in dict.fromkeys(name for facts in people.values() for name in facts):
+        values = Counter(facts.get(column) for facts in people.values())
+        values.pop(None, None)
+        if len(values) == 2 and min(values.values()) >= LEAST_OF_A_CLASS:
+            classes = {str(number): (value,) for number, value in enumerate(values)}
+            return TaskSettings(name="task", column=column, kind="classification", classes=classes)
+    return TaskSettings(name="task", column="age", kind="regression")
+
+
+def message_of(request: Request) -> str:
+    """What rows call a request: its kind, and of a task what is wanted."""
+    probe = request.task.probe
+    return request.kind if probe is None else f"{A_TASK}{probe.want}"
 
 
 def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[Row]:
@@ -175,7 +247,7 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
     scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
     for name, value in scalars.items():
         policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=False))
-        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY
+        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
         shown = str(value) if steady else ""
         if isinstance(value, str):
             yield Row(kind, name, "text", "str", None, len(value.encode()), shown, policy)
@@ -190,6 +262,8 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
 def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
     """Fields of the policy that bear on a part of a reply; `allow` is the first."""
     floors = ("allow",) if kind == DESCRIBE else ("allow", "min_subjects")
+    if kind.startswith(A_TASK):
+        return (*floors, *TASK_FLOORS[kind.removeprefix(A_TASK)])
     if kind == DESCRIBE and name in COUNTS:
         return (*floors, "round_counts_to")
     if kind == TRAIN:

@@ -106,7 +106,9 @@ def protocol_settings(word: str) -> ProtocolSettings:
 
     if Path(word).suffix in (".yaml", ".yml"):
         return read_settings(word, ProtocolSettings)
-    return ProtocolSettings.model_validate({"kind": word})
+    # With whole sites left out, other seeds only choose other people to stop training by.
+    once = {"seeds": 1} if word in ("leave_one_site_out", "transfer") else {}
+    return ProtocolSettings.model_validate({"kind": word, **once})
 
 
 def finetune_settings(word: str) -> FinetuneSettings | None:

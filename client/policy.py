@@ -23,6 +23,7 @@ def require_allowed(
     request : Request
     training_people : callable
         Counts the people outside the held-out fold; called only for replies with sums.
+        What a task's people have to be is asked by `client.task_evaluation`, which knows them.
 
     Raises
     ------

@@ -28,6 +28,12 @@ class PolicySettings(BaseModel):
     max_steps_per_round : int
     reset_optimizer : bool
         Start every round with fresh AdamW moments, whatever the study says.
+    min_people_a_class : int
+        Scores of a class of fewer people do not leave, nor does anything of its task but sums.
+    share_probe : bool
+        Whether the weights of a probe that is fitted on this site's people alone may leave.
+    task_columns : tuple of str, optional
+        Phenotypes that tasks may read; all of them by default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +44,9 @@ class PolicySettings(BaseModel):
     allow: tuple[Kind, ...] = ("describe", "gradients", "train", "evaluate")
     max_steps_per_round: int = Field(1000, ge=1)
     reset_optimizer: bool = False
+    min_people_a_class: int = Field(5, ge=1)
+    share_probe: bool = False
+    task_columns: tuple[str, ...] | None = None
 
 
 class SiteSettings(BaseModel):

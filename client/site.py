@@ -18,6 +18,7 @@ from client.evaluation import evaluate
 from client.gradients import gradients
 from client.policy import Refusal, require_allowed
 from client.settings import SiteSettings
+from client.task_evaluation import evaluate_task
 from client.training import train
 
 LOG = "log.txt"
@@ -86,6 +87,8 @@ class Site:
             return gradients(settings, training)
         if request.kind == TRAIN:
             return train(settings, training, request)
+        if task.probe is not None:
+            return evaluate_task(settings, windows, folds, request)
         return evaluate(settings, windows, folds, request)
 
     def _log(self, line: str, details: str = "") -> None:

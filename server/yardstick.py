@@ -125,7 +125,7 @@ class FederatedYardstick:
                     f"{group.pool} and {group.outcome}, found {p} and {q}; give all sites one "
                     "atlas and one kind of outcomes"
                 )
-            if m.n > MAX_WEIGHT or not _possible(m):
+            if m.n > MAX_WEIGHT or not possible(m):
                 raise RejectedReply(
                     f"expected sums of products of {group.pool} and {group.outcome}, found some "
                     "that no people's data have; check the site's version"
@@ -161,7 +161,7 @@ def held_out_fold_r2(train: list[Moments], test: Moments) -> NDArray[np.float64]
     return 1 - np.where(varies, error, np.nan) / np.where(varies, baseline, 1)
 
 
-def _possible(m: Moments) -> bool:
+def possible(m: Moments) -> bool:
     """Symmetry, and Cauchy and Schwarz for every pair of columns; zeros where nobody is."""
     x, y = np.diag(m.xx), m.yy
     if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) > (LARGEST if m.n else 0):

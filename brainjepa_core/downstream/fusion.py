@@ -79,10 +79,18 @@ def inner_splits(data: TaskData, split: Split, folds: int) -> list[Split]:
     data : TaskData
     split : Split
     folds : int
-        Stratified by class; shuffled by the split's repetition.
+        Stratified by class, and no more than the rarest class has people; shuffled by the
+        split's repetition.
+
+    Raises
+    ------
+    ValueError
+        If a class has one person in the training part.
     """
-    kind = KFold if data.task.kind == "regression" else StratifiedKFold
-    cutter = kind(folds, shuffle=True, random_state=split.repetition)
+    kind, most = KFold, len(split.train)
+    if data.task.kind == "classification":
+        kind, most = StratifiedKFold, _rarest(data, split)
+    cutter = kind(min(folds, most), shuffle=True, random_state=split.repetition)
     return [
         replace(
             split,
@@ -92,6 +100,19 @@ def inner_splits(data: TaskData, split: Split, folds: int) -> list[Split]:
         )
         for number, (train, test) in enumerate(cutter.split(split.train, data.target[split.train]))
     ]
+
+
+def _rarest(data: TaskData, split: Split) -> int:
+    """People of the training part's rarest class."""
+    target = data.target[split.train].astype(np.int64)
+    counts = np.bincount(target, minlength=len(data.classes))
+    if counts.min() < 2:
+        told = ", ".join(f"{n} {name}" for n, name in zip(counts, data.classes, strict=True))
+        raise ValueError(
+            f"task '{data.task.name}': expected two training people or more of each class to join "
+            f"methods by, found {told}; choose another protocol, or leave the rare class out"
+        )
+    return int(counts.min())
 
 
 def _columns(scores: Array) -> Array:

@@ -92,9 +92,8 @@ def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[
     """
     first = step * batch_size
     places = [divmod(place, subjects) for place in range(first, first + batch_size)]
-    orders = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(subjects) for epoch, _ in places
-    }
+    epochs = {epoch for epoch, _ in places}
+    orders = {e: np.random.default_rng([seed, e]).permutation(subjects) for e in epochs}
     return [Draw(int(orders[epoch][place]), epoch) for epoch, place in places]
 
 

@@ -17,11 +17,17 @@ from small_sites import STUDY, ask, first_arrays, make_site, make_study
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.downstream.yardstick import connectivity_components
-from brainjepa_core.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Request
+from brainjepa_core.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
 from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.signals.store import ScanStore
 from client.app import app
-from client.dry_run import YARDSTICK_COMPONENTS, DryRun, dry_run
+from client.dry_run import (
+    YARDSTICK_COMPONENTS,
+    DryRun,
+    dry_run,
+    message_of,
+    requests,
+)
 from client.dry_run_table import message_table, numbered, print_dry_run, summarised, write_dry_run
 from server.study import COMPONENTS
 
@@ -38,8 +44,10 @@ def inside_a_flower_process():
 def site_file(tmp_path):
     def write(store: Path, **policy) -> Path:
         path = tmp_path / "site.yaml"
+        shared = {"share_probe": True, **policy}
         content = {"name": "one", "store": str(store), "state": str(tmp_path / "state"),
-                   "policy": {"min_subjects": 4, "min_people_in_sum": 1, **policy}}  # fmt: skip
+                   "policy": {"min_subjects": 4, "min_people_in_sum": 1, **policy,
+                              **shared}}  # fmt: skip
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
 
@@ -63,7 +71,18 @@ def real_requests(stores: list[Path], study: LocalStudy, wire: str) -> list[Requ
     task = dict(wire=wire, round=2, first_step=4, steps=2)
     weights = {k: v for k, v in arrays.items() if k != "components"}
     return [ask(DESCRIBE, {}, study, **task), ask(GRADIENTS, {}, study, **task),
-            ask(TRAIN, weights, study, **task), ask(EVALUATE, arrays, study, **task)]  # fmt: skip
+            ask(TRAIN, weights, study, **task), ask(EVALUATE, arrays, study, **task),
+            *task_requests(stores[0], weights, study, task)]  # fmt: skip
+
+
+def task_requests(store: Path, weights: dict, study: LocalStudy, task: dict) -> list[Request]:
+    """The dry run's questions about a task, with the study's own model and windows."""
+    asked = [r for r in requests(ScanStore.open(store), study, "fp32") if r.task.probe]
+    probes = [{k: v for k, v in r.arrays.items() if k.startswith("probe.")} for r in asked]
+    return [
+        ask(EVALUATE, {**weights, **probe}, study, probe=r.task.probe, **task)
+        for r, probe in zip(asked, probes, strict=True)
+    ]
 
 
 def sent(request: Request, file: Path) -> set[tuple]:
@@ -90,8 +109,8 @@ def sent(request: Request, file: Path) -> set[tuple]:
     return found
 
 
-def listed(run: DryRun, kind: str) -> set[tuple]:
-    rows = [row for row in run.rows if row.message == kind]
+def listed(run: DryRun, request: Request) -> set[tuple]:
+    rows = [row for row in run.rows if row.message == message_of(request)]
     assert len({row.name for row in rows}) == len(rows)
     return {(row.name, row.dtype, row.shape, row.bytes) for row in rows}
 
@@ -112,7 +131,7 @@ def test_the_table_is_what_is_sent(stores, site_file, study, wire):
     run = dry_run(file, study, wire)
     assert "refused" not in {row.what for row in run.rows}
     for request in real_requests(stores, study, wire):
-        assert listed(run, request.kind) == sent(request, file), request.kind
+        assert listed(run, request) == sent(request, file), message_of(request)
 
 
 @pytest.mark.parametrize("mode", ["balanced", "official", "multiblock"])
@@ -128,7 +147,7 @@ def test_a_site_without_one_roi_has_no_drift(stores, site_file):
     run = dry_run(file, STUDY)
     assert run.errors == {} and "drift" not in {row.name for row in run.rows}
     for request in real_requests(stores[:2], STUDY, "fp32"):
-        assert listed(run, request.kind) == sent(request, file), request.kind
+        assert listed(run, request) == sent(request, file), message_of(request)
 
 
 def test_an_age_that_one_person_lacks(site_file, tmp_path):
@@ -138,7 +157,11 @@ def test_an_age_that_one_person_lacks(site_file, tmp_path):
         facts = {"age": 30.0 + number} if number != 7 else {}
         store.append(rng.normal(size=(8, 40)), subject=f"s{number}", tr=2.0, phenotypes=facts)
     run = dry_run(site_file(store.path), STUDY)
-    outcomes = {row.name.split(".")[2] for row in run.rows if row.name.startswith("moments.")}
+    outcomes = {
+        row.name.split(".")[2]
+        for row in run.rows
+        if row.name.startswith("moments.") and row.message == EVALUATE
+    }
     assert outcomes == {"connectivity"}
 
 
@@ -177,7 +200,7 @@ def test_floors_bear_on_no_other_rows(stores, site_file, tmp_path):
         for request in real_requests(stores, STUDY, "fp32"):
             reply = site.answer(request)
             parts = {**reply.metrics, **reply.arrays}.items()
-            found |= {(request.kind, k): np.asarray(v).tolist() for k, v in parts}
+            found |= {(message_of(request), k): np.asarray(v).tolist() for k, v in parts}
         return {key: value for key, value in found.items() if key != (TRAIN, "seconds")}
 
     run, plain = dry_run(site_file(stores[0]), STUDY), values()
@@ -198,12 +221,33 @@ def test_values_are_shown_where_they_do_not_vary(stores, site_file):
 def test_refusals_are_one_row_with_the_line_that_asks_for_them(stores, site_file):
     run = dry_run(site_file(stores[0], min_subjects=40, allow=["describe", "train"]), STUDY)
     refused = {row.message: row for row in run.rows if row.what == "refused"}
-    assert refused.keys() == {GRADIENTS, TRAIN, EVALUATE}
+    about_a_task = {f"evaluate a task: {want}" for want in WANTS}
+    assert refused.keys() == {GRADIENTS, TRAIN, EVALUATE, *about_a_task}
     assert {r.message for r in run.rows if r.what != "refused"} == {DESCRIBE}
     assert str(refused[GRADIENTS].policy[0]) == "site.yaml line 7: allow: [describe, train]"
     assert str(refused[TRAIN].policy[0]) == "site.yaml line 5: min_subjects: 40"
     assert "asks for at least 40 people" in refused[TRAIN].value
     assert run.errors == {}
+
+
+def test_a_probe_that_stays_is_a_row_with_its_line(stores, site_file):
+    run = dry_run(site_file(stores[0], share_probe=False), STUDY)
+    (row,) = [row for row in run.rows if row.what == "refused"]
+    assert row.message == "evaluate a task: probe" and run.errors == {}
+    assert str(row.policy[0]) == "site.yaml line 7: share_probe: false"
+
+
+def test_a_store_of_no_two_values_is_asked_for_ages(site_file, tmp_path):
+    store = ScanStore.create(tmp_path / "store", Atlas.from_names([f"roi{i}" for i in range(8)]))
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        facts = {"age": 30.0 + number, "sex": "F"}
+        store.append(rng.normal(size=(8, 40)), subject=f"s{number}", tr=2.0, phenotypes=facts)
+    tasks = [request.task.probe for request in requests(store, STUDY, "fp32")]
+    tasks = [probe for probe in tasks if probe]
+    assert {probe.task.column for probe in tasks} == {"age"}
+    assert [probe.want for probe in tasks] == [want for want in WANTS if want != "newton"]
+    assert dry_run(site_file(store.path), STUDY).errors == {}
 
 
 def test_a_failure_is_told_apart_from_a_refusal(stores, site_file, monkeypatch):
@@ -239,7 +283,8 @@ def test_what_is_printed(stores, site_file):
     assert "  3  site.yaml line 5: min_subjects" in text
     assert "  4  site.yaml line 6: min_people_in_sum" in text
     totals = text[text.index("What would leave one, by message") :]
-    assert "│ train     │ refused │" in totals
+    train = next(x for x in totals.splitlines() if x.startswith("│ train "))
+    assert [cell.strip() for cell in train.split("│")[1:3]] == ["train", "refused"]
     size = sum(row.bytes for row in run.rows if row.message == GRADIENTS)
     assert f" {size} │" in next(x for x in totals.splitlines() if x.startswith("│ gradients"))
 

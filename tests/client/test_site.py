@@ -216,7 +216,7 @@ REFUSALS = {
     ),
     "protocol": (
         {}, lambda arrays: ask(DESCRIBE, protocol=99),
-        "expected protocol 1, found 99; bring coordinator and site to one version",
+        "expected protocol 2, found 99; bring coordinator and site to one version",
     ),
     "not allowed": (
         {"allow": ["describe", "train"]}, lambda arrays: ask(GRADIENTS),

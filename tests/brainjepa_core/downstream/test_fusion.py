@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from brainjepa_core.downstream.feature_methods import FeatureMethod
 from brainjepa_core.downstream.fusion import FusionMethod, inner_splits
 from brainjepa_core.downstream.protocols import Split
+from brainjepa_core.downstream.tasks import TaskData, TaskSettings
 
 
 def two_views(classes=True, n=100, seed=0):
@@ -103,3 +104,18 @@ def test_one_class_only():
     split = Split("one class", 0, rows[:20], rows[:0], rows[20:])
     with pytest.raises(ValueError, match=r"at least two classes, found 20 no, 0 yes; choose"):
         FusionMethod("f", views(a, b)).predict(data, split)
+
+
+def test_inner_folds_of_a_rare_class():
+    task = TaskSettings(name="rare", column="x", kind="classification")
+    target = np.array([0.0] * 9 + [1.0] * 3)
+    data = TaskData(
+        task, np.arange(12), np.array(["a"] * 12), target, ("no", "yes"), np.zeros((12, 0)),
+        ({},) * 12,
+    )  # fmt: skip
+    everybody = Split("all", 0, np.arange(12), np.arange(0), np.arange(0))
+    parts = inner_splits(data, everybody, 5)
+    assert len(parts) == 3 and all((target[part.test] == 1).sum() == 1 for part in parts)
+    few = Split("few", 0, np.arange(10), np.arange(0), np.arange(0))
+    with pytest.raises(ValueError, match=r"task 'rare': expected two training people or more .*9 n"):
+        inner_splits(data, few, 5)
