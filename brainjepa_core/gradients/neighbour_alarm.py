@@ -2,7 +2,7 @@
 
 ROIs that lie side by side are among those that correlate most: cortex is smooth, and images are.
 Where rows are in another order than the centres, neighbours are other ROIs, and no more alike than
-any two. A few ROIs exchanged, or hemispheres of alike shape, are beyond it: names remain the identity.
+any two. A few ROIs exchanged, or hemispheres of alike shape, are beyond it: names are the identity.
 
 Shapes: R ROIs, F frames.
 """

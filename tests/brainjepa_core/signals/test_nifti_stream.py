@@ -207,7 +207,8 @@ def test_other_files_are_refused(tmp_path):
         read_header(file)
     for content in (b"", b"no gzip", gzip.compress(b"no image"), gzip.compress(bytes(400))[:20]):
         file.write_bytes(content)
-        with pytest.raises(ScanProblem, match="expected a NIfTI image, found something else"):
+        found = "something else" if content else "an empty file"
+        with pytest.raises(ScanProblem, match=f"expected a NIfTI image, found {found}"):
             read_header(file)
     nib.save(nib.MGHImage(np.zeros(SHAPE, "f4"), np.eye(4)), tmp_path / "bold.mgz")
     with pytest.raises(ScanProblem, match="expected a NIfTI image, found a MGHImage"):

@@ -213,7 +213,7 @@ def test_a_mask_must_be_on_the_scans_grid(tmp_path):
         (save(tmp_path / "shape.nii.gz", np.ones((8, 7, 5), "u1")), r"shape \[8, 7, 5\];"),
         (
             save(tmp_path / "place.nii.gz", np.ones(SHAPE, "u1"), affine=AFFINE + np.eye(4, k=3)),
-            r"shape \[8, 7, 6\], elsewhere; give the brain mask",
+            r"shape \[8, 7, 6\], elsewhere; the affine of one of the two was changed",
         ),
         (save(tmp_path / "series.nii.gz", np.ones((*SHAPE, 2), "u1")), r"shape \[8, 7, 6, 2\];"),
     ):
