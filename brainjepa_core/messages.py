@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from brainjepa_core.downstream.protocols import ProtocolSettings
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.model.pooling import POOLS
 from brainjepa_core.pretraining.study import LocalStudy
 

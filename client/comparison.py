@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.downstream.baselines import baseline_methods, estimator_name
-from brainjepa_core.downstream.connectivity_features import KINDS, ConnectivityFeatures
-from brainjepa_core.downstream.evaluation import claim_folder, predict_all
-from brainjepa_core.downstream.feature_methods import FeatureMethod
-from brainjepa_core.downstream.finetune import from_scratch
-from brainjepa_core.downstream.finetune_settings import FinetuneSettings
-from brainjepa_core.downstream.methods import Method
-from brainjepa_core.downstream.model_methods import (
+from brainjepa_core.downstream.features.connectivity import KINDS, ConnectivityFeatures
+from brainjepa_core.downstream.methods.baselines import baseline_methods, estimator_name
+from brainjepa_core.downstream.methods.feature_methods import FeatureMethod
+from brainjepa_core.downstream.methods.finetune import from_scratch
+from brainjepa_core.downstream.methods.finetune_settings import FinetuneSettings
+from brainjepa_core.downstream.methods.method import Method
+from brainjepa_core.downstream.methods.model_methods import (
     RANDOM,
     finetuned_method,
     network_methods,
     probe_methods,
     scratch_method,
 )
-from brainjepa_core.downstream.prediction_figures import truth_figure
-from brainjepa_core.downstream.protocols import ProtocolSettings, splits_of, untested_sites
-from brainjepa_core.downstream.result_page import TaskFacts, write_result_page
-from brainjepa_core.downstream.results import Results, write_results
-from brainjepa_core.downstream.statistics import evaluate_predictions
-from brainjepa_core.downstream.task_data import task_data
-from brainjepa_core.downstream.tasks import TaskData, TaskSettings
+from brainjepa_core.downstream.scores.evaluation import claim_folder, predict_all
+from brainjepa_core.downstream.scores.prediction_figures import truth_figure
+from brainjepa_core.downstream.scores.result_page import TaskFacts, write_result_page
+from brainjepa_core.downstream.scores.results import Results, write_results
+from brainjepa_core.downstream.scores.statistics import evaluate_predictions
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, splits_of, untested_sites
+from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.signals.windows import Windows
 from client.tracking import log_evaluation

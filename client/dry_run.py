@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.downstream.measure import HEADLINE, networks_of
-from brainjepa_core.downstream.protocols import ProtocolSettings
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.downstream.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.messages import (

@@ -12,9 +12,9 @@ from rich.table import Table
 from brainjepa_core.cli import console, errors_in_one_line, require_device
 
 if TYPE_CHECKING:
-    from brainjepa_core.downstream.finetune_settings import FinetuneSettings
-    from brainjepa_core.downstream.protocols import ProtocolSettings
-    from brainjepa_core.downstream.results import Results
+    from brainjepa_core.downstream.methods.finetune_settings import FinetuneSettings
+    from brainjepa_core.downstream.scores.results import Results
+    from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
     from client.settings import SiteSettings
 
 SiteFile = Annotated[
@@ -84,7 +84,7 @@ def finetune(
     settings: Annotated[Path | None, typer.Option(help="YAML of fine-tuning.")] = None,
 ) -> None:
     """Fine-tune on all of the site's people with the label, and keep the model."""
-    from brainjepa_core.downstream.tasks import load_task
+    from brainjepa_core.downstream.tasks.settings import load_task
     from client.site_evaluation import finetune_site
 
     with errors_in_one_line():
@@ -101,7 +101,7 @@ def finetune(
 
 def protocol_settings(word: str) -> ProtocolSettings:
     """A protocol by its kind, or from a YAML file."""
-    from brainjepa_core.downstream.protocols import ProtocolSettings
+    from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
     from brainjepa_core.settings import read_settings
 
     if Path(word).suffix in (".yaml", ".yml"):
@@ -113,7 +113,7 @@ def protocol_settings(word: str) -> ProtocolSettings:
 
 def finetune_settings(word: str) -> FinetuneSettings | None:
     """Settings of fine-tuning: the defaults, none, or from a YAML file."""
-    from brainjepa_core.downstream.finetune_settings import FinetuneSettings
+    from brainjepa_core.downstream.methods.finetune_settings import FinetuneSettings
     from brainjepa_core.settings import read_settings
 
     if word in ("no", "yes"):
@@ -148,7 +148,7 @@ def _settings(site: Path) -> SiteSettings:
 def _compare(
     site: Path, checkpoint: Path | None, task: str, protocol: str, finetune: str, out: Path
 ) -> None:
-    from brainjepa_core.downstream.tasks import load_task
+    from brainjepa_core.downstream.tasks.settings import load_task
     from client.comparison import Comparison
     from client.site_evaluation import compare_at_site
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from brainjepa_core.downstream.embeddings import cached_embeddings
-from brainjepa_core.downstream.finetune import Finetuned, FinetuneMethod
-from brainjepa_core.downstream.finetune_settings import FinetuneSettings
-from brainjepa_core.downstream.finetuned_files import write_finetuned
+from brainjepa_core.downstream.features.embeddings import cached_embeddings
 from brainjepa_core.downstream.measure import networks_of
-from brainjepa_core.downstream.model_methods import POOLS
-from brainjepa_core.downstream.protocols import ProtocolSettings, Split, splits_of
-from brainjepa_core.downstream.results import Results
-from brainjepa_core.downstream.task_data import task_data
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.methods.finetune import Finetuned, FinetuneMethod
+from brainjepa_core.downstream.methods.finetune_settings import FinetuneSettings
+from brainjepa_core.downstream.methods.finetuned_files import write_finetuned
+from brainjepa_core.downstream.methods.model_methods import POOLS
+from brainjepa_core.downstream.scores.results import Results
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, Split, splits_of
+from brainjepa_core.downstream.tasks.settings import TaskSettings
+from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
 from brainjepa_core.model.checkpoint import WEIGHTS, read_description, read_model
 from brainjepa_core.model.jepa import BrainJEPA

@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.baselines import Average
-from brainjepa_core.downstream.connectivity_features import ConnectivityFeatures
-from brainjepa_core.downstream.embeddings import cached_embeddings
-from brainjepa_core.downstream.feature_methods import FeatureMethod
-from brainjepa_core.downstream.federated_logistic import LogisticSums
-from brainjepa_core.downstream.federated_probe import (
+from brainjepa_core.downstream.features.connectivity import ConnectivityFeatures
+from brainjepa_core.downstream.features.embeddings import cached_embeddings
+from brainjepa_core.downstream.federated.logistic import LogisticSums
+from brainjepa_core.downstream.federated.probe import (
     Kind,
     cross_fit,
     fold_moments,
@@ -32,12 +30,14 @@ from brainjepa_core.downstream.federated_probe import (
     told_people,
 )
 from brainjepa_core.downstream.measure import networks_of
-from brainjepa_core.downstream.methods import Method
+from brainjepa_core.downstream.methods.baselines import Average
+from brainjepa_core.downstream.methods.feature_methods import FeatureMethod
+from brainjepa_core.downstream.methods.method import Method
 from brainjepa_core.downstream.moments import Group, moments_to_arrays
-from brainjepa_core.downstream.protocols import splits_of
 from brainjepa_core.downstream.ridge import Ridge
-from brainjepa_core.downstream.task_data import task_data
-from brainjepa_core.downstream.tasks import TaskData, TaskSettings
+from brainjepa_core.downstream.tasks.protocols import splits_of
+from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.messages import CONNECTIVITY, NOTHING, TARGET, Arrays, Reply, Request, Scalar
 from brainjepa_core.signals.windows import Windows
 from client.model import model_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.adjustment import target_of_covariates
-from brainjepa_core.downstream.federated_probe import metrics_of
-from brainjepa_core.downstream.methods import Method
-from brainjepa_core.downstream.protocols import Split
-from brainjepa_core.downstream.tasks import TaskData
+from brainjepa_core.downstream.features.adjustment import target_of_covariates
+from brainjepa_core.downstream.federated.probe import metrics_of
+from brainjepa_core.downstream.methods.method import Method
+from brainjepa_core.downstream.tasks.protocols import Split
+from brainjepa_core.downstream.tasks.settings import TaskData
 from client.policy import Refusal
 from client.settings import PolicySettings
 

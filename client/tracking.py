@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.downstream.results import Results
+from brainjepa_core.downstream.scores.results import Results
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 URI = "MLFLOW_TRACKING_URI"

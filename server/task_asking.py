@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from brainjepa_core.downstream.federated_logistic import Newton
+from brainjepa_core.downstream.federated.logistic import Newton
 from brainjepa_core.downstream.ridge import Ridge
 from brainjepa_core.messages import EVALUATE, Arrays, ProbeRequest, Want
 from server.settings import StudySettings

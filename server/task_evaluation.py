@@ -1,6 +1,6 @@
 """A task over all sites: each site's own scores, one probe from the sums of all, and a matrix.
 
-The probe of all sites is that of pooled data (`brainjepa_core.downstream.federated_probe`), tested
+The probe of all sites is that of pooled data (`brainjepa_core.downstream.federated.probe`), tested
 by people whose fold it has not seen. The matrix asks how a probe fitted at one site does at each
 other one, as far as sites let their probes go.
 
@@ -16,8 +16,8 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.federated_logistic import LogisticSums, Newton
-from brainjepa_core.downstream.federated_probe import (
+from brainjepa_core.downstream.federated.logistic import LogisticSums, Newton
+from brainjepa_core.downstream.federated.probe import (
     CrossFit,
     cross_fit,
     histogram_auc,
@@ -25,9 +25,9 @@ from brainjepa_core.downstream.federated_probe import (
     score_range,
 )
 from brainjepa_core.downstream.measure import HEADLINE
-from brainjepa_core.downstream.protocols import ProtocolSettings
 from brainjepa_core.downstream.ridge import Moments, Ridge, total
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.messages import BASIS, ProbeRequest
 from brainjepa_core.model.checkpoint import model_arrays, read_model
 from server.joining import gather

@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.federated_logistic import LogisticSums
-from brainjepa_core.downstream.federated_probe import BINS, METRICS
+from brainjepa_core.downstream.federated.logistic import LogisticSums
+from brainjepa_core.downstream.federated.probe import BINS, METRICS
 from brainjepa_core.downstream.moments import FIELDS, PREFIX, Group, moments_from_arrays
 from brainjepa_core.downstream.ridge import Moments, Ridge
 from brainjepa_core.messages import CONNECTIVITY, NOTHING, TARGET, ProbeRequest, Reply, Scalar

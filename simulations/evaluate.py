@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from brainjepa_core.downstream.finetune_settings import FinetuneSettings
-from brainjepa_core.downstream.protocols import ProtocolSettings
-from brainjepa_core.downstream.results import Results
+from brainjepa_core.downstream.methods.finetune_settings import FinetuneSettings
+from brainjepa_core.downstream.scores.results import Results
 from brainjepa_core.downstream.splits import folds_of_windows
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.model.checkpoint import WEIGHTS, read_description, read_model, write_model
 from brainjepa_core.model.jepa import BrainJEPA

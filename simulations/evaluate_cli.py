@@ -36,7 +36,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
-    from brainjepa_core.downstream.tasks import load_task
+    from brainjepa_core.downstream.tasks.settings import load_task
     from client.evaluate_cli import finetune_settings, print_results, protocol_settings
     from simulations.evaluate import run_evaluation
 

@@ -8,8 +8,8 @@ from small_sites import PEOPLE, ask, make_site
 
 from brainjepa_core.downstream.measure import HEADLINE
 from brainjepa_core.downstream.moments import moments_from_arrays
-from brainjepa_core.downstream.protocols import ProtocolSettings
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.messages import EVALUATE, WANTS, ProbeRequest
 from brainjepa_core.signals.store import ScanStore
 from client.dry_run import task_requests
@@ -76,7 +76,7 @@ def test_nobody_is_named_in_any_reply(stores, start, tmp_path):
 def test_embeddings_are_kept_between_requests(stores, start, tmp_path, monkeypatch):
     site = make_site(stores[0], tmp_path)
     first = site.answer(ask_task("sums", start))
-    monkeypatch.setattr("brainjepa_core.downstream.embeddings.embed_people", None)
+    monkeypatch.setattr("brainjepa_core.downstream.features.embeddings.embed_people", None)
     again = site.answer(ask_task("sums", start))
     assert again.refusal == "" and again.arrays.keys() == first.arrays.keys()
     for name, array in first.arrays.items():

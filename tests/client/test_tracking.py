@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from brainjepa_core.downstream.results import Results, Row
+from brainjepa_core.downstream.scores.results import Results, Row
 from client.tracking import DATABASE, URI, log_evaluation
 
 

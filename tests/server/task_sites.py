@@ -9,12 +9,12 @@ import numpy as np
 import torch
 import yaml
 
-from brainjepa_core.downstream.embeddings import cached_embeddings
+from brainjepa_core.downstream.features.embeddings import cached_embeddings
 from brainjepa_core.downstream.measure import HEADLINE, networks_of
-from brainjepa_core.downstream.protocols import ProtocolSettings
 from brainjepa_core.downstream.splits import folds_of_windows
-from brainjepa_core.downstream.task_data import task_data
-from brainjepa_core.downstream.tasks import TaskData, TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.messages import BASIS
 from brainjepa_core.model.jepa import BrainJEPA

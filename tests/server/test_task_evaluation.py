@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from task_sites import AGE, SETTINGS, SEX, Consortium
 
-from brainjepa_core.downstream.federated_probe import cross_fit, fold_moments, outcomes_of
+from brainjepa_core.downstream.federated.probe import cross_fit, fold_moments, outcomes_of
 from brainjepa_core.downstream.measure import HEADLINE
-from brainjepa_core.downstream.protocols import ProtocolSettings
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.messages import Reply
 from brainjepa_core.model.checkpoint import Provenance, write_model
 from server.settings import RoundSettings

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainjepa_core.downstream.federated_logistic import LogisticSums
-from brainjepa_core.downstream.federated_probe import BINS, fold_moments, outcomes_of
+from brainjepa_core.downstream.federated.logistic import LogisticSums
+from brainjepa_core.downstream.federated.probe import BINS, fold_moments, outcomes_of
 from brainjepa_core.downstream.moments import Group, moments_to_arrays
 from brainjepa_core.downstream.ridge import Ridge
-from brainjepa_core.downstream.tasks import TaskSettings
+from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.messages import ProbeRequest, Reply
 from server.task_replies import (
     checked_gradients,

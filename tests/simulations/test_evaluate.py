@@ -12,7 +12,7 @@ from click import unstyle
 from typer.testing import CliRunner
 
 from brainjepa import app
-from brainjepa_core.downstream.results import read_results
+from brainjepa_core.downstream.scores.results import read_results
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.model.checkpoint import write_model
 from brainjepa_core.pretraining.basis import connectivity_sum
@@ -187,7 +187,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
         "--settings", finetune, "--out", kept,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    from brainjepa_core.downstream.finetuned_files import read_finetuned
+    from brainjepa_core.downstream.methods.finetuned_files import read_finetuned
 
     fitted, told = read_finetuned(kept)
     windows = Windows([ScanStore.open(stores[0])], STUDY.windows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainjepa_core.downstream.protocols import Split
-from brainjepa_core.downstream.tasks import TaskData, TaskSettings
+from brainjepa_core.downstream.tasks.protocols import Split
+from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
 
 
 def task_of(target, *, classes: tuple[str, ...] = (), covariates=None, people=None) -> TaskData:

@@ -11,14 +11,14 @@ from sklearn.feature_selection import SelectKBest
 from sklearn.metrics import roc_auc_score
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.downstream import feature_methods
-from brainjepa_core.downstream.baselines import Average
-from brainjepa_core.downstream.connectivity_features import ConnectivityFeatures
-from brainjepa_core.downstream.feature_methods import FeatureMethod
-from brainjepa_core.downstream.methods import Method
-from brainjepa_core.downstream.protocols import ProtocolSettings, Split, splits_of
-from brainjepa_core.downstream.task_data import task_data
-from brainjepa_core.downstream.tasks import TaskData, TaskSettings, load_task
+from brainjepa_core.downstream.features.connectivity import ConnectivityFeatures
+from brainjepa_core.downstream.methods import feature_methods
+from brainjepa_core.downstream.methods.baselines import Average
+from brainjepa_core.downstream.methods.feature_methods import FeatureMethod
+from brainjepa_core.downstream.methods.method import Method
+from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, Split, splits_of
+from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings, load_task
+from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.signals import windows as windows_module
 from brainjepa_core.signals.scaling import pooled_scale
 from brainjepa_core.signals.store import ScanStore
