@@ -6,7 +6,7 @@ import client.cli
 import server.cli
 from brainjepa_core.cli import app
 from simulations.cli import demo, simulate
-from simulations.evaluate_cli import evaluate
+from simulations.evaluate_cli import evaluate, evaluate_sites
 from simulations.painted_cli import paint
 
 __all__ = ["app"]
@@ -17,6 +17,7 @@ app.command()(simulate)
 app.command()(demo)
 app.command()(paint)
 app.command()(evaluate)
+app.command("evaluate-sites")(evaluate_sites)
 
 if __name__ == "__main__":
     app(prog_name="brainjepa")

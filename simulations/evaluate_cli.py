@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from brainjepa_core.cli import console, errors_in_one_line
 
@@ -55,3 +56,37 @@ def evaluate(
             )
         print_results(results)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)
+
+
+def evaluate_sites(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a simulated study.", exists=True, file_okay=False)
+    ],
+    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    model: Annotated[Literal["final", "best"], typer.Option(help="Of the study.")] = "final",
+    penalty: Annotated[
+        float | None, typer.Option(help="Also a logistic probe of all sites, with this penalty.")
+    ] = None,
+) -> None:
+    """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
+    from brainjepa_core.downstream.tasks.settings import load_task
+    from simulations.evaluate_sites import evaluate_sites as ask
+    from simulations.evaluate_sites import write_task_report
+
+    with errors_in_one_line():
+        chosen = load_task(task)
+        with console.status("Asking the sites"):
+            report = ask(run, chosen, model, penalty)
+        path = run / f"task-{chosen.name}.json"
+        write_task_report(report, path)
+        table = Table(title=f"{chosen.name}, nobody's data moved")
+        for heading in ("model", "metric", "mean", "people"):
+            table.add_column(heading, justify="left" if heading in ("model", "metric") else "right")
+        for row in report.rows():
+            mean = "-" if row["mean"] is None else f"{row['mean']:.3f}"
+            table.add_row(escape(str(row["model"])), str(row["metric"]), mean, str(row["n"]))
+        console.print(table)
+        for asked, sites in report.left_out.items():
+            for site, reason in sites.items():
+                console.print(f"{escape(asked)}: {escape(site)} left out: {escape(reason)}")
+        console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)

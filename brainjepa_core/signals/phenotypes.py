@@ -191,12 +191,16 @@ def _meaning(facts: Mapping[str, Any]) -> str:
 
 
 def _decoded(text: str, facts: Mapping[str, Any]) -> float | str:
-    """A value by its column's ``Levels``, whose labels may be text or, since BIDS 1.9, objects."""
-    levels = facts.get("Levels")
+    """A number that stands for something, by its column's ``Levels``; words stay what they are.
+
+    Labels of levels may be text or, since BIDS 1.9, objects. Those of words (``M``: a person who
+    ...) explain them rather than replace them.
+    """
+    value, levels = _value(text), facts.get("Levels")
     label = levels.get(text) if isinstance(levels, dict) else None
     if isinstance(label, dict):
         label = label.get("Description")
-    return label if isinstance(label, str) else _value(text)
+    return label if isinstance(label, str) and not isinstance(value, str) else value
 
 
 def _value(text: str) -> float | str:

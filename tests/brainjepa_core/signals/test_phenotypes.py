@@ -115,3 +115,12 @@ def test_accents_are_the_same_person_however_they_are_written(tmp_path, form):
     for written in ("NFC", "NFD"):
         subject = unicodedata.normalize(written, "sub-Jürgen")
         assert read_phenotypes([table]).of(subject) == {"age": 30.0}
+
+
+def test_words_are_explained_by_levels_and_numbers_stand_for_theirs(tmp_path):
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tgroup\thand\nsub-1\tcase\t2\n")
+    levels = {"group": {"case": "has the disease"}, "hand": {"2": "left"}}
+    content = {column: {"Levels": found} for column, found in levels.items()}
+    table.with_suffix(".json").write_text(json.dumps(content))
+    assert read_phenotypes([table]).of("sub-1") == {"group": "case", "hand": "left"}
