@@ -99,6 +99,28 @@ def finetune(
         )
 
 
+def interpret(
+    site: SiteFile,
+    model: Annotated[
+        Path, typer.Option(help="Folder of a fine-tuned model.", exists=True, file_okay=False)
+    ],
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="Folder of tables and pictures.")],
+    people: Annotated[int, typer.Option(min=2, help="At most so many are looked at.")] = 40,
+) -> None:
+    """Where a fine-tuned model looks: attention between networks, attribution to regions."""
+    from brainjepa_core.downstream.tasks.settings import load_task
+    from client.site_interpretation import interpret_site
+
+    with errors_in_one_line():
+        with console.status("") as status:
+            paths = interpret_site(
+                _settings(site), model, load_task(task), out, people, lambda s: status.update(s)
+            )
+        for path in paths:
+            console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)
+
+
 def protocol_settings(word: str) -> ProtocolSettings:
     """A protocol by its kind, or from a YAML file."""
     from brainjepa_core.downstream.tasks.protocols import ProtocolSettings

@@ -19,7 +19,7 @@ from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, Split, s
 from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
-from brainjepa_core.model.checkpoint import WEIGHTS, read_description, read_model
+from brainjepa_core.model.checkpoint import WEIGHTS, Provenance, read_description, read_model
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
@@ -30,6 +30,18 @@ from client.settings import SiteSettings
 def model_folder(checkpoint: Path) -> Path:
     """The model's own folder: of a run or a study, its final one."""
     return checkpoint / "final" if (checkpoint / "final").is_dir() else checkpoint
+
+
+def require_atlas(windows: Windows, told: Provenance) -> None:
+    """Refuse a model of other ROIs than the windows'.
+
+    Raises
+    ------
+    ValueError
+        Naming the first ROI that differs.
+    """
+    own = told.model_copy(update={"atlas": windows.atlas.name, "rois": windows.atlas.rois})
+    own.require(told)
 
 
 def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainJEPA, Windows]:
@@ -43,7 +55,7 @@ def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainJEPA, Windows
     folder = model_folder(checkpoint)
     _, told = read_description(folder)
     windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
-    told.model_copy(update={"atlas": windows.atlas.name, "rois": windows.atlas.rois}).require(told)
+    require_atlas(windows, told)
     return read_model(folder)[0].eval(), windows
 
 

@@ -24,6 +24,7 @@ from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from client.comparison import Comparison, compare_models
+from client.site_evaluation import require_atlas
 from server.history import POOLED, SUMMARY
 from server.settings import StudySettings
 from server.study import BASIS_FILE, STUDY_FILE
@@ -100,8 +101,7 @@ def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainJEPA:
         Naming the first ROI that differs.
     """
     model, found = read_model(checkpoint.path)
-    own = found.model_copy(update={"atlas": windows.atlas.name, "rois": windows.atlas.rois})
-    own.require(found)
+    require_atlas(windows, found)
     return model.eval()
 
 

@@ -193,3 +193,12 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
     assert told.rois == windows.atlas.rois
     assert fitted.predict(windows, np.arange(3)).shape == (3, 2)
+
+    looks = tmp_path / "looks"
+    result, _ = call(
+        "site", "interpret", site, "--model", kept, "--task", "sex", "--people", 6, "--out", looks
+    )
+    assert result.exit_code == 0, result.output
+    rows = (looks / "attribution.tsv").read_text().splitlines()
+    assert len(rows) == 1 + COHORT.rois and rows[0].startswith("roi\tnetwork\t")
+    assert (looks / "attention.tsv").exists() and (looks / "attention.png").exists()
