@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction import DictVectorizer
 
+from brainjepa_core.downstream.features.adjustment import target_of_covariates
 from brainjepa_core.downstream.features.connectivity import (
     KINDS,
     ConnectivityFeatures,
@@ -62,6 +63,18 @@ class Average:
             mates = training[data.sites[training] == site]
             rows.append(told[mates].mean(0) if self.by_site and len(mates) else overall)
         return np.array(rows, np.float64)
+
+
+@dataclass(frozen=True)
+class CovariatesOnly:
+    """What the covariates tell of a value: every other row adds to this one."""
+
+    name: str = "covariates only"
+
+    def predict(self, data: TaskData, split: Split) -> Array:
+        """Values [t] of the training people's regression on covariates."""
+        training = np.union1d(split.train, split.validation)
+        return target_of_covariates(data, training)[split.test]
 
 
 def facts_features(data: TaskData, columns: tuple[str, ...]) -> Array | None:
@@ -162,6 +175,8 @@ def baseline_methods(
         Motion and tabular baselines only where the facts hold their columns.
     """
     methods: list[Method] = [Average(), Average(by_site=True)]
+    if data.task.kind == "regression" and data.task.covariates:
+        methods.append(CovariatesOnly())
     for name, columns in (("motion only", MOTION), ("tabular", TABULAR)):
         if facts_features(data, columns) is not None:
             features: Features = FactsFeatures(columns)

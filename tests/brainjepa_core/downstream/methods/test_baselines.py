@@ -12,12 +12,14 @@ from sklearn.metrics import roc_auc_score
 from brainjepa_core.downstream.features.connectivity import ConnectivityFeatures
 from brainjepa_core.downstream.methods.baselines import (
     Average,
+    CovariatesOnly,
     FactsFeatures,
     baseline_methods,
     facts_features,
 )
 from brainjepa_core.downstream.methods.feature_methods import FeatureMethod
 from brainjepa_core.downstream.tasks.protocols import Split
+from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.signals.archives import import_site_archive
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
@@ -119,3 +121,15 @@ def test_connectivity_tells_autism_at_sites_it_has_not_seen(tmp_path):
     method = FeatureMethod("FC", ConnectivityFeatures(windows).of("correlation"), "svm")
     assert abs(roc_auc_score(data.target, held_out(method, data, splits)) - 0.71) <= 0.02
     assert roc_auc_score(data.target, held_out(Average(by_site=True), data, splits)) <= 0.5
+
+
+def test_covariates_only_is_their_regression_on_the_training_part():
+    rng = np.random.default_rng(0)
+    covariates = rng.standard_normal((30, 2))
+    target = covariates @ [2.0, -1.0] + 5 + 0.1 * rng.standard_normal(30)
+    task = TaskSettings(name="t", column="x", kind="regression", covariates=("a", "b"))
+    data = TaskData(task, np.arange(30), np.array(["s"] * 30), target, (), covariates, ({},) * 30)
+    split = Split("all", 0, np.arange(15), np.arange(15, 20), np.arange(20, 30))
+    design = np.column_stack([np.ones(30), covariates])
+    fitted = np.linalg.lstsq(design[:20], target[:20], rcond=None)[0]
+    assert_allclose(CovariatesOnly().predict(data, split), design[20:] @ fitted, rtol=1e-6)
