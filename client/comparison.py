@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from brainjepa_core.downstream.features.connectivity import KINDS, ConnectivityFeatures
 from brainjepa_core.downstream.methods.baselines import baseline_methods, estimator_name
 from brainjepa_core.downstream.methods.feature_methods import FeatureMethod
@@ -25,12 +27,14 @@ from brainjepa_core.downstream.methods.model_methods import (
 )
 from brainjepa_core.downstream.scores.evaluation import claim_folder, predict_all
 from brainjepa_core.downstream.scores.prediction_figures import truth_figure
+from brainjepa_core.downstream.scores.result_figures import forest
 from brainjepa_core.downstream.scores.result_page import TaskFacts, write_result_page
 from brainjepa_core.downstream.scores.results import Results, write_results
 from brainjepa_core.downstream.scores.statistics import evaluate_predictions
 from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, splits_of, untested_sites
 from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.downstream.tasks.task_data import task_data
+from brainjepa_core.files import atomic_path
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.signals.windows import Windows
 from client.tracking import log_evaluation
@@ -116,16 +120,25 @@ def compare_models(
     subjects = [method.name for method in methods if method.name.split(":")[0] in comparison.models]
     drawn = (*subjects[:3], reference)
     shown = [p for name in drawn for p in predictions if p.model == name]
+    truth = truth_figure(data, shown, reference)
+    metrics = list(dict.fromkeys(row.metric for row in results.rows))
+    _save(out / "figures" / "models.png", forest(results.rows, metrics, reference, subjects))
+    _save(out / "figures" / "predictions.png", truth)
     facts = TaskFacts.of(
         data,
         comparison.protocol.kind,
         left_out=data.left_out,
         settings={key: settings[key] for key in ("task", "protocol", "finetune")},
-        pictures={"What was predicted": truth_figure(data, shown, reference)},
+        pictures={"What was predicted": truth},
     )
     page = write_result_page(out, results, [facts], reference=reference, subjects=subjects)
     log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
     return results
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=140, format="png")
 
 
 def connectivity_name(data: TaskData) -> str:

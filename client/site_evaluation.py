@@ -13,7 +13,6 @@ from brainjepa_core.downstream.measure import networks_of
 from brainjepa_core.downstream.methods.finetune import Finetuned, FinetuneMethod
 from brainjepa_core.downstream.methods.finetune_settings import FinetuneSettings
 from brainjepa_core.downstream.methods.finetuned_files import write_finetuned
-from brainjepa_core.downstream.methods.model_methods import POOLS
 from brainjepa_core.downstream.scores.results import Results
 from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, Split, splits_of
 from brainjepa_core.downstream.tasks.settings import TaskSettings
@@ -21,10 +20,13 @@ from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
 from brainjepa_core.model.checkpoint import WEIGHTS, Provenance, read_description, read_model
 from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.model.pooling import SECOND_ORDER
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from client.comparison import Comparison, Say, compare_models
 from client.settings import SiteSettings
+
+EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
 
 
 def model_folder(checkpoint: Path) -> Path:
@@ -73,7 +75,7 @@ def write_embeddings(
     networks = networks_of(windows, model.basis.cpu().numpy())
     people = range(windows.subjects)
     found = cached_embeddings(
-        model.to(site.device), windows, people, POOLS, networks, site.state, progress
+        model.to(site.device), windows, people, EMBEDDED, networks, site.state, progress
     )
     subjects = np.array([person.records[0].subject for person in windows.people])
     with atomic_path(out) as temporary, temporary.open("wb") as stream:

@@ -92,6 +92,7 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
         "mine: probe and FC", "mine: fine-tuned", "random weights: probe", "from scratch",
     } <= models  # fmt: skip
     assert "MAE: probe" not in models  # only a study says with which budget
+    assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
     page = (out / "results.html").read_text()
     assert "mine: probe" in page and "<html" in page
     assert (out / "mlflow.db").exists()
