@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,14 @@ from brainjepa_core.downstream.scores.evaluation import claim_folder, predict_al
 from brainjepa_core.downstream.scores.prediction_figures import truth_figure
 from brainjepa_core.downstream.scores.result_figures import forest
 from brainjepa_core.downstream.scores.result_page import TaskFacts, write_result_page
-from brainjepa_core.downstream.scores.results import Results, write_results
+from brainjepa_core.downstream.scores.results import Predictions, Results, write_results
 from brainjepa_core.downstream.scores.statistics import evaluate_predictions
-from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, splits_of, untested_sites
+from brainjepa_core.downstream.tasks.protocols import (
+    ProtocolSettings,
+    Split,
+    splits_of,
+    untested_sites,
+)
 from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.downstream.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
@@ -65,6 +70,14 @@ class Comparison:
     finetune: FinetuneSettings | None = None
     thorough: bool = False
 
+    def settings(self) -> dict[str, Any]:
+        """Task, protocol and fine-tuning as plain values."""
+        return {
+            "task": self.task.model_dump(mode="json"),
+            "protocol": self.protocol.model_dump(mode="json"),
+            "finetune": None if self.finetune is None else self.finetune.model_dump(mode="json"),
+        }
+
 
 def compare_models(
     comparison: Comparison,
@@ -96,31 +109,46 @@ def compare_models(
     """
     data = task_data(comparison.task, windows)
     splits = splits_of(comparison.protocol, data)
-    settings = {
-        "task": comparison.task.model_dump(mode="json"),
-        "protocol": comparison.protocol.model_dump(mode="json"),
-        "finetune": None
-        if comparison.finetune is None
-        else comparison.finetune.model_dump(mode="json"),
-        "stores": [store.fingerprint for store in windows.stores],
-        **inputs,
-    }
-    claim_folder(out, settings)
-    missing = untested_sites(splits, data)
-    say(
-        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
-        + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
-        + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
-    )
+    settings = comparison.settings()
+    stores = [store.fingerprint for store in windows.stores]
+    claim_folder(out, {**settings, "stores": stores, **inputs})
+    say(_who_takes_part(data, splits))
     methods = table_methods(comparison, windows, data, out / CACHE, say)
     predictions = predict_all(methods, data, splits, out, progress)
     reference = connectivity_name(data)
     results = evaluate_predictions(data, predictions, comparison.protocol.kind, reference)
     write_results(out, results)
-    subjects = [method.name for method in methods if method.name.split(":")[0] in comparison.models]
+    asked = next(iter(comparison.models), "")  # the others stand beside the first
+    subjects = [method.name for method in methods if method.name.split(":")[0] == asked]
+    page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
+    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
+    return results
+
+
+def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
+    """A line for a person."""
+    missing = untested_sites(splits, data)
+    return (
+        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
+        + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
+        + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
+    )
+
+
+def _write_pictures(
+    out: Path,
+    data: TaskData,
+    comparison: Comparison,
+    predictions: Sequence[Predictions],
+    results: Results,
+    reference: str,
+    subjects: Sequence[str],
+) -> Path:
+    """Write the figures and the page; returns the page."""
     drawn = (*subjects[:3], reference)
-    shown = [p for name in drawn for p in predictions if p.model == name]
-    truth = truth_figure(data, shown, reference)
+    truth = truth_figure(
+        data, [p for name in drawn for p in predictions if p.model == name], reference
+    )
     metrics = list(dict.fromkeys(row.metric for row in results.rows))
     _save(out / "figures" / "models.png", forest(results.rows, metrics, reference, subjects))
     _save(out / "figures" / "predictions.png", truth)
@@ -128,12 +156,10 @@ def compare_models(
         data,
         comparison.protocol.kind,
         left_out=data.left_out,
-        settings={key: settings[key] for key in ("task", "protocol", "finetune")},
+        settings=comparison.settings(),
         pictures={"What was predicted": truth},
     )
-    page = write_result_page(out, results, [facts], reference=reference, subjects=subjects)
-    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
-    return results
+    return write_result_page(out, results, [facts], reference=reference, subjects=subjects)
 
 
 def _save(path: Path, figure: Figure) -> None:
