@@ -129,6 +129,7 @@ def protocol_settings(word: str) -> ProtocolSettings:
     if Path(word).suffix in (".yaml", ".yml"):
         return read_settings(word, ProtocolSettings)
     # With whole sites left out, other seeds only choose other people to stop training by.
+    word = word.replace("-", "_")
     once = {"seeds": 1} if word in ("leave_one_site_out", "transfer") else {}
     return ProtocolSettings.model_validate({"kind": word, **once})
 

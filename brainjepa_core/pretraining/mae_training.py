@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.model.mae import MaskedAutoencoder, random_masks
+from brainjepa_core.model.masks import MaskBatch
 from brainjepa_core.model.settings import ModelSettings
-from brainjepa_core.model.tokens import token_validity
-from brainjepa_core.pretraining.sampling import Batch, WindowSource, draws_of_step
+from brainjepa_core.pretraining.sampling import Batch, WindowSource, batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.pretraining.training import Training
@@ -90,30 +92,10 @@ def mae_batches_of_step(
     windows: WindowSource, model: ModelSettings, settings: PretrainingSettings, step: int
 ) -> list[Batch]:
     """The micro-batches of a step: `sampling.batches_of_step` with random masks."""
-    draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
-    size = settings.batch_size // settings.accumulation
-    result = []
-    for first in range(0, settings.batch_size, size):
-        part = draws[first : first + size]
-        x, frame_valid, roi_valid = windows.batch(
-            [draw.subject for draw in part],
-            [(settings.seed, step, draw.epoch) for draw in part],
+
+    def draw(samples: list[int], valid: NDArray[np.bool_] | None) -> MaskBatch:
+        return random_masks(
+            model.tokens, seed=settings.seed, step=step, samples=samples, token_valid=valid
         )
-        masks = random_masks(
-            model.tokens,
-            seed=settings.seed,
-            step=step,
-            samples=[draw.number(windows.subjects) for draw in part],
-            token_valid=token_validity(frame_valid, roi_valid, model.patch),
-        )
-        result.append(
-            Batch(
-                torch.from_numpy(x),
-                masks.context_index,
-                masks.target_index,
-                masks.context_valid,
-                masks.target_valid,
-                token_valid=None,
-            )
-        )
-    return result
+
+    return batches_of_step(windows, model, settings, step, draw)

@@ -5,7 +5,7 @@ Shapes: B batch, K masks per sample, R ROIs, T frames, W time patches, N = R * W
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.model.masks import mask_batch
+from brainjepa_core.model.masks import MaskBatch, mask_batch
 from brainjepa_core.model.settings import ModelSettings
 from brainjepa_core.model.tokens import token_validity
 from brainjepa_core.pretraining.settings import PretrainingSettings
+
+DrawMasks = Callable[[list[int], NDArray[np.bool_] | None], MaskBatch]
+"""Masks of a micro-batch, from its sample numbers and their valid tokens [B, N] (None: all)."""
 
 
 class WindowSource(Protocol):
@@ -98,9 +101,22 @@ def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[
 
 
 def batches_of_step(
-    windows: WindowSource, model: ModelSettings, settings: PretrainingSettings, step: int
+    windows: WindowSource,
+    model: ModelSettings,
+    settings: PretrainingSettings,
+    step: int,
+    draw_masks: DrawMasks | None = None,
 ) -> list[Batch]:
-    """The micro-batches of an optimiser step, on the CPU."""
+    """The micro-batches of an optimiser step, on the CPU.
+
+    Parameters
+    ----------
+    windows, model, settings
+    step : int
+    draw_masks : callable, optional
+        Masks of some sample numbers and their valid tokens; by default those of the settings.
+    """
+    draw_masks = draw_masks or _masks_of(model, settings, step)
     draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
     size = settings.batch_size // settings.accumulation
     result = []
@@ -111,15 +127,7 @@ def batches_of_step(
             [(settings.seed, step, draw.epoch) for draw in part],
         )
         valid = token_validity(frame_valid, roi_valid, model.patch)
-        masks = mask_batch(
-            settings.masks,
-            rois=model.rois,
-            patches=model.time_patches,
-            seed=settings.seed,
-            step=step,
-            samples=[draw.number(windows.subjects) for draw in part],
-            token_valid=valid,
-        )
+        masks = draw_masks([draw.number(windows.subjects) for draw in part], valid)
         result.append(
             Batch(
                 torch.from_numpy(x),
@@ -131,6 +139,21 @@ def batches_of_step(
             )
         )
     return result
+
+
+def _masks_of(model: ModelSettings, settings: PretrainingSettings, step: int) -> DrawMasks:
+    def draw(samples: list[int], valid: NDArray[np.bool_] | None) -> MaskBatch:
+        return mask_batch(
+            settings.masks,
+            rois=model.rois,
+            patches=model.time_patches,
+            seed=settings.seed,
+            step=step,
+            samples=samples,
+            token_valid=valid,
+        )
+
+    return draw
 
 
 def batches_ahead(
