@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from brainjepa_core.atlas import UNKNOWN, Atlas
@@ -167,6 +168,7 @@ def _bar(figure: Figure, image: AxesImage, ax: Axes, label: str) -> None:
     bar = figure.colorbar(image, cax=ax, orientation="horizontal")
     bar.ax.set_title(label, fontsize=8.5)
     bar.ax.tick_params(labelsize=8, length=2)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(6))
     bar.outline.set_visible(False)
 
 

@@ -9,10 +9,11 @@ Shapes: R ROIs, F frames, C regressors.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 from nilearn.signal import clean
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, make_interp_spline
 
 from brainjepa_core.signals.preparation import CleaningSettings
 from brainjepa_core.signals.scan import Array, Mask, RawScan
@@ -26,6 +27,8 @@ def clean_series(scan: RawScan, settings: CleaningSettings) -> Array:
     Regression is fitted on the frames kept. Censored frames are filled by a cubic spline before a
     band-pass, as nilearn means to: its own filling (0.13) takes an index for a mask and leaves a
     censored frame as it was whenever the frame mirrored at the middle of the scan is censored too.
+    What is kept of censored frames in the end is a straight line between their neighbours, since a
+    cubic spline overshoots in long gaps.
 
     Parameters
     ----------
@@ -60,9 +63,9 @@ def _clean(
     baseline = signals[keep].mean(0)
     signals = signals - baseline  # filters keep digits that a baseline of thousands would cost
     if settings.low_pass or settings.high_pass:
-        signals = _band_pass(interpolated(signals, keep), tr, settings)
+        signals = _band_pass(interpolated(signals, keep, degree=3), tr, settings)
         if regressors is not None:  # else they would bring back what was filtered out
-            regressors = _band_pass(interpolated(regressors, keep), tr, settings)
+            regressors = _band_pass(interpolated(regressors, keep, degree=3), tr, settings)
     kept = signals[keep]
     if regressors is not None:
         with warnings.catch_warnings():
@@ -73,16 +76,24 @@ def _clean(
     return interpolated(result, keep)
 
 
-def interpolated(signals: Array, keep: Mask) -> Array:
-    """Signals [F, any] with a cubic spline through the frames kept in place of the others.
+def interpolated(signals: Array, keep: Mask, degree: int = 1) -> Array:
+    """Signals [F, any] with a spline through the frames kept in place of the others.
 
     Beyond the first and last frame kept, their values are held.
+
+    Parameters
+    ----------
+    signals : ndarray of float64 [F, any]
+    keep : ndarray of bool [F]
+    degree : {1, 3}
+        Straight lines, which never overshoot; or cubic (with few frames, what they allow).
     """
     if keep.all():
         return signals
     frames, kept = np.arange(len(keep)), np.flatnonzero(keep)
-    spline = CubicSpline(kept, signals[kept])
-    filled = spline(np.clip(frames, kept[0], kept[-1]))
+    shape = CubicSpline if degree == 3 else partial(make_interp_spline, k=1)
+    curve = shape(kept, signals[kept])
+    filled: Array = curve(np.clip(frames, kept[0], kept[-1]))
     filled[kept] = signals[kept]
     return filled
 

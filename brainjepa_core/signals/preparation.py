@@ -89,7 +89,7 @@ class CleaningSettings(BaseModel):
     scrub : bool
         Censor frames of more than `fd_threshold` or `dvars_threshold`.
     censored : {"interpolate", "drop"}
-        Keep the length and draw a spline through censored frames, or leave them out: time is no
+        Keep the length and draw a line through censored frames, or leave them out: time is no
         longer contiguous then, and the record says how many are gone.
     fd_threshold : float
         mm.

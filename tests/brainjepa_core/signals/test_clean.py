@@ -128,16 +128,27 @@ def test_missing_regions_stay_missing(series, regressors):
     assert np.isnan(found[1]).all() and np.isfinite(found[[0, 2, 3]]).all()
 
 
-@given(st.lists(st.booleans(), min_size=4, max_size=40).filter(lambda keep: sum(keep) >= 2))
-def test_interpolation_keeps_frames_and_straight_lines(kept):
+@pytest.mark.parametrize("degree", [1, 3])
+@given(kept=st.lists(st.booleans(), min_size=4, max_size=40).filter(lambda keep: sum(keep) >= 2))
+def test_interpolation_keeps_frames_and_straight_lines(degree, kept):
     keep = np.array(kept)
     line = np.column_stack([np.arange(len(keep)) * 2.0 + 1, np.full(len(keep), 5.0)])
     spoilt = np.where(keep[:, None], line, 1e9)
-    filled = interpolated(spoilt, keep)
+    filled = interpolated(spoilt, keep, degree)
     first, last = np.flatnonzero(keep)[[0, -1]]
     expected = line[np.clip(np.arange(len(keep)), first, last)]  # held beyond the ends
     np.testing.assert_allclose(filled, expected, atol=1e-6)
     np.testing.assert_array_equal(filled[keep], line[keep])
+
+
+def test_what_is_filled_in_never_leaves_the_range_of_its_neighbours(series):
+    keep = np.ones(FRAMES, bool)
+    keep[40:52] = keep[80:83] = False
+    found = clean_series(raw(series, keep=keep), CleaningSettings())
+    for gap in (slice(39, 53), slice(79, 84)):
+        ends = found[:, [gap.start, gap.stop - 1]]
+        low, high = ends.min(1, keepdims=True), ends.max(1, keepdims=True)
+        assert ((found[:, gap] >= low - 1e-9) & (found[:, gap] <= high + 1e-9)).all()
 
 
 def test_too_few_frames_for_the_regressors(series, regressors):
