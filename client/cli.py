@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from brainjepa_core.cli import console, errors_in_one_line, require_device
-from client.evaluate_cli import embed, evaluate, finetune, interpret, probe
+from client.evaluate_cli import SiteFile, embed, evaluate, finetune, interpret, probe
 
 if TYPE_CHECKING:
     from brainjepa_core.signals.store import ScanStore
@@ -27,10 +27,6 @@ fetch = typer.Typer(name="fetch", help="Public data, for those with network acce
 app.add_typer(fetch)
 for command in (embed, probe, finetune, interpret, evaluate):
     app.command()(command)
-
-SiteFile = Annotated[
-    Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
-]
 
 
 @app.callback()

@@ -34,6 +34,11 @@ def model_folder(checkpoint: Path) -> Path:
     return checkpoint / "final" if (checkpoint / "final").is_dir() else checkpoint
 
 
+def weights_fingerprint(folder: Path) -> str:
+    """SHA-256 of a model folder's weights."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
 def require_atlas(windows: Windows, told: Provenance) -> None:
     """Refuse a model of other ROIs than the windows'.
 
@@ -109,8 +114,7 @@ def compare_at_site(
     else:
         model, windows = site_model(site, checkpoint)
         models["model"] = model
-        weights = (model_folder(checkpoint) / WEIGHTS).read_bytes()
-        inputs["model"] = hashlib.sha256(weights).hexdigest()
+        inputs["model"] = weights_fingerprint(model_folder(checkpoint))
     return compare_models(table(models), windows, out, inputs, say, progress)
 
 

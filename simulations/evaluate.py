@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from brainjepa_core.downstream.splits import folds_of_windows
 from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
 from brainjepa_core.downstream.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.checkpoint import WEIGHTS, read_description, read_model, write_model
+from brainjepa_core.model.checkpoint import read_description, read_model, write_model
 from brainjepa_core.model.jepa import BrainJEPA
 from brainjepa_core.pretraining.mae_training import pretrain_mae
 from brainjepa_core.pretraining.study import provenance
@@ -24,7 +23,7 @@ from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from client.comparison import Comparison, compare_models
-from client.site_evaluation import require_atlas
+from client.site_evaluation import model_folder, require_atlas, weights_fingerprint
 from server.history import POOLED, SUMMARY
 from server.settings import StudySettings
 from server.study import BASIS_FILE, STUDY_FILE
@@ -63,7 +62,7 @@ def find_checkpoints(words: Sequence[str]) -> list[Checkpoint]:
             if pooled.exists():
                 found.append(Checkpoint(f"{name} pooled".strip(), pooled))
         else:
-            model = folder / "final" if (folder / "final" / WEIGHTS).exists() else folder
+            model = model_folder(folder)
             found.append(Checkpoint(name or model.parent.name or model.name, model))
     names = [checkpoint.name for checkpoint in found]
     if len(set(names)) < len(names):
@@ -170,14 +169,11 @@ def run_evaluation(
     if mae and study is not None:
         say("training the masked autoencoder with the study's budget")
         models[MAE] = mae_model(study, windows, out)
-    inputs = {"models": {c.name: _fingerprint(c) for c in checkpoints}, "mae": MAE in models}
+    fingerprints = {c.name: weights_fingerprint(c.path) for c in checkpoints}
+    inputs = {"models": fingerprints, "mae": MAE in models}
     comparison = Comparison(task, protocol, models, finetune, thorough)
     return compare_models(comparison, windows, out, inputs, say, progress)
 
 
 def _is_study(word: str) -> bool:
     return (Path(word.rpartition("=")[2]) / SUMMARY).exists()
-
-
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    return hashlib.sha256((checkpoint.path / WEIGHTS).read_bytes()).hexdigest()

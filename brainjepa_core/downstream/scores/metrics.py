@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-REGRESSION = ("mse", "mae", "r", "r2")
-CLASSIFICATION = ("accuracy", "balanced accuracy", "f1", "auc")
 LOWER_IS_BETTER = frozenset({"mse", "mae"})
 HEADLINE = {"regression": "r", "classification": "auc"}
 WITHIN_SITE = " within site"
