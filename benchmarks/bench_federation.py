@@ -34,20 +34,20 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from brainjepa_core.messages import BASIS, pack
-from brainjepa_core.model.checkpoint import model_arrays
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.pretraining.training import Training
-from client.app import app as client_app
-from server.history import RoundRecord
-from server.outer import OuterOptimizer
-from server.rounds import Weights, train_round
-from server.settings import StudySettings
-from server.sites import Sites
-from server.validation import trained_names
-from simulations.cohort import CohortSettings
-from simulations.inprocess import InProcessGrid
-from simulations.stores import write_cohort
+from brainjepa_client.answering.app import app as client_app
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.pretraining.step import Training
+from brainjepa_core.wire.messages import BASIS, pack
+from brainjepa_server.combining.outer import OuterOptimizer
+from brainjepa_server.combining.validation import trained_names
+from brainjepa_server.record.history import RoundRecord
+from brainjepa_server.rounds.round import Weights, train_round
+from brainjepa_server.rounds.sites import Sites
+from brainjepa_server.settings import StudySettings
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
+from brainjepa_simulations.engines.inprocess import InProcessGrid
 
 Seconds = np.ndarray  # wall and CPU; the second says more on a machine that others use too
 PARTS = ("memory", "bytes", "round", "many")

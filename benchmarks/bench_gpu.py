@@ -16,8 +16,8 @@ import torch
 from bench_step import Step, adamw, draw, make_step
 from flops import step_flops
 
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}  # dense bf16, SXM
 WARM_UP = 3

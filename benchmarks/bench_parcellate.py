@@ -87,9 +87,9 @@ def nilearn(scan: Path, labels: Path) -> Callable[[], object]:
 
 def ours(scan: Path, labels: Path, module: str) -> Callable[[], object]:
     from brainjepa_core.atlas import Atlas
-    from brainjepa_core.signals import nifti_stream
-    from brainjepa_core.signals.label_image import LabelImage
-    from brainjepa_core.signals.parcellate import parcellate
+    from brainjepa_core.signals.images import nifti_stream
+    from brainjepa_core.signals.images.label_image import LabelImage
+    from brainjepa_core.signals.images.parcellate import parcellate
 
     nifti_stream._zlib = importlib.import_module(module)
     image = LabelImage(labels, Atlas.from_names([f"roi_{i}" for i in range(ROIS)]))
@@ -166,7 +166,7 @@ def main() -> None:
         for _ in range(arguments.repeats):
             for way in ways:  # by turns, so that a busy moment of the machine hits them all
                 command = [sys.executable, __file__, "--way", way, "--folder", name]
-                environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+                environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
                 output = subprocess.run(
                     command, check=True, capture_output=True, text=True, env=environment
                 ).stdout

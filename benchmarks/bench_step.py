@@ -25,10 +25,10 @@ import torch
 from flops import step_flops
 from torch import Tensor
 
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.masks import MaskBatch, MaskSettings, mask_batch
-from brainjepa_core.model.official import to_official
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.published import to_official
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.masks.draw import MaskBatch, MaskSettings, mask_batch
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from oracles.eager_jepa import EagerJEPA

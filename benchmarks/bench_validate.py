@@ -17,11 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from brainjepa_client.preparing.validate import validate
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
-from client.settings import SiteSettings
-from client.validate import validate
-from simulations.cohort import CohortSettings, generate_site
-from simulations.painted_tree import PaintedTree, write_tree
+from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
+from brainjepa_simulations.painting.tree import PaintedTree, write_tree
 
 BLOCK = 1024
 

@@ -8,7 +8,7 @@ than is counted here, so that utilisation is of useful work.
 
 from __future__ import annotations
 
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
 
 
 def linear_flops(rows: int, inputs: int, outputs: int) -> float:

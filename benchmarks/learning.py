@@ -24,24 +24,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainjepa_core.downstream.measure import (
+from brainjepa_core.evaluation.measure import (
     JOINT,
     Outcomes,
     measure_connectivity,
     measure_model,
     outcomes_of,
 )
-from brainjepa_core.downstream.yardstick import embed_people
+from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import effective_rank
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from simulations.cohort import CohortSettings
-from simulations.stores import write_cohort
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
 
 COHORT: dict[str, Any] = {
     "sites": 4,

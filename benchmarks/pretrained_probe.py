@@ -19,25 +19,25 @@ from typing import Any
 import torch
 from learning import COHORT, OTHER_PEOPLE, study_of
 
-from brainjepa_core.downstream.features.connectivity import ConnectivityFeatures
-from brainjepa_core.downstream.methods.feature_methods import FeatureMethod
-from brainjepa_core.downstream.methods.finetune import from_scratch
-from brainjepa_core.downstream.methods.model_methods import RANDOM, probe_methods
-from brainjepa_core.downstream.scores.evaluation import predict_all
-from brainjepa_core.downstream.scores.resampling import score_models
-from brainjepa_core.downstream.scores.statistics import compare
-from brainjepa_core.downstream.tasks.protocols import ProtocolSettings, splits_of
-from brainjepa_core.downstream.tasks.settings import TaskSettings
-from brainjepa_core.downstream.tasks.task_data import task_data
+from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.learning.finetune import from_scratch
+from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
+from brainjepa_core.evaluation.methods.model_methods import RANDOM, probe_methods
+from brainjepa_core.evaluation.scores.evaluation import predict_all
+from brainjepa_core.evaluation.scores.resampling import score_models
+from brainjepa_core.evaluation.scores.statistics import compare
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, splits_of
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from simulations.cohort import CohortSettings
-from simulations.stores import write_cohort
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
 
 TRAITS = ("latent_1", "latent_2", "latent_3", "latent_4")
 PROTOCOL = ProtocolSettings(kind="kfold", seeds=3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainjepa_core.downstream.tasks.protocols import Split
-from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.evaluation.tasks.protocols import Split
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
 NOBODY = np.array([], np.int64)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from child_process import environment
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 240.0
@@ -52,7 +53,7 @@ def start(scenario: Path, out: Path, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*command, *options],
             cwd=ROOT,
-            env={**os.environ, **threads, "PYTHONPATH": str(ROOT)},
+            env=environment(**threads),
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,

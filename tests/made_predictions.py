@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.downstream.scores.results import Predictions
-from brainjepa_core.downstream.tasks.protocols import Split
-from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.evaluation.scores.results import Predictions
+from brainjepa_core.evaluation.tasks.protocols import Split
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
 SITES = ("Leuven", "NYU", "Trinity")
 NOBODY = np.empty(0, np.int64)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("brainjepa_core", "client", "server", "simulations")
+PACKAGES = ("brainjepa_core", "brainjepa_client", "brainjepa_server", "brainjepa_simulations")
+ROOMS = ("brainjepa_core", "client", "server", "simulations")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -34,7 +35,7 @@ def repository_files() -> list[Path]:
 
 def package_modules() -> list[Path]:
     return [ROOT / "brainjepa.py"] + [
-        path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
+        path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))
     ]
 
 

@@ -1,8 +1,6 @@
 """Connectivity gradients: sums, diffusion map, consensus basis, drift and order alarm."""
 
-from brainjepa_core.gradients.connectivity import ConnectivitySum
 from brainjepa_core.gradients.consensus import ConsensusBasis
-from brainjepa_core.gradients.correlation import dead_rois, fisher_z, functional_connectivity
 from brainjepa_core.gradients.diffusion import DiffusionMap, affinity, diffusion_map
 from brainjepa_core.gradients.drift import (
     canonical_correlations,
@@ -11,6 +9,8 @@ from brainjepa_core.gradients.drift import (
     relative_error,
 )
 from brainjepa_core.gradients.order_alarm import OrderAlarm, order_alarm
+from brainjepa_core.sums.connectivity import ConnectivitySum
+from brainjepa_core.sums.correlation import dead_rois, fisher_z, functional_connectivity
 
 __all__ = [
     "ConnectivitySum",

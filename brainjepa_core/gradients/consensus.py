@@ -15,10 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.gradients.connectivity import ConnectivitySum
-from brainjepa_core.gradients.diffusion import diffusion_map
-from brainjepa_core.gradients.drift import procrustes_align
-from brainjepa_core.gradients.npz import (
+from brainjepa_core.arrays import (
     Arrays,
     load_arrays,
     save_arrays,
@@ -26,7 +23,10 @@ from brainjepa_core.gradients.npz import (
     take_keys,
     take_rois,
 )
-from brainjepa_core.gradients.rois import check_rois, require_same_rois
+from brainjepa_core.gradients.diffusion import diffusion_map
+from brainjepa_core.gradients.drift import procrustes_align
+from brainjepa_core.sums.connectivity import ConnectivitySum
+from brainjepa_core.sums.rois import check_rois, require_same_rois
 
 SWAPPABLE_GAP = 0.05  # neighbours closer than this swap or rotate between cohorts
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
-from brainjepa_core.gradients.rois import check_rois, name_rois
+from brainjepa_core.sums.rois import check_rois, name_rois
 
 Kernel = Literal["normalized_angle", "cosine"]
 TOLERANCE = 1e-6  # how far a correlation matrix may be from symmetric, diagonal 1, |r| <= 1

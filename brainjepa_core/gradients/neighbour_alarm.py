@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.gradients.correlation import dead_rois
 from brainjepa_core.gradients.order_alarm import OrderAlarm, Verdict
+from brainjepa_core.sums.correlation import dead_rois
 
 Array = NDArray[np.float64]
 

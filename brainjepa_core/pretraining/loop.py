@@ -14,7 +14,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from brainjepa_core.files import atomic_path
-from brainjepa_core.model.checkpoint import Provenance, write_model
+from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.pretraining.sampling import (
     Batch,
@@ -25,7 +25,7 @@ from brainjepa_core.pretraining.sampling import (
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.state import read_state, state_folders, write_state
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 
 LOG = "metrics.jsonl"
 BAD_BATCH = "nonfinite.json"

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.mae import MaskedAutoencoder, random_masks
-from brainjepa_core.model.masks import MaskBatch
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.masked_autoencoder.model import MaskedAutoencoder, random_masks
+from brainjepa_core.models.masks.draw import MaskBatch
 from brainjepa_core.pretraining.sampling import Batch, WindowSource, batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.study import LocalStudy
-from brainjepa_core.pretraining.training import Training
 
 
 def pretrain_mae(

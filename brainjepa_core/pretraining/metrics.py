@@ -1,7 +1,7 @@
 """Does it learn, or does it only look like it? Collapse and the position shortcut in numbers.
 
 A falling JEPA loss is no evidence: predicting positions alone brings it to zero. These metrics
-are cheap signs; the yardstick of `brainjepa_core.downstream` is the evidence.
+are cheap signs; the yardstick of `brainjepa_core.evaluation` is the evidence.
 
 Shapes: B people, N tokens, D width.
 """

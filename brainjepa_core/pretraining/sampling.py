@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.model.masks import MaskBatch, mask_batch
-from brainjepa_core.model.settings import ModelSettings
-from brainjepa_core.model.tokens import token_validity
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.masks.draw import MaskBatch, mask_batch
+from brainjepa_core.models.parts.tokens import token_validity
 from brainjepa_core.pretraining.settings import PretrainingSettings
 
 DrawMasks = Callable[[list[int], NDArray[np.bool_] | None], MaskBatch]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from brainjepa_core.model.masks import MaskSettings
+from brainjepa_core.models.masks.draw import MaskSettings
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 
 

@@ -1,6 +1,6 @@
 """Training state on disk: one folder a saved step, complete or absent, never half.
 
-A state folder is a model folder (`brainjepa_core.model.checkpoint`) plus the optimiser's moments
+A state folder is a model folder (`brainjepa_core.models.checkpoint`) plus the optimiser's moments
 and the step. Nothing else is needed to go on bit for bit, since sampling, masks and schedules are
 functions of the step.
 """
@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from brainjepa_core.files import atomic_folder
-from brainjepa_core.model.checkpoint import Provenance, read_model, write_model_files
+from brainjepa_core.models.checkpoint import Provenance, read_model, write_model_files
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 
 OPTIMIZER, TRAINING = "optimizer.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter

@@ -8,12 +8,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.checkpoint import Provenance
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 from brainjepa_core.settings import problems_of
 from brainjepa_core.signals.windows import Windows, WindowSettings
 

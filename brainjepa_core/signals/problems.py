@@ -9,7 +9,7 @@ class ScanProblem(ValueError):
     """One file's problem; other scans go on.
 
     Its text names the file, which may hold a subject id: it is for the site's own eyes, and
-    `client.site.Site` lets no text of an error out.
+    `brainjepa_client.answering.site.Site` lets no text of an error out.
 
     Parameters
     ----------

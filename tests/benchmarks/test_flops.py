@@ -11,8 +11,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
 
 
 @pytest.fixture(scope="module")

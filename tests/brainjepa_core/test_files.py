@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from child_process import environment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,12 +139,12 @@ for number in itertools.count():
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     """Run `program` and return once it has printed its first line."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+    variables = environment()
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=variables,
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip() in ("half-way", "started")

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
-from client.settings import SiteSettings
-from simulations.cohort import CohortSettings, generate_site
-from simulations.painted_tree import PaintedTree, PaintSettings, write_tree
+from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
+from brainjepa_simulations.painting.tree import PaintedTree, PaintSettings, write_tree
 
 COHORT = CohortSettings(
     sites=1, subjects_per_site=4, rois=12, networks=5, frames=60, second_sessions=0.5

@@ -13,22 +13,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_core.downstream.splits import folds_of_windows
-from brainjepa_core.downstream.yardstick import connectivity_components
+from brainjepa_client.answering import state as state_module
+from brainjepa_client.answering import training as training_module
+from brainjepa_client.answering.site import Site
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.messages import TRAIN, Request, Task
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_of_step
+from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.study import LocalStudy
-from brainjepa_core.pretraining.training import Training
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from client import state as state_module
-from client import training as training_module
-from client.settings import SiteSettings
-from client.site import Site
-from simulations.cohort import CohortSettings
-from simulations.stores import write_cohort
+from brainjepa_core.wire.messages import TRAIN, Request, Task
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
 
 ROIS, TOTAL, PEOPLE = 8, 6, 12
 COHORT = CohortSettings(

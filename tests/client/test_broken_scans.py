@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from painted_sites import change, files_of, site_of, store_of
 
+from brainjepa_client.preparing import scan as prepare_scan_module
+from brainjepa_client.preparing.prepare import Preparation
+from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.preparing.validate import validate
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.inputs.fmriprep import find
 from brainjepa_core.signals.problems import ScanProblem
-from client import prepare_scan as prepare_scan_module
-from client.prepare import Preparation
-from client.reports import Reports
-from client.validate import validate
-from simulations.broken_scans import FAULTS, TREE_FAULTS
-from simulations.cohort import CohortSettings, generate_site
-from simulations.painted_tree import PaintSettings, write_tree
+from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
+from brainjepa_simulations.painting.broken_scans import FAULTS, TREE_FAULTS
+from brainjepa_simulations.painting.tree import PaintSettings, write_tree
 
 COHORT = CohortSettings(
     sites=1, subjects_per_site=2, rois=12, networks=5, frames=60, second_sessions=0

@@ -10,8 +10,8 @@ from click import unstyle
 from small_sites import ask, make_site
 from typer.testing import CliRunner
 
-from brainjepa_core.messages import GRADIENTS
-from client.cli import app
+from brainjepa_client.cli import app
+from brainjepa_core.wire.messages import GRADIENTS
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def site_file(stores, tmp_path):
 
 
 def check(path: Path, monkeypatch) -> str:
-    monkeypatch.setattr("client.cli.console.width", 400)
+    monkeypatch.setattr("brainjepa_client.cli.console.width", 400)
     result = CliRunner().invoke(app, ["check", str(path)])
     assert result.exit_code == 0, result.output
     return unstyle(result.stdout)

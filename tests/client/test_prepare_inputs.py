@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
+from brainjepa_client.preparing import scan as prepare_scan_module
+from brainjepa_client.preparing.prepare import Preparation
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas, names_in_7network_order
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
-from client import prepare_scan as prepare_scan_module
-from client.prepare import Preparation
-from client.settings import SiteSettings
 
 ATLAS = load_atlas()
 FRAMES = 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from child_process import environment
 from painted_sites import change, files_of, painted
 
 from brainjepa_core.signals.store import ScanStore
@@ -23,7 +23,7 @@ def start(tree) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "brainjepa", "site", "prepare", str(tree.site)],
         cwd=ROOT,
-        env={**os.environ, **threads, "PYTHONPATH": str(ROOT)},
+        env=environment(**threads),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

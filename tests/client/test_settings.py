@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.settings import read_settings
-from client.settings import PolicySettings, SiteSettings
 
 ROOT = Path(__file__).parents[2]
 

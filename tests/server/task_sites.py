@@ -9,26 +9,26 @@ import numpy as np
 import torch
 import yaml
 
-from brainjepa_core.downstream.features.embeddings import cached_embeddings
-from brainjepa_core.downstream.measure import HEADLINE, networks_of
-from brainjepa_core.downstream.splits import folds_of_windows
-from brainjepa_core.downstream.tasks.protocols import ProtocolSettings
-from brainjepa_core.downstream.tasks.settings import TaskData, TaskSettings
-from brainjepa_core.downstream.tasks.task_data import task_data
+from brainjepa_client.answering.app import app
+from brainjepa_core.evaluation.features.embeddings import cached_embeddings
+from brainjepa_core.evaluation.measure import HEADLINE, networks_of
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.messages import BASIS
-from brainjepa_core.model.jepa import BrainJEPA
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from client.app import app
-from server.settings import StudySettings
-from server.sites import Sites
-from server.task_evaluation import evaluate_task
-from server.task_report import TaskReport
-from simulations.cohort import CohortSettings
-from simulations.inprocess import InProcessGrid
-from simulations.stores import write_cohort
+from brainjepa_core.wire.messages import BASIS
+from brainjepa_server.rounds.sites import Sites
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.tasks.evaluation import evaluate_task
+from brainjepa_server.tasks.report import TaskReport
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
+from brainjepa_simulations.engines.inprocess import InProcessGrid
 
 COHORT = CohortSettings(
     sites=3, subjects_per_site=30, rois=8, networks=4, latents=3, frames=40, missing_rois=0,

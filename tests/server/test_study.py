@@ -8,14 +8,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from brainjepa_core.downstream.measure import HEADLINE
+from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.settings import read_settings
-from server.history import RoundRecord, SiteRecord, YardstickRow
-from server.joining import Members
-from server.progress import StudyProgress, told
-from server.settings import StudySettings
-from server.study import only_one, score_of
+from brainjepa_server.progress import StudyProgress, told
+from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.rounds.joining import Members
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import only_one, score_of
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
 

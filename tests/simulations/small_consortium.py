@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from brainjepa_core.downstream.splits import folds_of_windows
+from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.checkpoint import model_arrays, read_model
+from brainjepa_core.models.checkpoint import model_arrays, read_model
 from brainjepa_core.pretraining.sampling import batches_of_step
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from simulations.engines import run_study
-from simulations.scenario import Scenario
-from simulations.stores import write_cohort
-from simulations.virtual_sites import STORES, make_sites
+from brainjepa_simulations.cohort.stores import write_cohort
+from brainjepa_simulations.engines.engine import run_study
+from brainjepa_simulations.engines.virtual_sites import STORES, make_sites
+from brainjepa_simulations.scenario import Scenario
 
 COHORT = {
     "sites": 3, "subjects_per_site": 10, "rois": 8, "networks": 4, "latents": 3, "frames": 40,

@@ -10,7 +10,7 @@ from click import unstyle
 from small_consortium import plan
 from typer.testing import CliRunner
 
-from brainjepa import app
+from brainjepa import command
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def study(tmp_path_factory):
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(plan(2, 6, cohort={"subjects_per_site": 24})))
     out = folder / "run"
-    result = CliRunner().invoke(app, ["simulate", str(file), "--out", str(out)])
+    result = CliRunner().invoke(command(), ["simulate", str(file), "--out", str(out)])
     assert result.exit_code == 0, result.output
     return out
 
 
 def ask(study, *words):
-    result = CliRunner().invoke(app, ["evaluate-sites", str(study), *words])
+    result = CliRunner().invoke(command(), ["evaluate-sites", str(study), *words])
     return result, " ".join(unstyle(result.output).split())
 
 

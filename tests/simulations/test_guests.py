@@ -9,15 +9,15 @@ from click import unstyle
 from small_consortium import plan, scenario, summary
 from typer.testing import CliRunner
 
-from brainjepa import app
+from brainjepa import command
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
-from client.settings import SiteSettings
-from simulations.cohort import generate_site
-from simulations.painted_tree import write_tree
-from simulations.stores import write_cohort
-from simulations.virtual_sites import make_sites
+from brainjepa_simulations.cohort.cohort import generate_site
+from brainjepa_simulations.cohort.stores import write_cohort
+from brainjepa_simulations.engines.virtual_sites import make_sites
+from brainjepa_simulations.painting.tree import write_tree
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def tree(tmp_path):
 def test_one_yaml_and_one_command_from_images_to_a_model(tree, tmp_path):
     file, out = tmp_path / "study.yaml", tmp_path / "run"
     file.write_text(yaml.safe_dump(plan(3)))
-    command = ["simulate", str(file), "--site", str(tree.site), "--out", str(out)]
-    result = CliRunner().invoke(app, command)
+    words = ["simulate", str(file), "--site", str(tree.site), "--out", str(out)]
+    result = CliRunner().invoke(command(), words)
     assert result.exit_code == 0, result.output
     shown = " ".join(unstyle(result.stdout).split())
     assert f"{len(tree.scans)} scans in the store" in shown
@@ -45,7 +45,7 @@ def test_one_yaml_and_one_command_from_images_to_a_model(tree, tmp_path):
     guest = read_settings(out / "sites" / "site-01.yaml", SiteSettings)
     assert guest.store == (tree.folder / "store").resolve() and guest.policy.min_subjects == 2
     assert not (tree.folder / "state").exists()
-    result = CliRunner().invoke(app, [*command, "--resume"])
+    result = CliRunner().invoke(command(), [*words, "--resume"])
     assert result.exit_code == 0 and f"{len(tree.scans)} of them finished before" in " ".join(
         unstyle(result.stdout).split()
     )

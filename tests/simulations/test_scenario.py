@@ -6,7 +6,7 @@ import pytest
 import yaml
 from small_consortium import plan
 
-from simulations.scenario import SCENARIOS, Scenario, read_scenario
+from brainjepa_simulations.scenario import SCENARIOS, Scenario, read_scenario
 
 SHIPPED = sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
 

@@ -10,14 +10,14 @@ from click import unstyle
 from small_consortium import InThisProcess, plan, same, summary, weights
 from typer.testing import CliRunner
 
-from brainjepa import app
-from server import study as study_module
-from simulations import compare as compare_module
-from simulations import scenario as scenario_module
+from brainjepa import command
+from brainjepa_server import study as study_module
+from brainjepa_simulations import scenario as scenario_module
+from brainjepa_simulations.baselines import compare as compare_module
 
 
 def call(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(command(), [str(argument) for argument in arguments])
     return result, " ".join(unstyle(result.stdout).split())
 
 
@@ -136,5 +136,5 @@ def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path, file, monk
 
 
 def test_help():
-    for command in ("simulate", "demo"):
-        assert command in success(command, "--help")
+    for name in ("simulate", "demo"):
+        assert name in success(name, "--help")

@@ -1,4 +1,4 @@
-"""A site archive (NPZ, see `brainjepa_core.signals.site_archive`) as one scan a participant."""
+"""A site archive (NPZ, see `tables.site_archive`) as one scan a participant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
-from brainjepa_core.signals.site_archive import SiteArchive, read_site_archive
-from brainjepa_core.signals.tables import refusal
+from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
+from brainjepa_core.signals.tables.series_files import refusal
+from brainjepa_core.signals.tables.site_archive import SiteArchive, read_site_archive
 
 
 @dataclass(frozen=True)

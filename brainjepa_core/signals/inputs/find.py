@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs import archive, fmriprep, hcp, series, ukb, xcpd
-from brainjepa_core.signals.phenotypes import Phenotypes, read_phenotypes
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
+from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes
 
 
 @dataclass(frozen=True)

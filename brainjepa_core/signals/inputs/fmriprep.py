@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals import cifti
-from brainjepa_core.signals.cifti import CiftiLabels, parcellate_cifti
-from brainjepa_core.signals.confounds import check_columns, read_confounds
+from brainjepa_core.signals.cleaning.confounds import check_columns, read_confounds
+from brainjepa_core.signals.images import cifti
+from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti
+from brainjepa_core.signals.images.label_image import LabelImage
+from brainjepa_core.signals.images.nifti_stream import NiftiHeader, read_header
+from brainjepa_core.signals.images.parcellate import Parcellated, open_mask, parcellate
 from brainjepa_core.signals.inputs.bids import (
     BidsFile,
     repetition_time,
     walk_functional,
     without_copies,
 )
-from brainjepa_core.signals.label_image import LabelImage
-from brainjepa_core.signals.nifti_stream import NiftiHeader, read_header
-from brainjepa_core.signals.parcellate import Parcellated, open_mask, parcellate
 from brainjepa_core.signals.preparation import CleaningSettings, InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader

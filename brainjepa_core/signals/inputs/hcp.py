@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals import cifti
-from brainjepa_core.signals.cifti import CiftiLabels, parcellate_cifti, read_parcels
+from brainjepa_core.signals.images import cifti
+from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti, read_parcels
 from brainjepa_core.signals.inputs.bids import repetition_time
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem

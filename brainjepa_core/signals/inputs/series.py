@@ -1,7 +1,7 @@
 """Folders of parcellated scans in tables and arrays, with a list of ROI names.
 
 File names give subject, session and run where they follow BIDS, else the whole stem is the subject.
-A file may hold several scans (see `brainjepa_core.signals.array_files`), or be a site archive.
+A file may hold several scans (see `tables.array_files`), or be a site archive.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.array_files import Part
 from brainjepa_core.signals.inputs import archive
 from brainjepa_core.signals.inputs.bids import (
     NOT_ENTITIES,
@@ -21,10 +20,10 @@ from brainjepa_core.signals.inputs.bids import (
 from brainjepa_core.signals.inputs.parcellated import composed, header_of, raw_scan, walk
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
-from brainjepa_core.signals.site_archive import is_site_archive
-from brainjepa_core.signals.tables import (
+from brainjepa_core.signals.tables.array_files import Part
+from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
+from brainjepa_core.signals.tables.series_files import (
     bids_entities,
     ending,
     read_series,
@@ -32,6 +31,7 @@ from brainjepa_core.signals.tables import (
     scans_in,
     series_shape,
 )
+from brainjepa_core.signals.tables.site_archive import is_site_archive
 
 # Tables that lie among scans and are none.
 OF_PEOPLE = ("participants", "sessions", "scans", "phenotype")

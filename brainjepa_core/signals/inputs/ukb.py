@@ -24,10 +24,10 @@ from brainjepa_core.signals.inputs.bids import without_copies
 from brainjepa_core.signals.inputs.parcellated import composed, header_of, raw_scan, walk
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
-from brainjepa_core.signals.tables import refusal
-from brainjepa_core.signals.text_tables import Table, first_row, read_table
+from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
+from brainjepa_core.signals.tables.series_files import refusal
+from brainjepa_core.signals.tables.text_tables import Table, first_row, read_table
 
 TR = 0.735  # seconds, of every resting-state scan of the study
 TABLES = ("fMRI.Schaefer17n400p", "fMRI.Tian_Subcortex_S3_3T")

@@ -36,10 +36,10 @@ from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan
 from brainjepa_core.signals.inputs.xcpd_motion import read_motion
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.scan import Array, FoundScan, RawScan, ScanHeader
-from brainjepa_core.signals.tables import refusal
-from brainjepa_core.signals.text_tables import first_row, peek_table, read_table
+from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
+from brainjepa_core.signals.tables.series_files import refusal
+from brainjepa_core.signals.tables.text_tables import first_row, peek_table, read_table
 
 VARIANT = ("space", "cohort", "res", "den")
 Key = tuple[str, str, str]

@@ -16,7 +16,7 @@ import numpy as np
 
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import Array, Mask
-from brainjepa_core.signals.text_tables import read_table
+from brainjepa_core.signals.tables.text_tables import read_table
 
 FD = "framewise_displacement"
 

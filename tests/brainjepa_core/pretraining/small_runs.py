@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_core.model.checkpoint import Provenance
-from brainjepa_core.model.jepa import BrainJEPA
-from brainjepa_core.model.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.pretraining import state
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 
 ROIS, FRAMES, PATCH, TOTAL = 6, 12, 3, 8
 SIZES = dict(

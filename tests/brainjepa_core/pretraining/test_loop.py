@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 import small_runs
 import torch
+from child_process import environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import PROVENANCE, TOTAL, People, bits, losses, make_training, same
 
-from brainjepa_core.model.checkpoint import read_model
+from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.loop import NonFiniteLoss, pretrain
 from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.pretraining.sampling import batches_of_step, draws_of_step
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.state import state_folders
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 
 RECIPES = {"whole": {}, "in parts": {"accumulation": 2, "clip_norm": 0.5}}
 
@@ -310,10 +311,10 @@ def test_ignored_signals_stay_ignored_and_other_threads_train(tmp_path, straight
 def test_killed_and_resumed(tmp_path, place, states, lines):
     """SIGKILL between two states, and half-way through writing one."""
     run, program = tmp_path / "run", Path(small_runs.__file__)
-    environment = {**os.environ, "PYTHONPATH": str(program.parents[3])}
+    variables = environment()
     with subprocess.Popen(
         [sys.executable, str(program), str(run), place],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "here\n"  # and now it hangs there
         process.kill()

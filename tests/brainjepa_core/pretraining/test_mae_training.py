@@ -10,7 +10,7 @@ import torch
 from small_runs import FRAMES, PATCH, PROVENANCE, ROIS, SIZES, People
 
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.model.checkpoint import read_model, write_model
+from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.pretraining.mae_training import (
     mae_batches_of_step,
     new_mae_training,

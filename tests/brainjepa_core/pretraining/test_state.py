@@ -20,7 +20,7 @@ from small_runs import (
     same,
 )
 
-from brainjepa_core.model.checkpoint import Provenance, read_model
+from brainjepa_core.models.checkpoint import Provenance, read_model
 from brainjepa_core.pretraining import state
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.state import (
@@ -30,7 +30,7 @@ from brainjepa_core.pretraining.state import (
     state_folders,
     write_state,
 )
-from brainjepa_core.pretraining.training import Training
+from brainjepa_core.pretraining.step import Training
 
 
 def advance(training: Training, steps: int) -> Training:

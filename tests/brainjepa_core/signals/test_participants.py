@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.signals.phenotypes import read_participants
+from brainjepa_core.signals.tables.phenotypes import read_participants
 
 
 def test_participants_edge_cases(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from child_process import environment
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.store import TABLE, ScanStore
@@ -64,8 +64,8 @@ def test_an_append_killed_at_any_moment_leaves_the_store_as_it_was(tmp_path, mom
         store.append(np.random.default_rng(i).standard_normal((3, 20)), subject=f"s{i}", tr=2.0)
     before = store.fingerprint
     command = [sys.executable, "-c", DIE, str(tmp_path), moment]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    died = subprocess.run(command, cwd=ROOT, env=environment, timeout=120, check=False)
+    variables = environment()
+    died = subprocess.run(command, cwd=ROOT, env=variables, timeout=120, check=False)
     assert died.returncode == -signal.SIGKILL
     store = ScanStore.open(tmp_path)
     assert store.verify() == [] and store.fingerprint == before
@@ -80,7 +80,7 @@ def start_import(path: Path, scans: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", IMPORT, str(path), str(scans)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
     )

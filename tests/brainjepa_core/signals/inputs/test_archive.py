@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared_data import shared
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.archives import import_site_archive
+from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.inputs import archive
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem

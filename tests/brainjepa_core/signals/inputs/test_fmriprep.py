@@ -10,7 +10,7 @@ import pytest
 from nilearn.maskers import NiftiLabelsMasker
 
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.signals.clean import clean_series
+from brainjepa_core.signals.cleaning.clean import clean_series
 from brainjepa_core.signals.inputs.fmriprep import find
 from brainjepa_core.signals.preparation import CleaningSettings, InputSettings
 from brainjepa_core.signals.problems import ScanProblem

@@ -1,0 +1,196 @@
+"""One table for one task: every baseline, every model, the same people, with intervals.
+
+``brainjepa site evaluate`` makes it of one store, ``brainjepa evaluate`` of several sites' stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from brainjepa_core.evaluation.features.connectivity import KINDS, ConnectivityFeatures
+from brainjepa_core.evaluation.learning.finetune import from_scratch
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.methods.baselines import baseline_methods, estimator_name
+from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
+from brainjepa_core.evaluation.methods.method import Method
+from brainjepa_core.evaluation.methods.model_methods import (
+    RANDOM,
+    finetuned_method,
+    network_methods,
+    probe_methods,
+    scratch_method,
+)
+from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
+from brainjepa_core.evaluation.report.prediction_figures import truth_figure
+from brainjepa_core.evaluation.report.result_figures import forest
+from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
+from brainjepa_core.evaluation.scores.evaluation import claim_folder, predict_all
+from brainjepa_core.evaluation.scores.results import Predictions, Results, write_results
+from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
+from brainjepa_core.evaluation.tasks.protocols import (
+    ProtocolSettings,
+    Split,
+    splits_of,
+    untested_sites,
+)
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
+from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.files import atomic_path
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.signals.windows import Windows
+
+CACHE = "cache"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What stands in the table.
+
+    Attributes
+    ----------
+    task : TaskSettings
+    protocol : ProtocolSettings
+    models : dict of str to BrainJEPA
+        By the name the table gives them; none gives the baselines alone.
+    finetune : FinetuneSettings, optional
+        Also fine-tune the models, and train the first one's network from scratch.
+    thorough : bool
+        Also connectivity in tangent space, BrainNetCNN and the Brain Network Transformer.
+    """
+
+    task: TaskSettings
+    protocol: ProtocolSettings
+    models: Mapping[str, BrainJEPA]
+    finetune: FinetuneSettings | None = None
+    thorough: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Task, protocol and fine-tuning as plain values."""
+        return {
+            "task": self.task.model_dump(mode="json"),
+            "protocol": self.protocol.model_dump(mode="json"),
+            "finetune": None if self.finetune is None else self.finetune.model_dump(mode="json"),
+        }
+
+
+def compare_models(
+    comparison: Comparison,
+    windows: Windows,
+    out: Path,
+    inputs: Mapping[str, Any],
+    say: Say = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """Make the table in a folder: results, page and MLflow runs; goes on where it stopped.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    windows : Windows
+        Of all sites, made as the models' windows were.
+    out : Path
+    inputs : mapping
+        What else decides the numbers (paths' fingerprints), for `claim_folder`.
+    say : callable
+        Called with a line for a person.
+    progress : callable
+        Called with a method's name after each split.
+
+    Raises
+    ------
+    ValueError
+        If the task cannot be judged with these people; says the counts and the mend.
+    """
+    data = task_data(comparison.task, windows)
+    splits = splits_of(comparison.protocol, data)
+    settings = comparison.settings()
+    stores = [store.fingerprint for store in windows.stores]
+    claim_folder(out, {**settings, "stores": stores, **inputs})
+    say(_who_takes_part(data, splits))
+    methods = table_methods(comparison, windows, data, out / CACHE, say)
+    predictions = predict_all(methods, data, splits, out, progress)
+    reference = connectivity_name(data)
+    results = evaluate_predictions(data, predictions, comparison.protocol.kind, reference)
+    write_results(out, results)
+    asked = next(iter(comparison.models), "")  # the others stand beside the first
+    subjects = [method.name for method in methods if method.name.split(":")[0] == asked]
+    page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
+    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
+    return results
+
+
+def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
+    """A line for a person."""
+    missing = untested_sites(splits, data)
+    return (
+        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
+        + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
+        + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
+    )
+
+
+def _write_pictures(
+    out: Path,
+    data: TaskData,
+    comparison: Comparison,
+    predictions: Sequence[Predictions],
+    results: Results,
+    reference: str,
+    subjects: Sequence[str],
+) -> Path:
+    """Write the figures and the page; returns the page."""
+    drawn = (*subjects[:3], reference)
+    truth = truth_figure(
+        data, [p for name in drawn for p in predictions if p.model == name], reference
+    )
+    metrics = list(dict.fromkeys(row.metric for row in results.rows))
+    _save(out / "figures" / "models.png", forest(results.rows, metrics, reference, subjects))
+    _save(out / "figures" / "predictions.png", truth)
+    facts = TaskFacts.of(
+        data,
+        comparison.protocol.kind,
+        left_out=data.left_out,
+        settings=comparison.settings(),
+        pictures={"What was predicted": truth},
+    )
+    return write_result_page(out, results, [facts], reference=reference, subjects=subjects)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=140, format="png")
+
+
+def connectivity_name(data: TaskData) -> str:
+    """The baseline that everything is compared with: correlations and a support vector machine."""
+    return f"FC correlation + {estimator_name(data, 'svm')}"
+
+
+def table_methods(
+    comparison: Comparison, windows: Windows, data: TaskData, cache: Path, say: Say
+) -> list[Method]:
+    """Everything in the table, baselines first."""
+    methods = baseline_methods(windows, data, cache, KINDS if comparison.thorough else KINDS[:2])
+    reference = next(method for method in methods if method.name == connectivity_name(data))
+    assert isinstance(reference, FeatureMethod)
+    if comparison.thorough:
+        methods += network_methods(windows, data, ConnectivityFeatures(windows, cache))
+    models = dict(comparison.models)
+    if not models:
+        return methods
+    first = next(iter(models.values()))
+    models[RANDOM] = from_scratch(first)
+    for name, model in models.items():
+        say(f"embedding with {name}")
+        methods += probe_methods(name, model, windows, reference, cache)
+    if comparison.finetune is not None:
+        for name, model in comparison.models.items():
+            methods.append(finetuned_method(name, model, windows, comparison.finetune))
+        methods.append(scratch_method(first, windows, comparison.finetune))
+    return methods

@@ -1,0 +1,118 @@
+"""Embeddings of people, kept on disk by content: what has not changed is not computed again.
+
+One file a person, named by a hash of the model, the pools, the windows and the person's scans. A
+scan that changes, or is added, gives that person another name and nobody else.
+
+Shapes: n people, R ROIs, P features of a pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.evaluation.yardstick import embed_people
+from brainjepa_core.files import atomic_path
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.signals.windows import Windows
+
+FORMAT = 1  # raised when the same content gives other numbers
+Array = NDArray[np.float32]
+
+
+def cached_embeddings(
+    model: BrainJEPA,
+    windows: Windows,
+    people: Iterable[int],
+    pools: Sequence[str] = ("mean",),
+    networks: NDArray[np.int64] | None = None,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Array]:
+    """Embeddings of people, read where they are known and computed where they are not.
+
+    Parameters
+    ----------
+    model : BrainJEPA
+        It should be in evaluation mode.
+    windows : Windows
+    people : iterable of int
+    pools : sequence of str
+        Names of `brainjepa_core.models.parts.pooling.POOLS` or ``GROUP_POOLS``.
+    networks : ndarray of int64 [R], optional
+        Network of each ROI, for the pools by network.
+    cache : path, optional
+        Folder of the cache; by default nothing is kept.
+    progress : callable, optional
+        Called with the number of people done and of all.
+
+    Returns
+    -------
+    dict
+        ndarray of float32 [n, P] by pool.
+
+    Raises
+    ------
+    ValueError
+        If a pool is unknown, or networks are needed and missing.
+    """
+    everybody = [int(person) for person in people]
+    folder = None if cache is None else cache / "embeddings" / _model_key(model, pools, networks)
+    rows: list[Mapping[str, Array]] = []
+    for done, person in enumerate(everybody, start=1):
+        file = None if folder is None else folder / f"{person_key(windows, person)}.npz"
+        found = None if file is None else load_arrays(file)
+        if found is None or set(found) != set(pools):
+            fresh = embed_people(model, windows, [person], pools, networks)
+            found = {pool: fresh[pool][0].astype(np.float32) for pool in pools}
+            if file is not None:
+                save_arrays(file, found)
+        rows.append(found)
+        if progress is not None:
+            progress(done, len(everybody))
+    return {pool: np.stack([row[pool] for row in rows]) for pool in pools}
+
+
+def _model_key(model: BrainJEPA, pools: Sequence[str], networks: NDArray[np.int64] | None) -> str:
+    """SHA-256 of weights, basis, settings and pools."""
+    digest = hashlib.sha256()
+    settings = model.settings.model_dump(mode="json")
+    labels = None if networks is None else networks.tolist()
+    facts = [FORMAT, settings, sorted(pools), labels]
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for name, array in sorted(model_arrays(model).items()):
+        digest.update(f"{name} {array.dtype} {list(array.shape)}".encode())
+        digest.update(array.view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def person_key(windows: Windows, person: int) -> str:
+    """SHA-256 of what a person's windows are a function of: scans, atlas and window settings."""
+    store, records = windows.people[person]
+    scans = [(record.sha256, record.tr) for record in records]
+    facts = [windows.describe(), windows.atlas.fingerprint, scans]
+    if windows.settings.scaling != "zscore":  # then they depend on all scans of the site
+        facts.append(windows.stores[store].fingerprint)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def load_arrays(file: Path) -> dict[str, NDArray[np.float32]] | None:
+    """Arrays of a file of the cache; None where it is missing or damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def save_arrays(file: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write a file of the cache in one step."""
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)

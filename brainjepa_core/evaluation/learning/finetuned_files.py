@@ -1,0 +1,87 @@
+"""A fine-tuned model as a folder that a site can keep: safetensors and what reads it, as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from brainjepa_core.evaluation.learning.finetune import Finetuned
+from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
+from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.files import atomic_folder
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.checkpoint import Provenance
+
+WEIGHTS, DESCRIPTION = "finetuned.safetensors", "finetuned.json"
+
+
+def write_finetuned(path: str | Path, fitted: Finetuned, provenance: Provenance) -> None:
+    """Write a fine-tuned model's folder atomically; `path` must not exist yet.
+
+    Parameters
+    ----------
+    path : path
+    fitted : Finetuned
+    provenance : Provenance
+        Of the model that was fine-tuned.
+    """
+    network = fitted.network
+    with atomic_folder(path) as folder:
+        arrays = network.state_dict()
+        save_file({k: v.detach().cpu().contiguous() for k, v in arrays.items()}, folder / WEIGHTS)
+        description = {
+            "settings": network.settings.model_dump(),
+            "provenance": provenance.model_dump(),
+            "task": fitted.task,
+            "target": asdict(fitted.target),
+            "pools": network.pools,
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+
+
+def read_finetuned(path: str | Path) -> tuple[Finetuned, Provenance]:
+    """Read a folder of `write_finetuned`.
+
+    Returns
+    -------
+    (Finetuned, Provenance)
+
+    Raises
+    ------
+    ValueError
+        If files are missing, damaged or do not fit one another.
+    """
+    try:
+        description = json.loads((Path(path) / DESCRIPTION).read_text())
+        arrays = load_file(Path(path) / WEIGHTS)
+        fitted = Finetuned(_network(description, arrays), _target(description), description["task"])
+        return fitted, Provenance(**description["provenance"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ValueError(
+            f"expected a fine-tuned model with {DESCRIPTION} and {WEIGHTS} that fit, found "
+            f"{type(error).__name__}; copy the folder again, or fine-tune anew"
+        ) from error
+
+
+def _network(description: dict[str, Any], arrays: dict[str, torch.Tensor]) -> FinetunedNetwork:
+    settings = ModelSettings(**description["settings"])
+    model = BrainJEPA(settings, torch.zeros(settings.rois, settings.components))
+    networks = arrays["networks"].numpy()
+    outputs = _target(description).outputs
+    network = FinetunedNetwork(model, outputs, description["pools"], networks)
+    network.load_state_dict(arrays)
+    return network.eval()
+
+
+def _target(description: dict[str, Any]) -> LearnedTarget:
+    found = description["target"]
+    return LearnedTarget(
+        tuple(found["classes"]), tuple(found["weights"]), float(found["mean"]), float(found["sd"])
+    )

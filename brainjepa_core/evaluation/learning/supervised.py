@@ -1,0 +1,311 @@
+"""One training loop for everything that learns from labels: probes, fine-tuning, FC networks.
+
+Learning rate, people of a batch, their windows and what is dropped are functions of the seed and
+the step. The best state of the validation part is kept.
+
+Shapes: n people, B batch, O outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from brainjepa_core.evaluation.features.adjustment import target_of_covariates
+from brainjepa_core.evaluation.learning.inputs import Arguments, Inputs
+from brainjepa_core.evaluation.learning.lars import Lars
+from brainjepa_core.evaluation.learning.learned_target import LearnedTarget, what_is_left
+from brainjepa_core.evaluation.tasks.protocols import Split
+from brainjepa_core.evaluation.tasks.settings import FROZEN, TaskData
+from brainjepa_core.pretraining.sampling import draws_of_step
+from brainjepa_core.pretraining.schedules import ScheduleSettings, learning_rate
+
+
+class TrainingSettings(BaseModel):
+    """How a network learns from labels.
+
+    Attributes
+    ----------
+    steps, batch_size : int
+        A person gives one input a batch.
+    optimizer : {"adamw", "lars"}
+    lr : float
+        Its peak, after the warm-up and before the cosine to zero. LARS wants some thousand times
+        that of AdamW.
+    warmup : float
+        Share of the steps over which the learning rate rises.
+    weight_decay : float
+        Of matrices; vectors are not decayed.
+    clip_norm : float, optional
+        Longest gradient.
+    evaluate_every, patience : int
+        Steps between looks at the validation part, and looks without a better loss after which
+        training stops.
+    balance : bool
+        Classes weigh the same whatever their number of people.
+    precision : {"auto", "fp32"}
+        ``auto`` is bf16 on a GPU that has it.
+    seed : int
+        Of weights, batches and windows, together with the split's repetition.
+    """
+
+    model_config = FROZEN
+
+    steps: int = Field(300, ge=1)
+    batch_size: int = Field(32, ge=2)
+    optimizer: Literal["adamw", "lars"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+    weight_decay: float = Field(0.05, ge=0)
+    clip_norm: float | None = Field(1.0, gt=0)
+    evaluate_every: int = Field(20, ge=1)
+    patience: int = Field(5, ge=1)
+    balance: bool = True
+    precision: Literal["auto", "fp32"] = "auto"
+    seed: int = Field(0, ge=0)
+
+
+class Look(NamedTuple):
+    """What a look at a training shows: steps taken, mean loss since the last look, validation."""
+
+    steps: int
+    loss: float
+    validation: float | None
+
+
+Progress = Callable[[Look], None]
+
+
+class Group(NamedTuple):
+    """Parameters that share a factor of the learning rate."""
+
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
+
+
+def fit(
+    network: nn.Module,
+    inputs: Inputs,
+    data: TaskData,
+    split: Split,
+    settings: TrainingSettings,
+    *,
+    groups: Sequence[Group] | None = None,
+    progress: Progress | None = None,
+) -> LearnedTarget:
+    """Train a network in place; it ends in evaluation mode, in its best state.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On its device. Called with what `inputs` gives; returns [B, O]. Parameters that do not
+        require gradients are left alone.
+    inputs : Inputs
+    data : TaskData
+    split : Split
+        Learns from ``train``; ``validation`` chooses the state (the last one where it is empty).
+    settings : TrainingSettings
+    groups : sequence of Group, optional
+        By default all parameters alike.
+    progress : callable, optional
+        Called at each `Look`.
+
+    Returns
+    -------
+    LearnedTarget
+        Which reads the outputs.
+
+    Raises
+    ------
+    ValueError
+        If training has one class or value only, or its loss is not finite.
+    """
+    target = LearnedTarget.of(data, split.train, settings.balance)
+    encoded = target.encode(what_is_left(data, split.train)).to(device_of(network))
+    groups = groups or [Group([p for p in network.parameters() if p.requires_grad])]
+    optimizer = _optimizer(groups, settings)
+    best, best_loss, waited, last_look = _state(network), float("inf"), 0, 0
+    total = torch.zeros((), device=encoded.device)
+    for step in range(settings.steps):
+        total += _advance(
+            network, inputs, target, encoded, split, settings, step=step, optimizer=optimizer
+        )
+        if (step + 1) % settings.evaluate_every and step + 1 < settings.steps:
+            continue
+        loss = _finite(float(total) / (step + 1 - last_look), data, step)
+        last_look, total = step + 1, torch.zeros_like(total)
+        look = Look(step + 1, loss, _validate(network, inputs, target, encoded, split, settings))
+        if progress is not None:
+            progress(look)
+        if look.validation is None or look.validation < best_loss:
+            best, waited = _state(network), 0
+            best_loss = best_loss if look.validation is None else look.validation
+        else:
+            waited += 1
+            if waited == settings.patience:
+                break
+    network.load_state_dict(best, strict=False)
+    network.eval()
+    return target
+
+
+@torch.no_grad()
+def outputs_of(
+    network: nn.Module, inputs: Inputs, rows: Sequence[int], precision: str = "fp32"
+) -> Tensor:
+    """Outputs [n, O] of people, each the mean over all inputs; float32 on the CPU."""
+    network.eval()
+    device = device_of(network)
+    total, count = None, torch.zeros(len(rows), 1)
+    for places, arguments in inputs.whole(rows):
+        with _autocast(device, precision):
+            found = network(*_on(device, arguments)).float().cpu()
+        if total is None:
+            total = torch.zeros(len(rows), found.shape[1])
+        where = torch.tensor(places)
+        total.index_add_(0, where, found)
+        count.index_add_(0, where, torch.ones(len(places), 1))
+    if total is None:
+        raise ValueError("expected people to predict, found none; check the split's tested part")
+    return total / count
+
+
+def fit_and_predict(
+    network: nn.Module,
+    inputs: Inputs,
+    data: TaskData,
+    split: Split,
+    settings: TrainingSettings,
+    *,
+    groups: Sequence[Group] | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """`fit`, then what a `Method` returns for the tested part, in the target's unit."""
+    target = fit(network, inputs, data, split, settings, groups=groups, progress=progress)
+    found = target.decode(outputs_of(network, inputs, split.test.tolist(), settings.precision))
+    if data.classes:
+        return found
+    return found + target_of_covariates(data, split.train)[split.test]
+
+
+@contextlib.contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """Random numbers of torch as a function of `seed`; those of others go on as before."""
+    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    on_gpu = torch.cuda.is_initialized()
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if on_gpu else ()):
+        # torch.manual_seed would queue a call, with its stack, for a GPU that may never be used.
+        torch.default_generator.manual_seed(number)
+        if on_gpu:
+            torch.cuda.manual_seed_all(number)
+        yield
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network is."""
+    return next(network.parameters()).device
+
+
+def _advance(
+    network: nn.Module,
+    inputs: Inputs,
+    target: LearnedTarget,
+    encoded: Tensor,
+    split: Split,
+    settings: TrainingSettings,
+    *,
+    step: int,
+    optimizer: torch.optim.Optimizer,
+) -> Tensor:
+    """One optimiser step on the people and inputs of this step; the loss, still on the device."""
+    seed = (settings.seed, split.repetition, step)
+    size = min(settings.batch_size, len(split.train))
+    order = int(np.random.SeedSequence(seed[:2]).generate_state(1)[0])
+    draws = draws_of_step(order, step, size, len(split.train))
+    rows = [int(split.train[draw.subject]) for draw in draws]
+    arguments = inputs.draw(rows, [(*seed, draw.epoch) for draw in draws])
+    network.train()
+    with seeded(*seed), _autocast(encoded.device, settings.precision):
+        output = network(*_on(encoded.device, arguments))
+    loss = target.loss(output, encoded[rows])
+    loss.backward()
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    if settings.clip_norm is not None:
+        nn.utils.clip_grad_norm_(trained, settings.clip_norm)
+    lr = learning_rate(_schedule(settings), step)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+def _schedule(settings: TrainingSettings) -> ScheduleSettings:
+    return ScheduleSettings(
+        total_steps=settings.steps,
+        warmup_steps=round(settings.warmup * settings.steps),
+        start_lr=0.0,
+        lr=settings.lr,
+        final_lr=0.0,
+    )
+
+
+def _optimizer(groups: Sequence[Group], settings: TrainingSettings) -> torch.optim.Optimizer:
+    parts: list[dict[str, Any]] = []
+    for group in groups:
+        for decay, chosen in (
+            (settings.weight_decay, [p for p in group.parameters if p.ndim > 1]),
+            (0.0, [p for p in group.parameters if p.ndim <= 1]),
+        ):
+            if chosen:
+                parts.append({"params": chosen, "weight_decay": decay, "factor": group.factor})
+    kind = Lars if settings.optimizer == "lars" else torch.optim.AdamW
+    return kind(parts, lr=settings.lr)
+
+
+def _validate(
+    network: nn.Module,
+    inputs: Inputs,
+    target: LearnedTarget,
+    encoded: Tensor,
+    split: Split,
+    settings: TrainingSettings,
+) -> float | None:
+    if not len(split.validation):
+        return None
+    rows = [int(row) for row in split.validation]
+    output = outputs_of(network, inputs, rows, settings.precision)
+    return float(target.loss(output, encoded[rows].cpu()))
+
+
+def _state(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of what training can change: learned parameters, and buffers."""
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    state = network.state_dict()
+    return {name: value.detach().clone() for name, value in state.items() if name not in frozen}
+
+
+def _finite(loss: float, data: TaskData, step: int) -> float:
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"task '{data.task.name}': expected a finite loss, found {loss} by step {step + 1}; "
+            "lower lr, and check features for values that are not finite"
+        )
+    return loss
+
+
+def _autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    if precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _on(device: torch.device, arguments: Arguments) -> Arguments:
+    return tuple(None if a is None else a.to(device, non_blocking=True) for a in arguments)

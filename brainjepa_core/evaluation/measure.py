@@ -1,0 +1,167 @@
+"""One table: what each pool of a model tells of people, beside random weights and connectivity.
+
+Shapes: n people, R ROIs, G networks, Q outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainjepa_core.evaluation.yardstick import (
+    connectivity_components,
+    connectivity_scores,
+    embed_people,
+    within_groups,
+)
+from brainjepa_core.gradients import fisher_z, functional_connectivity
+from brainjepa_core.gradients.networks import gradient_networks
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.parts.pooling import SECOND_ORDER
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.ridge import held_out_r2
+
+Array = NDArray[np.float64]
+
+FOLDS = 5
+JOINT = "mean + second order"
+HEADLINE = "network_covariance"  # the pool that models are compared by, fixed beforehand
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What is read from embeddings: values [n, Q] of each group of outcomes, such as latents."""
+
+    groups: dict[str, Array]
+    people: NDArray[np.int64]
+    folds: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Mean held-out R2 of a group of outcomes from one pool of one model."""
+
+    model: str
+    pool: str
+    outcome: str
+    r2: float
+    features: int
+
+
+def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
+    """Outcomes of all people, fixed before any training.
+
+    Parameters
+    ----------
+    windows : Windows
+    mean_fc : ndarray [R, R]
+        Consensus connectivity, which the connectivity components are taken from.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    Outcomes
+        ``connectivity`` (20 components), ``age within site`` and ``latents`` (the traits of a
+        synthetic cohort), as far as the stores know them.
+    """
+    people = np.arange(windows.subjects)
+    components = connectivity_components(mean_fc, min(20, len(mean_fc)))
+    folds = np.random.default_rng(seed).permutation(len(people)) % FOLDS
+    return Outcomes(outcome_groups(windows, components), people, folds)
+
+
+def outcome_groups(windows: Windows, components: Array) -> dict[str, Array]:
+    """Values [n, Q] of each group of outcomes that the stores know of everybody.
+
+    Parameters
+    ----------
+    windows : Windows
+    components : ndarray [R, C]
+        Along which connectivity is read.
+    """
+    people = range(windows.subjects)
+    scores = [connectivity_scores(_mean_connectivity(windows, p), components) for p in people]
+    groups = {"connectivity": np.stack(scores)}
+    facts = [windows.people[p].records[0].phenotypes for p in people]
+    sites = np.array([windows.people[p].store for p in people])
+    if all(isinstance(f.get("age"), float | int) for f in facts):
+        age = np.array([[f["age"]] for f in facts], np.float64)
+        groups["age within site"] = within_groups(age, sites)
+    latents = sorted(k for k in facts[0] if k.startswith("latent_") and all(k in f for f in facts))
+    if latents:
+        groups["latents"] = np.array([[f[k] for k in latents] for f in facts], np.float64)
+    return groups
+
+
+def _mean_connectivity(windows: Windows, person: int) -> Array:
+    """Fisher-averaged connectivity [R, R] of a person's scans, 0 where an ROI is missing."""
+    z = []
+    for series, valid in windows.aligned(person):
+        fc = np.zeros((len(valid), len(valid)))
+        fc[np.ix_(valid, valid)] = fisher_z(functional_connectivity(series[valid]))
+        z.append(fc)
+    mean = np.tanh(np.mean(z, axis=0))
+    np.fill_diagonal(mean, 1.0)
+    return mean
+
+
+def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outcomes) -> list[Row]:
+    """Rows of one model: the published mean pool, each second-order pool, and all of them."""
+    features = pooled_features(model, windows, outcomes.people)
+    features[JOINT] = np.concatenate(list(features.values()), axis=1)
+    return [row for pool in features for row in _rows(name, pool, features[pool], outcomes)]
+
+
+def pooled_features(model: BrainJEPA, windows: Windows, people: Iterable[int]) -> dict[str, Array]:
+    """Embeddings [n, P] of people by pool: the mean, and each second-order one."""
+    networks = networks_of(windows, model.basis.cpu().numpy())
+    return embed_people(model, windows, people, ("mean", *SECOND_ORDER), networks)
+
+
+def networks_of(windows: Windows, gradients: ArrayLike) -> NDArray[np.int64]:
+    """Network of each ROI [R]: the atlas's, or clusters of the basis [R, m] where it names none."""
+    if windows.atlas.has_networks:
+        return windows.atlas.network_index
+    return gradient_networks(gradients)
+
+
+def measure_connectivity(
+    windows: Windows, outcomes: Outcomes, networks: NDArray[np.int64]
+) -> list[Row]:
+    """Rows of the field's own baseline: correlations of the networks' mean signals.
+
+    The connectivity outcomes are left out: they are functions of what is read from.
+    """
+    features = np.stack([_network_connectivity(windows, p, networks) for p in outcomes.people])
+    rows = _rows("connectivity", "networks", features, outcomes)
+    return [row for row in rows if row.outcome != "connectivity"]
+
+
+def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.int64]) -> Array:
+    """Fisher z of all pairs of networks, 0 where a scan lacks all ROIs of one."""
+    z = []
+    for series, valid in windows.aligned(person):
+        one_hot = (networks[:, None] == np.arange(networks.max() + 1)) & valid[:, None]
+        seen = one_hot.any(0)
+        means = one_hot.T[seen].astype(np.float64) @ series / one_hot.sum(0)[seen, None]
+        fc = np.zeros((len(seen), len(seen)))
+        fc[np.ix_(seen, seen)] = fisher_z(functional_connectivity(means))
+        z.append(fc[np.triu_indices(len(fc), 1)])
+    return np.mean(z, axis=0)
+
+
+def _rows(name: str, pool: str, features: Array, outcomes: Outcomes) -> list[Row]:
+    return [
+        Row(
+            name,
+            pool,
+            outcome,
+            float(held_out_r2(features, values, outcomes.folds).mean()),
+            features.shape[1],
+        )
+        for outcome, values in outcomes.groups.items()
+    ]

@@ -1,0 +1,157 @@
+"""Linear models of scikit-learn on features of people, as methods of the comparison.
+
+Of features that outnumber the training people, an L2-penalised linear model sees only the span
+of those people. Kernel PCA with a linear kernel and all its components is a rotation into that
+span: nothing is lost, and the fit is ten times faster.
+
+Shapes: n people, t tested people, P features, C columns of covariates, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import KernelPCA
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, SVR
+
+from brainjepa_core.evaluation.features.adjustment import (
+    Adjustment,
+    SiteHarmonisation,
+    target_of_covariates,
+)
+from brainjepa_core.evaluation.features.connectivity import Features
+from brainjepa_core.evaluation.tasks.protocols import Index, Split, require_classes
+from brainjepa_core.evaluation.tasks.settings import TaskData
+
+Array = NDArray[np.float64]
+Estimator = Literal["linear", "svm"]
+
+PENALTIES = 10.0 ** np.arange(-3, 3)  # times P: what standardised features add up to
+INNER_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMethod:
+    """A linear model on features, trained on the training and validation parts together.
+
+    Everything is fitted on those rows: the imputation of missing features (means), harmonisation,
+    the regression on covariates, standardisation, rotation, and the model with its penalty.
+
+    Attributes
+    ----------
+    name : str
+    features : ndarray [people of the windows, P] or callable
+        Missing values are NaN. A callable gets the task's data and the training rows, and returns
+        features [n, P] of the task's people.
+    estimator : {"linear", "svm"}
+        ``linear`` is ridge for regression and logistic regression (L2, balanced classes) for
+        classes, with the penalty chosen by cross-validation inside the training rows. ``svm`` is
+        a linear support vector machine with C = 1, as nilearn's decoders have it.
+    harmonise : bool
+        Sites are brought to one location and scale first (`SiteHarmonisation`).
+    """
+
+    name: str
+    features: NDArray[np.floating] | Features
+    estimator: Estimator = "linear"
+    harmonise: bool = False
+
+    def predict(self, data: TaskData, split: Split) -> Array:
+        """Values [t], or scores [t, K]: probabilities, or decision values of the SVM.
+
+        Raises
+        ------
+        ValueError
+            If the training rows are of one class, or features do not fit the people.
+        """
+        training = np.union1d(split.train, split.validation)
+        x = self._carried(data, training)
+        model = self._pipeline(data, x, training)
+        if data.task.kind == "regression":
+            told = target_of_covariates(data, training)
+            model.fit(x[training], (data.target - told)[training])
+            values: Array = model.predict(x[split.test]) + told[split.test]
+            return values
+        require_classes(data, training)
+        model.fit(x[training], data.target[training].astype(np.int64))
+        return class_scores(model, x[split.test], len(data.classes))
+
+    def _carried(self, data: TaskData, training: Index) -> NDArray[np.floating]:
+        """Site (to harmonise), covariates and features, side by side."""
+        found = self.features
+        x = found(data, training) if callable(found) else found[data.people]
+        if x.ndim != 2 or len(x) != len(data):
+            raise ValueError(
+                f"task '{data.task.name}': expected features of {len(data)} people, found shape "
+                f"{list(x.shape)}; give one row a person to '{self.name}'"
+            )
+        sites = np.unique(data.sites, return_inverse=True)[1][:, None]
+        carried = [sites, data.covariates] if self.harmonise else [data.covariates]
+        return np.hstack([*(part.astype(x.dtype) for part in carried), x])
+
+    def _pipeline(self, data: TaskData, x: NDArray[np.floating], training: Index) -> Pipeline:
+        """All steps for `x` as `_carried` gives it; none is fitted yet."""
+        covariates = data.covariates.shape[1]
+        features = x.shape[1] - covariates - self.harmonise
+        steps: list[Any] = [SimpleImputer(keep_empty_features=True)]  # 0 where nobody has it
+        if self.harmonise:
+            steps.append(SiteHarmonisation(1 + covariates))
+        if covariates:
+            steps.append(Adjustment(covariates))
+        steps.append(StandardScaler())
+        if features > len(training):
+            steps.append(KernelPCA(kernel="linear", remove_zero_eig=True))
+        if data.task.kind == "regression":
+            return make_pipeline(*steps, _regressor(self.estimator, features))
+        target = data.target[training].astype(np.int64)
+        return make_pipeline(*steps, _classifier(self.estimator, features, target))
+
+
+def _regressor(estimator: Estimator, features: int) -> BaseEstimator:
+    if estimator == "linear":
+        return RidgeCV(alphas=features * PENALTIES)
+    return TransformedTargetRegressor(SVR(kernel="linear"), transformer=StandardScaler())
+
+
+def _classifier(estimator: Estimator, features: int, target: NDArray[np.int64]) -> BaseEstimator:
+    if estimator == "svm":
+        return SVC(kernel="linear", class_weight="balanced")
+    smallest = int(np.unique(target, return_counts=True)[1].min())
+    folds = StratifiedKFold(max(2, min(INNER_FOLDS, smallest)), shuffle=True, random_state=0)
+    logistic = LogisticRegression(solver="newton-cholesky", class_weight="balanced")
+    grid = {"C": 1 / (features * PENALTIES)}
+    return GridSearchCV(logistic, grid, scoring="neg_log_loss", cv=folds)
+
+
+def class_scores(model: Any, x: NDArray[np.floating], classes: int) -> Array:
+    """Scores [t, K] of a fitted classifier; a class that training lacked gets the lowest.
+
+    Parameters
+    ----------
+    model : scikit-learn classifier
+        Of numbers of classes; probabilities are taken where it has them.
+    x : ndarray [t, P]
+    classes : int
+        K.
+    """
+    known = model.classes_.astype(np.int64)
+    if hasattr(model, "predict_proba"):
+        found, lowest = model.predict_proba(x), np.zeros(len(x))
+    else:
+        found = model.decision_function(x)
+        if found.ndim == 1:
+            found = np.column_stack([-found, found])
+        lowest = found.min(1)
+    scores = np.repeat(lowest[:, None], classes, axis=1)
+    scores[:, known] = found
+    return scores

@@ -1,0 +1,103 @@
+"""What one model is worth: probes of its embeddings, alone and beside connectivity, and fine-tuned.
+
+Shapes: n people of the windows, R ROIs, P features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.features.embeddings import cached_embeddings
+from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.learning.probe import ProbeMethod
+from brainjepa_core.evaluation.measure import HEADLINE, networks_of
+from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
+from brainjepa_core.evaluation.methods.fusion import FusionMethod
+from brainjepa_core.evaluation.methods.method import Method
+from brainjepa_core.evaluation.methods.network_methods import NETWORKS, ConnectivityNetworkMethod
+from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.signals.windows import Windows
+
+RANDOM = "random weights"
+PUBLISHED_POOL = "mean"  # of z-scored signals it tells little; it is shown all the same
+POOLS = (HEADLINE, PUBLISHED_POOL)
+
+
+def probe_methods(
+    name: str,
+    model: BrainJEPA,
+    windows: Windows,
+    connectivity: FeatureMethod,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Method]:
+    """Probes of a model's frozen embeddings.
+
+    Parameters
+    ----------
+    name : str
+        Of the model, such as ``federated``.
+    model : BrainJEPA
+    windows : Windows
+    connectivity : FeatureMethod
+        What the probe is joined with.
+    cache : Path, optional
+        Where embeddings are kept by content.
+    progress : callable, optional
+        Called with the number of people embedded, and of all.
+
+    Returns
+    -------
+    list of Method
+        A linear model on the pool that models are compared by; the published probe (mean pool,
+        normalisation without affine, one linear layer); the first joined with connectivity.
+    """
+    networks = networks_of(windows, model.basis.cpu().numpy())
+    people = range(windows.subjects)
+    found = cached_embeddings(model, windows, people, POOLS, networks, cache, progress)
+    probe = FeatureMethod(f"{name}: probe", found[HEADLINE], connectivity.estimator)
+    return [
+        probe,
+        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL]),
+        FusionMethod(f"{name}: probe and FC", [connectivity, probe]),
+    ]
+
+
+def finetuned_method(
+    name: str, model: BrainJEPA, windows: Windows, settings: FinetuneSettings
+) -> FinetuneMethod:
+    """The model fine-tuned on each split's training part."""
+    return FinetuneMethod(f"{name}: fine-tuned", model, windows, settings)
+
+
+def scratch_method(model: BrainJEPA, windows: Windows, settings: FinetuneSettings) -> Method:
+    """The same network and the same budget of labelled steps, from random weights."""
+    return FinetuneMethod("from scratch", from_scratch(model, settings.seed), windows, settings)
+
+
+def network_methods(
+    windows: Windows, data: TaskData, features: ConnectivityFeatures
+) -> Sequence[Method]:
+    """BrainNetCNN and Brain Network Transformer on correlation matrices."""
+    matrices = connectivity_matrices(windows, data, features)
+    return [ConnectivityNetworkMethod(name, matrices) for name in NETWORKS]
+
+
+def connectivity_matrices(
+    windows: Windows, data: TaskData, features: ConnectivityFeatures
+) -> NDArray[np.float32]:
+    """Fisher z [n, R, R] of the task's people, NaN for others and for missing ROIs."""
+    rois = len(windows.atlas)
+    matrices = np.full((windows.subjects, rois, rois), np.nan, np.float32)
+    rows, columns = np.tril_indices(rois, -1)
+    pairs = features.of("correlation")(data, np.arange(len(data)))
+    for person, values in zip(data.people, pairs, strict=True):
+        matrices[person, rows, columns] = matrices[person, columns, rows] = values
+    return matrices

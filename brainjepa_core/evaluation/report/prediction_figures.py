@@ -1,0 +1,94 @@
+"""What models said of each person against the truth: points, ROC curves or confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix, roc_curve
+
+from brainjepa_core.evaluation.report.result_figures import ORANGE, PALETTE, short_name
+from brainjepa_core.evaluation.scores.resampling import Pooled, pooled_together
+from brainjepa_core.evaluation.scores.results import Predictions
+from brainjepa_core.evaluation.tasks.settings import TaskData
+
+MOST = 4  # models
+
+
+def truth_figure(
+    data: TaskData, predictions: Sequence[Predictions], reference: str | None = None
+) -> Figure:
+    """Tested people of all splits: predicted against true values, or how classes come apart.
+
+    Parameters
+    ----------
+    data : TaskData
+    predictions : sequence of Predictions
+        The first four are drawn.
+    reference : str, optional
+        Drawn in orange.
+
+    Returns
+    -------
+    Figure
+        Regression: a scatter plot a model. Two classes: their ROC curves. More: a confusion matrix
+        a model, in shares of the true class.
+    """
+    predictions = predictions[:MOST]
+    pools = {each.model: pooled_together(data, each) for each in predictions}
+    others = iter(PALETTE)
+    colors = {model: ORANGE if model == reference else next(others) for model in pools}
+    if len(data.classes) == 2:
+        return _roc(pools, colors, data.classes[1])
+    figure = Figure(figsize=(2.75 * len(pools) + 0.4, 3.1), layout="constrained")
+    panels = figure.subplots(1, len(pools), squeeze=False)[0]
+    for ax, (model, pool) in zip(panels, pools.items(), strict=True):
+        if data.classes:
+            _confusion(ax, pool, data.classes)
+        else:
+            _scatter(ax, pool, colors[model])
+        ax.set_title(short_name(model), fontsize=8.5)
+        ax.tick_params(labelsize=8)
+    panels[0].set_ylabel("true class" if data.classes else "predicted", fontsize=9)
+    return figure
+
+
+def _roc(pools: dict[str, Pooled], colors: dict[str, str], positive: str) -> Figure:
+    figure = Figure(figsize=(6.6, 3.9), layout="constrained")
+    ax = figure.subplots()
+    for model, pool in pools.items():
+        false, true, _ = roc_curve(pool.truth, pool.values[:, 1] - pool.values[:, 0])
+        ax.plot(false, true, color=colors[model], linewidth=1.4, label=short_name(model))
+    ax.plot([0, 1], [0, 1], color="#333", linewidth=0.8, linestyle=":")
+    ax.set_aspect("equal")
+    ax.set(xlim=(0, 1), ylim=(0, 1.005))
+    ax.set_xlabel(f"share of others taken for {short_name(positive)}", fontsize=9)
+    ax.set_ylabel(f"share of {short_name(positive)} found", fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", fontsize=8.5, frameon=False)
+    return figure
+
+
+def _scatter(ax: Axes, pool: Pooled, color: str) -> None:
+    ax.scatter(pool.truth, pool.values, s=9, color=color, alpha=0.45, linewidths=0)
+    ends = [pool.truth.min(), pool.truth.max()]
+    ax.plot(ends, ends, color="#333", linewidth=0.8, linestyle=":")
+    ax.set_xlabel("true", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _confusion(ax: Axes, pool: Pooled, classes: Sequence[str]) -> None:
+    labels = np.arange(len(classes))
+    table = confusion_matrix(pool.truth, pool.values.argmax(1), labels=labels)
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (true, told), share in np.ndenumerate(shares):
+        color = "white" if share > 0.6 else "black"
+        ax.text(told, true, f"{share:.2f}", ha="center", va="center", fontsize=8, color=color)
+    names = [short_name(name) for name in classes]
+    ax.set_xticks(labels, names, rotation=30, ha="right")
+    ax.set_yticks(labels, names)
+    ax.set_xlabel("predicted class", fontsize=9)

@@ -1,0 +1,310 @@
+"""A method's figures: predictions pooled within repetitions, scored, and resampled over people.
+
+People are drawn with all their predictions of all repetitions, stratified by class, and the same
+draws serve every model, so that differences between models are paired. The draws tell how far
+the figure would move with other tested people; what other training people would change shows in
+the spread over repetitions.
+
+Shapes: n people, t tested rows of a repetition, Q repetitions, b draws of a chunk, D draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.evaluation.scores.metrics import (
+    WITHIN_SITE,
+    auc,
+    classification_scores,
+    regression_scores,
+)
+from brainjepa_core.evaluation.scores.results import Predictions, Row
+from brainjepa_core.evaluation.tasks.settings import TaskData
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Seed = int | Sequence[int]
+
+DRAWS = 2000
+CELLS = 1_000_000  # weights that are held at a time
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Predictions that are scored together.
+
+    Attributes
+    ----------
+    rows : ndarray of int64 [t]
+        Of the `TaskData`.
+    truth : ndarray [t]
+    values : ndarray [t] or [t, K]
+    unit : ndarray [t]
+        Standard deviation of the target in each prediction's training part.
+    sites : ndarray of int64 [t], optional
+        Where scores are also given within sites.
+    """
+
+    rows: Index
+    truth: Array
+    values: Array
+    unit: Array
+    sites: Index | None
+
+    def scores(self, weights: Array) -> dict[str, Array]:
+        """Every metric [b] of the task under weights [b, t]."""
+        if self.values.ndim == 1:
+            arguments = (self.truth, self.values, self.unit, weights)
+            found = regression_scores(*arguments)
+            within = {} if self.sites is None else regression_scores(*arguments, self.sites)
+        else:
+            truth = self.truth.astype(np.int64)
+            found = classification_scores(truth, self.values, weights)
+            within = {}
+            if self.sites is not None:
+                within = {"auc": auc(truth, self.values, weights, self.sites)}
+        return found | {name + WITHIN_SITE: score for name, score in within.items()}
+
+    def once(self) -> dict[str, float]:
+        """Every metric of the people as they are."""
+        return {name: float(s[0]) for name, s in self.scores(np.ones((1, len(self.rows)))).items()}
+
+    def of(self, chosen: NDArray[np.bool_]) -> Pooled:
+        """Only some people, not within sites.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool [n]
+            By row of the `TaskData`.
+        """
+        keep = chosen[self.rows]
+        parts = (self.rows[keep], self.truth[keep], self.values[keep], self.unit[keep])
+        return Pooled(*parts, sites=None)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of a model.
+
+    Attributes
+    ----------
+    repetitions : ndarray [Q]
+    splits : ndarray
+        Each split by itself.
+    draws : ndarray [D]
+        Mean over repetitions of every bootstrap draw.
+    n : int
+        Tested people.
+    """
+
+    repetitions: Array
+    splits: Array
+    draws: Array
+    n: int
+
+    @property
+    def mean(self) -> float:
+        return _mean(self.repetitions)
+
+    @property
+    def sd(self) -> float:
+        parts = self.repetitions if len(self.repetitions) > 1 else self.splits
+        known = parts[np.isfinite(parts)]
+        return float(known.std(ddof=1)) if len(known) > 1 else np.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, by percentiles."""
+        return percentile_interval(self.draws)
+
+    def row(self, model: str, task: str, protocol: str, metric: str, group: str = "") -> Row:
+        """As it stands in the table."""
+        low, high = self.interval
+        return Row(model, task, protocol, metric, self.mean, self.sd, low, high, self.n, group)
+
+
+def score_models(
+    data: TaskData, predictions: Sequence[Predictions], draws: int = DRAWS, seed: Seed = 0
+) -> dict[str, dict[str, Score]]:
+    """Every metric of every model, from the same draws of people.
+
+    Parameters
+    ----------
+    data : TaskData
+    predictions : sequence of Predictions
+        Of one protocol: all have the same splits.
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    dict
+        `Score` by model and metric.
+
+    Raises
+    ------
+    ValueError
+        If models share a name or differ in their splits, a repetition tests somebody twice, or
+        predictions have a wrong shape or are not finite.
+    """
+    _check_models(data, predictions)
+    repetitions = {p.model: pooled_repetitions(data, p) for p in predictions}
+    drawn = draw_scores(data, repetitions, draws, seed)
+    scores: dict[str, dict[str, Score]] = {}
+    for each in predictions:
+        pools = repetitions[each.model]
+        alone = [_pool(data, each, [i]).once() for i in range(len(each.splits))]
+        whole = [pool.once() for pool in pools]
+        scores[each.model] = {
+            metric: Score(
+                np.array([figures[metric] for figures in whole]),
+                np.array([figures[metric] for figures in alone]),
+                drawn[each.model][metric],
+                len(tested_people(pools)),
+            )
+            for metric in whole[0]
+        }
+    return scores
+
+
+def pooled_repetitions(data: TaskData, predictions: Predictions) -> list[Pooled]:
+    """The predictions of each repetition's splits together, [Q]."""
+    numbers = [split.repetition for split in predictions.splits]
+    pools = []
+    for number in sorted(set(numbers)):
+        pool = _pool(data, predictions, [i for i, n in enumerate(numbers) if n == number])
+        if len(np.unique(pool.rows)) < len(pool.rows):
+            raise ValueError(
+                f"task {data.task.name}: expected each person tested at most once in repetition "
+                f"{number}, found {len(pool.rows)} tests of {len(np.unique(pool.rows))} people; "
+                "number repetitions so that splits of one test different people"
+            )
+        pools.append(pool)
+    return pools
+
+
+def pooled_together(data: TaskData, predictions: Predictions) -> Pooled:
+    """The predictions of all splits together; several repetitions test a person several times."""
+    return _pool(data, predictions, range(len(predictions.splits)))
+
+
+def tested_people(pools: Sequence[Pooled]) -> Index:
+    """Rows of everybody whom any repetition tests, sorted."""
+    return np.unique(np.concatenate([pool.rows for pool in pools]))
+
+
+def draw_scores(
+    data: TaskData, models: dict[str, list[Pooled]], draws: int, seed: Seed
+) -> dict[str, dict[str, Array]]:
+    """Metrics [D], means over repetitions, of resampled people.
+
+    Parameters
+    ----------
+    data : TaskData
+    models : dict of list of Pooled
+        Repetitions of models that test the same people.
+    draws : int
+    seed : int or sequence of int
+    """
+    people = tested_people(next(iter(models.values())))
+    strata = data.target[people] if data.task.kind == "classification" else np.zeros(len(people))
+    chunks: dict[str, list[dict[str, Array]]] = {model: [] for model in models}
+    for weights in resamples(strata, draws, seed):
+        for model, pools in models.items():
+            found = [p.scores(weights[:, np.searchsorted(people, p.rows)]) for p in pools]
+            means = {name: mean_of_known([f[name] for f in found]) for name in found[0]}
+            chunks[model].append(means)
+    return {
+        model: {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for model, parts in chunks.items()
+    }
+
+
+def resamples(strata: NDArray[np.generic], draws: int, seed: Seed) -> Iterator[Array]:
+    """How often each of n people is drawn, with replacement within their stratum: [b, n]."""
+    rng = np.random.default_rng(seed)
+    size = len(strata)
+    groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    chunk = max(1, CELLS // max(size, 1))
+    for first in range(0, draws, chunk):
+        count = min(chunk, draws - first)
+        drawn = [group[rng.integers(len(group), size=(count, len(group)))] for group in groups]
+        cells = np.hstack(drawn) + size * np.arange(count)[:, None]
+        counts = np.bincount(cells.ravel(), minlength=count * size)
+        yield counts.reshape(count, size).astype(np.float64)
+
+
+def percentile_interval(draws: Array) -> tuple[float, float]:
+    """The middle 95 % of what is finite; NaN where nothing is."""
+    known = draws[np.isfinite(draws)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mean_of_known(values: Sequence[Array]) -> Array:
+    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+    stacked = np.stack(values)
+    known = np.isfinite(stacked)
+    total, count = np.where(known, stacked, 0).sum(0), known.sum(0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _mean(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def _pool(data: TaskData, predictions: Predictions, chosen: Sequence[int]) -> Pooled:
+    splits = [predictions.splits[i] for i in chosen]
+    rows = np.concatenate([split.test for split in splits])
+    units = [np.full(len(split.test), data.target[split.train].std() or np.nan) for split in splits]
+    sites = np.unique(data.sites, return_inverse=True)[1] if data.task.within_site else None
+    return Pooled(
+        rows,
+        data.target[rows],
+        np.concatenate([predictions.values[i] for i in chosen]),
+        np.concatenate(units),
+        None if sites is None else sites[rows],
+    )
+
+
+def _check_models(data: TaskData, predictions: Sequence[Predictions]) -> None:
+    task = f"task {data.task.name}"
+    names = [each.model for each in predictions]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"{task}: expected one or more models with different names, found {sorted(names)}; "
+            "rename them"
+        )
+    tests = [[(s.repetition, s.test.tolist()) for s in each.splits] for each in predictions]
+    for each, test in zip(predictions, tests, strict=True):
+        if test != tests[0] or not test:
+            raise ValueError(
+                f"{task}: expected the same splits of all models, found that {each.model} differs "
+                f"from {names[0]}; predict them in one evaluation"
+            )
+        _check_values(data, each)
+
+
+def _check_values(data: TaskData, predictions: Predictions) -> None:
+    classes = len(data.classes)
+    for split, values in zip(predictions.splits, predictions.values, strict=True):
+        shape = (len(split.test), classes) if classes else (len(split.test),)
+        if values.shape != shape:
+            raise ValueError(
+                f"task {data.task.name}: expected predictions of shape {shape} of "
+                f"{predictions.model} in {split.name}, found {values.shape}; mend the method"
+            )
+        wrong = int((~np.isfinite(values)).sum())
+        if wrong:
+            raise ValueError(
+                f"task {data.task.name}: expected finite predictions, found {wrong} of "
+                f"{values.size} that are not by {predictions.model} in {split.name}; a lower "
+                "learning rate or more regularisation may mend it"
+            )

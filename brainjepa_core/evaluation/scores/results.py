@@ -1,0 +1,280 @@
+"""What an evaluation leaves: predictions, rows of figures, comparisons and gaps, and their files.
+
+Everything in the files is plain JSON or TSV; an undefined number is null, in TSV ``n/a``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from brainjepa_core.evaluation.tasks.protocols import Split
+from brainjepa_core.files import atomic_path
+
+RESULTS, SUBGROUPS, COMPARISONS, GAPS = "results", "subgroups", "comparisons", "gaps"
+
+# A number, or NaN where there is none; infinities are none.
+Number = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None else value),
+    AfterValidator(lambda value: value if math.isfinite(value) else math.nan),
+]
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a method predicted of the tested part of every split.
+
+    Attributes
+    ----------
+    model : str
+        Its name in the table.
+    splits : list of Split
+    values : list of ndarray
+        Of each split, what a method's ``predict`` returns: [t] or [t, K].
+    """
+
+    model: str
+    splits: list[Split]
+    values: list[NDArray[np.float64]]
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class Row:
+    """A figure of a model.
+
+    Attributes
+    ----------
+    model, task, protocol, metric : str
+    mean : float
+        Over repetitions, each scored once on the pooled predictions of its splits.
+    sd : float
+        Over repetitions; over splits where there is one repetition.
+    low, high : float
+        95 % bootstrap interval over people.
+    n : int
+        Tested people.
+    group : str
+        ``sex=F``; empty for all people.
+    """
+
+    model: str
+    task: str
+    protocol: str
+    metric: str
+    mean: Number
+    sd: Number
+    low: Number
+    high: Number
+    n: int
+    group: str = ""
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class Comparison:
+    """A model less another one, on the same people.
+
+    Attributes
+    ----------
+    model, against, task, protocol, metric : str
+    difference : float
+        ``model`` less ``against``; of errors (mse, mae) less is better.
+    low, high : float
+        95 % interval of the paired bootstrap over people.
+    p, p_holm : float
+        Two-sided, before and after Holm's correction over all models against ``against``.
+    p_repeated : float
+        Of the corrected resampled t-test over repetitions, uncorrected for the number of models;
+        NaN with one repetition, or where repetitions share what they test.
+    """
+
+    model: str
+    against: str
+    task: str
+    protocol: str
+    metric: str
+    difference: Number
+    low: Number
+    high: Number
+    p: Number
+    p_holm: Number
+    p_repeated: Number = math.nan
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class Gap:
+    """How much a model's figure differs between groups of people.
+
+    Attributes
+    ----------
+    model, task, protocol, metric : str
+    column : str
+        Such as ``sex``.
+    best, worst : str
+        The groups.
+    gap : float
+        Between the two, 0 or more.
+    low, high : float
+        95 % bootstrap interval of the difference of these two groups.
+    chance : float
+        Mean gap between groups of the same sizes that are drawn at random.
+    p : float
+        Share of such random groupings with a gap as large.
+    """
+
+    model: str
+    task: str
+    protocol: str
+    metric: str
+    column: str
+    best: str
+    worst: str
+    gap: Number
+    low: Number
+    high: Number
+    chance: Number
+    p: Number
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is told of some tasks under some protocols; sums of results are results.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        Of all people.
+    subgroups : tuple of Row
+        With ``group``; NaN where there are too few people.
+    comparisons : tuple of Comparison
+    gaps : tuple of Gap
+    """
+
+    rows: tuple[Row, ...] = ()
+    subgroups: tuple[Row, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    def __add__(self, other: Results) -> Results:
+        return Results(
+            self.rows + other.rows,
+            self.subgroups + other.subgroups,
+            self.comparisons + other.comparisons,
+            self.gaps + other.gaps,
+        )
+
+
+def write_results(folder: str | Path, results: Results) -> Path:
+    """Write ``results``, ``subgroups``, ``comparisons`` and ``gaps``, each as JSON and TSV.
+
+    Rows of all people have no key ``group``, rows of groups do, each in a file of their own: who
+    looks up a model's figure in ``results.json`` finds one.
+
+    Parameters
+    ----------
+    folder : path
+        Made where missing; files are replaced.
+    results : Results
+
+    Returns
+    -------
+    Path
+        Of ``results.json``.
+    """
+    folder = Path(folder)
+    whole = [{k: v for k, v in _plain(row).items() if k != "group"} for row in results.rows]
+    keys = [field.name for field in fields(Row)]
+    _write(folder, RESULTS, whole, keys[:-1])
+    _write(folder, SUBGROUPS, [_plain(row) for row in results.subgroups], keys)
+    for name, kind, items in (
+        (COMPARISONS, Comparison, results.comparisons),
+        (GAPS, Gap, results.gaps),
+    ):
+        _write(folder, name, [_plain(item) for item in items], [f.name for f in fields(kind)])
+    return folder / f"{RESULTS}.json"
+
+
+def read_results(folder: str | Path) -> Results:
+    """Read what `write_results` wrote; files other than ``results.json`` may be missing.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, is not JSON, or a row of it is not as expected.
+    """
+    folder = Path(folder)
+    return Results(
+        rows=tuple(_read(folder, RESULTS, Row)),
+        subgroups=tuple(_read(folder, SUBGROUPS, Row)),
+        comparisons=tuple(_read(folder, COMPARISONS, Comparison)),
+        gaps=tuple(_read(folder, GAPS, Gap)),
+    )
+
+
+def _plain(item: Row | Comparison | Gap) -> dict[str, Any]:
+    """Keys and values for JSON: NaN becomes None."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in asdict(item).items()
+    }
+
+
+def _write(folder: Path, name: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+    with atomic_path(folder / f"{name}.json") as temporary:
+        text = json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    lines = ["\t".join(keys), *("\t".join(_cell(row[key]) for key in keys) for row in rows)]
+    with atomic_path(folder / f"{name}.tsv") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _cell(value: object) -> str:
+    """Text without what would end a cell or a line."""
+    return "n/a" if value is None else " ".join(str(value).split())
+
+
+def _read(folder: Path, name: str, kind: type[Any]) -> list[Any]:
+    path = folder / f"{name}.json"
+    if not path.exists():
+        if name != RESULTS:
+            return []
+        raise ValueError(f"expected {path.name}, found none; run the evaluation first")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"expected JSON in {path.name}, found something else ({error}); run the evaluation "
+            "again"
+        ) from None
+    if not isinstance(rows, list):
+        raise ValueError(
+            f"expected a list of rows in {path.name}, found {type(rows).__name__}; "
+            "run the evaluation again"
+        )
+    return [_item(kind, row, f"row {i} of {path.name}") for i, row in enumerate(rows, 1)]
+
+
+def _item(kind: type[Any], row: object, place: str) -> Any:
+    if not isinstance(row, dict):
+        raise ValueError(
+            f"expected names and values in {place}, found {type(row).__name__}; "
+            "run the evaluation again"
+        )
+    try:
+        return kind(**row)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(
+            f"expected {place} as an evaluation writes it, found a wrong {first['loc'][0]!r} "
+            f"({first['msg']}); run the evaluation again"
+        ) from None

@@ -1,0 +1,197 @@
+"""Whether one model does better than another on the same people, and by how much.
+
+Shapes: Q repetitions, D draws of people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from brainjepa_core.evaluation.scores.resampling import (
+    DRAWS,
+    Score,
+    percentile_interval,
+    score_models,
+)
+from brainjepa_core.evaluation.scores.results import Comparison, Predictions, Results
+from brainjepa_core.evaluation.scores.subgroups import score_subgroups
+from brainjepa_core.evaluation.tasks.settings import TaskData
+
+Array = NDArray[np.float64]
+
+
+def evaluate_predictions(
+    data: TaskData,
+    predictions: Sequence[Predictions],
+    protocol: str,
+    reference: str | None = None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Results:
+    """Everything the tables hold, from what the models predicted.
+
+    Parameters
+    ----------
+    data : TaskData
+    predictions : sequence of Predictions
+        One or more models, with the same splits.
+    protocol : str
+        Its name in the tables.
+    reference : str, optional
+        Model that all others are compared with: the connectivity baseline.
+    draws : int
+        Bootstrap draws of people.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        See `brainjepa_core.evaluation.scores.resampling.score_models` and `compare`.
+    """
+    scores = score_models(data, predictions, draws, seed)
+    task = data.task.name
+    comparisons: list[Comparison] = []
+    if reference is not None:
+        repeated = corrected_share(predictions[0])
+        comparisons = compare(scores, reference, task, protocol, repeated=repeated)
+    subgroups, gaps = score_subgroups(data, predictions, protocol, draws=draws, seed=seed)
+    rows = [
+        score.row(model, task, protocol, metric)
+        for model, metrics in scores.items()
+        for metric, score in metrics.items()
+    ]
+    return Results(tuple(rows), tuple(subgroups), tuple(comparisons), tuple(gaps))
+
+
+def compare(
+    scores: dict[str, dict[str, Score]],
+    reference: str,
+    task: str,
+    protocol: str,
+    others: Sequence[str] | None = None,
+    repeated: float | None = None,
+) -> list[Comparison]:
+    """Each of the others less the reference, by the paired bootstrap over people.
+
+    p values invert the interval: twice the smaller share of draws on either side of no
+    difference, with one draw added to each so that none is 0 [1]_. Holm's correction takes the
+    models of one metric as a family.
+
+    Parameters
+    ----------
+    scores : dict
+        Of `brainjepa_core.evaluation.scores.resampling.score_models`.
+    reference : str
+    task, protocol : str
+        As the comparisons name them.
+    others : sequence of str, optional
+        By default all but the reference.
+    repeated : float, optional
+        Tested people for each trained one in a repeated hold-out, see `corrected_share`.
+
+    Raises
+    ------
+    ValueError
+        If the reference or one of the others was not scored.
+
+    References
+    ----------
+    .. [1] Davison and Hinkley (1997), Bootstrap Methods and their Application, 4.
+    """
+    others = [model for model in scores if model != reference] if others is None else others
+    for model in (reference, *others):
+        if model not in scores:
+            raise ValueError(
+                f"task {task}: expected one of the models {sorted(scores)} to compare, found "
+                f"{model!r}; choose one of them or add it to the evaluation"
+            )
+    found = []
+    for metric, base in scores[reference].items():
+        pairs = [(model, scores[model][metric]) for model in others]
+        p = [bootstrap_p(score.draws - base.draws) for _, score in pairs]
+        for (model, score), p_one, p_all in zip(pairs, p, holm(p), strict=True):
+            low, high = percentile_interval(score.draws - base.draws)
+            by_seed = score.repetitions - base.repetitions
+            t_test = np.nan if repeated is None else corrected_resampled_p(by_seed, repeated)
+            difference = score.mean - base.mean
+            found.append(
+                Comparison(
+                    model, reference, task, protocol, metric, difference, low, high, p_one,
+                    float(p_all), t_test,
+                )
+            )  # fmt: skip
+    return found
+
+
+def bootstrap_p(differences: Array) -> float:
+    """Two-sided p value [0, 1] of no difference, from draws [D] of the difference.
+
+    NaN where no draw is finite.
+    """
+    known = differences[np.isfinite(differences)]
+    if not len(known):
+        return np.nan
+    fewer = min((known <= 0).sum(), (known >= 0).sum())
+    return float(min(1.0, 2 * (fewer + 1) / (len(known) + 1)))
+
+
+def holm(p: ArrayLike) -> Array:
+    """Correct p values for their number by Holm's step-down method (1979).
+
+    Parameters
+    ----------
+    p : array_like
+        NaN stays NaN and does not count.
+    """
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values)[: np.isfinite(values).sum()]  # NaN is sorted last
+    corrected = np.full(values.shape, np.nan)
+    steps = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
+    return corrected
+
+
+def corrected_share(predictions: Predictions) -> float | None:
+    """Tested people for each trained one, where every repetition is a split of its own.
+
+    None where the corrected t-test does not apply: one repetition, several splits in one, or the
+    same people tested in all.
+    """
+    splits = predictions.splits
+    apart = len({split.repetition for split in splits}) == len(splits) > 1
+    if not apart or len({tuple(sorted(split.test.tolist())) for split in splits}) == 1:
+        return None
+    trained = sum(len(split.train) + len(split.validation) for split in splits)
+    return sum(len(split.test) for split in splits) / trained
+
+
+def corrected_resampled_p(differences: Array, share: float) -> float:
+    """Two-sided p value over repetitions whose training parts overlap.
+
+    Parameters
+    ----------
+    differences : ndarray [Q]
+    share : float
+        Tested people for each trained one: the variance is taken as 1/Q + share of the spread,
+        since repetitions are not independent.
+
+    Returns
+    -------
+    float
+        NaN with fewer than two repetitions or without any spread.
+
+    References
+    ----------
+    Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52.
+    """
+    count = len(differences)
+    spread = differences.var(ddof=1) if count > 1 else np.nan
+    if not spread > 0:
+        return np.nan
+    statistic = differences.mean() / np.sqrt((1 / count + share) * spread)
+    return float(2 * student.sf(abs(statistic), count - 1))

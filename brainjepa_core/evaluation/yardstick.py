@@ -1,0 +1,114 @@
+"""A yardstick that compares models: how much of a person their pooled embedding tells.
+
+The JEPA loss is measured against each model's own target and falls to zero in a collapse. Ridge
+probes of held-out people do not: outcomes are fixed before training, and random weights under
+the same pool are the zero of the scale.
+
+Shapes: n people, R ROIs, F frames, C components, T frames of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.parts.pooling import pool_tokens
+from brainjepa_core.models.parts.tokens import token_validity
+
+Array = NDArray[np.float64]
+
+
+class ScanWindows(Protocol):
+    """What embedding asks of data; `brainjepa_core.signals.windows.Windows` is one."""
+
+    @property
+    def subjects(self) -> int:
+        """Number of people."""
+
+    def full_windows(
+        self, subject: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """All windows of a person: [n, R, T], valid frames [n, T], valid ROIs [n, R]."""
+
+
+def connectivity_components(mean_fc: ArrayLike, components: int = 20) -> Array:
+    """Leading eigenvectors [R, C] of a consensus connectivity, fixed before training.
+
+    They need nothing but the summed connectivity, so no person's matrix leaves a site.
+    """
+    values, vectors = np.linalg.eigh(np.asarray(mean_fc, np.float64))
+    return vectors[:, np.argsort(values)[::-1][:components]]
+
+
+def connectivity_scores(fc: ArrayLike, components: Array) -> Array:
+    """A person's connectivity along the components: ``v' FC v`` for each of C.
+
+    Parameters
+    ----------
+    fc : array [R, R]
+        Missing ROIs may be NaN; they count as uncorrelated.
+    components : ndarray [R, C]
+
+    Returns
+    -------
+    ndarray [C]
+    """
+    known = np.nan_to_num(np.asarray(fc, np.float64))
+    return np.einsum("rc,rs,sc->c", components, known, components)
+
+
+@torch.no_grad()
+def embed_people(
+    model: BrainJEPA,
+    windows: ScanWindows,
+    people: Iterable[int],
+    pools: Sequence[str] = ("mean",),
+    networks: NDArray[np.int64] | None = None,
+) -> dict[str, Array]:
+    """Embeddings of people, each the mean over all windows of their scans.
+
+    Parameters
+    ----------
+    model : BrainJEPA
+    windows : ScanWindows
+    people : iterable of int
+    pools : sequence of str
+        Names of `brainjepa_core.models.parts.pooling.POOLS`; all are taken from one pass.
+    networks : ndarray [R], optional
+        Network of each ROI as a number.
+
+    Returns
+    -------
+    dict
+        ndarray [n, features] by pool.
+    """
+    device = next(model.parameters()).device
+    labels = None if networks is None else torch.from_numpy(networks).to(device)
+    rows: dict[str, list[Array]] = {pool: [] for pool in pools}
+    for person in people:
+        x, frame_valid, roi_valid = windows.full_windows(person)
+        found = token_validity(frame_valid, roi_valid, model.settings.patch)
+        valid = None if found is None else torch.from_numpy(found).to(device)
+        tokens = model.encode(torch.from_numpy(x).to(device), valid)
+        for pool in pools:
+            pooled = pool_tokens(tokens, model.settings.time_patches, (pool,), valid, labels)
+            rows[pool].append(pooled.double().mean(0).cpu().numpy())
+    return {pool: np.stack(vectors) for pool, vectors in rows.items()}
+
+
+def within_groups(values: ArrayLike, groups: ArrayLike) -> Array:
+    """Values [n, Q] less the mean of each person's group (site).
+
+    A site's mean alone predicts age well, so a target that sites are confounded with is judged
+    by what is left within them.
+    """
+    result = np.array(values, np.float64)
+    for group in np.unique(groups):
+        members = np.asarray(groups) == group
+        result[members] -= result[members].mean(0)
+    return result

@@ -1,0 +1,155 @@
+"""A model as a folder that loads anywhere: safetensors, settings, and what it was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from brainjepa_core.files import atomic_folder
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.version import VERSION
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+class Provenance(BaseModel):
+    """What a model's weights are tied to; none of it names a person, a path or a date.
+
+    Attributes
+    ----------
+    atlas : str
+    rois : tuple of str
+        ROI names in the order of the weights' rows.
+    basis_hash : str
+        Of the frozen ROI basis.
+    signals : dict
+        TR, temporal mode and scaling of the windows (`Windows.describe`).
+    version : str
+        Of this package when the model was written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    atlas: str
+    rois: tuple[str, ...]
+    basis_hash: str
+    signals: dict[str, Any]
+    version: str = VERSION
+
+    def require(self, found: Provenance) -> None:
+        """Refuse to go on with weights that are tied to something else.
+
+        Raises
+        ------
+        ValueError
+            Naming the first difference; the version may differ.
+        """
+        if self.rois != found.rois:
+            self._require_rois(found.rois)
+        for name in ("basis_hash", "signals"):
+            if getattr(self, name) != getattr(found, name):
+                raise ValueError(
+                    f"expected {name} {getattr(self, name)}, found {getattr(found, name)} in the "
+                    "checkpoint; continue with the basis and windows it was trained on, or start "
+                    "a new run"
+                )
+
+    def _require_rois(self, found: Sequence[str]) -> None:
+        where = next(
+            (i for i, (a, b) in enumerate(zip(self.rois, found, strict=False)) if a != b),
+            min(len(self.rois), len(found)),
+        )
+        ours = self.rois[where] if where < len(self.rois) else "nothing"
+        theirs = found[where] if where < len(found) else "nothing"
+        raise ValueError(
+            f"expected the {len(self.rois)} ROIs of atlas '{self.atlas}', found a checkpoint of "
+            f"{len(found)} ROIs that differs first at row {where} ({ours} against {theirs}); "
+            "bring the data to the checkpoint's atlas and order by name"
+        )
+
+
+def model_arrays(model: BrainJEPA) -> dict[str, torch.Tensor]:
+    """Named arrays of a model on the CPU, basis included."""
+    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+
+
+def write_model_files(folder: Path, model: BrainJEPA, provenance: Provenance) -> None:
+    """Write weights and description into an existing (temporary) folder."""
+    save_file(model_arrays(model), folder / WEIGHTS)
+    description = {
+        "settings": model.settings.model_dump(),
+        "provenance": provenance.model_dump(),
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+
+
+def write_model(path: str | Path, model: BrainJEPA, provenance: Provenance) -> None:
+    """Write a model folder atomically; `path` must not exist yet."""
+    with atomic_folder(path) as folder:
+        write_model_files(folder, model, provenance)
+
+
+def read_description(path: str | Path) -> tuple[ModelSettings, Provenance]:
+    """Settings and provenance of a model folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder is no model folder.
+    """
+    try:
+        description = json.loads((Path(path) / DESCRIPTION).read_text())
+        settings = ModelSettings(**description["settings"])
+        return settings, Provenance(**description["provenance"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = (
+            f"{error.error_count()} fields that do not fit"
+            if isinstance(error, ValidationError)
+            else type(error).__name__
+        )
+        raise ValueError(
+            f"expected a model folder with {DESCRIPTION} and {WEIGHTS}, found {reason}; "
+            "give the folder that training wrote (final, or one of states/)"
+        ) from error
+
+
+def read_model(path: str | Path) -> tuple[BrainJEPA, Provenance]:
+    """Load a model folder.
+
+    Returns
+    -------
+    (BrainJEPA, Provenance)
+
+    Raises
+    ------
+    ValueError
+        If files are missing, damaged or do not fit their description.
+    """
+    settings, provenance = read_description(path)
+    try:
+        arrays = load_file(Path(path) / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"expected the weights in {WEIGHTS}, found {type(error).__name__}; "
+            "copy the model folder again"
+        ) from error
+    model = BrainJEPA(settings, torch.zeros(settings.rois, settings.components))
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in arrays.items()}
+    wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    if wrong:
+        raise ValueError(
+            f"expected {len(expected)} arrays as {DESCRIPTION} describes them, found {len(wrong)} "
+            f"missing, unknown or of another shape ({', '.join(wrong[:3])}); "
+            "weights and description are from different models"
+        )
+    model.load_state_dict(arrays)
+    return model, provenance

@@ -1,0 +1,243 @@
+"""Which tokens are context and which are targets.
+
+A mask is drawn from counter-based seeds: its sizes from (seed, step, mask), its members from
+(seed, step, sample, mask). So it is the same whoever else is in the batch, every sample of a
+step has equally many tokens (nothing is padded where all ROIs and frames exist), and how many
+tokens there are says nothing about the people.
+
+Shapes: B batch, K masks per sample, R ROIs, W time patches. Token index = roi * W + time patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.random import Generator, Philox
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from brainjepa_core.models.masks.balanced import balanced_regions
+from brainjepa_core.models.masks.multiblock import multiblock_regions
+from brainjepa_core.models.masks.official import official_regions
+
+Interval = tuple[float, float]
+Indices = NDArray[np.int64]
+
+ATTEMPTS = 32  # redraws of a mask that missing ROIs or padded frames left empty
+
+
+class MaskSettings(BaseModel):
+    """How masks are drawn; shares are intervals to draw uniformly from, published by default.
+
+    Attributes
+    ----------
+    mode : {"balanced", "official", "multiblock"}
+        ``balanced``: the published kinds of regions without their defects. ``official``: the
+        published distribution, duplicates and asymmetry included. ``multiblock``: rectangles of
+        ROIs x time as in I-JEPA, an ablation.
+    observation : (float, float)
+        Share of ROIs and of time patches that the context is taken from.
+    alpha_roi, alpha_time : (float, float)
+        Cross-ROI targets: share of ROIs that leave the context, and of time patches asked for.
+    beta_gamma_roi, beta_gamma_time : (float, float)
+        Cross-time and double-cross targets: share of the seen (beta) and unseen (gamma) ROIs
+        asked for at hidden times, and share of time patches hidden at the edges.
+    blocks : int
+        Target blocks of ``multiblock``; their sizes are `alpha_time` of time patches and
+        `beta_gamma_roi` of ROIs.
+    masks_per_sample : int
+        K masks that share one target pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["balanced", "official", "multiblock"] = "balanced"
+    observation: Interval = (0.84, 1.0)
+    alpha_roi: Interval = (0.45, 0.6)
+    alpha_time: Interval = (0.2, 0.6)
+    beta_gamma_roi: Interval = (0.15, 0.3)
+    beta_gamma_time: Interval = (0.0, 0.4)
+    blocks: int = Field(4, ge=1)
+    masks_per_sample: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _shares(self) -> MaskSettings:
+        for name in ("observation", "alpha_roi", "alpha_time", "beta_gamma_roi", "beta_gamma_time"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= 1:
+                raise ValueError(
+                    f"expected {name} as (low, high) with 0 <= low <= high <= 1, found "
+                    f"({low}, {high}); give shares, not counts"
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Token indices of one mask: `context` sorted, `target` without order."""
+
+    context: Indices
+    target: Indices
+
+
+@dataclass(frozen=True)
+class MaskBatch:
+    """Masks of a batch, padded with index 0 where some are shorter.
+
+    Attributes
+    ----------
+    context_index, target_index : Tensor [B, K, Nc] and [B, K, Nt]
+        int64.
+    context_valid, target_valid : Tensor like the indices, or None
+        bool; False for padding. None where nothing is padded.
+    """
+
+    context_index: Tensor
+    target_index: Tensor
+    context_valid: Tensor | None
+    target_valid: Tensor | None
+
+
+def sample_mask(
+    settings: MaskSettings,
+    *,
+    rois: int,
+    patches: int,
+    seed: int,
+    step: int,
+    sample: int,
+    mask: int = 0,
+    token_valid: NDArray[np.bool_] | None = None,
+) -> Mask:
+    """Draw one mask.
+
+    Parameters
+    ----------
+    settings : MaskSettings
+    rois, patches : int
+        R and W; at least 4 ROIs (and 6 time patches for ``official``).
+    seed, step, sample, mask : int
+        What the mask is a function of.
+    token_valid : ndarray [R * W], optional
+        bool; tokens without a signal are left out of context and targets.
+
+    Returns
+    -------
+    Mask
+        Context and targets never overlap; neither is empty.
+
+    Raises
+    ------
+    ValueError
+        If the grid is too small, too few tokens are valid for any mask, the shares leave no
+        context, or a number is negative.
+    """
+    _check_grid(settings, rois, patches)
+    regions = {
+        "balanced": balanced_regions,
+        "official": official_regions,
+        "multiblock": multiblock_regions,
+    }[settings.mode]
+    for attempt in range(ATTEMPTS):
+        sizes = _stream(seed, step, 0, mask, 2 * attempt)
+        members = _stream(seed, step, sample, mask, 2 * attempt + 1)
+        context, target = regions(settings, rois, patches, sizes, members)
+        if token_valid is not None:
+            context, target = context[token_valid[context]], target[token_valid[target]]
+        if len(context) and len(target):
+            return Mask(np.sort(context), target)
+    n_valid = rois * patches if token_valid is None else int(token_valid.sum())
+    raise ValueError(
+        f"expected enough valid tokens for context and targets, found {n_valid} of "
+        f"{rois * patches} valid and no usable mask in {ATTEMPTS} draws; leave this scan out, use "
+        "shorter windows, or ask for smaller shares of targets"
+    )
+
+
+def _stream(seed: int, step: int, sample: int, mask: int, draw: int) -> Generator:
+    """Random numbers that are a function of these five, independent of those of any other five.
+
+    Philox is a bijection of its counter, so streams whose counters differ in the upper words
+    never meet; and it takes the numbers as they are, where a SeedSequence would hash them first.
+    """
+    try:
+        key = np.array([seed, step], np.uint64)
+        counter = np.array([0, sample, mask, draw], np.uint64)
+    except OverflowError:
+        raise ValueError(
+            "expected seed, step, sample and mask from 0 to 2**64 - 1, found "
+            f"{seed}, {step}, {sample} and {mask}; number them from 0"
+        ) from None
+    return Generator(Philox(key=key, counter=counter))
+
+
+def _check_grid(settings: MaskSettings, rois: int, patches: int) -> None:
+    least = 6 if settings.mode == "official" else 1
+    if rois < 4 or patches < least:
+        raise ValueError(
+            f"expected at least 4 ROIs and {least} time patches for mode '{settings.mode}', found "
+            f"{rois} and {patches}; use longer windows, shorter patches or another mode"
+        )
+
+
+def mask_batch(
+    settings: MaskSettings,
+    *,
+    rois: int,
+    patches: int,
+    seed: int,
+    step: int,
+    samples: Sequence[int],
+    token_valid: NDArray[np.bool_] | None = None,
+) -> MaskBatch:
+    """Draw the masks of a batch.
+
+    Parameters
+    ----------
+    settings : MaskSettings
+    rois, patches, seed, step : int
+        As in `sample_mask`.
+    samples : sequence of int
+        Number of each sample; a number stands for a mask, so equal numbers get equal masks.
+    token_valid : ndarray [B, R * W], optional
+
+    Returns
+    -------
+    MaskBatch
+    """
+    masks = [
+        sample_mask(
+            settings,
+            rois=rois,
+            patches=patches,
+            seed=seed,
+            step=step,
+            sample=sample,
+            mask=k,
+            token_valid=None if token_valid is None else token_valid[place],
+        )
+        for place, sample in enumerate(samples)
+        for k in range(settings.masks_per_sample)
+    ]
+    shape = (len(samples), settings.masks_per_sample)
+    context_index, context_valid = _pad([m.context for m in masks], shape)
+    target_index, target_valid = _pad([m.target for m in masks], shape)
+    return MaskBatch(context_index, target_index, context_valid, target_valid)
+
+
+def _pad(rows: list[Indices], shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """Rows to one tensor [B, K, longest], and which entries are real (None where all are)."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.zeros((len(rows), lengths.max()), np.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    index = torch.from_numpy(padded.reshape(*shape, -1))
+    if (lengths == lengths.max()).all():
+        return index, None
+    real = np.arange(lengths.max()) < lengths[:, None]
+    return index, torch.from_numpy(real.reshape(*shape, -1))

@@ -1,0 +1,76 @@
+"""Pretraining on this machine: all people of some stores together, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.devices import require_device
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.loop import pretrain
+from brainjepa_core.pretraining.study import LocalStudy, provenance
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+
+
+def pretrain_locally(
+    stores: list[ScanStore],
+    run: str | Path,
+    study: LocalStudy,
+    device: str = "cpu",
+    say: Callable[[str], object] | None = None,
+) -> Path:
+    """Train to the study's last step, resuming what the run folder holds.
+
+    Parameters
+    ----------
+    stores : list of ScanStore
+    run : path
+    study : LocalStudy
+    device : str
+    say : callable, optional
+        Told in one line what begins.
+
+    Returns
+    -------
+    Path
+        Folder of the model, ``RUN/final``.
+
+    Raises
+    ------
+    ValueError
+        If this machine has no such device, or the folder holds a run of something else.
+    """
+    require_device(device)
+    windows = Windows(stores, study.windows)
+    sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
+    if say is not None:
+        say(
+            f"{windows.subjects} people of {len(stores)} sites, {sizes.rois} ROIs x "
+            f"{sizes.frames} frames = {sizes.tokens} tokens; {study.preset}, recipe "
+            f"{study.recipe}, {study.training.schedule.total_steps} steps of "
+            f"{study.training.batch_size}"
+        )
+    basis, _ = basis_of_run(windows, study, run)
+    training = study.new_training(basis, device)
+    pretrain(training, windows, provenance(windows, basis), run)
+    return Path(run) / "final"
+
+
+def basis_of_run(
+    windows: Windows, study: LocalStudy, run: str | Path
+) -> tuple[ConsensusBasis, NDArray[np.float64]]:
+    """The run's basis, computed once and kept in ``RUN/basis.npz``, and the mean connectivity."""
+    total = connectivity_sum(windows)
+    path = Path(run) / "basis.npz"
+    if path.exists():
+        basis = ConsensusBasis.load(path)
+        basis.require_rois(windows.atlas.rois)
+    else:
+        basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
+        basis.save(path)
+    return basis, total.mean_fc()

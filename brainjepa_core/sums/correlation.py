@@ -1,0 +1,152 @@
+"""Functional connectivity of one scan: which ROIs hold a signal, and how they correlate.
+
+Shapes: R ROIs, F frames of a scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainjepa_core.sums.rois import name_rois
+
+R_MAX = 1 - 1e-7  # |r| is cut here before arctanh: identical series count as z = 8.4, not infinity
+NEAR_DEAD = 0.05  # an ROI with less than this share of the scan's median SD holds no signal
+MIN_FRAMES = 3  # with two frames every correlation is +1 or -1
+
+
+def fisher_z(r: ArrayLike) -> NDArray[np.float64]:
+    """Fisher z of correlations, ``arctanh(r)`` with ``|r|`` cut at ``1 - 1e-7``.
+
+    Parameters
+    ----------
+    r : array_like
+        Correlations.
+
+    Returns
+    -------
+    ndarray of float64
+        Same shape, ``|z| <= 8.41``.
+    """
+    return np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -R_MAX, R_MAX))
+
+
+def dead_rois(
+    series: ArrayLike,
+    frame_valid: ArrayLike | None = None,
+    missing: ArrayLike | None = None,
+) -> NDArray[np.bool_]:
+    """ROIs without a usable signal: missing, without data, constant, or nearly so.
+
+    Signal outside the field of view is often tiny rather than zero after denoising, so that
+    ``std == 0`` misses it; an ROI is nearly dead under 5 % of the median SD of the live ones.
+
+    Parameters
+    ----------
+    series : array_like, shape (R, F)
+        ROI time series in common units (before any scaling per ROI). A row of NaN is an ROI
+        without data.
+    frame_valid : array_like of bool, shape (F,), optional
+        Frames to use; all by default.
+    missing : array_like of bool, shape (R,), optional
+        ROIs already known to be missing; their values are not looked at.
+
+    Returns
+    -------
+    ndarray of bool, shape (R,)
+        To be passed as ``missing`` to `ConnectivitySum.add_scan`.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a mask is wrong.
+    """
+    kept = valid_frames(series, frame_valid)
+    alive: NDArray[np.bool_] = np.asarray(~np.isnan(kept).all(axis=1))
+    if missing is not None:
+        alive &= ~bool_mask(missing, len(kept), "missing")
+    kept = np.where(alive[:, None], kept, 0.0)
+    with np.errstate(invalid="ignore"):  # infinity: no SD, for the caller to complain about
+        sd, mean = kept.std(axis=1), np.abs(kept.mean(axis=1))
+    alive &= ~(sd <= 1e-9 * mean)  # what rounding leaves of a constant series
+    # Dead ROIs drag the median down: repeat until the live ones stay live among themselves.
+    while alive.any():
+        still = alive & ~(sd <= NEAR_DEAD * np.nanmedian(sd[alive]))
+        if (still == alive).all():
+            break
+        alive = still
+    return ~alive
+
+
+def functional_connectivity(
+    series: ArrayLike, frame_valid: ArrayLike | None = None, rois: Sequence[str] | None = None
+) -> NDArray[np.float64]:
+    """Pearson correlation between the ROIs of one scan.
+
+    Parameters
+    ----------
+    series : array_like, shape (R, F)
+        ROI time series. Any positive scale per ROI gives the same answer, as long as no ROI
+        falls under 5 % of the median SD.
+    frame_valid : array_like of bool, shape (F,), optional
+        Frames to use, at least 3; all by default.
+    rois : sequence of str, optional
+        ROI names, for errors.
+
+    Returns
+    -------
+    ndarray of float64, shape (R, R)
+        Exactly symmetric, diagonal exactly 1, within [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If the shapes are wrong, a value is not finite, or an ROI is dead or nearly dead.
+    """
+    kept = valid_frames(series, frame_valid)
+    bad = np.flatnonzero(~np.isfinite(kept).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            f"expected finite values in every valid frame, found NaN or infinity in "
+            f"{name_rois(bad, rois)}; mark those ROIs as missing or those frames as not valid"
+        )
+    dead = np.flatnonzero(dead_rois(kept))
+    if dead.size:
+        raise ValueError(
+            f"expected every ROI to vary, found (nearly) constant series, under "
+            f"{NEAR_DEAD:.0%} of the scan's median SD, in {name_rois(dead, rois)}; mark them as "
+            "missing (dead_rois finds them)"
+        )
+    centred = kept - kept.mean(axis=1, keepdims=True)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    r = unit @ unit.T
+    r = np.clip((r + r.T) / 2, -1.0, 1.0)
+    np.fill_diagonal(r, 1.0)
+    return r
+
+
+def bool_mask(mask: ArrayLike, length: int, name: str) -> NDArray[np.bool_]:
+    """`mask` as a boolean array of `length`, or a ValueError that speaks of `name`."""
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.shape != (length,):
+        raise ValueError(
+            f"expected '{name}' as {length} booleans, found {array.dtype} with shape {array.shape}"
+        )
+    return array
+
+
+def valid_frames(series: ArrayLike, frame_valid: ArrayLike | None) -> NDArray[np.float64]:
+    """The valid frames of a scan [R, F'] as float64."""
+    kept = np.asarray(series, dtype=np.float64)
+    if kept.ndim != 2:
+        raise ValueError(f"expected series with shape (ROIs, frames), found shape {kept.shape}")
+    if frame_valid is not None:
+        kept = kept[:, bool_mask(frame_valid, kept.shape[1], "frame_valid")]
+    if kept.shape[0] < 2 or kept.shape[1] < MIN_FRAMES:
+        raise ValueError(
+            f"expected at least 2 ROIs and {MIN_FRAMES} valid frames, found {kept.shape[0]} ROIs "
+            f"and {kept.shape[1]} valid frames"
+        )
+    return kept

@@ -1,0 +1,31 @@
+"""What every command shares: one console, and errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+console = Console()
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Print what a user can mend in one line, without a traceback, and exit with 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        text = escape(" ".join(_text(error).split()))
+        Console(stderr=True).print(f"[red]Error:[/red] {text}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def _text(error: ValueError | OSError) -> str:
+    from pydantic import ValidationError
+
+    from brainjepa_core.settings import problems_of
+
+    return problems_of(error) if isinstance(error, ValidationError) else str(error)

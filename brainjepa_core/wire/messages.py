@@ -1,0 +1,225 @@
+"""What coordinator and site say to one another: names, shapes, dtypes. Nothing here knows Flower.
+
+A request is a cold start: it carries the study, the place in it and the weights, so that a site
+that never answered before can answer it. A reply carries arrays and a few numbers, or a refusal.
+
+Arrays of weights are named as in the model's parameters (``encoder.patch.weight`` ...). With wire
+``fp32`` a site sends its weights themselves: the same bytes as fp32 differences, and the
+coordinator gets them back to the last bit, which a rounded difference would not allow. With
+``bf16`` it sends differences from the round's global weights, rounded to bfloat16 and viewed as
+uint16, half the bytes.
+
+An *evaluate* request without a probe asks for the yardstick; with one, for a part of the evaluation
+of a task. Arrays of probes are named ``probe.<pool>.<field>``, in requests and replies:
+``weights`` [J, F, P, Q] and ``intercept`` [J, F, Q] of J probes, each fitted F times (once for each
+left-out fold, or once), with ``range`` [J, 2], mean and spread of scores, where these are to be
+counted; Newton's ``centre``, ``scale`` [F + 1, P] and ``trial`` [F + 1, P + 1].
+Shapes: P features, Q outcomes (1, or the number of classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.models.parts.pooling import POOLS
+from brainjepa_core.pretraining.study import LocalStudy
+
+PROTOCOL = 2  # raised whenever a message changes; peers must agree
+
+DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
+KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
+
+BASIS = "basis"  # float32 [R, m], in train and evaluate requests
+COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in evaluate requests
+
+TARGET = "target"  # outcome of moments of a task
+NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
+
+Arrays = dict[str, NDArray[np.generic]]
+Scalar = int | float | str
+Wire = Literal["fp32", "bf16"]
+Target = Literal["average", "line", "local"]
+Want = Literal["scores", "sums", "newton", "probe", "judge"]
+WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
+WITHIN_A_SITE = ("holdout", "kfold", "personalised")
+
+
+class ProbeRequest(BaseModel):
+    """The part of an evaluate request that asks about a task.
+
+    Attributes
+    ----------
+    want : {"scores", "sums", "newton", "probe", "judge"}
+        Scores of probes that the site trains and tests on its own people; moments of its people by
+        fold; sums for a step of Newton's at given weights; a probe fitted at the site, whose
+        weights leave; how given probes do on the site's people.
+    task : TaskSettings
+        One that sites can only read alike: its classes are named.
+    protocol : ProtocolSettings
+        Of ``scores``, within the site. All else uses the study's folds.
+    pools : tuple of str
+        What is read from the model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    want: Want
+    task: TaskSettings
+    protocol: ProtocolSettings = ProtocolSettings(kind="kfold", seeds=1)
+    pools: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("task")
+    @classmethod
+    def _read_alike(cls, task: TaskSettings) -> TaskSettings:
+        if task.kind == "classification" and not task.classes:
+            raise ValueError(
+                f"task '{task.name}': expected classes by name and values, found none; name them "
+                "(classes), since sites would number those that they have"
+            )
+        return task
+
+    @field_validator("protocol")
+    @classmethod
+    def _within_a_site(cls, protocol: ProtocolSettings) -> ProtocolSettings:
+        if protocol.kind not in WITHIN_A_SITE:
+            raise ValueError(
+                f"expected a protocol within a site ({', '.join(WITHIN_A_SITE)}), found "
+                f"'{protocol.kind}'; the matrix compares sites"
+            )
+        return protocol
+
+    @field_validator("pools")
+    @classmethod
+    def _known(cls, pools: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [pool[:40] for pool in pools if pool not in POOLS]
+        if unknown or len(set(pools)) < len(pools):
+            raise ValueError(
+                f"expected pools out of {', '.join(POOLS)}, each once, found "
+                f"{', '.join(unknown) or 'one twice'}; correct pools"
+            )
+        return pools
+
+
+class Task(BaseModel):
+    """The settings part of a request: which study, and where in it.
+
+    Attributes
+    ----------
+    protocol : int
+    study_id : str
+        Names the site's state on the site's disk.
+    study : LocalStudy
+    held_out_fold, folds : int
+        People of this fold of `folds` (a function of their id and the study's seed) are never
+        trained on.
+    round, first_step, steps : int
+        Round number from 0; the optimiser steps ``first_step .. first_step + steps - 1``.
+    wire : {"fp32", "bf16"}
+    target : {"average", "line", "local"}
+        What becomes of the target encoder: sent up and averaged; re-derived by the coordinator;
+        or kept at the site.
+    reset_optimizer : bool
+        Start the round with fresh AdamW moments instead of the site's own.
+    proximal : float
+        FedProx's mu; 0 is none.
+    weights : {"scans", "subjects", "equal"}
+        What a reply counts by.
+    probe : ProbeRequest, optional
+        In evaluate requests about a task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: int = PROTOCOL
+    study_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    study: LocalStudy
+    folds: int = Field(5, ge=3, le=20)
+    held_out_fold: int = Field(0, ge=0)
+    round: int = Field(0, ge=0)
+    first_step: int = Field(0, ge=0)
+    steps: int = Field(0, ge=0)
+    wire: Wire = "fp32"
+    target: Target = "average"
+    reset_optimizer: bool = False
+    proximal: float = Field(0.0, ge=0)
+    weights: Literal["scans", "subjects", "equal"] = "scans"
+    probe: ProbeRequest | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the coordinator asks of a site."""
+
+    kind: str
+    task: Task
+    arrays: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a site answers: numbers and arrays, or a refusal and nothing else."""
+
+    metrics: dict[str, Scalar] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+    refusal: str = ""
+
+
+def pack(
+    weights: Mapping[str, NDArray[np.float32]], base: Mapping[str, NDArray[Any]], wire: Wire
+) -> Arrays:
+    """Weights as they travel up.
+
+    Parameters
+    ----------
+    weights, base : mapping of str to ndarray of float32
+        The site's weights, and the round's global ones of the same names.
+    wire : {"fp32", "bf16"}
+
+    Returns
+    -------
+    dict
+        float32 weights, or uint16 views of bfloat16 differences.
+    """
+    if wire == "fp32":
+        return {name: np.asarray(value, np.float32, order="C") for name, value in weights.items()}
+    return {name: _to_bf16(value - base[name]) for name, value in weights.items()}
+
+
+def unpack(name: str, value: NDArray[np.generic], base: Arrays, wire: Wire) -> NDArray[np.float64]:
+    """Difference float64 of one array from the round's global weights, as the coordinator adds it.
+
+    Raises
+    ------
+    ValueError
+        If the array is not one of the model's, or has another shape or dtype than agreed.
+    """
+    dtype = np.dtype(np.float32 if wire == "fp32" else np.uint16)
+    if name not in base:
+        raise ValueError(f"expected arrays of the model, found '{name[:80]}'; check the versions")
+    if value.shape != base[name].shape or value.dtype != dtype:
+        raise ValueError(
+            f"expected '{name}' as {dtype} of shape {list(base[name].shape)}, found {value.dtype} "
+            f"of shape {list(value.shape)}; check study and versions"
+        )
+    if wire == "fp32":
+        return value.astype(np.float64) - base[name].astype(np.float64)
+    return _from_bf16(value).astype(np.float64)
+
+
+def _to_bf16(value: NDArray[np.generic]) -> NDArray[np.uint16]:
+    rounded = torch.from_numpy(np.asarray(value, np.float32, order="C")).to(torch.bfloat16)
+    return rounded.view(torch.uint16).numpy()
+
+
+def _from_bf16(value: NDArray[np.generic]) -> NDArray[np.float32]:
+    bits = torch.from_numpy(np.asarray(value, np.uint16, order="C"))
+    return bits.view(torch.bfloat16).to(torch.float32).numpy()

@@ -1,0 +1,72 @@
+"""The Flower ClientApp of a site: messages in, `Site.answer`, messages out."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from brainjepa_client.answering.site import Site
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.settings import read_settings
+from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Reply, Request, Task
+
+app = ClientApp()
+
+
+@app.query(DESCRIBE)
+def describe(message: Message, context: Context) -> Message:
+    """What this site has, in rounded numbers."""
+    return _answer(DESCRIBE, message, context)
+
+
+@app.query(GRADIENTS)
+def gradients(message: Message, context: Context) -> Message:
+    """The site's summed connectivity."""
+    return _answer(GRADIENTS, message, context)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round of local steps."""
+    return _answer(TRAIN, message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """What ridge probes need of the site's people, summed."""
+    return _answer(EVALUATE, message, context)
+
+
+def _answer(kind: str, message: Message, context: Context) -> Message:
+    try:
+        site = _site(_settings_path(context))
+        task = Task.model_validate_json(str(message.content.config_records["task"]["json"]))
+        arrays = {
+            name: array.numpy() for name, array in message.content.array_records["arrays"].items()
+        }
+        reply = site.answer(Request(kind, task, arrays))
+    except Exception as error:  # Flower would send its text to the coordinator, paths included
+        reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")
+    return Message(_to_records(reply), reply_to=message)
+
+
+@cache
+def _site(path: Path) -> Site:
+    return Site(read_settings(path, SiteSettings))
+
+
+def _settings_path(context: Context) -> Path:
+    """The site's YAML: named by the SuperNode, or by number in a folder of virtual sites."""
+    if "site-yaml" in context.node_config:
+        return Path(str(context.node_config["site-yaml"]))
+    folder = Path(str(context.run_config["virtual-sites"]))
+    return sorted(folder.glob("*.yaml"))[int(context.node_config["partition-id"])]
+
+
+def _to_records(reply: Reply) -> RecordDict:
+    config = ConfigRecord({"refusal": reply.refusal, **reply.metrics})
+    arrays = ArrayRecord({name: Array(value) for name, value in reply.arrays.items()})
+    return RecordDict({"reply": config, "arrays": arrays})

@@ -1,0 +1,35 @@
+"""What a site says of itself: versions, atlas and rounded counts."""
+
+from __future__ import annotations
+
+import torch
+
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.version import VERSION
+from brainjepa_core.wire.messages import PROTOCOL, Reply
+
+
+def describe(settings: SiteSettings, store: ScanStore) -> Reply:
+    """Reply to ``describe``: no arrays, counts rounded down as the policy says."""
+    step = settings.policy.round_counts_to
+    counts = {
+        "subjects": len({record.subject for record in store.records}),
+        "scans": len(store.records),
+        "frames": sum(record.frames for record in store.records),
+    }
+    return Reply(
+        {
+            "protocol": PROTOCOL,
+            "site": settings.name,
+            "code": VERSION,
+            "torch": torch.__version__,
+            "atlas": store.atlas.name,
+            "atlas_fingerprint": store.atlas.fingerprint,
+            "store_fingerprint": store.fingerprint,
+            "rois": "\n".join(store.atlas.rois),
+            **{name: count // step * step for name, count in counts.items()},
+            "device": settings.device.split(":")[0],
+            "threads": torch.get_num_threads(),
+        }
+    )

@@ -1,0 +1,36 @@
+"""What a site gives to the consensus basis: its training people's summed connectivity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import Reply
+
+
+def gradients(settings: SiteSettings, training: Windows) -> Reply:
+    """Reply to ``gradients``: sums over the training people.
+
+    Parameters
+    ----------
+    settings : SiteSettings
+    training : Windows
+        Of the people outside the held-out fold.
+
+    Returns
+    -------
+    Reply
+        ``z_sum`` float64 [P] and ``pair_count`` int64 [P], both 0 for pairs that fewer people
+        show than the policy asks for.
+    """
+    total = connectivity_sum(training)
+    enough = total.pair_count >= settings.policy.min_people_in_sum
+    return Reply(
+        {"subjects": total.subjects, "scans": total.scans, "frames": total.frames},
+        {
+            "z_sum": np.where(enough, total.z_sum, 0.0),
+            "pair_count": np.where(enough, total.pair_count, 0),
+        },
+    )

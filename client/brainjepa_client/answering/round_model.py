@@ -1,0 +1,50 @@
+"""The round's global model, from the weights of a request."""
+
+from __future__ import annotations
+
+import torch
+
+from brainjepa_client.guarding.policy import Refusal
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.wire.messages import BASIS, Request
+
+
+def model_of(request: Request, rois: int) -> BrainJEPA:
+    """Build the model that a request carries, on the CPU.
+
+    Parameters
+    ----------
+    request : Request
+        With the study's settings, ``basis`` and every weight by its name.
+    rois : int
+        R of the site's atlas.
+
+    Raises
+    ------
+    Refusal
+        If basis or weights are not those of the study's model for this many ROIs.
+    """
+    settings = request.task.study.model_settings(rois)
+    basis = request.arrays.get(BASIS)
+    shape = [rois, settings.components]
+    if basis is None or list(basis.shape) != shape or basis.dtype != "float32":
+        found = "none" if basis is None else f"{basis.dtype} of shape {list(basis.shape)}"
+        raise Refusal(
+            f"expected a float32 basis of shape {shape} (this site's atlas has {rois} ROIs), found "
+            f"{found}; give all sites one atlas"
+        )
+    with torch.random.fork_rng(devices=[]):  # the random weights are replaced below
+        model = BrainJEPA(settings, torch.tensor(basis))
+    shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
+    arrays = {k: v for k, v in request.arrays.items() if k in shapes}
+    found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}
+    wrong = sorted(k for k in shapes if shapes[k] != found_shapes.get(k))
+    if wrong:
+        raise Refusal(
+            f"expected {len(shapes)} float32 weights of the study's model, found {len(wrong)} "
+            f"missing or of another shape or dtype ({', '.join(wrong[:3])}); "
+            "check study and versions"
+        )
+    weights = {k: torch.tensor(v) for k, v in arrays.items()}
+    model.load_state_dict({**weights, BASIS: model.basis})
+    return model

@@ -1,0 +1,107 @@
+"""A site: answers requests from its own scans, and lets nothing else out."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from brainjepa_client.answering.describe import describe
+from brainjepa_client.answering.gradients import gradients
+from brainjepa_client.answering.task_evaluation import evaluate_task
+from brainjepa_client.answering.training import train
+from brainjepa_client.answering.yardstick import evaluate
+from brainjepa_client.guarding.policy import Refusal, require_allowed
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
+
+LOG = "log.txt"
+
+
+class Site:
+    """A site and its settings; `answer` is all that others get of it.
+
+    Parameters
+    ----------
+    settings : SiteSettings
+    """
+
+    def __init__(self, settings: SiteSettings) -> None:
+        self.settings = settings
+
+    def answer(self, request: Request) -> Reply:
+        """Reply to a request; errors become refusals that name no id, path or date.
+
+        Every answer is a line in ``log.txt`` of the state folder; errors are there in full.
+
+        Parameters
+        ----------
+        request : Request
+
+        Returns
+        -------
+        Reply
+        """
+        where = f"{request.task.study_id} round {request.task.round}"
+        kind = request.kind if request.kind in KINDS else "a message of unknown kind"
+        try:
+            reply = self._answer(request)
+        except Refusal as refusal:
+            self._log(f"{where}: {kind} refused: {refusal}", _trace(refusal))
+            return Reply(refusal=str(refusal))
+        except Exception as error:  # whatever it says may name a person or a path
+            self._log(f"{where}: {kind} failed", _trace(error))
+            name = type(error).__name__
+            return Reply(refusal=f"the site failed in {kind} ({name}); see its own log")
+        sent = sum(array.nbytes for array in reply.arrays.values())
+        self._log(
+            f"{where}: {kind} answered with {len(reply.arrays)} arrays, {sent} bytes, and "
+            f"{', '.join(reply.metrics)}"
+        )
+        return reply
+
+    def _answer(self, request: Request) -> Reply:
+        task, settings = request.task, self.settings
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        seed, held_out = task.study.training.seed, task.held_out_fold
+
+        def training_people() -> int:
+            subjects = {record.subject for record in ScanStore.open(settings.store).records}
+            return int((folds_of(subjects, seed, task.folds) != held_out).sum())
+
+        require_allowed(settings.policy, request, training_people)
+        store = ScanStore.open(settings.store)
+        if request.kind == DESCRIBE:
+            return describe(settings, store)
+        windows = Windows([store], task.study.windows)
+        folds = folds_of_windows(windows, seed, task.folds)
+        training = windows.only(np.flatnonzero(folds != held_out).tolist())
+        if request.kind == GRADIENTS:
+            return gradients(settings, training)
+        if request.kind == TRAIN:
+            return train(settings, training, request)
+        if task.probe is not None:
+            return evaluate_task(settings, windows, folds, request)
+        return evaluate(settings, windows, folds, request)
+
+    def _log(self, line: str, details: str = "") -> None:
+        """Add to the log; a full disk keeps no answer back."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        try:
+            path = Path(self.settings.state) / LOG
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{now} {line}\n{details}")
+        except OSError:
+            pass
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))

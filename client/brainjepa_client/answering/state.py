@@ -1,0 +1,133 @@
+"""A site's training state on its own disk, a folder a round: ``STATE/<study>/round-<number>``.
+
+A request for a round starts from the newest state of an earlier round, never from the one the
+same request wrote before. So a repeated request gives the same reply, wherever a first one was
+killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from brainjepa_client.guarding.policy import Refusal
+from brainjepa_core.files import atomic_folder
+from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
+from brainjepa_core.pretraining.step import Training
+from brainjepa_core.wire.messages import Task
+
+FACTS, TARGET = "round.json", "target.safetensors"
+KEPT = 2  # the round that may be asked for again needs the one before it
+TARGET_PREFIX = "target_encoder."
+
+
+def study_folder(state: Path, task: Task) -> Path:
+    """Folder of a study; its name is checked by `Task`."""
+    return state / task.study_id
+
+
+def rounds(folder: Path) -> list[int]:
+    """Numbers of the rounds with a complete state, ascending."""
+    names = [path.parent.name.removeprefix("round-") for path in folder.glob(f"round-*/{FACTS}")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def load_state(state: Path, task: Task, training: Training, *, moments: bool) -> None:
+    """Put the newest state of an earlier round into `training`; a site without one starts fresh.
+
+    Parameters
+    ----------
+    state : Path
+        The site's state folder.
+    task : Task
+    training : Training
+        With the round's global weights.
+    moments : bool
+        False leaves the optimiser fresh. The target encoder is taken up with target "local".
+
+    Raises
+    ------
+    Refusal
+        If the state is of a study of the same name with other settings, or damaged.
+    """
+    earlier = [number for number in rounds(study_folder(state, task)) if number < task.round]
+    local = task.target == "local"
+    if not earlier or not (moments or local):
+        return
+    folder = _round_folder(state, task, earlier[-1])
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+        same = facts["study"] == _fingerprint(task)
+        arrays = load_file(folder / OPTIMIZER)
+        target = load_file(folder / TARGET) if local and (folder / TARGET).exists() else {}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise Refusal(
+            f"expected a readable state of round {earlier[-1]} at this site, found "
+            f"{type(error).__name__}; its manager should restore or remove it"
+        ) from error
+    if not same:
+        raise Refusal(
+            "expected the settings this study had in earlier rounds, found others; go on with "
+            "those, or give the study a new name"
+        )
+    if moments:
+        load_optimizer_arrays(training, arrays)
+    if target:
+        own = training.model.state_dict()
+        training.model.load_state_dict({**own, **target})
+
+
+def write_state(state: Path, task: Task, training: Training) -> None:
+    """Save the round's end atomically; later rounds go, of earlier ones the newest stays."""
+    folder = study_folder(state, task)
+    with _locked(folder):
+        for number in rounds(folder):
+            if number >= task.round:  # a future that the coordinator gave up
+                _remove(_round_folder(state, task, number))
+        for path in (*folder.glob(".*.tmp"), *folder.glob("round-*")):
+            if not (path / FACTS).is_file() or path.suffix == ".tmp":  # what a kill left
+                shutil.rmtree(path)
+        with atomic_folder(_round_folder(state, task, task.round)) as temporary:
+            save_file(optimizer_arrays(training), temporary / OPTIMIZER)
+            if task.target == "local":
+                save_file(_target(training), temporary / TARGET)
+            facts = {"round": task.round, "step": training.step, "study": _fingerprint(task)}
+            (temporary / FACTS).write_text(json.dumps(facts) + "\n")
+        for number in rounds(folder)[:-KEPT]:
+            _remove(_round_folder(state, task, number))
+
+
+def _target(training: Training) -> dict[str, torch.Tensor]:
+    arrays = training.model.state_dict().items()
+    return {k: v.cpu().contiguous() for k, v in arrays if k.startswith(TARGET_PREFIX)}
+
+
+def _round_folder(state: Path, task: Task, number: int) -> Path:
+    return study_folder(state, task) / f"round-{number:06d}"
+
+
+def _remove(folder: Path) -> None:
+    (folder / FACTS).unlink(missing_ok=True)  # incomplete from here on, wherever this is killed
+    shutil.rmtree(folder)
+
+
+def _fingerprint(task: Task) -> str:
+    return hashlib.sha256(task.study.model_dump_json().encode()).hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time: a process that was thought dead may still be finishing its round."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,133 @@
+"""A site's part of a round: some optimiser steps from the global weights, and its new weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainjepa_client.answering.round_model import model_of
+from brainjepa_client.answering.state import load_state, study_folder, write_state
+from brainjepa_client.guarding.policy import Refusal
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
+from brainjepa_core.pretraining.metrics import collapse_metrics
+from brainjepa_core.pretraining.sampling import Batch, batches_ahead
+from brainjepa_core.pretraining.step import Training
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import Reply, Request, Scalar, Task, pack
+
+CHECK_EVERY = 25  # steps between waits for the device
+
+
+def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
+    """Reply to ``train``: the steps of a round, the site's state saved before the reply leaves.
+
+    Parameters
+    ----------
+    settings : SiteSettings
+    windows : Windows
+        Of the people outside the held-out fold.
+    request : Request
+        With ``basis`` and the round's global weights.
+
+    Returns
+    -------
+    Reply
+        Weights of encoder and predictor, and of the target encoder where targets are averaged,
+        as `messages.pack` says; weight, losses, steps, seconds and signs of collapse.
+
+    Raises
+    ------
+    Refusal
+        If the weights do not fit, the site's state belongs to other settings, or a loss is no
+        number; nothing is saved then.
+    """
+    started, task = time.perf_counter(), request.task
+    model = model_of(request, len(windows.atlas))
+    training = Training(model, task.study.training, settings.device)
+    reset = task.reset_optimizer or settings.policy.reset_optimizer
+    load_state(settings.state, task, training, moments=not reset)
+    training.resume(task.first_step)
+    if task.proximal:
+        training.optimizer.register_step_pre_hook(proximal_hook(training, task.proximal))
+    losses, last = _run(training, windows, task, study_folder(settings.state, task))
+    write_state(settings.state, task, training)
+    metrics: dict[str, Scalar] = {
+        "weight": _weight(windows, task),
+        "loss": float(losses.mean()),
+        "loss_last": float(losses[-1]),
+        "steps": len(losses),
+        **_collapse(training, last),
+    }
+    metrics["seconds"] = time.perf_counter() - started
+    return Reply(metrics, pack(_leaving(training, task), request.arrays, task.wire))
+
+
+def proximal_hook(training: Training, mu: float) -> Callable[..., None]:
+    """FedProx: before each step, add ``mu * (w - w_global)`` to the gradients.
+
+    The term is added after clipping, which is meant for the loss of a batch
+    (Li et al., MLSys 2020, arXiv 1812.06127).
+    """
+    weights = [p for group in training.optimizer.param_groups for p in group["params"]]
+    start = [w.detach().clone() for w in weights]
+
+    @torch.no_grad()
+    def add(*_: Any) -> None:
+        for weight, origin in zip(weights, start, strict=True):
+            if weight.grad is not None:
+                weight.grad.add_(weight - origin, alpha=mu)
+
+    return add
+
+
+def _run(
+    training: Training, windows: Windows, task: Task, folder: Path
+) -> tuple[torch.Tensor, Batch]:
+    """Losses [steps] as float64, and the last micro-batch."""
+    losses: list[torch.Tensor] = []
+    steps = range(task.first_step, task.first_step + task.steps)
+    for batches in batches_ahead(windows, training.model.settings, training.settings, steps):
+        losses.append(training.advance(batches))
+        if len(losses) % CHECK_EVERY == 0 or len(losses) == len(steps):
+            _require_finite(training, windows, folder)
+    return torch.stack(losses).double().cpu(), batches[-1]
+
+
+def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
+    bad = training.first_bad_step()
+    if bad is None:
+        return
+    write_bad_batch(folder, bad, training.settings, windows)
+    raise Refusal(
+        f"expected a finite loss, found NaN or infinity at step {bad} of this site; lower the "
+        f"learning rate or set clip_norm, or have its manager look at the scans in its {BAD_BATCH}"
+    )
+
+
+def _weight(windows: Windows, task: Task) -> float:
+    if task.weights == "scans":
+        return float(sum(len(person.records) for person in windows.people))
+    return float(windows.subjects) if task.weights == "subjects" else 1.0
+
+
+def _collapse(training: Training, batch: Batch) -> dict[str, float]:
+    """Signs of collapse; none from a batch of one."""
+    batch = batch.to(training.device)
+    if len(batch.x) < 2:
+        return {}
+    return collapse_metrics(training.model.encode(batch.x, batch.token_valid))
+
+
+def _leaving(training: Training, task: Task) -> dict[str, Any]:
+    """Arrays of the modules whose weights leave the site."""
+    modules = ["encoder.", "predictor."]
+    if task.target == "average":
+        modules.append("target_encoder.")
+    arrays = model_arrays(training.model)
+    return {k: v.numpy() for k, v in arrays.items() if k.startswith(tuple(modules))}

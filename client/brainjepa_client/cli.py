@@ -1,0 +1,265 @@
+"""Commands of a site's data manager."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_core.devices import require_device
+from brainjepa_core.terminal import console, errors_in_one_line
+
+if TYPE_CHECKING:
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.signals.store import ScanStore
+
+app = typer.Typer(
+    name="site",
+    help="A site's data manager: prepare scans, see what would leave, keep control.",
+    no_args_is_help=True,
+)
+for command in (embed, probe, finetune, interpret, evaluate):
+    app.command()(command)
+
+
+@app.callback()
+def _main() -> None:
+    """A site's data manager: prepare scans, see what would leave, keep control."""
+
+
+@app.command()
+def validate(
+    site: SiteFile,
+    out: Annotated[Path | None, typer.Option(help="Write the problems there, as TSV.")] = None,
+) -> None:
+    """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
+    from brainjepa_client.preparing.validate import problems_as_tsv, validate, write_problems
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        settings = read_settings(site, SiteSettings)
+        root = settings.preparation().input.folder
+        with _progress() as progress:
+            task = progress.add_task("Looking at headers", total=None)
+            found = validate(settings, lambda n: progress.update(task, total=n, advance=1))
+        if out is not None:
+            write_problems(found.problems, root, out)
+        trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
+        console.print(
+            f"{found.scans} scans of {found.people} people can be read: {found.frames} frames, "
+            f"repetition times of {trs} s; {found.without_row} people without a row of phenotypes"
+        )
+        if found.problems:
+            console.print(f"{len(found.problems)} problems:")
+            sys.stdout.write(problems_as_tsv(found.problems, root))
+            raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SITE.yaml | IN OUT participant", help="A site, or a BIDS App call."
+        ),
+    ],
+    participant_label: Annotated[
+        list[str] | None, typer.Option(help="Only these people, with or without sub-.")
+    ] = None,
+    label_image: Annotated[
+        Path | None, typer.Option(help="BIDS App: label image of the atlas.")
+    ] = None,
+    label_table: Annotated[Path | None, typer.Option(help="BIDS App: names of labels.")] = None,
+    atlas: Annotated[str | None, typer.Option(help="BIDS App: shipped name, or a TSV.")] = None,
+    space: Annotated[str | None, typer.Option(help="BIDS App: space of the images.")] = None,
+    task: Annotated[str | None, typer.Option(help="BIDS App: only this task.")] = None,
+    preset: Annotated[str | None, typer.Option(help="BIDS App: cleaning.preset.")] = None,
+    processes: Annotated[int | None, typer.Option(help="BIDS App: scans at once.")] = None,
+    name: Annotated[str | None, typer.Option(help="BIDS App: name of the site.")] = None,
+) -> None:
+    """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
+    from brainjepa_client.preparing.bids_app import site_of_call
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        options: dict[str, Any] = {
+            "label_image": label_image,
+            "label_table": label_table,
+            "space": space,
+            "task": task,
+            "atlas": atlas,
+            "cleaning": {"preset": preset} if preset else None,
+            "processes": processes,
+            "name": name,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        if len(words) > 1:
+            settings, level, people = site_of_call(words, participant_label or (), given)
+        elif given:
+            raise ValueError(
+                f"expected {', '.join(given)} in the site's YAML, found as options; options are "
+                "for the call IN OUT participant"
+            )
+        else:
+            settings, level = read_settings(words[0], SiteSettings), "participant"
+            people = tuple(participant_label or ())
+        failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def qc(site: SiteFile) -> None:
+    """Write the quality tables and page anew, of a prepared store or an imported one."""
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        write_qc(read_settings(site, SiteSettings))
+
+
+def prepared_site(path: Path) -> SiteSettings:
+    """Settings of a site whose store is made first, where its YAML says how."""
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    settings = read_settings(path, SiteSettings)
+    if settings.prepare is not None:
+        prepare_site(settings)
+    return settings
+
+
+def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
+    """Prepare with progress on the terminal; returns the number of scans that failed."""
+    from brainjepa_client.preparing.prepare import Preparation
+
+    with console.status("Looking for scans"):
+        preparation = Preparation.of(settings, people)
+    console.print(
+        f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
+        "finished before"
+    )
+    with _progress() as progress:
+        for _ in progress.track(preparation.run(), len(preparation.waiting), description="Scans"):
+            pass
+    return write_qc(settings)
+
+
+def write_qc(settings: SiteSettings) -> int:
+    """Write tables and page, and say what became of the scans; returns how many failed."""
+    from brainjepa_client.quality.tables_and_page import write_site_quality
+
+    with console.status("Drawing the quality page"):
+        counts, page = write_site_quality(settings)
+    console.print(
+        f"{counts['included']} scans in the store {escape(str(settings.store))}, "
+        f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
+        f"[bold]{escape(str(page))}[/bold]",
+        soft_wrap=True,
+    )
+    return counts["failed"]
+
+
+@app.command("dry-run")
+def dry_run(
+    site: SiteFile,
+    study: Annotated[
+        Path | None, typer.Option(help="YAML of a local study (site_configs/).", dir_okay=False)
+    ] = None,
+    wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
+    out: Annotated[Path | None, typer.Option(help="Write the table there, as TSV.")] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="One line for all weights of a module.")
+    ] = False,
+) -> None:
+    """Every array and number that each message would send, and the policy line that allows it."""
+    from brainjepa_client.guarding.dry_run import dry_run
+    from brainjepa_client.guarding.dry_run_table import print_dry_run, write_dry_run
+    from brainjepa_core.pretraining.study import LocalStudy
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        chosen = None if study is None else read_settings(study, LocalStudy)
+        with console.status("Asking the site"):
+            run = dry_run(site, chosen, wire)
+        print_dry_run(run, console, summary=summary)
+        if out is not None:
+            write_dry_run(run, out)
+
+
+@app.command()
+def check(site: SiteFile) -> None:
+    """What the store holds and what the policy says of each message; changes nothing."""
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+    from brainjepa_core.signals.store import ScanStore
+
+    with errors_in_one_line():
+        settings = read_settings(site, SiteSettings)
+        require_device(settings.device)
+        store = ScanStore.open(settings.store)
+        console.print(_holdings(settings, store))
+        console.print(_messages(settings, store))
+        console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
+
+
+def _progress() -> Progress:
+    return Progress(
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
+    records, policy = store.records, settings.policy
+    people = len({record.subject for record in records})
+    table = Table(title=escape(settings.name), show_header=False)
+    trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
+    rows = {
+        "store": str(settings.store),
+        "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
+        "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
+        "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
+        "scans that lack ROIs": str(sum(bool(record.missing) for record in records)),
+        "state and log": str(settings.state),
+        "device": settings.device,
+        "people needed": f"{policy.min_subjects} outside a study's held-out fold"
+        + ("" if people >= policy.min_subjects else ": the site will refuse"),
+        "steps a round": f"at most {policy.max_steps_per_round}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    return table
+
+
+def _messages(settings: SiteSettings, store: ScanStore) -> Table:
+    policy = settings.policy
+    pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
+    least = f"each over at least {policy.min_people_in_sum} people"
+    leaves = {
+        "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
+        "store, device; people, scans and frames rounded down to multiples of "
+        f"{policy.round_counts_to}",
+        "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
+        f"{least}; exact numbers of people, scans and frames",
+        "train": "weights of the model after the round; number of scans or people, losses, "
+        "seconds, signs of collapse",
+        "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
+        f"{least}; number of people, angle to the consensus gradients, signs of collapse",
+    }
+    table = Table(title="What would leave")
+    for heading in ("message", "allowed", "what leaves"):
+        table.add_column(heading)
+    for kind, text in leaves.items():
+        table.add_row(kind, "yes" if kind in policy.allow else "no", text)
+    return table

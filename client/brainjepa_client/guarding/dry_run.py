@@ -1,0 +1,317 @@
+"""What would leave this site, found out by asking it: the site's own code answers every message.
+
+Nothing here lists what a reply holds. A request like the coordinator's is made, with random weights
+of the study's model, and `Site.answer` answers it from the site's store, with a temporary folder
+in place of the site's state and log. So the table of a dry run cannot differ from what is sent.
+
+Two things are made smaller, for time, on which no name, dtype or shape depends: training takes one
+step of two people and windows of at most four patches; evaluation runs over windows of two patches
+a model of one block that is as wide as the study's.
+
+An evaluation of a task is listed by what it asks for. The task is one of two classes if the store
+has a column of two values, since that is the most that a task has a site send, else age.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.guarding.policy_lines import PolicyLine, policy_lines
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.measure import HEADLINE, networks_of
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.yardstick import connectivity_components
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.settings import read_settings
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import (
+    COMPONENTS,
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    TRAIN,
+    WANTS,
+    Arrays,
+    ProbeRequest,
+    Reply,
+    Request,
+    Scalar,
+    Task,
+    Wire,
+)
+
+YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
+PATCHES = 4  # of a window in a dry run's training
+EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
+NUMBER_BYTES = 8
+COUNTS = ("subjects", "scans", "frames")
+# Numbers that are the same in every round of a study, whatever the weights.
+STEADY = ("weight", "people")
+LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
+A_TASK = f"{EVALUATE} a task: "
+# What a task's replies are bound by, beside `allow` and `min_subjects`.
+TASK_FLOORS = {
+    "scores": ("min_people_a_class",),
+    "sums": ("min_people_a_class", "min_people_in_sum"),
+    "newton": ("min_people_a_class", "min_people_in_sum"),
+    "probe": ("min_people_a_class", "share_probe"),
+    "judge": ("min_people_a_class", "min_people_in_sum"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One array, number or text of a reply.
+
+    Attributes
+    ----------
+    message, name : str
+        An evaluation of a task is a message by what it asks for, such as ``evaluate a task: sums``.
+    what : {"array", "number", "text", "refused"}
+        ``refused`` is the text of a refusal, which is then all that leaves.
+    dtype : str
+        Of numpy for arrays as they travel; of Python for the others.
+    shape : tuple of int, optional
+        None but for arrays.
+    bytes : int
+        Of the array's buffer; 8 for a number; those of UTF-8 for a text. Names and Flower's own
+        envelope (node, run, time) come on top.
+    value : str
+        Of numbers and texts that do not vary over the rounds of a study, else empty.
+    policy : tuple of PolicyLine
+        The line that allows (or refuses) it, then those that bound it. Empty where the site
+        failed.
+    """
+
+    message: str
+    name: str
+    what: str
+    dtype: str
+    shape: tuple[int, ...] | None
+    bytes: int
+    value: str
+    policy: tuple[PolicyLine, ...]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """All that would leave a site in a study.
+
+    Attributes
+    ----------
+    site : str
+        Its name.
+    wire : {"fp32", "bf16"}
+    rows : tuple of Row
+        In the order of messages and of what they hold.
+    errors : dict of str to str
+        By message, what went wrong at the site. For its own eyes: it never leaves.
+    """
+
+    site: str
+    wire: Wire
+    rows: tuple[Row, ...]
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+def dry_run(site: Path, study: LocalStudy | None = None, wire: Wire = "fp32") -> DryRun:
+    """Ask a site everything a coordinator would ask, and list the answers.
+
+    Nothing is sent, and nothing at the site changes: optimiser state and log lines go to a
+    temporary folder.
+
+    Parameters
+    ----------
+    site : Path
+        YAML of the site.
+    study : LocalStudy, optional
+        By default the default one. It is asked for with averaged target encoders, which is the
+        most that a study has sites send, and five folds.
+    wire : {"fp32", "bf16"}
+        How weights travel.
+
+    Returns
+    -------
+    DryRun
+
+    Raises
+    ------
+    ValueError
+        If the YAML or the store cannot be used.
+    """
+    settings = read_settings(site, SiteSettings)
+    lines = policy_lines(site, settings.policy)
+    store = ScanStore.open(settings.store)
+    rows: list[Row] = []
+    errors: dict[str, str] = {}
+    for request in requests(store, study or LocalStudy(), wire):
+        with tempfile.TemporaryDirectory() as folder:
+            state = Path(folder)
+            reply = Site(settings.model_copy(update={"state": state})).answer(request)
+            message = message_of(request)
+            found = list(rows_of(message, reply, lines))
+            if reply.refusal and not found[0].policy:
+                errors[message] = (state / LOG).read_text(encoding="utf-8").splitlines()[-1]
+            rows += found
+    return DryRun(settings.name, wire, tuple(rows), errors)
+
+
+def requests(store: ScanStore, study: LocalStudy, wire: Wire) -> Iterator[Request]:
+    """One request of each kind, as a coordinator of `study` would send it to the store's site."""
+    windows = Windows([store], study.windows)
+    basis, components = _consensus(windows, study)
+    short = _shortened(study, PATCHES)
+    shallow = _shortened(study, EVALUATED_PATCHES).model_copy(
+        update={"model": {**study.model, "depth": 1, "predictor_depth": 1, "mlp_ratio": 0.25}}
+    )
+
+    def ask(
+        kind: str, study: LocalStudy, arrays: Arrays, probe: ProbeRequest | None = None
+    ) -> Request:
+        task = Task(study_id="dry-run", study=study, steps=1, wire=wire, probe=probe)
+        return Request(kind, task, arrays)
+
+    yield ask(DESCRIBE, study, {})
+    yield ask(GRADIENTS, study, {})
+    yield ask(TRAIN, short, _weights(short, basis))
+    weights = _weights(shallow, basis)
+    yield ask(EVALUATE, shallow, {**weights, COMPONENTS: components})
+    networks = int(networks_of(windows, basis.gradients).max()) + 1
+    folds = ask(EVALUATE, shallow, {}).task.folds
+    for probe, arrays in task_requests(store, networks * (networks + 1) // 2, folds):
+        yield ask(EVALUATE, shallow, {**weights, **arrays}, probe)
+
+
+def task_requests(
+    store: ScanStore, features: int, folds: int
+) -> Iterator[tuple[ProbeRequest, Arrays]]:
+    """All that a site may be asked of a task, with probes of zeros [features] to be judged."""
+    task = _a_task(store)
+    outcomes = len(task.classes or ()) or 1
+    name = f"probe.{HEADLINE}."
+    newton = {"centre": features, "scale": features, "trial": features + 1}
+    arrays: dict[str, Arrays] = {
+        "judge": {
+            f"{name}weights": np.zeros((1, 1, features, outcomes)),
+            f"{name}intercept": np.zeros((1, 1, outcomes)),
+            f"{name}range": np.ones((1, 2)),
+        },
+        "newton": {f"{name}{key}": np.zeros((folds + 1, width)) for key, width in newton.items()},
+    }
+    protocol = ProtocolSettings(kind="kfold", seeds=1, folds=2)
+    for want in WANTS:
+        if want != "newton" or outcomes == 2:
+            probe = ProbeRequest(want=want, task=task, protocol=protocol, pools=(HEADLINE,))
+            yield probe, arrays.get(want, {})
+
+
+def _a_task(store: ScanStore) -> TaskSettings:
+    """The store's first column of two values, of five people each, as classes; else age."""
+    people = {record.subject: record.phenotypes for record in store.records}
+    for column in dict.fromkeys(name for facts in people.values() for name in facts):
+        values = Counter(facts.get(column) for facts in people.values())
+        values.pop(None, None)
+        if len(values) == 2 and min(values.values()) >= LEAST_OF_A_CLASS:
+            classes = {str(number): (value,) for number, value in enumerate(values)}
+            return TaskSettings(name="task", column=column, kind="classification", classes=classes)
+    return TaskSettings(name="task", column="age", kind="regression")
+
+
+def message_of(request: Request) -> str:
+    """What rows call a request: its kind, and of a task what is wanted."""
+    probe = request.task.probe
+    return request.kind if probe is None else f"{A_TASK}{probe.want}"
+
+
+def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[Row]:
+    """Rows of a reply, in the order in which the site's app puts it into Flower's records."""
+    if reply.refusal:
+        named = re.search(r"\(policy\.(\w+)\)", reply.refusal)
+        size, reason = len(reply.refusal.encode()), (lines[named[1]],) if named else ()
+        yield Row(kind, "refusal", "refused", "str", None, size, reply.refusal, reason)
+        return
+    scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
+    for name, value in scalars.items():
+        policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=False))
+        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
+        shown = str(value) if steady else ""
+        if isinstance(value, str):
+            yield Row(kind, name, "text", "str", None, len(value.encode()), shown, policy)
+        else:
+            dtype = type(value).__name__
+            yield Row(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
+    for name, array in reply.arrays.items():
+        policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=True))
+        yield Row(kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy)
+
+
+def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
+    """Fields of the policy that bear on a part of a reply; `allow` is the first."""
+    floors = ("allow",) if kind == DESCRIBE else ("allow", "min_subjects")
+    if kind.startswith(A_TASK):
+        return (*floors, *TASK_FLOORS[kind.removeprefix(A_TASK)])
+    if kind == DESCRIBE and name in COUNTS:
+        return (*floors, "round_counts_to")
+    if kind == TRAIN:
+        return (*floors, "max_steps_per_round")
+    if kind in (GRADIENTS, EVALUATE) and (is_array or name == "people"):  # those in told folds
+        return (*floors, "min_people_in_sum")
+    return floors
+
+
+def _consensus(windows: Windows, study: LocalStudy) -> tuple[ConsensusBasis, NDArray[np.float64]]:
+    """A basis [R, m] and components of connectivity [R, C] from this site's people alone.
+
+    Where they have none, such as for want of an ROI, random ones: replies differ in numbers only.
+    """
+    rois, wanted = windows.atlas.rois, study.basis.components
+    count = min(YARDSTICK_COMPONENTS, len(rois))
+    try:
+        total = connectivity_sum(windows)
+        basis = ConsensusBasis.from_sum(total, wanted, study.basis.sparsity)
+        return basis, connectivity_components(total.mean_fc(), count)
+    except ValueError:
+        rng = np.random.default_rng(0)
+        gradients = rng.standard_normal((len(rois), wanted))
+        basis = ConsensusBasis(tuple(rois), gradients, np.full(wanted, np.nan))
+        return basis, rng.standard_normal((len(rois), count))
+
+
+def _shortened(study: LocalStudy, patches: int) -> LocalStudy:
+    """The study with windows of so many patches at most, and steps of at most two people.
+
+    Weights know a patch, but not how many make a window nor how they are masked (the default
+    masks fit few patches). A micro-batch of one stays one, since it gives no signs of collapse;
+    windows stay whole where short scans are refused.
+    """
+    windows, training = study.windows, study.training
+    frames = min(windows.frames, patches * study.model_settings(rois=1).patch)
+    if windows.short == "refuse":
+        frames = windows.frames
+    size = min(2, training.batch_size // training.accumulation)
+    step = {"batch_size": size, "accumulation": 1, "compile": False, "masks": MaskSettings()}
+    return study.model_copy(
+        update={
+            "windows": windows.model_copy(update={"frames": frames}),
+            "training": training.model_copy(update=step),
+        }
+    )
+
+
+def _weights(study: LocalStudy, basis: ConsensusBasis) -> Arrays:
+    """Random weights of the study's model, and its basis, by name."""
+    return {name: value.numpy() for name, value in study.new_model(basis).state_dict().items()}

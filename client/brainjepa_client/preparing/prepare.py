@@ -1,0 +1,162 @@
+"""From a site's files to its store: scan by scan, in parallel, and again from where it stopped.
+
+A scan is finished once its report is on disk, which is written after the scan is in the store. A
+kill in between costs that scan's work and changes nothing: a store takes the same scan twice
+without harm. Scans enter in the order of their names, so that killed and whole runs give one store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan
+from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.preparing.workers import in_order
+from brainjepa_client.quality.table import ScanReport
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.files import atomic_path
+from brainjepa_core.signals.importing.derivatives import write_description
+from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
+from brainjepa_core.signals.preparation import PreparationSettings
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.scan import FoundScan
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.tables.phenotypes import Phenotypes
+
+SETTINGS = "preparation.json"  # in the store: what its scans were made with
+TOLD_FD = "mean_fd"  # column of the phenotypes, in mm
+# Changing these changes no scan.
+WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What there is to do for a site; `of` finds it out, `run` does it.
+
+    Attributes
+    ----------
+    found, finished : int
+        Scans found, and those an earlier run has finished.
+    waiting : tuple of FoundScan
+        The others.
+    """
+
+    settings: PreparationSettings
+    atlas: Atlas
+    store: ScanStore
+    reports: Reports
+    phenotypes: Phenotypes
+    found: int
+    finished: int
+    waiting: tuple[FoundScan, ...]
+
+    @classmethod
+    def of(cls, site: SiteSettings, people: Sequence[str] = ()) -> Preparation:
+        """Look for scans, and for what earlier runs have done.
+
+        Parameters
+        ----------
+        site : SiteSettings
+            With ``prepare``.
+        people : sequence of str
+            Subjects to work on, with or without ``sub-``; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no scan, the atlas or the phenotypes cannot be used, or the store was made
+            with other settings.
+        """
+        settings = site.preparation()
+        atlas = load_atlas(settings.atlas)
+        found = find_scans(settings, atlas)
+        named = {person.removeprefix("sub-") for person in people}
+        scans = [s for s in found.scans if not named or s.subject.removeprefix("sub-") in named]
+        if people and not scans:
+            raise ValueError(
+                f"expected scans of the {len(people)} people named, found none of theirs; spell "
+                "labels as the files do"
+            )
+        phenotypes = find_phenotypes(settings)
+        store = _store(site, settings, atlas)
+        reports = Reports(site.quality, {record.key for record in store.records})
+        if not people:
+            reports.keep_only(found.scans)
+        for problem in found.problems:
+            reports.write_problem(problem)
+        waiting = tuple(scan for scan in scans if not reports.is_finished(scan))
+        done = len(scans) - len(waiting)
+        return cls(settings, atlas, store, reports, phenotypes, len(scans), done, waiting)
+
+    def run(self) -> Iterator[ScanReport]:
+        """Prepare the waiting scans; a report for each, once it is on disk."""
+        if self.settings.derivatives is not None:
+            write_description(self.settings.derivatives)
+        processes = self.settings.processes or len(os.sched_getaffinity(0))
+        processes = max(1, min(processes, len(self.waiting)))
+        work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
+        results = in_order(work, map(self._job, self.waiting), processes)
+        for scan, prepared in zip(self.waiting, results, strict=True):
+            report = self._keep(scan, prepared)
+            self.reports.write(scan, report)
+            yield report
+
+    def _job(self, scan: FoundScan) -> Job:
+        told = self.phenotypes.of(scan.subject, scan.session).get(TOLD_FD)
+        return Job(scan, told if isinstance(told, float) else None)
+
+    def _keep(self, scan: FoundScan, prepared: Prepared) -> ScanReport:
+        """Put a scan that passed into the store; what the store refuses has failed."""
+        if prepared.series is None:
+            return prepared.report
+        try:
+            self.store.append(
+                prepared.series,
+                subject=scan.subject,
+                session=scan.session,
+                run=scan.run,
+                tr=prepared.tr,
+                qc=prepared.report.quality,
+                phenotypes=self.phenotypes.of(scan.subject, scan.session),
+            )
+        except ValueError as error:
+            expected = "a scan that the store takes"
+            problem = ScanProblem(scan.files[0], expected, str(error), "see the message")
+            return prepared.failed(problem)
+        return prepared.report
+
+
+def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> ScanStore:
+    """The site's store, new or made with the same settings."""
+    told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    path = site.store / SETTINGS
+    if path.exists():
+        changed = _differences(json.loads(path.read_text()), told)
+        if changed:
+            raise ValueError(
+                f"expected the settings that the store was prepared with, found others in "
+                f"{', '.join(changed)}; go on with those, or give another folder as store"
+            )
+    elif (site.store / "scans.jsonl").exists() and ScanStore.open(site.store).records:
+        raise ValueError(
+            "expected an empty folder or a store that prepare made, found one that was imported; "
+            "give another folder as store"
+        )
+    store = ScanStore.create(site.store, atlas)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n")
+    return store
+
+
+def _differences(old: Any, new: Any, where: str = "prepare") -> list[str]:
+    """Names of the fields in which two nested settings differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [where]
+    keys = sorted({*old, *new})
+    return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{where}.{key}")]

@@ -1,0 +1,97 @@
+"""What would go wrong in `prepare`, from headers alone: seconds for thousands of scans."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.atlas import load_atlas
+from brainjepa_core.files import atomic_path
+from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
+from brainjepa_core.signals.problems import ScanProblem
+
+COLUMNS = ("file", "expected", "found", "mend")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What `validate` found.
+
+    Attributes
+    ----------
+    scans, people : int
+        That could be read.
+    frames : int
+        Of all of them.
+    trs : tuple of float
+        Repetition times in seconds, ascending.
+    problems : tuple of ScanProblem
+    without_row : int
+        People with scans whom no table of phenotypes names.
+    """
+
+    scans: int
+    people: int
+    frames: int
+    trs: tuple[float, ...]
+    problems: tuple[ScanProblem, ...]
+    without_row: int
+
+
+def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: None) -> Validation:
+    """Look at names and headers of all scans; nothing is written.
+
+    Parameters
+    ----------
+    site : SiteSettings
+        With ``prepare``.
+    progress : callable
+        Called with the number of scans for each one looked at.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to look at: no ``prepare``, no atlas, no label image.
+    """
+    settings = site.preparation()
+    found = find_scans(settings, load_atlas(settings.atlas))
+    problems = list(found.problems)
+    headers = {}
+    for scan in found.scans:
+        try:
+            headers[scan.key] = scan.check()
+        except ScanProblem as problem:
+            problems.append(problem)
+        progress(len(found.scans))
+    people = {subject for subject, _, _ in headers}
+    phenotypes = find_phenotypes(settings)
+    return Validation(
+        len(headers),
+        len(people),
+        sum(header.frames for header in headers.values()),
+        tuple(sorted({round(header.tr, 4) for header in headers.values()})),
+        tuple(problems),
+        sum(not phenotypes.of(person) for person in people),
+    )
+
+
+def problems_as_tsv(problems: Sequence[ScanProblem], root: Path) -> str:
+    """One line a problem, files named from `root`."""
+    text = StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for problem in problems:
+        file = problem.file
+        shown = file.relative_to(root) if file.is_relative_to(root) else file
+        writer.writerow([shown, problem.expected, problem.found, problem.mend])
+    return text.getvalue()
+
+
+def write_problems(problems: Sequence[ScanProblem], root: Path, path: Path) -> None:
+    """Write the table of problems in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(problems_as_tsv(problems, root), encoding="utf-8")

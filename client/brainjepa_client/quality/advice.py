@@ -1,0 +1,148 @@
+"""What a data manager should look at first, in a few sentences."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from brainjepa_client.quality.summary import SiteSummary
+from brainjepa_client.quality.table import ScanReport
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals.preparation import ExclusionSettings
+
+# Where a scan may stand out, and to which side it would be a worse one.
+UNUSUAL = (("mean_fd", "mean FD", 1), ("tsnr", "tSNR", -1), ("fc_mean", "mean correlation", 1))
+FAR = 5.0  # robust standard deviations from the median of the site
+FEWEST = 10  # scans, for "unusual" to mean anything
+OFTEN_MISSING = 0.2  # share of the included scans
+SHOWN = 4
+_RULE = re.compile(r"\((exclude\.\w+)\)")
+
+
+def in_short(reports: Sequence[ScanReport]) -> str:
+    """How many scans became what."""
+    count = Counter(report.status for report in reports)
+    people = len({report.subject for report in reports if report.status == "included"})
+    parts = [
+        f"{count['included']} of {_number(len(reports), 'scan')} "
+        f"{'is' if count['included'] == 1 else 'are'} in the store "
+        f"({_number(people, 'person', 'people')})"
+    ]
+    if count["excluded"]:
+        parts.append(f"{count['excluded']} left out by rules")
+    if count["failed"]:
+        parts.append(f"{count['failed']} could not be used")
+    return ", ".join(parts) + "."
+
+
+def look_first(
+    reports: Sequence[ScanReport],
+    exclude: ExclusionSettings,
+    summary: SiteSummary | None,
+    atlas: Atlas,
+) -> list[str]:
+    """Sentences, the most urgent one first; empty if nothing asks for a look."""
+    included = [report for report in reports if report.status == "included"]
+    return [
+        *_failures(reports),
+        *_rules(reports),
+        *(_order(summary) if summary else ()),
+        *_times(included),
+        *(_rois(summary, atlas) if summary else ()),
+        *_unusual(included),
+        *_unknown(reports, exclude),
+    ]
+
+
+def _failures(reports: Sequence[ScanReport]) -> list[str]:
+    failed = [report for report in reports if report.status == "failed"]
+    if not failed:
+        return []
+    return [
+        f"{_number(len(failed), 'scan')} could not be used ({_names(failed)}): mend the files as "
+        "the reasons say, then prepare again; finished scans are not repeated."
+    ]
+
+
+def _rules(reports: Sequence[ScanReport]) -> list[str]:
+    excluded = [report for report in reports if report.status == "excluded"]
+    rules = Counter(rule for report in excluded for rule in _RULE.findall(" ".join(report.reasons)))
+    if not excluded:
+        return []
+    told = ", ".join(f"{rule} {count}" for rule, count in rules.most_common())
+    share = len(excluded) / len(reports)
+    advice = " More than a quarter of all: check units and thresholds." if share > 0.25 else ""
+    return [
+        f"{_number(len(excluded), 'scan')} left out by rules ({told or 'see the table'}).{advice}"
+    ]
+
+
+def _order(summary: SiteSummary) -> list[str]:
+    order = summary.order
+    if order is None or order.verdict == "right order":
+        return []
+    return [f"Order of ROIs over all included scans: {order.verdict}. {order.message}."]
+
+
+def _times(included: Sequence[ScanReport]) -> list[str]:
+    times = Counter(f"{r.quality['tr']:g} s" for r in included if "tr" in r.quality)
+    if len(times) < 2:
+        return []
+    told = ", ".join(f"{tr} in {_number(count, 'scan')}" for tr, count in times.most_common(SHOWN))
+    return [f"Repetition times differ: {told}. Make sure that each is what the scanner used."]
+
+
+def _rois(summary: SiteSummary, atlas: Atlas) -> list[str]:
+    rare = np.flatnonzero(summary.seen < 1 - OFTEN_MISSING)
+    if not rare.size:
+        return []
+    names = ", ".join(atlas.rois[i] for i in rare[np.argsort(summary.seen[rare])][:SHOWN])
+    more = f" and {rare.size - SHOWN} more" if rare.size > SHOWN else ""
+    return [
+        f"{_number(int(rare.size), 'ROI')} without data in more than {OFTEN_MISSING:.0%} of the "
+        f"included scans ({names}{more}): a field of view that is too small, or another atlas."
+    ]
+
+
+def _unusual(included: Sequence[ScanReport]) -> list[str]:
+    told = []
+    for name, label, side in UNUSUAL:
+        known = [report for report in included if name in report.quality]
+        values = np.array([report.quality[name] for report in known])
+        if len(values) < FEWEST:
+            continue
+        middle = np.median(values)
+        spread = 1.4826 * np.median(np.abs(values - middle))
+        far = [i for i in np.argsort(-side * values) if side * (values[i] - middle) > FAR * spread]
+        if far and spread > 0:
+            told.append(
+                f"Unusual {label} in {_number(len(far), 'included scan')}: "
+                f"{_names([known[i] for i in far])}; half of the site has "
+                f"{'less' if side > 0 else 'more'} than {middle:.3g}."
+            )
+    return told
+
+
+def _unknown(reports: Sequence[ScanReport], exclude: ExclusionSettings) -> list[str]:
+    read = [report for report in reports if report.status != "failed"]
+    told = []
+    for field in ("mean_fd", "tsnr"):
+        blind = sum(field not in report.quality for report in read)
+        if blind and getattr(exclude, field) is not None:
+            told.append(
+                f"{field} is not known for {_number(blind, 'scan')}, so the rule exclude.{field} "
+                "could not act there."
+            )
+    return told
+
+
+def _names(reports: Sequence[ScanReport]) -> str:
+    names = ", ".join(report.name for report in reports[:SHOWN])
+    return names + (f" and {len(reports) - SHOWN} more" if len(reports) > SHOWN else "")
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"

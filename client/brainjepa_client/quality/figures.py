@@ -1,0 +1,312 @@
+"""Pictures of scans and of a site's quality, for its data manager.
+
+Shapes: R ROIs, F frames as measured, F' frames after cleaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from brainjepa_core.atlas import UNKNOWN, Atlas
+from brainjepa_core.evaluation.run_figure import COLORS
+from brainjepa_core.files import atomic_path
+from brainjepa_core.signals.cleaning.quality import with_signal
+from brainjepa_core.signals.scaling import zscore
+from brainjepa_core.signals.scan import RawScan
+
+Array = NDArray[np.float64]
+
+BLUE, GREY, ORANGE = COLORS["pretrained"], COLORS["random weights"], COLORS["connectivity"]
+RED, ABSENT = "#a23b3b", "#f3e3c3"
+FEWEST_LABELLED = 0.035  # share of the ROIs that a network needs for its name beside a picture
+CARPET, MATRIX = (117, 235), 150  # rows and columns that are drawn at most; more are averaged
+LEVELS = 13  # shades: fewer make files small, and nobody tells more apart
+
+
+def draw_scan(
+    path: Path,
+    raw: RawScan,
+    cleaned: NDArray[np.floating],
+    atlas: Atlas,
+    *,
+    title: str = "",
+    fd_threshold: float | None = None,
+) -> Path:
+    """Draw one scan: motion above the signals of all ROIs, connectivity beside them.
+
+    Parameters
+    ----------
+    path : Path
+        Of the PNG file, 1000 x 600 pixels.
+    raw : RawScan
+    cleaned : ndarray [R, F']
+        F' is F, or the number of frames that are not censored.
+    atlas : Atlas
+        Its networks order the ROIs.
+    title : str
+    fd_threshold : float, optional
+        mm; drawn as a line.
+
+    Returns
+    -------
+    Path
+    """
+    figure = Figure(figsize=(10, 6))
+    grid = GridSpec(
+        2, 2, figure, left=0.1, right=0.985, bottom=0.075, top=0.89, height_ratios=(1, 3),
+        width_ratios=(4.6, 3.75), hspace=0.09, wspace=0.06,
+    )  # fmt: skip
+    above, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    frames = raw.series.shape[1]
+    keep = np.ones(frames, bool) if raw.keep is None else raw.keep
+    _motion(above, raw, keep, fd_threshold)
+    order = np.argsort(atlas.network_index, kind="stable")
+    series = zscore(cleaned)[order]
+    if series.shape[1] == keep.sum() < frames:  # frames that were left out stay empty
+        whole = np.full((len(series), frames), np.nan, np.float32)
+        whole[:, keep] = series
+        series = whole
+    _carpet(below, series, raw.tr)
+    _networks_beside(below, atlas, names=True)
+    beside = figure.add_subplot(grid[1, 1])  # its rows are the carpet's
+    image = _matrix(beside, _correlation(cleaned), atlas)
+    _networks_beside(beside, atlas, names=False)
+    _bar(figure, image, figure.add_axes((0.64, 0.77, 0.28, 0.017)), "correlation between ROIs")
+    figure.text(0.02, 0.945, title, fontsize=11, fontweight="bold")
+    figure.text(0.985, 0.945, _in_short(raw, cleaned), fontsize=8.5, ha="right")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+    return path
+
+
+def _in_short(raw: RawScan, cleaned: NDArray[np.floating]) -> str:
+    minutes = cleaned.shape[1] * raw.tr / 60
+    parts = [f"{minutes:.1f} min", f"TR {raw.tr:g} s"]
+    parts += [f"tSNR {raw.tsnr:.0f}"] if np.isfinite(raw.tsnr) else []
+    silent = int((~with_signal(cleaned)).sum())
+    return ", ".join([*parts, f"{silent} of {len(cleaned)} ROIs without a signal"])
+
+
+def _motion(ax: Axes, raw: RawScan, keep: NDArray[np.bool_], threshold: float | None) -> None:
+    """Framewise displacement, with the frames that are censored."""
+    frames = len(keep)
+    ax.set(xlim=(-0.5, frames - 0.5), xticks=[], ylabel="FD (mm)")
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+    ax.yaxis.label.set_fontsize(8)
+    if raw.fd is None:
+        ax.set(yticks=[], ylabel="")
+        ax.spines["left"].set_visible(False)
+        ax.text(0.5, 0.5, "motion is not known", transform=ax.transAxes, ha="center", color="#666")
+        return
+    top = max(1.15 * float(raw.fd.max()), 1.3 * (threshold or 0.0), 0.3)
+    for frame in np.flatnonzero(~keep):
+        ax.axvspan(frame - 0.5, frame + 0.5, color=ORANGE, alpha=0.45, linewidth=0)
+    ax.plot(raw.fd, color=BLUE, linewidth=0.9)
+    ax.set_ylim(0, top)
+    notes = [f"mean {raw.fd[1:].mean():.2f} mm"] if frames > 1 else []
+    if threshold is not None:
+        ax.axhline(threshold, color=RED, linewidth=0.8, linestyle="--")
+    if not keep.all():
+        notes.append(f"{(~keep).sum()} of {frames} frames censored (shaded)")
+    ax.set_title(", ".join(notes), fontsize=8.5, loc="right", pad=3)
+
+
+def _carpet(ax: Axes, series: NDArray[np.float32], tr: float) -> None:
+    """z-scored signals, one line an ROI; ROIs without a signal stay empty."""
+    shown = _fewer(_fewer(series, CARPET[0], 0), CARPET[1], 1)
+    shades = _shades("gray")
+    extent = (-0.5, series.shape[1] - 0.5, len(series) - 0.5, -0.5)
+    ax.imshow(
+        shown, cmap=shades, vmin=-2, vmax=2, aspect="auto", interpolation="nearest", extent=extent
+    )
+    ax.tick_params(labelsize=8)
+    minutes = series.shape[1] * tr / 60
+    step = next(s for s in (0.5, 1, 2, 5, 10, 20, 60, 1e9) if minutes / s <= 8)
+    ticks = np.arange(0, minutes, step)
+    ax.set_xticks(ticks * 60 / tr - 0.5, [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel("minutes (sand: no data)", fontsize=8)
+    ax.spines[:].set_visible(False)
+
+
+def _matrix(ax: Axes, fc: Array, atlas: Atlas) -> AxesImage:
+    """Correlations [R, R] with ROIs ordered by network; unknown ones stay empty."""
+    order = np.argsort(atlas.network_index, kind="stable")
+    shown = fc[np.ix_(order, order)].astype(np.float32)
+    np.fill_diagonal(shown, np.nan)
+    for axis in (0, 1):
+        shown = _fewer(shown, MATRIX, axis)
+    known = np.abs(shown[np.isfinite(shown)])
+    limit = max(0.1, float(np.quantile(known, 0.98))) if known.size else 1.0
+    image = ax.imshow(
+        shown, cmap=_shades("RdBu_r"), vmin=-limit, vmax=limit, aspect="auto",
+        interpolation="nearest", extent=(-0.5, len(fc) - 0.5, len(fc) - 0.5, -0.5),
+    )  # fmt: skip
+    ax.set_xticks([])
+    ax.spines[:].set_visible(False)
+    for end in np.cumsum(_sizes(atlas))[:-1] - 0.5:
+        ax.axhline(end, color="k", linewidth=0.3)
+        ax.axvline(end, color="k", linewidth=0.3)
+    return image
+
+
+def _bar(figure: Figure, image: AxesImage, ax: Axes, label: str) -> None:
+    """What the shades mean."""
+    bar = figure.colorbar(image, cax=ax, orientation="horizontal")
+    bar.ax.set_title(label, fontsize=8.5)
+    bar.ax.tick_params(labelsize=8, length=2)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(6))
+    bar.outline.set_visible(False)
+
+
+def distributions(
+    panels: Sequence[tuple[str, Sequence[float], Sequence[float], float | None]],
+) -> Figure:
+    """How numbers spread over a site's scans, with the limits of its rules.
+
+    Parameters
+    ----------
+    panels : sequence of (label, included, excluded, limit)
+        Each at least one value in either group; the limit may be None.
+    """
+    figure = Figure(figsize=(10, 2.7), layout="constrained")
+    for ax, (label, included, excluded, limit) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        values = np.array([*included, *excluded])
+        ends = [values.min(), values.max(), *([] if limit is None else [limit])]
+        low, high = min(ends), max(ends)
+        margin = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
+        low = max(0.0, low - margin) if low >= 0 else low - margin
+        bins = np.linspace(low, high + margin, min(25, 6 + len(values) // 4))
+        ax.hist(
+            [included, excluded], bins, stacked=True, color=[BLUE, ORANGE],
+            label=["included", "excluded"],
+        )  # fmt: skip
+        if limit is not None:
+            ax.axvline(limit, color=RED, linewidth=1.2, linestyle="--", label="limit")
+        ax.set_xlabel(label, fontsize=9)
+        ax.tick_params(labelsize=8)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("scans", fontsize=9)
+    handles: dict[str, Artist] = {}
+    for ax in figure.axes:
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside upper left", ncols=3, fontsize=9,
+        frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def mean_connectivity(fc: Array, atlas: Atlas) -> Figure:
+    """Mean correlations [R, R] of a site, ROIs by network with the networks' names."""
+    figure = Figure(figsize=(7, 6.6))
+    ax = figure.add_axes((0.16, 0.03, 0.82, 0.87))
+    image = _matrix(ax, fc, atlas)
+    _networks_beside(ax, atlas, names=True)
+    _bar(figure, image, figure.add_axes((0.35, 0.935, 0.44, 0.013)), "mean correlation")
+    return figure
+
+
+def roi_coverage(seen: Array, centroids: Array) -> Figure:
+    """How much of each ROI the scans saw, at its place in three views of the brain.
+
+    Parameters
+    ----------
+    seen : ndarray [R]
+        Shares, 0 to 1.
+    centroids : ndarray [R, 3]
+        mm, MNI.
+    """
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    x, y, z = centroids.T
+    views = [(y, z, "from the right", "back – front"), (x, z, "from behind", "left – right")]
+    views.append((x, y, "from above", "left – right"))
+    rare = np.argsort(-seen, kind="stable")[(seen == 1).sum() :]  # the rarest on top
+    reach = 1.08 * np.ptp(centroids, axis=0).max() / 2
+    for ax, (across, up, title, below) in zip(figure.subplots(1, 3), views, strict=True):
+        ax.scatter(across, up, s=14, color="#cbd5da", linewidths=0)
+        dots = ax.scatter(
+            across[rare], up[rare], c=seen[rare], s=46, cmap="inferno", vmin=0, vmax=1,
+            edgecolors="k", linewidths=0.6,
+        )  # fmt: skip
+        middles = [(values.max() + values.min()) / 2 for values in (across, up)]
+        ax.set_xlim(middles[0] - reach, middles[0] + reach)
+        ax.set_ylim(middles[1] - reach, middles[1] + reach)
+        ax.set_aspect("equal")
+        ax.set_title(title, fontsize=9)
+        ax.set_xlabel(below, fontsize=8)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    bar = figure.colorbar(dots, ax=figure.axes, shrink=0.7, aspect=20)
+    bar.set_label("mean coverage", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _correlation(series: NDArray[np.floating]) -> Array:
+    """Correlations [R, R]; NaN where an ROI has no signal."""
+    fc = np.full((len(series), len(series)), np.nan)
+    usable = np.flatnonzero(with_signal(series))
+    if usable.size > 1:
+        fc[np.ix_(usable, usable)] = np.corrcoef(np.asarray(series[usable], np.float64))
+    return fc
+
+
+def _networks_beside(ax: Axes, atlas: Atlas, names: bool) -> None:
+    """A strip with a colour each network, and the larger ones' names."""
+    ax.set_yticks([])
+    if not atlas.has_networks:
+        ax.set_ylabel(f"{len(atlas)} ROIs" if names else "", fontsize=8)
+        return
+    sizes, palette = _sizes(atlas), colormaps["tab20"]
+    ends = np.cumsum(sizes)
+    for i, (end, size) in enumerate(zip(ends, sizes, strict=True)):
+        strip = Rectangle((-0.022, end - size - 0.5), 0.016, size, color=palette(i % 20))
+        strip.set(transform=ax.get_yaxis_transform(), clip_on=False, linewidth=0)
+        ax.add_patch(strip)
+    if names:
+        networks = enumerate(dict.fromkeys(atlas.networks))
+        large = [(i, n) for i, n in networks if sizes[i] >= FEWEST_LABELLED * len(atlas)]
+        texts = ["no network" if name == UNKNOWN else name for _, name in large]
+        ax.set_yticks([ends[i] - sizes[i] / 2 - 0.5 for i, _ in large], texts, fontsize=8)
+        ax.tick_params(axis="y", length=0, pad=10)
+
+
+def _sizes(atlas: Atlas) -> NDArray[np.int64]:
+    """ROIs of each network."""
+    return np.bincount(atlas.network_index)
+
+
+def _fewer(values: NDArray[np.float32], most: int, axis: int) -> NDArray[np.float32]:
+    """Means of neighbours along an axis, so that at most `most` are left; NaN where all are."""
+    count = values.shape[axis]
+    if count <= most:
+        return values
+    starts = np.linspace(0, count, most, endpoint=False).astype(np.int64)
+    known = np.isfinite(values)
+    total = np.add.reduceat(np.where(known, values, 0), starts, axis=axis)
+    number = np.add.reduceat(known.astype(np.float32), starts, axis=axis)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
+
+
+def _shades(name: str) -> Colormap:
+    """A colour map of few shades, sand-coloured where there is nothing."""
+    shades = ListedColormap(colormaps[name](np.linspace(0, 1, LEVELS)))
+    return shades.with_extremes(bad=ABSENT)

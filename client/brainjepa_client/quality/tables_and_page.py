@@ -1,0 +1,61 @@
+"""A site's quality tables and page: from the reports of `prepare`, or from the store alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from brainjepa_client.preparing.scan_reports import FIGURES, Reports, digest
+from brainjepa_client.quality.figures import draw_scan
+from brainjepa_client.quality.page import write_quality
+from brainjepa_client.quality.table import ScanReport
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.atlas import load_atlas
+from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
+from brainjepa_core.signals.cleaning.quality import scan_quality
+from brainjepa_core.signals.scan import RawScan
+from brainjepa_core.signals.store import HEADER, ScanRecord, ScanStore
+
+
+def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
+    """Write tables and page of a site.
+
+    Scans of the store that have no report (an import makes none) are judged from their series.
+
+    Parameters
+    ----------
+    site : SiteSettings
+
+    Returns
+    -------
+    Counter, Path
+        Scans included, excluded and failed; the page.
+    """
+    store = ScanStore.open(site.store) if (site.store / HEADER).exists() else None
+    reports = Reports(site.quality).all()
+    told = {report.key for report in reports}
+    if store is not None:
+        missing = [record for record in store.records if record.key not in told]
+        reports += [_from_store(store, record, site.quality / FIGURES) for record in missing]
+        atlas = store.atlas
+    else:
+        atlas = load_atlas(site.preparation().atlas)
+    rules = None if site.prepare is None else site.prepare.exclude
+    page = write_quality(site.quality, site.name, atlas, reports, rules, store)
+    return Counter(report.status for report in reports), page
+
+
+def _from_store(store: ScanStore, record: ScanRecord, figures: Path) -> ScanReport:
+    """What a stored series tells; numbers that came with it are believed."""
+    series = np.asarray(store.series(record), np.float64)
+    raw = RawScan(series, record.tr, np.isfinite(series[:, 0]).astype(np.float64))
+    quality = {**scan_quality(raw, series), **record.qc}
+    order = neighbour_alarm(*half_connectivity(series), store.atlas.centroids)
+    if order is not None:
+        quality["order_score"] = order.score
+    picture = figures / f"{digest(record.key)}.png"
+    report = ScanReport(*record.key, "included", quality, (), f"{FIGURES}/{picture.name}")
+    draw_scan(picture, raw, series, store.atlas, title=report.name)
+    return report

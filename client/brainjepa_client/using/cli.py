@@ -1,0 +1,195 @@
+"""Commands of a site that has a model: embed its people, probe, fine-tune, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from brainjepa_core.devices import require_device
+from brainjepa_core.terminal import console, errors_in_one_line
+
+if TYPE_CHECKING:
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+    from brainjepa_core.evaluation.scores.results import Results
+    from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+
+SiteFile = Annotated[
+    Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
+]
+Checkpoint = Annotated[
+    Path, typer.Option(help="Folder of a model, a run or a study.", exists=True, file_okay=False)
+]
+TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")]
+ProtocolName = Annotated[
+    str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
+]
+Finetune = Annotated[
+    str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of the results; goes on where it stopped.")]
+
+
+def embed(
+    site: SiteFile,
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="File (.npz); holds subject ids.", dir_okay=False)],
+) -> None:
+    """One vector a person from a model; stays at the site."""
+    from brainjepa_client.using.site_evaluation import write_embeddings
+
+    with errors_in_one_line(), console.status("Embedding") as status:
+        write_embeddings(
+            _settings(site),
+            checkpoint,
+            out,
+            lambda done, people: status.update(f"Embedding {done} of {people}"),
+        )
+    console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
+
+
+def probe(
+    site: SiteFile,
+    checkpoint: Checkpoint,
+    task: TaskName,
+    out: Out,
+    protocol: ProtocolName = "kfold",
+) -> None:
+    """What frozen embeddings tell of the site's own labels, beside every baseline."""
+    _compare(site, checkpoint, task, protocol, "no", out)
+
+
+def evaluate(
+    site: SiteFile,
+    task: TaskName,
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a model, a run or a study; baselines without.")
+    ] = None,
+    protocol: ProtocolName = "kfold",
+    finetune: Finetune = "yes",
+) -> None:
+    """Probes, fusion and fine-tuning beside the baselines, on the site's own people."""
+    _compare(site, checkpoint, task, protocol, finetune, out)
+
+
+def finetune(
+    site: SiteFile,
+    checkpoint: Checkpoint,
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="New folder of the fine-tuned model.")],
+    settings: Annotated[Path | None, typer.Option(help="YAML of fine-tuning.")] = None,
+) -> None:
+    """Fine-tune on all of the site's people with the label, and keep the model."""
+    from brainjepa_client.using.site_evaluation import finetune_site
+    from brainjepa_core.evaluation.tasks.settings import load_task
+
+    with errors_in_one_line():
+        chosen = finetune_settings("yes" if settings is None else str(settings))
+        assert chosen is not None
+        with console.status("Fine-tuning"):
+            finetune_site(_settings(site), checkpoint, load_task(task), chosen, out)
+        console.print(
+            f"[bold]{escape(str(out))}[/bold] holds the model; how well it does on people it has "
+            "not seen is what `site evaluate` says",
+            soft_wrap=True,
+        )
+
+
+def interpret(
+    site: SiteFile,
+    model: Annotated[
+        Path, typer.Option(help="Folder of a fine-tuned model.", exists=True, file_okay=False)
+    ],
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="Folder of tables and pictures.")],
+    people: Annotated[int, typer.Option(min=2, help="At most so many are looked at.")] = 40,
+) -> None:
+    """Where a fine-tuned model looks: attention between networks, attribution to regions."""
+    from brainjepa_client.using.site_interpretation import interpret_site
+    from brainjepa_core.evaluation.tasks.settings import load_task
+
+    with errors_in_one_line():
+        with console.status("") as status:
+            paths = interpret_site(
+                _settings(site), model, load_task(task), out, people, lambda s: status.update(s)
+            )
+        for path in paths:
+            console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)
+
+
+def protocol_settings(word: str) -> ProtocolSettings:
+    """A protocol by its kind, or from a YAML file."""
+    from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+    from brainjepa_core.settings import read_settings
+
+    if Path(word).suffix in (".yaml", ".yml"):
+        return read_settings(word, ProtocolSettings)
+    # With whole sites left out, other seeds only choose other people to stop training by.
+    word = word.replace("-", "_")
+    once = {"seeds": 1} if word in ("leave_one_site_out", "transfer") else {}
+    return ProtocolSettings.model_validate({"kind": word, **once})
+
+
+def finetune_settings(word: str) -> FinetuneSettings | None:
+    """Settings of fine-tuning: the defaults, none, or from a YAML file."""
+    from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+    from brainjepa_core.settings import read_settings
+
+    if word in ("no", "yes"):
+        return FinetuneSettings(pool="second_order") if word == "yes" else None
+    return read_settings(word, FinetuneSettings)
+
+
+def print_results(results: Results) -> None:
+    """Print every model's figures of all people, with intervals."""
+    metrics = list(dict.fromkeys(row.metric for row in results.rows))
+    table = Table(title="mean, and 95 % interval over people")
+    table.add_column("model")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for model in dict.fromkeys(row.model for row in results.rows):
+        cells = {row.metric: row for row in results.rows if row.model == model}
+        shown = (cells.get(metric) for metric in metrics)
+        texts = ["-" if c is None else f"{c.mean:.3f}\n{c.low:.3f} {c.high:.3f}" for c in shown]
+        table.add_row(escape(model), *texts)
+    console.print(table)
+
+
+def _settings(site: Path) -> SiteSettings:
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    settings = read_settings(site, SiteSettings)
+    require_device(settings.device)
+    return settings
+
+
+def _compare(
+    site: Path, checkpoint: Path | None, task: str, protocol: str, finetune: str, out: Path
+) -> None:
+    from brainjepa_client.using.site_evaluation import compare_at_site
+    from brainjepa_core.evaluation.comparison import Comparison
+    from brainjepa_core.evaluation.tasks.settings import load_task
+
+    with errors_in_one_line():
+        with console.status("") as status:
+            results = compare_at_site(
+                _settings(site),
+                checkpoint,
+                lambda models: Comparison(
+                    load_task(task),
+                    protocol_settings(protocol),
+                    models,
+                    finetune_settings(finetune),
+                ),
+                out,
+                say=lambda line: console.print(escape(line)),
+                progress=lambda name: status.update(f"after a split of {escape(name)}"),
+            )
+        print_results(results)
+        console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)

@@ -1,0 +1,148 @@
+"""A site and one model: embeddings of its people, probes, its own fine-tuned model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.comparison import Comparison, Say, compare_models
+from brainjepa_core.evaluation.features.embeddings import cached_embeddings
+from brainjepa_core.evaluation.learning.finetune import Finetuned, FinetuneMethod
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.learning.finetuned_files import write_finetuned
+from brainjepa_core.evaluation.measure import networks_of
+from brainjepa_core.evaluation.scores.results import Results
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, splits_of
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.files import atomic_path
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.checkpoint import WEIGHTS, Provenance, read_description, read_model
+from brainjepa_core.models.parts.pooling import SECOND_ORDER
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows, WindowSettings
+
+EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
+
+
+def model_folder(checkpoint: Path) -> Path:
+    """The model's own folder: of a run or a study, its final one."""
+    return checkpoint / "final" if (checkpoint / "final").is_dir() else checkpoint
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """SHA-256 of a model folder's weights."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def require_atlas(windows: Windows, told: Provenance) -> None:
+    """Refuse a model of other ROIs than the windows'.
+
+    Raises
+    ------
+    ValueError
+        Naming the first ROI that differs.
+    """
+    own = told.model_copy(update={"atlas": windows.atlas.name, "rois": windows.atlas.rois})
+    own.require(told)
+
+
+def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainJEPA, Windows]:
+    """A model, and the site's windows made as the model's were.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another atlas; names the first ROI that differs.
+    """
+    folder = model_folder(checkpoint)
+    _, told = read_description(folder)
+    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
+    require_atlas(windows, told)
+    return read_model(folder)[0].eval(), windows
+
+
+def write_embeddings(
+    site: SiteSettings,
+    checkpoint: Path,
+    out: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write one vector a person and pool: an npz with ``subject`` and an array of each pool.
+
+    The file holds subject ids and stays at the site.
+    """
+    model, windows = site_model(site, checkpoint)
+    networks = networks_of(windows, model.basis.cpu().numpy())
+    people = range(windows.subjects)
+    found = cached_embeddings(
+        model.to(site.device), windows, people, EMBEDDED, networks, site.state, progress
+    )
+    subjects = np.array([person.records[0].subject for person in windows.people])
+    with atomic_path(out) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, subject=subjects, **found)  # type: ignore[arg-type]
+    return out
+
+
+def compare_at_site(
+    site: SiteSettings,
+    checkpoint: Path | None,
+    table: Callable[[dict[str, BrainJEPA]], Comparison],
+    out: Path,
+    say: Say,
+    progress: Callable[[str], None],
+) -> Results:
+    """The table of `brainjepa_core.evaluation.comparison.compare_models` for the site's own people.
+
+    Parameters
+    ----------
+    site : SiteSettings
+    checkpoint : Path, optional
+        Baselines alone without it.
+    table : callable
+        Makes the comparison from the models by name.
+    out : Path
+    say, progress : callable
+    """
+    models, inputs = {}, {}
+    if checkpoint is None:
+        windows = Windows([ScanStore.open(site.store)])
+    else:
+        model, windows = site_model(site, checkpoint)
+        models["model"] = model
+        inputs["model"] = weights_fingerprint(model_folder(checkpoint))
+    return compare_models(table(models), windows, out, inputs, say, progress)
+
+
+def finetune_site(
+    site: SiteSettings,
+    checkpoint: Path,
+    task: TaskSettings,
+    settings: FinetuneSettings,
+    out: Path,
+) -> Finetuned:
+    """Fine-tune on all of the site's people with the label, and keep the model in a new folder.
+
+    A fifth of them says when to stop; none is held out, so nothing is said of how well it does:
+    ``brainjepa site evaluate`` says that, on people that no model was fine-tuned on.
+
+    Raises
+    ------
+    ValueError
+        If the task cannot be learned from these people, or the folder exists.
+    """
+    model, windows = site_model(site, checkpoint)
+    data = task_data(task, windows)
+    first = splits_of(ProtocolSettings(kind="holdout", seeds=1, train=0.6, validation=0.2), data)[0]
+    everybody = Split(
+        "everybody", 0, np.sort(np.concatenate([first.train, first.test])), first.validation,
+        first.test[:0],
+    )  # fmt: skip
+    method = FinetuneMethod(task.name, model, windows, settings, site.device)
+    fitted = method.fit(data, everybody)
+    write_finetuned(out, fitted, read_description(model_folder(checkpoint))[1])
+    return fitted

@@ -1,0 +1,95 @@
+"""Where a site's fine-tuned model looks: attention between networks, attribution to regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from brainjepa_client.settings import SiteSettings
+from brainjepa_client.using.site_evaluation import require_atlas
+from brainjepa_core.evaluation.interpretation.attention import people_attention
+from brainjepa_core.evaluation.interpretation.attribution import attribute_people
+from brainjepa_core.evaluation.interpretation.tables import write_interpretation
+from brainjepa_core.evaluation.learning.finetune import Finetuned
+from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
+from brainjepa_core.evaluation.measure import networks_of
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows, WindowSettings
+
+
+def interpret_site(
+    site: SiteSettings,
+    finetuned: Path,
+    task: TaskSettings,
+    out: Path,
+    most: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Write tables and pictures of what a fine-tuned model reads of the site's people.
+
+    Means over people hold nobody's id, but few people's means are theirs: they stay at the site.
+
+    Parameters
+    ----------
+    site : SiteSettings
+    finetuned : Path
+        Folder that ``brainjepa site finetune`` wrote.
+    task : TaskSettings
+        Whose classes are the groups; of a regression there are none.
+    out : Path
+    most : int
+        People looked at, spread evenly over those of the task.
+    say : callable
+
+    Returns
+    -------
+    list of Path
+        See `write_interpretation`.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another atlas, or the task has nobody here.
+    """
+    fitted, told = read_finetuned(finetuned)
+    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
+    require_atlas(windows, told)
+    data = task_data(task, windows)
+    rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
+    people = data.people[rows].tolist()
+    network = fitted.network.eval()
+    networks = networks_of(windows, network.basis.cpu().numpy())
+    say(f"attention of {len(people)} people")
+    attention = people_attention(_backbone(fitted), windows, people, networks)
+
+    def score(x: Tensor, valid: Tensor | None) -> Tensor:
+        """Of two classes the second's, of a regression the only one."""
+        return network(x, valid)[:, -1]
+
+    say("integrated gradients")
+    attribution = attribute_people(score, windows, people, network.settings.patch)
+    groups = None
+    if data.classes:
+        groups = np.array(data.classes)[data.target[rows].astype(np.int64)]
+    return write_interpretation(
+        out,
+        windows.atlas,
+        networks,
+        attention=attention,
+        attribution=attribution,
+        groups=groups,
+    )
+
+
+def _backbone(fitted: Finetuned) -> BrainJEPA:
+    """The fine-tuned encoder as a model's target encoder, which attention is read from."""
+    network = fitted.network
+    model = BrainJEPA(network.settings, network.basis.cpu())
+    model.target_encoder.load_state_dict(network.encoder.state_dict())
+    return model.eval()

@@ -1,0 +1,24 @@
+"""The Flower ServerApp of the coordinator: a grid and a folder in, a study run in that folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from rich.console import Console
+
+from brainjepa_core.settings import read_settings
+from brainjepa_server.progress import StudyProgress
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import STUDY_FILE, Study
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run or continue the study whose settings lie in ``study-folder``."""
+    folder = Path(str(context.run_config["study-folder"]))
+    settings = read_settings(folder / STUDY_FILE, StudySettings)
+    Study(grid, settings, folder, StudyProgress(Console(), settings.total_rounds)).run()

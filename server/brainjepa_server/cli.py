@@ -1,0 +1,30 @@
+"""Commands of a consortium's coordinator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainjepa_core.terminal import console, errors_in_one_line
+
+app = typer.Typer(name="server", help="Coordinate a study of several sites.", no_args_is_help=True)
+
+
+@app.callback()
+def _main() -> None:
+    """Coordinate a study of several sites."""
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the study.", file_okay=False)
+    ],
+) -> None:
+    """Write DIR/report.html: what the study reached, round by round and site by site."""
+    from brainjepa_server.record.report import write_report
+
+    with errors_in_one_line():
+        console.print(f"Report: [bold]{write_report(folder)}[/bold]")

@@ -1,0 +1,165 @@
+"""One basis for all sites from their summed connectivity, computed once before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.pretraining.study import BasisSettings
+from brainjepa_core.wire.messages import Reply
+from brainjepa_server.combining.validation import (
+    RejectedReply,
+    number,
+    require_answer,
+    require_array,
+)
+from brainjepa_server.settings import FloorSettings
+
+MAX_Z = 9.0  # |r| is cut at 1 - 1e-7, which is z = 8.4
+MAX_COUNT = 1e12  # keeps sums over sites within int64
+ARRAYS = ("pair_count", "z_sum")
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus:
+    """What the sites have in common.
+
+    Attributes
+    ----------
+    total : ConnectivitySum
+        Over the sites that count.
+    basis : ConsensusBasis
+    mean_fc : ndarray of float64, shape (R, R)
+        The connectivity that the basis was computed from.
+    sites : tuple of str
+        Those that count, in order of name.
+    left_out : dict of str to str
+        Why each of the others does not.
+    """
+
+    total: ConnectivitySum
+    basis: ConsensusBasis
+    mean_fc: NDArray[np.float64]
+    sites: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def check_sum(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
+    """Judge a site's sum over its people.
+
+    Parameters
+    ----------
+    reply : Reply
+        Of kind ``gradients``.
+    rois : sequence of str
+        The study's ROI names in order, R of them; the arrays are over their R(R-1)/2 pairs.
+    floor : int
+        Fewest subjects.
+
+    Returns
+    -------
+    ConnectivitySum
+
+    Raises
+    ------
+    RejectedReply
+        And nothing else, whatever the reply is.
+    """
+    try:
+        return _checked(reply, rois, floor)
+    except RejectedReply:
+        raise
+    except Exception as error:  # the last line of defence against a site's bytes
+        raise RejectedReply(
+            f"expected sums as agreed, found some that raise {type(error).__name__}; "
+            "check the site's version"
+        ) from error
+
+
+def _checked(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
+    require_answer(reply, ARRAYS)
+    pairs = (len(rois) * (len(rois) - 1) // 2,)
+    require_array(reply.arrays["z_sum"], "z_sum", np.dtype(np.float64), pairs)
+    require_array(reply.arrays["pair_count"], "pair_count", np.dtype(np.int64), pairs)
+    facts = {
+        key: np.array(number(reply.metrics, key, 0, MAX_COUNT, whole=True), np.int64)
+        for key in ("subjects", "scans", "frames")
+    }
+    if facts["subjects"] < floor:
+        raise RejectedReply(
+            f"expected at least {floor} subjects, found {facts['subjects']}; "
+            "a basis of few people is about those people"
+        )
+    names = np.array(list(rois), np.str_)
+    try:
+        found = ConnectivitySum.from_arrays({"rois": names, **reply.arrays, **facts})
+    except ValueError as error:  # its text holds numbers only
+        raise RejectedReply(str(error)) from error
+    beyond = int((np.abs(found.z_sum) > MAX_Z * found.pair_count).sum())
+    if beyond:
+        raise RejectedReply(
+            f"expected Fisher z of at most {MAX_Z:g} a subject, found more in {beyond} of "
+            f"{found.z_sum.size} pairs; check the site's version"
+        )
+    return found
+
+
+def build_consensus(
+    replies: Mapping[str, Reply],
+    rois: Sequence[str],
+    floors: FloorSettings,
+    settings: BasisSettings,
+    reference: ConsensusBasis | None = None,
+) -> Consensus:
+    """Sum what the sites sent and compute the basis of all their people.
+
+    Sites are added in order of name, so the same replies give the same bits in whatever order
+    they arrived.
+
+    Parameters
+    ----------
+    replies : mapping of str to Reply
+        Replies to ``gradients`` by site.
+    rois : sequence of str
+        The study's ROI names in order.
+    floors : FloorSettings
+    settings : BasisSettings
+    reference : ConsensusBasis, optional
+        Basis to align to.
+
+    Returns
+    -------
+    Consensus
+
+    Raises
+    ------
+    ValueError
+        If too few sites or people are left, or these have no basis (`ConsensusBasis.from_sum`).
+    """
+    total = ConnectivitySum(rois)
+    sites: list[str] = []
+    left_out: dict[str, str] = {}
+    for site in sorted(replies):
+        try:
+            total.add(check_sum(replies[site], rois, floors.subjects_per_site))
+        except RejectedReply as error:
+            left_out[site] = str(error)
+        else:
+            sites.append(site)
+    reasons = "".join(f"; {site} was left out: {reason}" for site, reason in left_out.items())
+    if len(sites) < floors.sites:
+        raise ValueError(
+            f"expected usable connectivity of at least {floors.sites} sites (floors.sites), found "
+            f"{len(sites)}; wait for more sites{reasons}"
+        )
+    if total.subjects < floors.subjects:
+        raise ValueError(
+            f"expected at least {floors.subjects} subjects over all sites (floors.subjects), found "
+            f"{total.subjects}; wait for more sites{reasons}"
+        )
+    basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity, reference)
+    return Consensus(total, basis, total.mean_fc(), tuple(sites), left_out)

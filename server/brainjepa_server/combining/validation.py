@@ -1,0 +1,250 @@
+"""What a site's answer must be before it may count; nothing else of it reaches the model.
+
+A site may run other code, be broken or be hostile, so every value is judged as if it were
+garbage. Whatever is wrong, one exception comes out, whose text is ours.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.wire.messages import Arrays, Reply, Scalar, Target, Wire, unpack
+from brainjepa_server.settings import AggregationSettings
+
+TRAINED, TARGET = ("encoder.", "predictor."), "target_encoder."
+MIN_WEIGHT, MAX_WEIGHT = 1e-9, 1e9  # people or scans of a site; more is no cohort
+LONGEST = 80  # characters of a site's own text that we repeat
+LONGEST_REFUSAL = 240  # which says how to mend it at its end
+# The other numbers of a train reply that are kept, if they are finite; names not here are dropped.
+EXTRA = (
+    "loss_last", "seconds",
+    "spread_people", "spread_positions", "position_share", "rank_tokens", "rank_people",
+)  # fmt: skip
+
+
+class RejectedReply(ValueError):
+    """A reply that cannot count; its text says what was expected and found, and names no data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """A checked train reply.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        As they travelled.
+    wire : {"fp32", "bf16"}
+    weight : float
+        What the site counts by.
+    norm : float
+        Of its difference from the global weights, relative to theirs.
+    metrics : dict of str to float
+        Finite numbers of known names.
+    """
+
+    arrays: Arrays
+    wire: Wire
+    weight: float
+    norm: float
+    metrics: dict[str, float]
+
+    def values(self, base: Mapping[str, NDArray[np.generic]]) -> Iterator[tuple[str, NDArray]]:
+        """The site's weights, one array at a time and in order of name.
+
+        With wire ``fp32`` they are what the site sent, to the last bit and without a copy. With
+        ``bf16`` they are float64, `base` plus the difference.
+        """
+        known: Arrays = dict(base)
+        for name in sorted(self.arrays):
+            sent = self.arrays[name]
+            if self.wire == "fp32":
+                yield name, sent
+            else:
+                difference = unpack(name, sent, known, self.wire)
+                yield name, base[name].astype(np.float64) + difference
+
+
+def trained_names(base: Mapping[str, object], target: Target) -> tuple[str, ...]:
+    """Names of the arrays that a train reply holds: the target only where it is averaged."""
+    prefixes = (*TRAINED, TARGET) if target == "average" else TRAINED
+    return tuple(sorted(name for name in base if name.startswith(prefixes)))
+
+
+def safe(text: object, longest: int = LONGEST) -> str:
+    """At most `longest` harmless characters of a site's text, for logs and errors."""
+    if not isinstance(text, str):
+        return f"a {type(text).__name__}"
+    return re.sub(r"[^A-Za-z0-9 ._,;:()/+'-]", "?", text[:longest])
+
+
+def number(
+    metrics: Mapping[str, Scalar], name: str, low: float = -sys.float_info.max,
+    high: float = sys.float_info.max, *, whole: bool = False,
+) -> float:  # fmt: skip
+    """A finite number from `low` to `high` out of a reply's metrics, an integer where `whole`.
+
+    Raises
+    ------
+    RejectedReply
+        If it is missing, text, true or false, not finite, or out of range.
+    """
+    value = metrics.get(name)
+    kind = "an integer" if whole else "a finite number"
+    span = f" from {low:g} to {high:g}" if high < sys.float_info.max else ""
+    if type(value) not in ((int,) if whole else (int, float)):
+        found = "none" if value is None else f"a {type(value).__name__}"
+    elif low <= value <= high:  # type: ignore[operator]  # also false for NaN
+        return value  # type: ignore[return-value]
+    else:
+        found = f"{value:.6g}" if isinstance(value, float) else "one out of range"
+    raise RejectedReply(f"expected {name} as {kind}{span}, found {found}; check the site's version")
+
+
+def require_answer(reply: Reply, names: tuple[str, ...] | None) -> None:
+    """Refuse what is no reply, a site's refusal, or a reply with other arrays than `names`.
+
+    Raises
+    ------
+    RejectedReply
+    """
+    if not isinstance(reply, Reply):
+        raise RejectedReply(f"expected a reply, found a {type(reply).__name__}; check versions")
+    if reply.refusal:
+        raise RejectedReply(f"no usable reply: {safe(reply.refusal, LONGEST_REFUSAL)}")
+    for part, what in ((reply.metrics, "metrics"), (reply.arrays, "arrays")):
+        if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+            raise RejectedReply(f"expected {what} by name, found a {type(part).__name__}")
+    for name, value in reply.arrays.items():
+        if type(value) is not np.ndarray:
+            raise RejectedReply(f"expected an array, found a {type(value).__name__}: {safe(name)}")
+    if names is not None and reply.arrays.keys() != set(names):
+        missing = sorted(set(names) - reply.arrays.keys())
+        foreign = sorted(reply.arrays.keys() - set(names))
+        raise RejectedReply(
+            f"expected {len(names)} arrays, found {len(missing)} of them missing"
+            + (f" ({missing[0]})" if missing else "")
+            + f" and {len(foreign)} unknown"
+            + (f" ({safe(foreign[0])})" if foreign else "")
+            + "; check study and versions"
+        )
+
+
+def require_replies(count: int) -> None:
+    """Refuse to combine nothing.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not count:
+        raise ValueError(
+            "expected at least one usable reply in a round, found none; look at the reasons why "
+            "sites were left out, or raise the deadline"
+        )
+
+
+def require_array(
+    array: NDArray[np.generic], name: str, dtype: np.dtype, shape: tuple[int, ...]
+) -> None:
+    """Refuse an array of another dtype or shape, or with a value that is not finite.
+
+    Raises
+    ------
+    RejectedReply
+    """
+    if array.dtype != dtype or array.shape != shape:
+        raise RejectedReply(
+            f"expected '{name}' as {dtype} of shape {list(shape)}, found {safe(array.dtype.name)} "
+            f"of shape {list(array.shape[:8])}; check study and versions"
+        )
+    if not np.isfinite(array).all():
+        count = int(array.size - np.isfinite(array).sum())
+        raise RejectedReply(
+            f"expected finite values in '{name}', found {count} of {array.size} NaN or infinite; "
+            "look at the site's loss and learning rate"
+        )
+
+
+def check_reply(
+    reply: Reply, base: Mapping[str, NDArray[np.float32]], settings: AggregationSettings, steps: int
+) -> Update:
+    """Judge a train reply.
+
+    Parameters
+    ----------
+    reply : Reply
+    base : mapping of str to ndarray of float32
+        The round's global weights, all of them; other arrays among them are not looked at.
+    settings : AggregationSettings
+        Wire, target, weights and the largest accepted norm.
+    steps : int
+        Optimiser steps that the round asked for.
+
+    Returns
+    -------
+    Update
+
+    Raises
+    ------
+    RejectedReply
+        And nothing else, whatever the reply is.
+    """
+    try:
+        return _checked(reply, base, settings, steps)
+    except RejectedReply:
+        raise
+    except Exception as error:  # the last line of defence against a site's bytes
+        raise RejectedReply(
+            f"expected a reply as agreed, found one that raises {type(error).__name__}; "
+            "check the site's version"
+        ) from error
+
+
+def _checked(
+    reply: Reply, base: Mapping[str, NDArray[np.float32]], settings: AggregationSettings, steps: int
+) -> Update:
+    names = trained_names(base, settings.target)
+    require_answer(reply, names)
+    weight = number(reply.metrics, "weight", MIN_WEIGHT, MAX_WEIGHT)
+    if settings.weights == "equal" and weight != 1:
+        raise RejectedReply(
+            f"expected weight 1 where all sites count the same, found {weight:.6g}; "
+            "check the site's version"
+        )
+    kept = {"weight": float(weight), "loss": float(number(reply.metrics, "loss"))}
+    taken = number(reply.metrics, "steps", 0, MAX_WEIGHT, whole=True)
+    if taken != steps:
+        raise RejectedReply(f"expected {steps} steps, found {taken}; check the site's version")
+    square, base_square = 0.0, 0.0
+    wire = np.dtype(np.float32 if settings.wire == "fp32" else np.uint16)
+    known: Arrays = dict(base)
+    for name in names:
+        require_array(reply.arrays[name], name, wire, base[name].shape)
+        difference = unpack(name, reply.arrays[name], known, settings.wire)
+        if settings.wire == "bf16":
+            require_array(difference, name, difference.dtype, difference.shape)
+        square += float(np.vdot(difference, difference))
+        base_square += float(np.vdot(base[name].astype(np.float64), base[name]))
+    largest = settings.max_norm * math.sqrt(base_square)
+    if not math.sqrt(square) <= largest:
+        raise RejectedReply(
+            f"expected a difference of norm at most {largest:.6g} (max_norm {settings.max_norm:g} "
+            f"times the global weights'), found {math.sqrt(square):.6g}; look at the "
+            "site's loss and learning rate"
+        )
+    for name in EXTRA:
+        if name in reply.metrics:
+            try:
+                kept[name] = float(number(reply.metrics, name))
+            except RejectedReply:
+                continue  # a figure for the log; the update stands without it
+    norm = math.sqrt(square / base_square) if base_square else 0.0
+    return Update(dict(reply.arrays), settings.wire, float(weight), norm, kept)

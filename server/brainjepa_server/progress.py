@@ -1,0 +1,87 @@
+"""What the coordinator sees while a study runs: who is there, the round, each site's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_server.combining.consensus import Consensus
+from brainjepa_server.record.history import RoundRecord, YardstickRow
+from brainjepa_server.rounds.joining import Members
+
+Rows = list[YardstickRow] | tuple[YardstickRow, ...]
+
+
+class StudyProgress:
+    """Prints a study's progress.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    total_rounds : int
+    """
+
+    def __init__(self, console: Console, total_rounds: int) -> None:
+        self.console, self.total = console, total_rounds
+
+    def members(self, members: Members) -> None:
+        """Who takes part, and who does not and why."""
+        names = ", ".join(sorted(members.nodes))
+        self.console.print(f"{len(members.nodes)} sites, {len(members.rois)} ROIs: {names}")
+        for name, reason in members.left_out.items():
+            self.console.print(f"  left out {name}: {reason}", markup=False)
+
+    def consensus(self, found: Consensus) -> None:
+        """The basis, and whose it is."""
+        self.console.print(
+            f"consensus basis {found.basis.hash[:12]} of {found.total.subjects} people"
+        )
+        for name, reason in found.left_out.items():
+            self.console.print(f"  left out {name}: {reason}", markup=False)
+
+    def resumed(self, number: int) -> None:
+        """Where the study goes on."""
+        self.console.print(f"resuming after round {number} of {self.total}")
+
+    def evaluated(self, model: str, rows: Rows) -> None:
+        """A model's yardstick in one line."""
+        self.console.print(f"{model}: {told(rows)}")
+
+    @contextmanager
+    def round(self, number: int, sites: int) -> Iterator[Callable[[str, str], None]]:
+        """A bar over the sites of a round; yields what is called as each of them answers."""
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        ) as bar:
+            task = bar.add_task(f"round {number + 1} of {self.total}", total=sites)
+
+            def heard(site: str, reason: str) -> None:
+                bar.update(task, advance=1, description=f"round {number + 1}: {site} answered")
+                if reason:
+                    self.console.print(f"  left out {site}: {reason}", markup=False)
+
+            yield heard
+
+    def finished(self, record: RoundRecord) -> None:
+        """A round in one line."""
+        loss = "-" if record.loss is None else f"{record.loss:.4f}"
+        self.console.print(
+            f"round {record.number + 1:>3} of {self.total}  loss {loss}  "
+            f"{len(record.sites)} sites  {record.seconds or 0:.1f} s  "
+            f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
+        )
+
+
+def told(rows: Rows) -> str:
+    """R2 of each group of outcomes from the headline pool."""
+    parts = [f"{r.outcome} {r.r2:.3f}" for r in rows if r.pool == HEADLINE and r.r2 is not None]
+    return f"R2: {', '.join(parts)}" if parts else ""

@@ -1,0 +1,277 @@
+"""Pictures of a federated study, each a matplotlib Figure that any program can save.
+
+Shapes: R ROIs, m gradient components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from brainjepa_core.atlas import UNKNOWN, Atlas
+from brainjepa_core.evaluation.run_figure import COLORS
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
+from brainjepa_server.record.history import (
+    FEDERATED,
+    POOLED,
+    RANDOM,
+    BasisFacts,
+    RoundRecord,
+    RunHistory,
+)
+from brainjepa_server.record.verdict import Comparison
+
+BLUE, GREY, ORANGE = COLORS["pretrained"], COLORS["random weights"], COLORS["connectivity"]
+RED, GREEN = "#a23b3b", "#3b7a57"
+NAMED_SITES = 10  # with more, sites are thin grey lines
+FEWEST_LABELLED = 0.03  # share of the ROIs that a network needs for its name beside the matrix
+
+
+def consensus(
+    basis: ConsensusBasis, mean_fc: ArrayLike | None = None, atlas: Atlas | None = None
+) -> Figure:
+    """Where the basis places ROIs, and the mean connectivity it was made of.
+
+    Parameters
+    ----------
+    basis : ConsensusBasis
+    mean_fc : array_like, shape (R, R), optional
+        In the order of the basis' ROIs; missing pairs may be NaN.
+    atlas : Atlas, optional
+        Names the networks; read from the ROIs' names by default.
+    """
+    atlas = atlas or Atlas.from_names(basis.rois)
+    figure, panels = _panels(1 if mean_fc is None else 2, width=11, height=4.6)
+    index = atlas.network_index
+    names = list(dict.fromkeys(atlas.networks))
+    first, second = basis.gradients[:, 0], basis.gradients[:, min(1, basis.gradients.shape[1] - 1)]
+    colors = _colors(len(names)) if atlas.has_networks else [BLUE]
+    for i, name in enumerate(names):
+        chosen = index == i
+        panels[0].scatter(
+            first[chosen], second[chosen], s=16, color=colors[i], label=_network(name)
+        )
+    if atlas.has_networks:
+        _legend_right(panels[0], len(names))
+    panels[0].set(title="Consensus gradients", xlabel="gradient 1", ylabel="gradient 2")
+    if mean_fc is not None:
+        _matrix(panels[1], np.asarray(mean_fc, np.float64), index, names)
+    return figure
+
+
+def spectrum(facts: BasisFacts) -> Figure:
+    """Eigenvalues of the basis and the gaps between neighbours; small gaps may swap."""
+    figure, (left, right) = _panels(2, height=3.2)
+    values = _numbers(facts.eigenvalues)
+    left.plot(np.arange(1, len(values) + 1), values, "o-", color=BLUE, markersize=4)
+    left.set(title="Eigenvalues", xlabel="component", ylim=(0, None))
+    gaps = _numbers(facts.eigengaps)
+    small = gaps < SWAPPABLE_GAP
+    places = np.arange(1, len(gaps) + 1)
+    right.bar(places[~small], gaps[~small], color=BLUE)
+    right.bar(places[small], gaps[small], color=ORANGE, label="neighbours that may swap")
+    right.axhline(SWAPPABLE_GAP, color="k", linewidth=0.6, linestyle="--")
+    right.set(title="Relative gap to the next component", xlabel="component")
+    if small.any():
+        right.legend(fontsize=8, frameon=False)
+    for ax in (left, right):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def losses(rounds: Sequence[RoundRecord]) -> Figure:
+    """Each site's loss, and the weighted mean over sites, by round."""
+    figure, (ax,) = _panels(1, width=7.5, height=3.6)
+    sites = sorted({name for record in rounds for name in record.sites})
+    colors = _colors(len(sites)) if len(sites) <= NAMED_SITES else ["#c9d6dd"] * len(sites)
+    for color, site in zip(colors, sites, strict=True):
+        pairs = [(r.number, r.sites[site].loss) for r in rounds if site in r.sites]
+        label = site if len(sites) <= NAMED_SITES else None
+        _line(ax, pairs, color=color, linewidth=1.1, marker="o", markersize=2.5, label=label)
+    mean = [(r.number, r.loss) for r in rounds]
+    dot = "o" if len(rounds) == 1 else ""
+    _line(ax, mean, color="k", linewidth=2, marker=dot, markersize=4, label="weighted mean")
+    known = [reply.loss for r in rounds for reply in r.sites.values() if reply.loss]
+    ax.set(title="Loss by site (says little by itself)", ylim=(0, 1.1 * max(known, default=1.0)))
+    _rounds_below(ax)
+    _legend_right(ax, len(sites) + 1 if len(sites) <= NAMED_SITES else 1)
+    return figure
+
+
+def progress(rounds: Sequence[RoundRecord], pool: str | None, outcome: str | None) -> Figure:
+    """What held-out people's embeddings tell of them, by evaluated round, one line a model."""
+    figure, (ax,) = _panels(1, width=7.5, height=3.4)
+    found: dict[str, list[tuple[int, float | None]]] = {}
+    for record in rounds:
+        for row in record.yardstick:
+            if (row.pool, row.outcome) == (pool, outcome):
+                found.setdefault(row.model, []).append((record.number, row.r2))
+    others = iter((ORANGE, GREEN, RED, "#7a5aa6"))
+    for model, pairs in found.items():
+        color = {FEDERATED: BLUE, RANDOM: "#8d877d"}.get(model) or next(others, "#555555")
+        style = "--" if model == RANDOM else "-"
+        _line(ax, pairs, color=color, linestyle=style, marker="o", markersize=3.5, label=model)
+    ax.set(title=f"What the model tells of {outcome} of held-out people", ylabel="R2")
+    _rounds_below(ax)
+    _legend_right(ax, len(found))
+    return figure
+
+
+def drift(degrees: Mapping[str, float | None]) -> Figure:
+    """Each site's largest principal angle to the consensus, in degrees."""
+    known = sorted((value, site) for site, value in degrees.items() if value is not None)
+    figure, (ax,) = _panels(1, width=7.5, height=1.3 + 0.24 * len(known))
+    ax.barh([site for _, site in known], [value for value, _ in known], 0.65, color=BLUE)
+    for value, site in known:
+        ax.annotate(f"{value:.0f}°", (value, site), (4, 0), textcoords="offset points", va="center")
+    ax.set(title="How far each site's own gradients are from the consensus", xlim=(0, 97))
+    ax.set_xlabel("largest principal angle in degrees (few subjects raise it)")
+    ax.set_xticks(range(0, 91, 15))
+    return figure
+
+
+def traffic(rounds: Sequence[RoundRecord]) -> Figure:
+    """Bytes sent, and time spent, by round."""
+    figure, (left, right) = _panels(2, height=3.2)
+    numbers = [record.number for record in rounds]
+    down = np.array([record.bytes_down for record in rounds], float)
+    up = np.array([record.bytes_up for record in rounds], float)
+    unit, scale = unit_of_bytes(float(max([1.0, *(down + up)])))
+    width = 0.8 if len(rounds) <= 60 else 1.0
+    left.bar(numbers, down / scale, width, color=BLUE, label="to sites")
+    left.bar(numbers, up / scale, width, bottom=down / scale, color=ORANGE, label="from sites")
+    left.set(title="Sent in a round, all sites together", ylabel=unit)
+    total = _numbers([record.seconds for record in rounds])
+    beyond = np.minimum(_numbers([record.seconds_beyond_sites for record in rounds]), total)
+    known = np.nan_to_num(beyond)
+    right.bar(numbers, total - known, width, color=GREY, label="sites at work")
+    right.bar(
+        numbers, known, width, bottom=total - known, color=RED, label="sending, waiting, adding"
+    )
+    right.set(title="Time of a round", ylabel="seconds")
+    for ax in (left, right):
+        _rounds_below(ax)
+        ax.legend(
+            fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2
+        )
+    return figure
+
+
+def baselines(history: RunHistory, outcome: str | None = None) -> Figure:
+    """The federated model beside pooled training, sites alone and random weights, by pool.
+
+    Parameters
+    ----------
+    history : RunHistory
+    outcome : str, optional
+        The most telling one by default.
+    """
+    comparison = Comparison.of(history)
+    outcome = outcome or next(iter(comparison.outcomes), None)
+    pools = comparison.pools
+    bars: list[tuple[str, str, list[float | None]]] = [
+        (name, color, [comparison.r2(name, pool, outcome) for pool in pools])
+        for name, color in ((POOLED, GREEN), (FEDERATED, BLUE))
+    ]
+    alone = [comparison.alone(pool, outcome) for pool in pools]
+    bars.append(("sites alone (mean; dots are sites)", ORANGE, [_mean(v) for v in alone]))
+    bars.append((RANDOM, GREY, [comparison.r2(RANDOM, pool, outcome) for pool in pools]))
+    bars = [bar for bar in bars if any(value is not None for value in bar[2])]
+    figure, (ax,) = _panels(1, width=8, height=1.5 + max(1, len(pools)) * (0.25 + 0.2 * len(bars)))
+    height = 0.82 / max(1, len(bars))
+    for i, (name, color, values) in enumerate(bars):
+        places = np.arange(len(pools)) + i * height
+        ax.barh(places, _numbers(values), height * 0.92, color=color, label=name)
+        if color == ORANGE:
+            for place, dots in zip(places, alone, strict=True):
+                ax.plot(dots, [place] * len(dots), "o", color="#7a4a14", markersize=3, alpha=0.8)
+    ax.set_yticks(np.arange(len(pools)) + 0.41 - height / 2, pools)
+    ax.invert_yaxis()
+    ax.axvline(0, color="k", linewidth=0.6)
+    ax.set(title=f"What a ridge probe reads of {outcome}", xlabel="R2 of held-out people")
+    if bars:
+        ax.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _panels(count: int, width: float = 10, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    for ax in panels:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.title.set_fontsize(11)
+    return figure, panels
+
+
+def _matrix(
+    ax: Axes, mean_fc: NDArray[np.float64], index: NDArray[np.int64], names: list[str]
+) -> None:
+    order = np.argsort(index, kind="stable")
+    shown = mean_fc[np.ix_(order, order)]
+    off = shown[~np.eye(len(shown), dtype=bool)]
+    limit = float(np.nanquantile(np.abs(off), 0.98)) if np.isfinite(off).any() else 1.0
+    image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    if len(names) > 1:
+        ends = np.cumsum(np.bincount(index))
+        for end in ends[:-1] - 0.5:
+            ax.axhline(end, color="k", linewidth=0.4)
+            ax.axvline(end, color="k", linewidth=0.4)
+        sizes = np.bincount(index)
+        large = [i for i in range(len(names)) if sizes[i] >= FEWEST_LABELLED * len(index)]
+        ax.set_yticks([ends[i] - sizes[i] / 2 for i in large], [_network(names[i]) for i in large])
+        ax.tick_params(axis="y", labelsize=8, length=0)
+    ax.set_xticks([])
+    ax.spines[:].set_visible(False)
+    ax.set_title("Mean connectivity, ROIs by network")
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="correlation")
+
+
+def _network(name: str) -> str:
+    return "no network" if name == UNKNOWN else name
+
+
+def _line(ax: Axes, pairs: Sequence[tuple[int, float | None]], **style: object) -> None:
+    ax.plot([x for x, _ in pairs], _numbers([y for _, y in pairs]), **style)  # type: ignore[arg-type]
+
+
+def _rounds_below(ax: Axes) -> None:
+    ax.set_xlabel("round")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    low, high = ax.get_xlim()
+    if high - low < 2:  # one round
+        ax.set_xlim((low + high) / 2 - 1.5, (low + high) / 2 + 1.5)
+
+
+def _legend_right(ax: Axes, entries: int) -> None:
+    if entries:
+        columns = 1 + (entries - 1) // 18
+        ax.legend(
+            fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns
+        )
+
+
+def _colors(count: int) -> list[str]:
+    palette = colormaps["tab10" if count <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    return [to_hex(palette[i % len(palette)]) for i in range(count)]
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def unit_of_bytes(largest: float) -> tuple[str, float]:
+    """Name and size in bytes of the decimal unit that suits a number of bytes."""
+    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+    return next(((name, size) for name, size in units if largest >= size), ("bytes", 1.0))

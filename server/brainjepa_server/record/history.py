@@ -1,0 +1,265 @@
+"""What a federated study records of itself: one JSON file, replaced in one step after each round.
+
+Sites go by the names the coordinator gave them (``site-01`` ...). A number that was not measured,
+or is NaN or infinite, is None here and null in the file, so that strict JSON readers can read it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, SupportsFloat
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from brainjepa_core.files import atomic_path
+from brainjepa_core.settings import problems_of
+
+SUMMARY = "summary.json"
+LONGEST_REASON = 500  # characters of a site's refusal that are kept
+
+# Names of models in rows of the yardstick; that of a site alone comes from `alone`.
+FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
+_ALONE = " alone"
+
+
+def _finite(value: Any) -> Any:
+    """None for what is no number; numbers of numpy become Python's."""
+    if isinstance(value, SupportsFloat) and not isinstance(value, str | bool):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    return value
+
+
+def _finite_inside(value: Any) -> Any:
+    """Nested settings as JSON holds them, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite_inside(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_inside(inner) for inner in value]
+    if isinstance(value, float):
+        return _finite(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+Reason = Annotated[str, BeforeValidator(lambda text: str(text)[:LONGEST_REASON])]
+Settings = Annotated[dict[str, Any], BeforeValidator(_finite_inside)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+
+class YardstickRow(_Record):
+    """Held-out R2 of a group of outcomes from one pool of one model.
+
+    Fields as `brainjepa_core.evaluation.measure.Row`, which is accepted in its place.
+    """
+
+    model: str
+    pool: str
+    outcome: str
+    r2: Number
+    features: Count = 0
+
+
+class SiteRecord(_Record):
+    """One site's reply to one round.
+
+    Attributes
+    ----------
+    loss, loss_last : float or None
+        Mean over the round's steps, and that of the last step.
+    steps : int
+    seconds : float or None
+        As the site measured its own work.
+    weight : float or None
+        What the reply counted by.
+    bytes_up, bytes_down : int
+    drift : float or None
+        Largest principal angle, in degrees, of the site's own gradients against the basis.
+    metrics : dict of str to float or None
+        Whatever else the site sent, such as signs of collapse.
+    """
+
+    loss: Number = None
+    loss_last: Number = None
+    steps: Count = 0
+    seconds: Number = None
+    weight: Number = None
+    bytes_up: Count = 0
+    bytes_down: Count = 0
+    drift: Number = None
+    metrics: dict[str, Number] = {}
+
+
+class RoundRecord(_Record):
+    """One round.
+
+    Attributes
+    ----------
+    number, first_step : int
+        Both from 0.
+    seconds, seconds_beyond_sites : float or None
+        Wall time of the round, and the part of it in which no site was at work.
+    bytes_down, bytes_up : int
+        Sums over all sites asked.
+    sites : dict of str to SiteRecord
+        Replies that were used.
+    rejected : dict of str to str
+        Why a site's reply was left out; at most `LONGEST_REASON` characters each.
+    yardstick : tuple of YardstickRow
+        Empty where the round was not evaluated.
+    """
+
+    number: Count
+    first_step: Count = 0
+    seconds: Number = None
+    seconds_beyond_sites: Number = None
+    bytes_down: Count = 0
+    bytes_up: Count = 0
+    sites: dict[str, SiteRecord] = {}
+    rejected: dict[str, Reason] = {}
+    yardstick: tuple[YardstickRow, ...] = ()
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss of the sites, weighted as their replies were; None where no site sent one."""
+        pairs = [(s.loss, s.weight or 0.0) for s in self.sites.values() if s.loss is not None]
+        total = math.fsum(weight for _, weight in pairs)
+        if not pairs:
+            return None
+        if total <= 0:
+            return _finite(math.fsum(loss / len(pairs) for loss, _ in pairs))
+        return _finite(math.fsum(loss * (weight / total) for loss, weight in pairs))
+
+
+class BasisFacts(_Record):
+    """What the consensus basis is and of whom.
+
+    Attributes
+    ----------
+    hash : str
+        Of `ConsensusBasis`.
+    eigenvalues, eigengaps : tuple of float or None
+        Of the m components, and the m - 1 relative gaps between neighbours.
+    sites, subjects : int
+        How many are behind it; subjects as the sites rounded them.
+    drift : dict of str to float or None
+        Largest principal angle, in degrees, of each site's own gradients against the basis.
+    """
+
+    hash: str
+    eigenvalues: tuple[Number, ...] = ()
+    eigengaps: tuple[Number, ...] = ()
+    sites: Count = 0
+    subjects: Count = 0
+    drift: dict[str, Number] = {}
+
+
+class RunHistory(_Record):
+    """Everything a study records of itself, except its weights.
+
+    Attributes
+    ----------
+    name : str
+        The study's.
+    total_rounds : int or None
+        Rounds the study is to have.
+    settings : dict
+        The study's settings as JSON.
+    versions : dict of str to str
+        Of this package, torch, Flower ...
+    stores : dict of str to str
+        Fingerprint of each site's scans when it joined.
+    basis : BasisFacts or None
+        None before the consensus.
+    rounds : tuple of RoundRecord
+        In order of their numbers.
+    best_round : int or None
+        The best by the yardstick, among those evaluated.
+    baselines : tuple of YardstickRow
+        Final comparison, models named `FEDERATED`, `POOLED`, `RANDOM` and by `alone`. Empty
+        where it was not made.
+    """
+
+    name: str = ""
+    total_rounds: int | None = None
+    settings: Settings = {}
+    versions: dict[str, str] = {}
+    stores: dict[str, str] = {}
+    basis: BasisFacts | None = None
+    rounds: tuple[RoundRecord, ...] = ()
+    best_round: int | None = None
+    baselines: tuple[YardstickRow, ...] = ()
+
+    def with_round(self, record: RoundRecord) -> RunHistory:
+        """With a round added; rounds of a future that a crash lost are cut."""
+        kept = tuple(old for old in self.rounds if old.number < record.number)
+        return self.model_copy(update={"rounds": (*kept, record)})
+
+    def having(self, **fields: Any) -> RunHistory:
+        """With other fields, checked as those of a new history."""
+        old = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(old | fields))
+
+    @property
+    def site_names(self) -> list[str]:
+        """Every site that a round or the basis knows, sorted."""
+        names = set(self.basis.drift) if self.basis else set()
+        for record in self.rounds:
+            names |= record.sites.keys() | record.rejected.keys()
+        return sorted(names)
+
+
+def alone(site: str) -> str:
+    """Name, in rows of the yardstick, of the model that a site trained without the others."""
+    return f"{site}{_ALONE}"
+
+
+def is_alone(model: str) -> bool:
+    """Whether a row's model is one that a site trained without the others."""
+    return model.endswith(_ALONE)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested settings as pairs of a dotted name and a value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def write_history(folder: str | Path, history: RunHistory) -> Path:
+    """Write FOLDER/summary.json, replacing it in one step."""
+    path = Path(folder) / SUMMARY
+    with atomic_path(path) as temporary:
+        temporary.write_text(history.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read_history(folder: str | Path) -> RunHistory:
+    """Read what `write_history` wrote.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is damaged or of another version.
+    """
+    path = Path(folder) / SUMMARY
+    if not path.is_file():
+        raise ValueError(
+            f"expected {SUMMARY} in the folder of a federated study, found none; "
+            "give the folder that the coordinator wrote to"
+        )
+    try:
+        return RunHistory.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(
+            f"expected {SUMMARY} as this version writes it, found {problems_of(error)[:400]}; "
+            "read it with the version that wrote it, or restore it from a copy"
+        ) from error

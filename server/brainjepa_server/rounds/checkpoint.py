@@ -1,0 +1,189 @@
+"""A study on the coordinator's disk: one folder a round, complete or absent, never half."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from brainjepa_core.files import atomic_folder
+from brainjepa_server.settings import StudySettings
+
+WEIGHTS, OUTER, STATE = "weights.safetensors", "outer.safetensors", "state.json"
+KEPT = 2  # the newest round, and one to fall back on; the best one is kept besides
+# What may change between runs of a study: how long and how often, never what is computed.
+FREE = ("rounds.quorum", "rounds.deadline", "rounds.join_deadline", "rounds.evaluate_every")
+
+
+@dataclass(frozen=True, eq=False)
+class RoundState:
+    """All that the coordinator needs to go on after a round.
+
+    Attributes
+    ----------
+    round : int
+        Rounds completed, which is also the number of the next one.
+    weights : dict of str to ndarray of float32
+        Global weights.
+    outer : dict of str to ndarray of float64
+        State of the outer optimiser.
+    settings : StudySettings
+    basis_hash : str
+        Of the frozen consensus basis.
+    history : list of dict
+        One entry a round, of what JSON can hold.
+    run_id : str
+        MLflow's, so that a resumed study goes on in the same run.
+    score : float, optional
+        What rounds are compared by, higher is better; None where the round was not evaluated.
+    """
+
+    round: int
+    weights: dict[str, NDArray[np.float32]]
+    outer: dict[str, NDArray[np.float64]]
+    settings: StudySettings
+    basis_hash: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+    run_id: str = ""
+    score: float | None = None
+
+
+def round_folders(directory: str | Path) -> list[Path]:
+    """Complete rounds of a study, oldest first."""
+    complete = (p for p in Path(directory).glob("rounds/round-*") if (p / STATE).is_file())
+    numbers = {p.name.removeprefix("round-"): p for p in complete}
+    return [numbers[n] for n in sorted(filter(str.isdecimal, numbers), key=int)]
+
+
+def best_round(directory: str | Path) -> Path | None:
+    """The complete round with the highest score, the earliest of equals; None if none has one."""
+    scored = [(score, p) for p in round_folders(directory) if (score := _score(p)) is not None]
+    return max(scored, key=lambda found: found[0])[1] if scored else None
+
+
+def _score(path: Path) -> float | None:
+    try:
+        score = json.loads((path / STATE).read_text())["score"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return score if isinstance(score, int | float) and score == score else None
+
+
+def write_round(directory: str | Path, state: RoundState) -> Path:
+    """Save ``DIR/rounds/round-<number>`` in one step; drop all but the newest two and the best.
+
+    Raises
+    ------
+    FileExistsError
+        If the round is there already.
+    """
+    path = Path(directory) / "rounds" / f"round-{state.round:06d}"
+    facts = {
+        "round": state.round,
+        "score": state.score,
+        "basis_hash": state.basis_hash,
+        "run_id": state.run_id,
+        "settings": state.settings.model_dump(mode="json"),
+        "history": state.history,
+    }
+    with atomic_folder(path) as folder:
+        save_file(_contiguous(state.weights), folder / WEIGHTS)
+        save_file(_contiguous(state.outer), folder / OUTER)
+        (folder / STATE).write_text(json.dumps(facts, indent=1) + "\n")
+    best = best_round(directory)
+    for old in round_folders(directory)[:-KEPT]:
+        if old != best:
+            shutil.rmtree(old)
+    return path
+
+
+def read_newest(
+    directory: str | Path, settings: StudySettings, basis_hash: str
+) -> RoundState | None:
+    """The newest complete round, or None where there is none.
+
+    Parameters
+    ----------
+    directory : path
+    settings : StudySettings
+        The study to continue; quorum, deadlines and the rounds between evaluations may differ
+        from the saved ones.
+    basis_hash : str
+
+    Raises
+    ------
+    ValueError
+        If the round is of other settings or another basis, or its files are damaged.
+    """
+    folders = round_folders(directory)
+    return read_round(folders[-1], settings, basis_hash) if folders else None
+
+
+def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundState:
+    """One round's folder, checked as `read_newest` says."""
+    try:
+        facts = json.loads((path / STATE).read_text())
+        number, found_hash, saved = facts["round"], facts["basis_hash"], facts["settings"]
+        history, run_id, score = facts["history"], facts["run_id"], facts["score"]
+        flat = _flat(saved)
+        weights, outer = load_file(path / WEIGHTS), load_file(path / OUTER)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ValueError(
+            f"expected a round with {STATE}, {WEIGHTS} and {OUTER}, found {type(error).__name__}; "
+            f"remove '{path.name}' to continue from the round before it"
+        ) from error
+    require_same(flat, _flat(settings.model_dump(mode="json")), path.name)
+    if found_hash != basis_hash:
+        raise ValueError(
+            f"expected the basis {basis_hash[:12]}, found {str(found_hash)[:12]} in the saved "
+            f"{path.name}; put the study's own basis back, or start in a new folder"
+        )
+    return RoundState(number, weights, outer, settings, basis_hash, history, run_id, score)
+
+
+def require_same(saved: dict[str, Any], ours: dict[str, Any], where: str) -> None:
+    """Refuse to continue with other settings than the saved ones, but for `FREE`.
+
+    Parameters
+    ----------
+    saved, ours : dict
+        Settings as JSON, nested or by dotted name.
+    where : str
+        What holds the saved ones.
+
+    Raises
+    ------
+    ValueError
+        Naming the first setting that differs.
+    """
+    saved, ours = _flat(saved), _flat(ours)
+    for key in sorted((ours.keys() | saved.keys()) - set(FREE)):
+        if ours.get(key) != saved.get(key):
+            raise ValueError(
+                f"expected {key} = {ours.get(key, 'nothing')}, found "
+                f"{saved.get(key, 'nothing')} in the saved {where}; "
+                "continue with the saved settings, or start in a new folder"
+            )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = inner
+    return flat
+
+
+def _contiguous(arrays: dict[str, NDArray]) -> dict[str, NDArray]:
+    """Safetensors writes the buffer as it lies, whatever the strides."""
+    return {name: np.asarray(value, order="C") for name, value in arrays.items()}

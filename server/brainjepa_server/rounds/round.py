@@ -1,0 +1,164 @@
+"""One round: ask sites to train, judge each reply, combine them; or ask them to evaluate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.pretraining.schedules import values_at
+from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, Arrays
+from brainjepa_server.combining.aggregation import combiner
+from brainjepa_server.combining.outer import OuterOptimizer, next_weights
+from brainjepa_server.combining.validation import RejectedReply, check_reply
+from brainjepa_server.combining.validation import number as number_of
+from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.rounds.sites import Answer, Sites
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.tasks.yardstick import FederatedYardstick
+
+Weights = dict[str, NDArray[np.float32]]
+Heard = Callable[[str, str], None]  # told of each site that answered, and why it is left out
+
+
+def chosen_sites(settings: StudySettings, names: list[str], number: int) -> list[str]:
+    """Sites asked in a round, in order of name: a function of names, seed and round."""
+    names = sorted(names)
+    if settings.rounds.sites is None or settings.rounds.sites >= len(names):
+        return names
+    rng = np.random.default_rng([settings.study.training.seed, number])
+    return sorted(rng.choice(names, settings.rounds.sites, replace=False).tolist())
+
+
+def train_round(
+    sites: Sites,
+    settings: StudySettings,
+    number: int,
+    weights: Weights,
+    basis: NDArray[np.float32],
+    outer: OuterOptimizer,
+    heard: Heard,
+) -> tuple[Weights, RoundRecord]:
+    """Run round `number`.
+
+    Parameters
+    ----------
+    sites : Sites
+    settings : StudySettings
+    number : int
+        From 0.
+    weights : dict of str to ndarray of float32
+        Global weights at the start.
+    basis : ndarray of float32 [R, m]
+    outer : OuterOptimizer
+        Its state moves on.
+    heard : callable
+        Called with each site's name as it answers, and the reason if it is left out.
+
+    Returns
+    -------
+    weights : dict of str to ndarray of float32
+    record : RoundRecord
+
+    Raises
+    ------
+    ValueError
+        If fewer usable replies came than the quorum; weights and outer state are unchanged.
+    """
+    began, task = time.perf_counter(), settings.task(number)
+    names = chosen_sites(settings, list(sites.nodes), number)
+    together = combiner(settings.aggregation, weights)
+    records: dict[str, SiteRecord] = {}
+    rejected: dict[str, str] = {}
+    down = up = 0
+    arrays: Arrays = {**weights, BASIS: basis}
+    for answer in sites.ask(TRAIN, task, arrays, names, settings.rounds.deadline):
+        down, up = down + answer.bytes_down, up + answer.bytes_up
+        try:
+            update = check_reply(answer.reply, weights, settings.aggregation, task.steps)
+        except RejectedReply as error:
+            rejected[answer.site] = str(error)
+        else:
+            together.add(update)
+            records[answer.site] = _site_record(update.metrics, task.steps, answer)
+        heard(answer.site, rejected.get(answer.site, ""))
+    _require_quorum(settings, number, records, rejected)
+    schedule = settings.study.training.schedule
+    steps = range(task.first_step, task.first_step + task.steps)
+    momenta = [values_at(schedule, step).momentum for step in steps]
+    new = next_weights(outer, settings.aggregation, weights, together.result(), number, momenta)
+    seconds = time.perf_counter() - began
+    return new, RoundRecord(
+        number=number,
+        first_step=task.first_step,
+        seconds=seconds,
+        seconds_beyond_sites=_beyond(seconds, records),
+        bytes_down=down,
+        bytes_up=up,
+        sites=records,
+        rejected=rejected,
+    )
+
+
+def evaluate(
+    sites: Sites,
+    settings: StudySettings,
+    number: int,
+    weights: Weights,
+    basis: NDArray[np.float32],
+    components: NDArray[np.float64],
+    model: str,
+) -> tuple[list[YardstickRow], dict[str, float]]:
+    """Yardstick of some weights over all sites, and each site's drift in degrees.
+
+    A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
+    """
+    yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
+    drift: dict[str, float] = {}
+    arrays: Arrays = {**weights, BASIS: basis, COMPONENTS: components}
+    task = settings.task(number)
+    for answer in sites.ask(EVALUATE, task, arrays, sorted(sites.nodes), settings.rounds.deadline):
+        try:
+            yardstick.add(answer.reply)
+        except RejectedReply:
+            continue
+        if "drift" in answer.reply.metrics:
+            with suppress(RejectedReply):
+                drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
+    rows = [YardstickRow.model_validate(row) for row in yardstick.rows(model)]
+    return rows, drift
+
+
+def _site_record(metrics: Mapping[str, float], steps: int, answer: Answer) -> SiteRecord:
+    known = ("loss", "loss_last", "seconds", "weight")
+    return SiteRecord(
+        steps=steps,
+        bytes_up=answer.bytes_up,
+        bytes_down=answer.bytes_down,
+        metrics={k: v for k, v in metrics.items() if k not in known},
+        **{k: metrics.get(k) for k in known},
+    )
+
+
+def _require_quorum(
+    settings: StudySettings,
+    number: int,
+    records: Mapping[str, SiteRecord],
+    rejected: Mapping[str, str],
+) -> None:
+    if len(records) < settings.rounds.quorum:
+        reasons = "".join(f"; {site}: {reason}" for site, reason in rejected.items())
+        raise ValueError(
+            f"expected at least {settings.rounds.quorum} usable replies (rounds.quorum) in round "
+            f"{number}, found {len(records)}; mend the sites and resume, which repeats this "
+            f"round{reasons}"
+        )
+
+
+def _beyond(seconds: float, records: Mapping[str, SiteRecord]) -> float:
+    """Seconds in which no site was at work: sites took turns, or else worked side by side."""
+    own = [record.seconds or 0.0 for record in records.values()]
+    return seconds - (sum(own) if sum(own) <= seconds else min(seconds, max(own, default=0.0)))

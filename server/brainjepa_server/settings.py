@@ -1,0 +1,180 @@
+"""A study: model and recipe, who must be there, how rounds go, how replies become one model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.wire.messages import Target, Task, Wire
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class FloorSettings(BaseModel):
+    """Fewest sites and subjects behind the consensus; a basis of few people is about those people.
+
+    A study and a site may raise the published floors; only a demo's scenario lowers them.
+    """
+
+    model_config = _FROZEN
+
+    sites: int = Field(3, ge=1)
+    subjects_per_site: int = Field(20, ge=1)
+    subjects: int = Field(200, ge=1)
+
+
+class RoundSettings(BaseModel):
+    """How rounds go.
+
+    Attributes
+    ----------
+    local_steps : int
+        Optimiser steps of a site in one round; the schedule's total must be a multiple.
+    quorum : int
+        Usable replies a round needs.
+    sites : int, optional
+        Sites asked in a round, drawn by round number; all by default.
+    deadline : float
+        Seconds the coordinator waits for a round's replies.
+    join_deadline : float
+        Seconds it waits for the quorum of sites to appear.
+    evaluate_every : int
+        Rounds between evaluations; the last round is always evaluated.
+    """
+
+    model_config = _FROZEN
+
+    local_steps: int = Field(50, ge=1)
+    quorum: int = Field(3, ge=1)
+    sites: int | None = Field(None, ge=1)
+    deadline: float = Field(3600.0, gt=0)
+    join_deadline: float = Field(600.0, gt=0)
+    evaluate_every: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> RoundSettings:
+        if self.sites is not None and self.sites < self.quorum:
+            raise ValueError(
+                f"expected quorum of at most the {self.sites} sites asked in a round, found "
+                f"{self.quorum}; lower quorum or raise sites"
+            )
+        return self
+
+
+class OuterSettings(BaseModel):
+    """What the coordinator does with the sites' mean difference.
+
+    Attributes
+    ----------
+    kind : {"fedavg", "fedavgm", "fedadam"}
+    lr, momentum, beta2, epsilon : float
+        `momentum` is Nesterov's in fedavgm (DiLoCo: lr 0.7, momentum 0.9) and beta1 in fedadam.
+    """
+
+    model_config = _FROZEN
+
+    kind: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
+    lr: float = Field(1.0, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    epsilon: float = Field(1e-8, gt=0)
+
+
+class AggregationSettings(BaseModel):
+    """How replies become one difference.
+
+    Attributes
+    ----------
+    combine : {"mean", "trimmed_mean", "median"}
+        The last two withstand a minority of poisoned sites, and need all replies at once.
+    trim : float
+        Share cut from either end by ``trimmed_mean``.
+    weights : {"scans", "subjects", "equal"}
+    target : {"average", "line", "local"}
+    wire : {"fp32", "bf16"}
+    max_norm : float
+        Largest accepted norm of a site's difference, as a multiple of the global weights' norm.
+    proximal : float
+        FedProx's mu at the sites.
+    reset_optimizer : bool
+    outer : OuterSettings
+    """
+
+    model_config = _FROZEN
+
+    combine: Literal["mean", "trimmed_mean", "median"] = "mean"
+    trim: float = Field(0.2, gt=0, lt=0.5)
+    weights: Literal["scans", "subjects", "equal"] = "scans"
+    target: Target = "average"
+    wire: Wire = "fp32"
+    max_norm: float = Field(1.0, gt=0)
+    proximal: float = Field(0.0, ge=0)
+    reset_optimizer: bool = False
+    outer: OuterSettings = OuterSettings()
+
+
+class StudySettings(BaseModel):
+    """Everything the coordinator decides.
+
+    Attributes
+    ----------
+    name : str
+        Names the study on the sites' disks and in MLflow.
+    study : LocalStudy
+        Model, windows, basis and recipe; the schedule's total steps are those of the whole study.
+    floors : FloorSettings
+    rounds : RoundSettings
+    aggregation : AggregationSettings
+    folds, held_out_fold : int
+        People of this fold are never trained on and are what the yardstick is measured on.
+    """
+
+    model_config = _FROZEN
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    study: LocalStudy
+    floors: FloorSettings = FloorSettings()
+    rounds: RoundSettings = RoundSettings()
+    aggregation: AggregationSettings = AggregationSettings()
+    folds: int = Field(5, ge=3, le=20)
+    held_out_fold: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_rounds(self) -> StudySettings:
+        total = self.study.training.schedule.total_steps
+        if total % self.rounds.local_steps:
+            raise ValueError(
+                f"expected rounds.local_steps to divide the schedule's total_steps ({total}), "
+                f"found {self.rounds.local_steps}; change one of the two"
+            )
+        if self.held_out_fold >= self.folds:
+            raise ValueError(
+                f"expected held_out_fold below folds ({self.folds}), found {self.held_out_fold}; "
+                "number folds from 0"
+            )
+        return self
+
+    @property
+    def total_rounds(self) -> int:
+        """Rounds of the whole study."""
+        return self.study.training.schedule.total_steps // self.rounds.local_steps
+
+    def task(self, number: int = 0) -> Task:
+        """The settings part of the requests of round `number`."""
+        steps = self.rounds.local_steps
+        return Task(
+            study_id=self.name,
+            study=self.study,
+            folds=self.folds,
+            held_out_fold=self.held_out_fold,
+            round=number,
+            first_step=number * steps,
+            steps=steps,
+            wire=self.aggregation.wire,
+            target=self.aggregation.target,
+            reset_optimizer=self.aggregation.reset_optimizer,
+            proximal=self.aggregation.proximal,
+            weights=self.aggregation.weights,
+        )

@@ -1,0 +1,65 @@
+"""Asking sites about a task, and the names of what is sent to them.
+
+Shapes: J probes, F folds, P features, Q outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from brainjepa_core.sums.logistic import Newton
+from brainjepa_core.sums.ridge import Ridge
+from brainjepa_core.wire.messages import EVALUATE, Arrays, ProbeRequest, Want
+from brainjepa_server.rounds.sites import Answer, Sites
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.tasks.report import TaskReport
+
+
+class Asking:
+    """One task, asked of all sites with one model; sites whose reply is no good are left out."""
+
+    def __init__(
+        self,
+        sites: Sites,
+        settings: StudySettings,
+        arrays: Arrays,
+        probe: ProbeRequest,
+        report: TaskReport,
+    ) -> None:
+        self.sites, self.settings, self.arrays, self.probe = sites, settings, arrays, probe
+        self.report = report
+        self.folds = settings.folds
+        named = probe.task.classes if probe.task.kind == "classification" else None
+        self.classes = len(named or ())
+
+    def of(self, pool: str) -> Asking:
+        """The same of one pool."""
+        probe = self.probe.model_copy(update={"pools": (pool,)})
+        return Asking(self.sites, self.settings, self.arrays, probe, self.report)
+
+    def ask(self, want: Want, names: list[str], arrays: Arrays | None = None) -> Iterator[Answer]:
+        probe = self.probe.model_copy(update={"want": want})
+        task = self.settings.task().model_copy(update={"probe": probe})
+        sent, deadline = {**self.arrays, **(arrays or {})}, self.settings.rounds.deadline
+        yield from self.sites.ask(EVALUATE, task, sent, names, deadline)
+
+    def leave_out(self, what: str, site: str, reason: object) -> None:
+        self.report.left_out.setdefault(what, {})[site] = str(reason)
+
+
+def probe_arrays(pool: str, probes: list[tuple[Ridge, ...]]) -> Arrays:
+    """J probes of F fits each: weights [J, F, P, Q] and intercepts [J, F, Q]."""
+    return {
+        f"probe.{pool}.weights": np.array([[fit.weights for fit in fits] for fits in probes]),
+        f"probe.{pool}.intercept": np.array([[fit.intercept for fit in fits] for fits in probes]),
+    }
+
+
+def newton_arrays(pool: str, fits: list[Newton]) -> Arrays:
+    """Where the sums of each fit are to be taken next."""
+    return {
+        f"probe.{pool}.{name}": np.stack([getattr(fit, name) for fit in fits])
+        for name in ("centre", "scale", "trial")
+    }

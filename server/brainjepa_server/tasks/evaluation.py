@@ -1,0 +1,315 @@
+"""A task over all sites: each site's own scores, one probe from the sums of all, and a matrix.
+
+The probe of all sites is that of pooled data (`brainjepa_core.evaluation.common_probe`), tested
+by people whose fold it has not seen. The matrix asks how a probe fitted at one site does at each
+other one, as far as sites let their probes go.
+
+Shapes: S sites, J probes, F folds, P features, Q outcomes, B bins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from brainjepa_core.evaluation.common_probe import (
+    CrossFit,
+    cross_fit,
+    histogram_auc,
+    predicted_moments,
+    score_range,
+)
+from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.models.checkpoint import model_arrays, read_model
+from brainjepa_core.sums.logistic import LogisticSums, Newton
+from brainjepa_core.sums.ridge import Moments, Ridge, total
+from brainjepa_core.wire.messages import BASIS, ProbeRequest
+from brainjepa_server.combining.validation import RejectedReply
+from brainjepa_server.rounds.joining import gather
+from brainjepa_server.rounds.round import Weights
+from brainjepa_server.rounds.sites import Sites
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import FINAL
+from brainjepa_server.tasks.asking import Asking, newton_arrays, probe_arrays
+from brainjepa_server.tasks.replies import (
+    checked_gradients,
+    checked_judgement,
+    checked_moments,
+    checked_probe,
+    checked_scores,
+)
+from brainjepa_server.tasks.report import (
+    CrossSiteMatrix,
+    FederatedProbe,
+    Metrics,
+    SiteScores,
+    TaskReport,
+)
+
+NEWTON_ROUNDS = 30
+Part = Literal["scores", "probe", "matrix"]
+
+
+def evaluate_task(
+    sites: Sites,
+    settings: StudySettings,
+    weights: Weights,
+    basis: NDArray[np.float32],
+    task: TaskSettings,
+    protocol: ProtocolSettings | None = None,
+    pools: tuple[str, ...] = (HEADLINE,),
+    penalty: float | None = None,
+    parts: tuple[Part, ...] = ("scores", "probe", "matrix"),
+) -> TaskReport:
+    """Ask all sites about a task, with some weights of the study's model.
+
+    Parameters
+    ----------
+    sites : Sites
+    settings : StudySettings
+        Of the study: its model, its folds of people, its deadline.
+    weights : dict of str to ndarray of float32
+    basis : ndarray of float32 [R, m]
+    task : TaskSettings
+        Classes are named by their values, so that all sites number them alike.
+    protocol : ProtocolSettings, optional
+        Of the scores within each site; five folds, once, by default.
+    pools : tuple of str
+    penalty : float, optional
+        For a task of two classes, also fit a logistic probe with this penalty on standardised
+        weights, by Newton's method: some ten more messages.
+    parts : tuple of {"scores", "probe", "matrix"}
+        What is asked for: each site's own scores, a probe of all sites, one of each site at all
+        others.
+
+    Returns
+    -------
+    TaskReport
+        Without the probe of all sites and the matrix where the task has covariates, which are
+        adjusted for within sites only.
+
+    Raises
+    ------
+    ValueError
+        If task, protocol or pools cannot be asked of sites (pydantic's error says why).
+    """
+    protocol = protocol or ProtocolSettings(kind="kfold", seeds=1)
+    probe = ProbeRequest(want="scores", task=task, protocol=protocol, pools=pools)
+    report = TaskReport(task.name, protocol.kind)
+    asking = Asking(sites, settings, {**weights, BASIS: basis}, probe, report)
+    names = sorted(sites.nodes)
+    if "scores" in parts:
+        _site_scores(asking, names)
+    if task.covariates:
+        reason = "covariates are adjusted for within sites only; leave them out of the task"
+        asking.leave_out("probe of all sites and matrix", "all", reason)
+        return report
+    folds = _summed_folds(asking, names) if "probe" in parts else {}
+    for pool in pools:
+        if pool in folds:
+            report.probes[pool] = _federated_probes(asking, names, pool, folds[pool], penalty)
+        if "matrix" in parts:
+            report.matrices[pool] = _matrix(asking, names, pool)
+    return report
+
+
+def evaluate_finished(
+    grid: Grid, settings: StudySettings, folder: Path, task: TaskSettings, model: str = FINAL,
+    **choices: Any,
+) -> TaskReport:  # fmt: skip
+    """`evaluate_task` of a finished study's model, over the sites that are there now.
+
+    Parameters
+    ----------
+    grid : flwr.serverapp.Grid
+    settings : StudySettings
+        As the study ran with them.
+    folder : Path
+        Of the study.
+    task : TaskSettings
+    model : {"final", "best"}
+    **choices
+        Further arguments of `evaluate_task`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, it is of another atlas, or too few sites fit together.
+    """
+    trained, provenance = read_model(folder / model)
+    members = gather(grid, settings)
+    if provenance.rois != members.rois:
+        raise ValueError(
+            f"expected sites with the {len(provenance.rois)} ROIs of the model's atlas "
+            f"'{provenance.atlas}' in order, found an atlas of {len(members.rois)}; ask the sites "
+            "that the model was trained with"
+        )
+    weights = {name: value.numpy() for name, value in model_arrays(trained).items()}
+    basis = weights.pop(BASIS)
+    return evaluate_task(Sites(grid, members.nodes), settings, weights, basis, task, **choices)
+
+
+def _site_scores(asking: Asking, names: list[str]) -> None:
+    for answer in asking.ask("scores", names):
+        try:
+            people, classes, metrics = checked_scores(answer.reply, asking.probe, asking.classes)
+            asking.report.sites[answer.site] = SiteScores(people, classes, metrics)
+        except RejectedReply as error:
+            asking.leave_out("scores", answer.site, error)
+
+
+def _summed_folds(asking: Asking, names: list[str]) -> dict[str, list[Moments]]:
+    """Moments of each fold by pool, over all sites that tell them."""
+    folds: dict[str, list[Moments]] = {}
+    for answer in asking.ask("sums", names):
+        widths = {pool: len(m[0].x_sum) for pool, m in folds.items()}
+        try:
+            found = checked_moments(
+                answer.reply, asking.probe, asking.classes, asking.folds, widths
+            )
+        except RejectedReply as error:
+            asking.leave_out("sums", answer.site, error)
+            continue
+        for pool, told in found.items():
+            held = folds.get(pool)
+            folds[pool] = told if held is None else [a + b for a, b in zip(held, told, strict=True)]
+    if not folds:
+        asking.leave_out("sums", "all", "no site told sums of its people")
+    return folds
+
+
+def _federated_probes(
+    asking: Asking, names: list[str], pool: str, folds: list[Moments], penalty: float | None
+) -> dict[str, FederatedProbe]:
+    try:
+        fitted = cross_fit(folds)
+    except ValueError as error:
+        asking.leave_out(f"probe of all sites ({pool})", "all", error)
+        return {}
+    found = {"ridge": _judged(asking, names, pool, "ridge", fitted)}
+    if penalty is not None and asking.classes == 2:
+        logistic = _newton(asking, names, pool, folds, penalty)
+        if logistic is not None:
+            found["logistic"] = _judged(asking, names, pool, "logistic", logistic)
+    return found
+
+
+def _judged(
+    asking: Asking, names: list[str], pool: str, estimator: str, fitted: CrossFit
+) -> FederatedProbe:
+    """Scores of the fits on the people that each has not seen, from all sites."""
+    asking = asking.of(pool)
+    sites: dict[str, Metrics] = {}
+    sizes: dict[str, int] = {}
+    counts = None
+    arrays = probe_arrays(pool, [fitted.probes])
+    if asking.classes == 2:
+        arrays[f"probe.{pool}.range"] = score_range(fitted.predicted)[None]
+    for answer in asking.ask("judge", names, arrays):
+        try:
+            judged = checked_judgement(
+                answer.reply, asking.probe, asking.classes, 1, counted=asking.classes == 2
+            )
+        except RejectedReply as error:
+            asking.leave_out(f"{estimator} probe of all sites ({pool})", answer.site, error)
+            continue
+        sites[answer.site], sizes[answer.site] = judged.metrics[0], judged.people
+        if judged.histograms is not None:
+            counts = judged.histograms[0] + (0 if counts is None else counts)
+    metrics = dict(fitted.metrics)
+    if asking.classes:
+        for name in dict.fromkeys(name for found in sites.values() for name in found):
+            known = [site for site in sites if name in sites[site]]
+            weights = [sizes[site] for site in known]
+            mean = float(np.average([sites[site][name] for site in known], weights=weights))
+            metrics["auc within site" if name == "auc" else name] = mean
+        if counts is not None:
+            metrics["auc"] = histogram_auc(counts)
+    tested = sum(sizes.values()) if asking.classes else 0
+    return FederatedProbe(
+        estimator, fitted.final, fitted.probes, metrics, fitted.people, tested, sites
+    )
+
+
+def _newton(
+    asking: Asking,
+    names: list[str],
+    pool: str,
+    folds: list[Moments],
+    penalty: float,
+) -> CrossFit | None:
+    """Logistic fits by rounds of gradients; None where they do not come about.
+
+    The sites of the first round are those of all others: a site that leaves ends the fit.
+    """
+    asking = asking.of(pool)
+    left_out = range(len(folds) + 1)  # nobody's fold is the last
+    rest = [total(m for j, m in enumerate(folds) if j != k) for k in left_out]
+    fits = [Newton.start(m, penalty) for m in rest]
+    expected: list[str] | None = None
+    what = f"logistic probe of all sites ({pool})"
+    for _ in range(NEWTON_ROUNDS):
+        sums: list[LogisticSums] | None = None
+        answered = []
+        for answer in asking.ask("newton", expected or names, newton_arrays(pool, fits)):
+            try:
+                found = checked_gradients(answer.reply, pool, len(fits), len(fits[0].trial))
+            except RejectedReply as error:
+                asking.leave_out(what, answer.site, error)
+                continue
+            sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
+            answered.append(answer.site)
+        if sums is None or answered != (expected or answered):
+            asking.leave_out(what, "all", "expected all sites to the end, found one that left")
+            return None
+        expected = answered
+        fits = [fit if fit.done else fit.advance(s) for fit, s in zip(fits, sums, strict=True)]
+        if all(fit.done for fit in fits):
+            break
+    else:
+        asking.leave_out(what, "all", f"expected an end within {NEWTON_ROUNDS} steps, found none")
+        return None
+    *probes, final = (fit.probe() for fit in fits)
+    pairs = zip(probes, folds, strict=True)
+    predicted = total(predicted_moments(probe, fold) for probe, fold in pairs)
+    return CrossFit(tuple(probes), final, predicted, {})
+
+
+def _matrix(asking: Asking, names: list[str], pool: str) -> CrossSiteMatrix:
+    """Probes of sites that share them, scored at every other site."""
+    asking = asking.of(pool)
+    reasons: dict[str, str] = {}
+    probes: dict[str, Ridge] = {}
+    own: dict[str, Metrics] = {}
+    for answer in asking.ask("probe", names):
+        try:
+            probes[answer.site], own[answer.site] = checked_probe(
+                answer.reply, asking.probe, asking.classes, next(iter(probes.values()), None)
+            )
+        except RejectedReply as error:
+            reasons[f"probe of {answer.site}"] = str(error)
+    values: dict[str, NDArray[np.float64]] = {}
+    people: dict[str, int] = {}
+
+    def put(metric: str, row: str, column: str, value: float) -> None:
+        empty = np.full((len(names), len(names)), np.nan)
+        values.setdefault(metric, empty)[names.index(row), names.index(column)] = value
+
+    arrays = probe_arrays(pool, [(probe,) for probe in probes.values()])
+    for answer in asking.ask("judge", names, arrays) if probes else ():
+        try:
+            judged = checked_judgement(answer.reply, asking.probe, asking.classes, len(probes))
+        except RejectedReply as error:
+            reasons[f"scores at {answer.site}"] = str(error)
+            continue
+        people[answer.site] = judged.people
+        for row, metrics in zip(probes, judged.metrics, strict=True):
+            for metric, value in (own[row] if row == answer.site else metrics).items():
+                put(metric, row, answer.site, value)
+    return CrossSiteMatrix(tuple(names), values, people, reasons)

@@ -1,0 +1,232 @@
+"""What a site's answer about a task must be before it counts; see `combining.validation`.
+
+Shapes: J probes, F folds, P features, Q outcomes, B bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.evaluation.common_probe import BINS, METRICS
+from brainjepa_core.evaluation.moments import FIELDS, PREFIX, Group, moments_from_arrays
+from brainjepa_core.sums.logistic import LogisticSums
+from brainjepa_core.sums.ridge import Moments, Ridge
+from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, ProbeRequest, Reply, Scalar
+from brainjepa_server.combining.validation import (
+    MAX_WEIGHT,
+    RejectedReply,
+    number,
+    require_answer,
+    require_array,
+)
+from brainjepa_server.tasks.yardstick import SLACK, possible
+
+Metrics = dict[str, float]
+LARGEST = 1e30  # of weights and derivatives; what is below cannot overflow when it is summed
+# Bounds of metrics; those that are not here may be any number from 0.
+BOUNDS = {"r": (-1.0, 1.0), "r2": (-1e12, 1.0), "mae": (0.0, 1e30)}
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def only_rejections(check: Callable[P, T]) -> Callable[P, T]:
+    """Whatever a reply makes a check raise becomes a `RejectedReply` with a text of ours."""
+
+    @wraps(check)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return check(*args, **kwargs)
+        except RejectedReply:
+            raise
+        except Exception as error:  # the last line of defence against a site's bytes
+            raise RejectedReply(
+                f"expected a reply about a task as agreed, found one that raises "
+                f"{type(error).__name__}; check the site's version"
+            ) from error
+
+    return checked
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """How J probes do at a site: people, metrics of each, and counts [J, 2, B] if asked for."""
+
+    people: int
+    metrics: list[Metrics]
+    histograms: NDArray[np.int64] | None
+
+
+@only_rejections
+def checked_scores(
+    reply: Reply, probe: ProbeRequest, classes: int
+) -> tuple[int, tuple[int, ...], dict[str, Metrics]]:
+    """People, people of each class, and metrics by model.
+
+    Raises
+    ------
+    RejectedReply
+        And nothing else, whatever the reply is; so the others below.
+    """
+    require_answer(reply, ())
+    people, sizes = _people(reply.metrics, classes)
+    models = (NOTHING, CONNECTIVITY, *probe.pools)
+    return people, sizes, {m: _metrics(reply.metrics, probe, f"{m}.") for m in models}
+
+
+@only_rejections
+def checked_moments(
+    reply: Reply, probe: ProbeRequest, classes: int, folds: int, widths: Mapping[str, int]
+) -> dict[str, list[Moments]]:
+    """Moments of F folds by pool; `widths` holds P of the pools that are known already."""
+    groups = [Group(pool, TARGET, fold) for pool in probe.pools for fold in range(folds)]
+    names = [f"{PREFIX}.{g.pool}.{g.outcome}.{g.fold}.{name}" for g in groups for name in FIELDS]
+    require_answer(reply, tuple(names))
+    people, sizes = _people(reply.metrics, classes)
+    try:
+        found = moments_from_arrays(reply.arrays)
+    except ValueError as error:  # its text holds names that are known by now, and numbers
+        raise RejectedReply(str(error)) from error
+    told: dict[str, list[Moments]] = {}
+    for pool in probe.pools:
+        told[pool] = [found[Group(pool, TARGET, fold)] for fold in range(folds)]
+        width = widths.get(pool, len(told[pool][0].x_sum))
+        for m in told[pool]:
+            if m.xy.shape != (width, classes or 1) or not width:
+                raise RejectedReply(
+                    f"expected moments of {width} features and {classes or 1} outcomes for "
+                    f"{pool}, found {m.xy.shape[0]} and {m.xy.shape[1]}; give all sites one atlas"
+                )
+            if not possible(m) or (classes and not _are_classes(m)):
+                raise RejectedReply(
+                    f"expected sums of products of {pool} and the task's outcome, found some that "
+                    "no people's data have; check the site's version"
+                )
+        counts = np.sum([m.y_sum for m in told[pool]], axis=0).astype(int).tolist()
+        if sum(m.n for m in told[pool]) != people or (classes and counts != [*sizes]):
+            raise RejectedReply(
+                "expected sums of as many people as are told, found others; check the site's "
+                "version"
+            )
+    return told
+
+
+@only_rejections
+def checked_gradients(reply: Reply, pool: str, folds: int, width: int) -> list[LogisticSums]:
+    """Loss, gradient [P + 1] and Hessian [P + 1, P + 1] of so many fits."""
+    shapes = {"loss": (), "gradient": (width,), "hessian": (width, width), "people": ()}
+    require_answer(reply, tuple(f"probe.{pool}.{name}" for name in shapes))
+    arrays: dict[str, NDArray[Any]] = {n: reply.arrays[f"probe.{pool}.{n}"] for n in shapes}
+    for name, shape in shapes.items():
+        dtype = np.dtype(np.int64 if name == "people" else np.float64)
+        require_array(arrays[name], f"probe.{pool}.{name}", dtype, (folds, *shape))
+        if np.abs(arrays[name]).max() > (MAX_WEIGHT if name == "people" else LARGEST):
+            raise RejectedReply(f"expected {name} in bounds, found {LARGEST:g} or more")
+    hessian, n = arrays["hessian"], arrays["people"]
+    diagonal = np.diagonal(hessian, axis1=1, axis2=2)
+    root = np.sqrt(np.maximum(diagonal, 0))
+    pairs = root[:, :, None] * root[:, None, :]
+    if (
+        (n < 0).any()
+        or (arrays["loss"] < 0).any()
+        or (diagonal < 0).any()
+        or (np.abs(hessian - hessian.swapaxes(1, 2)) > SLACK * pairs).any()
+        or (np.abs(hessian) > (1 + SLACK) * pairs).any()
+        or (diagonal[:, -1] > 0.25 * n * (1 + SLACK)).any()
+        or (np.abs(arrays["gradient"][:, -1]) > n * (1 + SLACK)).any()
+    ):
+        raise RejectedReply(
+            "expected derivatives of a log loss, found some that no people's data have; check the "
+            "site's version"
+        )
+    return [
+        LogisticSums(int(n[k]), float(arrays["loss"][k]), arrays["gradient"][k], hessian[k], 0.0)
+        for k in range(folds)
+    ]
+
+
+@only_rejections
+def checked_probe(
+    reply: Reply, probe: ProbeRequest, classes: int, like: Ridge | None
+) -> tuple[Ridge, Metrics]:
+    """A site's own probe of one pool, as wide as `like`, and its metrics on left-out people."""
+    (pool,) = probe.pools
+    names = f"probe.{pool}.weights", f"probe.{pool}.intercept"
+    require_answer(reply, names)
+    _people(reply.metrics, classes)
+    weights: NDArray[Any] = reply.arrays[names[0]]
+    intercept: NDArray[Any] = reply.arrays[names[1]]
+    width = len(weights) if like is None else len(like.weights)
+    outcomes, float64 = classes or 1, np.dtype(np.float64)
+    require_array(weights, names[0], float64, (width, outcomes))
+    require_array(intercept, names[1], float64, (outcomes,))
+    if not width or max(np.abs(weights).max(), np.abs(intercept).max()) > LARGEST:
+        raise RejectedReply(f"expected weights of a probe below {LARGEST:g}, found more or none")
+    return Ridge(weights, intercept), _metrics(reply.metrics, probe, f"{pool}.")
+
+
+@only_rejections
+def checked_judgement(
+    reply: Reply, probe: ProbeRequest, classes: int, probes: int, *, counted: bool = False
+) -> Judgement:
+    """Metrics of J probes of one pool, and counts of scores that add up to the people told."""
+    (pool,) = probe.pools
+    name = f"probe.{pool}.histogram"
+    require_answer(reply, (name,) if counted else ())
+    people, sizes = _people(reply.metrics, classes)
+    metrics = [_metrics(reply.metrics, probe, f"{pool}.{j}.") for j in range(probes)]
+    if not counted:
+        return Judgement(people, metrics, None)
+    counts: NDArray[Any] = reply.arrays[name]
+    require_array(counts, name, np.dtype(np.int64), (probes, 2, BINS))
+    if (counts < 0).any() or (counts > people).any() or not _fit(counts, sizes):
+        raise RejectedReply(
+            f"expected counts of scores of {sizes[0]} and {sizes[1]} people, found others; check "
+            "the site's version"
+        )
+    return Judgement(people, metrics, counts)
+
+
+def _fit(counts: NDArray[np.int64], sizes: tuple[int, ...]) -> bool:
+    """Whether people of each class are all there, or none where they are too few to be told."""
+    told = counts.sum(2)
+    return bool(((told == sizes) | (told == 0)).all())
+
+
+def _people(metrics: Mapping[str, Scalar], classes: int) -> tuple[int, tuple[int, ...]]:
+    people = int(number(metrics, "people", 1, MAX_WEIGHT, whole=True))
+    sizes = tuple(
+        int(number(metrics, f"class.{k}", 0, MAX_WEIGHT, whole=True)) for k in range(classes)
+    )
+    if classes and sum(sizes) != people:
+        raise RejectedReply(
+            f"expected classes that add up to {people} people, found {sum(sizes)}; check the "
+            "site's version"
+        )
+    return people, sizes
+
+
+def _metrics(metrics: Mapping[str, Scalar], probe: ProbeRequest, prefix: str) -> Metrics:
+    """Those that are there, each a number within its bounds."""
+    found = {}
+    for name in METRICS[probe.task.kind]:
+        if f"{prefix}{name}" in metrics:
+            low, high = BOUNDS.get(name, (0.0, 1.0))
+            found[name] = float(number(metrics, f"{prefix}{name}", low, high))
+    return found
+
+
+def _are_classes(m: Moments) -> bool:
+    """Columns of 0 and 1, of which each person has one 1."""
+    counts = m.y_sum
+    return bool(
+        (counts == counts.round()).all()
+        and (counts >= 0).all()
+        and counts.sum() == m.n
+        and (m.yy == counts).all()
+    )

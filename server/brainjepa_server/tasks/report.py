@@ -1,0 +1,147 @@
+"""What is known of a task after all sites were asked.
+
+Shapes: S sites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.sums.ridge import Ridge
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class SiteScores:
+    """What a site says of probes on its own people.
+
+    Attributes
+    ----------
+    people : int
+    classes : tuple of int
+        People of each class; empty for regression.
+    metrics : dict
+        By model (``nothing``, ``connectivity`` or a pool) and metric.
+    """
+
+    people: int
+    classes: tuple[int, ...]
+    metrics: dict[str, Metrics]
+
+
+@dataclass(frozen=True, eq=False)
+class FederatedProbe:
+    """One probe for all sites.
+
+    Attributes
+    ----------
+    estimator : {"ridge", "logistic"}
+    probe : Ridge
+        Fitted on the people of all sites, in units of the features.
+    fits : tuple of Ridge
+        Without the people of each fold.
+    metrics : dict of str to float
+        Over all people of all sites, each by the fit that has not seen their fold. Of two classes
+        ``auc`` is that of all people by scores in bins; other metrics of classes are means over
+        sites, weighted by their tested people.
+    people : int
+        Behind the sums.
+    tested : int
+        Behind metrics of classes.
+    sites : dict of str to Metrics
+        The same fits at each site.
+    """
+
+    estimator: str
+    probe: Ridge
+    fits: tuple[Ridge, ...]
+    metrics: dict[str, float]
+    people: int
+    tested: int
+    sites: dict[str, Metrics]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossSiteMatrix:
+    """Probes fitted at a site (row) and scored at a site (column).
+
+    Attributes
+    ----------
+    sites : tuple of str
+        S names, of rows and columns.
+    values : dict of str to ndarray [S, S]
+        By metric. On the diagonal a site's own people are scored by fits that have not seen their
+        fold. NaN where a site does not take part.
+    people : dict of str to int
+        Scored people by column.
+    reasons : dict of str to str
+        Why a site has no row or column.
+    """
+
+    sites: tuple[str, ...]
+    values: dict[str, NDArray[np.float64]]
+    people: dict[str, int]
+    reasons: dict[str, str]
+
+
+@dataclass
+class TaskReport:
+    """All that is known of a task.
+
+    Attributes
+    ----------
+    task, protocol : str
+    sites : dict of str to SiteScores
+    probes : dict of str to dict of str to FederatedProbe
+        By pool and estimator.
+    matrices : dict of str to CrossSiteMatrix
+        By pool.
+    left_out : dict of str to dict of str to str
+        By what was asked, sites that are left out and why; ``all`` where the question failed.
+    """
+
+    task: str
+    protocol: str
+    sites: dict[str, SiteScores] = field(default_factory=dict)
+    probes: dict[str, dict[str, FederatedProbe]] = field(default_factory=dict)
+    matrices: dict[str, CrossSiteMatrix] = field(default_factory=dict)
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, str | float | int | None]]:
+        """Rows with the keys of ``results.json``; sites say nothing of intervals (None).
+
+        ``mean`` and ``sd`` of ``<model> at sites`` are over the sites, unweighted.
+        """
+        rows = []
+        for pool, probes in self.probes.items():
+            for estimator, found in probes.items():
+                name, n = f"federated {estimator} probe ({pool})", found.tested or found.people
+                rows += [self._row(name, m, [v], n) for m, v in found.metrics.items()]
+        models = dict.fromkeys(model for site in self.sites.values() for model in site.metrics)
+        for model in models:
+            known = [site for site in self.sites.values() if model in site.metrics]
+            n = sum(site.people for site in known)
+            for metric in dict.fromkeys(m for site in known for m in site.metrics[model]):
+                values = [s.metrics[model][metric] for s in known if metric in s.metrics[model]]
+                rows.append(self._row(f"{model} at sites", metric, values, n))
+        return rows
+
+    def _row(
+        self, model: str, metric: str, values: list[float], n: int
+    ) -> dict[str, str | float | int | None]:
+        mean = float(np.mean(values))
+        return {
+            "model": model,
+            "task": self.task,
+            "protocol": self.protocol,
+            "metric": metric,
+            "mean": mean if np.isfinite(mean) else None,
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "low": None,
+            "high": None,
+            "n": n,
+        }

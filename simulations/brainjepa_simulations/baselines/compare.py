@@ -1,0 +1,96 @@
+"""Three baselines under one seed and one budget of local steps: pooled, federated, each site alone.
+
+Every model starts from the same weights on the same basis, takes the study's optimiser steps on
+its own people, and is judged on everybody's held-out fold by the same probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from brainjepa_core.evaluation.moments import moments_to_arrays, site_moments
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.evaluation.yardstick import connectivity_components
+from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.models.checkpoint import read_model, write_model
+from brainjepa_core.pretraining.sampling import batches_ahead
+from brainjepa_core.pretraining.study import provenance
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import Reply
+from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import BASIS_FILE, COMPONENTS, SUM_FILE
+from brainjepa_server.tasks.yardstick import FederatedYardstick
+from brainjepa_simulations.scenario import Scenario
+
+BASELINES = "baselines"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model that is trained outside the federation, and on whose people it is judged."""
+
+    name: str
+    own: tuple[Path, ...]
+    everyone: tuple[Path, ...]
+    scenario: Scenario
+    folder: Path
+
+
+def compare(
+    scenario: Scenario, folder: Path, stores: Sequence[ScanStore], processes: int
+) -> Iterator[str]:
+    """Train the baselines of a finished study and add their rows to its summary.
+
+    Yields each model's name as it is done. Models that are there are not trained again.
+    """
+    everyone = tuple(store.path for store in stores)
+    whose = {POOLED: everyone} | {alone(path.name): (path,) for path in everyone}
+    jobs = [Baseline(name, own, everyone, scenario, folder) for name, own in whose.items()]
+    history = read_history(folder)
+    rows = [row for row in history.baselines if row.model not in whose]
+    # Spawned, since torch's threads do not survive a fork.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for job, found in zip(jobs, pool.map(_train_and_judge, jobs), strict=True):
+            rows += found
+            yield job.name
+    write_history(folder, history.having(baselines=tuple(rows)))
+
+
+def _train_and_judge(job: Baseline) -> list[YardstickRow]:
+    torch.set_num_threads(job.scenario.threads)
+    settings, fewest = job.scenario.study, job.scenario.policy.min_people_in_sum
+    basis = ConsensusBasis.load(job.folder / BASIS_FILE)
+    path = job.folder / BASELINES / job.name.replace(" ", "-")
+    if not path.exists():
+        _train(settings, job.own, basis, path)
+    model, _ = read_model(path)
+    mean_fc = ConnectivitySum.load(job.folder / SUM_FILE).mean_fc()
+    components = connectivity_components(mean_fc, min(COMPONENTS, len(basis.rois)))
+    yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
+    for store in job.everyone:  # one by one, as sites would
+        windows = Windows([ScanStore.open(store)], settings.study.windows)
+        folds = folds_of_windows(windows, settings.study.training.seed, settings.folds)
+        moments = site_moments(model, windows, components, folds, settings.folds, fewest)
+        yardstick.add(Reply(arrays=dict(moments_to_arrays(moments))))
+    return [YardstickRow.model_validate(row) for row in yardstick.rows(job.name)]
+
+
+def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, path: Path) -> None:
+    study = settings.study
+    windows = Windows([ScanStore.open(store) for store in own], study.windows)
+    folds = folds_of_windows(windows, study.training.seed, settings.folds)
+    people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
+    training = study.new_training(basis, "cpu")
+    steps = range(study.training.schedule.total_steps)
+    for batches in batches_ahead(people, training.model.settings, study.training, steps):
+        training.advance(batches)
+    write_model(path, training.model, provenance(windows, basis))

@@ -1,0 +1,92 @@
+"""``brainjepa evaluate``: what models are worth, over several sites' people at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from brainjepa_core.terminal import console, errors_in_one_line
+
+
+def evaluate(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of stores, or of site archives.", exists=True)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the results; goes on where it stopped.")],
+    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    protocol: Annotated[
+        str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
+    ] = "holdout",
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="A model's or a study's folder, or NAME=FOLDER; baselines without."),
+    ] = None,
+    finetune: Annotated[
+        str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
+    ] = "yes",
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            "--thorough",
+            help="Also FC in tangent space, BrainNetCNN and Brain Network Transformer; hours.",
+        ),
+    ] = False,
+) -> None:
+    """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
+    from brainjepa_client.using.cli import finetune_settings, print_results, protocol_settings
+    from brainjepa_core.evaluation.tasks.settings import load_task
+    from brainjepa_simulations.evaluating.many_models import run_evaluation
+
+    with errors_in_one_line():
+        with console.status("") as status:
+            results = run_evaluation(
+                data,
+                checkpoint or (),
+                load_task(task),
+                protocol_settings(protocol),
+                out,
+                finetune=finetune_settings(finetune),
+                thorough=thorough,
+                say=lambda line: console.print(escape(line)),
+                progress=lambda name: status.update(f"after a split of {escape(name)}"),
+            )
+        print_results(results)
+        console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)
+
+
+def evaluate_sites(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a simulated study.", exists=True, file_okay=False)
+    ],
+    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    model: Annotated[Literal["final", "best"], typer.Option(help="Of the study.")] = "final",
+    penalty: Annotated[
+        float | None, typer.Option(help="Also a logistic probe of all sites, with this penalty.")
+    ] = None,
+) -> None:
+    """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
+    from brainjepa_core.evaluation.tasks.settings import load_task
+    from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
+    from brainjepa_simulations.evaluating.asked_sites import write_task_report
+
+    with errors_in_one_line():
+        chosen = load_task(task)
+        with console.status("Asking the sites"):
+            report = ask(run, chosen, model, penalty)
+        path = run / f"task-{chosen.name}.json"
+        write_task_report(report, path)
+        table = Table(title=f"{chosen.name}, nobody's data moved")
+        for heading in ("model", "metric", "mean", "people"):
+            table.add_column(heading, justify="left" if heading in ("model", "metric") else "right")
+        for row in report.rows():
+            mean = "-" if row["mean"] is None else f"{row['mean']:.3f}"
+            table.add_row(escape(str(row["model"])), str(row["metric"]), mean, str(row["n"]))
+        console.print(table)
+        for asked, sites in report.left_out.items():
+            for site, reason in sites.items():
+                console.print(f"{escape(asked)}: {escape(site)} left out: {escape(reason)}")
+        console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)

@@ -1,0 +1,36 @@
+"""``brainjepa fetch``: public data, for those with a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brainjepa_core.terminal import console, errors_in_one_line
+
+app = typer.Typer(name="fetch", help="Public data, for those with network access.")
+
+
+@app.callback()
+def _main() -> None:
+    """Public data, for those with network access."""
+
+
+@app.command()
+def abide(
+    out: Annotated[Path, typer.Argument(help="Folder of the archives.", file_okay=False)],
+    sites: Annotated[list[str] | None, typer.Option("--site", help="Only this hospital.")] = None,
+    max_mean_fd: Annotated[
+        float | None, typer.Option(help="Most mean framewise displacement in mm.")
+    ] = None,
+) -> None:
+    """ABIDE I through nilearn's fetcher, one site archive a hospital; CC BY-NC-SA, cite it."""
+    from brainjepa_simulations.datasets.abide import fetch_abide
+
+    with errors_in_one_line():
+        counts = fetch_abide(
+            out, sites, max_mean_fd=max_mean_fd, tell=lambda line: console.print(escape(line))
+        )
+        console.print(f"{sum(counts.values())} people of {len(counts)} hospitals fetched")

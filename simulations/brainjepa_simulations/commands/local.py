@@ -1,0 +1,121 @@
+"""Commands of a researcher at one machine: import scans, pretrain, measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from brainjepa_core.terminal import console, errors_in_one_line
+
+if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
+    from brainjepa_core.evaluation.measure import Row
+    from brainjepa_core.pretraining.study import LocalStudy
+
+Stores = Annotated[
+    list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="YAML of a local study (site_configs/).")
+]
+Participants = Annotated[
+    Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
+
+
+def import_scans(
+    archives: Annotated[list[Path], typer.Argument(help="Site archives (.npz).", exists=True)],
+    out: Annotated[Path, typer.Option(help="Folder that gets one store a site.")],
+    participants: Participants = None,
+) -> None:
+    """Import site archives, one store each; repeating it changes nothing."""
+    from brainjepa_core.signals.importing.importers import import_site_archive
+
+    with errors_in_one_line():
+        if len({archive.stem for archive in archives}) < len(archives):
+            raise ValueError(
+                "expected archives of different names, found two of one name, whose sites would "
+                "become one store; rename one, or import them into different folders"
+            )
+        for archive in archives:
+            store = import_site_archive(archive, out / archive.stem, participants)
+            name = escape(archive.stem)
+            console.print(f"{name}: {len(store.records)} scans, {len(store.atlas)} ROIs")
+
+
+def import_folder(
+    folder: Annotated[
+        Path, typer.Argument(help="One TSV, CSV or NPY a scan.", exists=True, file_okay=False)
+    ],
+    names: Annotated[
+        Path, typer.Option(help="ROI names, one a line.", exists=True, dir_okay=False)
+    ],
+    tr: Annotated[float, typer.Option(help="Repetition time in seconds.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    participants: Participants = None,
+) -> None:
+    """Import a folder of parcellated scans."""
+    from brainjepa_core.signals.importing.importers import import_directory
+
+    with errors_in_one_line():
+        store = import_directory(folder, names, out, tr, participants)
+        console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
+
+
+def pretrain(
+    stores: Stores,
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run is resumed.")],
+    settings: SettingsFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Pretrain on the stores' people pooled; ends with OUT/final."""
+    with errors_in_one_line():
+        from brainjepa_core.pretraining.local import pretrain_locally
+        from brainjepa_core.signals.stores import open_stores
+
+        opened, study = open_stores(stores), _read_study(settings)
+        model = pretrain_locally(opened, out, study, device, say=console.print)
+        console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
+
+
+def measure(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", exists=True)],
+    stores: Stores,
+    settings: SettingsFile = None,
+    device: Device = "cpu",
+) -> None:
+    """The yardstick: R2 of held-out people from pooled embeddings, beside random weights."""
+    with errors_in_one_line():
+        from brainjepa_core.evaluation.measured_run import measure_run
+        from brainjepa_core.evaluation.run_figure import draw_run
+        from brainjepa_core.signals.stores import open_stores
+
+        study, opened = _read_study(settings), open_stores(stores)
+        print_rows(measure_run(run, opened, study, device))
+        console.print(f"The run in one picture: [bold]{draw_run(run, opened[0].atlas)}[/bold]")
+
+
+def print_rows(rows: list[Row]) -> None:
+    """Print the yardstick: one line a model and pool, one column an outcome."""
+    outcomes = list(dict.fromkeys(row.outcome for row in rows))
+    table = Table(title="Held-out R2 (5 folds, ridge); 0 is knowing nothing")
+    for heading in ("model", "pool", "features", *outcomes):
+        table.add_column(heading, justify="left" if heading in ("model", "pool") else "right")
+    cells: dict[tuple[str, str, int], dict[str, float]] = {}
+    for row in rows:
+        cells.setdefault((row.model, row.pool, row.features), {})[row.outcome] = row.r2
+    for (model, pool, features), values in cells.items():
+        shown = [f"{values[o]:.3f}" if o in values else "-" for o in outcomes]
+        table.add_row(model, pool, str(features), *shown)
+    console.print(table)
+
+
+def _read_study(path: Path | None) -> LocalStudy:
+    from brainjepa_core.pretraining.study import LocalStudy
+    from brainjepa_core.settings import read_settings
+
+    return LocalStudy() if path is None else read_settings(path, LocalStudy)

@@ -1,0 +1,49 @@
+"""``brainjepa paint``: scans for a researcher who has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brainjepa_core.terminal import console, errors_in_one_line
+
+
+def paint(
+    out: Annotated[Path, typer.Argument(help="Folder that gets one folder a site.")],
+    sites: Annotated[int, typer.Option(min=1, help="First so many sites of the scenario.")] = 1,
+    subjects: Annotated[int | None, typer.Option(min=1, help="First so many people each.")] = None,
+    scenario: Annotated[str, typer.Option(help="YAML, or a shipped scenario.")] = "demo",
+) -> None:
+    """Paint synthetic scans as an fMRIPrep derivative tree, to try a site's whole way."""
+    from brainjepa_simulations.cohort.cohort import generate_site
+    from brainjepa_simulations.painting.tree import write_tree
+    from brainjepa_simulations.scenario import read_scenario
+
+    with errors_in_one_line():
+        cohort = read_scenario(scenario).cohort
+        if cohort is None or sites > cohort.sites:
+            found = "a scenario of real data" if cohort is None else f"{cohort.sites} of them"
+            raise ValueError(
+                f"expected a scenario with {sites} synthetic sites, found {found}; choose another "
+                "--scenario, or fewer --sites"
+            )
+        counts = [min(count, subjects or count) for count in cohort.subject_counts]
+        cohort = type(cohort)(**{**cohort.model_dump(), "subjects_per_site": tuple(counts)})
+        taken = [name for i in range(sites) if (out / (name := f"site-{i + 1:02d}")).exists()]
+        if taken:
+            raise ValueError(
+                f"expected no {taken[0]} in the folder yet, found one; remove it, or paint into "
+                "another folder"
+            )
+        for index in range(sites):
+            site = generate_site(cohort, index)
+            tree = write_tree(out / site.name, site)
+            people = "1 person" if len(site.subjects) == 1 else f"{len(site.subjects)} people"
+            console.print(
+                f"{escape(str(tree.site))}: {people}, {len(tree.scans)} scans, "
+                f"{len(site.rois)} ROIs",
+                soft_wrap=True,
+            )

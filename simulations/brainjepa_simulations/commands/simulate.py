@@ -1,0 +1,104 @@
+"""Commands of a researcher at one machine: run a whole consortium here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from brainjepa_core.terminal import console, errors_in_one_line
+
+if TYPE_CHECKING:
+    from brainjepa_server.record.history import RunHistory
+
+
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)],
+    data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
+    site: Annotated[
+        list[Path] | None,
+        typer.Option(help="A real site's YAML: it is prepared, then takes a virtual one's place."),
+    ] = None,
+    engine: Annotated[
+        Literal["inprocess", "flower"], typer.Option(help="flower: Flower's simulation on Ray.")
+    ] = "inprocess",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what OUT holds.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also train pooled, and each site alone.")
+    ] = False,
+) -> None:
+    """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
+    from brainjepa_client.cli import prepared_site
+    from brainjepa_server.record.history import SUMMARY, read_history
+    from brainjepa_server.record.report import write_report
+    from brainjepa_simulations.engines.engine import run_study
+    from brainjepa_simulations.engines.virtual_sites import make_sites
+    from brainjepa_simulations.scenario import read_scenario
+
+    with errors_in_one_line():
+        chosen = read_scenario(scenario, data)
+        _require_free(out, SUMMARY, resume)
+        out.mkdir(parents=True, exist_ok=True)
+        stores = make_sites(chosen, out, [prepared_site(path) for path in site or ()])
+        run_study(engine, chosen, out, len(stores))
+        if compare:
+            from brainjepa_simulations.baselines.compare import compare as train_baselines
+
+            console.print("Baselines, with the same seed, basis and number of local steps:")
+            processes = max(1, (os.cpu_count() or 1) // chosen.threads)
+            for name in train_baselines(chosen, out, stores, processes):
+                console.print(f"  {name}")
+        console.print(comparison(read_history(out)))
+        report = write_report(out, stores[0].atlas)
+        console.print(
+            f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
+        )
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo; made anew.")] = Path("demo-run"),
+) -> None:
+    """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
+    if (out / "study.yaml").exists():  # an earlier demo, and nothing else, is replaced
+        shutil.rmtree(out)
+    simulate("demo", out, compare=True)
+
+
+def comparison(history: RunHistory) -> Table:
+    """Held-out R2 of each model by group of outcomes, from the headline pool."""
+    from brainjepa_core.evaluation.measure import HEADLINE
+    from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, is_alone
+
+    rows = [row for row in history.baselines if row.pool == HEADLINE and row.r2 is not None]
+    outcomes = sorted({row.outcome for row in rows})
+    table = Table(title=f"R2 of held-out people, pool {HEADLINE}; 0 is knowing nothing")
+    table.add_column("trained")
+    for outcome in outcomes:
+        table.add_column(outcome, justify="right")
+    kinds = {
+        "on all data in one place": lambda name: name == POOLED,
+        "by the federation": lambda name: name == FEDERATED,
+        "by each site alone (mean)": is_alone,
+        "not at all (random weights)": lambda name: name == RANDOM,
+    }
+    for title, is_kind in kinds.items():
+        cells = []
+        for outcome in outcomes:
+            found = [r.r2 for r in rows if is_kind(r.model) and r.outcome == outcome]
+            cells.append(f"{sum(found) / len(found):.3f}" if found else "-")  # type: ignore[arg-type]
+        if any(cell != "-" for cell in cells):
+            table.add_row(title, *cells)
+    return table
+
+
+def _require_free(out: Path, summary: str, resume: bool) -> None:
+    if (out / summary).exists() and not resume:
+        raise ValueError(
+            f"expected a new folder, found a study's {summary} in it; give --resume to continue "
+            "that study, or another --out"
+        )

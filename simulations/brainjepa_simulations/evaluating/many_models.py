@@ -1,0 +1,179 @@
+"""An evaluation on one machine: several sites' stores, checkpoints, and what stands beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from brainjepa_client.using.site_evaluation import model_folder, require_atlas, weights_fingerprint
+from brainjepa_core.evaluation.comparison import Comparison, compare_models
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.scores.results import Results
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.checkpoint import read_description, read_model, write_model
+from brainjepa_core.pretraining.mae_training import pretrain_mae
+from brainjepa_core.pretraining.study import provenance
+from brainjepa_core.settings import read_settings
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_server.record.history import POOLED, SUMMARY
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import BASIS_FILE, STUDY_FILE
+from brainjepa_simulations.baselines.compare import BASELINES
+from brainjepa_simulations.engines.virtual_sites import STORES, open_data
+
+MAE, MAE_FOLDER = "MAE", "mae"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and what it is called in the table."""
+
+    name: str
+    path: Path
+
+
+def find_checkpoints(words: Sequence[str]) -> list[Checkpoint]:
+    """Checkpoints meant by ``NAME=PATH``, or by a path alone.
+
+    The folder of a study stands for its final model and, where `--compare` has trained it, the
+    one on pooled data.
+
+    Raises
+    ------
+    ValueError
+        If a path holds no model, or two have one name.
+    """
+    found = []
+    for word in words:
+        name, _, path = word.rpartition("=")
+        folder = Path(path)
+        if (folder / SUMMARY).exists():
+            found.append(Checkpoint(name or "federated", folder / "final"))
+            pooled = folder / BASELINES / POOLED
+            if pooled.exists():
+                found.append(Checkpoint(f"{name} pooled".strip(), pooled))
+        else:
+            model = model_folder(folder)
+            found.append(Checkpoint(name or model.parent.name or model.name, model))
+    names = [checkpoint.name for checkpoint in found]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"expected checkpoints of different names, found {', '.join(names)}; give NAME=PATH"
+        )
+    for checkpoint in found:
+        read_description(checkpoint.path)
+    return found
+
+
+def window_settings(checkpoints: Sequence[Checkpoint]) -> WindowSettings:
+    """How the checkpoints' windows were made; the defaults without a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If two checkpoints differ.
+    """
+    found = [WindowSettings(**read_description(c.path)[1].signals) for c in checkpoints]
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"expected checkpoints of one kind of windows, found {len(set(found))}; evaluate them "
+            "one by one"
+        )
+    return found[0] if found else WindowSettings()
+
+
+def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainJEPA:
+    """The model, if it is of the windows' atlas.
+
+    Raises
+    ------
+    ValueError
+        Naming the first ROI that differs.
+    """
+    model, found = read_model(checkpoint.path)
+    require_atlas(windows, found)
+    return model.eval()
+
+
+def mae_model(
+    study: Path, windows: Windows, out: Path, on_step: Callable[[int, Tensor], None] | None = None
+) -> BrainJEPA:
+    """Masked autoencoding with a study's backbone, people and number of steps; kept in OUT/mae.
+
+    As the study's pooled model, it never sees the held-out fold.
+    """
+    settings = read_settings(study / STUDY_FILE, StudySettings)
+    local = settings.study
+    basis = ConsensusBasis.load(study / BASIS_FILE)
+    folder = out / MAE_FOLDER
+    if not folder.exists():
+        folds = folds_of_windows(windows, local.training.seed, settings.folds)
+        people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
+        write_model(
+            folder,
+            pretrain_mae(people, local, basis, on_step=on_step),
+            provenance(windows, basis),
+        )
+    return read_model(folder)[0].eval()
+
+
+def run_evaluation(
+    data: Path,
+    words: Sequence[str],
+    task: TaskSettings,
+    protocol: ProtocolSettings,
+    out: Path,
+    *,
+    finetune: FinetuneSettings | None = None,
+    thorough: bool = False,
+    mae: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Results:
+    """One table for several sites' stores or archives.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of stores, or of site archives with their ``participants.tsv``.
+    words : sequence of str
+        Checkpoints (`find_checkpoints`).
+    task, protocol
+    out : Path
+    finetune, thorough
+        As in `brainjepa_core.evaluation.comparison.Comparison`.
+    mae : bool
+        Train a masked autoencoder where a checkpoint is a study's.
+    say, progress : callable
+        As in `brainjepa_core.evaluation.comparison.compare_models`.
+
+    Raises
+    ------
+    ValueError
+        If data, checkpoints or task do not fit one another.
+    """
+    checkpoints = find_checkpoints(words)
+    stores = [ScanStore.open(path) for path in open_data(data, out / STORES)]
+    windows = Windows(stores, window_settings(checkpoints))
+    models = {c.name: read_checkpoint(c, windows) for c in checkpoints}
+    study = next((Path(w.rpartition("=")[2]) for w in words if _is_study(w)), None)
+    if mae and study is not None:
+        say("training the masked autoencoder with the study's budget")
+        models[MAE] = mae_model(study, windows, out)
+    fingerprints = {c.name: weights_fingerprint(c.path) for c in checkpoints}
+    inputs = {"models": fingerprints, "mae": MAE in models}
+    comparison = Comparison(task, protocol, models, finetune, thorough)
+    return compare_models(comparison, windows, out, inputs, say, progress)
+
+
+def _is_study(word: str) -> bool:
+    return (Path(word.rpartition("=")[2]) / SUMMARY).exists()

@@ -1,0 +1,118 @@
+"""A scenario in one YAML file: whose data, what goes wrong, and the study they run together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from brainjepa_client.settings import PolicySettings
+from brainjepa_core.settings import read_settings
+from brainjepa_server.settings import StudySettings
+from brainjepa_simulations.cohort.cohort import CohortSettings
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+
+class FaultSettings(BaseModel):
+    """What goes wrong at virtual sites, numbered from 1; rounds are numbered from 0.
+
+    Attributes
+    ----------
+    dropouts : dict of int to tuple of int
+        Rounds in which a site does not answer.
+    poison : dict of int to {"nan", "huge", "flip", "garbage"}
+        What a site does to all of its weights: NaN; a thousand times its difference; the
+        difference with the other sign; other arrays altogether.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dropouts: dict[int, tuple[int, ...]] = {}
+    poison: dict[int, Literal["nan", "huge", "flip", "garbage"]] = {}
+
+
+class Scenario(BaseModel):
+    """Virtual sites and their study.
+
+    Attributes
+    ----------
+    cohort : CohortSettings, optional
+        Synthetic sites; or
+    data : Path, optional
+        a folder of scan stores, or of site archives with their ``participants.tsv``.
+    policy : PolicySettings
+        Of every virtual site.
+    threads : int
+        Of torch at every site; the same results need the same number.
+    faults : FaultSettings
+    study : StudySettings
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cohort: CohortSettings | None = None
+    data: Path | None = None
+    policy: PolicySettings = PolicySettings()
+    threads: int = Field(1, ge=1)
+    faults: FaultSettings = FaultSettings()
+    study: StudySettings
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Scenario:
+        if (self.cohort is None) == (self.data is None):
+            found = "none" if self.cohort is None else "both"
+            raise ValueError(
+                f"expected either cohort (synthetic sites) or data (a folder), found {found}; "
+                "give one of the two (for data also: --data FOLDER)"
+            )
+        if self.data is not None and not self.data.is_dir():
+            raise ValueError(
+                f"expected data to be a folder of stores or site archives, found '{self.data}', "
+                "no such folder; correct the path, or give --data FOLDER"
+            )
+        if self.cohort is not None and self.study.rounds.quorum > self.cohort.sites:
+            raise ValueError(
+                f"expected study.rounds.quorum of at most the {self.cohort.sites} sites of the "
+                f"cohort, found {self.study.rounds.quorum}; lower the quorum or add sites"
+            )
+        faulty = {*self.faults.dropouts, *self.faults.poison}
+        last = self.cohort.sites if self.cohort is not None else max(faulty, default=1)
+        wrong = sorted(number for number in faulty if not 1 <= number <= last)
+        if wrong:
+            raise ValueError(
+                f"expected sites from 1 to {last} (those of the cohort) in faults, found "
+                f"{wrong[0]}; correct the number"
+            )
+        if self.faults.poison and self.study.aggregation.wire != "fp32":
+            raise ValueError(
+                "expected study.aggregation.wire fp32 where sites are poisoned, found "
+                f"{self.study.aggregation.wire}; poison is defined on weights"
+            )
+        return self
+
+
+def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:
+    """Read a scenario's YAML; `data` replaces its folder.
+
+    Parameters
+    ----------
+    path : path
+        A file, or the name of a shipped scenario such as ``demo``.
+    data : Path, optional
+
+    Raises
+    ------
+    ValueError
+        Naming the field, what was found, and how to mend it.
+    """
+    file = Path(path)
+    if not file.exists() and (SCENARIOS / f"{path}.yaml").exists():
+        file = SCENARIOS / f"{path}.yaml"
+    if not file.exists():
+        shipped = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))
+        raise ValueError(
+            f"expected a scenario's YAML or one of {shipped}, found '{path}'; correct the name"
+        )
+    return read_settings(file, Scenario, **({} if data is None else {"data": data}))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from brainjepa_core.evaluation.learning.finetune import Finetuned
+from brainjepa_core.evaluation.learning.finetuned_files import (
+    DESCRIPTION,
+    WEIGHTS,
+    read_finetuned,
+    write_finetuned,
+)
+from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
+from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.checkpoint import Provenance
+
+PROVENANCE = Provenance(atlas="a", rois=tuple("abcde"), basis_hash="0", signals={"tr": 2.0})
+TARGETS = [LearnedTarget(("no", "yes"), (0.5, 1.5)), LearnedTarget(mean=40.5, sd=3.25)]
+
+
+def fitted_on(target: LearnedTarget, pool="second_order") -> Finetuned:
+    torch.manual_seed(0)
+    sizes = dict(width=8, depth=2, heads=2, predictor_width=8, predictor_heads=2)
+    s = ModelSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
+    networks = np.array([0, 0, 1, 1, 2])
+    network = FinetunedNetwork(BrainJEPA(s, torch.randn(5, 2)), target.outputs, pool, networks)
+    network.standardise([torch.randn(6, network.head.in_features)])
+    return Finetuned(network.eval(), target, "made-up")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("pool", ["mean", "second_order"])
+def test_what_is_read_predicts_the_same(tmp_path, target, pool):
+    fitted = fitted_on(target, pool)
+    write_finetuned(tmp_path / "mine", fitted, PROVENANCE)
+    found, provenance = read_finetuned(tmp_path / "mine")
+    x = torch.randn(3, 5, 8)
+    assert torch.equal(found.network(x), fitted.network(x))
+    assert found.target == target and found.task == "made-up" and provenance == PROVENANCE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+
+
+def test_an_existing_folder_is_not_replaced(tmp_path):
+    write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE)
+    with pytest.raises(FileExistsError, match="expected a new folder name"):
+        write_finetuned(tmp_path / "mine", fitted_on(TARGETS[1]), PROVENANCE)
+
+
+def damage_weights(folder):
+    (folder / WEIGHTS).write_bytes(b"nothing")
+
+
+def drop_an_array(folder):
+    arrays = load_file(folder / WEIGHTS)
+    del arrays["head.bias"]
+    save_file(arrays, folder / WEIGHTS)
+
+
+def drop_networks(folder):
+    arrays = load_file(folder / WEIGHTS)
+    del arrays["networks"]
+    save_file(arrays, folder / WEIGHTS)
+
+
+def drop_a_field(folder):
+    description = json.loads((folder / DESCRIPTION).read_text())
+    del description["target"]
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+
+
+def no_dictionary(folder):
+    (folder / DESCRIPTION).write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_weights, drop_an_array, drop_networks, drop_a_field, no_dictionary]
+)
+def test_damage_is_told(tmp_path, damage):
+    write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE)
+    damage(tmp_path / "mine")
+    with pytest.raises(ValueError, match=r"expected a fine-tuned model .* copy the folder again"):
+        read_finetuned(tmp_path / "mine")
+    with pytest.raises(ValueError, match="found FileNotFoundError"):
+        read_finetuned(tmp_path / "nowhere")

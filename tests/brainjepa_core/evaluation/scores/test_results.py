@@ -1,0 +1,105 @@
+"""Files of results: what is written is read again, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainjepa_core.evaluation.scores.results import (
+    Comparison,
+    Gap,
+    Results,
+    Row,
+    read_results,
+    write_results,
+)
+
+NUMBERS = st.one_of(st.floats(), st.just(math.nan))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def made(kind: type) -> st.SearchStrategy:
+    """Any item of a kind."""
+    of = {"str": TEXT, "int": st.integers(0, 10**6), "Number": NUMBERS}
+    return st.builds(kind, **{field.name: of[str(field.type)] for field in fields(kind)})
+
+
+def row(**changed: object) -> Row:
+    values = dict(model="probe", task="age", protocol="kfold", metric="r", mean=0.5, sd=0.1)
+    return Row(**(values | dict(low=0.4, high=0.6, n=60) | changed))
+
+
+@given(st.lists(made(Row)), st.lists(made(Row)), st.lists(made(Comparison)), st.lists(made(Gap)))
+def test_results_are_read_as_they_were_written(rows, subgroups, comparisons, gaps):
+    rows = [Row(**(asdict(each) | {"group": ""})) for each in rows]
+    results = Results(tuple(rows), tuple(subgroups), tuple(comparisons), tuple(gaps))
+    with TemporaryDirectory() as folder:
+        write_results(folder, results)
+        again = read_results(folder)
+        assert repr(again) == repr(results)  # NaN is not equal to itself
+        names = {path.name for path in Path(folder).iterdir()}
+        lines = (Path(folder) / "subgroups.tsv").read_text(encoding="utf-8").split("\n")
+    kinds = ("results", "subgroups", "comparisons", "gaps")
+    assert names == {f"{name}.{end}" for name in kinds for end in ("json", "tsv")}
+    assert len(lines) == len(subgroups) + 2 and {line.count("\t") for line in lines[:-1]} == {9}
+
+
+def test_the_file_has_the_keys_that_others_read(tmp_path):
+    path = write_results(tmp_path, Results((row(sd=math.nan),), (row(group="sex=F"),)))
+    assert json.loads(path.read_text()) == [
+        {
+            "model": "probe", "task": "age", "protocol": "kfold", "metric": "r", "mean": 0.5,
+            "sd": None, "low": 0.4, "high": 0.6, "n": 60,
+        }
+    ]  # fmt: skip
+    table = pd.read_csv(tmp_path / "results.tsv", sep="\t")
+    assert list(table.columns) == list(json.loads(path.read_text())[0])
+    assert math.isnan(table.sd[0]) and table["mean"][0] == 0.5
+    assert json.loads((tmp_path / "subgroups.json").read_text())[0]["group"] == "sex=F"
+
+
+def test_an_infinite_number_is_none():
+    assert math.isnan(row(mean=math.inf).mean)
+
+
+def test_results_add_up():
+    assert (Results((row(),)) + Results((row(n=3),))).rows == (row(), row(n=3))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[", "expected JSON in results.json, found something else"),
+        ("{}", "expected a list of rows in results.json, found dict; run the evaluation again"),
+        ("[3]", "expected names and values in row 1 of results.json, found int"),
+        ('[{"model": 3}]', "expected row 1 of results.json .* found a wrong 'model'"),
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path, text, error):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=error):
+        read_results(tmp_path)
+
+
+def test_a_wrong_row_is_told(tmp_path):
+    path = write_results(tmp_path, Results((row(), row())))
+    for key, value in (("n", "many"), ("mean", "0.5"), ("surprise", 1)):
+        rows = json.loads(path.read_text())
+        rows[1][key] = value
+        path.with_name("other").mkdir(exist_ok=True)
+        (path.with_name("other") / path.name).write_text(json.dumps(rows))
+        with pytest.raises(ValueError, match=f"row 2 of results.json .* found a wrong '{key}'"):
+            read_results(path.with_name("other"))
+
+
+def test_no_results_are_told(tmp_path):
+    with pytest.raises(ValueError, match=r"expected results.json, found none; run the eval"):
+        read_results(tmp_path)

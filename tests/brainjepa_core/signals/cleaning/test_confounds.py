@@ -1,0 +1,145 @@
+"""fMRIPrep's confounds: which columns a preset takes, which frames it leaves, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainjepa_core.signals.cleaning.confounds import PRESETS, check_columns, read_confounds
+from brainjepa_core.signals.preparation import CleaningSettings
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_simulations.painting.confounds import simulate_confounds
+
+FRAMES = 100
+STEM = "sub-01_task-rest_run-1"
+
+
+@pytest.fixture(scope="module")
+def confounds():
+    return simulate_confounds(FRAMES, 2.0, 0.2, np.random.default_rng(0), dummies=2)
+
+
+@pytest.fixture
+def image(tmp_path, confounds):
+    """An image's name with its table beside it; nobody reads the image."""
+    path = tmp_path / f"{STEM}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
+    path.touch()
+    table_of(path).write_text(confounds.tsv())
+    table_of(path).with_suffix(".json").write_text(confounds.json())
+    return path
+
+
+def table_of(image):
+    return image.with_name(f"{STEM}_desc-confounds_timeseries.tsv")
+
+
+def read(image, frames=FRAMES, **settings):
+    return read_confounds(image, table_of(image), CleaningSettings(**settings), frames)
+
+
+@pytest.mark.parametrize("preset, count", [("simple_motion", 6), ("motion36", 36)])
+def test_motion_presets(image, confounds, preset, count):
+    found = read(image, preset=preset)
+    drift = [name for name in found.names if name.startswith("cosine")]
+    assert len(found.names) - len(drift) == count and drift
+    expected = confounds.table[list(found.names)].bfill(limit=1).to_numpy()
+    expected = expected - expected[found.keep].mean(0)
+    np.testing.assert_allclose(found.regressors, expected, atol=1e-9)
+
+
+def test_motion_and_five_components_a_tissue(image):
+    names = read(image, preset="motion24_acompcor").names
+    assert sum("comp_cor" in name for name in names) == 10
+    assert sum(bool(re.match("trans|rot", name)) for name in names) == 24
+
+
+def test_frames_before_the_steady_state_are_not_kept(image):
+    np.testing.assert_array_equal(np.flatnonzero(~read(image).keep), [0, 1])
+
+
+def test_scrubbing_takes_frames_beyond_the_thresholds_and_short_stretches(image):
+    table = pd.read_csv(table_of(image), sep="\t", na_values="n/a")
+    table.loc[:, "framewise_displacement"] = 0.1
+    table.loc[:, "std_dvars"] = 1.0
+    table.loc[[50, 53], "framewise_displacement"] = 0.7  # 51 and 52 are less than five frames
+    table.loc[80, "std_dvars"] = 1.6
+    table.to_csv(table_of(image), sep="\t", index=False, na_rep="n/a")
+    found = read(image, scrub=True)
+    assert np.flatnonzero(~found.keep).tolist() == [0, 1, 50, 51, 52, 53, 80]
+    assert np.flatnonzero(~read(image, scrub=True, fd_threshold=0.9).keep).tolist() == [0, 1, 80]
+    found = read(image, preset="none", scrub=True)
+    assert found.regressors is None and found.names == () and not found.keep[50]
+
+
+def test_displacement(image, confounds):
+    expected = confounds.table["framewise_displacement"].fillna(0)
+    np.testing.assert_allclose(read(image, preset="none").fd, expected, atol=1e-12)
+
+
+def test_nothing_is_needed_for_no_cleaning(image):
+    found = read_confounds(image, None, CleaningSettings(preset="none"), 7)
+    assert found.regressors is None and found.keep.tolist() == [True] * 7 and found.fd is None
+
+
+@pytest.mark.parametrize(
+    "preset, column",
+    [
+        ("simple_motion", "rot_y"),
+        ("motion24_acompcor", "trans_x_derivative1_power2"),
+        ("motion36", "global_signal_power2"),
+    ],
+)
+def test_a_missing_column_is_named(image, preset, column):
+    table = pd.read_csv(table_of(image), sep="\t", na_values="n/a").drop(columns=column)
+    table.to_csv(table_of(image), sep="\t", index=False, na_rep="n/a")
+    text = (
+        rf"{STEM}_desc-confounds_timeseries.tsv: expected the columns of preset '{preset}', found "
+        rf"1 missing \({column}\); run fMRIPrep with its confounds, or choose another cleaning"
+    )
+    with pytest.raises(ScanProblem, match=text):
+        check_columns(table_of(image), CleaningSettings(preset=preset))
+    with pytest.raises(ScanProblem, match=text):
+        read(image, preset=preset)
+
+
+def test_the_columns_asked_for_are_those_nilearn_uses(image):
+    for preset in PRESETS:
+        check_columns(table_of(image), CleaningSettings(preset=preset, scrub=True))
+        read(image, preset=preset, scrub=True)
+
+
+def test_scrubbing_needs_its_columns(image):
+    table = pd.read_csv(table_of(image), sep="\t", na_values="n/a").drop(columns="std_dvars")
+    table.to_csv(table_of(image), sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(ScanProblem, match=r"with scrub, found 1 missing \(std_dvars\)"):
+        read(image, scrub=True)
+
+
+def test_the_table_of_another_scan(image):
+    with pytest.raises(ScanProblem, match="expected 90 rows, one a frame of the image, found 100"):
+        read(image, frames=90)
+
+
+def test_a_gap_in_a_column(image):
+    table = pd.read_csv(table_of(image), sep="\t", na_values="n/a")
+    table.loc[40, "rot_z"] = np.nan
+    table.to_csv(table_of(image), sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(ScanProblem, match="numbers in every row, found gaps in rot_z"):
+        read(image)
+
+
+def test_what_nilearn_refuses_is_told(image):
+    table_of(image).with_suffix(".json").write_text(json.dumps({}))
+    with pytest.raises(ScanProblem, match="confounds that nilearn can read for preset 'motion24"):
+        read(image, preset="motion24_acompcor")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"a\tb\n1\n2\t3\t4\n", b"{}"])
+def test_no_table(image, content):
+    table_of(image).write_bytes(content)
+    with pytest.raises(ScanProblem, match=f"{STEM}_desc-confounds_timeseries.tsv: expected"):
+        read(image)

@@ -1,0 +1,116 @@
+"""The ClientApp: Flower's messages in and out, and nothing else of a site."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from small_sites import ask, ask_round, make_site
+
+from brainjepa_client.answering.app import app
+from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN
+
+TYPES = {DESCRIBE: "query.describe", GRADIENTS: "query.gradients", TRAIN: "train",
+         EVALUATE: "evaluate"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def inside_a_flower_process():
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+
+
+@pytest.fixture
+def site_file(stores, tmp_path):
+    """Settings of a site, in a folder of virtual sites where it is the second."""
+    (tmp_path / "sites").mkdir()
+    for name in ("a-broken", "one"):
+        content = {
+            "name": "one",
+            "store": str(stores[0]),
+            "state": str(tmp_path / "state"),
+            "policy": {"min_subjects": 4, "min_people_in_sum": 1},
+        }
+        file = tmp_path / "sites" / f"{name}.yaml"
+        file.write_text("store: /canary" if name == "a-broken" else yaml.safe_dump(content))
+    return file
+
+
+def message(request) -> Message:
+    content = RecordDict(
+        {
+            "task": ConfigRecord({"json": request.task.model_dump_json()}),
+            "arrays": ArrayRecord({k: Array(v) for k, v in request.arrays.items()}),
+        }
+    )
+    return Message(content, 7, TYPES[request.kind], group_id="g")
+
+
+def context(node_config: dict, **run_config) -> Context:
+    return Context(1, 7, node_config, RecordDict(), run_config)
+
+
+def answer(request, file) -> tuple[dict, dict]:
+    reply = app(message(request), context({"site-yaml": str(file)}))
+    metrics = dict(reply.content["reply"])
+    return metrics, {k: v.numpy() for k, v in reply.content["arrays"].items()}
+
+
+def test_every_kind_is_answered_as_by_the_site(stores, start, tmp_path, site_file):
+    site = make_site(stores[0], tmp_path / "other-state")
+    requests = [ask(DESCRIBE), ask(GRADIENTS), ask_round(0, start), ask(EVALUATE, start)]
+    for request in requests:
+        metrics, arrays = answer(request, site_file)
+        expected = site.answer(request)
+        assert metrics.pop("refusal") == expected.refusal == ""
+        metrics.pop("seconds", None)
+        expected.metrics.pop("seconds", None)
+        assert metrics == expected.metrics, request.kind
+        assert arrays.keys() == expected.arrays.keys()
+        assert all(np.array_equal(arrays[k], v) for k, v in expected.arrays.items())
+        assert all(arrays[k].dtype == v.dtype for k, v in expected.arrays.items())
+
+
+def test_virtual_sites_go_by_their_number(site_file):
+    node = {"partition-id": 1, "num-partitions": 2}
+    reply = app(message(ask(DESCRIBE)), context(node, **{"virtual-sites": str(site_file.parent)}))
+    assert reply.content["reply"]["site"] == "one"
+
+
+def test_a_refusal_travels_without_arrays(site_file, start):
+    metrics, arrays = answer(ask_round(0, {}), site_file)
+    assert "found none; give all sites one atlas" in metrics["refusal"]
+    assert arrays == {} and set(metrics) == {"refusal"}
+
+
+def spoiled() -> list[RecordDict]:
+    task = ConfigRecord({"json": ask(DESCRIBE).task.model_dump_json()})
+    return [
+        RecordDict({}),
+        RecordDict({"task": task}),
+        RecordDict({"task": ConfigRecord({"json": "{"}), "arrays": ArrayRecord({})}),
+        RecordDict({"task": ConfigRecord({"json": "{}"}), "arrays": ArrayRecord({})}),
+        RecordDict({"task": ConfigRecord({}), "arrays": ArrayRecord({})}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(spoiled())))
+def test_a_message_that_is_none_is_refused_without_its_text(site_file, number):
+    reply = app(
+        Message(spoiled()[number], 7, "train", group_id="g"),
+        context({"site-yaml": str(site_file)}),
+    )
+    refusal = reply.content["reply"]["refusal"]
+    assert refusal.startswith("the site failed in train (") and refusal.endswith("; see its log")
+    assert not reply.has_error()
+
+
+@pytest.mark.parametrize(
+    "node", [{}, {"site-yaml": "/canary/gone.yaml"}, {"partition-id": 0}, {"partition-id": 9}]
+)
+def test_a_site_without_sound_settings_names_no_path(site_file, node):
+    reply = app(message(ask(DESCRIBE)), context(node, **{"virtual-sites": str(site_file.parent)}))
+    refusal = reply.content["reply"]["refusal"]
+    assert refusal.startswith("the site failed in describe (")
+    assert "canary" not in refusal and "/" not in refusal

@@ -1,0 +1,64 @@
+"""Sums of the sites' training people are the sum of the pooled ones; small sums stay."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.testing import assert_allclose
+from small_sites import ROIS, STUDY, ask, make_site, training_windows
+
+from brainjepa_core.evaluation.splits import fold_of
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import GRADIENTS
+
+PAIRS = ROIS * (ROIS - 1) // 2
+
+
+def test_sums_over_sites_are_pooled_sums(stores, tmp_path):
+    replies = [make_site(store, tmp_path).answer(ask(GRADIENTS)) for store in stores]
+    pooled = Windows([ScanStore.open(store) for store in stores], STUDY.windows)
+    subjects = [person.records[0].subject for person in pooled.people]
+    kept = [i for i, name in enumerate(subjects) if fold_of(name, 0, 5) != 0]
+    assert 0 < len(kept) < pooled.subjects
+    expected = connectivity_sum(pooled.only(kept))
+    assert_allclose(sum(r.arrays["z_sum"] for r in replies), expected.z_sum, rtol=1e-12)
+    counts = sum(r.arrays["pair_count"] for r in replies)
+    assert np.array_equal(counts, expected.pair_count)
+    for name in ("subjects", "scans", "frames"):
+        assert sum(r.metrics[name] for r in replies) == getattr(expected, name)
+        assert all(isinstance(r.metrics[name], int) for r in replies)
+    for reply in replies:
+        assert reply.arrays.keys() == {"z_sum", "pair_count"}
+        assert reply.arrays["z_sum"].dtype == np.float64
+        assert reply.arrays["pair_count"].dtype == np.int64
+        assert reply.arrays["z_sum"].shape == (PAIRS,)
+
+
+def test_another_fold_holds_out_other_people(stores, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    replies = [site.answer(ask(GRADIENTS, held_out_fold=k)) for k in range(5)]
+    people = sum(reply.metrics["subjects"] for reply in replies)
+    assert people == 4 * 12  # everybody is held out once
+    for k, reply in enumerate(replies):
+        expected = connectivity_sum(training_windows(stores[0], held_out=k))
+        assert np.array_equal(reply.arrays["z_sum"], expected.z_sum)
+
+
+def test_pairs_that_few_people_show_stay_at_the_site(tmp_path):
+    from brainjepa_core.atlas import Atlas
+
+    store = ScanStore.create(tmp_path / "store", Atlas.from_names([f"r{i}" for i in range(4)]))
+    rng = np.random.default_rng(0)
+    for person in range(12):
+        series = rng.standard_normal((4, 40))
+        series[3] = series[3] if person < 3 else np.nan  # the last ROI is shown by three people
+        store.append(series, subject=f"p{person}", tr=2.0)
+    trained = sum(fold_of(f"p{i}", 0, 5) != 0 for i in range(3))
+    for fewest, shown in ((trained, True), (trained + 1, False)):
+        site = make_site(store.path, tmp_path / "state", min_people_in_sum=fewest)
+        arrays = site.answer(ask(GRADIENTS)).arrays
+        with_last = [2, 4, 5]  # pairs (0, 3), (1, 3), (2, 3)
+        assert (arrays["pair_count"][with_last] == (trained if shown else 0)).all()
+        assert (arrays["z_sum"][with_last] != 0).all() == shown
+        assert (arrays["pair_count"][[0, 1, 3]] > 4).all()

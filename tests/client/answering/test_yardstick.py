@@ -1,0 +1,93 @@
+"""A site's part of the yardstick: the arrays of the contract, its drift, its signs of collapse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from small_sites import STUDY, ask, make_site, training_windows
+
+from brainjepa_core.evaluation.moments import Group, moments_from_arrays, site_moments
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.gradients import ConsensusBasis, principal_angles
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.ridge import total
+from brainjepa_core.wire.messages import EVALUATE
+
+POOLS = ["mean", "std", "time_std", "network_covariance"]
+OUTCOMES = ["connectivity", "age within site", "latents"]
+
+
+def model_from(arrays: dict) -> BrainJEPA:
+    model = BrainJEPA(STUDY.model_settings(8), torch.tensor(arrays["basis"]))
+    model.load_state_dict({k: torch.tensor(arrays[k]) for k in model.state_dict()})
+    return model
+
+
+def test_moments_are_those_of_the_target_encoder(stores, start, tmp_path):
+    arrays = {k: v * 1.5 if k.startswith("target_encoder") else v for k, v in start.items()}
+    reply = make_site(stores[0], tmp_path).answer(ask(EVALUATE, arrays))
+    assert reply.refusal == "" and {v.dtype for v in reply.arrays.values()} == {np.dtype("f8")}
+    windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
+    folds = folds_of_windows(windows, 0, 5)
+    expected = site_moments(model_from(arrays), windows, start["components"], folds, 5)
+    found = moments_from_arrays(reply.arrays)
+    assert found.keys() == expected.keys() == {
+        Group(p, o, k) for p in POOLS for o in OUTCOMES for k in range(5)
+    }  # fmt: skip
+    for group, m in expected.items():
+        assert found[group].n == m.n == (folds == group.fold).sum()
+        assert np.array_equal(found[group].xy, m.xy)
+    assert "moments.mean.age within site.3.xx" in reply.arrays
+    assert reply.metrics["people"] == 12
+
+
+def test_numbers_of_an_evaluation(stores, start, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    reply = site.answer(ask(EVALUATE, start))
+    assert reply.metrics.keys() == {
+        "people", "drift", "spread_people", "spread_positions", "position_share", "rank_tokens",
+        "rank_people",
+    }  # fmt: skip
+    own = ConsensusBasis.from_sum(connectivity_sum(training_windows(stores[0])), 3, 0.2)
+    angles = principal_angles(own.gradients, start["basis"], 3)
+    assert reply.metrics["drift"] == pytest.approx(angles[-1], abs=1e-9)
+    assert site.answer(ask(EVALUATE, start)).metrics == reply.metrics
+    assert 1 <= reply.metrics["rank_people"] <= 11
+
+
+def test_a_site_that_lacks_an_roi_has_no_drift(stores, start, tmp_path):
+    reply = make_site(stores[2], tmp_path).answer(ask(EVALUATE, start))
+    assert reply.refusal == "" and "drift" not in reply.metrics
+    assert "position_share" in reply.metrics
+
+
+def test_small_folds_are_told_as_empty(stores, start, tmp_path):
+    windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
+    sizes = np.bincount(folds_of_windows(windows, 0, 5), minlength=5)
+    fewest = int(sizes.max())
+    assert sizes.min() < fewest
+    site = make_site(stores[0], tmp_path, min_people_in_sum=fewest)
+    reply = site.answer(ask(EVALUATE, start))
+    found = moments_from_arrays(reply.arrays)
+    for group, m in found.items():
+        told = sizes[group.fold] if sizes[group.fold] >= fewest else 0
+        assert m.n == told and (told or not m.xx.any())
+    assert reply.metrics["people"] == sizes[sizes >= fewest].sum()
+
+
+def test_sites_add_up(stores, start, tmp_path):
+    replies = [make_site(s, tmp_path).answer(ask(EVALUATE, start)) for s in stores]
+    found = [moments_from_arrays(reply.arrays) for reply in replies]
+    windows = Windows([ScanStore.open(store) for store in stores], STUDY.windows)
+    folds = folds_of_windows(windows, 0, 5)
+    pooled = site_moments(model_from(start), windows, start["components"], folds, 5)
+    for group, m in pooled.items():
+        summed = total(site[group] for site in found)
+        assert summed.n == m.n
+        for name in ("x_sum", "y_sum", "xx", "xy", "yy"):
+            assert_allclose(getattr(summed, name), getattr(m, name), rtol=1e-9, atol=1e-9)

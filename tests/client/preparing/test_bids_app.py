@@ -1,0 +1,82 @@
+"""The call that BIDS Apps share."""
+
+from __future__ import annotations
+
+import pytest
+from click import unstyle
+from painted_sites import painted
+from typer.testing import CliRunner
+
+from brainjepa_client.cli import app
+from brainjepa_client.preparing.bids_app import site_of_call
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.settings import read_settings
+from brainjepa_core.signals.store import ScanStore
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return painted(tmp_path / "site")
+
+
+def call(tree, out, *words):
+    options = ["--label-image", str(tree.label_image), "--atlas", str(tree.atlas_table)]
+    options += ["--processes", "1"]
+    command = ["prepare", str(tree.dataset), str(out), "participant", *words, *options]
+    result = CliRunner().invoke(app, command)
+    return result, " ".join(unstyle(result.stdout).split())
+
+
+def test_all_people(tree, tmp_path):
+    out = tmp_path / "out"
+    result, shown = call(tree, out)
+    assert result.exit_code == 0, result.output
+    assert "6 scans in the store" in shown
+    assert len(ScanStore.open(out / "store").records) == 6
+    assert (out / "store-quality" / "index.html").exists()
+    assert len(list(out.glob("sub-*/ses-*/func/*_timeseries.tsv"))) == 6
+    assert (out / "dataset_description.json").exists()
+    assert "store/" in (out / ".bidsignore").read_text()
+    settings = read_settings(out / "site.yaml", SiteSettings)
+    assert settings.name == "site" and settings.preparation().input.label_image == tree.label_image
+
+
+@pytest.mark.parametrize("labels", ["split by the shell", "one option each", "with prefix"])
+def test_some_people(tree, tmp_path, labels):
+    one, two = sorted({subject.removeprefix("sub-") for subject, _, _ in tree.scans})[:2]
+    words = {
+        "split by the shell": ["--participant-label", one, two],
+        "one option each": ["--participant-label", one, "--participant-label", two],
+        "with prefix": ["--participant-label", f"sub-{one}", two],
+    }[labels]
+    result, _ = call(tree, tmp_path / "out", *words)
+    assert result.exit_code == 0, result.output
+    found = {record.subject for record in ScanStore.open(tmp_path / "out" / "store").records}
+    assert found == {f"sub-{one}", f"sub-{two}"}
+
+
+def test_a_scan_that_fails_is_exit_1(tree, tmp_path):
+    next(iter(tree.scans.values())).bold.write_bytes(b"")
+    result, shown = call(tree, tmp_path / "out")
+    assert result.exit_code == 1 and "1 failed" in shown
+    assert len(ScanStore.open(tmp_path / "out" / "store").records) == 5
+
+
+@pytest.mark.parametrize("words", [["a", "b"], ["a", "b", "subject"], ["a", "b", "group", "c"]])
+def test_a_call_that_is_none(words):
+    with pytest.raises(ValueError, match=r"expected SITE.yaml, or IN OUT participant .*found 'a b"):
+        site_of_call(words, (), {})
+
+
+def test_options_beside_a_yaml_are_refused(tree):
+    result = CliRunner().invoke(app, ["prepare", str(tree.site), "--space", "fsLR"])
+    assert result.exit_code == 1
+    assert "expected space in the site's YAML, found as options" in unstyle(result.stderr)
+
+
+def test_what_the_yaml_would_refuse_is_one_line(tmp_path):
+    result = CliRunner().invoke(app, ["prepare", str(tmp_path / "gone"), "out", "participant"])
+    assert result.exit_code == 1
+    text = unstyle(result.stderr)
+    assert "prepare.input.folder: expected a file or folder, found no" in text
+    assert text.startswith("Error: ") and text.count("\n") == 1

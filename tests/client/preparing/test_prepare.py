@@ -1,0 +1,205 @@
+"""From a painted tree to a store: truth, resuming, settings, exclusion, derivatives."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from painted_sites import change, files_of, painted, site_of, store_of
+
+from brainjepa_client.preparing import prepare as prepare_module
+from brainjepa_client.preparing.prepare import Preparation
+from brainjepa_client.preparing.scan import Job, prepare_scan
+from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.quality.table import ScanReport
+from brainjepa_core.atlas import load_atlas
+from brainjepa_core.signals.tables.series_files import read_series
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return painted(tmp_path / "site", contamination="simple_motion")
+
+
+def run(tree, people=()) -> list[ScanReport]:
+    return list(Preparation.of(site_of(tree), people).run())
+
+
+def test_the_store_holds_what_was_painted(tree):
+    reports = run(tree)
+    assert [report.status for report in reports] == ["included"] * len(tree.scans)
+    store = store_of(tree)
+    assert [record.key for record in store.records] == sorted(tree.scans)
+    for record in store.records:
+        painted_scan = tree.scans[record.key]
+        assert record.tr == painted_scan.tr and record.missing == ()
+        np.testing.assert_allclose(store.series(record), painted_scan.clean, rtol=0, atol=0.05)
+        assert record.qc["mean_fd"] == pytest.approx(painted_scan.mean_fd)
+        assert {"age", "sex", "diagnosis", "latent_1"} <= record.phenotypes.keys()
+
+
+def test_several_processes_make_the_same_store(tree, tmp_path):
+    run(tree)
+    alone = files_of(tree.folder / "store")
+    change(tree, processes=2, quality=str(tmp_path / "other-quality"))
+    content = tree.site.read_text().replace(f"{tree.folder}/store", f"{tmp_path}/other")
+    tree.site.write_text(content)
+    run(tree)
+    assert files_of(tmp_path / "other") == alone
+
+
+def test_finished_scans_are_not_done_again(tree, monkeypatch):
+    run(tree)
+    before = files_of(tree.folder / "store")
+    monkeypatch.setattr(prepare_module, "prepare_scan", lambda *_: pytest.fail("done again"))
+    again = Preparation.of(site_of(tree))
+    assert (again.found, again.finished, again.waiting) == (len(tree.scans), len(tree.scans), ())
+    assert list(again.run()) == [] and files_of(tree.folder / "store") == before
+
+
+def test_a_scan_in_the_store_without_a_report_is_done_again_and_changes_nothing(tree):
+    run(tree)
+    before = files_of(tree.folder / "store")
+    report = next((tree.folder / "store-quality" / "reports").glob("*.json"))
+    for content in ("", "{}", "[]", None):
+        report.unlink() if content is None else report.write_text(content)
+        assert len(run(tree)) == 1
+    assert files_of(tree.folder / "store") == before
+
+
+def test_a_failed_scan_is_tried_again_and_comes_in_once_mended(tree):
+    first = next(iter(tree.scans.values()))
+    whole = first.bold.read_bytes()
+    first.bold.write_bytes(whole[: len(whole) // 2])
+    reports = run(tree)
+    assert [report.status for report in reports].count("failed") == 1
+    assert len(store_of(tree).records) == len(tree.scans) - 1
+    first.bold.write_bytes(whole)
+    assert [report.status for report in run(tree)] == ["included"]
+    assert {record.key for record in store_of(tree).records} == set(tree.scans)
+
+
+def test_a_scan_that_was_preprocessed_again_is_refused_beside_the_old_one(tree):
+    run(tree)
+    first, second = list(tree.scans.values())[:2]
+    first.bold.write_bytes(second.bold.read_bytes())
+    first.mask.write_bytes(second.mask.read_bytes())
+    (report,) = run(tree)
+    assert report.status == "failed"
+    assert "expected a scan that is not in the store yet, found another array" in report.reasons[0]
+
+
+def test_only_some_people(tree):
+    person = next(iter(tree.scans))[0]
+    reports = run(tree, [person])
+    assert {report.subject for report in reports} == {person}
+    with pytest.raises(ValueError, match="expected scans of the 1 people named, found none of th"):
+        run(tree, ["sub-nobody"])
+
+
+@pytest.mark.parametrize(
+    "changes, field",
+    [
+        ({"cleaning": {"preset": "none"}}, "prepare.cleaning.preset"),
+        ({"exclude": {"mean_fd": 0.1}}, "prepare.exclude.mean_fd"),
+    ],
+)
+def test_a_store_has_one_kind_of_scans(tree, changes, field):
+    run(tree)
+    change(tree, **changes)
+    with pytest.raises(
+        ValueError,
+        match=f"expected the settings that the store was prepared with, found others in {field}; ",
+    ):
+        run(tree)
+
+
+def test_an_imported_store_is_not_added_to(tree):
+    run(tree)
+    (tree.folder / "store" / "preparation.json").unlink()
+    with pytest.raises(ValueError, match="expected an empty folder or a store that prepare made"):
+        run(tree)
+
+
+def test_what_rules_leave_out_has_its_reason_and_is_finished(tree):
+    change(tree, exclude={"mean_fd": 0.001})
+    reports = run(tree)
+    assert {report.status for report in reports} == {"excluded"}
+    assert all("at most 0.001 allowed (exclude.mean_fd)" in r.reasons[0] for r in reports)
+    assert store_of(tree).records == () and run(tree) == []
+
+
+def test_a_wrong_order_is_left_out(tree, monkeypatch):
+    from brainjepa_client.preparing import scan as module
+    from brainjepa_core.gradients import OrderAlarm
+
+    alarm = OrderAlarm(0.1, "wrong order", "neighbour score 0.10: wrong")
+    monkeypatch.setattr(module, "neighbour_alarm", lambda *_: alarm)
+    reports = run(tree)
+    assert {r.reasons for r in reports} == {("neighbour score 0.10: wrong (exclude.wrong_order)",)}
+    assert reports[0].quality["order_score"] == 0.1
+
+
+def test_reports_of_files_that_are_gone_go_too(tree):
+    first = next(iter(tree.scans.values()))
+    first.bold.write_bytes(b"")
+    run(tree)
+    for file in first.bold.parent.iterdir():
+        file.unlink()
+    run(tree)
+    found = [report.key for report in Reports(site_of(tree).quality).all()]
+    assert found == sorted(set(tree.scans) - {first.key})
+
+
+def test_derivatives(tree, tmp_path):
+    change(tree, derivatives=str(tmp_path / "derivatives"))
+    run(tree)
+    root = tmp_path / "derivatives"
+    description = json.loads((root / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Version"]
+    scan = next(iter(tree.scans.values()))
+    stem = (
+        f"{scan.subject}_ses-{scan.session}_task-rest_space-MNI152NLin2009cAsym_atlas-atlas_"
+        "stat-mean_timeseries"
+    )
+    folder = root / scan.subject / f"ses-{scan.session}" / "func"
+    atlas = load_atlas(tree.atlas_table)
+    table = read_series(folder / f"{stem}.tsv", atlas.rois)
+    np.testing.assert_allclose(table.T, scan.clean, rtol=1e-6, atol=0.05)
+    assert (folder / f"{stem}.tsv").read_text().split("\n")[0].split("\t") == list(atlas.rois)
+    facts = json.loads((folder / f"{stem}.json").read_text())
+    assert facts["RepetitionTime"] == scan.tr and facts["Cleaning"]["preset"] == "simple_motion"
+    assert facts["Sources"][0].startswith(f"bids::{scan.subject}/")
+    assert "trans_x" in facts["ConfoundRegressors"] and facts["Coverage"] == {}
+
+
+def test_what_nobody_foresaw_fails_one_scan_only(tree, monkeypatch):
+    from brainjepa_client.preparing import scan as module
+
+    def breaks(*_):
+        raise RuntimeError("no more\nmemory")
+
+    monkeypatch.setattr(module, "scan_quality", breaks)
+    site = site_of(tree).preparation()
+    scan = Preparation.of(site_of(tree)).waiting[0]
+    report = prepare_scan(site, load_atlas(site.atlas), tree.folder, Job(scan)).report
+    assert report.status == "failed" and report.reasons == (
+        f"{scan.image.name}: expected a scan that can be prepared, found RuntimeError: no more "
+        "memory; look at the file; if it is sound, tell the makers of this tool",
+    )
+
+
+def test_motion_that_only_phenotypes_tell_is_believed(tree):
+    scans = list(tree.scans.values())
+    for scan in scans:
+        scan.confounds.unlink()
+    rows = tree.participants.read_text().splitlines()
+    moved = scans[0].subject
+    told = [row + ("\t0.9" if row.startswith(moved) else "\t0.1") for row in rows[1:]]
+    tree.participants.write_text("\n".join([rows[0] + "\tmean_fd", *told]) + "\n")
+    change(tree, cleaning={"preset": "none"})
+    reports = {report.subject: report for report in run(tree)}
+    assert reports[moved].reasons == ("mean FD 0.9 mm, at most 0.5 allowed (exclude.mean_fd)",)
+    assert reports[scans[-1].subject].quality["mean_fd"] == 0.1
+    assert reports[moved].coverage == (1.0,) * 12

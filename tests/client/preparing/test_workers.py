@@ -1,0 +1,96 @@
+"""Work in several processes: order, memory, death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from child_process import environment
+
+from brainjepa_client.preparing.workers import AHEAD, in_order
+
+PATIENCE = 60.0
+
+
+def ten_times(number: int) -> int:
+    return number * 10
+
+
+def die(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_the_order_of_items(processes):
+    assert list(in_order(ten_times, range(7), processes)) == [0, 10, 20, 30, 40, 50, 60]
+
+
+def test_no_more_items_are_taken_than_can_be_held():
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    results = in_order(ten_times, items(), 2)
+    assert next(results) == 0 and len(taken) <= AHEAD * 2
+    results.close()
+
+
+def test_a_killed_process_is_told_and_what_came_before_stays():
+    results = []
+    with pytest.raises(
+        ValueError,
+        match="expected 2 processes to work to the end, found one killed, mostly for want of mem",
+    ):
+        results.extend(in_order(die, range(6), 2))
+    assert results in ([], [0], [0, 1])
+
+
+def test_nobody_outlives_a_killed_command(tmp_path):
+    program = (
+        "import sys\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
+        "from brainjepa_client.preparing.workers import in_order\n"
+        "from test_workers import report_and_wait\n"
+        "if __name__ == '__main__':\n"
+        "    list(in_order(report_and_wait, [sys.argv[1]] * 2, 2))\n"
+    )
+    script = tmp_path / "command.py"
+    script.write_text(program)
+    command = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment())
+    try:
+        wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    finally:
+        command.kill()
+        command.wait(PATIENCE)
+    workers = [int(file.stem) for file in tmp_path.glob("*.pid")]
+    wait_until(lambda: not any(is_alive(worker) for worker in workers))
+
+
+def report_and_wait(folder: str) -> None:
+    (Path(folder) / f"{os.getpid()}.pid").touch()
+    time.sleep(PATIENCE)  # far longer than the test: it is killed in the meantime
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # a zombie has ended; nobody has asked for its exit status
+
+
+def wait_until(condition) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -1,0 +1,92 @@
+"""Pictures: the right size, small, and drawn whatever is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from brainjepa_client.quality import figures as figures
+from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.signals.scan import RawScan
+
+PLAIN = Atlas.from_names([f"roi{i}" for i in range(12)])
+NETWORKS = Atlas.from_names([f"Net{1 + i % 3:02d}_LH_{i}" for i in range(12)])
+
+
+def raw_scan(rois: int = 12, frames: int = 60, **changes) -> RawScan:
+    rng = np.random.default_rng(0)
+    series = 100 + rng.standard_normal((rois, frames))
+    series[0] = np.nan
+    fd = np.abs(rng.standard_normal(frames))
+    facts = {"coverage": np.ones(rois), "tsnr": 40.0, "fd": fd, "keep": fd < 1.5}
+    return RawScan(series, 2.0, **{**facts, **changes})
+
+
+def test_a_long_scan_of_the_default_atlas_is_a_small_file(tmp_path):
+    atlas = load_atlas()
+    raw = raw_scan(len(atlas), 1200)
+    path = figures.draw_scan(
+        tmp_path / "a" / "scan.png", raw, raw.series, atlas, title="sub-1", fd_threshold=0.5
+    )
+    assert imread(path).shape == (600, 1000, 4)
+    assert path.stat().st_size < 150_000
+    assert [file.name for file in path.parent.iterdir()] == ["scan.png"]
+
+
+@pytest.mark.parametrize("atlas", [PLAIN, NETWORKS], ids=["plain", "networks"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"fd": None, "keep": None, "tsnr": float("nan")}, {"keep": np.zeros(60, bool)}],
+    ids=["all known", "unknown", "all censored"],
+)
+def test_every_scan_can_be_drawn(tmp_path, atlas, changes):
+    raw = raw_scan(**changes)
+    path = figures.draw_scan(tmp_path / "scan.png", raw, raw.series, atlas)
+    assert imread(path).shape == (600, 1000, 4)
+
+
+def test_scans_without_censored_frames_or_any_signal_can_be_drawn(tmp_path):
+    raw = raw_scan()
+    figures.draw_scan(tmp_path / "a.png", raw, raw.series[:, raw.keep], PLAIN)
+    figures.draw_scan(tmp_path / "b.png", raw, np.full_like(raw.series, np.nan), NETWORKS)
+
+
+def test_fewer_values_are_means_of_neighbours():
+    values = np.arange(12, dtype=np.float32).reshape(2, 6)
+    values[0, 2:4] = np.nan
+    fewer = figures._fewer(values, 3, axis=1)
+    assert np.array_equal(fewer, [[0.5, np.nan, 4.5], [6.5, 8.5, 10.5]], equal_nan=True)
+    assert figures._fewer(values, 6, axis=1) is values
+
+
+def test_distributions_show_limits_and_both_groups():
+    figure = figures.distributions(
+        [("mean FD (mm)", [0.1, 0.2, 0.3], [0.9], 0.5), ("minutes", [5.0, 5.0], [], None)]
+    )
+    first, second = figure.axes
+    assert [first.get_xlabel(), second.get_xlabel()] == ["mean FD (mm)", "minutes"]
+    assert sum(bar.get_height() for bar in first.patches) >= 4
+    assert [line.get_xdata()[0] for line in first.lines] == [0.5] and not second.lines
+    assert [t.get_text() for t in figure.legends[0].texts] == ["included", "excluded", "limit"]
+
+
+def test_matrix_rows_follow_networks():
+    fc = np.arange(144, dtype=np.float64).reshape(12, 12) / 144
+    ax = figures.mean_connectivity(fc, NETWORKS).axes[0]
+    order = [i for network in range(3) for i in range(network, 12, 3)]
+    expected = fc[np.ix_(order, order)]
+    shown = ax.images[0].get_array().filled(np.nan)
+    off = ~np.eye(12, dtype=bool)
+    assert np.allclose(shown[off], expected[off]) and np.isnan(np.diag(shown)).all()
+    labels = [
+        t.get_text() for t in figures.mean_connectivity(fc, NETWORKS).axes[0].get_yticklabels()
+    ]
+    assert labels == ["Net01", "Net02", "Net03"]
+
+
+def test_coverage_marks_rois_that_some_scans_lack():
+    seen = np.ones(450)
+    seen[[3, 7]] = 0.5, 0.2
+    figure = figures.roi_coverage(seen, np.array(load_atlas().centroids))
+    assert list(figure.axes[0].collections[1].get_array()) == [0.5, 0.2]

@@ -1,0 +1,176 @@
+"""The quality page: every reason is there, nothing is markup, and it says what to look at."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brainjepa_client.quality.advice import in_short, look_first
+from brainjepa_client.quality.page import PAGE, ScanReport, write_quality
+from brainjepa_client.quality.summary import SiteSummary
+from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.signals.preparation import ExclusionSettings
+from brainjepa_core.signals.store import ScanStore
+
+ATLAS = Atlas.from_names([f"Net{1 + i // 4:02d}_LH_{i}" for i in range(8)])
+LONG = "mean FD 0.71 mm, at most 0.5 allowed (exclude.mean_fd)"
+
+
+def filled(folder: Path, scans: int = 3, atlas: Atlas = ATLAS, frames: int = 60) -> ScanStore:
+    store = ScanStore.create(folder, atlas)
+    for i in range(scans):
+        series = np.random.default_rng(i).standard_normal((len(atlas), frames))
+        series[: i % 3] = np.nan
+        store.append(series, subject=f"sub-{i}", tr=2.0)
+    return store
+
+
+def report(name: str, status: str = "included", *reasons: str, **quality: float) -> ScanReport:
+    return ScanReport(name, "", "task-rest", status, quality, reasons, f"figures/{name}.png")
+
+
+def page_of(folder: Path, store: ScanStore, reports: list[ScanReport], site: str = "x") -> Path:
+    return write_quality(folder, site, store.atlas, reports, store=store)
+
+
+class Reader(HTMLParser):
+    """Tags, and the text outside scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] not in ("script", "style"):
+            self.text += data + "\n"
+
+
+def test_the_page_tells_what_became_of_each_scan(tmp_path):
+    reports = [
+        report("sub-1", tr=2.0, mean_fd=0.1234, seconds=300.0, censored=0.05, odd=1.0),
+        report("sub-2", "excluded", LONG, "tSNR 3, at least 20 required", mean_fd=0.71),
+        report("sub-3", "failed", "bold.nii.gz: expected 4 dimensions, found 3; export it again"),
+    ]
+    path = page_of(tmp_path, filled(tmp_path / "store"), reports, "north")
+    assert path == tmp_path / PAGE and (tmp_path / "scans.tsv").exists()
+    page = path.read_text()
+    text = Reader(page).text
+    for one in reports:
+        assert one.name in text and all(reason in text for reason in one.reasons)
+    assert "stays at the site" in text and "north" in text
+    assert "1 of 3 scans is in the store (1 person), 1 left out by rules, 1 could not" in text
+    rows = re.findall(r"<tr><td.*?</tr>", page.split("<tbody>")[1], re.S)
+    assert [re.search(r"sub-\d", row)[0] for row in rows] == ["sub-3", "sub-2", "sub-1"]
+    assert all(number in rows[2] for number in (">0.123<", ">5.0<", ">5.0<"))
+    assert page.count("data:image/png;base64,") == 2  # distributions, connectivity
+    assert "2 of 8 ROIs are not seen whole by every scan" in text
+    sources = [value for name, value in Reader(page).attributes if name == "src"]
+    assert all(source.startswith("data:image/png") for source in sources)
+
+
+def test_pictures_of_scans_are_links_that_nothing_loads(tmp_path):
+    page = page_of(tmp_path, filled(tmp_path / "store"), [report("sub-a b")]).read_text()
+    assert 'href="figures/sub-a%20b.png"' in page and 'src="figures' not in page
+
+
+NASTY = st.text(st.sampled_from("<>&\"'b/script =$\n\tä\x00\ud800"), max_size=12)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NASTY, NASTY, NASTY)
+def test_names_and_reasons_are_never_markup(tmp_path, subject, reason, site):
+    store = ScanStore.create(tmp_path / "store", ATLAS)
+
+    def tags(*texts: str) -> list[str]:
+        name, why, where = texts
+        reports = [ScanReport(name, name, name, "failed", {}, (why,), name or "x")]
+        return Reader(page_of(tmp_path, store, reports, where).read_text()).tags
+
+    assert tags(subject, reason, site) == tags("subject", "reason", "site")
+
+
+def test_a_store_without_scans_gives_a_page(tmp_path):
+    store = ScanStore.create(tmp_path / "store", ATLAS)
+    text = Reader(page_of(tmp_path, store, []).read_text()).text
+    assert "No scan is in the store" in text and "Nothing asks for a look" in text
+    without = write_quality(tmp_path, "x", ATLAS, [report("sub-1", "failed", "no")])
+    assert "No scan is in the store" in Reader(without.read_text()).text
+
+
+def test_the_default_atlas_gets_a_picture_of_its_coverage(tmp_path):
+    store = filled(tmp_path / "store", 2, load_atlas())
+    page = page_of(tmp_path, store, [report("sub-1")]).read_text()
+    assert "Mean coverage of each ROI" in page
+    assert "Order of ROIs: not judged" in page  # noise
+
+
+def test_the_summary_equals_a_naive_one(tmp_path):
+    store = filled(tmp_path, 3)
+    summary = SiteSummary.of(store)
+    assert summary.scans == 3 and summary.order is None
+    assert summary.seen == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1])
+    for i in range(8):
+        for j in range(8):
+            z = [
+                np.arctanh(np.corrcoef(half[i], half[j])[0, 1])
+                for record in store.records
+                for half in np.split(np.float64(store.series(record)), 2, axis=1)
+                if i != j and np.isfinite(half[[i, j]]).all()
+            ]
+            expected = 1.0 if i == j else np.tanh(np.mean(z))
+            assert summary.mean_fc[i, j] == pytest.approx(expected, abs=1e-6)
+
+
+def test_pairs_that_no_scan_has_are_unknown(tmp_path):
+    summary = SiteSummary.of(filled(tmp_path, 2, frames=30))  # too short
+    assert np.isnan(summary.mean_fc[0, 1]) and summary.mean_fc[0, 0] == 1
+
+
+def advice(reports, store_folder: Path, scans: int = 3, **rules) -> list[str]:
+    exclude = ExclusionSettings(**{"censored": None, "mean_fd": None, **rules})
+    return look_first(reports, exclude, SiteSummary.of(filled(store_folder, scans)), ATLAS)
+
+
+def test_advice_names_what_is_wrong(tmp_path):
+    reports = [
+        *(report(f"sub-{i:02d}", tr=2.0, mean_fd=0.1 + 0.001 * i, tsnr=50.0) for i in range(11)),
+        report("sub-moved", tr=2.2, mean_fd=0.45),
+        *(report(f"sub-out{i}", "excluded", LONG, mean_fd=0.71) for i in range(5)),
+        *(report(f"sub-bad{i}", "failed", "no") for i in range(6)),
+    ]
+    failed, rules, times, rois, moved, unknown = advice(reports, tmp_path, tsnr=20.0)
+    assert "6 scans could not be used (sub-bad0 task-rest, " in failed and "and 2 more" in failed
+    assert rules == "5 scans left out by rules (exclude.mean_fd 5)."
+    assert times.startswith("Repetition times differ: 2 s in 11 scans, 2.2 s in 1 scan.")
+    assert rois.startswith("2 ROIs without data in more than 20% of the included scans (Net01_LH_0")
+    assert moved.startswith("Unusual mean FD in 1 included scan: sub-moved task-rest;")
+    assert unknown.startswith("tsnr is not known for 6 scans, so the rule exclude.tsnr")
+
+
+def test_advice_is_silent_about_a_good_site(tmp_path):
+    good = [report(f"sub-{i}", tr=2.0, mean_fd=0.1 + 0.01 * i) for i in range(12)]
+    assert advice(good, tmp_path, scans=1, mean_fd=0.5) == []
+
+
+def test_advice_warns_of_rules_that_take_many(tmp_path):
+    reports = [report("a"), report("b", "excluded", LONG)]
+    (rules,) = advice(reports, tmp_path, scans=1)
+    assert rules.endswith("More than a quarter of all: check units and thresholds.")
+
+
+def test_people_are_counted_once():
+    twice = [ScanReport("sub-1", s, "", "included", {}) for s in "12"]
+    assert in_short(twice) == "2 of 2 scans are in the store (1 person)."

@@ -1,0 +1,213 @@
+"""What a site sends is garbage until shown otherwise, and garbage has one exception."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainjepa_core.wire.messages import Reply, pack
+from brainjepa_server.combining.validation import RejectedReply, check_reply, safe, trained_names
+from brainjepa_server.settings import AggregationSettings
+
+STEPS = 5
+SHAPES = {
+    "basis": (3, 2),
+    "encoder.a.weight": (4, 3),
+    "encoder.b": (1,),
+    "predictor.c": (5,),
+    "target_encoder.a.weight": (4, 3),
+    "target_encoder.b": (1,),
+}
+
+
+def make_base() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: rng.standard_normal(s).astype(np.float32) for name, s in SHAPES.items()}
+
+
+BASE = make_base()
+
+
+def make_reply(agreed: AggregationSettings | None = None, **changes) -> Reply:
+    agreed = agreed or AggregationSettings()
+    rng = np.random.default_rng(1)
+    names = trained_names(BASE, agreed.target)
+    weights = {
+        n: np.asarray(BASE[n] + 0.01 * rng.standard_normal(BASE[n].shape), np.float32)
+        for n in names
+    }
+    arrays = pack(weights, BASE, agreed.wire) | changes.pop("arrays", {})
+    metrics = {"weight": 20.0, "loss": 0.5, "steps": STEPS, "seconds": 2.5, "rank_people": 3.0}
+    return Reply(metrics | changes.pop("metrics", {}), arrays, **changes)
+
+
+def check(reply, agreed: AggregationSettings | None = None):
+    return check_reply(reply, BASE, agreed or AggregationSettings(), STEPS)
+
+
+@pytest.mark.parametrize("target", ["average", "line", "local"])
+@pytest.mark.parametrize("wire", ["fp32", "bf16"])
+def test_a_good_reply_passes_with_its_values(wire, target):
+    agreed = AggregationSettings(wire=wire, target=target)
+    reply = make_reply(agreed)
+    update = check(reply, agreed)
+    values = dict(update.values(BASE))
+    assert list(values) == list(trained_names(BASE, target)) == sorted(values)
+    assert any(name.startswith("target_encoder.") for name in values) == (target == "average")
+    sent = dict(check(make_reply()).values(BASE))
+    for name, value in values.items():
+        if wire == "fp32":
+            assert value is reply.arrays[name]  # no copy, no rounding
+        elif target == "average":  # the same draws as in `sent`
+            np.testing.assert_allclose(value, sent[name], atol=0.05 * 2**-7)
+    assert update.weight == 20 and update.metrics["loss"] == 0.5
+    square = sum(((values[n] - BASE[n].astype("f8")) ** 2).sum() for n in values)
+    size = sum((BASE[n].astype("f8") ** 2).sum() for n in values)
+    assert update.norm == pytest.approx(np.sqrt(square / size), rel=1e-6)
+
+
+def test_figures_for_the_log_are_kept_by_name_if_finite():
+    metrics = {"loss_last": float("nan"), "rank_tokens": "7", "seconds": 10**400, "people": 9}
+    kept = check(make_reply(metrics=metrics)).metrics
+    assert kept == {"weight": 20.0, "loss": 0.5, "rank_people": 3.0}
+
+
+A = "encoder.a.weight"
+WRONG = [
+    ({"metrics": {"weight": 0.0}}, "weight as a finite number from 1e-09 to 1e+09, found 0"),
+    ({"metrics": {"weight": -1.0}}, "weight as a finite number from 1e-09 to 1e+09, found -1"),
+    ({"metrics": {"weight": float("nan")}}, "to 1e+09, found nan; check the site's version"),
+    ({"metrics": {"weight": float("inf")}}, "to 1e+09, found inf"),
+    ({"metrics": {"weight": 1.1e9}}, "to 1e+09, found 1.1e+09"),
+    ({"metrics": {"weight": 10**400}}, "to 1e+09, found one out of range"),
+    ({"metrics": {"weight": True}}, "weight as a finite number from 1e-09 to 1e+09, found a"),
+    ({"metrics": {"weight": "20"}}, "weight as a finite number from 1e-09 to 1e+09, found a"),
+    ({"metrics": {"weight": None}}, "weight as a finite number from 1e-09 to 1e+09, found no"),
+    ({"metrics": {"loss": float("-inf")}}, "expected loss as a finite number, found -inf"),
+    ({"metrics": {"loss": 10**400}}, "expected loss as a finite number, found one out of range"),
+    ({"metrics": {"steps": 5.0}}, "expected steps as an integer from 0 to 1e+09, found a float"),
+    ({"metrics": {"steps": 4}}, "expected 5 steps, found 4; check the site's version"),
+    ({"arrays": {"encoder.x": BASE[A]}}, "expected 5 arrays, found 0 of them missing and 1 unk"),
+    ({"arrays": {"basis": BASE["basis"]}}, "and 1 unknown (basis); check study and versions"),
+    ({"arrays": {A: BASE[A].T}}, f"expected '{A}' as float32 of shape [4, 3], found float32 of"),
+    ({"arrays": {A: BASE[A].astype("f8")}}, "found float64 of shape [4, 3]; check study"),
+    ({"arrays": {A: BASE[A].astype(object)}}, "found object of shape [4, 3]"),
+    ({"arrays": {A: BASE[A].astype(">f4")}}, "found float32 of shape [4, 3]"),
+    ({"arrays": {A: BASE[A].tolist()}}, "expected an array, found a list: encoder.a.weight"),
+    ({"arrays": {A: np.ma.array(BASE[A])}}, "expected an array, found a MaskedArray"),
+    ({"arrays": {A: BASE[A] * np.float32("nan")}}, f"in '{A}', found 12 of 12 NaN or infinite; lo"),
+    ({"arrays": {A: np.float32(100) + BASE[A]}}, "(max_norm 1 times the global weights'), found "),
+    ({"arrays": {A: np.full((4, 3), 3e38, "f4")}}, "expected a difference of norm at most"),
+    ({"refusal": "my policy says no"}, "no usable reply: my policy says no"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "text"), WRONG)
+def test_what_does_not_fit_is_rejected_with_what_was_expected_and_found(changes, text):
+    with pytest.raises(RejectedReply, match=re.escape(text)) as caught:
+        check(make_reply(**changes))
+    assert len(str(caught.value)) < 300
+
+
+def test_missing_arrays_are_named():
+    reply = make_reply()
+    del reply.arrays["predictor.c"]
+    with pytest.raises(RejectedReply, match=r"expected 5 arrays, found 1 of them missing \(predic"):
+        check(reply)
+    with pytest.raises(RejectedReply, match="expected 3 arrays, found 0 of them missing and 2 unk"):
+        check(make_reply(), AggregationSettings(target="line"))
+
+
+def test_bf16_differences_that_are_not_finite_are_rejected():
+    agreed = AggregationSettings(wire="bf16")
+    broken = make_reply(agreed, arrays={A: np.full((4, 3), 0x7F80, np.uint16)})  # infinity
+    with pytest.raises(RejectedReply, match="found 12 of 12 NaN or infinite"):
+        check(broken, agreed)
+    with pytest.raises(RejectedReply, match=f"expected '{A}' as uint16 of shape"):
+        check(make_reply(), agreed)
+
+
+def test_where_sites_count_the_same_none_counts_more():
+    agreed = AggregationSettings(weights="equal")
+    with pytest.raises(RejectedReply, match="expected weight 1 where all sites count the same, fo"):
+        check(make_reply(), agreed)
+    assert check(make_reply(metrics={"weight": 1.0}), agreed).weight == 1
+
+
+def test_a_sites_own_text_is_cut_and_harmless():
+    hostile = "\x1b[31m<script>\n/data/sub-01" + "y" * 10_000
+    for reply in (
+        make_reply(refusal=hostile),
+        make_reply(arrays={hostile: BASE[A]}),
+        make_reply(arrays={A: np.zeros((4, 3), np.dtype([(hostile, "f4")]))}),
+    ):
+        with pytest.raises(RejectedReply) as caught:
+            check(reply)
+        assert len(str(caught.value)) < 300 and not re.search(r"[\x1b\n<>]", str(caught.value))
+    assert len(safe(hostile)) == 80 and safe(7) == "a int"
+
+
+KEYS = st.sampled_from([*SHAPES, "", "encoder.", "moments.x"]) | st.text(max_size=5)
+DTYPES = st.sampled_from(["f4", "f8", "f2", "i8", "u2", "?", "O", "U3", "S2", "c8", "M8[s]", ">f4"])
+VALUES = st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf, 3e38, 1e-45])
+
+
+@st.composite
+def odd_arrays(draw):
+    name = draw(st.sampled_from(sorted(SHAPES)))
+    shape = draw(st.sampled_from([SHAPES[name], (), (0,), (12,), (1, 4, 3), (3, 4)]))
+    with np.errstate(all="ignore"):
+        return np.full(shape, draw(VALUES)).astype("f4").astype(draw(DTYPES), copy=False)
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.just(10**400), st.floats(), st.text(max_size=9),
+    st.binary(max_size=9), odd_arrays(), st.lists(st.integers(), max_size=2), st.just(object()),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+)  # fmt: skip
+METRICS = st.dictionaries(
+    st.sampled_from(["weight", "loss", "steps", "loss_last", "seconds"]) | st.text(max_size=3), JUNK
+)
+ANY_KEY = KEYS | st.integers() | st.none()
+
+
+@settings(max_examples=400)
+@given(
+    metrics=METRICS | JUNK | st.dictionaries(ANY_KEY, JUNK, max_size=2),
+    arrays=st.dictionaries(ANY_KEY, odd_arrays() | JUNK, max_size=6) | JUNK,
+    refusal=st.just("") | JUNK,
+    wire=st.sampled_from(["fp32", "bf16"]),
+)
+def test_no_garbage_raises_anything_else(metrics, arrays, refusal, wire):
+    with pytest.raises(RejectedReply):
+        check(Reply(metrics, arrays, refusal), AggregationSettings(wire=wire))
+
+
+@settings(max_examples=300)
+@given(data=st.data(), wire=st.sampled_from(["fp32", "bf16"]))
+def test_one_thing_spoilt_in_a_good_reply_raises_nothing_else(data, wire):
+    agreed = AggregationSettings(wire=wire)
+    reply = make_reply(agreed)
+    if data.draw(st.booleans()):
+        reply.metrics[data.draw(st.sampled_from(sorted(reply.metrics)))] = data.draw(JUNK)
+    else:
+        reply.arrays[data.draw(st.sampled_from(sorted(reply.arrays)))] = data.draw(
+            odd_arrays() | JUNK
+        )
+    try:
+        update = check(reply, agreed)
+    except RejectedReply:
+        return
+    assert 0 < update.weight <= 1e9 and update.norm <= 1
+    assert all(np.isfinite(v) for v in update.metrics.values())
+    assert all(np.isfinite(value).all() for _, value in update.values(BASE))
+
+
+@pytest.mark.parametrize("junk", [None, 7, "reply", [], {}, object(), np.zeros(3)])
+def test_what_is_no_reply_is_rejected(junk):
+    with pytest.raises(RejectedReply, match="expected a reply, found a "):
+        check(junk)

@@ -1,0 +1,192 @@
+"""MLflow gets what a study records, and never stands in its way."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.record.tracking import DATABASE, RUN_ID, Tracker, round_metrics
+
+SETTINGS = {"study": {"preset": "tiny", "long": "x" * 9000}, "floors": {"sites": 3}}
+
+
+def record(number: int, loss: float = 0.5) -> RoundRecord:
+    site = SiteRecord(loss=loss, weight=2, steps=5, drift=math.nan, metrics={"rank": 4.0})
+    row = YardstickRow(model="federated", pool="mean + second order", outcome="latents", r2=0.25)
+    return RoundRecord(number=number, seconds=3.0, sites={"site-01": site}, yardstick=[row])
+
+
+@pytest.fixture(autouse=True)
+def no_other_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def everything(tracker: Tracker, folder: Path) -> None:
+    (folder / "final").mkdir(exist_ok=True)
+    (folder / "final" / "model.json").write_text("{}")
+    tracker.start("pilot", SETTINGS, {"torch": "2.8"})
+    tracker.log_round(record(0))
+    tracker.log_figure(Figure(), "losses")
+    tracker.log_file(folder / "final" / "model.json")
+    tracker.register_model("pilot", folder / "final")
+    tracker.finish()
+
+
+def client_of(tracker: Tracker) -> Any:
+    return tracker._client
+
+
+def test_a_study_that_crashes_and_is_resumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Tracker(tmp_path)
+    run_id = first.start("pilot", SETTINGS, {"torch": "2.8"})
+    first.log_round(record(0))
+    first.log_round(record(1, loss=0.4))  # lost: the checkpoint after it was not written
+    assert (tmp_path / DATABASE).exists() and (tmp_path / RUN_ID).read_text().strip() == run_id
+
+    second = Tracker(tmp_path)
+    changed = SETTINGS | {"floors": {"sites": 5}, "new": 1}
+    assert second.start("pilot", changed, {"torch": "2.9"}) == run_id
+    client = client_of(second)
+    assert client.get_run(run_id).info.status == "RUNNING"
+    second.log_round(record(0))
+    second.log_round(record(1, loss=0.3))
+    second.log_round(record(1, loss=0.3))
+    everything(second, tmp_path)  # starts, and logs round 0, once more
+    second.register_model("pilot", tmp_path / "final")
+
+    losses = [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")]
+    assert losses == [(0, 0.5), (1, 0.4), (1, 0.3)]
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED" and run.data.metrics["loss"] == 0.3
+    assert run.data.params["floors.sites"] == "3" and run.data.params["new"] == "1"
+    assert run.data.params["study.long"] == "x" * 497 + "..."
+    assert run.data.tags["torch"] == "2.8"
+    assert run.data.metrics["yardstick/federated/mean _ second order/latents"] == 0.25
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+    assert {f.path for f in client.list_artifacts(run_id)} == {"figures", "model", "model.json"}
+    assert (tmp_path / "mlartifacts" / run_id / "artifacts" / "model" / "model.json").exists()
+    (version,) = client.search_model_versions("name = 'pilot'")
+    assert version.run_id == run_id and version.source.endswith("/artifacts/model")
+    assert caplog.records == []
+
+
+def test_another_database_gets_a_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = "0" * 32
+    (tmp_path / RUN_ID).write_text(lost + "\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    run_id = Tracker(tmp_path).start("pilot", SETTINGS)
+    assert run_id not in (None, lost) and (tmp_path / RUN_ID).read_text() == f"{run_id}\n"
+    assert not (tmp_path / DATABASE).exists() and caplog.records == []
+
+
+def test_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uris = []
+
+    def client(uri: str) -> Any:
+        uris.append(uri)
+        raise OSError
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    Tracker(tmp_path, client).start("pilot", {})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    Tracker(tmp_path, client).start("pilot", {})
+    assert uris == ["sqlite:///elsewhere.db", f"sqlite:///{tmp_path.resolve()}/mlflow.db"]
+
+
+class Broken:
+    """Raises in every method, from the `working`-th call on."""
+
+    def __init__(self, working: int = 0) -> None:
+        self.working, self.calls = working, 0
+
+    def __getattr__(self, name: str) -> Any:
+        def method(*arguments: Any, **named: Any) -> Any:
+            self.calls += 1
+            if self.calls > self.working:
+                raise RuntimeError("lost http://me:secret@host/api")
+            return _Answer()
+
+        return method
+
+
+class _Answer:
+    """A run, an experiment, or whatever is asked."""
+
+    run_id = experiment_id = "1"
+    params: dict[str, str] = {}  # noqa: RUF012
+    metrics: dict[str, float] = {}  # noqa: RUF012
+
+    @property
+    def info(self) -> _Answer:
+        return self
+
+    data = info
+
+
+@pytest.mark.parametrize("working", range(12))
+def test_a_client_that_breaks_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, working: int
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        everything(Tracker(tmp_path, lambda uri: Broken(working)), tmp_path)
+    (warning,) = [r.getMessage() for r in caplog.records]
+    assert warning.startswith("MLflow could not ")
+    assert "(RuntimeError: lost http://host/api); training goes on" in warning
+    assert "Check mlflow.db" in warning and "secret" not in warning
+
+
+def test_nothing_is_asked_of_a_client_that_never_began(tmp_path: Path) -> None:
+    broken = Broken()
+    everything(Tracker(tmp_path, lambda uri: broken), tmp_path)
+    assert broken.calls == 1
+
+
+def test_a_server_that_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken:  # bound, never listening
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        tracker = Tracker(tmp_path)
+        everything(tracker, tmp_path)
+    assert tracker.run_id is None
+    ours = [r.getMessage() for r in caplog.records if r.name == "brainjepa_server.record.tracking"]
+    assert len(ours) == 1 and "Check the server of MLFLOW_TRACKING_URI" in ours[0]
+
+
+def test_numbers_of_a_round() -> None:
+    found = round_metrics(record(0))
+    assert list(found)[-1] == "loss" and found["sites/site-01/rank"] == 4.0
+    assert "sites/site-01/drift" not in found and all(map(math.isfinite, found.values()))
+
+
+def test_names_that_mlflow_would_refuse() -> None:
+    site = SiteRecord(loss=1.0, metrics={"../up": 1.0, "a//b": 2.0, "é" * 999: 3.0, "": 4.0})
+    found = round_metrics(RoundRecord(number=0, sites={"..": site}))
+    assert {"sites/__/___up", "sites/__/a__b", "sites/__/_"} <= set(found)
+    assert max(map(len, found)) <= 250
+
+
+def test_the_module_is_light() -> None:
+    code = (
+        "import sys, brainjepa_server.record.tracking;"
+        " print({'mlflow', 'torch', 'matplotlib'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

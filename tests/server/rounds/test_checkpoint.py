@@ -1,0 +1,174 @@
+"""Rounds on disk: complete or absent, the newest and the best kept, for one study and basis."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_server.rounds import checkpoint
+from brainjepa_server.rounds.checkpoint import (
+    RoundState,
+    best_round,
+    read_newest,
+    round_folders,
+    write_round,
+)
+from brainjepa_server.settings import AggregationSettings, RoundSettings, StudySettings
+
+BASIS = "b" * 64
+
+
+def make_settings(**changes) -> StudySettings:
+    return StudySettings(**{"name": "study", "study": LocalStudy()} | changes)
+
+
+def make_state(number: int, score: float | None = None, **changes) -> RoundState:
+    rng = np.random.default_rng(number)
+    fields = {
+        "round": number,
+        "weights": {"a": rng.standard_normal((3, 4)).astype("f4").T, "b": np.ones((), "f4")},
+        "outer": {"momentum.encoder.a": rng.standard_normal((4, 3)), "momentum.b": np.ones(())},
+        "settings": make_settings(),
+        "basis_hash": BASIS,
+        "history": [{"number": n, "loss": 1 / (n + 1), "rejected": {}} for n in range(number)],
+        "run_id": "a1",
+        "score": score,
+    }  # fmt: skip
+    return RoundState(**(fields | changes))
+
+
+def names(directory) -> list[int]:
+    return [int(p.name.removeprefix("round-")) for p in round_folders(directory)]
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_what_is_read_is_what_was_written(tmp_path, outer):
+    state = make_state(3, 0.25, **({} if outer else {"outer": {}}))
+    assert write_round(tmp_path, state).name == "round-000003"
+    found = read_newest(tmp_path, make_settings(), BASIS)
+    assert (found.round, found.history, found.run_id, found.score, found.basis_hash) == (
+        3, state.history, "a1", 0.25, BASIS,
+    )  # fmt: skip
+    assert found.settings == make_settings()
+    for mine, read in ((state.weights, found.weights), (state.outer, found.outer)):
+        assert mine.keys() == read.keys()
+        for name, value in mine.items():
+            assert read[name].dtype == value.dtype and read[name].shape == value.shape
+            np.testing.assert_array_equal(read[name], value)
+
+
+def test_an_empty_folder_has_no_round(tmp_path):
+    assert read_newest(tmp_path / "new", make_settings(), BASIS) is None
+    assert best_round(tmp_path) is None
+
+
+def test_the_newest_two_and_the_best_are_kept(tmp_path):
+    scores = [0.1, 0.4, None, 0.3, float("nan"), 0.4, 0.2]
+    kept = []
+    for number, score in enumerate(scores, 1):
+        write_round(tmp_path, make_state(number, score))
+        kept.append(names(tmp_path))
+    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [2, 5, 6], [2, 6, 7]]
+    assert best_round(tmp_path).name == "round-000002"  # the earliest of equals
+    write_round(tmp_path, make_state(8, 0.5))
+    write_round(tmp_path, make_state(9, 0.1))
+    assert names(tmp_path) == [8, 9]
+    assert read_newest(tmp_path, make_settings(), BASIS).round == 9
+
+
+def test_numbers_count_as_numbers(tmp_path):
+    for number in (999_999, 1_000_000):
+        write_round(tmp_path, make_state(number, history=[]))
+    assert read_newest(tmp_path, make_settings(), BASIS).round == 1_000_000
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_write_that_fails_leaves_the_rounds_before_it(tmp_path, monkeypatch, call):
+    write_round(tmp_path, make_state(1))
+    calls, save_file = [], checkpoint.save_file
+
+    def fail(arrays, path):
+        calls.append(path)
+        if len(calls) == call:
+            raise OSError("no space left on device")
+        save_file(arrays, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_round(tmp_path, make_state(2))
+    assert [p.name for p in (tmp_path / "rounds").iterdir()] == ["round-000001"]
+    assert read_newest(tmp_path, make_settings(), BASIS).round == 1
+
+
+def test_half_a_round_of_a_killed_coordinator_is_not_looked_at(tmp_path):
+    write_round(tmp_path, make_state(1))
+    for name in (".round-000002.ab12cd34.tmp", "round-000003", "round-x"):
+        (tmp_path / "rounds" / name).mkdir()
+    assert read_newest(tmp_path, make_settings(), BASIS).round == 1
+
+
+def test_a_round_is_written_once(tmp_path):
+    write_round(tmp_path, make_state(1))
+    with pytest.raises(FileExistsError, match="found that 'round-000001' exists"):
+        write_round(tmp_path, make_state(1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"aggregation": AggregationSettings(combine="median")},
+            "expected aggregation.combine = median, found mean in the saved round-000001; "
+            "continue with the saved settings, or start in a new folder",
+        ),
+        (
+            {"study": LocalStudy(preset="small")},
+            "expected study.preset = small, found tiny in the saved round-000001",
+        ),
+        (
+            {"study": LocalStudy(model={"depth": 1})},
+            "expected study.model.depth = 1, found nothing in the saved round-000001",
+        ),
+        ({"rounds": RoundSettings(local_steps=25)}, "expected rounds.local_steps = 25, found 50"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path, changes, text):
+    write_round(tmp_path, make_state(1))
+    with pytest.raises(ValueError, match=re.escape(text)):
+        read_newest(tmp_path, make_settings(**changes), BASIS)
+
+
+def test_how_long_and_how_often_may_change(tmp_path):
+    write_round(tmp_path, make_state(1))
+    other = make_settings(
+        rounds=RoundSettings(quorum=2, deadline=60, join_deadline=5, evaluate_every=4)
+    )
+    assert read_newest(tmp_path, other, BASIS).settings == other
+
+
+def test_another_basis_is_refused(tmp_path):
+    write_round(tmp_path, make_state(1))
+    text = "expected the basis cccccccccccc, found bbbbbbbbbbbb in the saved round-000001; put the"
+    with pytest.raises(ValueError, match=text):
+        read_newest(tmp_path, make_settings(), "c" * 64)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "outer.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff" * 40, b"[]", b'{"round": 1}'])
+def test_damage_is_named_with_a_way_out(tmp_path, file, damage):
+    write_round(tmp_path, make_state(1))
+    path = write_round(tmp_path, make_state(2))
+    (path / file).write_bytes(damage)
+    with pytest.raises(ValueError, match=r"a round with .*remove 'round-000002'"):
+        read_newest(tmp_path, make_settings(), BASIS)
+
+
+def test_the_folder_names_no_person_and_no_path(tmp_path):
+    path = write_round(tmp_path, make_state(1))
+    facts = json.loads((path / "state.json").read_text())
+    assert set(facts) == {"round", "score", "basis_hash", "run_id", "settings", "history"}
+    assert str(tmp_path) not in (path / "state.json").read_text()

@@ -1,0 +1,274 @@
+"""A round: the honest sites' mean and nothing else, whatever the others send."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from fake_grid import FakeGrid, failing, replying
+from flwr.app import ConfigRecord, Message, RecordDict
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from brainjepa_core.evaluation.moments import Group, moments_to_arrays
+from brainjepa_core.pretraining.schedules import ScheduleSettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.sums.ridge import Moments
+from brainjepa_core.wire.messages import pack
+from brainjepa_server.combining.outer import OuterOptimizer
+from brainjepa_server.rounds import sites as sites_module
+from brainjepa_server.rounds.round import chosen_sites, evaluate, train_round
+from brainjepa_server.rounds.sites import Sites
+from brainjepa_server.settings import StudySettings
+
+NAMES = ("encoder.a", "encoder.b", "predictor.c", "target_encoder.a", "target_encoder.b")
+SHAPES = ((2, 3), (4,), (), (2, 3), (4,))
+BASIS = np.zeros((3, 2), "f4")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def impatient():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sites_module, "POLL_SECONDS", 0.0005)
+        yield
+
+
+def make_settings(quorum=1, sites=None, seed=0, **aggregation) -> StudySettings:
+    schedule = ScheduleSettings(total_steps=6)
+    return StudySettings(
+        name="s",
+        study=LocalStudy(training=PretrainingSettings(seed=seed, schedule=schedule)),
+        rounds={"local_steps": 2, "quorum": quorum, "sites": sites, "deadline": 0.004},
+        aggregation=aggregation,
+    )
+
+
+def base() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {n: rng.standard_normal(s).astype("f4") for n, s in zip(NAMES, SHAPES, strict=True)}
+
+
+def trained(node: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(node)
+    found = {n: v + 0.1 * rng.standard_normal(v.shape) for n, v in base().items()}
+    return {n: np.asarray(v, "f4") for n, v in found.items()}
+
+
+def numbers(node: int) -> dict:
+    return {"weight": 1.0 + node, "loss": 0.5 * node, "loss_last": 0.25, "steps": 2,
+            "seconds": 0.01, "rank_people": 3.0}  # fmt: skip
+
+
+def with_array(value, name="encoder.a"):
+    return lambda arrays, metrics: arrays.update({name: np.asarray(value)})
+
+
+def with_number(**changes):
+    return lambda arrays, metrics: metrics.update(changes)
+
+
+def without(name):
+    return lambda arrays, metrics: (arrays.pop(name, None), metrics.pop(name, None))
+
+
+SPOILED = {  # what is done to arrays and metrics of an honest reply
+    "nan": with_array(np.full((2, 3), np.nan, "f4")),
+    "infinity": with_array(np.full((2, 3), np.inf, "f4")),
+    "another shape": with_array(np.zeros((3, 2), "f4")),
+    "one more axis": with_array(np.zeros((2, 3, 1), "f4")),
+    "another dtype": with_array(np.zeros((2, 3), "f8")),
+    "integers": with_array(np.zeros((2, 3), "i4")),
+    "text": with_array(np.full((2, 3), "x")),
+    "a huge norm": with_array(np.full((2, 3), 1e30, "f4")),
+    "the largest float": with_array(np.full((2, 3), 3.4e38, "f4")),
+    "a missing array": without("encoder.a"),
+    "no target": without("target_encoder.b"),
+    "an unknown array": with_array(np.zeros(2, "f4"), "encoder.z"),
+    "no weight": without("weight"),
+    "zero weight": with_number(weight=0.0),
+    "negative weight": with_number(weight=-1.0),
+    "nan weight": with_number(weight=math.nan),
+    "infinite weight": with_number(weight=math.inf),
+    "enormous weight": with_number(weight=1e300),
+    "text as weight": with_number(weight="12"),
+    "true as weight": with_number(weight=True),
+    "a list as weight": with_number(weight=[1.0]),
+    "no loss": without("loss"),
+    "nan loss": with_number(loss=math.nan),
+    "other steps": with_number(steps=3),
+    "no steps": without("steps"),
+    "no arrays": lambda arrays, metrics: arrays.clear(),
+    "no metrics": lambda arrays, metrics: metrics.clear(),
+}
+WHOLE = ("refusal", "error", "silence", "empty", "other records")
+
+
+def message_of(node: int, fault: str | None, message: Message) -> Message | None:
+    if fault == "refusal":
+        return replying(message, {}, {}, "this site's policy does not allow train")
+    if fault == "error":
+        return failing(message)
+    if fault == "silence":
+        return None
+    if fault == "empty":
+        return Message(RecordDict({}), reply_to=message)
+    if fault == "other records":
+        return Message(RecordDict({"x": ConfigRecord({"y": b"z"})}), reply_to=message)
+    arrays, metrics = trained(node), numbers(node)
+    if fault is not None:
+        SPOILED[fault](arrays, metrics)
+    return replying(message, arrays, metrics)
+
+
+def one_round(faults: list[str | None], settings: StudySettings, number: int = 0):
+    """Train with node 1, 2 ... of these faults; what the coordinator has, and what it heard."""
+    names = {f"site-{node:02d}": node for node in range(1, len(faults) + 1)}
+    grid = FakeGrid(lambda node, m: message_of(node, faults[node - 1], m), list(names.values()))
+    heard = []
+    outer = OuterOptimizer(settings.aggregation.outer)
+    listen = lambda site, reason: heard.append((site, reason))  # noqa: E731
+    new, record = train_round(Sites(grid, names), settings, number, base(), BASIS, outer, listen)
+    return new, record, heard
+
+
+@hypothesis_settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from((None, *SPOILED, *WHOLE)), min_size=1, max_size=5), st.integers(1, 4)
+)
+def test_only_honest_replies_count_and_the_others_get_a_reason(faults, quorum):
+    honest = [node for node, fault in enumerate(faults, 1) if fault is None]
+    settings = make_settings(quorum)
+    if len(honest) < quorum:
+        text = rf"expected at least {quorum} usable replies \(rounds.quorum\) in round 0, found"
+        with pytest.raises(ValueError, match=text) as caught:
+            one_round(faults, settings)
+        left_out = len(faults) - len(honest)
+        assert str(caught.value).count("; site-") == left_out and "canary" not in str(caught.value)
+        return
+    new, record, heard = one_round(faults, settings)
+    assert sorted(record.sites) == [f"site-{node:02d}" for node in honest]
+    assert len(record.sites) + len(record.rejected) == len(faults) == len(heard)
+    assert all(record.rejected.values()) and "canary" not in record.model_dump_json()
+    assert dict(heard) == {name: record.rejected.get(name, "") for name, _ in heard}
+    total = sum(1.0 + node for node in honest)
+    for name in NAMES:
+        mean = sum((1.0 + node) * trained(node)[name].astype("f8") for node in honest) / total
+        assert_allclose(new[name], mean, rtol=1e-6, atol=1e-7)
+        assert new[name].dtype == np.float32
+    if len(honest) == 1:
+        assert all(np.array_equal(new[n], trained(honest[0])[n]) for n in NAMES)
+    assert record.bytes_down == len(faults) * (
+        sum(v.nbytes for v in base().values()) + BASIS.nbytes
+    )
+
+
+@pytest.mark.parametrize("fault", [*SPOILED, *WHOLE])
+@pytest.mark.parametrize("combine", ["mean", "trimmed_mean", "median"])
+def test_each_fault_alone(fault, combine):
+    new, record, _ = one_round([None, fault, None], make_settings(combine=combine))
+    assert list(record.rejected) == ["site-02"] and len(record.rejected["site-02"]) > 10
+    expected, _, _ = one_round([None, "silence", None], make_settings(combine=combine))
+    assert all(np.array_equal(new[name], expected[name]) for name in NAMES)
+
+
+def test_a_round_as_it_is_recorded():
+    _, record, heard = one_round([None, None, "refusal"], make_settings(), number=2)
+    assert (record.number, record.first_step) == (2, 4)
+    assert heard[:2] == [("site-01", ""), ("site-02", "")]
+    assert record.rejected == {
+        "site-03": "no usable reply: this site's policy does not allow train"
+    }
+    site = record.sites["site-02"]
+    assert (site.loss, site.loss_last, site.weight, site.steps) == (1.0, 0.25, 3.0, 2)
+    assert site.metrics == {"rank_people": 3.0}
+    one = sum(value.nbytes for value in base().values())
+    assert site.bytes_up == one and site.bytes_down == one + BASIS.nbytes
+    assert record.bytes_up == 2 * one and record.bytes_down == 3 * (one + BASIS.nbytes)
+    assert 0 <= record.seconds_beyond_sites <= record.seconds
+    assert record.loss == pytest.approx((2 * 0.5 + 3 * 1.0) / 5)
+
+
+def test_a_failed_round_moves_nothing():
+    settings = make_settings(2, outer={"kind": "fedavgm"})
+    outer = OuterOptimizer(settings.aggregation.outer)
+    weights = base()
+    grid = FakeGrid(lambda node, m: message_of(node, "nan", m), [1, 2])
+    with pytest.raises(ValueError, match="found 0; mend the sites and resume"):
+        sites = Sites(grid, {"a": 1, "b": 2})
+        train_round(sites, settings, 0, weights, BASIS, outer, lambda *_: None)
+    assert outer.state == {} and all(np.array_equal(weights[n], base()[n]) for n in NAMES)
+
+
+@pytest.mark.parametrize("combine", ["mean", "trimmed_mean"])
+def test_bf16_replies(combine):
+    settings = make_settings(wire="bf16", combine=combine)
+    grid = FakeGrid(
+        lambda node, m: replying(m, pack(trained(node), base(), "bf16"), numbers(node)), [1, 2, 3]
+    )
+    outer = OuterOptimizer(settings.aggregation.outer)
+    names = {"a": 1, "b": 2, "c": 3}
+    new, record = train_round(
+        Sites(grid, names), settings, 0, base(), BASIS, outer, lambda *_: None
+    )
+    assert record.rejected == {}
+    whole, plain, _ = one_round([None] * 3, make_settings(combine=combine))
+    assert 2 * record.bytes_up == plain.bytes_up
+    for name in NAMES:
+        assert_allclose(new[name], whole[name], atol=0.4 * 2**-8)
+
+
+def test_the_sites_of_a_round_are_a_function_of_round_and_seed():
+    names = [f"site-{i}" for i in range(9)]
+    settings = make_settings(quorum=1, sites=3)
+    asked = [chosen_sites(settings, names, number) for number in range(40)]
+    assert asked == [chosen_sites(settings, names[::-1], number) for number in range(40)]
+    assert all(len(set(found)) == 3 and found == sorted(found) for found in asked)
+    assert {name for found in asked for name in found} == set(names)
+    assert len({tuple(found) for found in asked}) > 10
+    other = make_settings(quorum=1, sites=3, seed=1)
+    assert asked != [chosen_sites(other, names, number) for number in range(40)]
+    assert chosen_sites(make_settings(sites=20), names, 3) == names
+    assert chosen_sites(make_settings(), names[::-1], 3) == names
+
+
+def moments(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    groups = {
+        Group("mean", "connectivity", fold): Moments.of(
+            rng.standard_normal((6, 2)), rng.standard_normal((6, 1))
+        )
+        for fold in range(5)
+    }
+    return moments_to_arrays(groups)
+
+
+def judge(answer, nodes=3):
+    names = {f"site-{node}": node for node in range(1, nodes + 1)}
+    grid = FakeGrid(answer, list(names.values()))
+    return evaluate(
+        Sites(grid, names), make_settings(), 0, base(), BASIS, np.zeros((3, 2)), "federated"
+    )
+
+
+def test_an_evaluation_adds_up_what_is_usable():
+    def answer(node, message, fault="silence"):
+        if node == 2:
+            return message_of(2, fault, message)
+        told = {"drift": 30.0 * node} if node == 1 else {"drift": math.nan}
+        return replying(message, moments(seed=node), {"people": 30, **told})
+
+    rows, drift = judge(answer)
+    assert [(r.model, r.pool, r.outcome, r.features) for r in rows] == [
+        ("federated", "mean", "connectivity", 2)
+    ]
+    assert math.isfinite(rows[0].r2) and drift == {"site-1": 30.0}
+    for fault in ("nan", "error", "empty", "refusal"):
+        assert judge(lambda node, m, fault=fault: answer(node, m, fault)) == (rows, drift)
+
+
+def test_an_evaluation_of_nobody_has_no_rows():
+    assert judge(lambda node, m: None) == ([], {})

@@ -1,0 +1,139 @@
+"""Asking sites: every answer in the order of asking, whatever comes back or does not."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from fake_grid import FakeGrid, failing, replying
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+
+from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Task
+from brainjepa_server.rounds import sites as sites_module
+from brainjepa_server.rounds.sites import MESSAGE_TYPES, Sites
+
+TASK = Task(study_id="s", study=LocalStudy(), round=7)
+ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3).T, "b": np.zeros((), "f8")}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(sites_module, "POLL_SECONDS", 0.001)
+
+
+def ask(answer, names=("b", "a"), deadline=0.02, kind=TRAIN):
+    grid = FakeGrid(answer, [1, 2])
+    found = list(Sites(grid, {"a": 1, "b": 2}).ask(kind, TASK, ARRAYS, list(names), deadline))
+    return found, grid
+
+
+def test_what_is_asked_and_what_is_answered():
+    def answer(node, message):
+        assert Task.model_validate_json(message.content["task"]["json"]) == TASK
+        sent = {k: v.numpy() for k, v in message.content["arrays"].items()}
+        assert all(np.array_equal(sent[k], ARRAYS[k]) for k in ARRAYS)
+        return replying(message, {"x": np.full(3, node, "f4")}, {"loss": 0.5, "n": node, "s": "t"})
+
+    found, grid = ask(answer)
+    assert [a.site for a in found] == ["b", "a"]
+    assert [m.metadata.dst_node_id for m in grid.pushed] == [2, 1]
+    assert {m.metadata.message_type for m in grid.pushed} == {"train"}
+    assert {m.metadata.group_id for m in grid.pushed} == {"train-7"}
+    for node, reply in zip((2, 1), found, strict=True):
+        assert reply.reply.metrics == {"loss": 0.5, "n": node, "s": "t"}
+        assert reply.reply.refusal == "" and reply.reply.arrays["x"].tolist() == [node] * 3
+        assert (reply.bytes_down, reply.bytes_up) == (32, 12)
+
+
+def test_every_kind_has_a_flower_type():
+    for kind, expected in MESSAGE_TYPES.items():
+        found, grid = ask(lambda _, m: replying(m, {}, {}, "no"), kind=kind)
+        assert grid.pushed[0].metadata.message_type == expected
+        assert [a.reply.refusal for a in found] == ["no", "no"]
+    assert MESSAGE_TYPES[DESCRIBE] == "query.describe"
+
+
+def test_a_site_that_is_late_or_silent_does_not_hold_up_the_others():
+    tries = []
+
+    def answer(node, message):
+        tries.append(node)
+        if node == 2 or tries.count(1) < 3:
+            return None
+        return replying(message, {}, {"n": 1})
+
+    began = time.monotonic()
+    found, _ = ask(answer, ("a", "b"), 0.2)
+    assert time.monotonic() - began < 2
+    assert [a.reply.refusal for a in found] == ["", "no reply before the deadline"]
+    assert found[1].bytes_up == 0 and found[1].bytes_down == 32
+
+
+def test_a_reply_that_lies_ready_counts_after_the_deadline_too():
+    found, _ = ask(lambda node, m: replying(m, {}, {"n": 1}) if node == 1 else None)
+    assert [a.reply.refusal for a in found] == ["no reply before the deadline", ""]
+
+
+def test_a_message_that_could_not_be_sent():
+    class Refusing(FakeGrid):
+        def push_messages(self, messages):
+            return ["" for _ in messages]
+
+    grid = Refusing(None, [1])
+    (found,) = Sites(grid, {"a": 1}).ask(TRAIN, TASK, {}, ["a"], 9)
+    assert found.reply.refusal == "no reply before the deadline"
+
+
+def test_an_error_of_flower_tells_its_code_only():
+    found, _ = ask(lambda _, m: failing(m, "canary /data/x"), ("a",))
+    assert found[0].reply.refusal == "the site's app failed (Flower error 2)"
+
+
+def forged(**fields) -> Array:
+    array = Array(np.zeros(3, "f4"))
+    for name, value in fields.items():
+        setattr(array, name, value)
+    return array
+
+
+def garbage() -> list[RecordDict]:
+    good, arrays = ConfigRecord({"refusal": ""}), ArrayRecord({})
+    return [
+        RecordDict({}),
+        RecordDict({"reply": good}),
+        RecordDict({"arrays": arrays}),
+        RecordDict({"reply": ConfigRecord({}), "arrays": arrays}),
+        RecordDict({"reply": arrays, "arrays": good}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({"x": forged(data=b"no array")})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({"x": forged(data=b"")})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({"x": forged(stype="torch")})}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(garbage())))
+def test_garbage_is_a_refusal(number):
+    found, _ = ask(lambda _, m: Message(garbage()[number], reply_to=m), ("a",))
+    assert found[0].reply.refusal == "expected a reply, found other records"
+    assert found[0].reply.arrays == {} and found[0].reply.metrics == {}
+
+
+def test_pickled_objects_are_never_opened():
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("unpickled",))
+
+    def answer(_, message):
+        import io
+
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([Bomb()], object), allow_pickle=True)
+        array = forged(data=buffer.getvalue(), dtype="object")
+        content = RecordDict(
+            {"reply": ConfigRecord({"refusal": ""}), "arrays": ArrayRecord({"x": array})}
+        )
+        return Message(content, reply_to=message)
+
+    found, _ = ask(answer, ("a",))
+    assert found[0].reply.refusal == "expected a reply, found other records"

@@ -1,0 +1,205 @@
+"""One command from stores and a model to one table, and what stands in it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click import unstyle
+from typer.testing import CliRunner
+
+from brainjepa import command
+from brainjepa_core.evaluation.scores.results import read_results
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.checkpoint import write_model
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.study import LocalStudy, provenance
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
+from brainjepa_simulations.evaluating.many_models import find_checkpoints
+
+COHORT = CohortSettings(
+    sites=3, subjects_per_site=16, rois=16, networks=4, latents=3, frames=60, second_sessions=0.2
+)
+STUDY = LocalStudy(
+    model=dict(
+        width=8, depth=1, heads=2, patch=8, predictor_width=8, predictor_depth=1, predictor_heads=2
+    ),
+    windows={"frames": 32},
+    basis={"components": 4, "sparsity": 0.2},
+)
+KEYS = ["model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n"]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    return write_cohort(COHORT, tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(stores, tmp_path_factory):
+    """A model of random weights with its basis, as training writes one."""
+    torch.set_num_threads(1)
+    windows = Windows([ScanStore.open(path) for path in stores], STUDY.windows)
+    basis = ConsensusBasis.from_sum(connectivity_sum(windows), 4, 0.2)
+    folder = tmp_path_factory.mktemp("run") / "final"
+    write_model(folder, STUDY.new_model(basis), provenance(windows, basis))
+    return folder.parent
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    path = tmp_path / "protocol.yaml"
+    path.write_text(yaml.safe_dump({"kind": "kfold", "seeds": 1, "folds": 3}))
+    return path
+
+
+@pytest.fixture
+def finetune(tmp_path):
+    path = tmp_path / "finetune.yaml"
+    settings = {"steps": 4, "batch_size": 8, "evaluate_every": 2, "pool": "second_order"}
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def call(*arguments):
+    result = CliRunner().invoke(command(), [str(argument) for argument in arguments])
+    return result, " ".join(unstyle(result.stdout).split())
+
+
+def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        "evaluate", stores[0].parent, "--checkpoint", f"mine={checkpoint}", "--task", "diagnosis",
+        "--protocol", protocol, "--finetune", finetune, "--out", out,
+    ]  # fmt: skip
+    result, shown = call(*command)
+    assert result.exit_code == 0, result.output
+    assert "48 people of 3 sites, 3 splits" in shown
+    rows = json.loads((out / "results.json").read_text())
+    assert all(list(row) == KEYS for row in rows)
+    assert {row["task"] for row in rows} == {"diagnosis"}
+    assert {row["protocol"] for row in rows} == {"kfold"} and {row["n"] for row in rows} == {48}
+    models = {row["model"] for row in rows}
+    assert {
+        "mean or majority", "site mean", "motion only", "FC correlation + SVM",
+        "FC partial correlation + logistic", "mine: probe", "mine: published probe",
+        "mine: probe and FC", "mine: fine-tuned", "random weights: probe", "from scratch",
+    } <= models  # fmt: skip
+    assert "MAE: probe" not in models  # only a study says with which budget
+    assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
+    page = (out / "results.html").read_text()
+    assert "mine: probe" in page and "<html" in page
+    assert (out / "mlflow.db").exists()
+    figures = read_results(out)
+    assert {c.against for c in figures.comparisons} == {"FC correlation + SVM"}
+
+    predictions = {p: p.stat().st_mtime_ns for p in (out / "predictions").iterdir()}
+    result, _ = call(*command)
+    assert result.exit_code == 0, result.output
+    assert {p: p.stat().st_mtime_ns for p in (out / "predictions").iterdir()} == predictions
+    assert json.loads((out / "results.json").read_text()) == rows
+
+    command[command.index("diagnosis")] = "sex"
+    result, _ = call(*command)
+    assert result.exit_code == 1
+    assert "the same task as the evaluation in it; found another" in unstyle(result.stderr)
+
+
+def test_baselines_alone(stores, protocol, tmp_path):
+    task = tmp_path / "task.yaml"
+    task.write_text(yaml.safe_dump({"name": "trait", "column": "latent_1", "kind": "regression"}))
+    out = tmp_path / "out"
+    result, _ = call(
+        "evaluate", stores[0].parent, "--task", task, "--protocol", protocol, "--out", out
+    )
+    assert result.exit_code == 0, result.output
+    rows = json.loads((out / "results.json").read_text())
+    assert {row["metric"] for row in rows} == {"mse", "mae", "r", "r2"}
+    assert "FC correlation + SVR" in {row["model"] for row in rows}
+    assert not any(":" in row["model"] for row in rows)
+
+
+def test_what_cannot_be_judged_says_why(stores, tmp_path):
+    task = tmp_path / "task.yaml"
+    for word in ("handedness", "agee"):
+        task.write_text(yaml.safe_dump({"name": "mine", "column": word, "kind": "regression"}))
+        result, _ = call("evaluate", stores[0].parent, "--task", task, "--out", tmp_path / "out")
+        assert result.exit_code == 1
+        error = unstyle(result.stderr)
+        assert error.startswith(f"Error: task 'mine': expected column '{word}', found it of none")
+        assert error.count("\n") == 1
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_model_of_another_atlas(checkpoint, tmp_path):
+    write_cohort(COHORT.model_copy(update={"rois": 18, "sites": 1}), tmp_path / "other")
+    result, _ = call(
+        "evaluate", tmp_path / "other", "--checkpoint", checkpoint, "--task", "sex",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "found a checkpoint of 16 ROIs that differs first at row" in unstyle(result.stderr)
+
+
+def test_names_of_checkpoints(checkpoint, tmp_path):
+    found = find_checkpoints([str(checkpoint), f"mine={checkpoint / 'final'}"])
+    assert [c.name for c in found] == [checkpoint.name, "mine"]
+    assert {c.path for c in found} == {checkpoint / "final"}
+    with pytest.raises(ValueError, match="checkpoints of different names, found mine, mine; give"):
+        find_checkpoints([f"mine={checkpoint}", f"mine={checkpoint}"])
+    with pytest.raises(ValueError, match=r"expected a model folder with model.json"):
+        find_checkpoints([str(tmp_path)])
+
+
+def site_file(stores, folder):
+    path = folder / "site.yaml"
+    places = {"name": "one", "store": str(stores[0]), "state": str(folder / "state")}
+    path.write_text(yaml.safe_dump(places))
+    return path
+
+
+def test_a_site_embeds_probes_and_keeps_its_own_model(
+    stores, checkpoint, protocol, finetune, tmp_path
+):
+    site = site_file(stores, tmp_path)
+    out = tmp_path / "vectors.npz"
+    result, _ = call("site", "embed", site, "--checkpoint", checkpoint, "--out", out)
+    assert result.exit_code == 0, result.output
+    vectors = np.load(out)
+    assert len(vectors["subject"]) == 16 and vectors["mean"].shape == (16, 8)
+
+    result, _ = call(
+        "site", "probe", site, "--checkpoint", checkpoint, "--task", "sex",
+        "--protocol", protocol, "--out", tmp_path / "probe",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    models = {row.model for row in read_results(tmp_path / "probe").rows}
+    assert "model: probe and FC" in models and "model: fine-tuned" not in models
+
+    kept = tmp_path / "kept"
+    result, _ = call(
+        "site", "finetune", site, "--checkpoint", checkpoint, "--task", "sex",
+        "--settings", finetune, "--out", kept,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
+
+    fitted, told = read_finetuned(kept)
+    windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
+    assert told.rois == windows.atlas.rois
+    assert fitted.predict(windows, np.arange(3)).shape == (3, 2)
+
+    looks = tmp_path / "looks"
+    result, _ = call(
+        "site", "interpret", site, "--model", kept, "--task", "sex", "--people", 6, "--out", looks
+    )
+    assert result.exit_code == 0, result.output
+    rows = (looks / "attribution.tsv").read_text().splitlines()
+    assert len(rows) == 1 + COHORT.rois and rows[0].startswith("roi\tnetwork\t")
+    assert (looks / "attention.tsv").exists() and (looks / "attention.png").exists()
