@@ -93,7 +93,7 @@ class MovedWeightsGrid(Grid):
                 packed = pack({name: base + np.float32(1e-4) * noise}, {name: base}, wire)
                 arrays[name] = Array(packed[name])
             steps = self._settings.rounds.local_steps
-            metrics = {"weight": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
+            metrics = {"share": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
             content = RecordDict({"reply": ConfigRecord(metrics), "arrays": ArrayRecord(arrays)})
             yield Message(content, reply_to=asked)
 
@@ -106,7 +106,7 @@ def study(args: argparse.Namespace, wire: str = "fp32") -> StudySettings:
             "floors": {"sites": 1, "subjects_per_site": 1, "subjects": 1},
             "rounds": {"local_steps": args.steps, "quorum": 1},
             "aggregation": {"wire": wire},
-            "study": {
+            "pretraining": {
                 "preset": args.preset,
                 "windows": {"frames": args.frames},
                 "training": {
@@ -120,7 +120,7 @@ def study(args: argparse.Namespace, wire: str = "fp32") -> StudySettings:
 
 def first_weights(settings: StudySettings, rois: int) -> tuple[Weights, np.ndarray]:
     """Weights of a new model, and a basis."""
-    model_settings = settings.study.model_settings(rois)
+    model_settings = settings.pretraining.model_settings(rois)
     torch.manual_seed(0)
     basis = torch.randn(rois, model_settings.components)
     model = BrainJEPA(model_settings, basis)

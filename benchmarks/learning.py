@@ -37,7 +37,7 @@ from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import effective_rank
 from brainjepa_core.pretraining.sampling import batches_ahead
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings
@@ -55,7 +55,7 @@ OTHER_PEOPLE = 1000  # added to the seed of the cohort that is measured
 POOLS = ("mean", "network_covariance", JOINT)
 
 
-def study_of(seed: int, steps: int, recipe: str, choices: dict[str, Any]) -> LocalStudy:
+def study_of(seed: int, steps: int, recipe: str, choices: dict[str, Any]) -> PretrainingSettings:
     """The study of one run; `choices` leave the recipe in one place."""
     sizes = {"width": 32, "depth": 2, "heads": 2}
     sizes |= {f"predictor_{name}": value for name, value in sizes.items()}
@@ -63,7 +63,7 @@ def study_of(seed: int, steps: int, recipe: str, choices: dict[str, Any]) -> Loc
     masks = {"mode": choices.pop("masks", "balanced"), "masks_per_sample": choices.pop("k", 2)}
     schedule = {"total_steps": steps, "warmup_steps": steps // 10, "lr": 2e-3, "start_lr": 1e-4}
     schedule |= {"final_lr": 2e-5, "final_weight_decay": 0.04, "ema": choices.pop("ema", 0.99)}
-    return LocalStudy(
+    return PretrainingSettings(
         recipe=recipe,
         model={**sizes, "patch": 16, **choices},
         windows={"frames": 80},
@@ -135,7 +135,7 @@ def run(job: tuple[str, str, dict[str, Any], int, int]) -> list[dict[str, Any]]:
     return [{**row, **facts} for row in rows]
 
 
-def _windows(settings: CohortSettings, folder: Path, study: LocalStudy) -> Windows:
+def _windows(settings: CohortSettings, folder: Path, study: PretrainingSettings) -> Windows:
     stores = [ScanStore.open(path) for path in write_cohort(settings, folder)]
     return Windows(stores, study.windows)
 

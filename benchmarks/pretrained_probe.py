@@ -33,7 +33,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_ahead
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings
@@ -43,7 +43,7 @@ TRAITS = ("latent_1", "latent_2", "latent_3", "latent_4")
 PROTOCOL = ProtocolSettings(kind="kfold", seeds=3)
 
 
-def pretrained(study: LocalStudy, folder: Path, seed: int) -> BrainJEPA:
+def pretrained(study: PretrainingSettings, folder: Path, seed: int) -> BrainJEPA:
     windows = windows_of(folder / "trained", study, seed)
     basis = ConsensusBasis.from_sum(connectivity_sum(windows), study.basis.components)
     training = study.new_training(basis, "cpu")
@@ -53,7 +53,7 @@ def pretrained(study: LocalStudy, folder: Path, seed: int) -> BrainJEPA:
     return training.model.eval()
 
 
-def windows_of(folder: Path, study: LocalStudy, seed: int) -> Windows:
+def windows_of(folder: Path, study: PretrainingSettings, seed: int) -> Windows:
     stores = write_cohort(CohortSettings(**COHORT, seed=seed), folder)
     return Windows([ScanStore.open(path) for path in stores], study.windows)
 

@@ -1,4 +1,7 @@
-"""Named arrays in one npz file: written atomically, and any damage read back as a ValueError."""
+"""The two kinds of float array, and named arrays in one npz file.
+
+Files are written atomically, and any damage is read back as a ValueError.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,12 @@ from numpy.typing import NDArray
 
 from brainjepa_core.files import atomic_path
 
+Float32 = NDArray[np.float32]
+"""Signals, weights and embeddings."""
+Float64 = NDArray[np.float64]
+"""Sums, statistics and whatever is computed of them."""
 Arrays = dict[str, NDArray[Any]]
+"""Arrays by name."""
 
 # What zipfile and numpy raise on truncated, altered or hostile bytes (found by fuzzing).
 _DAMAGE = (

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """What is told once and holds: no field changes, none is unknown, no number is NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:

@@ -22,7 +22,7 @@ study:
   floors: {sites: 3, subjects_per_site: 1, subjects: 1}
   rounds: {local_steps: STEPS, quorum: QUORUM, evaluate_every: 2}
   aggregation: {outer: {kind: fedavgm, lr: 0.7}}
-  study:
+  pretraining:
     preset: tiny
     model: {width: 16, depth: 1, heads: 2, predictor_width: 16, predictor_depth: 1,
             predictor_heads: 2}

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.scores.metrics import classification_scores, regression_scores
 from brainjepa_core.sums.ridge import (
     ALPHAS,
@@ -28,7 +29,6 @@ from brainjepa_core.sums.ridge import (
     total,
 )
 
-Array = NDArray[np.float64]
 Kind = Literal["classification", "regression"]
 
 METRICS: dict[Kind, tuple[str, ...]] = {
@@ -39,7 +39,7 @@ BINS = 1000  # of squashed scores; two people who share one count as a tie
 DIGITS = 3  # significant ones of a metric that leaves a site
 
 
-def outcomes_of(target: ArrayLike, classes: int) -> Array:
+def outcomes_of(target: ArrayLike, classes: int) -> Float64:
     """Outcomes [n, Q] of a task: its values as one column, or a column of 0 and 1 a class.
 
     Parameters
@@ -144,7 +144,7 @@ def cross_fit(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Cro
     return CrossFit(tuple(probes), final, together, metrics)
 
 
-def _variance(m: Moments) -> Array:
+def _variance(m: Moments) -> Float64:
     """Of each outcome [Q], NaN where it does not vary."""
     variance = m.yy / m.n - (m.y_sum / m.n) ** 2
     return np.where(variance > RESOLVED**2 * m.yy / m.n, variance, np.nan)
@@ -165,7 +165,7 @@ def predicted_moments(probe: Ridge, m: Moments) -> Moments:
     )
 
 
-def _metrics_of_sums(errors: Array, standard: Array, predicted: Moments) -> dict[str, float]:
+def _metrics_of_sums(errors: Float64, standard: Float64, predicted: Moments) -> dict[str, float]:
     n, y = predicted.n, predicted.y_sum
     spread = n * _variance(predicted)
     r2 = float(np.mean(1 - errors / spread))
@@ -178,7 +178,7 @@ def _metrics_of_sums(errors: Array, standard: Array, predicted: Moments) -> dict
     return {"r": r, "r2": r2, "mse": float(standard[0] / n)}
 
 
-def held_out_predictions(probes: Sequence[Ridge], features: ArrayLike, folds: ArrayLike) -> Array:
+def held_out_predictions(probes: Sequence[Ridge], features: ArrayLike, folds: ArrayLike) -> Float64:
     """Predictions [n, Q] of people, each by the probe of their own fold, or by the only one."""
     x, where = np.asarray(features, np.float64), np.asarray(folds)
     if len(probes) == 1:
@@ -189,7 +189,7 @@ def held_out_predictions(probes: Sequence[Ridge], features: ArrayLike, folds: Ar
     return predicted
 
 
-def metrics_of(kind: Kind, target: ArrayLike, predicted: Array) -> dict[str, float]:
+def metrics_of(kind: Kind, target: ArrayLike, predicted: Float64) -> dict[str, float]:
     """Metrics of people's predictions; those that are undefined are left out.
 
     Parameters
@@ -219,7 +219,7 @@ def rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def score_range(predicted: Moments) -> Array:
+def score_range(predicted: Moments) -> Float64:
     """Mean and spread [2] of the difference of two classes' scores, from `predicted_moments`."""
     difference = np.array([-1.0, 1.0])
     mean = difference @ predicted.x_sum / predicted.n

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.yardstick import (
     connectivity_components,
     connectivity_scores,
@@ -24,8 +25,6 @@ from brainjepa_core.models.parts.pooling import SECOND_ORDER
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.ridge import held_out_r2
 
-Array = NDArray[np.float64]
-
 FOLDS = 5
 JOINT = "mean + second order"
 HEADLINE = "network_covariance"  # the pool that models are compared by, fixed beforehand
@@ -35,7 +34,7 @@ HEADLINE = "network_covariance"  # the pool that models are compared by, fixed b
 class Outcomes:
     """What is read from embeddings: values [n, Q] of each group of outcomes, such as latents."""
 
-    groups: dict[str, Array]
+    groups: dict[str, Float64]
     people: NDArray[np.int64]
     folds: NDArray[np.int64]
 
@@ -51,7 +50,7 @@ class Row:
     features: int
 
 
-def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
+def outcomes_of(windows: Windows, mean_fc: Float64, seed: int = 0) -> Outcomes:
     """Outcomes of all people, fixed before any training.
 
     Parameters
@@ -74,7 +73,7 @@ def outcomes_of(windows: Windows, mean_fc: Array, seed: int = 0) -> Outcomes:
     return Outcomes(outcome_groups(windows, components), people, folds)
 
 
-def outcome_groups(windows: Windows, components: Array) -> dict[str, Array]:
+def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
     """Values [n, Q] of each group of outcomes that the stores know of everybody.
 
     Parameters
@@ -97,7 +96,7 @@ def outcome_groups(windows: Windows, components: Array) -> dict[str, Array]:
     return groups
 
 
-def _mean_connectivity(windows: Windows, person: int) -> Array:
+def _mean_connectivity(windows: Windows, person: int) -> Float64:
     """Fisher-averaged connectivity [R, R] of a person's scans, 0 where an ROI is missing."""
     z = []
     for series, valid in windows.aligned(person):
@@ -116,7 +115,9 @@ def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outco
     return [row for pool in features for row in _rows(name, pool, features[pool], outcomes)]
 
 
-def pooled_features(model: BrainJEPA, windows: Windows, people: Iterable[int]) -> dict[str, Array]:
+def pooled_features(
+    model: BrainJEPA, windows: Windows, people: Iterable[int]
+) -> dict[str, Float64]:
     """Embeddings [n, P] of people by pool: the mean, and each second-order one."""
     networks = networks_of(windows, model.basis.cpu().numpy())
     return embed_people(model, windows, people, ("mean", *SECOND_ORDER), networks)
@@ -141,7 +142,7 @@ def measure_connectivity(
     return [row for row in rows if row.outcome != "connectivity"]
 
 
-def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.int64]) -> Array:
+def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.int64]) -> Float64:
     """Fisher z of all pairs of networks, 0 where a scan lacks all ROIs of one."""
     z = []
     for series, valid in windows.aligned(person):
@@ -154,7 +155,7 @@ def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.in
     return np.mean(z, axis=0)
 
 
-def _rows(name: str, pool: str, features: Array, outcomes: Outcomes) -> list[Row]:
+def _rows(name: str, pool: str, features: Float64, outcomes: Outcomes) -> list[Row]:
     return [
         Row(
             name,

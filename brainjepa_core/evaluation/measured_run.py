@@ -17,13 +17,13 @@ from brainjepa_core.evaluation.measure import (
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.local import basis_of_run
-from brainjepa_core.pretraining.study import LocalStudy, provenance
+from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
 
 def measure_run(
-    run: Path, stores: list[ScanStore], study: LocalStudy, device: str = "cpu"
+    run: Path, stores: list[ScanStore], study: PretrainingSettings, device: str = "cpu"
 ) -> list[Row]:
     """Rows of the yardstick for RUN/final; also written to ``RUN/yardstick.json``.
 

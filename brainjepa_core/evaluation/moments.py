@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.measure import outcome_groups, pooled_features
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.signals.windows import Windows
@@ -32,7 +33,7 @@ class Group(NamedTuple):
 def site_moments(
     model: BrainJEPA,
     windows: Windows,
-    components: NDArray[np.float64],
+    components: Float64,
     folds: ArrayLike,
     count: int,
     fewest: int = 1,
@@ -73,7 +74,7 @@ def site_moments(
     return result
 
 
-def moments_to_arrays(moments: Mapping[Group, Moments]) -> dict[str, NDArray[np.float64]]:
+def moments_to_arrays(moments: Mapping[Group, Moments]) -> dict[str, Float64]:
     """Named arrays ``moments.<pool>.<outcome>.<fold>.<field>``, all float64."""
     return {
         f"{PREFIX}.{group.pool}.{group.outcome}.{group.fold}.{field}": np.asarray(
@@ -93,7 +94,7 @@ def moments_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[Group, Momen
         If a name, shape or dtype does not fit, a field is missing, a value is not finite, or a
         number of people is impossible.
     """
-    found: dict[Group, dict[str, NDArray[np.float64]]] = {}
+    found: dict[Group, dict[str, Float64]] = {}
     for name, array in arrays.items():
         parts = name.split(".")
         if len(parts) != 5 or parts[0] != PREFIX or not _is_fold(parts[3]):
@@ -110,7 +111,7 @@ def _is_fold(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 4 and text == str(int(text))
 
 
-def _moments(values: dict[str, NDArray[np.float64]]) -> Moments:
+def _moments(values: dict[str, Float64]) -> Moments:
     if values.keys() != set(FIELDS):
         raise ValueError(
             f"expected the fields {', '.join(FIELDS)} of moments, found "

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.parts.pooling import pool_tokens
 from brainjepa_core.models.parts.tokens import token_validity
-
-Array = NDArray[np.float64]
 
 
 class ScanWindows(Protocol):
@@ -30,13 +29,11 @@ class ScanWindows(Protocol):
     def subjects(self) -> int:
         """Number of people."""
 
-    def full_windows(
-        self, subject: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    def full_windows(self, subject: int) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """All windows of a person: [n, R, T], valid frames [n, T], valid ROIs [n, R]."""
 
 
-def connectivity_components(mean_fc: ArrayLike, components: int = 20) -> Array:
+def connectivity_components(mean_fc: ArrayLike, components: int = 20) -> Float64:
     """Leading eigenvectors [R, C] of a consensus connectivity, fixed before training.
 
     They need nothing but the summed connectivity, so no person's matrix leaves a site.
@@ -45,7 +42,7 @@ def connectivity_components(mean_fc: ArrayLike, components: int = 20) -> Array:
     return vectors[:, np.argsort(values)[::-1][:components]]
 
 
-def connectivity_scores(fc: ArrayLike, components: Array) -> Array:
+def connectivity_scores(fc: ArrayLike, components: Float64) -> Float64:
     """A person's connectivity along the components: ``v' FC v`` for each of C.
 
     Parameters
@@ -69,7 +66,7 @@ def embed_people(
     people: Iterable[int],
     pools: Sequence[str] = ("mean",),
     networks: NDArray[np.int64] | None = None,
-) -> dict[str, Array]:
+) -> dict[str, Float64]:
     """Embeddings of people, each the mean over all windows of their scans.
 
     Parameters
@@ -89,7 +86,7 @@ def embed_people(
     """
     device = next(model.parameters()).device
     labels = None if networks is None else torch.from_numpy(networks).to(device)
-    rows: dict[str, list[Array]] = {pool: [] for pool in pools}
+    rows: dict[str, list[Float64]] = {pool: [] for pool in pools}
     for person in people:
         x, frame_valid, roi_valid = windows.full_windows(person)
         found = token_validity(frame_valid, roi_valid, model.settings.patch)
@@ -101,7 +98,7 @@ def embed_people(
     return {pool: np.stack(vectors) for pool, vectors in rows.items()}
 
 
-def within_groups(values: ArrayLike, groups: ArrayLike) -> Array:
+def within_groups(values: ArrayLike, groups: ArrayLike) -> Float64:
     """Values [n, Q] less the mean of each person's group (site).
 
     A site's mean alone predicts age well, so a target that sites are confounded with is judged

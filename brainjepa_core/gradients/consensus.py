@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import (
     Arrays,
+    Float64,
     load_arrays,
     save_arrays,
     take_floats,
@@ -55,8 +56,8 @@ class ConsensusBasis:
     """
 
     rois: tuple[str, ...]
-    gradients: NDArray[np.float64]
-    eigenvalues: NDArray[np.float64]
+    gradients: Float64
+    eigenvalues: Float64
 
     KEYS = ("rois", "gradients", "eigenvalues", "hash")
 
@@ -125,7 +126,7 @@ class ConsensusBasis:
         return cls(rois, gradients, found.eigenvalues)
 
     @property
-    def eigengaps(self) -> NDArray[np.float64]:
+    def eigengaps(self) -> Float64:
         """Relative gap of each eigenvalue to the next, shape (m - 1,); NaN where not known."""
         return -np.diff(self.eigenvalues) / np.abs(self.eigenvalues[:-1])
 

@@ -16,10 +16,11 @@ from typing import Literal, get_args
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.rois import check_rois, name_rois
 
 Kernel = Literal["normalized_angle", "cosine"]
@@ -40,8 +41,8 @@ class DiffusionMap:
         Descending; ``lambda / (1 - lambda)``, the sum over all diffusion times.
     """
 
-    gradients: NDArray[np.float64]
-    eigenvalues: NDArray[np.float64]
+    gradients: Float64
+    eigenvalues: Float64
 
 
 def affinity(
@@ -49,7 +50,7 @@ def affinity(
     sparsity: float = 0.9,
     kernel: Kernel = "normalized_angle",
     rois: Iterable[str] | None = None,
-) -> NDArray[np.float64]:
+) -> Float64:
     """Similarity of the ROIs' connectivity profiles.
 
     Each row keeps its ``int(R * (1 - sparsity))`` largest signed values, diagonal included (44
@@ -161,7 +162,7 @@ def diffusion_map(
     return DiffusionMap(gradients * peak_signs(gradients), eigenvalues)
 
 
-def peak_signs(gradients: NDArray[np.float64]) -> NDArray[np.float64]:
+def peak_signs(gradients: Float64) -> Float64:
     """Factors +1 or -1, shape (m,), that make each column's entry of largest magnitude positive."""
     peak = np.abs(gradients).argmax(axis=0)
     return np.where(gradients[peak, np.arange(gradients.shape[1])] < 0, -1.0, 1.0)
@@ -172,7 +173,7 @@ def _one_thread() -> threadpool_limits:
     return threadpool_limits(limits=1, user_api="blas")
 
 
-def _check_names(fc: NDArray[np.float64], rois: Iterable[str] | None) -> tuple[str, ...] | None:
+def _check_names(fc: Float64, rois: Iterable[str] | None) -> tuple[str, ...] | None:
     """The ROI names, after the checks of shape that must come before a name can be used."""
     if fc.ndim != 2 or fc.shape[0] != fc.shape[1] or len(fc) < 2:
         raise ValueError(
@@ -186,7 +187,7 @@ def _check_names(fc: NDArray[np.float64], rois: Iterable[str] | None) -> tuple[s
     return names
 
 
-def _check_correlations(fc: NDArray[np.float64], rois: Sequence[str] | None) -> None:
+def _check_correlations(fc: Float64, rois: Sequence[str] | None) -> None:
     bad = ~np.isfinite(fc)
     if bad.any():
         # An ROI without data spoils its column in every other row: name it, not all the others.
@@ -224,7 +225,7 @@ def _check_correlations(fc: NDArray[np.float64], rois: Sequence[str] | None) -> 
         )
 
 
-def _check_connected(links: NDArray[np.float64], rois: Sequence[str] | None) -> None:
+def _check_connected(links: Float64, rois: Sequence[str] | None) -> None:
     parts, part = connected_components(links > NO_LINK, directed=False)
     if parts > 1:
         apart = np.flatnonzero(part != np.bincount(part).argmax())

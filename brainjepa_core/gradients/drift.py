@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from brainjepa_core.arrays import Float64
 
 
-def principal_angles(
-    a: ArrayLike, b: ArrayLike, n_components: int | None = None
-) -> NDArray[np.float64]:
+def principal_angles(a: ArrayLike, b: ArrayLike, n_components: int | None = None) -> Float64:
     """Principal angles between the subspaces that two bases span.
 
     Accurate for small angles too (Knyazev & Argentati, SIAM J. Sci. Comput. 23, 2002). A site's
@@ -43,9 +43,7 @@ def principal_angles(
     return np.rad2deg(angles[::-1])
 
 
-def canonical_correlations(
-    a: ArrayLike, b: ArrayLike, n_components: int | None = None
-) -> NDArray[np.float64]:
+def canonical_correlations(a: ArrayLike, b: ArrayLike, n_components: int | None = None) -> Float64:
     """Canonical correlations of two bases, the cosines of their principal angles.
 
     Parameters
@@ -69,7 +67,7 @@ def canonical_correlations(
     return np.clip(np.linalg.svd(q_a.T @ q_b, compute_uv=False), 0.0, 1.0)
 
 
-def procrustes_align(moving: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+def procrustes_align(moving: ArrayLike, reference: ArrayLike) -> Float64:
     """Rotate a basis onto a reference (orthogonal Procrustes: rotation and reflection only).
 
     The sign of each column follows the reference: its dot product with the same column of the
@@ -126,7 +124,7 @@ def relative_error(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.linalg.norm(procrustes_align(a, reference) - reference) / size)
 
 
-def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Float64, Float64]:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
         raise ValueError(
@@ -140,7 +138,7 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _orthonormal_pair(
     a: ArrayLike, b: ArrayLike, n_components: int | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Float64, Float64]:
     pair = _pair(a, b)
     fewest = min(basis.shape[1] for basis in pair)
     if n_components is not None and not 1 <= n_components <= fewest:
@@ -152,7 +150,7 @@ def _orthonormal_pair(
     return q_a, q_b
 
 
-def _orthonormal(basis: NDArray[np.float64]) -> NDArray[np.float64]:
+def _orthonormal(basis: Float64) -> Float64:
     centred = basis - basis.mean(axis=0)
     # Columns of very different size are still independent: compare directions, not lengths.
     size = np.linalg.norm(centred, axis=0)

@@ -12,10 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients.order_alarm import OrderAlarm, Verdict
 from brainjepa_core.sums.correlation import dead_rois
-
-Array = NDArray[np.float64]
 
 NEIGHBOURS = 3
 R_MAX = 0.999  # ROIs that are copies of one another must not outweigh all others
@@ -37,7 +36,7 @@ LEAST_FRAMES = 40  # with 20, slow drifts make the halves agree on what is not t
 FEWEST_ROIS = 150
 
 
-def half_connectivity(series: ArrayLike) -> tuple[Array, Array]:
+def half_connectivity(series: ArrayLike) -> tuple[Float64, Float64]:
     """Functional connectivity of the first and of the second half of a scan.
 
     Parameters
@@ -108,14 +107,14 @@ def neighbour_alarm(
     return _judge(_nearness((one + two) / 2, pairs, places) / np.sqrt(both))
 
 
-def _correlation(one: Array, two: Array) -> float:
+def _correlation(one: Float64, two: Float64) -> float:
     """Pearson correlation; 0 without spread."""
     covariance = np.cov(one, two)
     spread = np.sqrt(covariance[0, 0] * covariance[1, 1])
     return float(covariance[0, 1] / spread) if spread > 0 else 0.0
 
 
-def _nearness(z: Array, pairs: NDArray[np.bool_], places: Array) -> float:
+def _nearness(z: Float64, pairs: NDArray[np.bool_], places: Float64) -> float:
     """Mean z of neighbours above all pairs', as a share of what the most alike ROIs have."""
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     neighbours = np.argsort(np.where(pairs, apart, np.inf), axis=1)[:, :NEIGHBOURS]

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.settings import Frozen
 from brainjepa_core.version import VERSION
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
-class Provenance(BaseModel):
+class Provenance(Frozen):
     """What a model's weights are tied to; none of it names a person, a path or a date.
 
     Attributes
@@ -35,8 +36,6 @@ class Provenance(BaseModel):
     version : str
         Of this package when the model was written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     atlas: str
     rois: tuple[str, ...]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from brainjepa_core.arrays import Float64
 from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.loop import pretrain
-from brainjepa_core.pretraining.study import LocalStudy, provenance
+from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
@@ -20,7 +18,7 @@ from brainjepa_core.signals.windows import Windows
 def pretrain_locally(
     stores: list[ScanStore],
     run: str | Path,
-    study: LocalStudy,
+    study: PretrainingSettings,
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
 ) -> Path:
@@ -30,7 +28,7 @@ def pretrain_locally(
     ----------
     stores : list of ScanStore
     run : path
-    study : LocalStudy
+    study : PretrainingSettings
     device : str
     say : callable, optional
         Told in one line what begins.
@@ -62,8 +60,8 @@ def pretrain_locally(
 
 
 def basis_of_run(
-    windows: Windows, study: LocalStudy, run: str | Path
-) -> tuple[ConsensusBasis, NDArray[np.float64]]:
+    windows: Windows, study: PretrainingSettings, run: str | Path
+) -> tuple[ConsensusBasis, Float64]:
     """The run's basis, computed once and kept in ``RUN/basis.npz``, and the mean connectivity."""
     total = connectivity_sum(windows)
     path = Path(run) / "basis.npz"

@@ -23,9 +23,9 @@ from brainjepa_core.pretraining.sampling import (
     draws_of_step,
 )
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.state import read_state, state_folders, write_state
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 LOG = "metrics.jsonl"
 BAD_BATCH = "nonfinite.json"
@@ -176,7 +176,7 @@ class _DeferredSignals:
 
 
 def write_bad_batch(
-    folder: Path, step: int, settings: PretrainingSettings, windows: WindowSource
+    folder: Path, step: int, settings: TrainingSettings, windows: WindowSource
 ) -> None:
     """Write who was in a step's batch to ``FOLDER/nonfinite.json``; it stays on this machine."""
     draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)

@@ -20,12 +20,12 @@ from brainjepa_core.models.masks.draw import MaskBatch
 from brainjepa_core.pretraining.sampling import Batch, WindowSource, batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 
 def pretrain_mae(
     windows: WindowSource,
-    study: LocalStudy,
+    study: PretrainingSettings,
     basis: ConsensusBasis,
     *,
     steps: int | None = None,
@@ -38,7 +38,7 @@ def pretrain_mae(
     ----------
     windows : WindowSource
         The people a JEPA of this study is trained on.
-    study : LocalStudy
+    study : PretrainingSettings
         Sizes, recipe, seed and schedules; its masks and objective are not used.
     basis : ConsensusBasis
     steps : int, optional
@@ -78,7 +78,7 @@ def pretrain_mae(
 
 
 def new_mae_training(
-    study: LocalStudy, basis: ConsensusBasis, device: str | torch.device = "cpu"
+    study: PretrainingSettings, basis: ConsensusBasis, device: str | torch.device = "cpu"
 ) -> Training:
     """Training at step 0, from the encoder weights that the study's JEPA starts from."""
     with torch.random.fork_rng(devices=[]):
@@ -89,7 +89,7 @@ def new_mae_training(
 
 
 def mae_batches_of_step(
-    windows: WindowSource, model: ModelSettings, settings: PretrainingSettings, step: int
+    windows: WindowSource, model: ModelSettings, settings: TrainingSettings, step: int
 ) -> list[Batch]:
     """The micro-batches of a step: `sampling.batches_of_step` with random masks."""
 

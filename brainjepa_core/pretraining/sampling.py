@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.models.brain_jepa.settings import ModelSettings
 from brainjepa_core.models.masks.draw import MaskBatch, mask_batch
 from brainjepa_core.models.parts.tokens import token_validity
-from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 DrawMasks = Callable[[list[int], NDArray[np.bool_] | None], MaskBatch]
 """Masks of a micro-batch, from its sample numbers and their valid tokens [B, N] (None: all)."""
@@ -33,7 +34,7 @@ class WindowSource(Protocol):
 
     def batch(
         self, subjects: list[int], seeds: list[tuple[int, ...]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
 
     def name(self, subject: int) -> str:
@@ -103,7 +104,7 @@ def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[
 def batches_of_step(
     windows: WindowSource,
     model: ModelSettings,
-    settings: PretrainingSettings,
+    settings: TrainingSettings,
     step: int,
     draw_masks: DrawMasks | None = None,
 ) -> list[Batch]:
@@ -141,7 +142,7 @@ def batches_of_step(
     return result
 
 
-def _masks_of(model: ModelSettings, settings: PretrainingSettings, step: int) -> DrawMasks:
+def _masks_of(model: ModelSettings, settings: TrainingSettings, step: int) -> DrawMasks:
     def draw(samples: list[int], valid: NDArray[np.bool_] | None) -> MaskBatch:
         return mask_batch(
             settings.masks,
@@ -159,7 +160,7 @@ def _masks_of(model: ModelSettings, settings: PretrainingSettings, step: int) ->
 def batches_ahead(
     windows: WindowSource,
     model: ModelSettings,
-    settings: PretrainingSettings,
+    settings: TrainingSettings,
     steps: range,
 ) -> Iterator[list[Batch]]:
     """Batches of consecutive steps, the next one made by a thread while this one is in use."""

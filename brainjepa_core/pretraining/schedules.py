@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from brainjepa_core.settings import Frozen
 
 
 class StepValues(NamedTuple):
@@ -20,7 +22,7 @@ class StepValues(NamedTuple):
     momentum: float
 
 
-class ScheduleSettings(BaseModel):
+class ScheduleSettings(Frozen):
     """Warm-up then cosine learning rate, cosine weight decay, linear EMA momentum.
 
     Attributes
@@ -38,8 +40,6 @@ class ScheduleSettings(BaseModel):
     accumulation : int
         Micro-batches a step; read by the ``official`` momentum only.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     total_steps: int = Field(ge=1)
     warmup_steps: int = Field(0, ge=0)

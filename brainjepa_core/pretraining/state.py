@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.checkpoint import Provenance, read_model, write_model_files
-from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 OPTIMIZER, TRAINING = "optimizer.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter
@@ -108,7 +108,7 @@ def read_state(path: str | Path, training: Training, provenance: Provenance) -> 
         )
     try:
         facts = json.loads((path / TRAINING).read_text())
-        saved, step = PretrainingSettings(**facts["settings"]), int(facts["step"])
+        saved, step = TrainingSettings(**facts["settings"]), int(facts["step"])
         arrays = load_file(path / OPTIMIZER)
         if step and not arrays and saved.optimizer == "adamw":
             raise KeyError("moments")

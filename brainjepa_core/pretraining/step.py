@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 NEVER = torch.iinfo(torch.int64).max
 
 
-def make_optimizer(model: BrainJEPA, settings: PretrainingSettings) -> torch.optim.Optimizer:
+def make_optimizer(model: BrainJEPA, settings: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW or SGD over encoder and predictor; one-dimensional parameters are not decayed."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -37,14 +37,14 @@ class Training:
     ----------
     model : BrainJEPA
         Moved to `device`.
-    settings : PretrainingSettings
+    settings : TrainingSettings
     device : str or torch.device
     """
 
     def __init__(
         self,
         model: BrainJEPA,
-        settings: PretrainingSettings,
+        settings: TrainingSettings,
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.atlas import DEFAULT_ATLAS
+from brainjepa_core.settings import Frozen
 
 Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
-FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class InputSettings(BaseModel):
+class InputSettings(Frozen):
     """Where the scans are, and in which form.
 
     Attributes
@@ -39,8 +39,6 @@ class InputSettings(BaseModel):
         Seconds; needed where no file says it, and believed over headers where they contradict
         one another.
     """
-
-    model_config = FROZEN
 
     kind: Kind
     folder: Path
@@ -76,7 +74,7 @@ class InputSettings(BaseModel):
         return self
 
 
-class CleaningSettings(BaseModel):
+class CleaningSettings(Frozen):
     """What is regressed out of the ROI signals, and what becomes of moved frames.
 
     Attributes
@@ -99,8 +97,6 @@ class CleaningSettings(BaseModel):
         Hz; no band-pass by default.
     """
 
-    model_config = FROZEN
-
     preset: Literal["none", "simple_motion", "motion24_acompcor", "motion36"] = "simple_motion"
     scrub: bool = False
     censored: Literal["interpolate", "drop"] = "interpolate"
@@ -119,7 +115,7 @@ class CleaningSettings(BaseModel):
         return self
 
 
-class ExclusionSettings(BaseModel):
+class ExclusionSettings(Frozen):
     """Scans that stay out of the store, each with its reason in the group table.
 
     Attributes
@@ -138,8 +134,6 @@ class ExclusionSettings(BaseModel):
         Leave out scans whose ROI rows appear to be in another order than the atlas'.
     """
 
-    model_config = FROZEN
-
     mean_fd: float | None = Field(0.5, gt=0)
     censored: float | None = Field(0.5, ge=0, le=1)
     missing_rois: float | None = Field(0.2, ge=0, le=1)
@@ -148,7 +142,7 @@ class ExclusionSettings(BaseModel):
     wrong_order: bool = True
 
 
-class PreparationSettings(BaseModel):
+class PreparationSettings(Frozen):
     """From a site's files to its store.
 
     Attributes
@@ -169,8 +163,6 @@ class PreparationSettings(BaseModel):
     processes : int, optional
         Scans worked on at once; by default one a core.
     """
-
-    model_config = FROZEN
 
     input: InputSettings
     atlas: str = DEFAULT_ATLAS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from brainjepa_core.arrays import Float32, Float64
 
 CLIP = 10.0  # robust units; a spike further out says nothing more
 POOLED_FRAMES = 200  # frames of a scan that enter the pooled quantiles
@@ -24,10 +24,10 @@ DEMEANED = 1e-3  # mean over spread below which a scan has lost its baseline
 class RobustScale:
     """Median and interquartile range of each ROI, [R] each, over people of a site."""
 
-    median: NDArray[np.float64]
-    iqr: NDArray[np.float64]
+    median: Float64
+    iqr: Float64
 
-    def apply(self, series: NDArray[np.floating]) -> Array:
+    def apply(self, series: NDArray[np.floating]) -> Float32:
         """``(series - median) / iqr``, clipped at +-10; NaN where an ROI has no signal."""
         x = np.asarray(series, np.float64)
         iqr = np.where(has_signal(x), self.iqr, np.nan)
@@ -46,7 +46,7 @@ def has_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
     return varies & (spread > DEAD * np.median(spread[varies]))
 
 
-def zscore(series: NDArray[np.floating]) -> Array:
+def zscore(series: NDArray[np.floating]) -> Float32:
     """Every ROI of a scan to mean 0 and standard deviation 1, clipped at +-10.
 
     An ROI without a signal (see `has_signal`) becomes a row of NaN.

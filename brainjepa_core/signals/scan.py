@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
+
 Mask = NDArray[np.bool_]
 
 
@@ -52,12 +53,12 @@ class RawScan:
         Facts for the sidecar of the derivative, under names of BIDS where it has them.
     """
 
-    series: Array
+    series: Float64
     tr: float
-    coverage: Array
+    coverage: Float64
     tsnr: float = float("nan")
-    fd: Array | None = None
-    regressors: Array | None = None
+    fd: Float64 | None = None
+    regressors: Float64 | None = None
     keep: Mask | None = None
     details: dict[str, Any] = field(default_factory=dict)
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
 
@@ -204,7 +205,7 @@ class ScanStore:
         self._records[record.key] = record
         return True
 
-    def _check(self, array: NDArray[np.float32], subject: str, tr: float) -> tuple[str, ...]:
+    def _check(self, array: Float32, subject: str, tr: float) -> tuple[str, ...]:
         """Refuse what cannot be trained on; return the names of missing ROIs."""
         if array.ndim != 2 or array.shape[0] != len(self.atlas) or array.shape[1] < 2:
             raise ValueError(
@@ -237,7 +238,7 @@ class ScanStore:
         name = hashlib.sha256("\0".join(record.key).encode()).hexdigest()[:32]
         return self.path / ARRAYS / f"{name}.npy"
 
-    def series(self, record: ScanRecord) -> NDArray[np.float32]:
+    def series(self, record: ScanRecord) -> Float32:
         """Memory-mapped array [R, F] of a scan, read-only.
 
         Raises

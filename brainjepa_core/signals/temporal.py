@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import firwin, upfirdn
 
-Array = NDArray[np.float32]
+from brainjepa_core.arrays import Float32
 
 MAX_DENOMINATOR = 1000  # makes 0.735 s to 2 s (147/400) and to 2.2 s (147/440) exact
 MAX_RATIO = 20.0  # TRs further apart than this are in different units
 HALF_LENGTH = 10  # zero crossings on either side of the interpolation filter
 
 
-def resample(series: NDArray[np.floating], tr: float, target_tr: float) -> Array:
+def resample(series: NDArray[np.floating], tr: float, target_tr: float) -> Float32:
     """Resample a scan to another TR behind a low-pass at the lower Nyquist frequency.
 
     In simulation (TR 0.735 s to 2.2 s) connectivity then correlates 0.93 with the noise-free one,

@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from brainjepa_core.arrays import Float32
+from brainjepa_core.settings import Frozen
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
 from brainjepa_core.signals.store import ScanRecord, ScanStore
 from brainjepa_core.signals.temporal import (
@@ -27,11 +29,10 @@ from brainjepa_core.signals.temporal import (
     resampled_frames,
 )
 
-Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-class WindowSettings(BaseModel):
+class WindowSettings(Frozen):
     """What a window is; written into every checkpoint.
 
     Attributes
@@ -49,8 +50,6 @@ class WindowSettings(BaseModel):
         Pad scans shorter than a window with frames marked invalid, or refuse them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     frames: int = Field(160, ge=1)
     tr: float = Field(2.0, gt=0)
     temporal: Literal["antialias", "official"] = "antialias"
@@ -61,7 +60,7 @@ class WindowSettings(BaseModel):
 class Window(NamedTuple):
     """Signal [R, T] (0 where invalid), valid frames [T] and valid ROIs [R]."""
 
-    signal: Array
+    signal: Float32
     frame_valid: Mask
     roi_valid: Mask
 
@@ -77,14 +76,14 @@ class _ScanCache:
     """Aligned scans in memory, the latest used ones; windows of the same people share it."""
 
     def __init__(self, limit: int) -> None:
-        self.scans: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Array, Mask]]
+        self.scans: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Float32, Mask]]
         self.scans = OrderedDict()
         self.bytes, self.limit = 0, limit
         self._lock = threading.Lock()
 
     def get(
-        self, key: tuple[int, tuple[str, str, str]], make: Callable[[], tuple[Array, Mask]]
-    ) -> tuple[Array, Mask]:
+        self, key: tuple[int, tuple[str, str, str]], make: Callable[[], tuple[Float32, Mask]]
+    ) -> tuple[Float32, Mask]:
         with self._lock:
             if key in self.scans:
                 self.scans.move_to_end(key)
@@ -227,7 +226,7 @@ class Windows:
         """What a checkpoint must agree with."""
         return self.settings.model_dump(exclude={"short"})
 
-    def aligned(self, subject: int) -> list[tuple[Array, Mask]]:
+    def aligned(self, subject: int) -> list[tuple[Float32, Mask]]:
         """All scans of a person: series [R, F] at the window's TR and scale, valid ROIs [R].
 
         Rows of missing ROIs are 0. With ``official`` time, scans keep their own TR. Arrays are
@@ -236,10 +235,10 @@ class Windows:
         person = self.people[subject]
         return [self._aligned(person.store, record) for record in person.records]
 
-    def _aligned(self, store: int, record: ScanRecord) -> tuple[Array, Mask]:
+    def _aligned(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:
         return self._cache.get((store, record.key), lambda: self._align(store, record))
 
-    def _align(self, store: int, record: ScanRecord) -> tuple[Array, Mask]:
+    def _align(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:
         series = self.stores[store].series(record)
         scale = self._scales[store]
         scaled = zscore(series) if scale is None else scale.apply(series)
@@ -276,11 +275,11 @@ class Windows:
 
     def batch(
         self, subjects: Sequence[int], seeds: Sequence[tuple[int, ...]]
-    ) -> tuple[Array, Mask, Mask]:
+    ) -> tuple[Float32, Mask, Mask]:
         """Windows of several people: [B, R, T], valid frames [B, T], valid ROIs [B, R]."""
         return _stack([self.window(*pair) for pair in zip(subjects, seeds, strict=True)])
 
-    def full_windows(self, subject: int) -> tuple[Array, Mask, Mask]:
+    def full_windows(self, subject: int) -> tuple[Float32, Mask, Mask]:
         """All windows of a person, side by side in time: what an embedding averages over.
 
         A remainder shorter than a window is left out; a scan shorter than one gives one, padded.
@@ -305,7 +304,7 @@ class Windows:
         official = self.settings.temporal == "official"
         return official_stride(record.tr, self.settings.tr) if official else 1
 
-    def _cut(self, series: Array, roi_valid: Mask, start: int, stride: int) -> Window:
+    def _cut(self, series: Float32, roi_valid: Mask, start: int, stride: int) -> Window:
         length = self.settings.frames
         if stride == 1:
             part = series[:, start : start + length]
@@ -343,6 +342,6 @@ def _people(stores: tuple[ScanStore, ...]) -> tuple[Person, ...]:
     return tuple(people)
 
 
-def _stack(windows: list[Window]) -> tuple[Array, Mask, Mask]:
+def _stack(windows: list[Window]) -> tuple[Float32, Mask, Mask]:
     signals, frames, rois = zip(*windows, strict=True)
     return np.stack(signals), np.stack(frames), np.stack(rois)

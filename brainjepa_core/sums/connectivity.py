@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import (
     Arrays,
+    Float64,
     load_arrays,
     save_arrays,
     take_floats,
@@ -132,8 +133,8 @@ class ConnectivitySum:
         self.frames += frames
 
     def _scan_z(
-        self, kept: NDArray[np.float64], missing: ArrayLike | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        self, kept: Float64, missing: ArrayLike | None
+    ) -> tuple[Float64, NDArray[np.bool_]]:
         """Fisher z [P] of one scan (0 where not observed) and which pairs it observes [P]."""
         count = len(self.rois)
         if kept.shape[0] != count:
@@ -195,7 +196,7 @@ class ConnectivitySum:
             raise ValueError("expected at least one connectivity sum, found none")
         return total
 
-    def mean_fc(self) -> NDArray[np.float64]:
+    def mean_fc(self) -> Float64:
         """Group connectivity: tanh of the mean Fisher z, with the diagonal 1.
 
         Returns

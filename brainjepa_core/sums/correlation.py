@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.rois import name_rois
 
 R_MAX = 1 - 1e-7  # |r| is cut here before arctanh: identical series count as z = 8.4, not infinity
@@ -17,7 +18,7 @@ NEAR_DEAD = 0.05  # an ROI with less than this share of the scan's median SD hol
 MIN_FRAMES = 3  # with two frames every correlation is +1 or -1
 
 
-def fisher_z(r: ArrayLike) -> NDArray[np.float64]:
+def fisher_z(r: ArrayLike) -> Float64:
     """Fisher z of correlations, ``arctanh(r)`` with ``|r|`` cut at ``1 - 1e-7``.
 
     Parameters
@@ -82,7 +83,7 @@ def dead_rois(
 
 def functional_connectivity(
     series: ArrayLike, frame_valid: ArrayLike | None = None, rois: Sequence[str] | None = None
-) -> NDArray[np.float64]:
+) -> Float64:
     """Pearson correlation between the ROIs of one scan.
 
     Parameters
@@ -137,7 +138,7 @@ def bool_mask(mask: ArrayLike, length: int, name: str) -> NDArray[np.bool_]:
     return array
 
 
-def valid_frames(series: ArrayLike, frame_valid: ArrayLike | None) -> NDArray[np.float64]:
+def valid_frames(series: ArrayLike, frame_valid: ArrayLike | None) -> Float64:
     """The valid frames of a scan [R, F'] as float64."""
     kept = np.asarray(series, dtype=np.float64)
     if kept.ndim != 2:

@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.ridge import RESOLVED, Moments, Ridge
 
-Array = NDArray[np.float64]
 CLOSE = 1e-10  # of the gradient, relative to the number of people
 SMALLEST_STEP = 1e-6
 
@@ -40,8 +40,8 @@ class LogisticSums:
 
     n: int
     loss: float
-    gradient: Array
-    hessian: Array
+    gradient: Float64
+    hessian: Float64
     carried: float
 
     @classmethod
@@ -70,7 +70,7 @@ class LogisticSums:
         )
 
 
-def _effective(weights: Array) -> float:
+def _effective(weights: Float64) -> float:
     """How many people weights are spread over: n if all are equal, 1 if one has it all."""
     largest = weights.max(initial=0)
     if not largest:
@@ -97,11 +97,11 @@ class Newton:
     done : bool
     """
 
-    centre: Array
-    scale: Array
+    centre: Float64
+    scale: Float64
     penalty: float
-    trial: Array
-    best: Array
+    trial: Float64
+    best: Float64
     loss: float = float("inf")
     done: bool = False
 

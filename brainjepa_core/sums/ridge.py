@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
 
 ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-2, 6))
 # Spread below which sums of squares hold rounding only: the square of this against a mean of 1
@@ -34,11 +34,11 @@ class Moments:
     """
 
     n: int
-    x_sum: Array
-    y_sum: Array
-    xx: Array
-    xy: Array
-    yy: Array
+    x_sum: Float64
+    y_sum: Float64
+    xx: Float64
+    xy: Float64
+    yy: Float64
 
     @classmethod
     def of(cls, features: ArrayLike, outcomes: ArrayLike) -> Moments:
@@ -70,14 +70,14 @@ class Moments:
 class Ridge:
     """A fitted linear model: ``outcomes = features @ weights + intercept``."""
 
-    weights: Array
-    intercept: Array
+    weights: Float64
+    intercept: Float64
 
-    def predict(self, features: ArrayLike) -> Array:
+    def predict(self, features: ArrayLike) -> Float64:
         """Predict outcomes [n, Q] from features [n, P]."""
         return np.asarray(features, np.float64) @ self.weights + self.intercept
 
-    def squared_error(self, m: Moments) -> Array:
+    def squared_error(self, m: Moments) -> Float64:
         """Sum of squared errors [Q] on the people behind `m`, without seeing them."""
         w, b = self.weights, self.intercept
         quadratic = (w * (m.xx @ w)).sum(0)
@@ -85,7 +85,7 @@ class Ridge:
         return m.yy - 2 * (w * m.xy).sum(0) - 2 * b * m.y_sum + quadratic + linear
 
 
-def fit_ridge(m: Moments, alpha: float | Array) -> Ridge:
+def fit_ridge(m: Moments, alpha: float | Float64) -> Ridge:
     """Ridge on standardised features (mean and spread of the people behind `m`).
 
     Parameters
@@ -97,7 +97,7 @@ def fit_ridge(m: Moments, alpha: float | Array) -> Ridge:
     return fit_ridges(m, [alpha])[0]
 
 
-def fit_ridges(m: Moments, alphas: Sequence[float | Array]) -> list[Ridge]:
+def fit_ridges(m: Moments, alphas: Sequence[float | Float64]) -> list[Ridge]:
     """`fit_ridge` for several penalties, from one decomposition."""
     mean, centre = m.x_sum / m.n, m.y_sum / m.n
     covariance = m.xx - m.n * np.outer(mean, mean)
@@ -117,7 +117,7 @@ def fit_ridges(m: Moments, alphas: Sequence[float | Array]) -> list[Ridge]:
     return fitted
 
 
-def choose_alpha(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Array:
+def choose_alpha(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Float64:
     """Penalty of each outcome [Q] with the least error on left-out folds."""
     errors = np.zeros((len(alphas), len(folds[0].yy)))
     for left_out, fold in enumerate(folds):
@@ -136,7 +136,7 @@ def total(moments: Iterable[Moments]) -> Moments:
 
 def held_out_r2(
     features: ArrayLike, outcomes: ArrayLike, folds: ArrayLike, alphas: Sequence[float] = ALPHAS
-) -> Array:
+) -> Float64:
     """Cross-validated R2 of each outcome; penalties are chosen inside the training folds.
 
     Parameters

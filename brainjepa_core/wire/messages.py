@@ -26,14 +26,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.parts.pooling import POOLS
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.settings import Frozen
 
-PROTOCOL = 2  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 3  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -53,7 +55,7 @@ WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
 WITHIN_A_SITE = ("holdout", "kfold", "personalised")
 
 
-class ProbeRequest(BaseModel):
+class ProbeRequest(Frozen):
     """The part of an evaluate request that asks about a task.
 
     Attributes
@@ -69,8 +71,6 @@ class ProbeRequest(BaseModel):
     pools : tuple of str
         What is read from the model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     want: Want
     task: TaskSettings
@@ -109,15 +109,16 @@ class ProbeRequest(BaseModel):
         return pools
 
 
-class Task(BaseModel):
+class Assignment(Frozen):
     """The settings part of a request: which study, and where in it.
 
     Attributes
     ----------
-    protocol : int
+    version : int
+        Of the messages.
     study_id : str
         Names the site's state on the site's disk.
-    study : LocalStudy
+    pretraining : PretrainingSettings
     held_out_fold, folds : int
         People of this fold of `folds` (a function of their id and the study's seed) are never
         trained on.
@@ -131,17 +132,15 @@ class Task(BaseModel):
         Start the round with fresh AdamW moments instead of the site's own.
     proximal : float
         FedProx's mu; 0 is none.
-    weights : {"scans", "subjects", "equal"}
+    share : {"scans", "subjects", "equal"}
         What a reply counts by.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    protocol: int = PROTOCOL
+    version: int = WIRE_VERSION
     study_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    study: LocalStudy
+    pretraining: PretrainingSettings
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
     round: int = Field(0, ge=0)
@@ -151,7 +150,7 @@ class Task(BaseModel):
     target: Target = "average"
     reset_optimizer: bool = False
     proximal: float = Field(0.0, ge=0)
-    weights: Literal["scans", "subjects", "equal"] = "scans"
+    share: Literal["scans", "subjects", "equal"] = "scans"
     probe: ProbeRequest | None = None
 
 
@@ -160,7 +159,7 @@ class Request:
     """What the coordinator asks of a site."""
 
     kind: str
-    task: Task
+    assignment: Assignment
     arrays: Arrays = field(default_factory=dict)
 
 
@@ -173,9 +172,7 @@ class Reply:
     refusal: str = ""
 
 
-def pack(
-    weights: Mapping[str, NDArray[np.float32]], base: Mapping[str, NDArray[Any]], wire: Wire
-) -> Arrays:
+def pack(weights: Mapping[str, Float32], base: Mapping[str, NDArray[Any]], wire: Wire) -> Arrays:
     """Weights as they travel up.
 
     Parameters
@@ -194,7 +191,7 @@ def pack(
     return {name: _to_bf16(value - base[name]) for name, value in weights.items()}
 
 
-def unpack(name: str, value: NDArray[np.generic], base: Arrays, wire: Wire) -> NDArray[np.float64]:
+def unpack(name: str, value: NDArray[np.generic], base: Arrays, wire: Wire) -> Float64:
     """Difference float64 of one array from the round's global weights, as the coordinator adds it.
 
     Raises
@@ -220,6 +217,6 @@ def _to_bf16(value: NDArray[np.generic]) -> NDArray[np.uint16]:
     return rounded.view(torch.uint16).numpy()
 
 
-def _from_bf16(value: NDArray[np.generic]) -> NDArray[np.float32]:
+def _from_bf16(value: NDArray[np.generic]) -> Float32:
     bits = torch.from_numpy(np.asarray(value, np.uint16, order="C"))
     return bits.view(torch.bfloat16).to(torch.float32).numpy()

@@ -183,11 +183,11 @@ def dry_run(
     """Every array and number that each message would send, and the policy line that allows it."""
     from brainjepa_client.guarding.dry_run import dry_run
     from brainjepa_client.guarding.dry_run_table import print_dry_run, write_dry_run
-    from brainjepa_core.pretraining.study import LocalStudy
+    from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
-        chosen = None if study is None else read_settings(study, LocalStudy)
+        chosen = None if study is None else read_settings(study, PretrainingSettings)
         with console.status("Asking the site"):
             run = dry_run(site, chosen, wire)
         print_dry_run(run, console, summary=summary)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from brainjepa_core.settings import Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.store import HEADER
 
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 
 
-class PolicySettings(BaseModel):
+class PolicySettings(Frozen):
     """What leaves this site at most; it holds whatever a study asks for.
 
     Attributes
@@ -36,8 +37,6 @@ class PolicySettings(BaseModel):
         Phenotypes that tasks may read; all of them by default.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     min_subjects: int = Field(20, ge=1)
     min_people_in_sum: int = Field(3, ge=1)
     round_counts_to: int = Field(10, ge=1)
@@ -49,7 +48,7 @@ class PolicySettings(BaseModel):
     task_columns: tuple[str, ...] | None = None
 
 
-class SiteSettings(BaseModel):
+class SiteSettings(Frozen):
     """A site; read it with `brainjepa_core.settings.read_settings`.
 
     Attributes
@@ -69,8 +68,6 @@ class SiteSettings(BaseModel):
         Of torch; torch's own choice by default. Equal numbers give equal bits.
     policy : PolicySettings
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     prepare: PreparationSettings | None = None  # before the store, whose check asks for it

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from brainjepa_core.pretraining.study import LocalStudy
-from brainjepa_core.wire.messages import Target, Task, Wire
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.settings import Frozen
+from brainjepa_core.wire.messages import Assignment, Target, Wire
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-
-class FloorSettings(BaseModel):
+class FloorSettings(Frozen):
     """Fewest sites and subjects behind the consensus; a basis of few people is about those people.
 
     A study and a site may raise the published floors; only a demo's scenario lowers them.
     """
-
-    model_config = _FROZEN
 
     sites: int = Field(3, ge=1)
     subjects_per_site: int = Field(20, ge=1)
     subjects: int = Field(200, ge=1)
 
 
-class RoundSettings(BaseModel):
+class RoundSettings(Frozen):
     """How rounds go.
 
     Attributes
@@ -44,8 +41,6 @@ class RoundSettings(BaseModel):
         Rounds between evaluations; the last round is always evaluated.
     """
 
-    model_config = _FROZEN
-
     local_steps: int = Field(50, ge=1)
     quorum: int = Field(3, ge=1)
     sites: int | None = Field(None, ge=1)
@@ -63,7 +58,7 @@ class RoundSettings(BaseModel):
         return self
 
 
-class OuterSettings(BaseModel):
+class OuterSettings(Frozen):
     """What the coordinator does with the sites' mean difference.
 
     Attributes
@@ -73,8 +68,6 @@ class OuterSettings(BaseModel):
         `momentum` is Nesterov's in fedavgm (DiLoCo: lr 0.7, momentum 0.9) and beta1 in fedadam.
     """
 
-    model_config = _FROZEN
-
     kind: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
     lr: float = Field(1.0, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -82,7 +75,7 @@ class OuterSettings(BaseModel):
     epsilon: float = Field(1e-8, gt=0)
 
 
-class AggregationSettings(BaseModel):
+class AggregationSettings(Frozen):
     """How replies become one difference.
 
     Attributes
@@ -91,7 +84,8 @@ class AggregationSettings(BaseModel):
         The last two withstand a minority of poisoned sites, and need all replies at once.
     trim : float
         Share cut from either end by ``trimmed_mean``.
-    weights : {"scans", "subjects", "equal"}
+    shares : {"scans", "subjects", "equal"}
+        What a site's reply counts by.
     target : {"average", "line", "local"}
     wire : {"fp32", "bf16"}
     max_norm : float
@@ -102,11 +96,9 @@ class AggregationSettings(BaseModel):
     outer : OuterSettings
     """
 
-    model_config = _FROZEN
-
     combine: Literal["mean", "trimmed_mean", "median"] = "mean"
     trim: float = Field(0.2, gt=0, lt=0.5)
-    weights: Literal["scans", "subjects", "equal"] = "scans"
+    shares: Literal["scans", "subjects", "equal"] = "scans"
     target: Target = "average"
     wire: Wire = "fp32"
     max_norm: float = Field(1.0, gt=0)
@@ -115,14 +107,14 @@ class AggregationSettings(BaseModel):
     outer: OuterSettings = OuterSettings()
 
 
-class StudySettings(BaseModel):
+class StudySettings(Frozen):
     """Everything the coordinator decides.
 
     Attributes
     ----------
     name : str
         Names the study on the sites' disks and in MLflow.
-    study : LocalStudy
+    pretraining : PretrainingSettings
         Model, windows, basis and recipe; the schedule's total steps are those of the whole study.
     floors : FloorSettings
     rounds : RoundSettings
@@ -131,10 +123,8 @@ class StudySettings(BaseModel):
         People of this fold are never trained on and are what the yardstick is measured on.
     """
 
-    model_config = _FROZEN
-
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    study: LocalStudy
+    pretraining: PretrainingSettings
     floors: FloorSettings = FloorSettings()
     rounds: RoundSettings = RoundSettings()
     aggregation: AggregationSettings = AggregationSettings()
@@ -143,7 +133,7 @@ class StudySettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole_rounds(self) -> StudySettings:
-        total = self.study.training.schedule.total_steps
+        total = self.pretraining.training.schedule.total_steps
         if total % self.rounds.local_steps:
             raise ValueError(
                 f"expected rounds.local_steps to divide the schedule's total_steps ({total}), "
@@ -159,14 +149,14 @@ class StudySettings(BaseModel):
     @property
     def total_rounds(self) -> int:
         """Rounds of the whole study."""
-        return self.study.training.schedule.total_steps // self.rounds.local_steps
+        return self.pretraining.training.schedule.total_steps // self.rounds.local_steps
 
-    def task(self, number: int = 0) -> Task:
+    def assignment(self, number: int = 0) -> Assignment:
         """The settings part of the requests of round `number`."""
         steps = self.rounds.local_steps
-        return Task(
+        return Assignment(
             study_id=self.name,
-            study=self.study,
+            pretraining=self.pretraining,
             folds=self.folds,
             held_out_fold=self.held_out_fold,
             round=number,
@@ -176,5 +166,5 @@ class StudySettings(BaseModel):
             target=self.aggregation.target,
             reset_optimizer=self.aggregation.reset_optimizer,
             proximal=self.aggregation.proximal,
-            weights=self.aggregation.weights,
+            share=self.aggregation.shares,
         )

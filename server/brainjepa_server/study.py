@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
@@ -131,7 +131,7 @@ class Study:
             sites = Sites(self.grid, members.nodes)
             answers = sites.ask(
                 GRADIENTS,
-                self.settings.task(),
+                self.settings.assignment(),
                 {},
                 sorted(members.nodes),
                 self.settings.rounds.deadline,
@@ -140,7 +140,7 @@ class Study:
                 {answer.site: answer.reply for answer in answers},
                 members.rois,
                 self.settings.floors,
-                self.settings.study.basis,
+                self.settings.pretraining.basis,
             )
             self.basis, total = found.basis, found.total
             self.history = self.history.having(
@@ -174,7 +174,7 @@ class Study:
             for record in self.history.rounds:
                 self.tracker.log_round(record)
             return state
-        model = self.settings.study.new_model(self.basis)
+        model = self.settings.pretraining.new_model(self.basis)
         weights = {name: value.numpy() for name, value in model_arrays(model).items()}
         weights.pop("basis", None)
         rows, drift = self._evaluate(members, weights, 0, RANDOM)
@@ -234,7 +234,7 @@ class Study:
         )
 
     @property
-    def _basis32(self) -> NDArray[np.float32]:
+    def _basis32(self) -> Float32:
         return self.basis.gradients.astype(np.float32)
 
     def _finish(self, members: Members, state: RoundState) -> None:
@@ -269,7 +269,7 @@ class Study:
         self.tracker.register_model(self.settings.name, self.folder / FINAL)
 
     def _write_model(self, name: str, members: Members, weights: Weights) -> None:
-        model = self.settings.study.new_model(self.basis)
+        model = self.settings.pretraining.new_model(self.basis)
         arrays = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
         model.load_state_dict({**arrays, "basis": model.basis})
         path = self.folder / name
@@ -282,7 +282,7 @@ class Study:
                 atlas=members.atlas,
                 rois=members.rois,
                 basis_hash=self.basis.hash,
-                signals=self.settings.study.windows.model_dump(exclude={"short"}),
+                signals=self.settings.pretraining.windows.model_dump(exclude={"short"}),
             ),
         )
 

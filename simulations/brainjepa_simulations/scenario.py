@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from brainjepa_client.settings import PolicySettings
-from brainjepa_core.settings import read_settings
+from brainjepa_core.settings import Frozen, read_settings
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.cohort.cohort import CohortSettings
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 
 
-class FaultSettings(BaseModel):
+class FaultSettings(Frozen):
     """What goes wrong at virtual sites, numbered from 1; rounds are numbered from 0.
 
     Attributes
@@ -27,13 +27,11 @@ class FaultSettings(BaseModel):
         difference with the other sign; other arrays altogether.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     dropouts: dict[int, tuple[int, ...]] = {}
     poison: dict[int, Literal["nan", "huge", "flip", "garbage"]] = {}
 
 
-class Scenario(BaseModel):
+class Scenario(Frozen):
     """Virtual sites and their study.
 
     Attributes
@@ -49,8 +47,6 @@ class Scenario(BaseModel):
     faults : FaultSettings
     study : StudySettings
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cohort: CohortSettings | None = None
     data: Path | None = None

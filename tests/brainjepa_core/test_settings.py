@@ -11,7 +11,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 
 
@@ -70,9 +70,11 @@ def test_an_empty_file_means_the_defaults(tmp_path, text):
 
 
 def test_a_study_survives_the_way_through_a_file(tmp_path):
-    study = LocalStudy(recipe="published", model={"width": 32}, windows={"frames": 32})
-    assert read(tmp_path, yaml.safe_dump(study.model_dump(mode="json")), LocalStudy) == study
-    assert read(tmp_path, "", LocalStudy) == LocalStudy()
+    study = PretrainingSettings(recipe="published", model={"width": 32}, windows={"frames": 32})
+    assert (
+        read(tmp_path, yaml.safe_dump(study.model_dump(mode="json")), PretrainingSettings) == study
+    )
+    assert read(tmp_path, "", PretrainingSettings) == PretrainingSettings()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_field_that_does_not_fit_is_named(tmp_path, text, problem):
 
 
 def test_a_missing_field_deep_inside_is_named(tmp_path):
-    assert refusal(tmp_path, "training: {seed: 1}", LocalStudy) == (
+    assert refusal(tmp_path, "training: {seed: 1}", PretrainingSettings) == (
         "study.yaml: training.schedule: expected a value, found none; add the field"
     )
 

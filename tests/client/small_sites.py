@@ -22,11 +22,11 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_of_step
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.pretraining.study import LocalStudy
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import TRAIN, Request, Task
+from brainjepa_core.wire.messages import TRAIN, Assignment, Request
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
@@ -36,13 +36,13 @@ COHORT = CohortSettings(
 )
 
 
-def make_study(*, schedule: dict | None = None, **training) -> LocalStudy:
+def make_study(*, schedule: dict | None = None, **training) -> PretrainingSettings:
     """Six steps of four people, with learning rates at which few steps change a lot."""
     times = dict(total_steps=TOTAL, warmup_steps=2, lr=0.01, ema=0.9)
     sizes = dict(
         width=8, depth=1, heads=2, patch=4, predictor_width=8, predictor_depth=1, predictor_heads=2
     )
-    return LocalStudy(
+    return PretrainingSettings(
         model=sizes,
         windows={"frames": 16},
         basis={"components": 3, "sparsity": 0.2},
@@ -62,13 +62,13 @@ def make_site(store: Path, state: Path, **policy) -> Site:
     return Site(SiteSettings(name="one", store=store, state=state, policy=choices))
 
 
-def training_windows(store: Path, study: LocalStudy = STUDY, held_out: int = 0) -> Windows:
+def training_windows(store: Path, study: PretrainingSettings = STUDY, held_out: int = 0) -> Windows:
     windows = Windows([ScanStore.open(store)], study.windows)
     folds = folds_of_windows(windows, study.training.seed, 5)
     return windows.only(np.flatnonzero(folds != held_out))
 
 
-def first_arrays(stores: list[Path], study: LocalStudy = STUDY) -> dict[str, np.ndarray]:
+def first_arrays(stores: list[Path], study: PretrainingSettings = STUDY) -> dict[str, np.ndarray]:
     total = ConnectivitySum.sum_of(connectivity_sum(training_windows(s, study)) for s in stores)
     basis = ConsensusBasis.from_sum(total, 3, 0.2)
     model = study.new_model(basis)
@@ -76,17 +76,21 @@ def first_arrays(stores: list[Path], study: LocalStudy = STUDY) -> dict[str, np.
     return {**arrays, "components": connectivity_components(total.mean_fc(), 4)}
 
 
-def ask(kind: str, arrays: dict | None = None, study: LocalStudy = STUDY, **task) -> Request:
-    return Request(kind, Task(study_id="small", study=study, **task), arrays or {})
+def ask(
+    kind: str, arrays: dict | None = None, study: PretrainingSettings = STUDY, **task
+) -> Request:
+    return Request(kind, Assignment(study_id="small", pretraining=study, **task), arrays or {})
 
 
-def ask_round(number: int, arrays: dict, study: LocalStudy = STUDY, steps=2, **task) -> Request:
+def ask_round(
+    number: int, arrays: dict, study: PretrainingSettings = STUDY, steps=2, **task
+) -> Request:
     return ask(
         TRAIN, arrays, study, round=number, first_step=number * steps, steps=steps, **task
     )  # fmt: skip
 
 
-def local_training(start: dict, windows: Windows, study: LocalStudy = STUDY) -> Training:
+def local_training(start: dict, windows: Windows, study: PretrainingSettings = STUDY) -> Training:
     """The same study without a federation."""
     rois = tuple(windows.atlas.rois)
     basis = ConsensusBasis(rois, start["basis"], np.full(3, np.nan))

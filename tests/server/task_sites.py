@@ -43,7 +43,7 @@ SETTINGS = StudySettings.model_validate(
         "name": "small",
         "folds": 3,
         "rounds": {"local_steps": 2},
-        "study": {
+        "pretraining": {
             "model": {
                 "width": 8, "depth": 1, "heads": 2, "patch": 4,
                 "predictor_width": 8, "predictor_depth": 1, "predictor_heads": 2,
@@ -64,10 +64,10 @@ class Consortium:
     def __init__(self, folder: Path, cohort: CohortSettings = COHORT) -> None:
         self.folder = folder
         self.stores = [ScanStore.open(path) for path in write_cohort(cohort, folder / "stores")]
-        self.windows = Windows(self.stores, SETTINGS.study.windows)
+        self.windows = Windows(self.stores, SETTINGS.pretraining.windows)
         total = ConnectivitySum.sum_of([connectivity_sum(self.windows)])
         self.gradients = ConsensusBasis.from_sum(total, 3, 0.2)
-        model = SETTINGS.study.new_model(self.gradients)
+        model = SETTINGS.pretraining.new_model(self.gradients)
         self.weights = {k: v.numpy().copy() for k, v in model.state_dict().items()}
         self.basis = self.weights.pop(BASIS)
 
@@ -96,7 +96,7 @@ class Consortium:
 
     def pooled(self, task: TaskSettings) -> tuple[TaskData, np.ndarray, np.ndarray]:
         """People of all sites together, their features of the headline pool and their folds."""
-        model = BrainJEPA(SETTINGS.study.model_settings(8), torch.tensor(self.basis))
+        model = BrainJEPA(SETTINGS.pretraining.model_settings(8), torch.tensor(self.basis))
         model.load_state_dict(
             {**{k: torch.tensor(v) for k, v in self.weights.items()}, BASIS: model.basis}
         )
@@ -104,5 +104,5 @@ class Consortium:
         networks = networks_of(self.windows, self.basis)
         people = data.people.tolist()
         found = cached_embeddings(model, self.windows, people, (HEADLINE,), networks, self.folder)
-        folds = folds_of_windows(self.windows, SETTINGS.study.training.seed, SETTINGS.folds)
+        folds = folds_of_windows(self.windows, SETTINGS.pretraining.training.seed, SETTINGS.folds)
         return data, np.asarray(found[HEADLINE], np.float64), folds[data.people]

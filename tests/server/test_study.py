@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 
 from brainjepa_core.evaluation.measure import HEADLINE
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_server.progress import StudyProgress, told
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
@@ -44,7 +44,7 @@ def test_what_the_coordinator_is_shown():
     with progress.round(0, 2) as heard:
         heard("x", "")
         heard("y", "expected [this]")
-    site = SiteRecord(loss=0.5, weight=1)
+    site = SiteRecord(loss=0.5, share=1)
     progress.finished(RoundRecord(number=0, seconds=1.0, bytes_up=2_000_000, sites={"x": site}))
     progress.finished(RoundRecord(number=1))
     progress.resumed(1)
@@ -75,8 +75,8 @@ def test_what_the_coordinator_is_shown():
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, text):
-    local = LocalStudy(training=SCHEDULE).model_dump(mode="json")
-    content = {"name": "s", "study": local, "rounds": {"local_steps": 10}, **change}
+    local = PretrainingSettings(training=SCHEDULE).model_dump(mode="json")
+    content = {"name": "s", "pretraining": local, "rounds": {"local_steps": 10}, **change}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError) as caught:
         read_settings(tmp_path / "study.yaml", StudySettings)
@@ -85,9 +85,11 @@ def test_wrong_settings_are_named(tmp_path, change, text):
 
 def test_the_task_of_a_round():
     rounds = {"local_steps": 20}
-    settings = StudySettings(name="s", study=LocalStudy(training=SCHEDULE), rounds=rounds)
+    settings = StudySettings(
+        name="s", pretraining=PretrainingSettings(training=SCHEDULE), rounds=rounds
+    )
     assert settings.total_rounds == 5
-    task = settings.task(3)
+    task = settings.assignment(3)
     assert (task.round, task.first_step, task.steps, task.study_id) == (3, 60, 20, "s")
 
 

@@ -53,7 +53,7 @@ def plan(
             "floors": {"sites": 1, "subjects_per_site": 1, "subjects": 1},
             "rounds": {"local_steps": steps, "quorum": 1, "evaluate_every": 2, **(rounds or {})},
             "aggregation": aggregation or {},
-            "study": {
+            "pretraining": {
                 "model": MODEL,
                 "windows": {"frames": 16},
                 "basis": {"components": 3, "sparsity": 0.2},
@@ -123,14 +123,14 @@ def training_people(chosen: Scenario, folder: Path) -> Windows:
     """Of all sites, those outside the held-out fold."""
     stores = [ScanStore.open(path) for path in sorted((folder / STORES).iterdir())]
     study = chosen.study
-    windows = Windows(stores, study.study.windows)
-    folds = folds_of_windows(windows, study.study.training.seed, study.folds)
+    windows = Windows(stores, study.pretraining.windows)
+    folds = folds_of_windows(windows, study.pretraining.training.seed, study.folds)
     return windows.only(np.flatnonzero(folds != study.held_out_fold).tolist())
 
 
 def local_training(chosen: Scenario, folder: Path) -> Training:
     """The same steps on the same basis without a federation."""
-    study = chosen.study.study
+    study = chosen.study.pretraining
     people = training_people(chosen, folder)
     training = study.new_training(ConsensusBasis.load(folder / "basis.npz"), "cpu")
     for step in range(study.training.schedule.total_steps):

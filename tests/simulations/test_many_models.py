@@ -16,7 +16,7 @@ from brainjepa_core.evaluation.scores.results import read_results
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.study import LocalStudy, provenance
+from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings
@@ -26,7 +26,7 @@ from brainjepa_simulations.evaluating.many_models import find_checkpoints
 COHORT = CohortSettings(
     sites=3, subjects_per_site=16, rois=16, networks=4, latents=3, frames=60, second_sessions=0.2
 )
-STUDY = LocalStudy(
+STUDY = PretrainingSettings(
     model=dict(
         width=8, depth=1, heads=2, patch=8, predictor_width=8, predictor_depth=1, predictor_heads=2
     ),

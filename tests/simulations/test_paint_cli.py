@@ -8,7 +8,6 @@ import yaml
 from click import unstyle
 from typer.testing import CliRunner
 
-from brainjepa import command
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_simulations.commands.paint import paint
 
@@ -22,13 +21,13 @@ STUDY = {"name": "s", "floors": {"sites": 2}, "rounds": {"local_steps": 1, "quor
 @pytest.fixture
 def scenario(tmp_path):
     file = tmp_path / "scenario.yaml"
-    study = {**STUDY, "study": {"preset": "tiny"}}
+    study = {**STUDY, "pretraining": {"preset": "tiny"}}
     file.write_text(yaml.safe_dump({"cohort": COHORT, "study": study}))
     return file
 
 
 def call(*arguments):
-    result = CliRunner().invoke(command(), [str(argument) for argument in arguments])
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return result, unstyle(result.output)
 
 

@@ -25,7 +25,7 @@ def test_what_ships_is_sound(name, tmp_path):
         # Four of five people are trained on, by chance more or fewer.
         assert 0.75 * sum(counts) >= floors.subjects
         assert 0.6 * min(counts) >= max(floors.subjects_per_site, found.policy.min_subjects)
-        assert found.cohort.rois > found.study.study.basis.components
+        assert found.cohort.rois > found.study.pretraining.basis.components
 
 
 def test_a_file_may_be_given(tmp_path):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LinearRegression
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.protocols import Index
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
@@ -101,7 +102,7 @@ class SiteHarmonisation(TransformerMixin, BaseEstimator):
         return result
 
 
-def target_of_covariates(data: TaskData, training: Index) -> NDArray[np.float64]:
+def target_of_covariates(data: TaskData, training: Index) -> Float64:
     """What covariates alone tell of a regression's target, for all people of the task.
 
     Methods learn what is left of the target and add this to what they predict, so that predictions
@@ -121,7 +122,7 @@ def target_of_covariates(data: TaskData, training: Index) -> NDArray[np.float64]
     if not data.covariates.shape[1]:
         return np.zeros(len(data))
     fitted = _regression(data.covariates[training], data.target[training])
-    told: NDArray[np.float64] = fitted.predict(data.covariates)
+    told: Float64 = fitted.predict(data.covariates)
     return told
 
 

@@ -24,13 +24,13 @@ from nilearn.connectome import ConnectivityMeasure, cov_to_corr, prec_to_partial
 from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance, ledoit_wolf
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.embeddings import load_arrays, person_key, save_arrays
 from brainjepa_core.evaluation.tasks.protocols import Index
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.gradients import fisher_z
 from brainjepa_core.signals.windows import Windows
 
-Array = NDArray[np.float64]
 Features = Callable[[TaskData, Index], NDArray[np.floating]]
 """Features [n, P] of the people of a task; what is learned of them, from the given rows only."""
 
@@ -58,9 +58,9 @@ class ConnectivityFeatures:
     def __init__(self, windows: Windows, cache: Path | None = None) -> None:
         self._windows = windows
         self._cache = cache
-        self._covariances: dict[int, list[Array]] = {}
-        self._stateless: dict[tuple[Kind, int], NDArray[np.float32]] = {}
-        self._latest: tuple[str, NDArray[np.float32]] = ("", np.empty((0, 0), np.float32))
+        self._covariances: dict[int, list[Float64]] = {}
+        self._stateless: dict[tuple[Kind, int], Float32] = {}
+        self._latest: tuple[str, Float32] = ("", np.empty((0, 0), np.float32))
 
     def of(self, kind: Kind) -> Features:
         """Features of a kind: float32 [n, E], for the tangent space [n, E + R]."""
@@ -68,21 +68,21 @@ class ConnectivityFeatures:
             return self._tangent
         return lambda data, training: np.stack([self._person(kind, p) for p in data.people])
 
-    def covariances(self, person: int) -> list[Array]:
+    def covariances(self, person: int) -> list[Float64]:
         """Shrunk covariance [R, R] of each scan of a person, NaN where an ROI is missing."""
         if person not in self._covariances:
             scans = self._windows.aligned(person)
             self._covariances[person] = [shrunk_covariance(*scan) for scan in scans]
         return self._covariances[person]
 
-    def _person(self, kind: Kind, person: int) -> NDArray[np.float32]:
+    def _person(self, kind: Kind, person: int) -> Float32:
         person = int(person)
         if (kind, person) not in self._stateless:
             scans = [pair_features(c, kind) for c in self.covariances(person)]
             self._stateless[kind, person] = mean_known(scans).astype(np.float32)
         return self._stateless[kind, person]
 
-    def _tangent(self, data: TaskData, training: Index) -> NDArray[np.float32]:
+    def _tangent(self, data: TaskData, training: Index) -> Float32:
         key = self._key(data, training)
         if self._latest[0] != key:  # the methods of a table ask for one split after another
             file = None if self._cache is None else self._cache / "tangent" / f"{key}.npz"
@@ -101,7 +101,7 @@ class ConnectivityFeatures:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def shrunk_covariance(series: NDArray[np.floating], valid: NDArray[np.bool_]) -> Array:
+def shrunk_covariance(series: NDArray[np.floating], valid: NDArray[np.bool_]) -> Float64:
     """Ledoit-Wolf covariance [R, R] of z-scored signals [R, F]; NaN where an ROI is not valid."""
     found = np.asarray(series[valid], np.float64).T
     spread = found.std(0)
@@ -111,7 +111,7 @@ def shrunk_covariance(series: NDArray[np.floating], valid: NDArray[np.bool_]) ->
     return full
 
 
-def pair_features(covariance: Array, kind: Kind) -> Array:
+def pair_features(covariance: Float64, kind: Kind) -> Float64:
     """Fisher z of the (partial) correlation of each pair of ROIs [E], NaN where one is missing."""
     known = ~np.isnan(np.diag(covariance))
     block = covariance[np.ix_(known, known)]
@@ -123,14 +123,14 @@ def pair_features(covariance: Array, kind: Kind) -> Array:
     return fisher_z(full[np.tril_indices(len(full), -1)])
 
 
-def mean_known(arrays: list[Array]) -> Array:
+def mean_known(arrays: list[Float64]) -> Float64:
     """Mean of each entry over the arrays that know it; NaN where none does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         return np.nanmean(arrays, axis=0)
 
 
-def tangent_features(covariances: list[Array], training: Index) -> NDArray[np.float32]:
+def tangent_features(covariances: list[Float64], training: Index) -> Float32:
     """Covariances seen from the geometric mean of the training part (Varoquaux 2010).
 
     Parameters
@@ -157,12 +157,12 @@ def tangent_features(covariances: list[Array], training: Index) -> NDArray[np.fl
     return measure.transform(series).astype(np.float32)
 
 
-def _unknown_as_noise(covariance: Array) -> Array:
+def _unknown_as_noise(covariance: Float64) -> Float64:
     """Missing ROIs as signals of unit variance of their own, so that a mean stays definite."""
     return np.where(np.isnan(covariance), np.eye(len(covariance)), covariance)
 
 
-def complete_covariance(covariance: Array, mean: Array) -> Array:
+def complete_covariance(covariance: Float64, mean: Float64) -> Float64:
     """Missing ROIs as `mean` [R, R] expects them, given the person's covariance of the others.
 
     Definite where both are: the missing ROIs follow the known ones by the regression that holds
@@ -181,6 +181,6 @@ def complete_covariance(covariance: Array, mean: Array) -> Array:
     return full
 
 
-def _series_of(covariance: Array) -> Array:
+def _series_of(covariance: Float64) -> Float64:
     """Frames [R, R] whose covariance is the one given: nilearn asks for series."""
     return np.sqrt(len(covariance)) * np.linalg.cholesky(covariance).T

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
@@ -24,7 +25,6 @@ from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.signals.windows import Windows
 
 FORMAT = 1  # raised when the same content gives other numbers
-Array = NDArray[np.float32]
 
 
 def cached_embeddings(
@@ -35,7 +35,7 @@ def cached_embeddings(
     networks: NDArray[np.int64] | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Array]:
+) -> dict[str, Float32]:
     """Embeddings of people, read where they are known and computed where they are not.
 
     Parameters
@@ -65,7 +65,7 @@ def cached_embeddings(
     """
     everybody = [int(person) for person in people]
     folder = None if cache is None else cache / "embeddings" / _model_key(model, pools, networks)
-    rows: list[Mapping[str, Array]] = []
+    rows: list[Mapping[str, Float32]] = []
     for done, person in enumerate(everybody, start=1):
         file = None if folder is None else folder / f"{person_key(windows, person)}.npz"
         found = None if file is None else load_arrays(file)
@@ -103,7 +103,7 @@ def person_key(windows: Windows, person: int) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def load_arrays(file: Path) -> dict[str, NDArray[np.float32]] | None:
+def load_arrays(file: Path) -> dict[str, Float32] | None:
     """Arrays of a file of the cache; None where it is missing or damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -112,7 +112,7 @@ def load_arrays(file: Path) -> dict[str, NDArray[np.float32]] | None:
         return None
 
 
-def save_arrays(file: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+def save_arrays(file: Path, arrays: Mapping[str, Float32]) -> None:
     """Write a file of the cache in one step."""
     with atomic_path(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)

@@ -17,12 +17,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.yardstick import ScanWindows
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.parts.tokens import token_validity
 from brainjepa_core.models.parts.transformer import Block
-
-Array = NDArray[np.float64]
 
 QUERIES = 256  # rows of attention made at a time: 28 MB at N = 4500 and six heads
 
@@ -33,7 +32,7 @@ def people_attention(
     windows: ScanWindows,
     people: Iterable[int],
     networks: NDArray[np.int64],
-) -> Array:
+) -> Float64:
     """Attention between networks in each block of the target encoder, person by person.
 
     Parameters

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.yardstick import ScanWindows
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.parts.pooling import pool_tokens
 from brainjepa_core.models.parts.tokens import token_validity
 
-Array = NDArray[np.float64]
 Score = Callable[[Tensor, Tensor | None], Tensor]
 """Windows [B, R, T] and valid tokens [B, N] (None: all) to one differentiable score each [B]."""
 
@@ -38,12 +38,12 @@ class Attribution:
         difference (completeness).
     """
 
-    values: Array
-    scores: Array
-    blank: Array
+    values: Float64
+    scores: Float64
+    blank: Float64
 
     @property
-    def gap(self) -> Array:
+    def gap(self) -> Float64:
         """What is missing to completeness [n]: the error of the integral, near 0."""
         return self.scores - self.blank - np.nansum(self.values, axis=1)
 
@@ -180,7 +180,7 @@ def occlude_people(
     patch: int,
     *,
     device: str | torch.device = "cpu",
-) -> Array:
+) -> Float64:
     """How much people's scores fall when an ROI is missing: one forward pass an ROI.
 
     Parameters are those of `attribute_people`.
@@ -214,6 +214,6 @@ def _person(
     return torch.from_numpy(x).to(device), tokens, roi_valid
 
 
-def _mean_where(values: Array, valid: NDArray[np.bool_]) -> Array:
+def _mean_where(values: Float64, valid: NDArray[np.bool_]) -> Float64:
     """Mean over windows [R] of values [B, R], 0 where invalid; NaN for ROIs no window has."""
     return np.where(valid.any(0), np.where(valid, values, 0).mean(0), np.nan)

@@ -14,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
 
 COLORS = "PuOr_r"  # two-sided, told apart by all kinds of colour vision; orange is more
 MISSING = "#e4e4e4"
@@ -114,7 +114,7 @@ def draw_rois(
 
 
 def _view(
-    ax: Axes, values: Array, places: Array, reach: float, ringed: NDArray[np.bool_]
+    ax: Axes, values: Float64, places: Float64, reach: float, ringed: NDArray[np.bool_]
 ) -> ScalarMappable:
     known = np.isfinite(values)
     across, up = places.T
@@ -133,7 +133,7 @@ def _view(
     return dots
 
 
-def _reach(arrays: Sequence[Array]) -> float:
+def _reach(arrays: Sequence[Float64]) -> float:
     """Largest magnitude of all arrays, less a few outliers; 1 where all are zero."""
     values = np.abs(np.concatenate([array.ravel() for array in arrays]))
     values = values[np.isfinite(values)]

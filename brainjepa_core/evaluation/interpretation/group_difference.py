@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
 
 PERMUTATIONS = 10_000
 COLUMNS = 128  # values at a time, so that permutations of many do not fill the memory
@@ -34,10 +34,10 @@ class GroupDifference:
         Nichols & Holmes 2002). Holm's correction of `p` could not fall below K / (P + 1).
     """
 
-    difference: Array
-    p: Array
-    q: Array
-    p_family: Array
+    difference: Float64
+    p: Float64
+    q: Float64
+    p_family: Float64
 
 
 def compare_groups(
@@ -105,19 +105,19 @@ def compare_groups(
     return GroupDifference(*(v.reshape(whole.shape[1:]) for v in (difference, p, q, family)))
 
 
-def _share(null: Array, observed: Array) -> Array:
+def _share(null: Float64, observed: Float64) -> Float64:
     """Share of permutations [P, K or 1] that reach what was observed [K], which counts as one."""
     reach = observed * (1 - 1e-9)  # a permutation to the same groups is as large, but for rounding
     return (1 + (null >= reach).sum(0)) / (1 + len(null))
 
 
-def _permuted(group: NDArray[np.bool_], permutations: int, rng: np.random.Generator) -> Array:
+def _permuted(group: NDArray[np.bool_], permutations: int, rng: np.random.Generator) -> Float64:
     """The labels as they are, then permuted: [1 + P, n]."""
     copies = np.tile(group.astype(np.float64), (permutations, 1))
     return np.concatenate([group[None].astype(np.float64), rng.permuted(copies, axis=1)])
 
 
-def _differences(values: list[Array], labels: list[Array]) -> tuple[Array, Array]:
+def _differences(values: list[Float64], labels: list[Float64]) -> tuple[Float64, Float64]:
     """Differences [1 + P, K] and their t-like statistics, summed over sites."""
     shape = (len(labels[0]), values[0].shape[1])
     numerator, denominator = np.zeros(shape), np.zeros(shape)

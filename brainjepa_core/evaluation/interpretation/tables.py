@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.evaluation.interpretation.attribution import Attribution
 from brainjepa_core.evaluation.interpretation.figures import draw_networks, draw_rois
@@ -21,8 +22,6 @@ from brainjepa_core.evaluation.interpretation.group_difference import (
     compare_groups,
 )
 from brainjepa_core.files import atomic_path
-
-Array = NDArray[np.float64]
 
 ALL = "all people"
 ALPHA = 0.05
@@ -45,11 +44,11 @@ def write_interpretation(
     atlas: Atlas,
     networks: NDArray[np.int64],
     *,
-    attention: Array,
+    attention: Float64,
     attribution: Attribution,
     groups: ArrayLike | None = None,
     sites: ArrayLike | None = None,
-    occlusion: Array | None = None,
+    occlusion: Float64 | None = None,
     seed: int = 0,
 ) -> list[Path]:
     """Write tables and pictures of attention between networks and of attribution to ROIs.
@@ -103,7 +102,7 @@ class _Summary:
     """Means [..] of people's values [n, ..] by group, and the difference of two groups."""
 
     def __init__(
-        self, values: Array, groups: ArrayLike | None, sites: ArrayLike | None, seed: int
+        self, values: Float64, groups: ArrayLike | None, sites: ArrayLike | None, seed: int
     ) -> None:
         labels = np.full(len(values), ALL) if groups is None else np.asarray(groups)
         if len(labels) != len(values):
@@ -120,7 +119,7 @@ class _Summary:
             self.title = f"{names[1]} less {names[0]}"
             self.difference = compare_groups(values, labels == names[1], sites, seed=seed)
 
-    def columns(self) -> dict[str, Array]:
+    def columns(self) -> dict[str, Float64]:
         """Columns of the table, flat."""
         columns = {ALL: self.all, **self.means}
         if self.difference is not None:
@@ -164,7 +163,7 @@ def _attribution_pictures(
     return pictures
 
 
-def _mean(values: Array) -> Array:
+def _mean(values: Float64) -> Float64:
     """Mean over people, of those who have a value; NaN where nobody has."""
     known = np.isfinite(values)
     count = known.sum(0)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.finetuned_network import (
@@ -54,7 +55,7 @@ class Finetuned:
     target: LearnedTarget
     task: str
 
-    def predict(self, windows: Windows, people: NDArray[np.int64]) -> NDArray[np.float64]:
+    def predict(self, windows: Windows, people: NDArray[np.int64]) -> Float64:
         """Probabilities [n, K], or values [n] less what covariates tell, of people.
 
         Each is read from the mean output over all windows of the person's scans.
@@ -118,7 +119,7 @@ class FinetuneMethod:
         merge_lora(network)
         return Finetuned(network, target, data.task.name)
 
-    def predict(self, data: TaskData, split: Split) -> NDArray[np.float64]:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] or probabilities [t, K], as `Method.predict` says."""
         fitted = self.fit(data, split)
         windows = self.windows.scaled_on(data.people[split.train].tolist())

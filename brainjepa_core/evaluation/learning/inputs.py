@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.models.parts.tokens import token_validity
 
 Arguments = tuple[Tensor | None, ...]  # of a network's call
@@ -61,12 +62,10 @@ class WindowSource(Protocol):
 
     def batch(
         self, subjects: Sequence[int], seeds: Sequence[Seed]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
 
-    def full_windows(
-        self, subject: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    def full_windows(self, subject: int) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """All windows of a person."""
 
 
@@ -96,7 +95,7 @@ class WindowInputs:
             yield [place] * len(x), self._arguments(x, frames, rois)
 
     def _arguments(
-        self, x: NDArray[np.float32], frames: NDArray[np.bool_], rois: NDArray[np.bool_]
+        self, x: Float32, frames: NDArray[np.bool_], rois: NDArray[np.bool_]
     ) -> Arguments:
         valid = token_validity(frames, rois, self._patch)
         return torch.from_numpy(x), None if valid is None else torch.from_numpy(valid)

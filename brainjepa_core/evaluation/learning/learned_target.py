@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.tasks.protocols import Index, require_classes
 from brainjepa_core.evaluation.tasks.settings import TaskData
@@ -20,7 +20,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskData
 RESOLVED = 1e-9  # spread over size of a value, below which it is rounding
 
 
-def what_is_left(data: TaskData, train: Index) -> NDArray[np.float64]:
+def what_is_left(data: TaskData, train: Index) -> Float64:
     """The target of all rows, for regression less what covariates tell of it (`adjustment`)."""
     return data.target if data.classes else data.target - target_of_covariates(data, train)
 
@@ -82,7 +82,7 @@ class LearnedTarget:
         """O."""
         return len(self.classes) or 1
 
-    def encode(self, values: NDArray[np.float64]) -> Tensor:
+    def encode(self, values: Float64) -> Tensor:
         """Targets [n] as the loss wants them: class numbers, or standardised values."""
         if self.classes:
             return torch.from_numpy(values.astype(np.int64))
@@ -95,7 +95,7 @@ class LearnedTarget:
         weights = torch.tensor(self.weights, device=output.device)[encoded]
         return (F.cross_entropy(output.float(), encoded, reduction="none") * weights).mean()
 
-    def decode(self, output: Tensor) -> NDArray[np.float64]:
+    def decode(self, output: Tensor) -> Float64:
         """Probabilities [n, K], or values [n] in the target's unit, of outputs [n, O]."""
         if self.classes:
             return output.double().softmax(1).numpy()

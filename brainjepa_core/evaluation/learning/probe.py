@@ -14,6 +14,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import Adjustment
 from brainjepa_core.evaluation.features.connectivity import Features
 from brainjepa_core.evaluation.learning.inputs import ArrayInputs
@@ -56,7 +57,7 @@ class LinearProbe(nn.Module):
 
 def adjusted_features(
     data: TaskData, training: Index, features: NDArray[np.floating] | Features
-) -> NDArray[np.float64]:
+) -> Float64:
     """Features [n, P] of the task's people, completed and freed of what covariates explain.
 
     Parameters
@@ -84,7 +85,7 @@ def adjusted_features(
     if covariates:
         steps.append(Adjustment(covariates))
     pipeline = make_pipeline(*steps).fit(carried[training])
-    adjusted: NDArray[np.float64] = pipeline.transform(carried)
+    adjusted: Float64 = pipeline.transform(carried)
     return adjusted
 
 
@@ -110,7 +111,7 @@ class ProbeMethod:
     device: str = "cpu"
     progress: Progress | None = None
 
-    def predict(self, data: TaskData, split: Split) -> NDArray[np.float64]:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] or probabilities [t, K], as `Method.predict` says.
 
         Raises

@@ -14,21 +14,22 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.learning.inputs import Arguments, Inputs
 from brainjepa_core.evaluation.learning.lars import Lars
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget, what_is_left
 from brainjepa_core.evaluation.tasks.protocols import Split
-from brainjepa_core.evaluation.tasks.settings import FROZEN, TaskData
+from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pretraining.sampling import draws_of_step
 from brainjepa_core.pretraining.schedules import ScheduleSettings, learning_rate
+from brainjepa_core.settings import Frozen
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Frozen):
     """How a network learns from labels.
 
     Attributes
@@ -55,8 +56,6 @@ class TrainingSettings(BaseModel):
     seed : int
         Of weights, batches and windows, together with the split's repetition.
     """
-
-    model_config = FROZEN
 
     steps: int = Field(300, ge=1)
     batch_size: int = Field(32, ge=2)
@@ -186,7 +185,7 @@ def fit_and_predict(
     *,
     groups: Sequence[Group] | None = None,
     progress: Progress | None = None,
-) -> NDArray[np.float64]:
+) -> Float64:
     """`fit`, then what a `Method` returns for the tested part, in the target's unit."""
     target = fit(network, inputs, data, split, settings, groups=groups, progress=progress)
     found = target.decode(outputs_of(network, inputs, split.test.tolist(), settings.precision))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.feature_extraction import DictVectorizer
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.features.connectivity import (
     KINDS,
@@ -26,8 +26,6 @@ from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.tasks.protocols import Index, Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.signals.windows import Windows
-
-Array = NDArray[np.float64]
 
 MOTION = ("mean_fd", "max_fd", "censored", "dropped")
 TABULAR = ("age", "sex", "education", "handedness", "ancestry")
@@ -51,7 +49,7 @@ class Average:
         """``site mean`` or ``mean or majority``."""
         return "site mean" if self.by_site else "mean or majority"
 
-    def predict(self, data: TaskData, split: Split) -> Array:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t], or shares of classes [t, K]."""
         training = np.union1d(split.train, split.validation)
         told = data.target
@@ -71,13 +69,13 @@ class CovariatesOnly:
 
     name: str = "covariates only"
 
-    def predict(self, data: TaskData, split: Split) -> Array:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] of the training people's regression on covariates."""
         training = np.union1d(split.train, split.validation)
         return target_of_covariates(data, training)[split.test]
 
 
-def facts_features(data: TaskData, columns: tuple[str, ...]) -> Array | None:
+def facts_features(data: TaskData, columns: tuple[str, ...]) -> Float64 | None:
     """Numbers as they are and texts as indicators, of the columns that anybody has.
 
     Parameters
@@ -104,7 +102,7 @@ def facts_features(data: TaskData, columns: tuple[str, ...]) -> Array | None:
                 row[column] = value.casefold()
         rows.append(row)
     vectorizer = DictVectorizer(sparse=False)
-    found: Array = vectorizer.fit_transform(rows)
+    found: Float64 = vectorizer.fit_transform(rows)
     return found if found.shape[1] else None
 
 
@@ -118,7 +116,7 @@ class FactsFeatures:
 
     columns: tuple[str, ...]
 
-    def __call__(self, data: TaskData, training: Index) -> Array:
+    def __call__(self, data: TaskData, training: Index) -> Float64:
         """Features [n, P]; nothing is learned of them."""
         found = facts_features(data, self.columns)
         return np.zeros((len(data), 1)) if found is None else found

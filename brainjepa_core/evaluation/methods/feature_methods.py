@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import (
     Adjustment,
     SiteHarmonisation,
@@ -33,7 +34,6 @@ from brainjepa_core.evaluation.features.connectivity import Features
 from brainjepa_core.evaluation.tasks.protocols import Index, Split, require_classes
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
-Array = NDArray[np.float64]
 Estimator = Literal["linear", "svm"]
 
 PENALTIES = 10.0 ** np.arange(-3, 3)  # times P: what standardised features add up to
@@ -66,7 +66,7 @@ class FeatureMethod:
     estimator: Estimator = "linear"
     harmonise: bool = False
 
-    def predict(self, data: TaskData, split: Split) -> Array:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t], or scores [t, K]: probabilities, or decision values of the SVM.
 
         Raises
@@ -80,7 +80,7 @@ class FeatureMethod:
         if data.task.kind == "regression":
             told = target_of_covariates(data, training)
             model.fit(x[training], (data.target - told)[training])
-            values: Array = model.predict(x[split.test]) + told[split.test]
+            values: Float64 = model.predict(x[split.test]) + told[split.test]
             return values
         require_classes(data, training)
         model.fit(x[training], data.target[training].astype(np.int64))
@@ -133,7 +133,7 @@ def _classifier(estimator: Estimator, features: int, target: NDArray[np.int64]) 
     return GridSearchCV(logistic, grid, scoring="neg_log_loss", cv=folds)
 
 
-def class_scores(model: Any, x: NDArray[np.floating], classes: int) -> Array:
+def class_scores(model: Any, x: NDArray[np.floating], classes: int) -> Float64:
     """Scores [t, K] of a fitted classifier; a class that training lacked gets the lowest.
 
     Parameters

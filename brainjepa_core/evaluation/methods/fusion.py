@@ -13,16 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.methods.feature_methods import class_scores
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.tasks.protocols import Split, require_classes
 from brainjepa_core.evaluation.tasks.settings import TaskData
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class FusionMethod:
     combine: Literal["average", "stack"] = "average"
     folds: int = 5
 
-    def predict(self, data: TaskData, split: Split) -> Array:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t], or scores [t, K] (probabilities, when stacked)."""
         if data.task.kind == "classification":
             require_classes(data, split.train)
@@ -63,7 +61,7 @@ class FusionMethod:
             tested.append((_columns(method.predict(data, split)) - mean) / spread)
         if self.combine == "stack":
             return _stack(data, np.hstack(seen), data.target[rows], np.hstack(tested))
-        average: Array = np.mean(tested, axis=0)
+        average: Float64 = np.mean(tested, axis=0)
         if data.task.kind == "classification":
             return average
         # Back into the target's units, by people whom no method was trained on.
@@ -115,12 +113,12 @@ def _rarest(data: TaskData, split: Split) -> int:
     return int(counts.min())
 
 
-def _columns(scores: Array) -> Array:
+def _columns(scores: Float64) -> Float64:
     """Scores as [people, columns]."""
     return scores.reshape(len(scores), -1)
 
 
-def _stack(data: TaskData, seen: Array, target: Array, tested: Array) -> Array:
+def _stack(data: TaskData, seen: Float64, target: Float64, tested: Float64) -> Float64:
     if data.task.kind == "regression":
         ridge = RidgeCV(alphas=10.0 ** np.arange(-2, 4)).fit(seen, target)
         return np.asarray(ridge.predict(tested), np.float64)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
@@ -26,7 +24,7 @@ class Method(Protocol):
     def name(self) -> str:
         """What the table calls it, such as ``FC correlation + SVM``."""
 
-    def predict(self, data: TaskData, split: Split) -> NDArray[np.float64]:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Fit on the split's training part and predict its tested part.
 
         Parameters

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
@@ -92,7 +92,7 @@ def network_methods(
 
 def connectivity_matrices(
     windows: Windows, data: TaskData, features: ConnectivityFeatures
-) -> NDArray[np.float32]:
+) -> Float32:
     """Fisher z [n, R, R] of the task's people, NaN for others and for missing ROIs."""
     rois = len(windows.atlas)
     matrices = np.full((windows.subjects, rois, rois), np.nan, np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.learning.connectivity_networks import (
     BrainNetCnn,
     BrainNetworkTransformer,
@@ -63,7 +64,7 @@ class ConnectivityNetworkMethod:
                 "take one of these"
             )
 
-    def predict(self, data: TaskData, split: Split) -> NDArray[np.float64]:
+    def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] or probabilities [t, K], as `Method.predict` says."""
         found = self.matrices[data.people]
         valid = valid_rois(found)
@@ -81,9 +82,7 @@ def valid_rois(matrices: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.logical_or.reduce(np.isfinite(off_diagonal), axis=2)
 
 
-def adjusted_matrices(
-    data: TaskData, train: Index, matrices: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def adjusted_matrices(data: TaskData, train: Index, matrices: NDArray[np.floating]) -> Float32:
     """Matrices [n, R, R] less what covariates explain of each pair; diagonals are 0.
 
     An ROI's correlation with itself is the same for everybody.

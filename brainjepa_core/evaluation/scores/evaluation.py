@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.scores.results import Predictions
 from brainjepa_core.evaluation.tasks.protocols import Split
@@ -100,9 +100,7 @@ def predict_all(
     return results
 
 
-def _predict(
-    method: Method, data: TaskData, split: Split, file: Path | None
-) -> NDArray[np.float64]:
+def _predict(method: Method, data: TaskData, split: Split, file: Path | None) -> Float64:
     if file is not None and file.exists():
         return np.asarray(np.load(file, allow_pickle=False), np.float64)
     found = np.asarray(method.predict(data, split), np.float64)

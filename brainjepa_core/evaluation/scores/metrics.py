@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
 
 LOWER_IS_BETTER = frozenset({"mse", "mae"})
 HEADLINE = {"regression": "r", "classification": "auc"}
@@ -29,12 +29,12 @@ def headline(kind: str, within_site: bool) -> str:
 
 
 def regression_scores(
-    target: Array,
-    prediction: Array,
-    unit: Array,
-    weights: Array,
+    target: Float64,
+    prediction: Float64,
+    unit: Float64,
+    weights: Float64,
     sites: NDArray[np.int64] | None = None,
-) -> dict[str, Array]:
+) -> dict[str, Float64]:
     """Errors and agreement of predicted values.
 
     Parameters
@@ -75,8 +75,8 @@ def regression_scores(
 
 
 def classification_scores(
-    truth: NDArray[np.int64], scores: Array, weights: Array
-) -> dict[str, Array]:
+    truth: NDArray[np.int64], scores: Float64, weights: Float64
+) -> dict[str, Float64]:
     """Agreement of classes, and how well scores order people.
 
     Parameters
@@ -110,10 +110,10 @@ def classification_scores(
 
 def auc(
     truth: NDArray[np.int64],
-    scores: Array,
-    weights: Array,
+    scores: Float64,
+    weights: Float64,
     sites: NDArray[np.int64] | None = None,
-) -> Array:
+) -> Float64:
     """Area under the ROC curve: the share of pairs of people that scores put in the right order.
 
     Parameters
@@ -137,8 +137,8 @@ def auc(
 
 
 def _ordered_share(
-    positive: NDArray[np.bool_], score: Array, weights: Array, sites: NDArray[np.int64] | None
-) -> Array:
+    positive: NDArray[np.bool_], score: Float64, weights: Float64, sites: NDArray[np.int64] | None
+) -> Float64:
     right, pairs = np.zeros(len(weights)), np.zeros(len(weights))
     groups = np.zeros(len(score), np.int64) if sites is None else sites
     for group in np.unique(groups):
@@ -153,25 +153,25 @@ def _ordered_share(
     return _ratio(right, pairs)
 
 
-def _less_site_mean(values: Array, sites: NDArray[np.int64]) -> Array:
+def _less_site_mean(values: Float64, sites: NDArray[np.int64]) -> Float64:
     means = np.bincount(sites, values) / np.maximum(np.bincount(sites), 1)
     return values - means[sites]
 
 
-def _less_mean(weights: Array, values: Array) -> Array:
+def _less_mean(weights: Float64, values: Float64) -> Float64:
     return values - _ratio(_sum(weights, values), weights.sum(1))[:, None]
 
 
-def _sum(weights: Array, values: Array) -> Array:
+def _sum(weights: Float64, values: Float64) -> Float64:
     return weights @ values if values.ndim == 1 else np.einsum("bt,bt->b", weights, values)
 
 
-def _ratio(above: Array, below: Array) -> Array:
+def _ratio(above: Float64, below: Float64) -> Float64:
     """NaN, without a warning, where nothing is divided by."""
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
 
-def _mean_of_known(values: Array) -> Array:
+def _mean_of_known(values: Float64) -> Float64:
     """Mean [b] over classes, of those that are not NaN."""
     known = np.isfinite(values)
     return _ratio(np.where(known, values, 0.0).sum(1), known.sum(1).astype(np.float64))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.scores.metrics import (
     WITHIN_SITE,
     auc,
@@ -25,7 +26,6 @@ from brainjepa_core.evaluation.scores.metrics import (
 from brainjepa_core.evaluation.scores.results import Predictions, Row
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
-Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Seed = int | Sequence[int]
 
@@ -50,12 +50,12 @@ class Pooled:
     """
 
     rows: Index
-    truth: Array
-    values: Array
-    unit: Array
+    truth: Float64
+    values: Float64
+    unit: Float64
     sites: Index | None
 
-    def scores(self, weights: Array) -> dict[str, Array]:
+    def scores(self, weights: Float64) -> dict[str, Float64]:
         """Every metric [b] of the task under weights [b, t]."""
         if self.values.ndim == 1:
             arguments = (self.truth, self.values, self.unit, weights)
@@ -101,9 +101,9 @@ class Score:
         Tested people.
     """
 
-    repetitions: Array
-    splits: Array
-    draws: Array
+    repetitions: Float64
+    splits: Float64
+    draws: Float64
     n: int
 
     @property
@@ -199,7 +199,7 @@ def tested_people(pools: Sequence[Pooled]) -> Index:
 
 def draw_scores(
     data: TaskData, models: dict[str, list[Pooled]], draws: int, seed: Seed
-) -> dict[str, dict[str, Array]]:
+) -> dict[str, dict[str, Float64]]:
     """Metrics [D], means over repetitions, of resampled people.
 
     Parameters
@@ -212,7 +212,7 @@ def draw_scores(
     """
     people = tested_people(next(iter(models.values())))
     strata = data.target[people] if data.task.kind == "classification" else np.zeros(len(people))
-    chunks: dict[str, list[dict[str, Array]]] = {model: [] for model in models}
+    chunks: dict[str, list[dict[str, Float64]]] = {model: [] for model in models}
     for weights in resamples(strata, draws, seed):
         for model, pools in models.items():
             found = [p.scores(weights[:, np.searchsorted(people, p.rows)]) for p in pools]
@@ -224,7 +224,7 @@ def draw_scores(
     }
 
 
-def resamples(strata: NDArray[np.generic], draws: int, seed: Seed) -> Iterator[Array]:
+def resamples(strata: NDArray[np.generic], draws: int, seed: Seed) -> Iterator[Float64]:
     """How often each of n people is drawn, with replacement within their stratum: [b, n]."""
     rng = np.random.default_rng(seed)
     size = len(strata)
@@ -238,7 +238,7 @@ def resamples(strata: NDArray[np.generic], draws: int, seed: Seed) -> Iterator[A
         yield counts.reshape(count, size).astype(np.float64)
 
 
-def percentile_interval(draws: Array) -> tuple[float, float]:
+def percentile_interval(draws: Float64) -> tuple[float, float]:
     """The middle 95 % of what is finite; NaN where nothing is."""
     known = draws[np.isfinite(draws)]
     if not len(known):
@@ -247,7 +247,7 @@ def percentile_interval(draws: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def mean_of_known(values: Sequence[Array]) -> Array:
+def mean_of_known(values: Sequence[Float64]) -> Float64:
     """Mean over the first axis of what is not NaN; NaN where nothing is."""
     stacked = np.stack(values)
     known = np.isfinite(stacked)
@@ -255,7 +255,7 @@ def mean_of_known(values: Sequence[Array]) -> Array:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def _mean(values: Array) -> float:
+def _mean(values: Float64) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else np.nan
 

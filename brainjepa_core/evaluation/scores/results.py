@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.files import atomic_path
 
@@ -46,7 +45,7 @@ class Predictions:
 
     model: str
     splits: list[Split]
-    values: list[NDArray[np.float64]]
+    values: list[Float64]
 
 
 @checked_dataclass(frozen=True, config=STRICT)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.scores.resampling import (
     DRAWS,
     Score,
@@ -20,8 +21,6 @@ from brainjepa_core.evaluation.scores.resampling import (
 from brainjepa_core.evaluation.scores.results import Comparison, Predictions, Results
 from brainjepa_core.evaluation.scores.subgroups import score_subgroups
 from brainjepa_core.evaluation.tasks.settings import TaskData
-
-Array = NDArray[np.float64]
 
 
 def evaluate_predictions(
@@ -128,7 +127,7 @@ def compare(
     return found
 
 
-def bootstrap_p(differences: Array) -> float:
+def bootstrap_p(differences: Float64) -> float:
     """Two-sided p value [0, 1] of no difference, from draws [D] of the difference.
 
     NaN where no draw is finite.
@@ -140,7 +139,7 @@ def bootstrap_p(differences: Array) -> float:
     return float(min(1.0, 2 * (fewer + 1) / (len(known) + 1)))
 
 
-def holm(p: ArrayLike) -> Array:
+def holm(p: ArrayLike) -> Float64:
     """Correct p values for their number by Holm's step-down method (1979).
 
     Parameters
@@ -170,7 +169,7 @@ def corrected_share(predictions: Predictions) -> float | None:
     return sum(len(split.test) for split in splits) / trained
 
 
-def corrected_resampled_p(differences: Array, share: float) -> float:
+def corrected_resampled_p(differences: Float64, share: float) -> float:
     """Two-sided p value over repetitions whose training parts overlap.
 
     Parameters

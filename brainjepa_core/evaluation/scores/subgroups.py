@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.scores.metrics import lower_is_better
 from brainjepa_core.evaluation.scores.resampling import (
     DRAWS,
@@ -28,7 +29,6 @@ from brainjepa_core.evaluation.scores.resampling import (
 from brainjepa_core.evaluation.scores.results import Gap, Predictions, Row
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
-Array = NDArray[np.float64]
 Groups = dict[str, NDArray[np.bool_]]
 
 FLOOR = 10  # people; smaller groups tell more of chance, and of single people
@@ -177,7 +177,7 @@ def _random_gaps(
     groups: Sequence[NDArray[np.bool_]],
     metric: str,
     rng: np.random.Generator,
-) -> Array:
+) -> Float64:
     """Gaps [P] when the groups' people change places, within their class for classification."""
     label = np.full(len(data), -1)
     for number, chosen in enumerate(groups):
@@ -211,7 +211,7 @@ def _known(value: Any) -> Any:
     return number if np.isfinite(number) else None
 
 
-def _bands(column: str, numbers: Array, floor: int) -> Groups:
+def _bands(column: str, numbers: Float64, floor: int) -> Groups:
     if column == "age":
         fixed = dict(_banded(column, numbers, AGE_BANDS))
         if sum(int(chosen.sum()) >= floor for chosen in fixed.values()) > 1:
@@ -221,7 +221,7 @@ def _bands(column: str, numbers: Array, floor: int) -> Groups:
 
 
 def _banded(
-    column: str, numbers: Array, limits: Sequence[float]
+    column: str, numbers: Float64, limits: Sequence[float]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Groups with anybody in them, from the lowest band up; a limit belongs to the upper one."""
     band = np.where(np.isfinite(numbers), np.digitize(numbers, limits), -1)

@@ -18,17 +18,18 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from sklearn.model_selection import StratifiedKFold
 
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.evaluation.tasks.strata import part, smallest_group, strata
 from brainjepa_core.evaluation.tasks.task_data import LEAST_PEOPLE
+from brainjepa_core.settings import Frozen
 
 Index = NDArray[np.int64]
 
 
-class ProtocolSettings(BaseModel):
+class ProtocolSettings(Frozen):
     """How people are split.
 
     Attributes
@@ -48,8 +49,6 @@ class ProtocolSettings(BaseModel):
     train_sites, test_sites : tuple of str
         Of ``transfer``; of one that is left empty, all sites that are not in the other.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["holdout", "kfold", "leave_one_site_out", "transfer", "personalised"] = "holdout"
     seeds: int = Field(5, ge=1)

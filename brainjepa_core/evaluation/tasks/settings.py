@@ -12,16 +12,16 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from brainjepa_core.settings import read_settings
+from brainjepa_core.arrays import Float64
+from brainjepa_core.settings import Frozen, read_settings
 
 SHIPPED = Path(__file__).parent / "task_files"
-FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Value = str | float
 
 
-class Rule(BaseModel):
+class Rule(Frozen):
     """Who takes part: people whose column has one of some values, or lies within bounds.
 
     A column alone asks that it is known. Text counts whatever its case.
@@ -33,8 +33,6 @@ class Rule(BaseModel):
     least, most : float, optional
         Inclusive.
     """
-
-    model_config = FROZEN
 
     column: str
     one_of: tuple[Value, ...] | None = None
@@ -51,7 +49,7 @@ class Rule(BaseModel):
         return self
 
 
-class TaskSettings(BaseModel):
+class TaskSettings(Frozen):
     """A task, from a YAML file.
 
     Attributes
@@ -76,8 +74,6 @@ class TaskSettings(BaseModel):
     subgroups : tuple of str
         Columns by which performance is broken down; ``age`` is taken in bands.
     """
-
-    model_config = FROZEN
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     column: str
@@ -177,9 +173,9 @@ class TaskData:
     task: TaskSettings
     people: NDArray[np.int64]
     sites: NDArray[np.str_]
-    target: NDArray[np.float64]
+    target: Float64
     classes: tuple[str, ...]
-    covariates: NDArray[np.float64]
+    covariates: Float64
     facts: tuple[dict[str, Any], ...]
     left_out: dict[str, int] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
 Index = NDArray[np.int64]
@@ -101,7 +102,7 @@ def smallest_group(data: TaskData, rows: Index) -> tuple[int, str]:
     return int(counts[rarest]), f"of class '{data.classes[rarest]}'"
 
 
-def _quartiles(values: NDArray[np.float64]) -> NDArray[np.str_]:
+def _quartiles(values: Float64) -> NDArray[np.str_]:
     return np.searchsorted(np.quantile(values, QUARTILES), values).astype(str)
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskData, TaskSettings, Value
 from brainjepa_core.signals.windows import Person, Windows
 
@@ -201,7 +201,7 @@ def _refuse_few(
         )
 
 
-def _numbers(task: TaskSettings, targets: Sequence[Value]) -> NDArray[np.float64]:
+def _numbers(task: TaskSettings, targets: Sequence[Value]) -> Float64:
     """Targets of a regression."""
     where = f"task '{task.name}': expected"
     texts = [value for value in targets if isinstance(value, str)]
@@ -224,9 +224,9 @@ def _numbers(task: TaskSettings, targets: Sequence[Value]) -> NDArray[np.float64
     return np.array(targets, np.float64)
 
 
-def _covariates(task: TaskSettings, facts: Sequence[Facts]) -> NDArray[np.float64]:
+def _covariates(task: TaskSettings, facts: Sequence[Facts]) -> Float64:
     """Columns of all covariates, [n, C]."""
-    columns: list[NDArray[np.float64]] = []
+    columns: list[Float64] = []
     for name in task.covariates:
         values = [known[name] for known in facts if name in known]
         missing, texts = len(facts) - len(values), sum(isinstance(v, str) for v in values)

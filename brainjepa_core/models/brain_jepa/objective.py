@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from brainjepa_core.settings import Frozen
 
-class ObjectiveSettings(BaseModel):
+
+class ObjectiveSettings(Frozen):
     """Terms of the loss; `published()` has none of them.
 
     Attributes
@@ -31,8 +33,6 @@ class ObjectiveSettings(BaseModel):
     variance_weight, covariance_weight : float
         Of the terms that hold the rank of context tokens.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     remove_position: bool = True
     variance_weight: float = Field(1.0, ge=0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from brainjepa_core.models.brain_jepa.objective import ObjectiveSettings
+from brainjepa_core.settings import Frozen
 
 Size = dict[str, int]
 
@@ -35,7 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Frozen):
     """What a Brain-JEPA looks like.
 
     Attributes
@@ -61,8 +62,6 @@ class ModelSettings(BaseModel):
         gives z-scored content unit amplitude.
     objective : ObjectiveSettings
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rois: int = Field(ge=1)
     frames: int = Field(160, ge=1)

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from brainjepa_core.models.masks.balanced import balanced_regions
 from brainjepa_core.models.masks.multiblock import multiblock_regions
 from brainjepa_core.models.masks.official import official_regions
+from brainjepa_core.settings import Frozen
 
 Interval = tuple[float, float]
 Indices = NDArray[np.int64]
@@ -31,7 +32,7 @@ Indices = NDArray[np.int64]
 ATTEMPTS = 32  # redraws of a mask that missing ROIs or padded frames left empty
 
 
-class MaskSettings(BaseModel):
+class MaskSettings(Frozen):
     """How masks are drawn; shares are intervals to draw uniformly from, published by default.
 
     Attributes
@@ -53,8 +54,6 @@ class MaskSettings(BaseModel):
     masks_per_sample : int
         K masks that share one target pass.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["balanced", "official", "multiblock"] = "balanced"
     observation: Interval = (0.84, 1.0)

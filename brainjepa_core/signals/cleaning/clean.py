@@ -15,13 +15,14 @@ import numpy as np
 from nilearn.signal import clean
 from scipy.interpolate import CubicSpline, make_interp_spline
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.preparation import CleaningSettings
-from brainjepa_core.signals.scan import Array, Mask, RawScan
+from brainjepa_core.signals.scan import Mask, RawScan
 
 LEAST_FREE = 5  # frames that must remain after censoring beyond the number of regressors
 
 
-def clean_series(scan: RawScan, settings: CleaningSettings) -> Array:
+def clean_series(scan: RawScan, settings: CleaningSettings) -> Float64:
     """Take confounds and censored frames out of a scan; each ROI keeps its mean.
 
     Regression is fitted on the frames kept. Censored frames are filled by a cubic spline before a
@@ -57,8 +58,8 @@ def clean_series(scan: RawScan, settings: CleaningSettings) -> Array:
 
 
 def _clean(
-    signals: Array, regressors: Array | None, keep: Mask, tr: float, settings: CleaningSettings
-) -> Array:
+    signals: Float64, regressors: Float64 | None, keep: Mask, tr: float, settings: CleaningSettings
+) -> Float64:
     """Signals [F, R] of the same length, censored frames interpolated."""
     baseline = signals[keep].mean(0)
     signals = signals - baseline  # filters keep digits that a baseline of thousands would cost
@@ -76,7 +77,7 @@ def _clean(
     return interpolated(result, keep)
 
 
-def interpolated(signals: Array, keep: Mask, degree: int = 1) -> Array:
+def interpolated(signals: Float64, keep: Mask, degree: int = 1) -> Float64:
     """Signals [F, any] with a spline through the frames kept in place of the others.
 
     Beyond the first and last frame kept, their values are held.
@@ -93,12 +94,12 @@ def interpolated(signals: Array, keep: Mask, degree: int = 1) -> Array:
     frames, kept = np.arange(len(keep)), np.flatnonzero(keep)
     shape = CubicSpline if degree == 3 else partial(make_interp_spline, k=1)
     curve = shape(kept, signals[kept])
-    filled: Array = curve(np.clip(frames, kept[0], kept[-1]))
+    filled: Float64 = curve(np.clip(frames, kept[0], kept[-1]))
     filled[kept] = signals[kept]
     return filled
 
 
-def _band_pass(signals: Array, tr: float, settings: CleaningSettings) -> Array:
+def _band_pass(signals: Float64, tr: float, settings: CleaningSettings) -> Float64:
     return clean(
         signals,
         detrend=False,
@@ -110,7 +111,7 @@ def _band_pass(signals: Array, tr: float, settings: CleaningSettings) -> Array:
     )
 
 
-def _require_frames(keep: Mask, regressors: Array | None) -> None:
+def _require_frames(keep: Mask, regressors: Float64 | None) -> None:
     count = 0 if regressors is None else regressors.shape[1]
     least = count + 1 + LEAST_FREE if count or not keep.all() else 2
     if keep.sum() < least:

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from nilearn.interfaces.fmriprep import load_confounds
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.preparation import CleaningSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, Mask
+from brainjepa_core.signals.scan import Mask
 
 FD = "framewise_displacement"
 COMPCOR = "motion24_acompcor"  # reads from the table's JSON which component is of which tissue
@@ -63,10 +64,10 @@ class Confounds:
         Framewise displacement in mm, 0 for the first frame.
     """
 
-    regressors: Array | None
+    regressors: Float64 | None
     names: tuple[str, ...]
     keep: Mask
-    fd: Array | None
+    fd: Float64 | None
 
 
 def check_columns(table: Path, settings: CleaningSettings) -> None:
@@ -169,7 +170,7 @@ def _arguments(settings: CleaningSettings) -> dict[str, Any]:
     return chosen
 
 
-def _displacement(table: Path, frames: int) -> Array | None:
+def _displacement(table: Path, frames: int) -> Float64 | None:
     """Framewise displacement; also the place where a table of another scan shows."""
     try:
         content = pd.read_csv(table, sep="\t", na_values="n/a", encoding="utf-8-sig")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.scaling import has_signal
 from brainjepa_core.signals.scan import RawScan
@@ -71,7 +72,7 @@ def with_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
     return spread > NEAR_DEAD * np.median(spread[varies])
 
 
-def mean_correlation(series: NDArray[np.float64]) -> float:
+def mean_correlation(series: Float64) -> float:
     """Mean Pearson correlation of two different ROIs of [R, F]; NaN if there is none."""
     rois, frames = series.shape
     if rois < 2 or frames < FEWEST_FRAMES:

@@ -19,11 +19,12 @@ import nibabel as nib
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images.label_image import Index, rows_of_names
 from brainjepa_core.signals.images.parcellate import SAME_GRID_MM, Parcellated, means
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, ScanHeader
+from brainjepa_core.signals.scan import ScanHeader
 
 PIECE_BYTES = 16 << 20
 XML_STARTS = 540 + 4 + 8  # NIfTI-2 header, extender, size and code of the extension
@@ -239,7 +240,7 @@ def _series(scan: Path, kind: type) -> tuple[Any, Any]:
     return image, axis
 
 
-def _values(scan: Path, image: Any, start: int, stop: int) -> Array:
+def _values(scan: Path, image: Any, start: int, stop: int) -> Float64:
     """Values [g, F] of a range of grayordinates or parcels."""
     try:
         return np.asarray(image.dataobj[:, start:stop], np.float64).T
@@ -248,7 +249,7 @@ def _values(scan: Path, image: Any, start: int, stop: int) -> Array:
         raise ScanProblem(scan, "a CIFTI file that can be read", found, "copy it again") from error
 
 
-def _tsnr(values: Array) -> Array:
+def _tsnr(values: Float64) -> Float64:
     """Mean over standard deviation of those of [g, F] that vary."""
     deviation = values.std(axis=1)
     varying = deviation > 0

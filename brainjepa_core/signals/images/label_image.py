@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas, names_in_7network_order, to_17network_names
 from brainjepa_core.signals.images.nifti_stream import NiftiHeader, load_nifti, read_values
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array
 
 FAR_MM, FAR_SHARE = 15.0, 0.05
 LEAST_OVERLAP = 0.5
@@ -57,7 +57,7 @@ class _Labelled:
 
     ijk: Index
     rows: Index
-    affine: Array
+    affine: Float64
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _check_places(labels: LabelImage, labelled: _Labelled, values: Index) -> Non
     xyz = labelled.ijk @ labelled.affine[:3, :3].T + labelled.affine[:3, 3]
     counts = np.bincount(labelled.rows)[rows]
     totals = np.stack([np.bincount(labelled.rows, axis)[rows] for axis in xyz.T], 1)
-    centres: Array = totals / counts[:, None]
+    centres: Float64 = totals / counts[:, None]
     off = np.linalg.norm(centres - np.array(atlas.centroids)[rows], axis=1)
     if np.mean(off > FAR_MM) <= FAR_SHARE:
         return
@@ -291,7 +291,7 @@ def _check_places(labels: LabelImage, labelled: _Labelled, values: Index) -> Non
     )
 
 
-def _fits_7network_order(atlas: Atlas, values: Index, centres: Array) -> bool:
+def _fits_7network_order(atlas: Atlas, values: Index, centres: Float64) -> bool:
     """Whether labels are in place once they are read as rows of a file in 7-network order."""
     names = names_in_7network_order()
     if values.min() < 1 or values.max() > len(names) or not set(names) <= set(atlas.rois):
@@ -341,7 +341,7 @@ def _on_grid(
     return GridLabels(voxels[order], rows[seen][order], full)
 
 
-def _lattice(to_scan: Array, lowest: Index, extent: Index) -> tuple[Index, Index]:
+def _lattice(to_scan: Float64, lowest: Index, extent: Index) -> tuple[Index, Index]:
     """First and last (exclusive) index of the scan's lattice around the labelled box, an axis."""
     corners = np.stack(np.meshgrid(*([0, 1],) * 3, indexing="ij"), -1).reshape(-1, 3)
     at = (lowest - 0.5 + corners * extent) @ to_scan[:3, :3].T + to_scan[:3, 3]

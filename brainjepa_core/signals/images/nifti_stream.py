@@ -22,8 +22,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array
 
 BLOCK = 8
 PIECE = 1 << 18  # compressed bytes at a time: what comes out of them stays in the cache
@@ -59,7 +59,7 @@ class NiftiHeader:
     shape: tuple[int, int, int]
     frames: int
     tr: float
-    affine: Array
+    affine: Float64
     dtype: np.dtype[Any]
     offset: int
     slope: float
@@ -161,7 +161,7 @@ def read_values(file: Path, image: Any) -> NDArray[Any]:
 
 def stream_voxels(
     file: Path, header: NiftiHeader, voxels: NDArray[np.int64], block: int = BLOCK
-) -> Iterator[Array]:
+) -> Iterator[Float64]:
     """Values of some voxels, a few frames at a time.
 
     Parameters

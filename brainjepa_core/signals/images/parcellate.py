@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.images.label_image import Index, LabelImage
 from brainjepa_core.signals.images.nifti_stream import (
     BLOCK,
@@ -26,7 +27,7 @@ from brainjepa_core.signals.images.nifti_stream import (
     stream_voxels,
 )
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, Mask
+from brainjepa_core.signals.scan import Mask
 
 LEAST_COVERAGE = 0.5
 SAME_GRID_MM = 1e-3
@@ -49,8 +50,8 @@ class Parcellated:
         Seconds; NaN where the header gives none.
     """
 
-    series: Array
-    coverage: Array
+    series: Float64
+    coverage: Float64
     tsnr: float
     tr: float
 
@@ -64,7 +65,7 @@ class VoxelStatistics:
         self._finite = np.ones(voxels, np.bool_)
         self._largest = np.zeros(voxels)
 
-    def add(self, block: Array) -> None:
+    def add(self, block: Float64) -> None:
         """Take frames [f, V] into account; NaN and infinity in them are set to 0.
 
         Means and squares are joined as by Chan et al. (1979), doi:10.1007/978-3-642-51461-6_3:
@@ -102,7 +103,7 @@ class VoxelStatistics:
         return float(np.median(self._mean[varying] / deviation))
 
 
-def _largest(block: Array) -> Array:
+def _largest(block: Float64) -> Float64:
     """Largest size in each column of [f, V]; not finite where a value is not."""
     return np.maximum(block.max(axis=0), -block.min(axis=0))
 
@@ -149,7 +150,7 @@ def parcellate(
 
 def _sums(
     bold: Path, header: NiftiHeader, voxels: Index, rows: Index, shape: tuple[int, ...], block: int
-) -> Array:
+) -> Float64:
     """Sums [R, F] over voxels that all count: a second pass over the file."""
     sums = np.zeros(shape)
     start = 0
@@ -159,14 +160,16 @@ def _sums(
     return sums
 
 
-def _add_sums(values: Array, rows: Index, sums: Array) -> None:
+def _add_sums(values: Float64, rows: Index, sums: Float64) -> None:
     """Add values [f, V], whose rows ascend, to sums [R, f]."""
     first = np.flatnonzero(np.diff(rows, prepend=-1))
     if first.size:
         sums[rows[first]] += np.add.reduceat(values, first, axis=1).T
 
 
-def means(sums: Array, counted: NDArray[np.int64], full: NDArray[np.int64]) -> tuple[Array, Array]:
+def means(
+    sums: Float64, counted: NDArray[np.int64], full: NDArray[np.int64]
+) -> tuple[Float64, Float64]:
     """Means [R, F] and coverage [R]; NaN in the means where less than half was seen.
 
     Parameters

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images import cifti
 from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti, read_parcels
 from brainjepa_core.signals.inputs.bids import repetition_time
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
 
 RESULTS = Path("MNINonLinear") / "Results"
 MOTION = "Movement_RelativeRMS.txt"  # mm between frames (Jenkinson's displacement), one a line
@@ -84,7 +85,7 @@ def _rank(path: Path) -> tuple[bool, bool, int]:
     return "_clean" in path.name, "MSMAll" in path.name, len(path.name)
 
 
-def _displacement(file: Path, frames: int) -> Array | None:
+def _displacement(file: Path, frames: int) -> Float64 | None:
     if not file.exists():
         return None
     try:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import SHOWN, Atlas
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, Mask, RawScan, ScanHeader
+from brainjepa_core.signals.scan import Mask, RawScan, ScanHeader
 
 LEAST_FRAMES = 2
 LEAST_COVERAGE = 0.5  # below, an ROI counts as missing
@@ -65,11 +66,11 @@ def header_of(file: Path, frames: int, tr: float) -> ScanHeader:
 
 def raw_scan(
     file: Path,
-    series: Array,
+    series: Float64,
     atlas: Atlas,
     tr: float,
-    coverage: Array | None = None,
-    fd: Array | None = None,
+    coverage: Float64 | None = None,
+    fd: Float64 | None = None,
     keep: Mask | None = None,
     details: dict[str, Any] | None = None,
 ) -> RawScan:

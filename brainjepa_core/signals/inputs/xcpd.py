@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs.bids import (
     BidsFile,
@@ -36,7 +37,7 @@ from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan
 from brainjepa_core.signals.inputs.xcpd_motion import read_motion
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.signals.tables.text_tables import first_row, peek_table, read_table
@@ -268,14 +269,14 @@ def _known_rois(file: Path, names: Sequence[str] | None, atlas: Atlas) -> frozen
     return known
 
 
-def _read_series(file: Path, atlas: Atlas) -> Array:
+def _read_series(file: Path, atlas: Atlas) -> Float64:
     """[R, F] in atlas order."""
     table = read_table(file)
     _known_rois(file, table.columns, atlas)
     return in_atlas_order(table.values.T, table.columns or (), atlas)
 
 
-def _read_coverage(file: Path, atlas: Atlas) -> Array:
+def _read_coverage(file: Path, atlas: Atlas) -> Float64:
     """Share of each ROI that was seen [R]; NaN where the table lacks it."""
     table = read_table(file)
     if table.rows is None or table.values.shape[1] != 1:
@@ -289,7 +290,7 @@ def _read_coverage(file: Path, atlas: Atlas) -> Array:
     return in_atlas_order(table.values, table.rows, atlas)[:, 0]
 
 
-def _first_known(parts: Sequence[Array]) -> Array:
+def _first_known(parts: Sequence[Float64]) -> Float64:
     """Of each ROI the first that is not missing."""
     merged = parts[0]
     for part in parts[1:]:

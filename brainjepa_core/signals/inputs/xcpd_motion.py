@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, Mask
+from brainjepa_core.signals.scan import Mask
 from brainjepa_core.signals.tables.text_tables import read_table
 
 FD = "framewise_displacement"
@@ -25,7 +26,7 @@ FD = "framewise_displacement"
 class Motion:
     """As in `RawScan`; `details` say how many frames are gone or interpolated."""
 
-    fd: Array | None = None
+    fd: Float64 | None = None
     keep: Mask | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -68,13 +69,13 @@ def read_motion(series: Path, frames: int, motion: Path | None, outliers: Path |
     return Motion(kept, None, {"CensoredFramesDropped": gone})
 
 
-def _all_there(fd: Array | None, moved: Mask | None) -> Motion:
+def _all_there(fd: Float64 | None, moved: Mask | None) -> Motion:
     if moved is None or not moved.any():
         return Motion(fd)
     return Motion(fd, ~moved, {"CensoredFramesInterpolated": int(moved.sum())})
 
 
-def _column(file: Path) -> Array:
+def _column(file: Path) -> Float64:
     """Framewise displacement, or the only column there is."""
     table = read_table(file)
     names = table.columns or ()

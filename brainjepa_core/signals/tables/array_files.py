@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.problems import ScanProblem
 
 ARRAY_ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
@@ -101,7 +102,7 @@ def parts_of(file: Path) -> list[Part]:
     return [Part("" if alone else name, name, shape) for name, shape in scans.items()]
 
 
-def read_part(file: Path, part: Part) -> NDArray[np.float64]:
+def read_part(file: Path, part: Part) -> Float64:
     """The array of one scan as the file has it.
 
     Raises

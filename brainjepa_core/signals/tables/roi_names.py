@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import SHOWN, Atlas, default_rows
 
 _SCHAEFER = re.compile(r"(?:(?:7|17)networks_)?[lr]h_[a-z0-9_]+_\d+")
@@ -67,9 +68,7 @@ def _to_atlas_names(names: tuple[str, ...], atlas: Atlas) -> tuple[str, ...]:
     return tuple(ours)
 
 
-def in_atlas_order(
-    series: NDArray[np.generic], names: Sequence[str], atlas: Atlas
-) -> NDArray[np.float64]:
+def in_atlas_order(series: NDArray[np.generic], names: Sequence[str], atlas: Atlas) -> Float64:
     """Bring rows [any ROIs, F] to atlas order by name; ROIs that are not there become NaN.
 
     Raises

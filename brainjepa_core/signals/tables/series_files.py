@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.tables.array_files import ARRAY_ENDINGS, Part, parts_of, read_part
@@ -59,9 +59,7 @@ def series_shape(file: Path, columns: Sequence[str], part: Part | None = None) -
     return shape[_time_axis(table, shape, columns, file)], len(columns)
 
 
-def read_series(
-    file: Path, columns: Sequence[str], part: Part | None = None
-) -> NDArray[np.float64]:
+def read_series(file: Path, columns: Sequence[str], part: Part | None = None) -> Float64:
     """One scan of a series file.
 
     Parameters

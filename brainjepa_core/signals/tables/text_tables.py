@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.problems import ScanProblem
 
 TEXT_ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz", ".1D")
@@ -39,7 +39,7 @@ class Table:
         Names in the first line, and in front of each row.
     """
 
-    values: NDArray[np.float64]
+    values: Float64
     columns: tuple[str, ...] | None = None
     rows: tuple[str, ...] | None = None
 

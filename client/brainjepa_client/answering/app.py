@@ -11,7 +11,15 @@ from flwr.clientapp import ClientApp
 from brainjepa_client.answering.site import Site
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Reply, Request, Task
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    TRAIN,
+    Assignment,
+    Reply,
+    Request,
+)
 
 app = ClientApp()
 
@@ -43,11 +51,12 @@ def evaluate(message: Message, context: Context) -> Message:
 def _answer(kind: str, message: Message, context: Context) -> Message:
     try:
         site = _site(_settings_path(context))
-        task = Task.model_validate_json(str(message.content.config_records["task"]["json"]))
+        text = str(message.content.config_records["assignment"]["json"])
+        assignment = Assignment.model_validate_json(text)
         arrays = {
             name: array.numpy() for name, array in message.content.array_records["arrays"].items()
         }
-        reply = site.answer(Request(kind, task, arrays))
+        reply = site.answer(Request(kind, assignment, arrays))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")
     return Message(_to_records(reply), reply_to=message)

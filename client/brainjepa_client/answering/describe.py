@@ -7,7 +7,7 @@ import torch
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.version import VERSION
-from brainjepa_core.wire.messages import PROTOCOL, Reply
+from brainjepa_core.wire.messages import WIRE_VERSION, Reply
 
 
 def describe(settings: SiteSettings, store: ScanStore) -> Reply:
@@ -20,7 +20,7 @@ def describe(settings: SiteSettings, store: ScanStore) -> Reply:
     }
     return Reply(
         {
-            "protocol": PROTOCOL,
+            "wire_version": WIRE_VERSION,
             "site": settings.name,
             "code": VERSION,
             "torch": torch.__version__,

@@ -24,7 +24,7 @@ def model_of(request: Request, rois: int) -> BrainJEPA:
     Refusal
         If basis or weights are not those of the study's model for this many ROIs.
     """
-    settings = request.task.study.model_settings(rois)
+    settings = request.assignment.pretraining.model_settings(rois)
     basis = request.arrays.get(BASIS)
     shape = [rois, settings.components]
     if basis is None or list(basis.shape) != shape or basis.dtype != "float32":

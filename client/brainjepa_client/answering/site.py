@@ -48,7 +48,7 @@ class Site:
         -------
         Reply
         """
-        where = f"{request.task.study_id} round {request.task.round}"
+        where = f"{request.assignment.study_id} round {request.assignment.round}"
         kind = request.kind if request.kind in KINDS else "a message of unknown kind"
         try:
             reply = self._answer(request)
@@ -67,27 +67,27 @@ class Site:
         return reply
 
     def _answer(self, request: Request) -> Reply:
-        task, settings = request.task, self.settings
+        assignment, settings = request.assignment, self.settings
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        seed, held_out = task.study.training.seed, task.held_out_fold
+        seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
             subjects = {record.subject for record in ScanStore.open(settings.store).records}
-            return int((folds_of(subjects, seed, task.folds) != held_out).sum())
+            return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people)
         store = ScanStore.open(settings.store)
         if request.kind == DESCRIBE:
             return describe(settings, store)
-        windows = Windows([store], task.study.windows)
-        folds = folds_of_windows(windows, seed, task.folds)
+        windows = Windows([store], assignment.pretraining.windows)
+        folds = folds_of_windows(windows, seed, assignment.folds)
         training = windows.only(np.flatnonzero(folds != held_out).tolist())
         if request.kind == GRADIENTS:
             return gradients(settings, training)
         if request.kind == TRAIN:
             return train(settings, training, request)
-        if task.probe is not None:
+        if assignment.probe is not None:
             return evaluate_task(settings, windows, folds, request)
         return evaluate(settings, windows, folds, request)
 

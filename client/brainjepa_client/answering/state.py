@@ -23,16 +23,16 @@ from brainjepa_client.guarding.policy import Refusal
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import Task
+from brainjepa_core.wire.messages import Assignment
 
 FACTS, TARGET = "round.json", "target.safetensors"
 KEPT = 2  # the round that may be asked for again needs the one before it
 TARGET_PREFIX = "target_encoder."
 
 
-def study_folder(state: Path, task: Task) -> Path:
-    """Folder of a study; its name is checked by `Task`."""
-    return state / task.study_id
+def study_folder(state: Path, assignment: Assignment) -> Path:
+    """Folder of a study; its name is checked by `Assignment`."""
+    return state / assignment.study_id
 
 
 def rounds(folder: Path) -> list[int]:
@@ -41,14 +41,14 @@ def rounds(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def load_state(state: Path, task: Task, training: Training, *, moments: bool) -> None:
+def load_state(state: Path, assignment: Assignment, training: Training, *, moments: bool) -> None:
     """Put the newest state of an earlier round into `training`; a site without one starts fresh.
 
     Parameters
     ----------
     state : Path
         The site's state folder.
-    task : Task
+    assignment : Assignment
     training : Training
         With the round's global weights.
     moments : bool
@@ -59,14 +59,16 @@ def load_state(state: Path, task: Task, training: Training, *, moments: bool) ->
     Refusal
         If the state is of a study of the same name with other settings, or damaged.
     """
-    earlier = [number for number in rounds(study_folder(state, task)) if number < task.round]
-    local = task.target == "local"
+    earlier = [
+        number for number in rounds(study_folder(state, assignment)) if number < assignment.round
+    ]
+    local = assignment.target == "local"
     if not earlier or not (moments or local):
         return
-    folder = _round_folder(state, task, earlier[-1])
+    folder = _round_folder(state, assignment, earlier[-1])
     try:
         facts = json.loads((folder / FACTS).read_text())
-        same = facts["study"] == _fingerprint(task)
+        same = facts["study"] == _fingerprint(assignment)
         arrays = load_file(folder / OPTIMIZER)
         target = load_file(folder / TARGET) if local and (folder / TARGET).exists() else {}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -86,24 +88,28 @@ def load_state(state: Path, task: Task, training: Training, *, moments: bool) ->
         training.model.load_state_dict({**own, **target})
 
 
-def write_state(state: Path, task: Task, training: Training) -> None:
+def write_state(state: Path, assignment: Assignment, training: Training) -> None:
     """Save the round's end atomically; later rounds go, of earlier ones the newest stays."""
-    folder = study_folder(state, task)
+    folder = study_folder(state, assignment)
     with _locked(folder):
         for number in rounds(folder):
-            if number >= task.round:  # a future that the coordinator gave up
-                _remove(_round_folder(state, task, number))
+            if number >= assignment.round:  # a future that the coordinator gave up
+                _remove(_round_folder(state, assignment, number))
         for path in (*folder.glob(".*.tmp"), *folder.glob("round-*")):
             if not (path / FACTS).is_file() or path.suffix == ".tmp":  # what a kill left
                 shutil.rmtree(path)
-        with atomic_folder(_round_folder(state, task, task.round)) as temporary:
+        with atomic_folder(_round_folder(state, assignment, assignment.round)) as temporary:
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)
-            if task.target == "local":
+            if assignment.target == "local":
                 save_file(_target(training), temporary / TARGET)
-            facts = {"round": task.round, "step": training.step, "study": _fingerprint(task)}
+            facts = {
+                "round": assignment.round,
+                "step": training.step,
+                "study": _fingerprint(assignment),
+            }
             (temporary / FACTS).write_text(json.dumps(facts) + "\n")
         for number in rounds(folder)[:-KEPT]:
-            _remove(_round_folder(state, task, number))
+            _remove(_round_folder(state, assignment, number))
 
 
 def _target(training: Training) -> dict[str, torch.Tensor]:
@@ -111,8 +117,8 @@ def _target(training: Training) -> dict[str, torch.Tensor]:
     return {k: v.cpu().contiguous() for k, v in arrays if k.startswith(TARGET_PREFIX)}
 
 
-def _round_folder(state: Path, task: Task, number: int) -> Path:
-    return study_folder(state, task) / f"round-{number:06d}"
+def _round_folder(state: Path, assignment: Assignment, number: int) -> Path:
+    return study_folder(state, assignment) / f"round-{number:06d}"
 
 
 def _remove(folder: Path) -> None:
@@ -120,8 +126,8 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _fingerprint(task: Task) -> str:
-    return hashlib.sha256(task.study.model_dump_json().encode()).hexdigest()
+def _fingerprint(assignment: Assignment) -> str:
+    return hashlib.sha256(assignment.pretraining.model_dump_json().encode()).hexdigest()
 
 
 @contextmanager

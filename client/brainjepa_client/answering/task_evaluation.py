@@ -19,6 +19,7 @@ from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.task_scores import cross_validated
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.common_probe import (
     Kind,
     cross_fit,
@@ -54,7 +55,6 @@ from brainjepa_core.wire.messages import (
 )
 
 CACHE = "embeddings"  # folder of the state; a study asks several times about one model
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TaskPeople:
     """
 
     data: TaskData
-    features: dict[str, Array]
+    features: dict[str, Float64]
     folds: NDArray[np.int64]
     count: int
 
@@ -82,7 +82,7 @@ class TaskPeople:
         return self.data.task.kind
 
     @property
-    def outcomes(self) -> Array:
+    def outcomes(self) -> Float64:
         """Values or columns of classes [n, Q]."""
         return outcomes_of(self.data.target, len(self.data.classes))
 
@@ -117,7 +117,7 @@ def evaluate_task(
     Refusal
         If the policy forbids it, too few people take part, or arrays do not fit.
     """
-    probe, policy = request.task.probe, settings.policy
+    probe, policy = request.assignment.probe, settings.policy
     assert probe is not None
     _require_columns(policy, probe.task)
     if probe.want == "probe" and not policy.share_probe:
@@ -136,7 +136,7 @@ def evaluate_task(
     if probe.want == "scores":
         return _scores(settings, windows, data, request)
     features = _embeddings(settings, windows, data.people, request)
-    people = TaskPeople(data, features, folds[data.people], request.task.folds)
+    people = TaskPeople(data, features, folds[data.people], request.assignment.folds)
     if probe.want == "sums":
         return _sums(people.told(policy.min_people_in_sum), policy)
     if probe.want == "newton":
@@ -188,13 +188,13 @@ def _require_people(people: int, policy: PolicySettings) -> None:
 
 def _embeddings(
     settings: SiteSettings, windows: Windows, people: NDArray[np.int64], request: Request
-) -> dict[str, Array]:
+) -> dict[str, Float64]:
     """Features [n, P] of people by pool, kept on the site's disk from one request to the next."""
-    assert request.task.probe is not None
+    assert request.assignment.probe is not None
     model = model_of(request, len(windows.atlas)).to(settings.device).eval()
     networks = networks_of(windows, model.basis.cpu().numpy())
     cache = Path(settings.state) / CACHE
-    pools = request.task.probe.pools
+    pools = request.assignment.probe.pools
     found = cached_embeddings(model, windows, people.tolist(), pools, networks, cache)
     return {pool: np.asarray(x, np.float64) for pool, x in found.items()}
 
@@ -220,7 +220,7 @@ def _counts(people: TaskPeople | TaskData) -> dict[str, Scalar]:
 
 def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: Request) -> Reply:
     """Metrics of knowing nothing, of connectivity and of each pool, by the protocol."""
-    probe, policy = request.task.probe, settings.policy
+    probe, policy = request.assignment.probe, settings.policy
     assert probe is not None
     splits = splits_of(probe.protocol, data)
     everybody = _embeddings(settings, windows, np.arange(windows.subjects), request)
@@ -320,7 +320,7 @@ def _judge(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
     return Reply(metrics, sent)
 
 
-def _given(arrays: Arrays, pool: str, field: str, shape: tuple[int | None, ...]) -> Array:
+def _given(arrays: Arrays, pool: str, field: str, shape: tuple[int | None, ...]) -> Float64:
     """An array of the request, float64 of a shape whose None may be any number."""
     array = arrays.get(f"probe.{pool}.{field}")
     fits = (

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.common_probe import metrics_of
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
-
-Array = NDArray[np.float64]
 
 
 def cross_validated(
@@ -47,7 +45,7 @@ def cross_validated(
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _require_tested(data: TaskData, tested: Array, policy: PolicySettings) -> None:
+def _require_tested(data: TaskData, tested: Float64, policy: PolicySettings) -> None:
     fewest = len(tested)
     if data.classes:
         fewest = int(np.bincount(tested.astype(np.int64), minlength=len(data.classes)).min())

@@ -19,7 +19,7 @@ from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.pretraining.sampling import Batch, batches_ahead
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import Reply, Request, Scalar, Task, pack
+from brainjepa_core.wire.messages import Assignment, Reply, Request, Scalar, pack
 
 CHECK_EVERY = 25  # steps between waits for the device
 
@@ -39,7 +39,7 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     -------
     Reply
         Weights of encoder and predictor, and of the target encoder where targets are averaged,
-        as `messages.pack` says; weight, losses, steps, seconds and signs of collapse.
+        as `messages.pack` says; share, losses, steps, seconds and signs of collapse.
 
     Raises
     ------
@@ -47,25 +47,25 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
         If the weights do not fit, the site's state belongs to other settings, or a loss is no
         number; nothing is saved then.
     """
-    started, task = time.perf_counter(), request.task
+    started, assignment = time.perf_counter(), request.assignment
     model = model_of(request, len(windows.atlas))
-    training = Training(model, task.study.training, settings.device)
-    reset = task.reset_optimizer or settings.policy.reset_optimizer
-    load_state(settings.state, task, training, moments=not reset)
-    training.resume(task.first_step)
-    if task.proximal:
-        training.optimizer.register_step_pre_hook(proximal_hook(training, task.proximal))
-    losses, last = _run(training, windows, task, study_folder(settings.state, task))
-    write_state(settings.state, task, training)
+    training = Training(model, assignment.pretraining.training, settings.device)
+    reset = assignment.reset_optimizer or settings.policy.reset_optimizer
+    load_state(settings.state, assignment, training, moments=not reset)
+    training.resume(assignment.first_step)
+    if assignment.proximal:
+        training.optimizer.register_step_pre_hook(proximal_hook(training, assignment.proximal))
+    losses, last = _run(training, windows, assignment, study_folder(settings.state, assignment))
+    write_state(settings.state, assignment, training)
     metrics: dict[str, Scalar] = {
-        "weight": _weight(windows, task),
+        "share": _share(windows, assignment),
         "loss": float(losses.mean()),
         "loss_last": float(losses[-1]),
         "steps": len(losses),
         **_collapse(training, last),
     }
     metrics["seconds"] = time.perf_counter() - started
-    return Reply(metrics, pack(_leaving(training, task), request.arrays, task.wire))
+    return Reply(metrics, pack(_leaving(training, assignment), request.arrays, assignment.wire))
 
 
 def proximal_hook(training: Training, mu: float) -> Callable[..., None]:
@@ -87,11 +87,11 @@ def proximal_hook(training: Training, mu: float) -> Callable[..., None]:
 
 
 def _run(
-    training: Training, windows: Windows, task: Task, folder: Path
+    training: Training, windows: Windows, assignment: Assignment, folder: Path
 ) -> tuple[torch.Tensor, Batch]:
     """Losses [steps] as float64, and the last micro-batch."""
     losses: list[torch.Tensor] = []
-    steps = range(task.first_step, task.first_step + task.steps)
+    steps = range(assignment.first_step, assignment.first_step + assignment.steps)
     for batches in batches_ahead(windows, training.model.settings, training.settings, steps):
         losses.append(training.advance(batches))
         if len(losses) % CHECK_EVERY == 0 or len(losses) == len(steps):
@@ -110,10 +110,10 @@ def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
     )
 
 
-def _weight(windows: Windows, task: Task) -> float:
-    if task.weights == "scans":
+def _share(windows: Windows, assignment: Assignment) -> float:
+    if assignment.share == "scans":
         return float(sum(len(person.records) for person in windows.people))
-    return float(windows.subjects) if task.weights == "subjects" else 1.0
+    return float(windows.subjects) if assignment.share == "subjects" else 1.0
 
 
 def _collapse(training: Training, batch: Batch) -> dict[str, float]:
@@ -124,10 +124,10 @@ def _collapse(training: Training, batch: Batch) -> dict[str, float]:
     return collapse_metrics(training.model.encode(batch.x, batch.token_valid))
 
 
-def _leaving(training: Training, task: Task) -> dict[str, Any]:
+def _leaving(training: Training, assignment: Assignment) -> dict[str, Any]:
     """Arrays of the modules whose weights leave the site."""
     modules = ["encoder.", "predictor."]
-    if task.target == "average":
+    if assignment.target == "average":
         modules.append("target_encoder.")
     arrays = model_arrays(training.model)
     return {k: v.numpy() for k, v in arrays.items() if k.startswith(tuple(modules))}

@@ -42,7 +42,7 @@ def evaluate(
     Refusal
         If weights or components do not fit this site's atlas.
     """
-    task, rois = request.task, len(windows.atlas)
+    assignment, rois = request.assignment, len(windows.atlas)
     components = request.arrays.get(COMPONENTS)
     if components is None or components.ndim != 2 or len(components) != rois:
         found = "none" if components is None else f"shape {list(components.shape)}"
@@ -53,15 +53,15 @@ def evaluate(
     model = model_of(request, rois).to(settings.device)
     fewest = settings.policy.min_people_in_sum
     moments = site_moments(
-        model, windows, np.asarray(components, np.float64), folds, task.folds, fewest
+        model, windows, np.asarray(components, np.float64), folds, assignment.folds, fewest
     )
     first = next(iter(moments))
     told = [m for group, m in moments.items() if group[:2] == first[:2]]
-    training = windows.only(np.flatnonzero(folds != task.held_out_fold).tolist())
-    sparsity = task.study.basis.sparsity
+    training = windows.only(np.flatnonzero(folds != assignment.held_out_fold).tolist())
+    sparsity = assignment.pretraining.basis.sparsity
     metrics: dict[str, Scalar] = {
         "people": sum(m.n for m in told),
-        **_collapse(model, windows, task.study.training.seed),
+        **_collapse(model, windows, assignment.pretraining.training.seed),
         **_drift(training, request.arrays[BASIS], sparsity),
     }
     return Reply(metrics, dict(moments_to_arrays(moments)))

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.guarding.policy_lines import PolicyLine, policy_lines
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
@@ -34,7 +34,7 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.draw import MaskSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
@@ -46,11 +46,11 @@ from brainjepa_core.wire.messages import (
     TRAIN,
     WANTS,
     Arrays,
+    Assignment,
     ProbeRequest,
     Reply,
     Request,
     Scalar,
-    Task,
     Wire,
 )
 
@@ -60,7 +60,7 @@ EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
 NUMBER_BYTES = 8
 COUNTS = ("subjects", "scans", "frames")
 # Numbers that are the same in every round of a study, whatever the weights.
-STEADY = ("weight", "people")
+STEADY = ("share", "people")
 LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
 A_TASK = f"{EVALUATE} a task: "
 # What a task's replies are bound by, beside `allow` and `min_subjects`.
@@ -128,7 +128,7 @@ class DryRun:
     errors: dict[str, str] = field(default_factory=dict)
 
 
-def dry_run(site: Path, study: LocalStudy | None = None, wire: Wire = "fp32") -> DryRun:
+def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "fp32") -> DryRun:
     """Ask a site everything a coordinator would ask, and list the answers.
 
     Nothing is sent, and nothing at the site changes: optimiser state and log lines go to a
@@ -138,7 +138,7 @@ def dry_run(site: Path, study: LocalStudy | None = None, wire: Wire = "fp32") ->
     ----------
     site : Path
         YAML of the site.
-    study : LocalStudy, optional
+    study : PretrainingSettings, optional
         By default the default one. It is asked for with averaged target encoders, which is the
         most that a study has sites send, and five folds.
     wire : {"fp32", "bf16"}
@@ -158,7 +158,7 @@ def dry_run(site: Path, study: LocalStudy | None = None, wire: Wire = "fp32") ->
     store = ScanStore.open(settings.store)
     rows: list[Row] = []
     errors: dict[str, str] = {}
-    for request in requests(store, study or LocalStudy(), wire):
+    for request in requests(store, study or PretrainingSettings(), wire):
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             reply = Site(settings.model_copy(update={"state": state})).answer(request)
@@ -170,7 +170,7 @@ def dry_run(site: Path, study: LocalStudy | None = None, wire: Wire = "fp32") ->
     return DryRun(settings.name, wire, tuple(rows), errors)
 
 
-def requests(store: ScanStore, study: LocalStudy, wire: Wire) -> Iterator[Request]:
+def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterator[Request]:
     """One request of each kind, as a coordinator of `study` would send it to the store's site."""
     windows = Windows([store], study.windows)
     basis, components = _consensus(windows, study)
@@ -180,10 +180,12 @@ def requests(store: ScanStore, study: LocalStudy, wire: Wire) -> Iterator[Reques
     )
 
     def ask(
-        kind: str, study: LocalStudy, arrays: Arrays, probe: ProbeRequest | None = None
+        kind: str, study: PretrainingSettings, arrays: Arrays, probe: ProbeRequest | None = None
     ) -> Request:
-        task = Task(study_id="dry-run", study=study, steps=1, wire=wire, probe=probe)
-        return Request(kind, task, arrays)
+        assignment = Assignment(
+            study_id="dry-run", pretraining=study, steps=1, wire=wire, probe=probe
+        )
+        return Request(kind, assignment, arrays)
 
     yield ask(DESCRIBE, study, {})
     yield ask(GRADIENTS, study, {})
@@ -191,7 +193,7 @@ def requests(store: ScanStore, study: LocalStudy, wire: Wire) -> Iterator[Reques
     weights = _weights(shallow, basis)
     yield ask(EVALUATE, shallow, {**weights, COMPONENTS: components})
     networks = int(networks_of(windows, basis.gradients).max()) + 1
-    folds = ask(EVALUATE, shallow, {}).task.folds
+    folds = ask(EVALUATE, shallow, {}).assignment.folds
     for probe, arrays in task_requests(store, networks * (networks + 1) // 2, folds):
         yield ask(EVALUATE, shallow, {**weights, **arrays}, probe)
 
@@ -233,7 +235,7 @@ def _a_task(store: ScanStore) -> TaskSettings:
 
 def message_of(request: Request) -> str:
     """What rows call a request: its kind, and of a task what is wanted."""
-    probe = request.task.probe
+    probe = request.assignment.probe
     return request.kind if probe is None else f"{A_TASK}{probe.want}"
 
 
@@ -273,7 +275,7 @@ def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
     return floors
 
 
-def _consensus(windows: Windows, study: LocalStudy) -> tuple[ConsensusBasis, NDArray[np.float64]]:
+def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusBasis, Float64]:
     """A basis [R, m] and components of connectivity [R, C] from this site's people alone.
 
     Where they have none, such as for want of an ROI, random ones: replies differ in numbers only.
@@ -291,7 +293,7 @@ def _consensus(windows: Windows, study: LocalStudy) -> tuple[ConsensusBasis, NDA
         return basis, rng.standard_normal((len(rois), count))
 
 
-def _shortened(study: LocalStudy, patches: int) -> LocalStudy:
+def _shortened(study: PretrainingSettings, patches: int) -> PretrainingSettings:
     """The study with windows of so many patches at most, and steps of at most two people.
 
     Weights know a patch, but not how many make a window nor how they are masked (the default
@@ -312,6 +314,6 @@ def _shortened(study: LocalStudy, patches: int) -> LocalStudy:
     )
 
 
-def _weights(study: LocalStudy, basis: ConsensusBasis) -> Arrays:
+def _weights(study: PretrainingSettings, basis: ConsensusBasis) -> Arrays:
     """Random weights of the study's model, and its basis, by name."""
     return {name: value.numpy() for name, value in study.new_model(basis).state_dict().items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from brainjepa_client.settings import PolicySettings
-from brainjepa_core.wire.messages import DESCRIBE, KINDS, PROTOCOL, TRAIN, Request, Task
+from brainjepa_core.wire.messages import DESCRIBE, KINDS, TRAIN, WIRE_VERSION, Assignment, Request
 
 
 class Refusal(ValueError):
@@ -28,31 +28,31 @@ def require_allowed(
     Raises
     ------
     Refusal
-        If the kind is unknown or not allowed, the protocol is another, the task is
+        If the kind is unknown or not allowed, the version is another, the assignment is
         inconsistent, there are too many steps or too few people.
     """
-    kind, task = request.kind, request.task
+    kind, assignment = request.kind, request.assignment
     if kind not in KINDS:
         raise Refusal(
             f"expected a message of kind {', '.join(KINDS)}, found '{kind[:40]}'; "
             "bring coordinator and site to one version"
         )
-    if task.protocol != PROTOCOL:
+    if assignment.version != WIRE_VERSION:
         raise Refusal(
-            f"expected protocol {PROTOCOL}, found {task.protocol}; "
+            f"expected messages of version {WIRE_VERSION}, found {assignment.version}; "
             "bring coordinator and site to one version"
         )
     if kind not in policy.allow:
         raise Refusal(f"this site's policy does not allow {kind} (policy.allow); ask its manager")
     if kind == DESCRIBE:
         return
-    if task.held_out_fold >= task.folds:
+    if assignment.held_out_fold >= assignment.folds:
         raise Refusal(
-            f"expected held_out_fold below folds ({task.folds}), found {task.held_out_fold}; "
-            "number folds from 0"
+            f"expected held_out_fold below folds ({assignment.folds}), found "
+            f"{assignment.held_out_fold}; number folds from 0"
         )
     if kind == TRAIN:
-        _require_steps(policy, task)
+        _require_steps(policy, assignment)
     if training_people() < policy.min_subjects:
         raise Refusal(
             f"this site's policy asks for at least {policy.min_subjects} people outside the "
@@ -60,15 +60,16 @@ def require_allowed(
         )
 
 
-def _require_steps(policy: PolicySettings, task: Task) -> None:
-    total = task.study.training.schedule.total_steps
-    if not 1 <= task.steps <= policy.max_steps_per_round:
+def _require_steps(policy: PolicySettings, assignment: Assignment) -> None:
+    total = assignment.pretraining.training.schedule.total_steps
+    if not 1 <= assignment.steps <= policy.max_steps_per_round:
         raise Refusal(
             f"this site's policy allows 1 to {policy.max_steps_per_round} steps a round "
-            f"(policy.max_steps_per_round), found {task.steps}; change rounds.local_steps"
+            f"(policy.max_steps_per_round), found {assignment.steps}; change rounds.local_steps"
         )
-    if task.first_step + task.steps > total:
+    if assignment.first_step + assignment.steps > total:
         raise Refusal(
-            f"expected steps within the schedule's {total}, found {task.first_step} to "
-            f"{task.first_step + task.steps - 1}; lengthen the schedule or end the study"
+            f"expected steps within the schedule's {total}, found {assignment.first_step} to "
+            f"{assignment.first_step + assignment.steps - 1}; lengthen the schedule or end the "
+            "study"
         )

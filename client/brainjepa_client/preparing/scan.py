@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainjepa_client.preparing.scan_reports import digest
 from brainjepa_client.quality.figures import draw_scan
 from brainjepa_client.quality.table import ScanReport, Status
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
 from brainjepa_core.signals.cleaning.clean import clean_series
@@ -19,7 +19,7 @@ from brainjepa_core.signals.cleaning.quality import reasons_to_exclude, scan_qua
 from brainjepa_core.signals.importing.derivatives import write_derivative
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Array, FoundScan, RawScan
+from brainjepa_core.signals.scan import FoundScan, RawScan
 from brainjepa_core.version import VERSION
 
 
@@ -37,7 +37,7 @@ class Prepared:
     """
 
     report: ScanReport
-    series: NDArray[np.float32] | None = None
+    series: Float32 | None = None
     tr: float = 0.0
 
     def failed(self, problem: ScanProblem) -> ScanReport:
@@ -112,7 +112,7 @@ def _write_derivative(
     settings: PreparationSettings,
     scan: FoundScan,
     raw: RawScan,
-    cleaned: Array,
+    cleaned: Float64,
     atlas: Atlas,
 ) -> None:
     space = settings.input.space if settings.input.label_image is not None else ""

@@ -20,14 +20,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.evaluation.run_figure import COLORS
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.cleaning.quality import with_signal
 from brainjepa_core.signals.scaling import zscore
 from brainjepa_core.signals.scan import RawScan
-
-Array = NDArray[np.float64]
 
 BLUE, GREY, ORANGE = COLORS["pretrained"], COLORS["random weights"], COLORS["connectivity"]
 RED, ABSENT = "#a23b3b", "#f3e3c3"
@@ -125,7 +124,7 @@ def _motion(ax: Axes, raw: RawScan, keep: NDArray[np.bool_], threshold: float | 
     ax.set_title(", ".join(notes), fontsize=8.5, loc="right", pad=3)
 
 
-def _carpet(ax: Axes, series: NDArray[np.float32], tr: float) -> None:
+def _carpet(ax: Axes, series: Float32, tr: float) -> None:
     """z-scored signals, one line an ROI; ROIs without a signal stay empty."""
     shown = _fewer(_fewer(series, CARPET[0], 0), CARPET[1], 1)
     shades = _shades("gray")
@@ -142,7 +141,7 @@ def _carpet(ax: Axes, series: NDArray[np.float32], tr: float) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _matrix(ax: Axes, fc: Array, atlas: Atlas) -> AxesImage:
+def _matrix(ax: Axes, fc: Float64, atlas: Atlas) -> AxesImage:
     """Correlations [R, R] with ROIs ordered by network; unknown ones stay empty."""
     order = np.argsort(atlas.network_index, kind="stable")
     shown = fc[np.ix_(order, order)].astype(np.float32)
@@ -213,7 +212,7 @@ def distributions(
     return figure
 
 
-def mean_connectivity(fc: Array, atlas: Atlas) -> Figure:
+def mean_connectivity(fc: Float64, atlas: Atlas) -> Figure:
     """Mean correlations [R, R] of a site, ROIs by network with the networks' names."""
     figure = Figure(figsize=(7, 6.6))
     ax = figure.add_axes((0.16, 0.03, 0.82, 0.87))
@@ -223,7 +222,7 @@ def mean_connectivity(fc: Array, atlas: Atlas) -> Figure:
     return figure
 
 
-def roi_coverage(seen: Array, centroids: Array) -> Figure:
+def roi_coverage(seen: Float64, centroids: Float64) -> Figure:
     """How much of each ROI the scans saw, at its place in three views of the brain.
 
     Parameters
@@ -260,7 +259,7 @@ def roi_coverage(seen: Array, centroids: Array) -> Figure:
     return figure
 
 
-def _correlation(series: NDArray[np.floating]) -> Array:
+def _correlation(series: NDArray[np.floating]) -> Float64:
     """Correlations [R, R]; NaN where an ROI has no signal."""
     fc = np.full((len(series), len(series)), np.nan)
     usable = np.flatnonzero(with_signal(series))
@@ -294,7 +293,7 @@ def _sizes(atlas: Atlas) -> NDArray[np.int64]:
     return np.bincount(atlas.network_index)
 
 
-def _fewer(values: NDArray[np.float32], most: int, axis: int) -> NDArray[np.float32]:
+def _fewer(values: Float32, most: int, axis: int) -> Float32:
     """Means of neighbours along an axis, so that at most `most` are left; NaN where all are."""
     count = values.shape[axis]
     if count <= most:

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import OrderAlarm
 from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
 from brainjepa_core.signals.store import ScanStore
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class SiteSummary:
     """
 
     scans: int
-    mean_fc: Array
-    seen: Array
+    mean_fc: Float64
+    seen: Float64
     order: OrderAlarm | None
 
     @classmethod

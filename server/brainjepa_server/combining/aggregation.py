@@ -14,11 +14,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_server.combining.robust import Spooled
 from brainjepa_server.combining.validation import Update, require_replies
 from brainjepa_server.settings import AggregationSettings
 
-Means = dict[str, NDArray[np.float64]]
+Means = dict[str, Float64]
 BLOCK = 1 << 14  # weights added at a time: few enough for the processor's cache
 
 
@@ -32,7 +33,7 @@ class Combiner(Protocol):
         """The sites' combined weights, float64, once; the combiner is empty afterwards."""
 
 
-def combiner(settings: AggregationSettings, base: Mapping[str, NDArray[np.float32]]) -> Combiner:
+def combiner(settings: AggregationSettings, base: Mapping[str, Float32]) -> Combiner:
     """The combiner that the study names, for one round."""
     if settings.combine == "mean":
         return WeightedMean(base)
@@ -40,7 +41,7 @@ def combiner(settings: AggregationSettings, base: Mapping[str, NDArray[np.float3
 
 
 class WeightedMean:
-    """Mean of the sites' weights, each counting by its reply's weight.
+    """Mean of the sites' weights, each counting by its reply's share.
 
     It holds 12 bytes a weight whatever the number of sites: a float64 sum, and in float32 the
     sum of what rounding took from it (Ogita, Rump & Oishi, SIAM J. Sci. Comput. 26, 2005,
@@ -54,20 +55,20 @@ class WeightedMean:
         The round's global weights.
     """
 
-    def __init__(self, base: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, base: Mapping[str, Float32]) -> None:
         self._base = base
         self._sums: Means = {}
-        self._lost: dict[str, NDArray[np.float32]] = {}
-        self._weights: list[float] = []
+        self._lost: dict[str, Float32] = {}
+        self._shares: list[float] = []
 
     def add(self, update: Update) -> None:
         """Add one site's weights."""
-        self._weights.append(update.weight)
+        self._shares.append(update.share)
         for name, value in update.values(self._base):
             if name not in self._sums:
                 self._sums[name] = np.full(value.shape, -0.0)  # keeps a zero's sign
                 self._lost[name] = np.zeros(value.shape, np.float32)
-            _add_compensated(self._sums[name], self._lost[name], value, update.weight)
+            _add_compensated(self._sums[name], self._lost[name], value, update.share)
 
     def result(self) -> Means:
         """The mean, float64; the sums are used up.
@@ -77,8 +78,8 @@ class WeightedMean:
         ValueError
             If nothing was added.
         """
-        require_replies(len(self._weights))
-        total = math.fsum(self._weights)  # exact, so the order does not show here either
+        require_replies(len(self._shares))
+        total = math.fsum(self._shares)  # exact, so the order does not show here either
         means = {}
         for name in sorted(self._sums):
             mean = self._sums.pop(name)
@@ -86,23 +87,23 @@ class WeightedMean:
             np.add(mean, lost, out=mean, where=lost != 0)
             mean /= total
             means[name] = mean
-        self._weights = []
+        self._shares = []
         return means
 
 
 def _add_compensated(
-    total: NDArray[np.float64],
-    lost: NDArray[np.float32],
+    total: Float64,
+    lost: Float32,
     value: NDArray[np.floating],
-    weight: float,
+    share: float,
 ) -> None:
-    """``total += weight * value`` in place; what the rounding takes goes to `lost` (TwoSum)."""
+    """``total += share * value`` in place; what the rounding takes goes to `lost` (TwoSum)."""
     parts = total.reshape(-1), lost.reshape(-1), value.reshape(-1)  # the first two are views
     buffers = np.empty((3, min(BLOCK, value.size)))
     for start in range(0, value.size, BLOCK):
         t, rest, v = (part[start : start + BLOCK] for part in parts)
         term, new, seen = buffers[:, : t.size]
-        np.multiply(v, weight, out=term, dtype=np.float64)
+        np.multiply(v, share, out=term, dtype=np.float64)
         np.add(t, term, out=new)
         np.subtract(new, t, out=seen)
         term -= seen  # error of the term's part

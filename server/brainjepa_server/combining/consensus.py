@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.pretraining.study import BasisSettings
+from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.validation import (
     RejectedReply,
@@ -43,7 +43,7 @@ class Consensus:
 
     total: ConnectivitySum
     basis: ConsensusBasis
-    mean_fc: NDArray[np.float64]
+    mean_fc: Float64
     sites: tuple[str, ...]
     left_out: dict[str, str]
 

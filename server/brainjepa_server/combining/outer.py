@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_server.combining.validation import TARGET, TRAINED
 from brainjepa_server.settings import AggregationSettings, OuterSettings
 
-Weights = dict[str, NDArray[np.float32]]
-State = dict[str, NDArray[np.float64]]
-Means = Mapping[str, NDArray[np.float64]]
+Weights = dict[str, Float32]
+State = dict[str, Float64]
+Means = Mapping[str, Float64]
 
 _SLOTS = {"fedavg": (), "fedavgm": ("momentum",), "fedadam": ("first", "second")}
 
@@ -95,7 +96,7 @@ class OuterOptimizer:
             new[name] = (old + self._move(name, value - old, number)).astype(np.float32)
         return new
 
-    def _move(self, name: str, d: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+    def _move(self, name: str, d: Float64, number: int) -> Float64:
         s = self.settings
         if s.kind == "fedavg":
             return s.lr * d
@@ -108,7 +109,7 @@ class OuterOptimizer:
         v = second / (1 - s.beta2 ** (number + 1))
         return s.lr * m / (np.sqrt(v) + s.epsilon)
 
-    def _keep(self, key: str, momentum: float, addend: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _keep(self, key: str, momentum: float, addend: Float64) -> Float64:
         """``state = momentum * state + addend``, in place."""
         held = self.state.setdefault(key, np.zeros(addend.shape))
         held *= momentum

@@ -16,12 +16,13 @@ from typing import IO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_server.combining.validation import Update, require_replies
 
 BLOCK = 1 << 18  # weights of each site in memory at a time
 
 
-def trimmed_mean(values: NDArray[np.floating], trim: float) -> NDArray[np.float64]:
+def trimmed_mean(values: NDArray[np.floating], trim: float) -> Float64:
     """Mean over sites [n, ...] without the largest and smallest share `trim` of each coordinate.
 
     At least the share asked for is cut, so that three sites with ``trim`` 0.2 lose one at either
@@ -32,7 +33,7 @@ def trimmed_mean(values: NDArray[np.floating], trim: float) -> NDArray[np.float6
     return np.sort(values, axis=0)[cut : n - cut].mean(axis=0, dtype=np.float64)
 
 
-def coordinate_median(values: NDArray[np.floating]) -> NDArray[np.float64]:
+def coordinate_median(values: NDArray[np.floating]) -> Float64:
     """Median over sites [n, ...] of each coordinate (Yin et al., ICML 2018, definition 1)."""
     return np.median(values.astype(np.float64), axis=0)
 
@@ -40,7 +41,7 @@ def coordinate_median(values: NDArray[np.floating]) -> NDArray[np.float64]:
 class Spooled:
     """Trimmed mean or median of the sites' weights; every site counts the same.
 
-    Reply weights are not used: a poisoned site would choose its own. The order of replies does
+    Shares are not used: a poisoned site would choose its own. The order of replies does
     not show in the result, as values are sorted first. Until `result`, replies take 4 bytes a
     weight (8 with wire bf16) and site in the temporary folder.
 
@@ -57,7 +58,7 @@ class Spooled:
 
     def __init__(
         self,
-        base: Mapping[str, NDArray[np.float32]],
+        base: Mapping[str, Float32],
         combine: Literal["trimmed_mean", "median"],
         trim: float = 0.2,
         folder: str | Path | None = None,
@@ -77,7 +78,7 @@ class Spooled:
                 file.write(np.ascontiguousarray(value).data)
         self._files.append(path)
 
-    def result(self) -> dict[str, NDArray[np.float64]]:
+    def result(self) -> dict[str, Float64]:
         """The combined weights, float64; the temporary folder is removed.
 
         Raises
@@ -92,7 +93,7 @@ class Spooled:
         self._files = []
         return combined
 
-    def _array(self, replies: Sequence[IO[bytes]], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def _array(self, replies: Sequence[IO[bytes]], shape: tuple[int, ...]) -> Float64:
         """The next array of every reply, combined."""
         found = np.empty(math.prod(shape), np.float64)
         for block in _blocks(found.size):

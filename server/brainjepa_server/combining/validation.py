@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32
 from brainjepa_core.wire.messages import Arrays, Reply, Scalar, Target, Wire, unpack
 from brainjepa_server.settings import AggregationSettings
 
 TRAINED, TARGET = ("encoder.", "predictor."), "target_encoder."
-MIN_WEIGHT, MAX_WEIGHT = 1e-9, 1e9  # people or scans of a site; more is no cohort
+MIN_SHARE, MAX_SHARE = 1e-9, 1e9  # people or scans of a site; more is no cohort
 LONGEST = 80  # characters of a site's own text that we repeat
 LONGEST_REFUSAL = 240  # which says how to mend it at its end
 # The other numbers of a train reply that are kept, if they are finite; names not here are dropped.
@@ -42,7 +43,7 @@ class Update:
     arrays : dict of str to ndarray
         As they travelled.
     wire : {"fp32", "bf16"}
-    weight : float
+    share : float
         What the site counts by.
     norm : float
         Of its difference from the global weights, relative to theirs.
@@ -52,7 +53,7 @@ class Update:
 
     arrays: Arrays
     wire: Wire
-    weight: float
+    share: float
     norm: float
     metrics: dict[str, float]
 
@@ -174,7 +175,7 @@ def require_array(
 
 
 def check_reply(
-    reply: Reply, base: Mapping[str, NDArray[np.float32]], settings: AggregationSettings, steps: int
+    reply: Reply, base: Mapping[str, Float32], settings: AggregationSettings, steps: int
 ) -> Update:
     """Judge a train reply.
 
@@ -184,7 +185,7 @@ def check_reply(
     base : mapping of str to ndarray of float32
         The round's global weights, all of them; other arrays among them are not looked at.
     settings : AggregationSettings
-        Wire, target, weights and the largest accepted norm.
+        Wire, target, shares and the largest accepted norm.
     steps : int
         Optimiser steps that the round asked for.
 
@@ -209,18 +210,18 @@ def check_reply(
 
 
 def _checked(
-    reply: Reply, base: Mapping[str, NDArray[np.float32]], settings: AggregationSettings, steps: int
+    reply: Reply, base: Mapping[str, Float32], settings: AggregationSettings, steps: int
 ) -> Update:
     names = trained_names(base, settings.target)
     require_answer(reply, names)
-    weight = number(reply.metrics, "weight", MIN_WEIGHT, MAX_WEIGHT)
-    if settings.weights == "equal" and weight != 1:
+    share = number(reply.metrics, "share", MIN_SHARE, MAX_SHARE)
+    if settings.shares == "equal" and share != 1:
         raise RejectedReply(
-            f"expected weight 1 where all sites count the same, found {weight:.6g}; "
+            f"expected share 1 where all sites count the same, found {share:.6g}; "
             "check the site's version"
         )
-    kept = {"weight": float(weight), "loss": float(number(reply.metrics, "loss"))}
-    taken = number(reply.metrics, "steps", 0, MAX_WEIGHT, whole=True)
+    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss"))}
+    taken = number(reply.metrics, "steps", 0, MAX_SHARE, whole=True)
     if taken != steps:
         raise RejectedReply(f"expected {steps} steps, found {taken}; check the site's version")
     square, base_square = 0.0, 0.0
@@ -247,4 +248,4 @@ def _checked(
             except RejectedReply:
                 continue  # a figure for the log; the update stands without it
     norm = math.sqrt(square / base_square) if base_square else 0.0
-    return Update(dict(reply.arrays), settings.wire, float(weight), norm, kept)
+    return Update(dict(reply.arrays), settings.wire, float(share), norm, kept)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.evaluation.run_figure import COLORS
 from brainjepa_core.gradients import ConsensusBasis
@@ -211,9 +212,7 @@ def _panels(count: int, width: float = 10, height: float = 3.6) -> tuple[Figure,
     return figure, panels
 
 
-def _matrix(
-    ax: Axes, mean_fc: NDArray[np.float64], index: NDArray[np.int64], names: list[str]
-) -> None:
+def _matrix(ax: Axes, mean_fc: Float64, index: NDArray[np.int64], names: list[str]) -> None:
     order = np.argsort(index, kind="stable")
     shown = mean_fc[np.ix_(order, order)]
     off = shown[~np.eye(len(shown), dtype=bool)]
@@ -263,7 +262,7 @@ def _colors(count: int) -> list[str]:
     return [to_hex(palette[i % len(palette)]) for i in range(count)]
 
 
-def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+def _numbers(values: Sequence[float | None]) -> Float64:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 

@@ -76,7 +76,7 @@ class SiteRecord(_Record):
     steps : int
     seconds : float or None
         As the site measured its own work.
-    weight : float or None
+    share : float or None
         What the reply counted by.
     bytes_up, bytes_down : int
     drift : float or None
@@ -89,7 +89,7 @@ class SiteRecord(_Record):
     loss_last: Number = None
     steps: Count = 0
     seconds: Number = None
-    weight: Number = None
+    share: Number = None
     bytes_up: Count = 0
     bytes_down: Count = 0
     drift: Number = None
@@ -128,13 +128,13 @@ class RoundRecord(_Record):
     @property
     def loss(self) -> float | None:
         """Mean loss of the sites, weighted as their replies were; None where no site sent one."""
-        pairs = [(s.loss, s.weight or 0.0) for s in self.sites.values() if s.loss is not None]
-        total = math.fsum(weight for _, weight in pairs)
+        pairs = [(s.loss, s.share or 0.0) for s in self.sites.values() if s.loss is not None]
+        total = math.fsum(share for _, share in pairs)
         if not pairs:
             return None
         if total <= 0:
             return _finite(math.fsum(loss / len(pairs) for loss, _ in pairs))
-        return _finite(math.fsum(loss * (weight / total) for loss, weight in pairs))
+        return _finite(math.fsum(loss * (share / total) for loss, share in pairs))
 
 
 class BasisFacts(_Record):

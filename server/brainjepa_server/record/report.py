@@ -108,7 +108,7 @@ def _sites(history: RunHistory) -> list[str]:
     if not history.site_names:
         return [_note("No site has answered yet.")]
     rows = [_site_row(history, site) for site in history.site_names]
-    headings = ["site", "replies used", "left out", "steps", "weight", "last loss"]
+    headings = ["site", "replies used", "left out", "steps", "share", "last loss"]
     headings += ["seconds a round", "received", "sent", "drift"]
     parts = [_table(headings, rows, text=1)]
     degrees = {site: _drift(history, site) for site in history.site_names}
@@ -127,7 +127,7 @@ def _site_row(history: RunHistory, site: str) -> Cells:
         len(replies),
         sum(site in record.rejected for record in history.rounds),
         sum(reply.steps for reply in replies),
-        _number(last.weight, 0),
+        _number(last.share, 0),
         _number(last.loss, 4),
         _number(sum(times) / len(times) if times else None, 1),
         _bytes(sum(reply.bytes_down for reply in replies)),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.files import atomic_folder
 from brainjepa_server.settings import StudySettings
 
@@ -46,8 +47,8 @@ class RoundState:
     """
 
     round: int
-    weights: dict[str, NDArray[np.float32]]
-    outer: dict[str, NDArray[np.float64]]
+    weights: dict[str, Float32]
+    outer: dict[str, Float64]
     settings: StudySettings
     basis_hash: str
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from flwr.serverapp import Grid
 
 from brainjepa_core.version import VERSION
-from brainjepa_core.wire.messages import DESCRIBE, PROTOCOL, Scalar, Task
+from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Assignment, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, safe
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
@@ -62,10 +62,10 @@ class Members:
                 self.nodes[name], self.about[name] = node, facts
 
     def _misfit(self, name: str, node: int, facts: dict[str, Scalar]) -> str:
-        if facts.get("protocol") != PROTOCOL:
+        if facts.get("wire_version") != WIRE_VERSION:
             return (
-                f"expected protocol {PROTOCOL} (version {VERSION}), found "
-                f"{safe(str(facts.get('protocol')))}; install the same version everywhere"
+                f"expected messages of version {WIRE_VERSION} (code {VERSION}), found "
+                f"{safe(str(facts.get('wire_version')))}; install the same version everywhere"
             )
         if _name_of(facts) is None:
             return "expected a site name of letters, digits, - and _; set 'name' in its settings"
@@ -100,7 +100,7 @@ def gather(grid: Grid, settings: StudySettings) -> Members:
                 f"(rounds.join_deadline), found {len(nodes)}; start more sites, or lower the quorum"
             )
         time.sleep(POLL_SECONDS)
-    answers = list(describe(grid, nodes, settings.task(), wait))
+    answers = list(describe(grid, nodes, settings.assignment(), wait))
     lists = Counter(str(answer.reply.metrics.get("rois", "")) for _, answer in answers)
     lists.pop("", None)
     rois = max(lists, key=lambda names: (lists[names], names), default="")
@@ -130,16 +130,16 @@ def join_late(grid: Grid, members: Members, settings: StudySettings) -> None:
     new = sorted(present - members.asked)
     members.asked &= present  # a node that comes back may say something else
     if new:
-        members.admit(describe(grid, new, settings.task(), settings.rounds.join_deadline))
+        members.admit(describe(grid, new, settings.assignment(), settings.rounds.join_deadline))
 
 
 def describe(
-    grid: Grid, nodes: list[int], task: Task, deadline: float
+    grid: Grid, nodes: list[int], assignment: Assignment, deadline: float
 ) -> Iterable[tuple[int, Answer]]:
     """Ask nodes for their descriptions; a node without one goes by its place in the list."""
     places = {f"node-{place:03d}": node for place, node in enumerate(nodes, start=1)}
     asked = Sites(grid, places)
-    for answer in asked.ask(DESCRIBE, task, {}, list(places), deadline):
+    for answer in asked.ask(DESCRIBE, assignment, {}, list(places), deadline):
         yield places[answer.site], answer
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, Arrays
 from brainjepa_server.combining.aggregation import combiner
@@ -20,7 +20,7 @@ from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 
-Weights = dict[str, NDArray[np.float32]]
+Weights = dict[str, Float32]
 Heard = Callable[[str, str], None]  # told of each site that answered, and why it is left out
 
 
@@ -29,7 +29,7 @@ def chosen_sites(settings: StudySettings, names: list[str], number: int) -> list
     names = sorted(names)
     if settings.rounds.sites is None or settings.rounds.sites >= len(names):
         return names
-    rng = np.random.default_rng([settings.study.training.seed, number])
+    rng = np.random.default_rng([settings.pretraining.training.seed, number])
     return sorted(rng.choice(names, settings.rounds.sites, replace=False).tolist())
 
 
@@ -38,7 +38,7 @@ def train_round(
     settings: StudySettings,
     number: int,
     weights: Weights,
-    basis: NDArray[np.float32],
+    basis: Float32,
     outer: OuterOptimizer,
     heard: Heard,
 ) -> tuple[Weights, RoundRecord]:
@@ -68,32 +68,32 @@ def train_round(
     ValueError
         If fewer usable replies came than the quorum; weights and outer state are unchanged.
     """
-    began, task = time.perf_counter(), settings.task(number)
+    began, assignment = time.perf_counter(), settings.assignment(number)
     names = chosen_sites(settings, list(sites.nodes), number)
     together = combiner(settings.aggregation, weights)
     records: dict[str, SiteRecord] = {}
     rejected: dict[str, str] = {}
     down = up = 0
     arrays: Arrays = {**weights, BASIS: basis}
-    for answer in sites.ask(TRAIN, task, arrays, names, settings.rounds.deadline):
+    for answer in sites.ask(TRAIN, assignment, arrays, names, settings.rounds.deadline):
         down, up = down + answer.bytes_down, up + answer.bytes_up
         try:
-            update = check_reply(answer.reply, weights, settings.aggregation, task.steps)
+            update = check_reply(answer.reply, weights, settings.aggregation, assignment.steps)
         except RejectedReply as error:
             rejected[answer.site] = str(error)
         else:
             together.add(update)
-            records[answer.site] = _site_record(update.metrics, task.steps, answer)
+            records[answer.site] = _site_record(update.metrics, assignment.steps, answer)
         heard(answer.site, rejected.get(answer.site, ""))
     _require_quorum(settings, number, records, rejected)
-    schedule = settings.study.training.schedule
-    steps = range(task.first_step, task.first_step + task.steps)
+    schedule = settings.pretraining.training.schedule
+    steps = range(assignment.first_step, assignment.first_step + assignment.steps)
     momenta = [values_at(schedule, step).momentum for step in steps]
     new = next_weights(outer, settings.aggregation, weights, together.result(), number, momenta)
     seconds = time.perf_counter() - began
     return new, RoundRecord(
         number=number,
-        first_step=task.first_step,
+        first_step=assignment.first_step,
         seconds=seconds,
         seconds_beyond_sites=_beyond(seconds, records),
         bytes_down=down,
@@ -108,8 +108,8 @@ def evaluate(
     settings: StudySettings,
     number: int,
     weights: Weights,
-    basis: NDArray[np.float32],
-    components: NDArray[np.float64],
+    basis: Float32,
+    components: Float64,
     model: str,
 ) -> tuple[list[YardstickRow], dict[str, float]]:
     """Yardstick of some weights over all sites, and each site's drift in degrees.
@@ -119,8 +119,10 @@ def evaluate(
     yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
     drift: dict[str, float] = {}
     arrays: Arrays = {**weights, BASIS: basis, COMPONENTS: components}
-    task = settings.task(number)
-    for answer in sites.ask(EVALUATE, task, arrays, sorted(sites.nodes), settings.rounds.deadline):
+    assignment = settings.assignment(number)
+    for answer in sites.ask(
+        EVALUATE, assignment, arrays, sorted(sites.nodes), settings.rounds.deadline
+    ):
         try:
             yardstick.add(answer.reply)
         except RejectedReply:
@@ -133,7 +135,7 @@ def evaluate(
 
 
 def _site_record(metrics: Mapping[str, float], steps: int, answer: Answer) -> SiteRecord:
-    known = ("loss", "loss_last", "seconds", "weight")
+    known = ("loss", "loss_last", "seconds", "share")
     return SiteRecord(
         steps=steps,
         bytes_up=answer.bytes_up,

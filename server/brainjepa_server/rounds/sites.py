@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Arrays, Reply, Task
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    TRAIN,
+    Arrays,
+    Assignment,
+    Reply,
+)
 
 POLL_SECONDS = 0.2
 MESSAGE_TYPES = {
@@ -49,7 +57,7 @@ class Sites:
         self.nodes = dict(nodes)
 
     def ask(
-        self, kind: str, task: Task, arrays: Arrays, names: list[str], deadline: float
+        self, kind: str, assignment: Assignment, arrays: Arrays, names: list[str], deadline: float
     ) -> Iterator[Answer]:
         """Ask the named sites and yield their answers in that order.
 
@@ -58,7 +66,7 @@ class Sites:
         """
         content = RecordDict(
             {
-                "task": ConfigRecord({"json": task.model_dump_json()}),
+                "assignment": ConfigRecord({"json": assignment.model_dump_json()}),
                 "arrays": ArrayRecord({name: Array(value) for name, value in arrays.items()}),
             }
         )
@@ -69,7 +77,7 @@ class Sites:
                 content,
                 self.nodes[name],
                 MESSAGE_TYPES[kind],
-                group_id=f"{kind}-{task.round}",
+                group_id=f"{kind}-{assignment.round}",
                 ttl=deadline,
             )
             for name in names

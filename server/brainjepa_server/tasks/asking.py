@@ -41,9 +41,9 @@ class Asking:
 
     def ask(self, want: Want, names: list[str], arrays: Arrays | None = None) -> Iterator[Answer]:
         probe = self.probe.model_copy(update={"want": want})
-        task = self.settings.task().model_copy(update={"probe": probe})
+        assignment = self.settings.assignment().model_copy(update={"probe": probe})
         sent, deadline = {**self.arrays, **(arrays or {})}, self.settings.rounds.deadline
-        yield from self.sites.ask(EVALUATE, task, sent, names, deadline)
+        yield from self.sites.ask(EVALUATE, assignment, sent, names, deadline)
 
     def leave_out(self, what: str, site: str, reason: object) -> None:
         self.report.left_out.setdefault(what, {})[site] = str(reason)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.common_probe import (
     CrossFit,
     cross_fit,
@@ -60,7 +60,7 @@ def evaluate_task(
     sites: Sites,
     settings: StudySettings,
     weights: Weights,
-    basis: NDArray[np.float32],
+    basis: Float32,
     task: TaskSettings,
     protocol: ProtocolSettings | None = None,
     pools: tuple[str, ...] = (HEADLINE,),
@@ -294,7 +294,7 @@ def _matrix(asking: Asking, names: list[str], pool: str) -> CrossSiteMatrix:
             )
         except RejectedReply as error:
             reasons[f"probe of {answer.site}"] = str(error)
-    values: dict[str, NDArray[np.float64]] = {}
+    values: dict[str, Float64] = {}
     people: dict[str, int] = {}
 
     def put(metric: str, row: str, column: str, value: float) -> None:

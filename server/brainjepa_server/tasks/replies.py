@@ -19,7 +19,7 @@ from brainjepa_core.sums.logistic import LogisticSums
 from brainjepa_core.sums.ridge import Moments, Ridge
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, ProbeRequest, Reply, Scalar
 from brainjepa_server.combining.validation import (
-    MAX_WEIGHT,
+    MAX_SHARE,
     RejectedReply,
     number,
     require_answer,
@@ -125,7 +125,7 @@ def checked_gradients(reply: Reply, pool: str, folds: int, width: int) -> list[L
     for name, shape in shapes.items():
         dtype = np.dtype(np.int64 if name == "people" else np.float64)
         require_array(arrays[name], f"probe.{pool}.{name}", dtype, (folds, *shape))
-        if np.abs(arrays[name]).max() > (MAX_WEIGHT if name == "people" else LARGEST):
+        if np.abs(arrays[name]).max() > (MAX_SHARE if name == "people" else LARGEST):
             raise RejectedReply(f"expected {name} in bounds, found {LARGEST:g} or more")
     hessian, n = arrays["hessian"], arrays["people"]
     diagonal = np.diagonal(hessian, axis1=1, axis2=2)
@@ -199,9 +199,9 @@ def _fit(counts: NDArray[np.int64], sizes: tuple[int, ...]) -> bool:
 
 
 def _people(metrics: Mapping[str, Scalar], classes: int) -> tuple[int, tuple[int, ...]]:
-    people = int(number(metrics, "people", 1, MAX_WEIGHT, whole=True))
+    people = int(number(metrics, "people", 1, MAX_SHARE, whole=True))
     sizes = tuple(
-        int(number(metrics, f"class.{k}", 0, MAX_WEIGHT, whole=True)) for k in range(classes)
+        int(number(metrics, f"class.{k}", 0, MAX_SHARE, whole=True)) for k in range(classes)
     )
     if classes and sum(sizes) != people:
         raise RejectedReply(

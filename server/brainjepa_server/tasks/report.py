@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.ridge import Ridge
 
 Metrics = dict[str, float]
@@ -83,7 +83,7 @@ class CrossSiteMatrix:
     """
 
     sites: tuple[str, ...]
-    values: dict[str, NDArray[np.float64]]
+    values: dict[str, Float64]
     people: dict[str, int]
     reasons: dict[str, str]
 

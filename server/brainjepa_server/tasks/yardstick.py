@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.measure import Row
 from brainjepa_core.evaluation.moments import FIELDS, PREFIX, Group, moments_from_arrays
 from brainjepa_core.models.parts.pooling import POOLS
@@ -27,7 +27,7 @@ from brainjepa_core.sums.ridge import (
     total,
 )
 from brainjepa_core.wire.messages import Reply
-from brainjepa_server.combining.validation import MAX_WEIGHT, RejectedReply, require_answer, safe
+from brainjepa_server.combining.validation import MAX_SHARE, RejectedReply, require_answer, safe
 
 # No other names are taken: they come from sites and end up in the record.
 OUTCOMES = ("connectivity", "age within site", "latents")
@@ -125,7 +125,7 @@ class FederatedYardstick:
                     f"{group.pool} and {group.outcome}, found {p} and {q}; give all sites one "
                     "atlas and one kind of outcomes"
                 )
-            if m.n > MAX_WEIGHT or not possible(m):
+            if m.n > MAX_SHARE or not possible(m):
                 raise RejectedReply(
                     f"expected sums of products of {group.pool} and {group.outcome}, found some "
                     "that no people's data have; check the site's version"
@@ -144,7 +144,7 @@ class FederatedYardstick:
             )
 
 
-def held_out_fold_r2(train: list[Moments], test: Moments) -> NDArray[np.float64]:
+def held_out_fold_r2(train: list[Moments], test: Moments) -> Float64:
     """R2 [Q] on one fold of a ridge fitted on the others, NaN for what does not vary there.
 
     Parameters

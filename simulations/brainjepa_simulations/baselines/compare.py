@@ -21,7 +21,7 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.pretraining.sampling import batches_ahead
-from brainjepa_core.pretraining.study import provenance
+from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
@@ -77,15 +77,15 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
     components = connectivity_components(mean_fc, min(COMPONENTS, len(basis.rois)))
     yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
     for store in job.everyone:  # one by one, as sites would
-        windows = Windows([ScanStore.open(store)], settings.study.windows)
-        folds = folds_of_windows(windows, settings.study.training.seed, settings.folds)
+        windows = Windows([ScanStore.open(store)], settings.pretraining.windows)
+        folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
         moments = site_moments(model, windows, components, folds, settings.folds, fewest)
         yardstick.add(Reply(arrays=dict(moments_to_arrays(moments))))
     return [YardstickRow.model_validate(row) for row in yardstick.rows(job.name)]
 
 
 def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, path: Path) -> None:
-    study = settings.study
+    study = settings.pretraining
     windows = Windows([ScanStore.open(store) for store in own], study.windows)
     folds = folds_of_windows(windows, study.training.seed, settings.folds)
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())

@@ -30,9 +30,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from scipy.special import ndtri
 
+from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.settings import Frozen
 from brainjepa_simulations.cohort.site_effects import (
     SiteEffects,
     band_limited,
@@ -47,7 +49,7 @@ RELIABILITY = 0.9  # of age, sex and diagnosis as readings of the first three tr
 _SITE, _SUBJECT, _SESSION = range(3)  # what a stream of random numbers is for
 
 
-class CohortSettings(BaseModel):
+class CohortSettings(Frozen):
     """Size and difficulty of a synthetic cohort.
 
     Attributes
@@ -75,8 +77,6 @@ class CohortSettings(BaseModel):
     short_scans, second_sessions : float
         Shares of scans of half the length and of subjects scanned twice.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(0, ge=0)
     sites: int = Field(5, ge=1)
@@ -152,7 +152,7 @@ class Subject:
     sex: str
     diagnosis: str
     ancestry: str
-    latents: NDArray[np.float64]
+    latents: Float64
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Scan:
 
     subject: str
     session: str
-    series: NDArray[np.float32]
+    series: Float32
     mean_fd: float
 
 
@@ -176,7 +176,7 @@ class SiteCohort:
     scans: tuple[Scan, ...]
 
     @property
-    def latents(self) -> NDArray[np.float64]:
+    def latents(self) -> Float64:
         """Trait scores, float64 [S, L]."""
         return np.stack([subject.latents for subject in self.subjects])
 
@@ -189,7 +189,7 @@ class Cohort:
     sites: tuple[SiteCohort, ...]
 
     @cached_property
-    def latents(self) -> NDArray[np.float64]:
+    def latents(self) -> Float64:
         """Trait scores of all subjects, site after site, float64 [S, L]."""
         return np.concatenate([site.latents for site in self.sites])
 
@@ -263,7 +263,7 @@ class _Brain:
 
     networks: NDArray[np.floating]  # [R, K] weights of K independent time courses in an ROI
     half: NDArray[np.int64]  # [R] network half of each ROI
-    share: NDArray[np.float64]  # [R] share of an ROI's variance that is signal
+    share: Float64  # [R] share of an ROI's variance that is signal
     tidiness: float  # multiplies the noise
 
 
@@ -293,7 +293,7 @@ def _brain(
 
 def _scan(
     settings: CohortSettings, effects: SiteEffects, brain: _Brain, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], float]:
+) -> tuple[Float32, float]:
     """Measure a brain for one session: ROI signals float32 [R, F] and mean FD in mm."""
     seconds = settings.frames * REFERENCE_TR
     if rng.random() < settings.short_scans:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 
+from brainjepa_core.arrays import Float64
 from brainjepa_simulations.cohort.traits import ANCESTRIES
-
-Array = NDArray[np.float64]
 
 BAND_HZ = (0.01, 0.1)
 NOISE_SECONDS = 1.5  # correlation time of ROI noise
@@ -47,8 +46,8 @@ class SiteEffects:
     """
 
     tr: float
-    gain: Array
-    offset: Array
+    gain: Float64
+    offset: Float64
     noise: float
     smoothness: float
     motion: float
@@ -97,7 +96,7 @@ class SiteEffects:
         )
 
 
-def band_limited(rng: np.random.Generator, rows: int, frames: int, tr: float) -> Array:
+def band_limited(rng: np.random.Generator, rows: int, frames: int, tr: float) -> Float64:
     """Independent Gaussian time courses in the resting-state band, unit expected variance.
 
     Their spectrum is the same in Hz at every repetition time.
@@ -122,7 +121,7 @@ def band_limited(rng: np.random.Generator, rows: int, frames: int, tr: float) ->
 
 def roi_noise(
     rng: np.random.Generator, rois: int, frames: int, tr: float, smoothness: float
-) -> Array:
+) -> Float64:
     """First-order autoregressive noise [R, F] of unit variance.
 
     Neighbours in the list of ROIs correlate by `smoothness`; others by nothing.
@@ -138,7 +137,7 @@ def roi_noise(
 
 def head_motion(
     rng: np.random.Generator, rois: int, frames: int, tr: float, median_fd: float
-) -> tuple[Array, float]:
+) -> tuple[Float64, float]:
     """Bursts that motion adds to all ROIs at once, and the scan's mean framewise displacement.
 
     Parameters

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
 
 ANCESTRIES = ("A", "B", "C")
 NEIGHBOUR_SHARE, NEIGHBOUR_REACH = 0.5, 0.5  # how much of other networks an ROI hears, how far
@@ -48,11 +48,11 @@ class Population:
     rois: tuple[str, ...]
     network: NDArray[np.int64]
     half: NDArray[np.int64]
-    fidelity: Array
-    mixing: Array
-    connectivity: Array
-    trait_directions: Array
-    ancestry_directions: Array
+    fidelity: Float64
+    mixing: Float64
+    connectivity: Float64
+    trait_directions: Float64
+    ancestry_directions: Float64
 
     @classmethod
     def of_size(cls, rois: int, networks: int, latents: int) -> Population:
@@ -78,14 +78,14 @@ class Population:
 
     def person(
         self,
-        latents: Array,
+        latents: Float64,
         ancestry: int,
         rng: np.random.Generator,
         *,
         trait_effect: float,
         ancestry_effect: float,
         individuality: float,
-    ) -> Array:
+    ) -> Float64:
         """Correlation of one person's network time courses.
 
         The person's tangent vector (group mean at the origin) is a sum of traits, ancestry and a
@@ -125,7 +125,7 @@ def _nature(what: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(_NATURE, spawn_key=(what,)))
 
 
-def _of_eigenvalues(symmetric: Array, function: np.ufunc) -> Array:
+def _of_eigenvalues(symmetric: Float64, function: np.ufunc) -> Float64:
     """Matrix function (square root, exponential) of a symmetric matrix."""
     values, vectors = np.linalg.eigh(symmetric)
     return (vectors * function(values)) @ vectors.T
@@ -139,7 +139,7 @@ def _half_sizes(rois: int, networks: int) -> NDArray[np.int64]:
     return np.diff(edges)
 
 
-def _places(networks: int) -> Array:
+def _places(networks: int) -> Float64:
     """Places [K, 2] of the networks: two sensory ends that meet at the association end.
 
     The first axis is the principal gradient, the second separates the two kinds of sensory
@@ -150,11 +150,11 @@ def _places(networks: int) -> Array:
     return np.stack([2.0 * rank, sides * (1.0 - rank)], axis=1)
 
 
-def _distances(places: Array, others: Array) -> Array:
+def _distances(places: Float64, others: Float64) -> Float64:
     return np.linalg.norm(places[:, None] - others[None], axis=-1)
 
 
-def _group_connectivity(networks: int) -> Array:
+def _group_connectivity(networks: int) -> Float64:
     """Correlation of networks that falls with distance.
 
     The identity's share bounds the eigenvalues away from zero, without which the exponential map
@@ -164,7 +164,7 @@ def _group_connectivity(networks: int) -> Array:
     return 0.65 * np.exp(-(_distances(places, places) ** 2) / 2) + 0.35 * np.eye(networks)
 
 
-def _mixing(network: NDArray[np.int64], networks: int) -> Array:
+def _mixing(network: NDArray[np.int64], networks: int) -> Float64:
     """Cortex is continuous: an ROI lies about its network's place and hears its neighbours."""
     places = _places(networks)
     own = places[network] + 0.3 * _nature(4).standard_normal((network.size, 2))
@@ -174,7 +174,7 @@ def _mixing(network: NDArray[np.int64], networks: int) -> Array:
     return mixing
 
 
-def _directions(count: int, networks: int) -> Array:
+def _directions(count: int, networks: int) -> Float64:
     """`count` orthogonal symmetric matrices [count, K, K], zero diagonal, unit r.m.s. elsewhere."""
     row, column = np.triu_indices(networks, k=1)
     basis, _ = np.linalg.qr(_nature(3).standard_normal((row.size, count)))

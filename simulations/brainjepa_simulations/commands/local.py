@@ -13,7 +13,7 @@ from brainjepa_core.terminal import console, errors_in_one_line
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import Row
-    from brainjepa_core.pretraining.study import LocalStudy
+    from brainjepa_core.pretraining.settings import PretrainingSettings
 
 Stores = Annotated[
     list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
@@ -114,8 +114,8 @@ def print_rows(rows: list[Row]) -> None:
     console.print(table)
 
 
-def _read_study(path: Path | None) -> LocalStudy:
-    from brainjepa_core.pretraining.study import LocalStudy
+def _read_study(path: Path | None) -> PretrainingSettings:
+    from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.settings import read_settings
 
-    return LocalStudy() if path is None else read_settings(path, LocalStudy)
+    return PretrainingSettings() if path is None else read_settings(path, PretrainingSettings)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.files import atomic_folder
 
 # Repetition times in seconds. The preprocessed files hold none; these are from the hospitals'
@@ -163,7 +163,7 @@ def _is_there(out: Path, readme: str) -> bool:
 
 def _fetch_site(
     site: str, rois: str, max_mean_fd: float | None, cache: Path | None
-) -> list[tuple[dict[str, str], NDArray[np.float32]]]:
+) -> list[tuple[dict[str, str], Float32]]:
     """Row of the participants table and series [F, R] of each person with a signal."""
     from nilearn.datasets import fetch_abide_pcp
 
@@ -192,7 +192,7 @@ def _fetch_site(
     return [(row, series) for row, series in found if np.isfinite(series).any()]
 
 
-def _with_missing(series: NDArray[np.float64]) -> NDArray[np.float32]:
+def _with_missing(series: Float64) -> Float32:
     """Series [F, R] with NaN for ROIs that do not vary: the scan did not see them."""
     series = np.atleast_2d(series).astype(np.float32)
     gone = ~np.isfinite(series).all(0) | (series == series[:1]).all(0)
@@ -226,7 +226,7 @@ def _number(value: Any) -> float | None:
 
 
 def _write_archive(
-    path: Path, site: str, rois: str, series: list[NDArray[np.float32]], people: list[str]
+    path: Path, site: str, rois: str, series: list[Float32], people: list[str]
 ) -> None:
     widths = sorted({scan.shape[1] for scan in series})
     if len(widths) > 1:

@@ -20,7 +20,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import read_description, read_model, write_model
 from brainjepa_core.pretraining.mae_training import pretrain_mae
-from brainjepa_core.pretraining.study import provenance
+from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
@@ -112,7 +112,7 @@ def mae_model(
     As the study's pooled model, it never sees the held-out fold.
     """
     settings = read_settings(study / STUDY_FILE, StudySettings)
-    local = settings.study
+    local = settings.pretraining
     basis = ConsensusBasis.load(study / BASIS_FILE)
     folder = out / MAE_FOLDER
     if not folder.exists():

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import load_atlas, names_in_7network_order
 from brainjepa_simulations.painting.scans import MARGIN, nifti_bytes
 from brainjepa_simulations.painting.tree import SPACE, PaintedScan, PaintedTree
 
-Array = NDArray[np.float64]
 NAME = "Jürgen"
 SHIFT_MM = 6.0
 
@@ -52,7 +51,7 @@ def cut_field_of_view(tree: PaintedTree, scan: PaintedScan) -> Path:
 def nan_voxels(tree: PaintedTree, scan: PaintedScan) -> Path:
     """NaN in all frames of one voxel of the first ROI, and in one frame of all of the second."""
 
-    def spoil(values: Array) -> Array:
+    def spoil(values: Float64) -> Float64:
         one, *_ = np.argwhere(tree.volume.labels == tree.volume.numbers[0])
         values[tuple(one)] = np.nan
         values[tree.volume.labels == tree.volume.numbers[1], values.shape[3] // 2] = np.nan
@@ -244,8 +243,8 @@ def _load(file: Path) -> nib.Nifti1Image:
 
 def _repaint(
     scan: PaintedScan,
-    change: Callable[[Array], Array],
-    affine: Array | None = None,
+    change: Callable[[Float64], Float64],
+    affine: Float64 | None = None,
     tr: float | None = None,
 ) -> Path:
     """Write the image anew in float32 with other values, affine or repetition time."""

@@ -12,10 +12,9 @@ import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, SeriesAxis
 from numpy.typing import ArrayLike, NDArray
 
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_simulations.painting.scans import sides_of
-
-Array = NDArray[np.float64]
 
 VERTICES, VOXELS = 5, 4  # of an ROI
 MEDIAL_WALL = 20  # vertices a hemisphere that CIFTI leaves out
@@ -73,7 +72,7 @@ class Grayordinates:
             axis = axis + model
         return cls(atlas, axis, np.concatenate(labels))
 
-    def means(self, values: ArrayLike) -> Array:
+    def means(self, values: ArrayLike) -> Float64:
         """Mean over each ROI's grayordinates in float64: [F, G] to [R, F]."""
         array = np.asarray(values, np.float64)
         numbers = range(1, len(self.atlas) + 1)
@@ -81,7 +80,7 @@ class Grayordinates:
 
     def paint(
         self, series: ArrayLike, tr: float, rng: np.random.Generator
-    ) -> tuple[Cifti2Image, Array]:
+    ) -> tuple[Cifti2Image, Float64]:
         """Paint ROI series into a ``dtseries`` of float32.
 
         Parameters
@@ -122,7 +121,7 @@ class Grayordinates:
 
 
 def _image(
-    values: NDArray[np.float32], axes: tuple[nib.cifti2.Axis, nib.cifti2.Axis], intent: str
+    values: Float32, axes: tuple[nib.cifti2.Axis, nib.cifti2.Axis], intent: str
 ) -> Cifti2Image:
     image = Cifti2Image(values, header=axes)
     image.nifti_header.set_intent(f"NIFTI_INTENT_{intent}")

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
-Array = NDArray[np.float64]
+from brainjepa_core.arrays import Float64
+
 Preset = Literal["simple_motion", "motion24_acompcor", "motion36"]
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
@@ -52,7 +53,7 @@ class Confounds:
         """The text of the file beside it."""
         return json.dumps(self.metadata, indent=1) + "\n"
 
-    def regressors(self, preset: Preset) -> Array:
+    def regressors(self, preset: Preset) -> Float64:
         """What a cleaning preset regresses out, float64 [F, C], drift terms included.
 
         A derivative's first frame, which has no value, repeats the second, as in nilearn.
@@ -95,7 +96,7 @@ def simulate_confounds(
     dvars = 1 + 0.1 * rng.standard_normal(frames) + 0.05 * (moved - 1)
     dvars[0] = np.nan
 
-    columns: dict[str, Array] = {}
+    columns: dict[str, Float64] = {}
     for name, signal in zip(SIGNALS, levels + 2 * slow + moved, strict=True):
         columns.update(_expanded(name, signal))
     columns |= {"std_dvars": dvars, "dvars": 20 * dvars, "framewise_displacement": fd}
@@ -112,8 +113,8 @@ def simulate_confounds(
 
 
 def contaminate(
-    series: ArrayLike, regressors: Array, strength: float, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    series: ArrayLike, regressors: Float64, strength: float, rng: np.random.Generator
+) -> tuple[Float64, Float64]:
     """Mix confounds into series so that regressing them out gives back what is known.
 
     Parameters
@@ -157,7 +158,7 @@ def contaminate(
     return mixed + mean, clean + mean
 
 
-def _head_positions(frames: int, mean_fd: float, rng: np.random.Generator) -> Array:
+def _head_positions(frames: int, mean_fd: float, rng: np.random.Generator) -> Float64:
     """Positions [F, 6] in mm along and around three axes, whose steps have the mean FD.
 
     Steps are small, with a jerk now and then, and lead back to the middle more often than away.
@@ -174,22 +175,22 @@ def _head_positions(frames: int, mean_fd: float, rng: np.random.Generator) -> Ar
     return positions
 
 
-def _cosines(frames: int, tr: float) -> Array:
+def _cosines(frames: int, tr: float) -> Float64:
     """Slow cosines [F, C] of fMRIPrep's high-pass filter (SPM's discrete cosine basis)."""
     order = int(np.floor(2 * frames * tr / DRIFT_SECONDS))
     time = (np.arange(frames) + 0.5)[:, None]
     return np.sqrt(2 / frames) * np.cos(np.pi * time * np.arange(1, order + 1) / frames)
 
 
-def _expanded(name: str, signal: Array) -> dict[str, Array]:
+def _expanded(name: str, signal: Float64) -> dict[str, Float64]:
     derivative = np.concatenate([[np.nan], np.diff(signal)])
     parts = (signal, derivative, signal**2, derivative**2)
     return {name + ending: part for ending, part in zip(EXPANSIONS, parts, strict=True)}
 
 
 def _compcor(
-    frames: int, drift: Array, rng: np.random.Generator
-) -> tuple[dict[str, Array], dict[str, dict[str, Any]]]:
+    frames: int, drift: Float64, rng: np.random.Generator
+) -> tuple[dict[str, Float64], dict[str, dict[str, Any]]]:
     """Orthonormal components of each tissue, free of drift, and what the JSON says of them."""
     count = min(_COMPONENTS, frames // 4)
     columns, metadata = {}, {}
@@ -210,7 +211,7 @@ def _compcor(
     return columns, metadata
 
 
-def _one_hot(name: str, at: NDArray[np.int64], frames: int) -> Iterator[tuple[str, Array]]:
+def _one_hot(name: str, at: NDArray[np.int64], frames: int) -> Iterator[tuple[str, Float64]]:
     for i, frame in enumerate(at):
         column = np.zeros(frames)
         column[frame] = 1.0

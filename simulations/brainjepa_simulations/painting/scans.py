@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Storage = Literal["int16", "float32"]
 
@@ -55,7 +55,7 @@ class LabelVolume:
     atlas: Atlas
     labels: NDArray[np.int16]
     numbers: tuple[int, ...]
-    affine: Array
+    affine: Float64
 
     @classmethod
     def of(cls, atlas: Atlas) -> LabelVolume:
@@ -99,13 +99,13 @@ class LabelVolume:
         """All ROIs and a margin of one voxel, [X, Y, Z]."""
         return binary_fill_holes(binary_dilation(self.labels > 0))
 
-    def means(self, values: ArrayLike) -> Array:
+    def means(self, values: ArrayLike) -> Float64:
         """Mean over each ROI's voxels in float64: [X, Y, Z, F] to [R, F], or [X, Y, Z] to [R]."""
         array = np.asarray(values, np.float64)
         rows = array.reshape(self.labels.size, *array.shape[3:])
         return np.stack([rows[voxels].mean(axis=0) for voxels in self.voxels])
 
-    def coverage(self, seen: Mask) -> Array:
+    def coverage(self, seen: Mask) -> Float64:
         """Share of each ROI's voxels that a mask [X, Y, Z] holds, [R]."""
         return self.means(seen)
 
@@ -117,7 +117,7 @@ class LabelVolume:
         """A brain mask [X, Y, Z] on this grid."""
         return _nifti(seen.astype(np.uint8), self.affine)
 
-    def _centres(self) -> Array:
+    def _centres(self) -> Float64:
         places = [np.stack(np.unravel_index(v, self.labels.shape)).mean(1) for v in self.voxels]
         return nib.affines.apply_affine(self.affine, np.stack(places)).round(3)
 
@@ -141,9 +141,9 @@ class Painting:
     stored: NDArray[Any]
     slope: float
     intercept: float
-    affine: Array
+    affine: Float64
     brain: Mask
-    truth: Array
+    truth: Float64
 
     def image(self, tr: float) -> nib.Nifti1Image:
         """NIfTI image with the repetition time (s) in its header; write it with `nifti_bytes`.
@@ -235,8 +235,8 @@ def sides_of(hemispheres: tuple[str, ...]) -> list[str]:
 
 
 def _voxel_series(
-    series: Array, groups: list[NDArray[np.int64]], spread: float, rng: np.random.Generator
-) -> Array:
+    series: Float64, groups: list[NDArray[np.int64]], spread: float, rng: np.random.Generator
+) -> Float64:
     """Series [V, F] of the voxels of all ROIs, group after group."""
     sizes = np.array([len(voxels) for voxels in groups])
     roi = np.repeat(np.arange(len(groups)), sizes)
@@ -248,7 +248,7 @@ def _voxel_series(
     return series[roi] + deviation
 
 
-def _quantised(values: Array) -> tuple[Array, float, float]:
+def _quantised(values: Float64) -> tuple[Float64, float, float]:
     """Whole numbers of int16, slope and intercept.
 
     The slope is a power of two and the intercept a multiple of it, so both are exact in the
@@ -260,7 +260,7 @@ def _quantised(values: Array) -> tuple[Array, float, float]:
     return np.rint((values - intercept) / slope), float(slope), float(intercept)
 
 
-def _nifti(array: NDArray[np.generic], affine: Array) -> nib.Nifti1Image:
+def _nifti(array: NDArray[np.generic], affine: Float64) -> nib.Nifti1Image:
     image = nib.Nifti1Image(array, affine)
     image.set_sform(affine, code="mni")
     image.set_qform(affine, code="mni")

@@ -21,18 +21,18 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_folder
+from brainjepa_core.settings import Frozen
 from brainjepa_simulations.cohort.cohort import Scan, SiteCohort
 from brainjepa_simulations.painting.cifti import Grayordinates
 from brainjepa_simulations.painting.confounds import Preset, contaminate, simulate_confounds
 from brainjepa_simulations.painting.scans import LabelVolume, Storage, nifti_bytes, paint
 from brainjepa_simulations.painting.tables import write_tables
 
-Array = NDArray[np.float64]
 Key = tuple[str, str, str]
 
 DATASET, LABELS, ATLAS, SITE = "fmriprep", "atlas/atlas-Painted_dseg", "atlas.tsv", "site.yaml"
@@ -41,7 +41,7 @@ TASK = "rest"
 BASELINE, UNIT = 1000.0, 10.0  # a standard deviation of the cohort's series is 1 % of the image
 
 
-class PaintSettings(BaseModel):
+class PaintSettings(Frozen):
     """How scans are painted.
 
     Attributes
@@ -62,8 +62,6 @@ class PaintSettings(BaseModel):
     cifti : int
         The first so many scans are also painted as CIFTI.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(0, ge=0)
     storage: Storage = "int16"
@@ -100,9 +98,9 @@ class PaintedScan:
     stem: Path
     tr: float
     mean_fd: float
-    truth: Array
-    clean: Array
-    cifti_truth: Array | None = None
+    truth: Float64
+    clean: Float64
+    cifti_truth: Float64 | None = None
 
     @property
     def key(self) -> Key:
@@ -180,7 +178,7 @@ class PaintedTree:
         return self.folder / SITE
 
     @property
-    def truth(self) -> dict[Key, Array]:
+    def truth(self) -> dict[Key, Float64]:
         """Series [R, F] of every run, as the image files hold them."""
         return {key: scan.truth for key, scan in self.scans.items()}
 

@@ -20,8 +20,8 @@ from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.pretraining import state
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
-from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 ROIS, FRAMES, PATCH, TOTAL = 6, 12, 3, 8
 SIZES = dict(
@@ -70,11 +70,11 @@ def make_model(seed: int = 0, rois: int = ROIS, **choices) -> BrainJEPA:
         return BrainJEPA(s, torch.randn(rois, s.components))
 
 
-def make_recipe(*, schedule: dict | None = None, **choices) -> PretrainingSettings:
+def make_recipe(*, schedule: dict | None = None, **choices) -> TrainingSettings:
     """Eight steps of four people, with learning rates at which few steps change a lot."""
     times = dict(total_steps=TOTAL, warmup_steps=2, lr=0.01, ema=0.9)
     schedule = ScheduleSettings(**{**times, **(schedule or {})})
-    return PretrainingSettings(schedule=schedule, **{"batch_size": 4, **choices})
+    return TrainingSettings(schedule=schedule, **{"batch_size": 4, **choices})
 
 
 def make_training(**choices) -> Training:

@@ -17,17 +17,17 @@ from brainjepa_core.pretraining.mae_training import (
     pretrain_mae,
 )
 from brainjepa_core.pretraining.sampling import batches_of_step
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 
 BASIS = ConsensusBasis(
     tuple("abcdef"), np.random.default_rng(0).standard_normal((ROIS, 2)), np.ones(2)
 )
 
 
-def make_study(steps: int = 6, **training) -> LocalStudy:
+def make_study(steps: int = 6, **training) -> PretrainingSettings:
     sizes = {k: v for k, v in SIZES.items() if k not in ("frames", "components")}
     schedule = {"total_steps": steps, "warmup_steps": 2, "lr": 0.01}
-    return LocalStudy.model_validate(
+    return PretrainingSettings.model_validate(
         {
             "model": sizes,
             "windows": {"frames": FRAMES},

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
-from brainjepa_core.pretraining.study import LocalStudy
-from brainjepa_core.wire.messages import KINDS, PROTOCOL, Reply, Request, Task, pack, unpack
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.wire.messages import (
+    KINDS,
+    WIRE_VERSION,
+    Assignment,
+    Reply,
+    Request,
+    pack,
+    unpack,
+)
 
 FLOATS = st.floats(-(2.0**60), 2.0**60, width=32)
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -82,9 +90,17 @@ def test_weights_the_coordinator_does_not_know_cannot_be_packed_as_differences()
 
 
 def test_a_task_survives_its_json():
-    task = Task(study_id="s", study=LocalStudy(model={"depth": 1}), round=3, steps=2, wire="bf16")
-    assert Task.model_validate_json(task.model_dump_json()) == task
-    assert task.protocol == PROTOCOL and task.model_dump()["study"]["model"] == {"depth": 1}
+    task = Assignment(
+        study_id="s",
+        pretraining=PretrainingSettings(model={"depth": 1}),
+        round=3,
+        steps=2,
+        wire="bf16",
+    )
+    assert Assignment.model_validate_json(task.model_dump_json()) == task
+    assert task.version == WIRE_VERSION and task.model_dump()["pretraining"]["model"] == {
+        "depth": 1
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,10 +113,10 @@ def test_a_task_survives_its_json():
 )  # fmt: skip
 def test_a_task_that_is_none_is_refused(wrong):
     with pytest.raises(ValidationError):
-        Task(**{"study_id": "s", "study": LocalStudy(), **wrong})
+        Assignment(**{"study_id": "s", "pretraining": PretrainingSettings(), **wrong})
 
 
 def test_a_reply_is_empty_unless_filled():
     assert Reply(refusal="no") == Reply({}, {}, "no")
-    request = Request(KINDS[0], Task(study_id="s", study=LocalStudy()))
+    request = Request(KINDS[0], Assignment(study_id="s", pretraining=PretrainingSettings()))
     assert request.arrays == {} and KINDS == ("describe", "gradients", "train", "evaluate")

@@ -40,7 +40,7 @@ def site_file(stores, tmp_path):
 def message(request) -> Message:
     content = RecordDict(
         {
-            "task": ConfigRecord({"json": request.task.model_dump_json()}),
+            "assignment": ConfigRecord({"json": request.assignment.model_dump_json()}),
             "arrays": ArrayRecord({k: Array(v) for k, v in request.arrays.items()}),
         }
     )
@@ -85,13 +85,13 @@ def test_a_refusal_travels_without_arrays(site_file, start):
 
 
 def spoiled() -> list[RecordDict]:
-    task = ConfigRecord({"json": ask(DESCRIBE).task.model_dump_json()})
+    assignment = ConfigRecord({"json": ask(DESCRIBE).assignment.model_dump_json()})
     return [
         RecordDict({}),
-        RecordDict({"task": task}),
-        RecordDict({"task": ConfigRecord({"json": "{"}), "arrays": ArrayRecord({})}),
-        RecordDict({"task": ConfigRecord({"json": "{}"}), "arrays": ArrayRecord({})}),
-        RecordDict({"task": ConfigRecord({}), "arrays": ArrayRecord({})}),
+        RecordDict({"assignment": assignment}),
+        RecordDict({"assignment": ConfigRecord({"json": "{"}), "arrays": ArrayRecord({})}),
+        RecordDict({"assignment": ConfigRecord({"json": "{}"}), "arrays": ArrayRecord({})}),
+        RecordDict({"assignment": ConfigRecord({}), "arrays": ArrayRecord({})}),
     ]
 
 

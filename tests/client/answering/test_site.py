@@ -218,8 +218,8 @@ REFUSALS = {
         "coordinator and site to one version",
     ),
     "protocol": (
-        {}, lambda arrays: ask(DESCRIBE, protocol=99),
-        "expected protocol 2, found 99; bring coordinator and site to one version",
+        {}, lambda arrays: ask(DESCRIBE, version=99),
+        "expected messages of version 3, found 99; bring coordinator and site to one version",
     ),
     "not allowed": (
         {"allow": ["describe", "train"]}, lambda arrays: ask(GRADIENTS),
@@ -289,7 +289,7 @@ def test_description(canary_store, tmp_path):
     exact = {"subjects": 12, "scans": 12, "frames": 480}
     expected = {"subjects": 10, "scans": 10, "frames": 480}
     assert metrics.keys() == {
-        "site", "protocol", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint",
+        "site", "wire_version", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint",
         "rois", "subjects", "scans", "frames", "device", "threads",
     }  # fmt: skip
     assert {k: metrics[k] for k in expected} == expected and metrics["site"] == "one"

@@ -171,11 +171,11 @@ def test_numbers_of_a_reply(stores, start, tmp_path):
     scans = sum(len(person.records) for person in windows.people)
     assert scans > windows.subjects
     expected = {"scans": scans, "subjects": windows.subjects, "equal": 1}
-    for weights, number in expected.items():
-        reply = site.answer(ask_round(0, start, weights=weights))
-        assert reply.metrics["weight"] == float(number)
+    for share, number in expected.items():
+        reply = site.answer(ask_round(0, start, share=share))
+        assert reply.metrics["share"] == float(number)
     assert reply.metrics.keys() == {
-        "weight", "loss", "loss_last", "steps", "seconds", *SIGNS
+        "share", "loss", "loss_last", "steps", "seconds", *SIGNS
     }  # fmt: skip
     assert all(isinstance(v, int | float) and np.isfinite(v) for v in reply.metrics.values())
     ones = [site.answer(ask(TRAIN, start, steps=steps)).metrics for steps in (1, 2)]

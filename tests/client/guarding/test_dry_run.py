@@ -32,7 +32,7 @@ from brainjepa_client.guarding.dry_run_table import (
 )
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.yardstick import connectivity_components
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
 from brainjepa_server.study import COMPONENTS
@@ -60,15 +60,15 @@ def site_file(tmp_path):
     return write
 
 
-def study_of(frames: int = 16, **model) -> LocalStudy:
+def study_of(frames: int = 16, **model) -> PretrainingSettings:
     """Deeper, longer or otherwise unlike what a dry run makes of it."""
     content = make_study().model_dump()
     content["model"] |= model
     content["windows"]["frames"] = frames
-    return LocalStudy.model_validate(content)
+    return PretrainingSettings.model_validate(content)
 
 
-def real_requests(stores: list[Path], study: LocalStudy, wire: str) -> list[Request]:
+def real_requests(stores: list[Path], study: PretrainingSettings, wire: str) -> list[Request]:
     """What a coordinator sends in the third round of a study of all sites."""
     start = first_arrays(stores, study)
     fc = start["basis"] @ start["basis"].T  # any connectivity will do
@@ -81,12 +81,14 @@ def real_requests(stores: list[Path], study: LocalStudy, wire: str) -> list[Requ
             *task_requests(stores[0], weights, study, task)]  # fmt: skip
 
 
-def task_requests(store: Path, weights: dict, study: LocalStudy, task: dict) -> list[Request]:
+def task_requests(
+    store: Path, weights: dict, study: PretrainingSettings, task: dict
+) -> list[Request]:
     """The dry run's questions about a task, with the study's own model and windows."""
-    asked = [r for r in requests(ScanStore.open(store), study, "fp32") if r.task.probe]
+    asked = [r for r in requests(ScanStore.open(store), study, "fp32") if r.assignment.probe]
     probes = [{k: v for k, v in r.arrays.items() if k.startswith("probe.")} for r in asked]
     return [
-        ask(EVALUATE, {**weights, **probe}, study, probe=r.task.probe, **task)
+        ask(EVALUATE, {**weights, **probe}, study, probe=r.assignment.probe, **task)
         for r, probe in zip(asked, probes, strict=True)
     ]
 
@@ -95,7 +97,7 @@ def sent(request: Request, file: Path) -> set[tuple]:
     """Everything in the records of the site's reply: name, dtype, shape, bytes."""
     content = RecordDict(
         {
-            "task": ConfigRecord({"json": request.task.model_dump_json()}),
+            "assignment": ConfigRecord({"json": request.assignment.model_dump_json()}),
             "arrays": ArrayRecord({k: Array(v) for k, v in request.arrays.items()}),
         }
     )
@@ -249,7 +251,7 @@ def test_a_store_of_no_two_values_is_asked_for_ages(site_file, tmp_path):
     for number in range(20):
         facts = {"age": 30.0 + number, "sex": "F"}
         store.append(rng.normal(size=(8, 40)), subject=f"s{number}", tr=2.0, phenotypes=facts)
-    tasks = [request.task.probe for request in requests(store, STUDY, "fp32")]
+    tasks = [request.assignment.probe for request in requests(store, STUDY, "fp32")]
     tasks = [probe for probe in tasks if probe]
     assert {probe.task.column for probe in tasks} == {"age"}
     assert [probe.want for probe in tasks] == [want for want in WANTS if want != "newton"]
@@ -269,7 +271,7 @@ def test_scans_shorter_than_refused_windows(stores, site_file):
     content = STUDY.model_dump()
     content["windows"] |= {"frames": 80, "short": "refuse"}
     with pytest.raises(ValueError, match=r"expected scans of at least 160 s .* found \d+ shorter"):
-        dry_run(site_file(stores[0]), LocalStudy.model_validate(content))
+        dry_run(site_file(stores[0]), PretrainingSettings.model_validate(content))
 
 
 def printed(run: DryRun, **options) -> str:

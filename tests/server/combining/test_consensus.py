@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.pretraining.study import BasisSettings
+from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.consensus import build_consensus, check_sum
 from brainjepa_server.combining.validation import RejectedReply

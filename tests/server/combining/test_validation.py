@@ -41,7 +41,7 @@ def make_reply(agreed: AggregationSettings | None = None, **changes) -> Reply:
         for n in names
     }
     arrays = pack(weights, BASE, agreed.wire) | changes.pop("arrays", {})
-    metrics = {"weight": 20.0, "loss": 0.5, "steps": STEPS, "seconds": 2.5, "rank_people": 3.0}
+    metrics = {"share": 20.0, "loss": 0.5, "steps": STEPS, "seconds": 2.5, "rank_people": 3.0}
     return Reply(metrics | changes.pop("metrics", {}), arrays, **changes)
 
 
@@ -64,7 +64,7 @@ def test_a_good_reply_passes_with_its_values(wire, target):
             assert value is reply.arrays[name]  # no copy, no rounding
         elif target == "average":  # the same draws as in `sent`
             np.testing.assert_allclose(value, sent[name], atol=0.05 * 2**-7)
-    assert update.weight == 20 and update.metrics["loss"] == 0.5
+    assert update.share == 20 and update.metrics["loss"] == 0.5
     square = sum(((values[n] - BASE[n].astype("f8")) ** 2).sum() for n in values)
     size = sum((BASE[n].astype("f8") ** 2).sum() for n in values)
     assert update.norm == pytest.approx(np.sqrt(square / size), rel=1e-6)
@@ -73,20 +73,20 @@ def test_a_good_reply_passes_with_its_values(wire, target):
 def test_figures_for_the_log_are_kept_by_name_if_finite():
     metrics = {"loss_last": float("nan"), "rank_tokens": "7", "seconds": 10**400, "people": 9}
     kept = check(make_reply(metrics=metrics)).metrics
-    assert kept == {"weight": 20.0, "loss": 0.5, "rank_people": 3.0}
+    assert kept == {"share": 20.0, "loss": 0.5, "rank_people": 3.0}
 
 
 A = "encoder.a.weight"
 WRONG = [
-    ({"metrics": {"weight": 0.0}}, "weight as a finite number from 1e-09 to 1e+09, found 0"),
-    ({"metrics": {"weight": -1.0}}, "weight as a finite number from 1e-09 to 1e+09, found -1"),
-    ({"metrics": {"weight": float("nan")}}, "to 1e+09, found nan; check the site's version"),
-    ({"metrics": {"weight": float("inf")}}, "to 1e+09, found inf"),
-    ({"metrics": {"weight": 1.1e9}}, "to 1e+09, found 1.1e+09"),
-    ({"metrics": {"weight": 10**400}}, "to 1e+09, found one out of range"),
-    ({"metrics": {"weight": True}}, "weight as a finite number from 1e-09 to 1e+09, found a"),
-    ({"metrics": {"weight": "20"}}, "weight as a finite number from 1e-09 to 1e+09, found a"),
-    ({"metrics": {"weight": None}}, "weight as a finite number from 1e-09 to 1e+09, found no"),
+    ({"metrics": {"share": 0.0}}, "share as a finite number from 1e-09 to 1e+09, found 0"),
+    ({"metrics": {"share": -1.0}}, "share as a finite number from 1e-09 to 1e+09, found -1"),
+    ({"metrics": {"share": float("nan")}}, "to 1e+09, found nan; check the site's version"),
+    ({"metrics": {"share": float("inf")}}, "to 1e+09, found inf"),
+    ({"metrics": {"share": 1.1e9}}, "to 1e+09, found 1.1e+09"),
+    ({"metrics": {"share": 10**400}}, "to 1e+09, found one out of range"),
+    ({"metrics": {"share": True}}, "share as a finite number from 1e-09 to 1e+09, found a"),
+    ({"metrics": {"share": "20"}}, "share as a finite number from 1e-09 to 1e+09, found a"),
+    ({"metrics": {"share": None}}, "share as a finite number from 1e-09 to 1e+09, found no"),
     ({"metrics": {"loss": float("-inf")}}, "expected loss as a finite number, found -inf"),
     ({"metrics": {"loss": 10**400}}, "expected loss as a finite number, found one out of range"),
     ({"metrics": {"steps": 5.0}}, "expected steps as an integer from 0 to 1e+09, found a float"),
@@ -132,10 +132,10 @@ def test_bf16_differences_that_are_not_finite_are_rejected():
 
 
 def test_where_sites_count_the_same_none_counts_more():
-    agreed = AggregationSettings(weights="equal")
-    with pytest.raises(RejectedReply, match="expected weight 1 where all sites count the same, fo"):
+    agreed = AggregationSettings(shares="equal")
+    with pytest.raises(RejectedReply, match="expected share 1 where all sites count the same, fo"):
         check(make_reply(), agreed)
-    assert check(make_reply(metrics={"weight": 1.0}), agreed).weight == 1
+    assert check(make_reply(metrics={"share": 1.0}), agreed).share == 1
 
 
 def test_a_sites_own_text_is_cut_and_harmless():
@@ -170,7 +170,7 @@ JUNK = st.one_of(
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
 )  # fmt: skip
 METRICS = st.dictionaries(
-    st.sampled_from(["weight", "loss", "steps", "loss_last", "seconds"]) | st.text(max_size=3), JUNK
+    st.sampled_from(["share", "loss", "steps", "loss_last", "seconds"]) | st.text(max_size=3), JUNK
 )
 ANY_KEY = KEYS | st.integers() | st.none()
 
@@ -202,7 +202,7 @@ def test_one_thing_spoilt_in_a_good_reply_raises_nothing_else(data, wire):
         update = check(reply, agreed)
     except RejectedReply:
         return
-    assert 0 < update.weight <= 1e9 and update.norm <= 1
+    assert 0 < update.share <= 1e9 and update.norm <= 1
     assert all(np.isfinite(v) for v in update.metrics.values())
     assert all(np.isfinite(value).all() for _, value in update.values(BASE))
 

@@ -37,7 +37,7 @@ numbers = st.none() | st.floats() | st.floats(width=32).map(np.float32)
 rows = st.builds(YardstickRow, model=names, pool=names, outcome=names, r2=numbers, features=counts)
 sites = st.builds(
     SiteRecord,
-    loss=numbers, loss_last=numbers, steps=counts, seconds=numbers, weight=numbers,
+    loss=numbers, loss_last=numbers, steps=counts, seconds=numbers, share=numbers,
     bytes_up=counts, bytes_down=counts, drift=numbers,
     metrics=st.dictionaries(names, numbers, max_size=3),
 )  # fmt: skip
@@ -116,11 +116,11 @@ def test_rows_of_the_yardstick_are_taken_as_they_are() -> None:
 
 
 def test_loss_is_weighted_by_what_replies_counted_by() -> None:
-    pair = {"a": SiteRecord(loss=1.0, weight=3), "b": SiteRecord(loss=2.0, weight=1)}
+    pair = {"a": SiteRecord(loss=1.0, share=3), "b": SiteRecord(loss=2.0, share=1)}
     assert RoundRecord(number=0, sites=pair).loss == pytest.approx(1.25)
     unweighted = {"a": SiteRecord(loss=1.0), "b": SiteRecord(loss=2.0), "c": SiteRecord()}
     assert RoundRecord(number=0, sites=unweighted).loss == 1.5
-    assert RoundRecord(number=0, sites={"a": SiteRecord(loss=math.inf, weight=1)}).loss is None
+    assert RoundRecord(number=0, sites={"a": SiteRecord(loss=math.inf, share=1)}).loss is None
 
 
 def test_a_repeated_round_cuts_the_lost_future() -> None:

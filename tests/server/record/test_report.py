@@ -76,7 +76,7 @@ def rows(model: str, r2: float) -> list[YardstickRow]:
 
 
 def full(rounds: int = 3) -> RunHistory:
-    replies = {s: SiteRecord(loss=0.5, steps=5, seconds=2.0, weight=7, drift=30.0) for s in SITES}
+    replies = {s: SiteRecord(loss=0.5, steps=5, seconds=2.0, share=7, drift=30.0) for s in SITES}
     consensus = basis()
     return RunHistory(
         name="pilot",

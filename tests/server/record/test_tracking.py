@@ -20,7 +20,7 @@ SETTINGS = {"study": {"preset": "tiny", "long": "x" * 9000}, "floors": {"sites":
 
 
 def record(number: int, loss: float = 0.5) -> RoundRecord:
-    site = SiteRecord(loss=loss, weight=2, steps=5, drift=math.nan, metrics={"rank": 4.0})
+    site = SiteRecord(loss=loss, share=2, steps=5, drift=math.nan, metrics={"rank": 4.0})
     row = YardstickRow(model="federated", pool="mean + second order", outcome="latents", r2=0.25)
     return RoundRecord(number=number, seconds=3.0, sites={"site-01": site}, yardstick=[row])
 
@@ -127,8 +127,8 @@ class _Answer:
     """A run, an experiment, or whatever is asked."""
 
     run_id = experiment_id = "1"
-    params: dict[str, str] = {}  # noqa: RUF012
-    metrics: dict[str, float] = {}  # noqa: RUF012
+    params: dict[str, str] = {}
+    metrics: dict[str, float] = {}
 
     @property
     def info(self) -> _Answer:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.rounds import checkpoint
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
@@ -23,7 +23,7 @@ BASIS = "b" * 64
 
 
 def make_settings(**changes) -> StudySettings:
-    return StudySettings(**{"name": "study", "study": LocalStudy()} | changes)
+    return StudySettings(**{"name": "study", "pretraining": PretrainingSettings()} | changes)
 
 
 def make_state(number: int, score: float | None = None, **changes) -> RoundState:
@@ -126,12 +126,12 @@ def test_a_round_is_written_once(tmp_path):
             "continue with the saved settings, or start in a new folder",
         ),
         (
-            {"study": LocalStudy(preset="small")},
-            "expected study.preset = small, found tiny in the saved round-000001",
+            {"pretraining": PretrainingSettings(preset="small")},
+            "expected pretraining.preset = small, found tiny in the saved round-000001",
         ),
         (
-            {"study": LocalStudy(model={"depth": 1})},
-            "expected study.model.depth = 1, found nothing in the saved round-000001",
+            {"pretraining": PretrainingSettings(model={"depth": 1})},
+            "expected pretraining.model.depth = 1, found nothing in the saved round-000001",
         ),
         ({"rounds": RoundSettings(local_steps=25)}, "expected rounds.local_steps = 25, found 50"),
     ],

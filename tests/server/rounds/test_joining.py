@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from fake_grid import FakeGrid, failing, replying
 
-from brainjepa_core.pretraining.study import LocalStudy
-from brainjepa_core.wire.messages import PROTOCOL
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.wire.messages import WIRE_VERSION
 from brainjepa_server.rounds import joining, sites
 from brainjepa_server.rounds.joining import gather, join_late
 from brainjepa_server.settings import StudySettings
@@ -22,11 +22,11 @@ def impatient(monkeypatch):
 
 def settings(quorum=2, wait=0.02) -> StudySettings:
     rounds = {"quorum": quorum, "join_deadline": wait}
-    return StudySettings(name="s", study=LocalStudy(), rounds=rounds)
+    return StudySettings(name="s", pretraining=PretrainingSettings(), rounds=rounds)
 
 
 def facts(name, **changes) -> dict:
-    return {"protocol": PROTOCOL, "site": name, "atlas": "three", "rois": ROIS, **changes}
+    return {"wire_version": WIRE_VERSION, "site": name, "atlas": "three", "rois": ROIS, **changes}
 
 
 def grid_of(told: dict[int, object], *present) -> FakeGrid:
@@ -54,8 +54,8 @@ def test_sites_that_fit_are_members():
 @pytest.mark.parametrize(
     ("said", "name", "text"),
     [
-        (facts("c", protocol=99), "c", f"expected protocol {PROTOCOL} (version"),
-        (facts("c", protocol="<b>1"), "c", "found ?b?1; install the same version everywhere"),
+        (facts("c", wire_version=99), "c", f"expected messages of version {WIRE_VERSION} (code"),
+        (facts("c", wire_version="<b>1"), "c", "found ?b?1; install the same version everywhere"),
         (facts("St. Mary's"), "node-003", "expected a site name of letters, digits, - and _; set"),
         (facts(7), "node-003", "expected a site name"),
         (facts("a"), "a", "expected one site named a, found two; rename one of them"),
@@ -105,10 +105,10 @@ def test_a_quorum_that_never_comes():
 def test_a_quorum_that_does_not_fit():
     text = (
         r"expected at least 2 sites that fit together \(rounds.quorum\), found 1; b: expected "
-        "protocol"
+        "messages of version"
     )
     with pytest.raises(ValueError, match=text):
-        gather(grid_of({1: facts("a"), 2: facts("b", protocol=0)}), settings())
+        gather(grid_of({1: facts("a"), 2: facts("b", wire_version=0)}), settings())
     with pytest.raises(ValueError, match="found 0; node-001: no reply before the deadline"):
         gather(grid_of({1: None, 2: None}), settings())
 
@@ -121,7 +121,7 @@ def test_gathering_waits_for_the_quorum():
 
 def test_late_joiners_and_leavers():
     told = {n: facts(name) for n, name in enumerate("abcd", 1)}
-    told[4] = facts("d", protocol=0)
+    told[4] = facts("d", wire_version=0)
     grid = grid_of(told, [1, 2], [1, 2, 3, 4], [2, 3, 4], [1, 2, 3])
     members = gather(grid, settings())
     asked = len(grid.pushed)

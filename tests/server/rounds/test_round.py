@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 from brainjepa_core.evaluation.moments import Group, moments_to_arrays
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.pretraining.study import LocalStudy
+from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.sums.ridge import Moments
 from brainjepa_core.wire.messages import pack
 from brainjepa_server.combining.outer import OuterOptimizer
@@ -41,7 +41,7 @@ def make_settings(quorum=1, sites=None, seed=0, **aggregation) -> StudySettings:
     schedule = ScheduleSettings(total_steps=6)
     return StudySettings(
         name="s",
-        study=LocalStudy(training=PretrainingSettings(seed=seed, schedule=schedule)),
+        pretraining=PretrainingSettings(training=TrainingSettings(seed=seed, schedule=schedule)),
         rounds={"local_steps": 2, "quorum": quorum, "sites": sites, "deadline": 0.004},
         aggregation=aggregation,
     )
@@ -59,7 +59,7 @@ def trained(node: int) -> dict[str, np.ndarray]:
 
 
 def numbers(node: int) -> dict:
-    return {"weight": 1.0 + node, "loss": 0.5 * node, "loss_last": 0.25, "steps": 2,
+    return {"share": 1.0 + node, "loss": 0.5 * node, "loss_last": 0.25, "steps": 2,
             "seconds": 0.01, "rank_people": 3.0}  # fmt: skip
 
 
@@ -88,15 +88,15 @@ SPOILED = {  # what is done to arrays and metrics of an honest reply
     "a missing array": without("encoder.a"),
     "no target": without("target_encoder.b"),
     "an unknown array": with_array(np.zeros(2, "f4"), "encoder.z"),
-    "no weight": without("weight"),
-    "zero weight": with_number(weight=0.0),
-    "negative weight": with_number(weight=-1.0),
-    "nan weight": with_number(weight=math.nan),
-    "infinite weight": with_number(weight=math.inf),
-    "enormous weight": with_number(weight=1e300),
-    "text as weight": with_number(weight="12"),
-    "true as weight": with_number(weight=True),
-    "a list as weight": with_number(weight=[1.0]),
+    "no share": without("share"),
+    "zero share": with_number(share=0.0),
+    "negative share": with_number(share=-1.0),
+    "nan share": with_number(share=math.nan),
+    "infinite share": with_number(share=math.inf),
+    "enormous share": with_number(share=1e300),
+    "text as share": with_number(share="12"),
+    "true as share": with_number(share=True),
+    "a list as share": with_number(share=[1.0]),
     "no loss": without("loss"),
     "nan loss": with_number(loss=math.nan),
     "other steps": with_number(steps=3),
@@ -183,7 +183,7 @@ def test_a_round_as_it_is_recorded():
         "site-03": "no usable reply: this site's policy does not allow train"
     }
     site = record.sites["site-02"]
-    assert (site.loss, site.loss_last, site.weight, site.steps) == (1.0, 0.25, 3.0, 2)
+    assert (site.loss, site.loss_last, site.share, site.steps) == (1.0, 0.25, 3.0, 2)
     assert site.metrics == {"rank_people": 3.0}
     one = sum(value.nbytes for value in base().values())
     assert site.bytes_up == one and site.bytes_down == one + BASIS.nbytes

@@ -9,12 +9,12 @@ import pytest
 from fake_grid import FakeGrid, failing, replying
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from brainjepa_core.pretraining.study import LocalStudy
-from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Task
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Assignment
 from brainjepa_server.rounds import sites as sites_module
 from brainjepa_server.rounds.sites import MESSAGE_TYPES, Sites
 
-TASK = Task(study_id="s", study=LocalStudy(), round=7)
+TASK = Assignment(study_id="s", pretraining=PretrainingSettings(), round=7)
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3).T, "b": np.zeros((), "f8")}
 
 
@@ -31,7 +31,7 @@ def ask(answer, names=("b", "a"), deadline=0.02, kind=TRAIN):
 
 def test_what_is_asked_and_what_is_answered():
     def answer(node, message):
-        assert Task.model_validate_json(message.content["task"]["json"]) == TASK
+        assert Assignment.model_validate_json(message.content["assignment"]["json"]) == TASK
         sent = {k: v.numpy() for k, v in message.content["arrays"].items()}
         assert all(np.array_equal(sent[k], ARRAYS[k]) for k in ARRAYS)
         return replying(message, {"x": np.full(3, node, "f4")}, {"loss": 0.5, "n": node, "s": "t"})

@@ -230,7 +230,7 @@ def test_a_site_that_stops_half_way_ends_newtons_steps_but_nothing_else(consorti
 
 
 def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
-    model = SETTINGS.study.new_model(consortium.gradients)
+    model = SETTINGS.pretraining.new_model(consortium.gradients)
     model.load_state_dict(
         {**{k: torch.tensor(v) for k, v in consortium.weights.items()}, "basis": model.basis}
     )

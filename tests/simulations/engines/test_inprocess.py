@@ -58,14 +58,14 @@ def test_one_site_is_local_training_bit_for_bit(tmp_path, steps):
     found = weights(tmp_path)
     assert same(found, expected)
     assert len(summary(tmp_path)["rounds"]) == TOTAL // steps
-    start = chosen.study.study.new_model(ConsensusBasis.load(tmp_path / "basis.npz"))
+    start = chosen.study.pretraining.new_model(ConsensusBasis.load(tmp_path / "basis.npz"))
     assert not np.array_equal(
         found["encoder.patch.weight"], start.state_dict()["encoder.patch.weight"].numpy()
     )
 
 
 @pytest.mark.parametrize(
-    "aggregation", [{"combine": "median"}, {"combine": "trimmed_mean"}, {"weights": "equal"}]
+    "aggregation", [{"combine": "median"}, {"combine": "trimmed_mean"}, {"shares": "equal"}]
 )
 def test_one_site_is_local_training_however_replies_are_combined(tmp_path, aggregation):
     chosen = scenario(1, 3, aggregation=aggregation, training={"clip_norm": 0.5})
@@ -244,7 +244,7 @@ def test_bf16_halves_the_bytes(tmp_path, straight):
     run(scenario(aggregation={"wire": "bf16"}), tmp_path)
     up = [r["bytes_up"] for r in summary(tmp_path)["rounds"]]
     assert [2 * b for b in up] == [r["bytes_up"] for r in summary(straight)["rounds"]]
-    start = scenario().study.study.new_model(ConsensusBasis.load(straight / "basis.npz"))
+    start = scenario().study.pretraining.new_model(ConsensusBasis.load(straight / "basis.npz"))
     moved = distance(weights(straight), {k: v.numpy() for k, v in start.state_dict().items()})
     assert 0 < distance(weights(tmp_path), weights(straight)) < 0.05 * moved
 

@@ -189,7 +189,7 @@ def test_multiblock_targets_are_unions_of_equal_rectangles(rois, patches, blocks
 @pytest.mark.parametrize(
     "name", ["observation", "alpha_roi", "alpha_time", "beta_gamma_roi", "beta_gamma_time"]
 )
-@pytest.mark.parametrize("interval", [(0.5, 0.4), (-0.1, 0.5), (0.5, 1.1), (float("nan"), 1.0)])
+@pytest.mark.parametrize("interval", [(0.5, 0.4), (-0.1, 0.5), (0.5, 1.1)])
 def test_shares_outside_zero_to_one_are_refused(name, interval):
     with pytest.raises(ValidationError, match=rf"expected {name} as \(low, high\).*not counts"):
         MaskSettings(**{name: interval})

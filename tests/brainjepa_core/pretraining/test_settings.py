@@ -17,7 +17,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.loop import NonFiniteLoss, pretrain
-from brainjepa_core.pretraining.study import LocalStudy, provenance
+from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
@@ -27,14 +27,14 @@ SIZES = dict(
 )
 
 
-def make_study(**choices) -> LocalStudy:
+def make_study(**choices) -> PretrainingSettings:
     fields = {
         "model": SIZES,
         "windows": {"frames": 40},
         "basis": {"components": 3, "sparsity": 0.5},
         "training": {"batch_size": 4, "schedule": {"total_steps": 6, "lr": 0.01}},
     }
-    return LocalStudy.model_validate({**fields, **choices})
+    return PretrainingSettings.model_validate({**fields, **choices})
 
 
 def make_basis(rois: int = 8, seed: int = 0) -> ConsensusBasis:
@@ -42,7 +42,7 @@ def make_basis(rois: int = 8, seed: int = 0) -> ConsensusBasis:
     return ConsensusBasis(tuple(f"r{i}" for i in range(rois)), gradients, np.ones(3))
 
 
-def make_windows(path, study: LocalStudy, people: int = 5) -> Windows:
+def make_windows(path, study: PretrainingSettings, people: int = 5) -> Windows:
     """Scans of two TRs, one with a missing ROI and one shorter than a window."""
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((8, 8)) / 3 + np.eye(8)
@@ -56,10 +56,10 @@ def make_windows(path, study: LocalStudy, people: int = 5) -> Windows:
 
 
 def test_defaults_are_the_tiny_model_and_the_default_recipe():
-    s = LocalStudy().model_settings(rois=450)
+    s = PretrainingSettings().model_settings(rois=450)
     assert (s.rois, s.frames, s.components, s.width) == (450, 160, 30, 96)
     assert s.objective.holds_rank and s.position_scaling == "rows"
-    published = LocalStudy(preset="base", recipe="published").model_settings(400)
+    published = PretrainingSettings(preset="base", recipe="published").model_settings(400)
     assert published.width == 768 and not published.objective.holds_rank
 
 

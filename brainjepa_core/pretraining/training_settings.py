@@ -1,0 +1,57 @@
+"""Settings of a pretraining run: what every step does, as a function of the step's number."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.pretraining.schedules import ScheduleSettings
+from brainjepa_core.settings import Frozen
+
+
+class TrainingSettings(Frozen):
+    """The recipe of a run; sizes of the model are in `ModelSettings`.
+
+    Attributes
+    ----------
+    seed : int
+        Of weights, sampling and masks.
+    batch_size : int
+        Subjects an optimiser step (one window each).
+    accumulation : int
+        Equal micro-batches a step is computed in.
+    schedule : ScheduleSettings
+    masks : MaskSettings
+    optimizer : {"adamw", "sgd"}
+        ``sgd`` is without momentum, for checks: averaged steps of it are a step on the average.
+    betas : (float, float)
+        Of AdamW.
+    clip_norm : float, optional
+        Largest norm of a step's gradient; none by default, as published.
+    precision : {"fp32", "bf16"}
+        bf16 autocast is meant for GPUs; weights and optimiser stay in fp32.
+    compile : bool
+        Pass the loss through ``torch.compile``.
+    """
+
+    seed: int = Field(0, ge=0)
+    batch_size: int = Field(16, ge=1)
+    accumulation: int = Field(1, ge=1)
+    schedule: ScheduleSettings
+    masks: MaskSettings = MaskSettings()
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float | None = Field(None, gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> TrainingSettings:
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"expected batch_size to be a multiple of accumulation, found {self.batch_size} "
+                f"and {self.accumulation}; change one of the two"
+            )
+        return self
