@@ -40,7 +40,6 @@ from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.wire.messages import BASIS, pack
 from brainjepa_server.combining.outer import OuterOptimizer
-from brainjepa_server.combining.validation import trained_names
 from brainjepa_server.record.history import RoundRecord
 from brainjepa_server.rounds.round import Weights, train_round
 from brainjepa_server.rounds.sites import Sites
@@ -87,7 +86,7 @@ class MovedWeightsGrid(Grid):
             sent = asked.content.array_records["arrays"]
             target, wire = self._settings.aggregation.target, self._settings.aggregation.wire
             arrays = {}
-            for name in trained_names(sent, target):
+            for name in BrainJEPA.roles.sent(sent, target == "average"):
                 base = sent[name].numpy()
                 noise = self._rng.standard_normal(base.shape, dtype=np.float32)
                 packed = pack({name: base + np.float32(1e-4) * noise}, {name: base}, wire)
@@ -133,7 +132,7 @@ def one_round(
     grid: Grid, nodes: int, settings: StudySettings, weights: Weights, basis: np.ndarray, number=0
 ) -> tuple[Weights, RoundRecord]:
     names = {f"site-{node:03d}": node for node in range(1, nodes + 1)}
-    outer = OuterOptimizer(settings.aggregation.outer)
+    outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
     return train_round(
         Sites(grid, names), settings, number, weights, basis, outer, lambda site, reason: None
     )

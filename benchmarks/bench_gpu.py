@@ -17,7 +17,7 @@ from bench_step import Step, adamw, draw, make_step
 from flops import step_flops
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}  # dense bf16, SXM
 WARM_UP = 3
@@ -40,11 +40,11 @@ def gpu_step(model: BrainJEPA, batch: int, masks: int, compiled: bool) -> Step:
             return losses(x, *indices).mean()
 
     optimizer = adamw([p for p in model.parameters() if p.requires_grad], fused=True)
-    return make_step(optimizer, loss, model.update_target)
+    return make_step(optimizer, loss, model.after_step)
 
 
 def report(size: str, args: argparse.Namespace) -> None:
-    s = ModelSettings.preset(size, rois=args.rois, recipe=args.recipe)
+    s = BrainJepaSettings.preset(size, rois=args.rois, recipe=args.recipe)
     torch.manual_seed(0)
     model = BrainJEPA(s, torch.randn(s.rois, s.components)).cuda()
     step = gpu_step(model, args.batch, args.masks, args.compile)

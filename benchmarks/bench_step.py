@@ -27,8 +27,9 @@ from torch import Tensor
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.published import to_official
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
-from brainjepa_core.models.masks.draw import MaskBatch, MaskSettings, mask_batch
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
+from brainjepa_core.models.masks.draw import MaskBatch, mask_batch
+from brainjepa_core.models.masks.settings import MaskSettings
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from oracles.eager_jepa import EagerJEPA
@@ -68,7 +69,7 @@ def make_step(
 
 def our_step(model: BrainJEPA, x: Tensor, indices: Indices) -> Step:
     optimizer = adamw([p for p in model.parameters() if p.requires_grad], fused=True)
-    return make_step(optimizer, lambda: model.loss(x, *indices), model.update_target)
+    return make_step(optimizer, lambda: model(x, *indices).mean(), model.after_step)
 
 
 def eager_step(eager: EagerJEPA, x: Tensor, indices: Indices) -> Step:
@@ -106,7 +107,7 @@ def matmul_peak(size: int = 2048) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def draw(s: ModelSettings, batch: int, masks: int) -> Indices:
+def draw(s: BrainJepaSettings, batch: int, masks: int) -> Indices:
     """Balanced masks of a typical step, [B, Nc] and [B, Nt], or [B, K, ...] for several.
 
     Sizes vary from step to step; the step whose sizes are nearest to `TYPICAL` is taken, and all
@@ -142,7 +143,7 @@ def high_water() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
 
 
-def peak_memory(name: str, s: ModelSettings, batch: int) -> dict[str, float]:
+def peak_memory(name: str, s: BrainJepaSettings, batch: int) -> dict[str, float]:
     """GB that two steps reach above what the process held before, measured in this process."""
     torch.manual_seed(0)
     model = BrainJEPA(s, torch.randn(s.rois, s.components))
@@ -164,7 +165,7 @@ def in_child(name: str) -> dict[str, float]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def report(args: argparse.Namespace, s: ModelSettings) -> None:
+def report(args: argparse.Namespace, s: BrainJepaSettings) -> None:
     torch.manual_seed(0)
     model = BrainJEPA(s, torch.randn(s.rois, s.components))
     x = torch.randn(args.batch, s.rois, s.frames)
@@ -200,7 +201,7 @@ def report(args: argparse.Namespace, s: ModelSettings) -> None:
 
 
 def print_floor(
-    args: argparse.Namespace, s: ModelSettings, n_context: int, n_target: int, seconds: float
+    args: argparse.Namespace, s: BrainJepaSettings, n_context: int, n_target: int, seconds: float
 ) -> None:
     """Work of the step, and how close to the processor's matrix product it ran."""
     parts = step_flops(s, n_context, n_target, batch=args.batch)
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory-of", choices=["ours", "eager"], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    settings = ModelSettings.preset(args.size, rois=args.rois, recipe="published")
+    settings = BrainJepaSettings.preset(args.size, rois=args.rois, recipe="published")
     if args.memory_of:
         print(json.dumps(peak_memory(args.memory_of, settings, args.batch)))
     else:

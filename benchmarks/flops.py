@@ -8,7 +8,7 @@ than is counted here, so that utilisation is of useful work.
 
 from __future__ import annotations
 
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 
 def linear_flops(rows: int, inputs: int, outputs: int) -> float:
@@ -28,7 +28,7 @@ def blocks_flops(depth: int, width: int, mlp_ratio: float, tokens: int, wanted: 
 
 
 def step_flops(
-    s: ModelSettings,
+    s: BrainJepaSettings,
     n_context: int,
     n_target: int,
     *,
@@ -40,7 +40,7 @@ def step_flops(
 
     Parameters
     ----------
-    s : ModelSettings
+    s : BrainJepaSettings
     n_context, n_target : int
         Tokens of one mask.
     batch : int
@@ -86,6 +86,6 @@ def step_flops(
     }
 
 
-def _position_flops(s: ModelSettings, width: int) -> float:
+def _position_flops(s: BrainJepaSettings, width: int) -> float:
     """Forward pass of the projection of the basis."""
     return 0.0 if s.positions == "sincos" else linear_flops(s.rois, s.components, width // 2)

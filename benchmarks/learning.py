@@ -123,7 +123,7 @@ def run(job: tuple[str, str, dict[str, Any], int, int]) -> list[dict[str, Any]]:
         training = study.new_training(basis, "cpu")
         rows = list(_describe("random weights", name, training.model, unseen, outcomes))
         began, losses = time.perf_counter(), []
-        for batches in batches_ahead(seen, training.model.settings, study.training, range(steps)):
+        for batches in batches_ahead(seen, training.model, study.training, range(steps)):
             losses.append(training.advance(batches))
         seconds = time.perf_counter() - began
         rows += _describe("pretrained", name, training.model, unseen, outcomes)

@@ -48,7 +48,7 @@ def pretrained(study: PretrainingSettings, folder: Path, seed: int) -> BrainJEPA
     basis = ConsensusBasis.from_sum(connectivity_sum(windows), study.basis.components)
     training = study.new_training(basis, "cpu")
     steps = range(study.training.schedule.total_steps)
-    for batches in batches_ahead(windows, training.model.settings, study.training, steps):
+    for batches in batches_ahead(windows, training.model, study.training, steps):
         training.advance(batches)
     return training.model.eval()
 

@@ -41,7 +41,7 @@ from brainjepa_core.evaluation.tasks.protocols import (
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 
 CACHE = "cache"
@@ -56,7 +56,7 @@ class Comparison:
     ----------
     task : TaskSettings
     protocol : ProtocolSettings
-    models : dict of str to BrainJEPA
+    models : dict of str to BrainModel
         By the name the table gives them; none gives the baselines alone.
     finetune : FinetuneSettings, optional
         Also fine-tune the models, and train the first one's network from scratch.
@@ -66,7 +66,7 @@ class Comparison:
 
     task: TaskSettings
     protocol: ProtocolSettings
-    models: Mapping[str, BrainJEPA]
+    models: Mapping[str, BrainModel]
     finetune: FinetuneSettings | None = None
     thorough: bool = False
 

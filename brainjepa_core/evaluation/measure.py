@@ -20,8 +20,8 @@ from brainjepa_core.evaluation.yardstick import (
 )
 from brainjepa_core.gradients import fisher_z, functional_connectivity
 from brainjepa_core.gradients.networks import gradient_networks
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.parts.pooling import SECOND_ORDER
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.pooling import SECOND_ORDER
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.ridge import held_out_r2
 
@@ -108,7 +108,7 @@ def _mean_connectivity(windows: Windows, person: int) -> Float64:
     return mean
 
 
-def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outcomes) -> list[Row]:
+def measure_model(name: str, model: BrainModel, windows: Windows, outcomes: Outcomes) -> list[Row]:
     """Rows of one model: the published mean pool, each second-order pool, and all of them."""
     features = pooled_features(model, windows, outcomes.people)
     features[JOINT] = np.concatenate(list(features.values()), axis=1)
@@ -116,7 +116,7 @@ def measure_model(name: str, model: BrainJEPA, windows: Windows, outcomes: Outco
 
 
 def pooled_features(
-    model: BrainJEPA, windows: Windows, people: Iterable[int]
+    model: BrainModel, windows: Windows, people: Iterable[int]
 ) -> dict[str, Float64]:
     """Embeddings [n, P] of people by pool: the mean, and each second-order one."""
     networks = networks_of(windows, model.basis.cpu().numpy())

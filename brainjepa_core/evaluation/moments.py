@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.measure import outcome_groups, pooled_features
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.ridge import Moments
 
@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 
 def site_moments(
-    model: BrainJEPA,
+    model: BrainModel,
     windows: Windows,
     components: Float64,
     folds: ArrayLike,
@@ -42,7 +42,7 @@ def site_moments(
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
         Its target encoder is what embeds.
     windows : Windows
         Of one site, since ages are taken less the site's mean.

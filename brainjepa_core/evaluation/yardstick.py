@@ -17,9 +17,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.parts.pooling import pool_tokens
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.pooling import pool_tokens
+from brainjepa_core.models.tokens import token_validity
 
 
 class ScanWindows(Protocol):
@@ -61,7 +61,7 @@ def connectivity_scores(fc: ArrayLike, components: Float64) -> Float64:
 
 @torch.no_grad()
 def embed_people(
-    model: BrainJEPA,
+    model: BrainModel,
     windows: ScanWindows,
     people: Iterable[int],
     pools: Sequence[str] = ("mean",),
@@ -71,11 +71,11 @@ def embed_people(
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
     windows : ScanWindows
     people : iterable of int
     pools : sequence of str
-        Names of `brainjepa_core.models.parts.pooling.POOLS`; all are taken from one pass.
+        Names of `brainjepa_core.models.pooling.POOLS`; all are taken from one pass.
     networks : ndarray [R], optional
         Network of each ROI as a number.
 

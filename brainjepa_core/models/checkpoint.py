@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from brainjepa_core.files import atomic_folder
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.interface import BrainModel, ModelShape
+from brainjepa_core.models.registry import DEFAULT, Family, family_named, family_of
 from brainjepa_core.settings import Frozen
 from brainjepa_core.version import VERSION
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+NO_JSON = (json.JSONDecodeError, UnicodeDecodeError)
+# What reading a description that is none may raise; a family that is not known is no damage.
+DAMAGE = (OSError, KeyError, TypeError, RecursionError, ValidationError, *NO_JSON)
 
 
 class Provenance(Frozen):
@@ -75,40 +79,51 @@ class Provenance(Frozen):
         )
 
 
-def model_arrays(model: BrainJEPA) -> dict[str, torch.Tensor]:
+def model_arrays(model: BrainModel) -> dict[str, torch.Tensor]:
     """Named arrays of a model on the CPU, basis included."""
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
 
 
-def write_model_files(folder: Path, model: BrainJEPA, provenance: Provenance) -> None:
+def write_model_files(folder: Path, model: BrainModel, provenance: Provenance) -> None:
     """Write weights and description into an existing (temporary) folder."""
     save_file(model_arrays(model), folder / WEIGHTS)
     description = {
+        "family": family_of(model).name,
         "settings": model.settings.model_dump(),
         "provenance": provenance.model_dump(),
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
 
 
-def write_model(path: str | Path, model: BrainJEPA, provenance: Provenance) -> None:
+def write_model(path: str | Path, model: BrainModel, provenance: Provenance) -> None:
     """Write a model folder atomically; `path` must not exist yet."""
     with atomic_folder(path) as folder:
         write_model_files(folder, model, provenance)
 
 
-def read_description(path: str | Path) -> tuple[ModelSettings, Provenance]:
-    """Settings and provenance of a model folder.
+@dataclass(frozen=True)
+class Description:
+    """What a model folder says of its weights."""
+
+    family: Family
+    settings: ModelShape
+    provenance: Provenance
+
+
+def read_description(path: str | Path) -> Description:
+    """Family, settings and provenance of a model folder.
 
     Raises
     ------
     ValueError
-        If the folder is no model folder.
+        If the folder is no model folder, or of a family that is not known here.
     """
     try:
-        description = json.loads((Path(path) / DESCRIPTION).read_text())
-        settings = ModelSettings(**description["settings"])
-        return settings, Provenance(**description["provenance"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = json.loads((Path(path) / DESCRIPTION).read_text())
+        fields, tied = content["settings"], content["provenance"]
+        family = family_named(content.get("family", DEFAULT))  # the only one, once
+        return Description(family, family.settings(**fields), Provenance(**tied))
+    except DAMAGE as error:
         reason = (
             f"{error.error_count()} fields that do not fit"
             if isinstance(error, ValidationError)
@@ -120,19 +135,19 @@ def read_description(path: str | Path) -> tuple[ModelSettings, Provenance]:
         ) from error
 
 
-def read_model(path: str | Path) -> tuple[BrainJEPA, Provenance]:
+def read_model(path: str | Path) -> tuple[BrainModel, Provenance]:
     """Load a model folder.
 
     Returns
     -------
-    (BrainJEPA, Provenance)
+    (BrainModel, Provenance)
 
     Raises
     ------
     ValueError
         If files are missing, damaged or do not fit their description.
     """
-    settings, provenance = read_description(path)
+    described = read_description(path)
     try:
         arrays = load_file(Path(path) / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -140,7 +155,8 @@ def read_model(path: str | Path) -> tuple[BrainJEPA, Provenance]:
             f"expected the weights in {WEIGHTS}, found {type(error).__name__}; "
             "copy the model folder again"
         ) from error
-    model = BrainJEPA(settings, torch.zeros(settings.rois, settings.components))
+    settings = described.settings
+    model = described.family.new(settings, torch.zeros(settings.rois, settings.components))
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in arrays.items()}
     wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
@@ -151,4 +167,4 @@ def read_model(path: str | Path) -> tuple[BrainJEPA, Provenance]:
             "weights and description are from different models"
         )
     model.load_state_dict(arrays)
-    return model, provenance
+    return model, described.provenance

@@ -134,7 +134,7 @@ def pretrain(
     with _progress_bar(progress) as bar, _DeferredSignals() as deferred:
         task = bar.add_task("pretraining", total=total, completed=training.step, loss=float("nan"))
         steps = range(training.step, end)
-        for batches in batches_ahead(windows, training.model.settings, training.settings, steps):
+        for batches in batches_ahead(windows, training.model, training.settings, steps):
             losses.append(training.advance(batches))
             interrupted = deferred.number is not None
             save = interrupted or training.step == end or training.step % save_every == 0

@@ -1,16 +1,15 @@
-"""A local study in one file: model, windows, basis and recipe, and how they fit together."""
+"""Settings of pretraining: model, windows, basis and recipe, and how they fit together."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from pydantic import Field, ValidationError, model_validator
 
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
 from brainjepa_core.models.checkpoint import Provenance
+from brainjepa_core.models.interface import BrainModel, ModelShape
+from brainjepa_core.models.registry import DEFAULT, Family, family_named
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -30,18 +29,22 @@ class PretrainingSettings(Frozen):
 
     Attributes
     ----------
-    preset : {"tiny", "small", "base", "large"}
-    recipe : {"default", "published"}
+    family : str
+        Of models (`brainjepa_core.models.registry`).
+    preset, recipe : str
+        Names that the family knows: Brain-JEPA's are tiny, small, base and large, and default and
+        published.
     model : dict
-        Fields of `ModelSettings` that differ from the preset's; R, T and m follow from the data,
-        the windows and the basis.
+        Fields of the family's settings that differ from the preset's; R, T and m follow from the
+        data, the windows and the basis.
     windows : WindowSettings
     basis : BasisSettings
     training : TrainingSettings
     """
 
+    family: str = DEFAULT
     preset: str = "tiny"
-    recipe: Literal["default", "published"] = "default"
+    recipe: str = "default"
     model: dict[str, Any] = {}
     windows: WindowSettings = WindowSettings()
     basis: BasisSettings = BasisSettings()
@@ -63,9 +66,14 @@ class PretrainingSettings(Frozen):
             raise ValueError(f"model: {problems_of(error)}") from error
         return self
 
-    def model_settings(self, rois: int) -> ModelSettings:
+    @property
+    def model_family(self) -> Family:
+        """The family by its name."""
+        return family_named(self.family)
+
+    def model_settings(self, rois: int) -> ModelShape:
         """Settings of the model for an atlas of `rois` ROIs."""
-        return ModelSettings.preset(
+        return self.model_family.settings.preset(
             self.preset,
             rois=rois,
             recipe=self.recipe,
@@ -74,14 +82,18 @@ class PretrainingSettings(Frozen):
             **self.model,
         )
 
-    def new_model(self, basis: ConsensusBasis) -> BrainJEPA:
+    def new_model(self, basis: ConsensusBasis) -> BrainModel:
         """A model with random weights, a function of the study's seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.training.seed)
-            settings = self.model_settings(len(basis.rois))
-            return BrainJEPA(settings, torch.tensor(basis.gradients))
+        settings = self.model_settings(len(basis.rois))
+        return self.model_family.new(settings, basis.gradients, self.training.seed)
 
-    def new_training(self, basis: ConsensusBasis, device: str | torch.device) -> Training:
+    def of_family(self, name: str) -> PretrainingSettings:
+        """The same study of another family, with the choices of the model that both know."""
+        known = family_named(name).settings.model_fields.keys()
+        model = {field: value for field, value in self.model.items() if field in known}
+        return self.model_copy(update={"family": name, "model": model})
+
+    def new_training(self, basis: ConsensusBasis, device: str = "cpu") -> Training:
         """Training at step 0."""
         return Training(self.new_model(basis), self.training, device)
 

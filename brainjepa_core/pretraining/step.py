@@ -1,14 +1,15 @@
-"""One optimiser step of Brain-JEPA, with no wait for the device inside it."""
+"""One optimiser step of a model, with no wait for the device inside it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -16,9 +17,15 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 NEVER = torch.iinfo(torch.int64).max
 
 
-def make_optimizer(model: BrainJEPA, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW or SGD over encoder and predictor; one-dimensional parameters are not decayed."""
+def trained_parameters(model: BrainModel) -> list[nn.Parameter]:
+    """What optimiser steps change; first what is decayed, as the optimiser has it."""
     trained = [p for p in model.parameters() if p.requires_grad]
+    return sorted(trained, key=lambda p: p.ndim <= 1)
+
+
+def make_optimizer(model: BrainModel, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW or SGD over what is trained; one-dimensional parameters are not decayed."""
+    trained = trained_parameters(model)
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "decayed": True},
         {"params": [p for p in trained if p.ndim <= 1], "decayed": False},
@@ -30,33 +37,82 @@ def make_optimizer(model: BrainJEPA, settings: TrainingSettings) -> torch.optim.
     )
 
 
-class Training:
-    """A model, its optimiser and the number of the next step.
+class Gradient(Protocol):
+    """How the gradient of a step comes about; whoever else computes it takes this one's place."""
+
+    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+        """Add a step's gradient to the parameters, and return its loss, still on the device."""
+
+
+class MeanGradient:
+    """Gradient of the mean loss over a step's people, micro-batch by micro-batch, clipped.
 
     Parameters
     ----------
-    model : BrainJEPA
-        Moved to `device`.
+    model : BrainModel
     settings : TrainingSettings
-    device : str or torch.device
+        Precision, compilation and the largest norm of a step's gradient.
+    device : torch.device
     """
 
-    def __init__(
-        self,
-        model: BrainJEPA,
-        settings: TrainingSettings,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.device = torch.device(device)
-        self.model = model.to(self.device)
-        self.settings = settings
-        self.optimizer = make_optimizer(self.model, settings)
-        self.step = 0
+    def __init__(self, model: BrainModel, settings: TrainingSettings, device: torch.device) -> None:
+        self.settings, self.device = settings, device
+        self.trained = trained_parameters(model)
         self._losses = (
             torch.compile(model.sample_losses, dynamic=True)
             if settings.compile
             else model.sample_losses
         )
+
+    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+        """Mean loss over the people of all micro-batches."""
+        people = sum(len(batch.x) for batch in batches)
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            total = total + self._backward(batch.to(self.device), people)
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm, foreach=True)
+        return total
+
+    def _backward(self, batch: Batch, people: int) -> Tensor:
+        precision = (
+            torch.autocast(self.device.type, torch.bfloat16)
+            if self.settings.precision == "bf16"
+            else contextlib.nullcontext()
+        )
+        with precision:
+            losses = self._losses(batch.x, token_valid=batch.token_valid, **batch.draws)
+        loss: Tensor = losses.mean() / (people / len(batch.x))
+        loss.backward()
+        return loss.detach()
+
+
+class Training:
+    """A model, its optimiser and the number of the next step.
+
+    Parameters
+    ----------
+    model : BrainModel
+        Moved to `device`.
+    settings : TrainingSettings
+    device : str or torch.device
+    gradient : Gradient, optional
+        By default that of the mean loss.
+    """
+
+    def __init__(
+        self,
+        model: BrainModel,
+        settings: TrainingSettings,
+        device: str | torch.device = "cpu",
+        gradient: Gradient | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.settings = settings
+        self.optimizer = make_optimizer(self.model, settings)
+        self.gradient = gradient or MeanGradient(self.model, settings, self.device)
+        self.step = 0
         self._first_bad = torch.tensor(NEVER, device=self.device)
 
     def advance(self, batches: Sequence[Batch]) -> Tensor:
@@ -71,37 +127,14 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = values.lr
             group["weight_decay"] = values.weight_decay if group["decayed"] else 0.0
-        total = torch.zeros((), device=self.device)
-        for batch in batches:
-            total = total + self._backward(batch.to(self.device), len(batches))
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._trained(), self.settings.clip_norm, foreach=True)
+        loss = self.gradient(batches)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.model.update_target(values.momentum)
-        bad = torch.where(torch.isfinite(total), NEVER, self.step)
+        self.model.after_step(values.momentum)
+        bad = torch.where(torch.isfinite(loss), NEVER, self.step)
         self._first_bad = torch.minimum(self._first_bad, bad)
         self.step += 1
-        return total
-
-    def _backward(self, batch: Batch, parts: int) -> Tensor:
-        precision = (
-            torch.autocast(self.device.type, torch.bfloat16)
-            if self.settings.precision == "bf16"
-            else contextlib.nullcontext()
-        )
-        with precision:
-            losses = self._losses(
-                batch.x,
-                batch.context_index,
-                batch.target_index,
-                batch.context_valid,
-                batch.target_valid,
-                batch.token_valid,
-            )
-        loss = losses.mean() / parts
-        loss.backward()
-        return loss.detach()
+        return loss
 
     def first_bad_step(self) -> int | None:
         """First step whose loss or update was not finite, or None; waits for the device."""
@@ -110,7 +143,7 @@ class Training:
             return step
         # A finite loss may have had a gradient that overflowed. Only the latest update can have
         # passed unseen: the loss after an earlier one would have shown it.
-        norms = torch.stack(torch._foreach_norm(tuple(self._trained())))
+        norms = torch.stack(torch._foreach_norm(tuple(trained_parameters(self.model))))
         return None if torch.isfinite(norms).all() else self.step - 1
 
     def resume(self, step: int) -> None:
@@ -118,6 +151,3 @@ class Training:
         self.step = step
         self._first_bad.fill_(NEVER)
         self.optimizer.zero_grad(set_to_none=True)
-
-    def _trained(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.settings import Frozen
 
 
 class TrainingSettings(Frozen):
-    """The recipe of a run; sizes of the model are in `ModelSettings`.
+    """The recipe of a run; sizes of the model are in `BrainJepaSettings`.
 
     Attributes
     ----------

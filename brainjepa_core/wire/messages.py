@@ -31,7 +31,7 @@ from pydantic import Field, field_validator
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
-from brainjepa_core.models.parts.pooling import POOLS
+from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
 

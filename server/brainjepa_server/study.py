@@ -186,7 +186,8 @@ class Study:
         return RoundState(0, weights, {}, self.settings, self.basis.hash)
 
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
-        outer = OuterOptimizer(self.settings.aggregation.outer)
+        roles = self.settings.pretraining.model_family.model.roles
+        outer = OuterOptimizer(self.settings.aggregation.outer, roles)
         outer.load(state.outer, state.weights)
         asked = chosen_sites(self.settings, list(members.nodes), number)
         with self.progress.round(number, len(asked)) as heard:

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def flops() -> ModuleType:
 @pytest.mark.parametrize("positions", ["gradient", "sincos"])
 @pytest.mark.parametrize("masks", [1, 2, 9])
 def test_step_flops_equal_the_counter(flops, recipe, positions, masks):
-    s = ModelSettings.preset(
+    s = BrainJepaSettings.preset(
         "tiny", rois=10, recipe=recipe, frames=32, patch=8, components=3, positions=positions,
         width=32, depth=3, predictor_depth=2,
     )  # fmt: skip
@@ -36,13 +36,13 @@ def test_step_flops_equal_the_counter(flops, recipe, positions, masks):
     order = torch.rand(2, masks, s.tokens).argsort(-1)
     # Kernels that compute scores anew in the backward pass do more work than is useful.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.loss(torch.randn(2, 10, 32), order[..., :13], order[..., -7:]).backward()
+        model(torch.randn(2, 10, 32), order[..., :13], order[..., -7:]).mean().backward()
     counted = flops.step_flops(s, 13, 7, batch=2, masks=masks)
     assert sum(counted.values()) == counter.get_total_flops()
 
 
 def test_what_is_skipped_is_counted_as_skipped(flops):
-    s = ModelSettings.preset("small", rois=450, recipe="published")
+    s = BrainJepaSettings.preset("small", rois=450, recipe="published")
     parts = flops.step_flops(s, 1241, 1127, batch=2)
     everything = flops.step_flops(s, 1241, 1127, batch=2, skip_unread=False)
     assert everything["context encoder"] == parts["context encoder"]

@@ -97,7 +97,7 @@ def local_training(start: dict, windows: Windows, study: PretrainingSettings = S
     training = study.new_training(basis, "cpu")
     assert all(np.array_equal(start[k], v) for k, v in bits(training).items())
     for step in range(study.training.schedule.total_steps):
-        training.advance(batches_of_step(windows, training.model.settings, study.training, step))
+        training.advance(batches_of_step(windows, training.model, study.training, step))
     return training
 
 

@@ -210,7 +210,7 @@ class EagerJEPA:
         return F.smooth_l1_loss(self.predict(context, context_index, target_index), target)
 
     @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
+    def after_step(self, momentum: float) -> None:
         """target <- momentum * target + (1 - momentum) * encoder, one array after the other."""
         for key, value in self.target_encoder.items():
             if not key.endswith("emb_h"):

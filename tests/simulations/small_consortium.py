@@ -134,7 +134,7 @@ def local_training(chosen: Scenario, folder: Path) -> Training:
     people = training_people(chosen, folder)
     training = study.new_training(ConsensusBasis.load(folder / "basis.npz"), "cpu")
     for step in range(study.training.schedule.total_steps):
-        training.advance(batches_of_step(people, training.model.settings, study.training, step))
+        training.advance(batches_of_step(people, training.model, study.training, step))
     return training
 
 

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.files import atomic_path
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 
 FORMAT = 1  # raised when the same content gives other numbers
 
 
 def cached_embeddings(
-    model: BrainJEPA,
+    model: BrainModel,
     windows: Windows,
     people: Iterable[int],
     pools: Sequence[str] = ("mean",),
@@ -40,12 +40,12 @@ def cached_embeddings(
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
         It should be in evaluation mode.
     windows : Windows
     people : iterable of int
     pools : sequence of str
-        Names of `brainjepa_core.models.parts.pooling.POOLS` or ``GROUP_POOLS``.
+        Names of `brainjepa_core.models.pooling.POOLS` or ``GROUP_POOLS``.
     networks : ndarray of int64 [R], optional
         Network of each ROI, for the pools by network.
     cache : path, optional
@@ -80,7 +80,7 @@ def cached_embeddings(
     return {pool: np.stack([row[pool] for row in rows]) for pool in pools}
 
 
-def _model_key(model: BrainJEPA, pools: Sequence[str], networks: NDArray[np.int64] | None) -> str:
+def _model_key(model: BrainModel, pools: Sequence[str], networks: NDArray[np.int64] | None) -> str:
     """SHA-256 of weights, basis, settings and pools."""
     digest = hashlib.sha256()
     settings = model.settings.model_dump(mode="json")

@@ -19,25 +19,26 @@ from torch import Tensor
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.yardstick import ScanWindows
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.parts.encoder import Encoder
 from brainjepa_core.models.parts.transformer import Block
+from brainjepa_core.models.tokens import token_validity
 
 QUERIES = 256  # rows of attention made at a time: 28 MB at N = 4500 and six heads
 
 
 @torch.no_grad()
 def people_attention(
-    model: BrainJEPA,
+    model: BrainModel,
     windows: ScanWindows,
     people: Iterable[int],
     networks: NDArray[np.int64],
 ) -> Float64:
-    """Attention between networks in each block of the target encoder, person by person.
+    """Attention between networks in each block, person by person.
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
     windows : ScanWindows
     people : iterable of int
     networks : ndarray of int64 [R]
@@ -71,13 +72,13 @@ def people_attention(
 
 @torch.no_grad()
 def network_attention(
-    model: BrainJEPA, x: Tensor, networks: Tensor, token_valid: Tensor | None = None
+    model: BrainModel, x: Tensor, networks: Tensor, token_valid: Tensor | None = None
 ) -> Tensor:
     """Attention between networks in each block, mean over heads.
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
     x : Tensor [B, R, T]
     networks : Tensor [R]
         int64, 0 .. G - 1.
@@ -92,7 +93,7 @@ def network_attention(
     Raises
     ------
     ValueError
-        If there is not one network an ROI.
+        If there is not one network an ROI, or the model has no transformer blocks.
     """
     if networks.shape != (model.settings.rois,):
         raise ValueError(
@@ -103,7 +104,12 @@ def network_attention(
     member = member.expand(len(x), -1, -1)
     if token_valid is not None:
         member = member * token_valid[..., None]
-    encoder = model.target_encoder
+    encoder = model.embedder
+    if not isinstance(encoder, Encoder):
+        raise ValueError(
+            f"expected a model that embeds by transformer blocks, found {type(model).__name__}; "
+            "attention is looked at in those only"
+        )
     tokens = encoder.tokens(model.patches(x), model.basis_of(len(x)))
     maps = []
     for block in cast("list[Block]", list(encoder.blocks)):

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.yardstick import ScanWindows
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.parts.pooling import pool_tokens
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.pooling import pool_tokens
+from brainjepa_core.models.tokens import token_validity
 
 Score = Callable[[Tensor, Tensor | None], Tensor]
 """Windows [B, R, T] and valid tokens [B, N] (None: all) to one differentiable score each [B]."""
@@ -54,7 +54,7 @@ class Attribution:
 
 
 def probe_score(
-    model: BrainJEPA,
+    model: BrainModel,
     weights: ArrayLike,
     intercept: float = 0.0,
     pools: Sequence[str] = ("mean",),
@@ -64,7 +64,7 @@ def probe_score(
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
     weights : array [P]
         On the embedding as it is: divide those of a probe of standardised features by their
         spread, and take mean times weight from the intercept.
@@ -83,8 +83,7 @@ def probe_score(
     labels = None if networks is None else torch.from_numpy(networks).to(device)
 
     def score(x: Tensor, token_valid: Tensor | None) -> Tensor:
-        # Not `model.embed`, which keeps no gradient.
-        tokens = model.target_encoder(model.patches(x), model.basis_of(len(x)), valid=token_valid)
+        tokens = model.tokens_of(x, token_valid)  # `embed` keeps no gradient
         patches = model.settings.time_patches
         return pool_tokens(tokens, patches, pools, token_valid, labels) @ w + intercept
 

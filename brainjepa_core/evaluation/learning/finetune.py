@@ -32,7 +32,8 @@ from brainjepa_core.evaluation.learning.supervised import (
 from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.registry import family_of
 from brainjepa_core.signals.windows import Windows
 
 DEFAULT = FinetuneSettings()
@@ -64,15 +65,15 @@ class Finetuned:
         return self.target.decode(outputs_of(self.network, inputs, range(len(people))))
 
 
-def from_scratch(model: BrainJEPA, seed: int = 0) -> BrainJEPA:
+def from_scratch(model: BrainModel, seed: int = 0) -> BrainModel:
     """A model of the same settings and basis with random weights."""
     with seeded(seed):
-        return BrainJEPA(model.settings, model.basis.cpu())
+        return family_of(model).new(model.settings, model.basis.cpu())
 
 
 @dataclass(frozen=True, eq=False)
 class FinetuneMethod:
-    """A copy of a model's target encoder with a head, trained on each split anew.
+    """A copy of the network that a model embeds by, with a head, trained on each split anew.
 
     A site's own model is the same thing: on a split of one site's people, from the model that all
     sites share. From scratch is the same with `from_scratch`'s weights and equal settings.
@@ -81,7 +82,7 @@ class FinetuneMethod:
     Attributes
     ----------
     name : str
-    model : BrainJEPA
+    model : BrainModel
         Never changed.
     windows : Windows
     settings : FinetuneSettings
@@ -90,7 +91,7 @@ class FinetuneMethod:
     """
 
     name: str
-    model: BrainJEPA
+    model: BrainModel
     windows: Windows
     settings: FinetuneSettings = DEFAULT
     device: str = "cpu"
@@ -129,7 +130,7 @@ class FinetuneMethod:
         return found + target_of_covariates(data, split.train)[split.test]
 
 
-def require_windows(model: BrainJEPA, windows: Windows) -> None:
+def require_windows(model: BrainModel, windows: Windows) -> None:
     """Refuse windows of other sizes than a model's.
 
     Raises

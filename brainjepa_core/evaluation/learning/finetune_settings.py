@@ -19,7 +19,7 @@ class FinetuneSettings(TrainingSettings):
         model differs from the one that all share in what FedBN (Li et al., ICLR 2021) keeps
         local; or a low-rank difference of its attention's projections.
     pool : str or tuple of str
-        What the head reads of the tokens: names of `brainjepa_core.models.parts.pooling`.
+        What the head reads of the tokens: names of `brainjepa_core.models.pooling`.
         ``mean`` is published; ``second_order`` tells more of z-scored signals.
     freeze_blocks : int
         The patch embedding, the positions and this many first blocks do not move.

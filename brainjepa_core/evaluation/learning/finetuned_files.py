@@ -15,9 +15,8 @@ from brainjepa_core.evaluation.learning.finetune import Finetuned
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
 from brainjepa_core.files import atomic_folder
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
 from brainjepa_core.models.checkpoint import Provenance
+from brainjepa_core.models.registry import family_named
 
 WEIGHTS, DESCRIPTION = "finetuned.safetensors", "finetuned.json"
 
@@ -37,6 +36,7 @@ def write_finetuned(path: str | Path, fitted: Finetuned, provenance: Provenance)
         arrays = network.state_dict()
         save_file({k: v.detach().cpu().contiguous() for k, v in arrays.items()}, folder / WEIGHTS)
         description = {
+            "family": network.family.name,
             "settings": network.settings.model_dump(),
             "provenance": provenance.model_dump(),
             "task": fitted.task,
@@ -71,8 +71,9 @@ def read_finetuned(path: str | Path) -> tuple[Finetuned, Provenance]:
 
 
 def _network(description: dict[str, Any], arrays: dict[str, torch.Tensor]) -> FinetunedNetwork:
-    settings = ModelSettings(**description["settings"])
-    model = BrainJEPA(settings, torch.zeros(settings.rois, settings.components))
+    family = family_named(description["family"])
+    settings = family.settings(**description["settings"])
+    model = family.new(settings, torch.zeros(settings.rois, settings.components))
     networks = arrays["networks"].numpy()
     outputs = _target(description).outputs
     network = FinetunedNetwork(model, outputs, description["pools"], networks)

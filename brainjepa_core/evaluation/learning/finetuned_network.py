@@ -17,16 +17,19 @@ from brainjepa_core.evaluation.learning.drop_path import add_drop_path
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.lora import add_lora
 from brainjepa_core.evaluation.learning.supervised import Group
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.parts.pooling import pool_names, pool_tokens
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.pooling import pool_names, pool_tokens
+from brainjepa_core.models.registry import family_of
+
+ABOVE = ("blocks", "norm")  # what does not lie below the first block
 
 
 class FinetunedNetwork(nn.Module):
-    """A copy of a model's target encoder; pooled tokens, standardised; a linear head.
+    """A copy of the network that a model embeds by; pooled tokens, standardised; a linear head.
 
     Parameters
     ----------
-    model : BrainJEPA
+    model : BrainModel
         Left as it is.
     outputs : int
         O.
@@ -42,20 +45,21 @@ class FinetunedNetwork(nn.Module):
 
     def __init__(
         self,
-        model: BrainJEPA,
+        model: BrainModel,
         outputs: int,
         pool: str | Sequence[str] = "mean",
         networks: NDArray | None = None,
     ) -> None:
         super().__init__()
-        self.settings = model.settings
-        self.encoder = copy.deepcopy(model.target_encoder).requires_grad_(True)
+        self.settings, self.family = model.settings, family_of(model)
+        self.encoder = copy.deepcopy(model.embedder).requires_grad_(True)
         self.register_buffer("basis", model.basis.clone())
         labels = None if networks is None else torch.from_numpy(networks)
         self.register_buffer("networks", labels)
         self.pools = pool_names(pool, labels)
-        blank = torch.zeros(1, model.settings.tokens, model.settings.width)
-        width = pool_tokens(blank, model.settings.time_patches, self.pools, None, labels).shape[1]
+        s = model.settings
+        with torch.no_grad():
+            width = model.embed(torch.zeros(1, s.rois, s.frames), self.pools, None, labels).shape[1]
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.head = nn.Linear(width, outputs)
@@ -89,6 +93,11 @@ class FinetunedNetwork(nn.Module):
         self.scale.copy_(torch.where(varies, 1 / spread.clamp_min(1e-12), 0.0))
 
 
+def blocks_of(encoder: nn.Module) -> list[nn.Module]:
+    """Transformer blocks of a network that a model embeds by; none where it has none."""
+    return list(getattr(encoder, "blocks", ()))
+
+
 def prepare(network: FinetunedNetwork, settings: FinetuneSettings) -> None:
     """Freeze what shall not move, and add LoRA and drop path, in place.
 
@@ -98,19 +107,22 @@ def prepare(network: FinetunedNetwork, settings: FinetuneSettings) -> None:
         If more blocks shall be frozen than there are.
     """
     encoder, first = network.encoder, settings.freeze_blocks
-    if first > len(encoder.blocks):
+    blocks = blocks_of(encoder)
+    if first > len(blocks):
         raise ValueError(
-            f"expected freeze_blocks of at most {len(encoder.blocks)}, found {first}; "
+            f"expected freeze_blocks of at most {len(blocks)}, found {first}; "
             "lower it, or choose train: head"
         )
-    moving = list(encoder.blocks)[first:]
+    moving = blocks[first:]
     if settings.train != "all":
         encoder.requires_grad_(False)
     elif first:
-        for part in (encoder.patch, encoder.positions, *list(encoder.blocks)[:first]):
+        below = [part for name, part in encoder.named_children() if name not in ABOVE]
+        for part in (*below, *blocks[:first]):
             part.requires_grad_(False)
     if settings.train == "norms":
-        for module in [m for part in (*moving, encoder.norm) for m in part.modules()]:
+        above = [part for name, part in encoder.named_children() if name == "norm"]
+        for module in [m for part in (*moving, *above) for m in part.modules()]:
             if isinstance(module, nn.LayerNorm):
                 module.requires_grad_(True)
     if settings.train == "lora":
@@ -126,7 +138,7 @@ def layer_groups(network: FinetunedNetwork, decay: float, head_factor: float = 1
     Layers are those of BEiT and MAE: embedding and positions 0, block i is i + 1, then the norm;
     the head has a factor of its own.
     """
-    depth = len(network.encoder.blocks)
+    depth = len(blocks_of(network.encoder))
     layers: dict[int, list[nn.Parameter]] = {}
     for name, parameter in network.encoder.named_parameters():
         if parameter.requires_grad:
@@ -136,6 +148,7 @@ def layer_groups(network: FinetunedNetwork, decay: float, head_factor: float = 1
 
 
 def _layer(name: str, depth: int) -> int:
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) + 1
-    return 0 if name.startswith(("patch", "positions")) else depth + 1
+    part, *rest = name.split(".")
+    if part == "blocks":
+        return int(rest[0]) + 1
+    return depth + 1 if part in ABOVE else 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.tokens import token_validity
 
 Arguments = tuple[Tensor | None, ...]  # of a network's call
 Seed = tuple[int, ...]

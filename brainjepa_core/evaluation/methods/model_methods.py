@@ -22,7 +22,7 @@ from brainjepa_core.evaluation.methods.fusion import FusionMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.network_methods import NETWORKS, ConnectivityNetworkMethod
 from brainjepa_core.evaluation.tasks.settings import TaskData
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 
 RANDOM = "random weights"
@@ -32,7 +32,7 @@ POOLS = (HEADLINE, PUBLISHED_POOL)
 
 def probe_methods(
     name: str,
-    model: BrainJEPA,
+    model: BrainModel,
     windows: Windows,
     connectivity: FeatureMethod,
     cache: Path | None = None,
@@ -44,7 +44,7 @@ def probe_methods(
     ----------
     name : str
         Of the model, such as ``federated``.
-    model : BrainJEPA
+    model : BrainModel
     windows : Windows
     connectivity : FeatureMethod
         What the probe is joined with.
@@ -71,13 +71,13 @@ def probe_methods(
 
 
 def finetuned_method(
-    name: str, model: BrainJEPA, windows: Windows, settings: FinetuneSettings
+    name: str, model: BrainModel, windows: Windows, settings: FinetuneSettings
 ) -> FinetuneMethod:
     """The model fine-tuned on each split's training part."""
     return FinetuneMethod(f"{name}: fine-tuned", model, windows, settings)
 
 
-def scratch_method(model: BrainJEPA, windows: Windows, settings: FinetuneSettings) -> Method:
+def scratch_method(model: BrainModel, windows: Windows, settings: FinetuneSettings) -> Method:
     """The same network and the same budget of labelled steps, from random weights."""
     return FinetuneMethod("from scratch", from_scratch(model, settings.seed), windows, settings)
 

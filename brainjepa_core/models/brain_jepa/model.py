@@ -10,152 +10,66 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from brainjepa_core.models.brain_jepa.objective import rank_penalty, without_direction
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
+from brainjepa_core.models.interface import BrainModel, Draws, Roles
+from brainjepa_core.models.masks.draw import mask_batch
+from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.encoder import Encoder, Predictor
-from brainjepa_core.models.parts.pooling import pool_names, pool_tokens
 from brainjepa_core.models.parts.transformer import take_tokens
 
 
-class BrainJEPA(nn.Module):
+class BrainJEPA(BrainModel):
     """Context encoder, predictor and target encoder over one frozen ROI basis.
 
     Parameters
     ----------
-    settings : ModelSettings
+    settings : BrainJepaSettings
     basis : Tensor [R, m]
-        Functional gradients of the ROIs in atlas order (or centroids, or for sine-cosine
-        positions anything of R rows). Frozen, and a buffer, so that it is in every checkpoint.
-
-    Raises
-    ------
-    ValueError
-        If the basis has another shape than the settings say, or is not finite.
+        As in `BrainModel`.
     """
 
-    basis: Tensor
+    roles = Roles(("encoder.", "predictor."), {"target_encoder.": "encoder."})
+    settings: BrainJepaSettings
 
-    def __init__(self, settings: ModelSettings, basis: Tensor) -> None:
-        super().__init__()
-        expected = (settings.rois, settings.components)
-        if tuple(basis.shape) != expected or not torch.isfinite(basis).all():
-            raise ValueError(
-                f"expected a finite ROI basis of shape {expected}, found shape "
-                f"{tuple(basis.shape)}; compute the basis for this atlas with this many components"
-            )
-        self.settings = settings
-        # In one layout whoever made it: products of another layout differ in their last bits.
-        self.register_buffer("basis", basis.to(torch.float32).contiguous())
+    def __init__(self, settings: BrainJepaSettings, basis: Tensor) -> None:
+        super().__init__(settings, basis)
         self.encoder = Encoder(settings)
-        self.predictor = Predictor(settings)
+        self.predictor = Predictor(settings, settings.width)
         # Copied here, before anybody wraps the encoder: a copy of a hooked module keeps its hooks.
         self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
 
-    def patches(self, x: Tensor) -> Tensor:
-        """Cut windows [B, R, T] into patches [B, N, p].
-
-        Raises
-        ------
-        ValueError
-            If `x` is not [B, R, T] of this model's R and T.
-        """
-        s = self.settings
-        if x.dim() != 3 or tuple(x.shape[1:]) != (s.rois, s.frames):
-            raise ValueError(
-                f"expected windows of shape [batch, {s.rois} ROIs, {s.frames} frames], found "
-                f"{list(x.shape)}; check the atlas and the window length"
-            )
-        return x.reshape(len(x), s.tokens, s.patch)
-
-    def basis_of(self, batch: int) -> Tensor:
-        """One view of the basis a sample, [B, R, m]; `Positions.forward` says why."""
-        return self.basis.expand(batch, -1, -1)
-
-    @torch.no_grad()
-    def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
-        """Target-encoder tokens of whole windows.
-
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        token_valid : Tensor [B, N], optional
-            bool; False for missing ROIs and padded frames, which nothing attends to.
-
-        Returns
-        -------
-        Tensor [B, N, D]
-        """
-        return self.target_encoder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
-
-    @torch.no_grad()
-    def embed(
+    def draw(
         self,
-        x: Tensor,
-        pool: str | Sequence[str] = "mean",
-        token_valid: Tensor | None = None,
-        networks: Tensor | None = None,
-    ) -> Tensor:
-        """One vector a window, pooled from the target encoder's tokens.
+        masks: MaskSettings,
+        *,
+        seed: int,
+        step: int,
+        samples: Sequence[int],
+        token_valid: NDArray[np.bool_] | None,
+    ) -> Draws:
+        """Context and targets of each sample's masks, as `masks.draw.mask_batch` draws them."""
+        drawn = mask_batch(
+            masks,
+            rois=self.settings.rois,
+            patches=self.settings.time_patches,
+            seed=seed,
+            step=step,
+            samples=samples,
+            token_valid=token_valid,
+        )
+        return vars(drawn)
 
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        pool : str or sequence of str
-            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
-            `pooling.SECOND_ORDER` that can be computed.
-        token_valid : Tensor [B, N], optional
-            bool; False for tokens without a signal, which count nowhere.
-        networks : Tensor [R], optional
-            int64 network of each ROI; "network_covariance" needs it.
-
-        Returns
-        -------
-        Tensor [B, features]
-
-        Raises
-        ------
-        ValueError
-            If a pool is unknown, or networks are needed and missing.
-        """
-        tokens = self.encode(x, token_valid)
-        pools = pool_names(pool, networks)
-        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
-
-    @torch.no_grad()
-    def attention_maps(
-        self, x: Tensor, layer: int = -1, token_valid: Tensor | None = None
-    ) -> Tensor:
-        """Attention of every token to every other in one block of the target encoder.
-
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        layer : int
-            0 is the first block, -1 the last.
-        token_valid : Tensor [B, N], optional
-
-        Returns
-        -------
-        Tensor [B, H, N, N]
-            Rows sum to one. At N = 4500 and six heads one window takes 486 MB.
-
-        Raises
-        ------
-        ValueError
-            If there is no such block.
-        """
-        depth = self.settings.depth
-        if not -depth <= layer < depth:
-            raise ValueError(
-                f"expected a layer from {-depth} to {depth - 1}, found {layer}; "
-                f"this encoder has {depth} blocks"
-            )
-        tokens = self.target_encoder.tokens(self.patches(x), self.basis_of(len(x)))
-        return self.target_encoder.blocks.attention_maps(tokens, layer % depth, token_valid)
+    @property
+    def embedder(self) -> Encoder:
+        """The target encoder."""
+        return self.target_encoder
 
     @torch.no_grad()
     def targets(
@@ -265,15 +179,8 @@ class BrainJEPA(nn.Module):
             losses = losses + self._rank_penalty(context, context_index, context_valid, blank)
         return losses
 
-    # What per-sample gradient hooks (Opacus) wrap is a module's call.
-    forward = sample_losses
-
-    def loss(self, x: Tensor, context_index: Tensor, target_index: Tensor) -> Tensor:
-        """Mean of `sample_losses` over the batch, a scalar."""
-        return self.sample_losses(x, context_index, target_index).mean()
-
     @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
+    def after_step(self, momentum: float) -> None:
         """Move the target encoder: target <- momentum * target + (1 - momentum) * encoder."""
         torch._foreach_lerp_(
             list(self.target_encoder.parameters()),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import RECIPES, ModelSettings
+from brainjepa_core.models.brain_jepa.settings import RECIPES, BrainJepaSettings
 from brainjepa_core.models.parts.positions import sine_cosine_table
 
 State = Mapping[str, Tensor]
@@ -81,7 +81,7 @@ def _depth(state: State) -> int:
     return 1 + max((int(m[1]) for k in state if (m := re.match(r"blocks\.(\d+)\.", k))), default=-1)
 
 
-def _settings(encoder: State, predictor: State, rois: int, table_rows: int) -> ModelSettings:
+def _settings(encoder: State, predictor: State, rois: int, table_rows: int) -> BrainJepaSettings:
     width, patch = encoder["patch.weight"].shape
     predictor_width, components = (
         predictor["embed.weight"].shape[0],
@@ -92,7 +92,7 @@ def _settings(encoder: State, predictor: State, rois: int, table_rows: int) -> M
             f"expected a gradient whose number of rows divides the {table_rows} tokens of the "
             f"published time table, found {rois} rows; give the gradient of the same atlas"
         )
-    return ModelSettings(
+    return BrainJepaSettings(
         rois=rois,
         frames=table_rows // rois * patch,
         patch=patch,
@@ -160,7 +160,7 @@ def from_official(
     return model
 
 
-def _check_time_table(part: str, table: Tensor, settings: ModelSettings) -> None:
+def _check_time_table(part: str, table: Tensor, settings: BrainJepaSettings) -> None:
     width = settings.predictor_width if part == "predictor" else settings.width
     expected = sine_cosine_table(settings.time_patches, width // 2).repeat(settings.rois, 1)
     if table.shape != expected.shape or (table.cpu() - expected).abs().max() > 1e-4:

@@ -12,33 +12,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from numpy.random import Generator, Philox
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
-from brainjepa_core.models.masks.draw import MaskBatch
-from brainjepa_core.models.parts.transformer import initialise, take_tokens
+from brainjepa_core.models.interface import BrainModel, Draws, Roles
+from brainjepa_core.models.masked_autoencoder.masks import random_masks
+from brainjepa_core.models.masked_autoencoder.settings import MaskedAutoencoderSettings
+from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.parts.encoder import Encoder, Predictor
+from brainjepa_core.models.parts.transformer import take_tokens
 
-MASK_RATIO = 0.75  # of both papers
 
-
-class MaskedAutoencoder(BrainJEPA):
-    """A Brain-JEPA whose predictor gives back signal instead of latents.
+class MaskedAutoencoder(BrainModel):
+    """An encoder of visible patches, and a decoder that gives back the signal of the others.
 
     Parameters
     ----------
-    settings : ModelSettings
-        Its objective is not used.
+    settings : MaskedAutoencoderSettings
     basis : Tensor [R, m]
+        As in `BrainModel`.
     """
 
-    def __init__(self, settings: ModelSettings, basis: Tensor) -> None:
-        super().__init__(settings, basis)  # first, so that encoders of one seed start equal
-        self.predictor.head = nn.Linear(settings.predictor_width, settings.patch)
-        initialise(self.predictor.head)
+    roles = Roles(("encoder.", "decoder."), {})
+    settings: MaskedAutoencoderSettings
+
+    def __init__(self, settings: MaskedAutoencoderSettings, basis: Tensor) -> None:
+        super().__init__(settings, basis)
+        # First, so that the encoder of a seed starts as that of a Brain-JEPA of the same seed.
+        self.encoder = Encoder(settings)
+        self.decoder = Predictor(settings, settings.patch)
+
+    def draw(
+        self,
+        masks: MaskSettings,
+        *,
+        seed: int,
+        step: int,
+        samples: Sequence[int],
+        token_valid: NDArray[np.bool_] | None,
+    ) -> Draws:
+        """Which tokens are hidden, as `random_masks` draws them; `masks` is not used."""
+        drawn = random_masks(
+            self.settings.tokens,
+            seed=seed,
+            step=step,
+            samples=samples,
+            token_valid=token_valid,
+            ratio=self.settings.mask_ratio,
+        )
+        return vars(drawn)
+
+    @property
+    def embedder(self) -> Encoder:
+        """The encoder."""
+        return self.encoder
 
     def sample_losses(
         self,
@@ -51,84 +78,22 @@ class MaskedAutoencoder(BrainJEPA):
     ) -> Tensor:
         """Mean squared error of the masked patches' signal, one loss a sample [B].
 
-        Parameters are those of `BrainJEPA.sample_losses` without the axis of several masks;
-        `token_valid` is not needed, since no invalid token is among the visible or masked ones.
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        context_index, target_index : Tensor [B, Nc] and [B, Nt]
+            int64 indices of visible and masked tokens.
+        context_valid, target_valid : Tensor like the indices, optional
+            bool; False for padding.
+        token_valid : Tensor [B, N], optional
+            Not needed, since no invalid token is among the visible or masked ones.
         """
-        visible = self.context(x, context_index, context_valid)
-        signal = self.predict(visible, context_index, target_index, context_valid, target_valid)
-        error = (signal - take_tokens(self.patches(x), target_index)).square().mean(-1)
+        basis, patches = self.basis_of(len(x)), self.patches(x)
+        visible = self.encoder(patches, basis, context_index, context_valid)
+        signal = self.decoder(
+            visible, basis, context_index, target_index, context_valid, target_valid
+        )
+        error = (signal - take_tokens(patches, target_index)).square().mean(-1)
         if target_valid is None:
             return error.mean(1)
         return (error * target_valid).sum(1) / target_valid.sum(1)
-
-    forward = sample_losses
-
-    @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
-        """Copy the encoder to where embeddings are read from: this objective has no teacher."""
-        super().update_target(0.0)
-
-
-def random_masks(
-    tokens: int,
-    *,
-    seed: int,
-    step: int,
-    samples: Sequence[int],
-    token_valid: NDArray[np.bool_] | None = None,
-    ratio: float = MASK_RATIO,
-) -> MaskBatch:
-    """Hide a random share of each sample's valid tokens, a function of (seed, step, sample).
-
-    Parameters
-    ----------
-    tokens : int
-        N.
-    seed, step : int
-    samples : sequence of int
-        Number of each of B samples; equal numbers get equal masks.
-    token_valid : ndarray of bool [B, N], optional
-        Tokens without a signal are neither visible nor masked.
-    ratio : float
-        Share of valid tokens that is masked, rounded; at least one is masked and one visible.
-
-    Returns
-    -------
-    MaskBatch
-        Indices [B, Nc] and [B, Nt] in random order; every valid token is in one of the two.
-
-    Raises
-    ------
-    ValueError
-        If a sample has fewer than two valid tokens.
-    """
-    valid = np.ones((len(samples), tokens), bool) if token_valid is None else token_valid
-    counts = valid.sum(1)
-    if counts.min() < 2:
-        raise ValueError(
-            f"expected at least 2 valid tokens of {tokens} in every window, found {counts.min()}; "
-            "leave this scan out or use shorter patches"
-        )
-    keys = np.stack([_stream(seed, step, sample).random(tokens) for sample in samples])
-    order = np.argsort(np.where(valid, keys, np.inf), axis=1)  # invalid tokens come last
-    visible = np.clip(np.rint(counts * (1 - ratio)).astype(np.int64), 1, counts - 1)
-    context_index, context_valid = _cut(order, np.zeros_like(visible), visible)
-    target_index, target_valid = _cut(order, visible, counts)
-    return MaskBatch(context_index, target_index, context_valid, target_valid)
-
-
-def _stream(seed: int, step: int, sample: int) -> Generator:
-    """Random numbers of a sample, the same whoever else is in the batch (as in `masks`)."""
-    key, counter = np.array([seed, step], np.uint64), np.array([0, sample, 0, 0], np.uint64)
-    return Generator(Philox(key=key, counter=counter))
-
-
-def _cut(
-    order: NDArray[np.int64], start: NDArray[np.int64], stop: NDArray[np.int64]
-) -> tuple[Tensor, Tensor | None]:
-    """Each row's entries from start to stop, padded with 0, and which are real (None if all)."""
-    place = start[:, None] + np.arange((stop - start).max())
-    real = place < stop[:, None]
-    taken = np.take_along_axis(order, np.minimum(place, order.shape[1] - 1), axis=1)
-    index = torch.from_numpy(np.where(real, taken, 0))
-    return index, None if real.all() else torch.from_numpy(real)

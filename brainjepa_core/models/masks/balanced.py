@@ -9,17 +9,14 @@ a window alike; a random order of ROIs makes ROIs alike; disjoint groups leave n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.models.masks.settings import Indices, MaskSettings
 
 EDGE = 3  # time patches at either end of the observed run that can be hidden
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

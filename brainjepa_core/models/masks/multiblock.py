@@ -5,19 +5,16 @@ The masking of I-JEPA (Assran et al. 2023) on the grid of ROIs and time patches;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.models.masks.settings import Indices, MaskSettings
 
 
 def multiblock_regions(
     settings: MaskSettings, rois: int, patches: int, sizes: Generator, members: Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Indices, Indices]:
     """Context and target tokens of one sample; overlaps make the context's size its own."""
     seen = max(2, round(rois * sizes.uniform(*settings.observation)))
     run = max(1, round(patches * sizes.uniform(*settings.observation)))

@@ -6,21 +6,17 @@ cross-ROI targets lean to early times; double-cross targets may repeat cross-ROI
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.models.masks.settings import Indices, MaskSettings
 
 EDGE = 3  # time patches at either end that can be hidden
 
 
 def official_regions(
     settings: MaskSettings, rois: int, patches: int, sizes: Generator, members: Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Indices, Indices]:
     """Context and target tokens of one sample; `sizes` is not used: nothing is shared here."""
     draw = members
     seen = draw.permutation(rois)[: int(rois * draw.uniform(*settings.observation))]
@@ -49,5 +45,5 @@ def official_regions(
     return _tokens(beta, np.flatnonzero(observed), patches), np.concatenate(targets)
 
 
-def _tokens(rois: NDArray[np.int64], times: NDArray[np.int64], patches: int) -> NDArray[np.int64]:
+def _tokens(rois: Indices, times: Indices, patches: int) -> Indices:
     return (rois[:, None] * patches + times).ravel()

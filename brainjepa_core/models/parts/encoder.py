@@ -1,4 +1,4 @@
-"""The two networks of a Brain-JEPA: an encoder of patches, a predictor of masked latents.
+"""An encoder of patches, and a predictor of what is masked from the encoder's tokens.
 
 Shapes: B batch, R ROIs, p patch length, W time patches, N = R * W tokens (index = roi * W + time
 patch), Nc context and Nt target tokens, D width. Leading axes between B and the tokens are free
@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
 from brainjepa_core.models.parts.positions import Positions
+from brainjepa_core.models.parts.settings import TransformerSettings
 from brainjepa_core.models.parts.transformer import LAYER_NORM_EPS, Blocks, initialise, take_tokens
 
 
-def _positions(settings: ModelSettings, width: int) -> Positions:
+def _positions(settings: TransformerSettings, width: int) -> Positions:
     return Positions(
         width,
         settings.time_patches,
@@ -29,7 +29,7 @@ def _positions(settings: ModelSettings, width: int) -> Positions:
 class Encoder(nn.Module):
     """Patches of activity to tokens: linear patch embedding, positions, blocks, LayerNorm."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
         # The published convolution with kernel and stride (1, p) is this linear map.
         self.patch = nn.Linear(settings.patch, settings.width)
@@ -61,9 +61,16 @@ class Encoder(nn.Module):
 
 
 class Predictor(nn.Module):
-    """Context tokens and target positions to predicted latents of the targets."""
+    """Context tokens and target positions to what is at the targets.
 
-    def __init__(self, settings: ModelSettings) -> None:
+    Parameters
+    ----------
+    settings : TransformerSettings
+    outputs : int
+        Numbers a target: the width of a latent, or the frames of a patch.
+    """
+
+    def __init__(self, settings: TransformerSettings, outputs: int) -> None:
         super().__init__()
         width = settings.predictor_width
         self.embed = nn.Linear(settings.width, width)
@@ -75,7 +82,7 @@ class Predictor(nn.Module):
             settings.predictor_depth, width, settings.predictor_heads, settings.mlp_ratio
         )
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.head = nn.Linear(width, settings.width)
+        self.head = nn.Linear(width, outputs)
         self.apply(initialise)
 
     def forward(
@@ -87,7 +94,7 @@ class Predictor(nn.Module):
         context_valid: Tensor | None = None,
         target_valid: Tensor | None = None,
     ) -> Tensor:
-        """Predict [B, ..., Nt, D] from the context [B, ..., Nc, D]."""
+        """Predict [B, ..., Nt, outputs] from the context [B, ..., Nc, D]."""
         positions = self.positions(basis, torch.cat([context_index, target_index], dim=-1))
         n_context = context_index.shape[-1]
         masks = self.mask_token(torch.zeros_like(target_index))

@@ -7,8 +7,6 @@ per-sample gradient hooks (Opacus) see one row per person.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,15 +57,6 @@ class Attention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.transpose(1, 2).reshape(*x.shape[:-2], -1, x.shape[-1])
         return self.proj(out)
-
-    def weights(self, x: Tensor, key_valid: Tensor | None = None) -> Tensor:
-        """Attention maps [..., H, N, N]; quadratic memory, hence never part of the forward pass."""
-        q, k, _ = self.queries_keys_values(x)
-        scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
-        if key_valid is not None:
-            hidden = ~key_valid.reshape(-1, 1, 1, key_valid.shape[-1])
-            scores = scores.masked_fill(hidden, float("-inf"))
-        return scores.softmax(-1).reshape(*x.shape[:-2], self.heads, *scores.shape[-2:])
 
 
 class Mlp(nn.Module):
@@ -132,13 +121,6 @@ class Blocks(nn.ModuleList):
         for depth, block in enumerate(self):
             x = block(x, key_valid, query_index if depth == last else None)
         return x
-
-    def attention_maps(self, x: Tensor, layer: int, key_valid: Tensor | None = None) -> Tensor:
-        """Attention maps [..., H, N, N] of block `layer`."""
-        asked = cast(Block, self[layer])
-        for block in list(self)[:layer]:
-            x = block(x, key_valid)
-        return asked.attn.weights(asked.norm1(x), key_valid)
 
 
 def initialise(module: nn.Module) -> None:

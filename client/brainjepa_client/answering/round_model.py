@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.wire.messages import BASIS, Request
 
 
-def model_of(request: Request, rois: int) -> BrainJEPA:
+def model_of(request: Request, rois: int) -> BrainModel:
     """Build the model that a request carries, on the CPU.
 
     Parameters
@@ -33,8 +33,8 @@ def model_of(request: Request, rois: int) -> BrainJEPA:
             f"expected a float32 basis of shape {shape} (this site's atlas has {rois} ROIs), found "
             f"{found}; give all sites one atlas"
         )
-    with torch.random.fork_rng(devices=[]):  # the random weights are replaced below
-        model = BrainJEPA(settings, torch.tensor(basis))
+    family = request.assignment.pretraining.model_family
+    model = family.new(settings, basis, seed=0)  # the random weights are replaced below
     shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
     arrays = {k: v for k, v in request.arrays.items() if k in shapes}
     found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}

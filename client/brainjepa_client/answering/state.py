@@ -21,13 +21,13 @@ from safetensors.torch import load_file, save_file
 
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_core.files import atomic_folder
+from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.wire.messages import Assignment
 
-FACTS, TARGET = "round.json", "target.safetensors"
+FACTS, FOLLOWERS = "round.json", "followers.safetensors"
 KEPT = 2  # the round that may be asked for again needs the one before it
-TARGET_PREFIX = "target_encoder."
 
 
 def study_folder(state: Path, assignment: Assignment) -> Path:
@@ -52,7 +52,7 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
     training : Training
         With the round's global weights.
     moments : bool
-        False leaves the optimiser fresh. The target encoder is taken up with target "local".
+        False leaves the optimiser fresh. What follows the weights is taken up with target "local".
 
     Raises
     ------
@@ -70,7 +70,7 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
         facts = json.loads((folder / FACTS).read_text())
         same = facts["study"] == _fingerprint(assignment)
         arrays = load_file(folder / OPTIMIZER)
-        target = load_file(folder / TARGET) if local and (folder / TARGET).exists() else {}
+        followers = load_file(folder / FOLLOWERS) if local and (folder / FOLLOWERS).exists() else {}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise Refusal(
             f"expected a readable state of round {earlier[-1]} at this site, found "
@@ -83,9 +83,9 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
         )
     if moments:
         load_optimizer_arrays(training, arrays)
-    if target:
+    if followers:
         own = training.model.state_dict()
-        training.model.load_state_dict({**own, **target})
+        training.model.load_state_dict({**own, **followers})
 
 
 def write_state(state: Path, assignment: Assignment, training: Training) -> None:
@@ -101,7 +101,7 @@ def write_state(state: Path, assignment: Assignment, training: Training) -> None
         with atomic_folder(_round_folder(state, assignment, assignment.round)) as temporary:
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)
             if assignment.target == "local":
-                save_file(_target(training), temporary / TARGET)
+                save_file(_followers(training), temporary / FOLLOWERS)
             facts = {
                 "round": assignment.round,
                 "step": training.step,
@@ -112,9 +112,10 @@ def write_state(state: Path, assignment: Assignment, training: Training) -> None
             _remove(_round_folder(state, assignment, number))
 
 
-def _target(training: Training) -> dict[str, torch.Tensor]:
-    arrays = training.model.state_dict().items()
-    return {k: v.cpu().contiguous() for k, v in arrays if k.startswith(TARGET_PREFIX)}
+def _followers(training: Training) -> dict[str, torch.Tensor]:
+    """What follows the trained weights, where it stays at the site."""
+    is_follower = training.model.roles.is_follower
+    return {k: v for k, v in model_arrays(training.model).items() if is_follower(k)}
 
 
 def _round_folder(state: Path, assignment: Assignment, number: int) -> Path:

@@ -38,8 +38,8 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     Returns
     -------
     Reply
-        Weights of encoder and predictor, and of the target encoder where targets are averaged,
-        as `messages.pack` says; share, losses, steps, seconds and signs of collapse.
+        The trained weights, and what follows them where targets are averaged, as
+        `messages.pack` says; share, losses, steps, seconds and signs of collapse.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _run(
     """Losses [steps] as float64, and the last micro-batch."""
     losses: list[torch.Tensor] = []
     steps = range(assignment.first_step, assignment.first_step + assignment.steps)
-    for batches in batches_ahead(windows, training.model.settings, training.settings, steps):
+    for batches in batches_ahead(windows, training.model, training.settings, steps):
         losses.append(training.advance(batches))
         if len(losses) % CHECK_EVERY == 0 or len(losses) == len(steps):
             _require_finite(training, windows, folder)
@@ -125,9 +125,7 @@ def _collapse(training: Training, batch: Batch) -> dict[str, float]:
 
 
 def _leaving(training: Training, assignment: Assignment) -> dict[str, Any]:
-    """Arrays of the modules whose weights leave the site."""
-    modules = ["encoder.", "predictor."]
-    if assignment.target == "average":
-        modules.append("target_encoder.")
+    """Arrays that leave the site."""
     arrays = model_arrays(training.model)
-    return {k: v.numpy() for k, v in arrays.items() if k.startswith(tuple(modules))}
+    sent = training.model.roles.sent(arrays, with_followers=assignment.target == "average")
+    return {name: arrays[name].numpy() for name in sent}

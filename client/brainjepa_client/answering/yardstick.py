@@ -11,8 +11,8 @@ from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.moments import moments_to_arrays, site_moments
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.signals.windows import Windows
@@ -67,7 +67,7 @@ def evaluate(
     return Reply(metrics, dict(moments_to_arrays(moments)))
 
 
-def _collapse(model: BrainJEPA, windows: Windows, seed: int) -> dict[str, float]:
+def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:
     """Signs of collapse over one window of each of the first people, the same ones every time."""
     people = range(min(COMPARED, windows.subjects))
     if len(people) < 2:

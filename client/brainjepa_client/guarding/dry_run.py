@@ -32,7 +32,7 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.models.masks.draw import MaskSettings
+from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings

@@ -20,9 +20,9 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, s
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import WEIGHTS, Provenance, read_description, read_model
-from brainjepa_core.models.parts.pooling import SECOND_ORDER
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.pooling import SECOND_ORDER
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
@@ -51,7 +51,7 @@ def require_atlas(windows: Windows, told: Provenance) -> None:
     own.require(told)
 
 
-def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainJEPA, Windows]:
+def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Windows]:
     """A model, and the site's windows made as the model's were.
 
     Raises
@@ -60,7 +60,7 @@ def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainJEPA, Windows
         If the model is of another atlas; names the first ROI that differs.
     """
     folder = model_folder(checkpoint)
-    _, told = read_description(folder)
+    told = read_description(folder).provenance
     windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
     require_atlas(windows, told)
     return read_model(folder)[0].eval(), windows
@@ -91,7 +91,7 @@ def write_embeddings(
 def compare_at_site(
     site: SiteSettings,
     checkpoint: Path | None,
-    table: Callable[[dict[str, BrainJEPA]], Comparison],
+    table: Callable[[dict[str, BrainModel]], Comparison],
     out: Path,
     say: Say,
     progress: Callable[[str], None],
@@ -144,5 +144,5 @@ def finetune_site(
     )  # fmt: skip
     method = FinetuneMethod(task.name, model, windows, settings, site.device)
     fitted = method.fit(data, everybody)
-    write_finetuned(out, fitted, read_description(model_folder(checkpoint))[1])
+    write_finetuned(out, fitted, read_description(model_folder(checkpoint)).provenance)
     return fitted

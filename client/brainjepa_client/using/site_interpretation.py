@@ -18,7 +18,7 @@ from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
 from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
@@ -87,9 +87,9 @@ def interpret_site(
     )
 
 
-def _backbone(fitted: Finetuned) -> BrainJEPA:
+def _backbone(fitted: Finetuned) -> BrainModel:
     """The fine-tuned encoder as a model's target encoder, which attention is read from."""
     network = fitted.network
-    model = BrainJEPA(network.settings, network.basis.cpu())
-    model.target_encoder.load_state_dict(network.encoder.state_dict())
+    model = network.family.new(network.settings, network.basis.cpu())
+    model.embedder.load_state_dict(network.encoder.state_dict())
     return model.eval()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_server.combining.validation import TARGET, TRAINED
+from brainjepa_core.models.interface import Roles
 from brainjepa_server.settings import AggregationSettings, OuterSettings
 
 Weights = dict[str, Float32]
@@ -37,6 +37,8 @@ class OuterOptimizer:
     Parameters
     ----------
     settings : OuterSettings
+    roles : Roles
+        Of the model's arrays.
 
     Attributes
     ----------
@@ -45,8 +47,8 @@ class OuterOptimizer:
         step. It is all that a checkpoint needs.
     """
 
-    def __init__(self, settings: OuterSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: OuterSettings, roles: Roles) -> None:
+        self.settings, self.roles = settings, roles
         self.state: State = {}
 
     def load(self, state: Mapping[str, NDArray[np.generic]], base: Weights) -> None:
@@ -57,7 +59,7 @@ class OuterOptimizer:
         ValueError
             If it is of another outer optimiser or another model.
         """
-        names = [name for name in base if name.startswith(TRAINED)]
+        names = [name for name in base if self.roles.is_trained(name)]
         expected = {f"{s}.{n}": base[n].shape for s in _SLOTS[self.settings.kind] for n in names}
         found = {name: value.shape for name, value in state.items()}
         if found and found != expected:
@@ -117,11 +119,13 @@ class OuterOptimizer:
         return held
 
 
-def target_on_line(base: Weights, encoder: Weights, momenta: Sequence[float]) -> Weights:
-    """Target encoder after a round in which the encoder went straight from old to new.
+def followers_on_line(
+    base: Weights, trained: Weights, momenta: Sequence[float], roles: Roles
+) -> Weights:
+    """What follows the weights, after a round in which these went straight from old to new.
 
-    The coordinator sees the encoder at both ends of a round only. On the line between them
-    encoder and target at step j of k are ``e_j = e_0 + j/k (e_k - e_0)`` and
+    The coordinator sees the weights at both ends of a round only. On the line between them
+    encoder and target encoder, say, at step j of k are ``e_j = e_0 + j/k (e_k - e_0)`` and
     ``t_j = m_j t_(j-1) + (1 - m_j) e_j``; the sum of that recursion has two scalars, so one pass
     over the weights does. In a toy federation its error was 0.03 to 0.13 of the movement, where
     a single EMA step a round leaves the target nearly frozen (0.9).
@@ -129,16 +133,17 @@ def target_on_line(base: Weights, encoder: Weights, momenta: Sequence[float]) ->
     Parameters
     ----------
     base : dict of str to ndarray of float32
-        The round's global weights: old encoder and old target.
-    encoder : dict of str to ndarray of float32
-        The new encoder, by the names ``encoder....``.
+        The round's global weights, old followers among them.
+    trained : dict of str to ndarray of float32
+        The new weights.
     momenta : sequence of float
         The schedule's EMA momentum of each step of the round.
+    roles : Roles
 
     Returns
     -------
     dict of str to ndarray of float32
-        The arrays ``target_encoder....``.
+        The new followers.
     """
     kept, moved = 1.0, 0.0  # share of the old target; of the encoder's movement
     for j, momentum in enumerate(momenta, 1):
@@ -146,12 +151,12 @@ def target_on_line(base: Weights, encoder: Weights, momenta: Sequence[float]) ->
         moved = momentum * moved + (1 - momentum) * j / len(momenta)
     new = {}
     for name in base:
-        if name.startswith(TARGET):
-            twin = "encoder." + name.removeprefix(TARGET)
-            target, old = base[name].astype(np.float64), base[twin].astype(np.float64)
+        if roles.is_follower(name):
+            leader = roles.leader_of(name)
+            target, old = base[name].astype(np.float64), base[leader].astype(np.float64)
             # Both shares multiply a difference, so what did not move stays the same to the bit.
             new[name] = (
-                target + (1 - kept) * (old - target) + moved * (encoder[twin].astype("f8") - old)
+                target + (1 - kept) * (old - target) + moved * (trained[leader].astype("f8") - old)
             ).astype(np.float32)
     return new
 
@@ -182,7 +187,7 @@ def next_weights(
     number : int
         Of the round, from 0.
     momenta : sequence of float
-        As `target_on_line` takes them.
+        As `followers_on_line` takes them.
 
     Returns
     -------
@@ -193,17 +198,18 @@ def next_weights(
     ValueError
         If a new weight is not finite.
     """
-    trained = {name: value for name, value in mean.items() if name.startswith(TRAINED)}
+    roles = outer.roles
+    trained = {name: value for name, value in mean.items() if roles.is_trained(name)}
     new = outer.step(base, trained, number)
     plain = outer.settings.kind == "fedavg" and outer.settings.lr == 1
     if settings.target == "average" and plain:
-        targets = {n: v.astype(np.float32) for n, v in mean.items() if n.startswith(TARGET)}
+        followers = {n: v.astype(np.float32) for n, v in mean.items() if roles.is_follower(n)}
     else:
-        targets = target_on_line(base, new, momenta)
-    for name, value in (new | targets).items():
+        followers = followers_on_line(base, new, momenta, roles)
+    for name, value in (new | followers).items():
         if not np.isfinite(value).all():
             raise ValueError(
                 f"expected finite weights after round {number}, found NaN or infinity in "
                 f"'{name}'; lower aggregation.outer.lr or max_norm and continue from the last round"
             )
-    return {**base, **new, **targets}
+    return {**base, **new, **followers}

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.wire.messages import Arrays, Reply, Scalar, Target, Wire, unpack
+from brainjepa_core.models.interface import Roles
+from brainjepa_core.wire.messages import Arrays, Reply, Scalar, Wire, unpack
 from brainjepa_server.settings import AggregationSettings
 
-TRAINED, TARGET = ("encoder.", "predictor."), "target_encoder."
 MIN_SHARE, MAX_SHARE = 1e-9, 1e9  # people or scans of a site; more is no cohort
 LONGEST = 80  # characters of a site's own text that we repeat
 LONGEST_REFUSAL = 240  # which says how to mend it at its end
@@ -71,12 +71,6 @@ class Update:
             else:
                 difference = unpack(name, sent, known, self.wire)
                 yield name, base[name].astype(np.float64) + difference
-
-
-def trained_names(base: Mapping[str, object], target: Target) -> tuple[str, ...]:
-    """Names of the arrays that a train reply holds: the target only where it is averaged."""
-    prefixes = (*TRAINED, TARGET) if target == "average" else TRAINED
-    return tuple(sorted(name for name in base if name.startswith(prefixes)))
 
 
 def safe(text: object, longest: int = LONGEST) -> str:
@@ -175,7 +169,11 @@ def require_array(
 
 
 def check_reply(
-    reply: Reply, base: Mapping[str, Float32], settings: AggregationSettings, steps: int
+    reply: Reply,
+    base: Mapping[str, Float32],
+    settings: AggregationSettings,
+    roles: Roles,
+    steps: int,
 ) -> Update:
     """Judge a train reply.
 
@@ -186,6 +184,8 @@ def check_reply(
         The round's global weights, all of them; other arrays among them are not looked at.
     settings : AggregationSettings
         Wire, target, shares and the largest accepted norm.
+    roles : Roles
+        Of the model's arrays: which of them a reply holds.
     steps : int
         Optimiser steps that the round asked for.
 
@@ -199,7 +199,7 @@ def check_reply(
         And nothing else, whatever the reply is.
     """
     try:
-        return _checked(reply, base, settings, steps)
+        return _checked(reply, base, settings, roles, steps)
     except RejectedReply:
         raise
     except Exception as error:  # the last line of defence against a site's bytes
@@ -210,9 +210,13 @@ def check_reply(
 
 
 def _checked(
-    reply: Reply, base: Mapping[str, Float32], settings: AggregationSettings, steps: int
+    reply: Reply,
+    base: Mapping[str, Float32],
+    settings: AggregationSettings,
+    roles: Roles,
+    steps: int,
 ) -> Update:
-    names = trained_names(base, settings.target)
+    names = tuple(roles.sent(base, with_followers=settings.target == "average"))
     require_answer(reply, names)
     share = number(reply.metrics, "share", MIN_SHARE, MAX_SHARE)
     if settings.shares == "equal" and share != 1:

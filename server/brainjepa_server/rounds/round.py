@@ -78,7 +78,9 @@ def train_round(
     for answer in sites.ask(TRAIN, assignment, arrays, names, settings.rounds.deadline):
         down, up = down + answer.bytes_down, up + answer.bytes_up
         try:
-            update = check_reply(answer.reply, weights, settings.aggregation, assignment.steps)
+            update = check_reply(
+                answer.reply, weights, settings.aggregation, outer.roles, assignment.steps
+            )
         except RejectedReply as error:
             rejected[answer.site] = str(error)
         else:

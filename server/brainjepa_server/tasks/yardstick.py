@@ -16,7 +16,7 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.measure import Row
 from brainjepa_core.evaluation.moments import FIELDS, PREFIX, Group, moments_from_arrays
-from brainjepa_core.models.parts.pooling import POOLS
+from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.sums.ridge import (
     ALPHAS,
     RESOLVED,

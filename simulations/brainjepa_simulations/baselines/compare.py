@@ -91,6 +91,6 @@ def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, 
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
     training = study.new_training(basis, "cpu")
     steps = range(study.training.schedule.total_steps)
-    for batches in batches_ahead(people, training.model.settings, study.training, steps):
+    for batches in batches_ahead(people, training.model, study.training, steps):
         training.advance(batches)
     write_model(path, training.model, provenance(windows, basis))

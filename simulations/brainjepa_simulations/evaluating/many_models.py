@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from brainjepa_client.using.site_evaluation import model_folder, require_atlas, weights_fingerprint
 from brainjepa_core.evaluation.comparison import Comparison, compare_models
@@ -17,9 +16,9 @@ from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.checkpoint import read_description, read_model, write_model
-from brainjepa_core.pretraining.mae_training import pretrain_mae
+from brainjepa_core.models.checkpoint import read_description, read_model
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
@@ -30,7 +29,7 @@ from brainjepa_server.study import BASIS_FILE, STUDY_FILE
 from brainjepa_simulations.baselines.compare import BASELINES
 from brainjepa_simulations.engines.virtual_sites import STORES, open_data
 
-MAE, MAE_FOLDER = "MAE", "mae"
+MAE, MASKED_AUTOENCODER = "MAE", "masked_autoencoder"  # in the table; the family
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def window_settings(checkpoints: Sequence[Checkpoint]) -> WindowSettings:
     ValueError
         If two checkpoints differ.
     """
-    found = [WindowSettings(**read_description(c.path)[1].signals) for c in checkpoints]
+    found = [WindowSettings(**read_description(c.path).provenance.signals) for c in checkpoints]
     if len(set(found)) > 1:
         raise ValueError(
             f"expected checkpoints of one kind of windows, found {len(set(found))}; evaluate them "
@@ -91,7 +90,7 @@ def window_settings(checkpoints: Sequence[Checkpoint]) -> WindowSettings:
     return found[0] if found else WindowSettings()
 
 
-def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainJEPA:
+def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainModel:
     """The model, if it is of the windows' atlas.
 
     Raises
@@ -104,26 +103,21 @@ def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainJEPA:
     return model.eval()
 
 
-def mae_model(
-    study: Path, windows: Windows, out: Path, on_step: Callable[[int, Tensor], None] | None = None
-) -> BrainJEPA:
-    """Masked autoencoding with a study's backbone, people and number of steps; kept in OUT/mae.
+def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> BrainModel:
+    """A study's people, sizes and steps with another family's objective; kept in OUT/<family>.
 
     As the study's pooled model, it never sees the held-out fold.
     """
     settings = read_settings(study / STUDY_FILE, StudySettings)
-    local = settings.pretraining
+    local = settings.pretraining.of_family(family)
     basis = ConsensusBasis.load(study / BASIS_FILE)
-    folder = out / MAE_FOLDER
-    if not folder.exists():
-        folds = folds_of_windows(windows, local.training.seed, settings.folds)
-        people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
-        write_model(
-            folder,
-            pretrain_mae(people, local, basis, on_step=on_step),
-            provenance(windows, basis),
-        )
-    return read_model(folder)[0].eval()
+    folds = folds_of_windows(windows, local.training.seed, settings.folds)
+    people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
+    run = out / family
+    if not (run / "final").exists():
+        training = local.new_training(basis, "cpu")
+        pretrain(training, people, provenance(windows, basis), run, progress=False)
+    return read_model(run / "final")[0].eval()
 
 
 def run_evaluation(
@@ -168,7 +162,7 @@ def run_evaluation(
     study = next((Path(w.rpartition("=")[2]) for w in words if _is_study(w)), None)
     if mae and study is not None:
         say("training the masked autoencoder with the study's budget")
-        models[MAE] = mae_model(study, windows, out)
+        models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER)
     fingerprints = {c.name: weights_fingerprint(c.path) for c in checkpoints}
     inputs = {"models": fingerprints, "mae": MAE in models}
     comparison = Comparison(task, protocol, models, finetune, thorough)

@@ -22,7 +22,7 @@ from brainjepa_core.evaluation.measure import (
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from brainjepa_core.sums.ridge import held_out_r2
@@ -54,7 +54,7 @@ def outcomes(windows, mean_fc) -> Outcomes:
 def tiny_model(rois: int = 12) -> BrainJEPA:
     torch.manual_seed(0)
     sizes = dict(width=8, depth=1, heads=2, predictor_width=8, predictor_heads=2)
-    s = ModelSettings.preset("tiny", rois=rois, frames=16, patch=8, components=2, **sizes)
+    s = BrainJepaSettings.preset("tiny", rois=rois, frames=16, patch=8, components=2, **sizes)
     return BrainJEPA(s, torch.randn(rois, 2))
 
 

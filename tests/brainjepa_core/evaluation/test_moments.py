@@ -19,7 +19,7 @@ from brainjepa_core.evaluation.moments import (
 )
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from brainjepa_core.sums.ridge import Moments, choose_alpha, fit_ridge, total
@@ -44,7 +44,7 @@ def stores(tmp_path_factory) -> list[ScanStore]:
 def model() -> BrainJEPA:
     torch.manual_seed(0)
     sizes = dict(width=8, depth=1, heads=2, predictor_width=8, predictor_heads=2)
-    s = ModelSettings.preset("tiny", rois=8, frames=16, patch=8, components=2, **sizes)
+    s = BrainJepaSettings.preset("tiny", rois=8, frames=16, patch=8, components=2, **sizes)
     return BrainJEPA(s, torch.randn(8, 2))
 
 

@@ -16,8 +16,8 @@ from brainjepa_core.evaluation.yardstick import (
     within_groups,
 )
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
+from brainjepa_core.models.tokens import token_validity
 
 
 def connectivity(rois: int = 7, seed: int = 0):
@@ -84,7 +84,7 @@ class People:
 def model() -> BrainJEPA:
     torch.manual_seed(0)
     sizes = dict(width=16, depth=1, heads=2, predictor_width=12, predictor_heads=3)
-    s = ModelSettings.preset("tiny", rois=4, frames=6, patch=3, components=2, **sizes)
+    s = BrainJepaSettings.preset("tiny", rois=4, frames=6, patch=3, components=2, **sizes)
     made = BrainJEPA(s, torch.randn(4, 2))
     for parameter in made.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))

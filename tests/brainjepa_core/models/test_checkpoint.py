@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from brainjepa_core.models import checkpoint
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import (
     Provenance,
     read_description,
@@ -33,7 +33,7 @@ PROVENANCE = Provenance(
 
 
 def make(**choices) -> BrainJEPA:
-    s = ModelSettings.preset("tiny", rois=5, **{**SIZES, **choices})
+    s = BrainJepaSettings.preset("tiny", rois=5, **{**SIZES, **choices})
     return BrainJEPA(s, torch.randn(5, 2))
 
 
@@ -47,7 +47,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("positions", ["gradient", "sincos"])
 def test_round_trip(tmp_path, recipe, positions):
     model = make(recipe=recipe, positions=positions)
-    model.update_target(0.5)
+    model.after_step(0.5)
     for p in model.parameters():
         p.data.add_(torch.randn_like(p))
     write_model(tmp_path / "final", model, PROVENANCE)
@@ -70,7 +70,7 @@ def test_round_trip(tmp_path, recipe, positions):
 def test_the_folder_names_nothing_but_what_it_is_tied_to(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.safetensors"]
     description = json.loads((folder / "model.json").read_text())
-    assert description.keys() == {"settings", "provenance"}
+    assert description.keys() == {"family", "settings", "provenance"}
     assert description["provenance"] == {
         "atlas": "five",
         "rois": list(PROVENANCE.rois),
@@ -108,13 +108,13 @@ R = PROVENANCE.rois
     ],
 )
 def test_what_does_not_belong_together_is_refused(folder, ours, text):
-    _, found = read_description(folder)
+    found = read_description(folder).provenance
     with pytest.raises(ValueError, match=text):
         ours.require(found)
 
 
 def test_what_belongs_together_is_not(folder):
-    _, found = read_description(folder)
+    found = read_description(folder).provenance
     PROVENANCE.require(found)
     changed(version="0.0.0").require(found)
 

@@ -25,7 +25,7 @@ from brainjepa_core.models.brain_jepa.published import (
     from_official,
     to_official,
 )
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 
 def relative(found: Tensor, expected: Tensor | np.ndarray) -> float:
@@ -108,7 +108,7 @@ def test_golden_context_prediction_and_gradient_norms(golden):
 def test_golden_loss_and_pooled_in_one_call(golden):
     case, arrays, model, x, _ = golden
     with torch.no_grad():
-        assert model.loss(x, *indices(arrays)).item() == pytest.approx(case["loss"], rel=1e-5)
+        assert model(x, *indices(arrays)).mean().item() == pytest.approx(case["loss"], rel=1e-5)
     assert relative(model.embed(x), arrays["pooled"]) < 1e-5
 
 
@@ -184,11 +184,12 @@ PRESET = "preset base, 120 ROIs"
 def test_other_sizes_equal_the_eager_oracle(size):
     model, eager, x = make_pair("parity", **SIZES[size])
     if size == PRESET:
-        assert model.settings == ModelSettings.preset("base", rois=120, recipe="published")
+        assert model.settings == BrainJepaSettings.preset("base", rois=120, recipe="published")
     context_index, target_index = (i[:, 0] for i in draw(model, len(x), 1))
     assert relative(model.encode(x), eager.encode(eager.target_encoder, x)) < 1e-5
     trained = eager.trained()
-    ours, theirs = (m.loss(x, context_index, target_index) for m in (model, eager))
+    ours = model(x, context_index, target_index).mean()
+    theirs = eager.loss(x, context_index, target_index)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     ours.backward()
     theirs.backward()
@@ -207,7 +208,7 @@ def test_masks_per_sample_share_one_target_pass_and_equal_the_oracle_one_by_one(
     model, eager, x = make_pair("masks", **SIZES["short windows"])
     context_index, target_index = draw(model, len(x), 3)
     with torch.no_grad():
-        found = float(model.loss(x, context_index, target_index))
+        found = float(model(x, context_index, target_index).mean())
         each = [float(eager.loss(x, context_index[:, k], target_index[:, k])) for k in range(3)]
     assert found == pytest.approx(np.mean(each), rel=1e-5)
 
@@ -216,15 +217,15 @@ def test_several_optimiser_steps_follow_the_oracle():
     model, eager, x = make_pair("steps", **SIZES["one time patch, one component"])
     context_index, target_index = (i[:, 0] for i in draw(model, len(x), 1))
     for momentum in (0.9, 0.99, 1.0):
-        for jepa, parameters in (
-            (model, [p for p in model.parameters() if p.requires_grad]),
-            (eager, eager.trained()),
+        for jepa, loss_of, parameters in (
+            (model, model, [p for p in model.parameters() if p.requires_grad]),
+            (eager, eager.loss, eager.trained()),
         ):
-            loss = jepa.loss(x, context_index, target_index)
+            loss = loss_of(x, context_index, target_index).mean()
             with torch.no_grad():
                 for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                     p.sub_(0.5 * g)
-            jepa.update_target(momentum)
+            jepa.after_step(momentum)
     for part, state in to_official(model).items():
         for key, value in getattr(eager, part).items():
             assert relative(state[key], value.detach()) < 1e-5, (part, key)

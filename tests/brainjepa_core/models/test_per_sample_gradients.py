@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 # The patch embedding's input is data: that its hook sees no gradient of the input is as it should.
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")
@@ -50,7 +50,7 @@ def make(
 ) -> tuple[BrainJEPA, tuple[Tensor | None, ...]]:
     """A model and the arguments of its call, in float64."""
     torch.manual_seed(0)
-    s = ModelSettings.preset(
+    s = BrainJepaSettings.preset(
         "tiny", rois=rois, recipe=recipe, frames=2 * PATCHES, patch=2, components=3, width=8,
         depth=2, heads=2, predictor_width=12, predictor_heads=3, **choices,
     )  # fmt: skip
@@ -132,7 +132,7 @@ def test_mean_of_per_sample_gradients_is_the_gradient_of_the_loss():
     model, arguments = make(**CASES["two masks"])
     found = by_hooks(model, arguments)
     model.zero_grad()
-    model.loss(*arguments[:3]).backward()
+    model(*arguments[:3]).mean().backward()
     for name, p in model.named_parameters():
         if p.requires_grad:
             assert torch.allclose(found[name].mean(0), p.grad, atol=TOLERANCE), name
@@ -146,4 +146,4 @@ def test_wrapping_leaves_the_target_encoder_alone():
         assert not module._forward_hooks
     for p in model.target_encoder.parameters():
         assert not p.requires_grad and p.grad is None and not hasattr(p, "grad_sample")
-    model.update_target(0.5)
+    model.after_step(0.5)

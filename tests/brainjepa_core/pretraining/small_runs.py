@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.pretraining import state
 from brainjepa_core.pretraining.loop import pretrain
@@ -66,7 +66,7 @@ class People:
 def make_model(seed: int = 0, rois: int = ROIS, **choices) -> BrainJEPA:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        s = ModelSettings.preset("tiny", rois=rois, **{**SIZES, **choices})
+        s = BrainJepaSettings.preset("tiny", rois=rois, **{**SIZES, **choices})
         return BrainJEPA(s, torch.randn(rois, s.components))
 
 

@@ -67,7 +67,7 @@ def test_a_run_is_its_steps_by_hand(tmp_path):
     lines = lines_of(tmp_path)
     assert len(lines) == TOTAL
     for step, line in enumerate(lines):
-        (batch,) = batches_of_step(people, other.model.settings, other.settings, step)
+        (batch,) = batches_of_step(people, other.model, other.settings, step)
         loss = other.advance([batch])
         values = values_at(other.settings.schedule, step)
         assert line["step"] == step and line["loss"] == float(loss)
@@ -244,14 +244,14 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path, straight, monkeypatch, n
     before = signal.signal(number, note)
     try:
         training = make_training(accumulation=2, clip_norm=0.5)
-        update = training.model.update_target
+        update = training.model.after_step
 
         def interrupted(momentum):
             if training.step == 4:
                 os.kill(os.getpid(), number)
             update(momentum)
 
-        monkeypatch.setattr(training.model, "update_target", interrupted)
+        monkeypatch.setattr(training.model, "after_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_in(tmp_path, training, save_every=100, log_every=100)
         assert signal.getsignal(number) is note and received == [number]
@@ -269,7 +269,7 @@ def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(training.model, "update_target", interrupted)
+    monkeypatch.setattr(training.model, "after_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_in(tmp_path, training)
     assert training.step == 0 and state_folders(tmp_path) == []
@@ -278,14 +278,14 @@ def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
 
 def test_an_interrupted_run_whose_loss_is_bad_is_not_saved(tmp_path, monkeypatch):
     training = make_training()
-    update = training.model.update_target
+    update = training.model.after_step
 
     def interrupted(momentum):
         update(momentum)
         if training.step == 2:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(training.model, "update_target", interrupted)
+    monkeypatch.setattr(training.model, "after_step", interrupted)
     with pytest.raises(NonFiniteLoss, match="at step 0"):
         run_in(tmp_path, training, People(subjects=1, broken=0), save_every=100, log_every=100)
     assert state_folders(tmp_path) == []

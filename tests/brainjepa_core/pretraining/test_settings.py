@@ -73,7 +73,7 @@ def test_sizes_follow_from_windows_and_basis():
     ("fields", "text"),
     [
         ({"preset": "huge"}, "a preset among tiny, small, base, large, found 'huge'"),
-        ({"recipe": "mine"}, "recipe\n.*'default' or 'published'"),
+        ({"recipe": "mine"}, "expected a recipe among default, published, found 'mine'"),
         ({"model": {"rois": 9}}, "a model without rois, which follow from the data; set windows"),
         ({"model": {"frames": 80, "components": 4}}, "a model without components, frames, which"),
         ({"model": {"patch": 7}}, "model: .*multiple of patch, found 40 frames and patch 7"),

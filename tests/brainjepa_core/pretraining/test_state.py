@@ -36,7 +36,7 @@ from brainjepa_core.pretraining.step import Training
 def advance(training: Training, steps: int) -> Training:
     for _ in range(steps):
         batches = batches_of_step(
-            People(ragged=True), training.model.settings, training.settings, training.step
+            People(ragged=True), training.model, training.settings, training.step
         )
         training.advance(batches)
     return training
@@ -70,7 +70,7 @@ def test_a_state_is_a_model_folder(saved):
 
 def test_reading_forgets_a_loss_that_was_not_finite(saved):
     training = make_training()
-    batches = batches_of_step(People(), training.model.settings, training.settings, 0)
+    batches = batches_of_step(People(), training.model, training.settings, 0)
     batches[0].x.fill_(torch.nan)
     training.advance(batches)
     assert training.first_bad_step() == 0

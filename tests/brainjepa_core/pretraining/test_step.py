@@ -10,12 +10,12 @@ from small_runs import People, make_model, make_recipe, make_training
 
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.pretraining.step import Training, make_optimizer
+from brainjepa_core.pretraining.step import Training, make_optimizer, trained_parameters
 
 
 def batches(training: Training, step: int, people: People | None = None) -> list[Batch]:
     people = people or People()
-    return batches_of_step(people, training.model.settings, training.settings, step)
+    return batches_of_step(people, training.model, training.settings, step)
 
 
 def close(a, b, tolerance: float = 1e-5) -> bool:
@@ -44,8 +44,7 @@ def by_hand(training: Training, steps: int, clip: float | None = None) -> torch.
             optimizer.zero_grad()
         optimizers[0].param_groups[0]["weight_decay"] = values.weight_decay
         for b in batches(training, step):
-            x, context, target = b.x, b.context_index, b.target_index
-            (model.loss(x, context, target) / recipe.accumulation).backward()
+            (model(b.x, **b.draws).mean() / recipe.accumulation).backward()
         if clip is not None:
             grads = [p.grad for p in decayed + plain]
             norm = sum(float(g.square().sum()) for g in grads) ** 0.5
@@ -92,18 +91,52 @@ def test_four_micro_batches_equal_one_batch():
     whole = make_training(batch_size=8)
     parts = make_training(batch_size=8, accumulation=4)
     for step in range(3):
-        a = whole.advance(batches(whole, step))
-        given = batches(parts, step)
+        a = whole.advance(batches(whole, step, People(subjects=9)))
+        given = batches(parts, step, People(subjects=9))
         assert len(given) == 4
         assert torch.allclose(a, parts.advance(given), rtol=1e-5)
     # AdamW divides by the root of a gradient that may be rounding: compare what it moves.
     assert close(whole.model.parameters(), parts.model.parameters(), 1e-4)
 
 
+def test_every_person_of_a_small_site_counts_the_same():
+    """Five people in micro-batches of two, two and one."""
+    whole = make_training(batch_size=8)
+    parts = make_training(batch_size=8, accumulation=4)
+    a = whole.advance(batches(whole, 0))
+    given = batches(parts, 0)
+    assert [len(batch.x) for batch in given] == [2, 2, 1]
+    assert torch.allclose(a, parts.advance(given), rtol=1e-5)
+    assert close(whole.model.parameters(), parts.model.parameters(), 1e-4)
+
+
+def test_another_gradient_takes_the_place_of_the_mean():
+    """Half the gradient by plain gradient descent is half the step."""
+    choices = {
+        "optimizer": "sgd",
+        "schedule": {"lr": 0.1, "weight_decay": 0.0, "final_weight_decay": 0.0},
+    }
+    plain, halved = make_training(**choices), make_training(**choices)
+    start = copy.deepcopy(plain.model)
+    mean = halved.gradient
+
+    def half(given: list[Batch]) -> torch.Tensor:
+        loss = mean(given)
+        for parameter in trained_parameters(halved.model):
+            parameter.grad.mul_(0.5)
+        return loss
+
+    other = Training(halved.model, halved.settings, gradient=half)
+    loss = plain.advance(batches(plain, 0))
+    assert torch.equal(loss, other.advance(batches(other, 0))) and other.step == 1
+    moves = zip(*map(trained_parameters, (start, plain.model, other.model)), strict=True)
+    assert all(torch.allclose((b - a) / 2, c - a, atol=1e-6) for a, b, c in moves)
+
+
 def test_the_loss_is_that_of_the_weights_before_the_step():
     training = make_training(accumulation=2)
     model, given = copy.deepcopy(training.model), batches(training, 0)
-    expected = torch.stack([model.loss(b.x, b.context_index, b.target_index) for b in given])
+    expected = torch.stack([model(b.x, **b.draws).mean() for b in given])
     found = training.advance(given)
     assert torch.allclose(found, expected.mean())
     assert found.dim() == 0 and not found.requires_grad
@@ -144,7 +177,7 @@ def test_decay_alone_shrinks_matrices_and_leaves_the_rest():
 def test_ragged_people_train_and_padding_is_not_learned_from():
     training, people = make_training(batch_size=5), People(ragged=True)
     (batch,) = batches(training, 0, people)
-    assert batch.context_valid is not None and batch.token_valid is not None
+    assert batch.draws["context_valid"] is not None and batch.token_valid is not None
     noisy = copy.deepcopy(batch)
     patches = noisy.x.view(5, -1, training.model.settings.patch)
     patches[~batch.token_valid] = 7.0  # values of tokens that do not exist

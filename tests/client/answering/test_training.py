@@ -109,7 +109,7 @@ def test_fresh_moments_every_round(stores, start, tmp_path, switch):
         training = Training(model, STUDY.training)
         training.resume(first)
         for step in range(first, first + 3):
-            training.advance(batches_of_step(windows, model.settings, STUDY.training, step))
+            training.advance(batches_of_step(windows, model, STUDY.training, step))
     assert same(weights_of(arrays), weights_of(bits(training)))
 
 
@@ -131,7 +131,7 @@ def test_sites_of_one_sgd_step_average_to_one_step_of_a_large_batch(stores, tmp_
         batch
         for store in stores
         for batch in batches_of_step(
-            training_windows(store, study), pooled.model.settings, study.training, 0
+            training_windows(store, study), pooled.model, study.training, 0
         )
     ]
     pooled.advance(batches)
@@ -150,10 +150,9 @@ def test_the_proximal_term_by_hand(stores, start, tmp_path):
     windows = training_windows(stores[0], study)
     basis = ConsensusBasis(windows.atlas.rois, start["basis"], np.full(3, np.nan))
     training = study.new_training(basis, "cpu")
-    settings = training.model.settings
-    training.advance(batches_of_step(windows, settings, study.training, 0))
+    training.advance(batches_of_step(windows, training.model, study.training, 0))
     after_one = bits(training)
-    training.advance(batches_of_step(windows, settings, study.training, 1))
+    training.advance(batches_of_step(windows, training.model, study.training, 1))
     lr = values_at(study.training.schedule, 1).lr
     for name, value in bits(training).items():
         if name.startswith(("encoder", "predictor")):

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.wire.messages import Reply, pack
-from brainjepa_server.combining.validation import RejectedReply, check_reply, safe, trained_names
+from brainjepa_server.combining.validation import RejectedReply, check_reply, safe
 from brainjepa_server.settings import AggregationSettings
 
-STEPS = 5
+ROLES, STEPS = BrainJEPA.roles, 5
 SHAPES = {
     "basis": (3, 2),
     "encoder.a.weight": (4, 3),
@@ -35,7 +36,7 @@ BASE = make_base()
 def make_reply(agreed: AggregationSettings | None = None, **changes) -> Reply:
     agreed = agreed or AggregationSettings()
     rng = np.random.default_rng(1)
-    names = trained_names(BASE, agreed.target)
+    names = ROLES.sent(BASE, agreed.target == "average")
     weights = {
         n: np.asarray(BASE[n] + 0.01 * rng.standard_normal(BASE[n].shape), np.float32)
         for n in names
@@ -46,7 +47,7 @@ def make_reply(agreed: AggregationSettings | None = None, **changes) -> Reply:
 
 
 def check(reply, agreed: AggregationSettings | None = None):
-    return check_reply(reply, BASE, agreed or AggregationSettings(), STEPS)
+    return check_reply(reply, BASE, agreed or AggregationSettings(), ROLES, STEPS)
 
 
 @pytest.mark.parametrize("target", ["average", "line", "local"])
@@ -56,7 +57,7 @@ def test_a_good_reply_passes_with_its_values(wire, target):
     reply = make_reply(agreed)
     update = check(reply, agreed)
     values = dict(update.values(BASE))
-    assert list(values) == list(trained_names(BASE, target)) == sorted(values)
+    assert list(values) == ROLES.sent(BASE, target == "average") == sorted(values)
     assert any(name.startswith("target_encoder.") for name in values) == (target == "average")
     sent = dict(check(make_reply()).values(BASE))
     for name, value in values.items():

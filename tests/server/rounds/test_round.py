@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from brainjepa_core.evaluation.moments import Group, moments_to_arrays
+from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -129,7 +130,7 @@ def one_round(faults: list[str | None], settings: StudySettings, number: int = 0
     names = {f"site-{node:02d}": node for node in range(1, len(faults) + 1)}
     grid = FakeGrid(lambda node, m: message_of(node, faults[node - 1], m), list(names.values()))
     heard = []
-    outer = OuterOptimizer(settings.aggregation.outer)
+    outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
     listen = lambda site, reason: heard.append((site, reason))  # noqa: E731
     new, record = train_round(Sites(grid, names), settings, number, base(), BASIS, outer, listen)
     return new, record, heard
@@ -194,7 +195,7 @@ def test_a_round_as_it_is_recorded():
 
 def test_a_failed_round_moves_nothing():
     settings = make_settings(2, outer={"kind": "fedavgm"})
-    outer = OuterOptimizer(settings.aggregation.outer)
+    outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
     weights = base()
     grid = FakeGrid(lambda node, m: message_of(node, "nan", m), [1, 2])
     with pytest.raises(ValueError, match="found 0; mend the sites and resume"):
@@ -209,7 +210,7 @@ def test_bf16_replies(combine):
     grid = FakeGrid(
         lambda node, m: replying(m, pack(trained(node), base(), "bf16"), numbers(node)), [1, 2, 3]
     )
-    outer = OuterOptimizer(settings.aggregation.outer)
+    outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
     names = {"a": 1, "b": 2, "c": 3}
     new, record = train_round(
         Sites(grid, names), settings, 0, base(), BASIS, outer, lambda *_: None

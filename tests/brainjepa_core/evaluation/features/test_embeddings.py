@@ -11,7 +11,7 @@ from brainjepa_core.evaluation.features import embeddings
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings, person_key
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
@@ -44,7 +44,7 @@ def make_windows(folder, scaling="zscore", **choices):
 def make_model(seed=0):
     torch.manual_seed(seed)
     sizes = dict(width=8, depth=1, heads=2, predictor_width=8, predictor_heads=2)
-    s = ModelSettings.preset("tiny", rois=ROIS, frames=FRAMES, patch=4, components=2, **sizes)
+    s = BrainJepaSettings.preset("tiny", rois=ROIS, frames=FRAMES, patch=4, components=2, **sizes)
     return BrainJEPA(s, torch.randn(ROIS, 2)).eval()
 
 

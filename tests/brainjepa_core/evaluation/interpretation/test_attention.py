@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from oracles.attention import attention_maps
 
 from brainjepa_core.evaluation.interpretation import attention
 from brainjepa_core.evaluation.interpretation.attention import network_attention, people_attention
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 ROIS, PATCHES, PATCH, DEPTH = 6, 4, 3, 3
 NETWORKS = np.array([0, 1, 1, 2, 0, 1])
@@ -18,7 +19,7 @@ NETWORKS = np.array([0, 1, 1, 2, 0, 1])
 @pytest.fixture
 def model() -> BrainJEPA:
     torch.manual_seed(0)
-    s = ModelSettings.preset(
+    s = BrainJepaSettings.preset(
         "tiny", rois=ROIS, frames=PATCHES * PATCH, patch=PATCH, components=2, width=16,
         depth=DEPTH, heads=2, predictor_width=8, predictor_heads=2,
     )  # fmt: skip
@@ -33,7 +34,7 @@ def naive(model: BrainJEPA, x: torch.Tensor, valid: torch.Tensor) -> np.ndarray:
     of_token = np.repeat(NETWORKS, PATCHES)
     result = np.full((len(x), DEPTH, 3, 3), np.nan)
     for layer in range(DEPTH):
-        maps = model.attention_maps(x, layer, valid).double().numpy()
+        maps = attention_maps(model, x, layer, valid).double().numpy()
         for b in range(len(x)):
             seen = valid[b].numpy()
             for g in range(3):

@@ -16,8 +16,8 @@ from brainjepa_core.evaluation.interpretation.attribution import (
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
-from brainjepa_core.models.parts.pooling import POOLS
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
+from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.sums.ridge import Moments, fit_ridge
 
 ROIS, PATCHES, PATCH = 6, 4, 3
@@ -42,7 +42,7 @@ class People:
 @pytest.fixture(scope="module")
 def model() -> BrainJEPA:
     torch.manual_seed(0)
-    s = ModelSettings.preset(
+    s = BrainJepaSettings.preset(
         "tiny", rois=ROIS, frames=12, patch=PATCH, components=2, width=16, depth=2, heads=2,
         predictor_width=8, predictor_heads=2,
     )  # fmt: skip

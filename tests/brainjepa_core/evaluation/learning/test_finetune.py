@@ -12,7 +12,7 @@ from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSetting
 from brainjepa_core.evaluation.learning.lora import LoraLinear
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
@@ -37,7 +37,7 @@ def make_model(**choices) -> BrainJEPA:
     torch.manual_seed(0)
     sizes = dict(width=16, depth=2, heads=2, predictor_width=8, predictor_heads=2)
     sizes |= dict(rois=12, frames=32, patch=8, components=2) | choices
-    settings = ModelSettings.preset("tiny", **sizes)
+    settings = BrainJepaSettings.preset("tiny", **sizes)
     return BrainJEPA(settings, torch.randn(settings.rois, 2))
 
 

@@ -17,7 +17,7 @@ from brainjepa_core.evaluation.learning.finetuned_files import (
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import Provenance
 
 PROVENANCE = Provenance(atlas="a", rois=tuple("abcde"), basis_hash="0", signals={"tr": 2.0})
@@ -27,7 +27,7 @@ TARGETS = [LearnedTarget(("no", "yes"), (0.5, 1.5)), LearnedTarget(mean=40.5, sd
 def fitted_on(target: LearnedTarget, pool="second_order") -> Finetuned:
     torch.manual_seed(0)
     sizes = dict(width=8, depth=2, heads=2, predictor_width=8, predictor_heads=2)
-    s = ModelSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
+    s = BrainJepaSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
     networks = np.array([0, 0, 1, 1, 2])
     network = FinetunedNetwork(BrainJEPA(s, torch.randn(5, 2)), target.outputs, pool, networks)
     network.standardise([torch.randn(6, network.head.in_features)])

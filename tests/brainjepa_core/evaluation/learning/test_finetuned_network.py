@@ -14,7 +14,7 @@ from brainjepa_core.evaluation.learning.finetuned_network import (
     prepare,
 )
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 NETWORKS = np.array([0, 0, 1, 1, 2])
 
@@ -22,7 +22,7 @@ NETWORKS = np.array([0, 0, 1, 1, 2])
 def small_model(depth: int = 3) -> BrainJEPA:
     torch.manual_seed(0)
     sizes = dict(width=8, depth=depth, heads=2, predictor_width=8, predictor_heads=2)
-    s = ModelSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
+    s = BrainJepaSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
     model = BrainJEPA(s, torch.randn(5, 2))
     for parameter in model.target_encoder.parameters():  # unlike the context encoder's
         parameter.data += 0.1 * torch.randn_like(parameter)

@@ -18,7 +18,7 @@ from brainjepa_core.models.brain_jepa.objective import (
     rank_penalty,
     without_direction,
 )
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 ROIS, PATCHES, LENGTH = 6, 4, 3
 
@@ -27,7 +27,7 @@ def make(recipe: str = "default", **choices) -> BrainJEPA:
     torch.manual_seed(0)
     sizes = dict(width=16, depth=2, heads=2, predictor_width=12, predictor_depth=2)
     grid = dict(frames=PATCHES * LENGTH, patch=LENGTH, components=2, predictor_heads=3)
-    s = ModelSettings.preset("tiny", rois=ROIS, recipe=recipe, **{**sizes, **grid, **choices})
+    s = BrainJepaSettings.preset("tiny", rois=ROIS, recipe=recipe, **{**sizes, **grid, **choices})
     model = BrainJEPA(s, torch.randn(ROIS, 2)).double()
     for p in model.parameters():
         p.data.add_(0.1 * torch.randn_like(p))

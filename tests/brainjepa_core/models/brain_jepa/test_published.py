@@ -20,13 +20,13 @@ from brainjepa_core.models.brain_jepa.published import (
     to_official,
     write_official,
 )
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 
 def make(**choices) -> BrainJEPA:
     sizes = dict(width=64, depth=1, heads=1, predictor_width=8, predictor_depth=2)
     choices = {"recipe": "published", **sizes, **choices}
-    s = ModelSettings.preset(
+    s = BrainJepaSettings.preset(
         "tiny", rois=3, frames=8, patch=4, components=5, predictor_heads=1, **choices
     )
     torch.manual_seed(0)

@@ -10,20 +10,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.models.brain_jepa.settings import ModelSettings
-from brainjepa_core.models.masked_autoencoder.model import MaskedAutoencoder, random_masks
+from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.masked_autoencoder.masks import random_masks
+from brainjepa_core.models.masked_autoencoder.model import MaskedAutoencoder
+from brainjepa_core.models.masked_autoencoder.settings import MaskedAutoencoderSettings
+from brainjepa_core.models.masks.settings import MaskSettings
 
 ROIS, PATCHES, PATCH = 6, 4, 3
-SETTINGS = ModelSettings.preset(
-    "tiny", rois=ROIS, frames=PATCHES * PATCH, patch=PATCH, components=2, width=16, depth=2,
+SIZES = dict(
+    rois=ROIS, frames=PATCHES * PATCH, patch=PATCH, components=2, width=16, depth=2,
     heads=2, predictor_width=12, predictor_depth=2, predictor_heads=3,
 )  # fmt: skip
+BASIS = torch.randn(ROIS, 2, generator=torch.Generator().manual_seed(1))
 
 
-def make(kind: type[BrainJEPA] = MaskedAutoencoder) -> BrainJEPA:
-    basis = torch.randn(ROIS, 2, generator=torch.Generator().manual_seed(1))
+def make() -> MaskedAutoencoder:
     torch.manual_seed(0)
-    return kind(SETTINGS, basis)
+    return MaskedAutoencoder(MaskedAutoencoderSettings(**SIZES), BASIS)
 
 
 def validity(seed: int, batch: int) -> np.ndarray:
@@ -85,11 +89,11 @@ def test_too_few_tokens():
         random_masks(24, seed=0, step=0, samples=[0, 1], token_valid=valid)
 
 
-def naive_loss(model: BrainJEPA, x: Tensor, visible: list[int], hidden: list[int]) -> Tensor:
+def naive_loss(model: BrainModel, x: Tensor, visible: list[int], hidden: list[int]) -> Tensor:
     """One sample, one masked token at a time, without any padding."""
     index = torch.tensor([visible])
     tokens = model.encoder(model.patches(x), model.basis[None], index)
-    decoded = model.predictor(tokens, model.basis[None], index, torch.tensor([hidden]))[0]
+    decoded = model.decoder(tokens, model.basis[None], index, torch.tensor([hidden]))[0]
     errors = []
     for place, token in enumerate(hidden):
         roi, patch = divmod(token, PATCHES)
@@ -133,25 +137,43 @@ def test_invalid_and_other_peoples_signals_change_nothing():
     assert before[1] != after[1]
 
 
-def test_gradients_reach_encoder_and_decoder_only():
+def test_gradients_reach_everything():
     model = make()
-    masks = random_masks(24, seed=0, step=0, samples=[0, 1])
-    x = torch.randn(2, ROIS, PATCHES * PATCH)
-    model(x, masks.context_index, masks.target_index).sum().backward()
+    draws = model.draw(MaskSettings(), seed=0, step=0, samples=[0, 1], token_valid=None)
+    model(torch.randn(2, ROIS, PATCHES * PATCH), **draws).sum().backward()
     for name, parameter in model.named_parameters():
-        trained = not name.startswith("target_encoder.")
-        assert (parameter.grad is not None and bool(parameter.grad.any())) == trained, name
+        assert parameter.grad is not None and bool(parameter.grad.any()), name
+
+
+def test_masks_of_a_model_are_of_its_ratio():
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(MaskedAutoencoderSettings(**SIZES, mask_ratio=0.5), BASIS)
+    draws = model.draw(MaskSettings(), seed=3, step=4, samples=[5], token_valid=None)
+    expected = random_masks(24, seed=3, step=4, samples=[5], ratio=0.5)
+    assert draws["target_index"].shape == (1, 12)
+    assert torch.equal(draws["target_index"], expected.target_index)
 
 
 def test_the_encoder_is_that_of_a_jepa_of_the_same_seed():
-    ours, jepa = make().encoder.state_dict(), make(BrainJEPA).encoder.state_dict()
+    torch.manual_seed(0)
+    jepa = BrainJEPA(BrainJepaSettings(**SIZES), BASIS).encoder.state_dict()
+    ours = make().encoder.state_dict()
     assert ours.keys() == jepa.keys() and all(torch.equal(ours[k], jepa[k]) for k in ours)
 
 
-def test_embeddings_are_read_from_the_encoder_itself():
+def test_embeddings_are_read_from_the_encoder():
     model = make()
-    for parameter in model.encoder.parameters():
-        parameter.data.add_(1.0)
-    model.update_target(0.996)
-    pairs = zip(model.encoder.parameters(), model.target_encoder.parameters(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    x = torch.randn(2, ROIS, PATCHES * PATCH)
+    expected = model.encoder(model.patches(x), model.basis_of(2))
+    assert torch.equal(model.encode(x), expected)
+    model.after_step(0.996)  # nothing follows
+    assert torch.equal(model.encode(x), expected)
+
+
+def test_settings():
+    text = "expected a recipe among default, published, found 'mine'; take one of these"
+    with pytest.raises(ValueError, match=text):
+        MaskedAutoencoderSettings.preset("tiny", rois=6, recipe="mine")
+    for ratio in (0.0, 1.0):
+        with pytest.raises(ValueError, match="mask_ratio"):
+            MaskedAutoencoderSettings(**SIZES, mask_ratio=ratio)

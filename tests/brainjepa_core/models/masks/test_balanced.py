@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainjepa_core.models.masks.balanced import Layout, balanced_regions
-from brainjepa_core.models.masks.draw import MaskSettings, _stream, mask_batch, sample_mask
+from brainjepa_core.models.masks.draw import _stream, mask_batch, sample_mask
+from brainjepa_core.models.masks.settings import MaskSettings
 
 shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted).map(tuple)
 any_settings = st.fixed_dictionaries(

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from brainjepa_core.models.masks.draw import Mask, MaskSettings, _stream, mask_batch, sample_mask
+from brainjepa_core.models.masks.draw import Mask, _stream, mask_batch, sample_mask
+from brainjepa_core.models.masks.settings import MaskSettings
 
 MODES = ("balanced", "official", "multiblock")
 SMALLEST = {"balanced": (4, 1), "official": (4, 6), "multiblock": (4, 1)}

@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from shared_data import shared
 
-from brainjepa_core.models.masks.draw import Mask, MaskSettings, _stream, sample_mask
+from brainjepa_core.models.masks.draw import Mask, _stream, sample_mask
 from brainjepa_core.models.masks.official import EDGE, official_regions
+from brainjepa_core.models.masks.settings import MaskSettings
 
 TOKENS = ("context_tokens", "target_tokens", "context_rois", "target_rois")
 

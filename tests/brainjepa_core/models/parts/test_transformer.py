@@ -73,33 +73,6 @@ def test_hidden_tokens_change_nothing():
     assert torch.equal(block(changed, valid)[valid], block(x, valid)[valid])
 
 
-@pytest.mark.parametrize("leading", [(2,), (2, 3)])
-@pytest.mark.parametrize("hidden", [False, True])
-def test_maps_sum_to_one_and_times_values_give_the_output(attention, leading, hidden):
-    x = torch.randn(*leading, 6, 8, dtype=torch.float64)
-    valid = None
-    if hidden:
-        valid = torch.rand(*leading, 6) > 0.4
-        valid[..., 0] = True
-    maps = attention.weights(x, valid)
-    assert maps.shape == (*leading, 2, 6, 6)
-    assert torch.allclose(maps.sum(-1), torch.ones((), dtype=torch.float64))
-    if hidden:
-        assert (maps[~valid[..., None, None, :].expand_as(maps)] == 0).all()
-    values = attention.qkv(x)[..., 16:].unflatten(-1, (2, 4)).transpose(-3, -2)
-    out = attention.proj((maps @ values).transpose(-3, -2).flatten(-2))
-    assert torch.allclose(out, attention(x, valid), atol=1e-12)
-
-
-def test_maps_of_a_layer_see_what_earlier_blocks_made():
-    blocks = Blocks(3, 8, 2, 4.0)
-    x = torch.randn(1, 5, 8)
-    before = blocks[1](blocks[0](x))
-    expected = blocks[2].attn.weights(blocks[2].norm1(before))
-    assert torch.equal(blocks.attention_maps(x, 2), expected)
-    assert torch.equal(blocks.attention_maps(x, 0), blocks[0].attn.weights(blocks[0].norm1(x)))
-
-
 def test_block_by_hand():
     block = Block(8, 2, 4.0)
     x = torch.randn(1, 5, 8)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brainjepa_core.models.parts.tokens import token_validity
+from brainjepa_core.models.tokens import token_validity
 
 
 @st.composite

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainjepa_core.models.parts.pooling import (
+from brainjepa_core.models.pooling import (
     GROUP_POOLS,
     POOLS,
     SECOND_ORDER,

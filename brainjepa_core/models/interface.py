@@ -1,0 +1,297 @@
+"""What pretraining, federation, checkpoints and evaluation ask of a model, whatever its family.
+
+A family is one folder beside this file: settings (`ModelShape`) and a network (`BrainModel`),
+joined by an entry of the registry.
+
+Shapes: B windows, R ROIs, T frames, p patch length, W = T / p time patches, N = R * W tokens (index
+= roi * W + time patch), D width of a token, m components of the ROI basis.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.pooling import pool_names, pool_tokens
+from brainjepa_core.settings import Frozen
+
+Draws = dict[str, Tensor | None]
+"""What a step draws for its samples beside the windows: arguments of `sample_losses`, by name."""
+
+
+class ModelShape(Frozen):
+    """What every model's settings tell: the window it takes and the basis it stands on.
+
+    Attributes
+    ----------
+    rois, frames, patch, components : int
+        R, T, p and m. A window is [R, T]; a token is one ROI over p frames; the ROI basis has
+        m columns.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}}
+    """Fields by the name of a size; "tiny" is the one that is taken where none is named."""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+    """Fields by the name of a recipe."""
+
+    rois: int = Field(ge=1)
+    frames: int = Field(160, ge=1)
+    patch: int = Field(16, ge=1)
+    components: int = Field(30, ge=1)
+
+    @property
+    def time_patches(self) -> int:
+        """W, patches a ROI's window is cut into."""
+        return self.frames // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """N = R * W."""
+        return self.rois * self.time_patches
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        if self.frames % self.patch:
+            raise ValueError(
+                f"expected frames to be a multiple of patch, found {self.frames} frames and "
+                f"patch {self.patch}; choose frames {self.time_patches * self.patch or self.patch}"
+            )
+        return self
+
+    @classmethod
+    def preset(cls, name: str, *, rois: int, recipe: str = "default", **choices: Any) -> Self:
+        """Settings of a named size.
+
+        Parameters
+        ----------
+        name : str
+            One of `presets`.
+        rois : int
+            R of the atlas.
+        recipe : str
+            One of `recipes`.
+        **choices
+            Any other field; it wins over size and recipe.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or the fields do not fit together.
+        """
+        if name not in cls.presets:
+            raise ValueError(
+                f"expected a preset among {', '.join(cls.presets)}, found '{name}'; "
+                "take one of these or give the sizes themselves"
+            )
+        if recipe not in cls.recipes:
+            raise ValueError(
+                f"expected a recipe among {', '.join(cls.recipes)}, found '{recipe}'; "
+                "take one of these"
+            )
+        return cls(**{"rois": rois, **cls.presets[name], **cls.recipes[recipe], **choices})
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which of a model's arrays are trained, and which follow them, by the start of their names.
+
+    Attributes
+    ----------
+    trained : tuple of str
+        What optimiser steps change and sites send.
+    followers : mapping of str to str
+        What trails trained arrays as an exponential mean (a teacher), and which ones:
+        ``{"target_encoder.": "encoder."}``. All else is fixed, or a buffer.
+    """
+
+    trained: tuple[str, ...]
+    followers: Mapping[str, str]
+
+    def is_trained(self, name: str) -> bool:
+        """Whether steps change this array."""
+        return name.startswith(self.trained)
+
+    def is_follower(self, name: str) -> bool:
+        """Whether this array trails a trained one."""
+        return name.startswith(tuple(self.followers))
+
+    def leader_of(self, name: str) -> str:
+        """The trained array that a follower trails."""
+        prefix = next(p for p in self.followers if name.startswith(p))
+        return self.followers[prefix] + name.removeprefix(prefix)
+
+    def sent(self, names: Iterable[str], with_followers: bool) -> list[str]:
+        """Names of the arrays of a train reply, sorted."""
+        return sorted(
+            n for n in names if self.is_trained(n) or (with_followers and self.is_follower(n))
+        )
+
+
+class BrainModel(nn.Module, ABC):
+    """A network over windows of ROI signals, standing on one frozen ROI basis.
+
+    Parameters
+    ----------
+    settings : ModelShape
+        Of the family.
+    basis : Tensor [R, m]
+        Functional gradients of the ROIs in atlas order (or centroids, or for positions without a
+        basis anything of R rows). Frozen, and a buffer, so that it is in every checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the basis has another shape than the settings say, or is not finite.
+    """
+
+    roles: ClassVar[Roles]
+    basis: Tensor
+
+    def __init__(self, settings: Any, basis: Tensor) -> None:
+        super().__init__()
+        expected = (settings.rois, settings.components)
+        if tuple(basis.shape) != expected or not torch.isfinite(basis).all():
+            raise ValueError(
+                f"expected a finite ROI basis of shape {expected}, found shape "
+                f"{tuple(basis.shape)}; compute the basis for this atlas with this many components"
+            )
+        self.settings = settings
+        # In one layout whoever made it: products of another layout differ in their last bits.
+        self.register_buffer("basis", basis.to(torch.float32).contiguous())
+
+    def draw(
+        self,
+        masks: MaskSettings,
+        *,
+        seed: int,
+        step: int,
+        samples: Sequence[int],
+        token_valid: NDArray[np.bool_] | None,
+    ) -> Draws:
+        """What `sample_losses` needs of chance, a pure function of (seed, step, sample).
+
+        Parameters
+        ----------
+        masks : MaskSettings
+        seed, step : int
+        samples : sequence of int
+            Number of each of B samples in the run; equal numbers draw alike.
+        token_valid : ndarray of bool [B, N], optional
+            Tokens that carry a signal; all do by default.
+        """
+        return {}
+
+    @abstractmethod
+    def sample_losses(self, x: Tensor, *args: Any, **draws: Any) -> Tensor:
+        """One loss a sample [B], whoever else is in the batch.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        **draws
+            What `draw` gave, and ``token_valid`` (bool Tensor [B, N], or None).
+        """
+
+    # Per-sample gradient hooks (Opacus) wrap a module's call.
+    def forward(self, *args: Any, **draws: Any) -> Tensor:
+        """`sample_losses`."""
+        return self.sample_losses(*args, **draws)
+
+    def after_step(self, momentum: float) -> None:
+        """Move what follows the trained weights, once an optimiser step has been taken.
+
+        Parameters
+        ----------
+        momentum : float
+            Share of the old that stays.
+        """
+
+    @property
+    @abstractmethod
+    def embedder(self) -> nn.Module:
+        """The network whose tokens are what the model knows of a window.
+
+        It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
+        gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
+        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece.
+        """
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Cut windows [B, R, T] into patches [B, N, p].
+
+        Raises
+        ------
+        ValueError
+            If `x` is not [B, R, T] of this model's R and T.
+        """
+        s = self.settings
+        if x.dim() != 3 or tuple(x.shape[1:]) != (s.rois, s.frames):
+            raise ValueError(
+                f"expected windows of shape [batch, {s.rois} ROIs, {s.frames} frames], found "
+                f"{list(x.shape)}; check the atlas and the window length"
+            )
+        return x.reshape(len(x), s.tokens, s.patch)
+
+    def basis_of(self, batch: int) -> Tensor:
+        """One view of the basis a sample, [B, R, m]; `Positions.forward` says why."""
+        return self.basis.expand(batch, -1, -1)
+
+    def tokens_of(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """Tokens [B, N, D] of windows [B, R, T], with gradients.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        token_valid : Tensor [B, N], optional
+            bool; False for missing ROIs and padded frames, which nothing attends to.
+        """
+        tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
+        return tokens
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """`tokens_of`, without gradients."""
+        return self.tokens_of(x, token_valid)
+
+    @torch.no_grad()
+    def embed(
+        self,
+        x: Tensor,
+        pool: str | Sequence[str] = "mean",
+        token_valid: Tensor | None = None,
+        networks: Tensor | None = None,
+    ) -> Tensor:
+        """One vector a window, pooled from its tokens.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        pool : str or sequence of str
+            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
+            `pooling.SECOND_ORDER` that can be computed.
+        token_valid : Tensor [B, N], optional
+            bool; False for tokens without a signal, which count nowhere.
+        networks : Tensor [R], optional
+            int64 network of each ROI; "network_covariance" needs it.
+
+        Returns
+        -------
+        Tensor [B, features]
+
+        Raises
+        ------
+        ValueError
+            If a pool is unknown, or networks are needed and missing.
+        """
+        tokens = self.encode(x, token_valid)
+        pools = pool_names(pool, networks)
+        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)

@@ -1,0 +1,75 @@
+"""Sizes and positions of a transformer over patches, with the published sizes as presets."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from brainjepa_core.models.interface import ModelShape
+
+PRESETS: dict[str, dict[str, int]] = {
+    "tiny": {
+        "width": 96,
+        "depth": 4,
+        "heads": 4,
+        "predictor_width": 48,
+        "predictor_depth": 2,
+        "predictor_heads": 4,
+    },
+    # The published S, B and L (arXiv 2409.19407): the predictor has as many heads as the encoder.
+    "small": {"width": 384, "depth": 12, "heads": 6, "predictor_heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12, "predictor_heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16, "predictor_heads": 16},
+}
+
+
+class TransformerSettings(ModelShape):
+    """An encoder of patches, and a smaller network that predicts from its tokens.
+
+    Attributes
+    ----------
+    rois, frames, patch, components : int
+        As in `ModelShape`.
+    width, depth, heads, predictor_width, predictor_depth, predictor_heads : int
+        Transformer sizes.
+    mlp_ratio : float
+        Hidden width of a block's MLP over its width.
+    positions : {"gradient", "anatomical", "sincos"}
+        Basis of the ROI half of a position: functional gradients (published), centroids in
+        millimetres, or the fixed sines and cosines of the ROI's index.
+    position_scaling : {"minmax", "rows"}
+        ``minmax`` is published: one global minimum and maximum, so that one outlying ROI shrinks
+        all the others. ``rows`` brings every ROI's vector to the amplitude of the time half.
+    position_scale : float
+        Amplitude of positions against content.
+    patch_std : float, optional
+        Initial spread of the patch embedding's weights. The published 0.02 gives content an
+        amplitude of 0.08 beside positions of 0.6; by default it is ``1 / sqrt(patch)``, which
+        gives z-scored content unit amplitude.
+    """
+
+    presets = PRESETS
+
+    width: int = Field(ge=4)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    predictor_width: int = Field(384, ge=4)
+    predictor_depth: int = Field(6, ge=1)
+    predictor_heads: int = Field(ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    positions: Literal["gradient", "anatomical", "sincos"] = "gradient"
+    position_scaling: Literal["minmax", "rows"] = "rows"
+    position_scale: float = Field(1.0, gt=0)
+    patch_std: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        for name in ("", "predictor_"):
+            width, heads = getattr(self, f"{name}width"), getattr(self, f"{name}heads")
+            if width % heads or width % 4:
+                raise ValueError(
+                    f"expected {name}width to be a multiple of 4 and of {name}heads, found width "
+                    f"{width} and {heads} heads; change one of the two"
+                )
+        return self

@@ -1,0 +1,117 @@
+"""Families of models by name: what a study's ``family`` stands for.
+
+A family is a folder beside this file whose package names it as ``FAMILY``; nothing else in the
+project names one. It is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from brainjepa_core.models.interface import BrainModel, ModelShape
+
+DEFAULT = "brain_jepa"
+SHIPPED = ("brain_jepa", "masked_autoencoder")
+
+
+@dataclass(frozen=True)
+class Family:
+    """An entry of the registry.
+
+    Attributes
+    ----------
+    name : str
+        In settings files and checkpoints.
+    settings : type
+    model : type
+        Made as ``model(settings, basis)``; its weights are drawn from torch's generator.
+    """
+
+    name: str
+    settings: type[ModelShape]
+    model: type[BrainModel]
+
+    def new(self, settings: ModelShape, basis: Any, seed: int | None = None) -> BrainModel:
+        """A model with random weights.
+
+        Parameters
+        ----------
+        settings : ModelShape
+            Of this family.
+        basis : array [R, m]
+        seed : int, optional
+            Weights are a function of it, and torch's generator is left as it was.
+        """
+        basis = torch.as_tensor(basis)
+        if seed is None:
+            return self.model(settings, basis)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.model(settings, basis)
+
+
+_registered: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Add a family that does not come with this package.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by another one.
+    """
+    taken = family.name in SHIPPED or _registered.get(family.name, family) != family
+    if taken:
+        raise ValueError(
+            f"expected a name that no family of models has, found '{family.name}'; "
+            "choose another name"
+        )
+    _registered[family.name] = family
+    return family
+
+
+def families() -> tuple[str, ...]:
+    """Names of all families."""
+    return (*SHIPPED, *_registered)
+
+
+def family_named(name: str) -> Family:
+    """A family by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name in SHIPPED:
+        family: Family = import_module(f"{__package__}.{name}").FAMILY
+        return family
+    if name not in _registered:
+        raise ValueError(
+            f"expected a family of models among {', '.join(families())}, found '{name}'; "
+            "take one of these, or import the package that registers it"
+        )
+    return _registered[name]
+
+
+def family_of(model: BrainModel) -> Family:
+    """The family that a model belongs to.
+
+    Raises
+    ------
+    ValueError
+        If its class is not registered.
+    """
+    for name in families():
+        family = family_named(name)
+        if type(model) is family.model:
+            return family
+    raise ValueError(
+        f"expected a model of a registered family, found {type(model).__name__}; "
+        "register its family (brainjepa_core.models.registry.register)"
+    )
