@@ -38,7 +38,9 @@ from brainjepa_client.answering.app import app as client_app
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import BASIS, pack
+from brainjepa_core.wire.messages import BASIS
+from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.record.history import RoundRecord
 from brainjepa_server.rounds.round import Weights, train_round
@@ -83,17 +85,20 @@ class MovedWeightsGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         for message_id in message_ids:
             asked = self._waiting.pop(message_id)
-            sent = asked.content.array_records["arrays"]
+            sent = unpack_arrays(asked.content.array_records["arrays"][PACKED].numpy())
             target, wire = self._settings.aggregation.target, self._settings.aggregation.wire
             arrays = {}
             for name in BrainJEPA.roles.sent(sent, target == "average"):
-                base = sent[name].numpy()
+                base = sent[name]
                 noise = self._rng.standard_normal(base.shape, dtype=np.float32)
-                packed = pack({name: base + np.float32(1e-4) * noise}, {name: base}, wire)
-                arrays[name] = Array(packed[name])
+                encoded = encode_weights(
+                    {name: base + np.float32(1e-4) * noise}, {name: base}, wire
+                )
+                arrays[name] = encoded[name]
             steps = self._settings.rounds.local_steps
             metrics = {"share": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
-            content = RecordDict({"reply": ConfigRecord(metrics), "arrays": ArrayRecord(arrays)})
+            packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})
+            content = RecordDict({"reply": ConfigRecord(metrics), "arrays": packed})
             yield Message(content, reply_to=asked)
 
 

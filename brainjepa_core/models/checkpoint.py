@@ -55,8 +55,7 @@ class Provenance(Frozen):
         ValueError
             Naming the first difference; the version may differ.
         """
-        if self.rois != found.rois:
-            self._require_rois(found.rois)
+        found.require_rois(self.rois)
         for name in ("basis_hash", "signals"):
             if getattr(self, name) != getattr(found, name):
                 raise ValueError(
@@ -65,17 +64,26 @@ class Provenance(Frozen):
                     "a new run"
                 )
 
-    def _require_rois(self, found: Sequence[str]) -> None:
+    def require_rois(self, rois: Sequence[str]) -> None:
+        """Refuse data of other ROIs than the weights' rows.
+
+        Raises
+        ------
+        ValueError
+            Naming the first row that differs.
+        """
+        if self.rois == tuple(rois):
+            return
         where = next(
-            (i for i, (a, b) in enumerate(zip(self.rois, found, strict=False)) if a != b),
-            min(len(self.rois), len(found)),
+            (i for i, (a, b) in enumerate(zip(rois, self.rois, strict=False)) if a != b),
+            min(len(rois), len(self.rois)),
         )
-        ours = self.rois[where] if where < len(self.rois) else "nothing"
-        theirs = found[where] if where < len(found) else "nothing"
+        ours = rois[where] if where < len(rois) else "nothing"
+        theirs = self.rois[where] if where < len(self.rois) else "nothing"
         raise ValueError(
-            f"expected the {len(self.rois)} ROIs of atlas '{self.atlas}', found a checkpoint of "
-            f"{len(found)} ROIs that differs first at row {where} ({ours} against {theirs}); "
-            "bring the data to the checkpoint's atlas and order by name"
+            f"expected the {len(rois)} ROIs of the data, found a checkpoint of {len(self.rois)} "
+            f"ROIs that differs first at row {where} ({ours} against {theirs}); bring the data to "
+            f"the checkpoint's atlas '{self.atlas}' and order by name"
         )
 
 

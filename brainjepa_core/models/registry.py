@@ -6,8 +6,10 @@ project names one. It is imported when it is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,11 +31,16 @@ class Family:
     settings : type
     model : type
         Made as ``model(settings, basis)``; its weights are drawn from torch's generator.
+    read_published, write_published : callable, optional
+        ``(path, gradients) -> model`` and ``(model, path)``: checkpoints as the authors' code
+        keeps them.
     """
 
     name: str
     settings: type[ModelShape]
     model: type[BrainModel]
+    read_published: Callable[[Path, Any], BrainModel] | None = None
+    write_published: Callable[[Any, Path], None] | None = None
 
     def new(self, settings: ModelShape, basis: Any, seed: int | None = None) -> BrainModel:
         """A model with random weights.

@@ -3,11 +3,8 @@
 A request is a cold start: it carries the study, the place in it and the weights, so that a site
 that never answered before can answer it. A reply carries arrays and a few numbers, or a refusal.
 
-Arrays of weights are named as in the model's parameters (``encoder.patch.weight`` ...). With wire
-``fp32`` a site sends its weights themselves: the same bytes as fp32 differences, and the
-coordinator gets them back to the last bit, which a rounded difference would not allow. With
-``bf16`` it sends differences from the round's global weights, rounded to bfloat16 and viewed as
-uint16, half the bytes.
+Arrays of weights are named as in the model's parameters (``encoder.patch.weight`` ...), and
+travel up as `wire.weights` says. All arrays of a message travel in one buffer (`wire.packing`).
 
 An *evaluate* request without a probe asks for the yardstick; with one, for a part of the evaluation
 of a task. Arrays of probes are named ``probe.<pool>.<field>``, in requests and replies:
@@ -19,16 +16,12 @@ Shapes: P features, Q outcomes (1, or the number of classes).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.arrays import Arrays
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.pooling import POOLS
@@ -46,7 +39,6 @@ COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in e
 TARGET = "target"  # outcome of moments of a task
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
 
-Arrays = dict[str, NDArray[np.generic]]
 Scalar = int | float | str
 Wire = Literal["fp32", "bf16"]
 Target = Literal["average", "line", "local"]
@@ -170,53 +162,3 @@ class Reply:
     metrics: dict[str, Scalar] = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
     refusal: str = ""
-
-
-def pack(weights: Mapping[str, Float32], base: Mapping[str, NDArray[Any]], wire: Wire) -> Arrays:
-    """Weights as they travel up.
-
-    Parameters
-    ----------
-    weights, base : mapping of str to ndarray of float32
-        The site's weights, and the round's global ones of the same names.
-    wire : {"fp32", "bf16"}
-
-    Returns
-    -------
-    dict
-        float32 weights, or uint16 views of bfloat16 differences.
-    """
-    if wire == "fp32":
-        return {name: np.asarray(value, np.float32, order="C") for name, value in weights.items()}
-    return {name: _to_bf16(value - base[name]) for name, value in weights.items()}
-
-
-def unpack(name: str, value: NDArray[np.generic], base: Arrays, wire: Wire) -> Float64:
-    """Difference float64 of one array from the round's global weights, as the coordinator adds it.
-
-    Raises
-    ------
-    ValueError
-        If the array is not one of the model's, or has another shape or dtype than agreed.
-    """
-    dtype = np.dtype(np.float32 if wire == "fp32" else np.uint16)
-    if name not in base:
-        raise ValueError(f"expected arrays of the model, found '{name[:80]}'; check the versions")
-    if value.shape != base[name].shape or value.dtype != dtype:
-        raise ValueError(
-            f"expected '{name}' as {dtype} of shape {list(base[name].shape)}, found {value.dtype} "
-            f"of shape {list(value.shape)}; check study and versions"
-        )
-    if wire == "fp32":
-        return value.astype(np.float64) - base[name].astype(np.float64)
-    return _from_bf16(value).astype(np.float64)
-
-
-def _to_bf16(value: NDArray[np.generic]) -> NDArray[np.uint16]:
-    rounded = torch.from_numpy(np.asarray(value, np.float32, order="C")).to(torch.bfloat16)
-    return rounded.view(torch.uint16).numpy()
-
-
-def _from_bf16(value: NDArray[np.generic]) -> Float32:
-    bits = torch.from_numpy(np.asarray(value, np.uint16, order="C"))
-    return bits.view(torch.bfloat16).to(torch.float32).numpy()

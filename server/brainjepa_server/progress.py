@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
@@ -35,11 +36,13 @@ class StudyProgress:
         for name, reason in members.left_out.items():
             self.console.print(f"  left out {name}: {reason}", markup=False)
 
-    def consensus(self, found: Consensus) -> None:
+    def consensus(self, found: Consensus, basis: ConsensusBasis) -> None:
         """The basis, and whose it is."""
-        self.console.print(
-            f"consensus basis {found.basis.hash[:12]} of {found.total.subjects} people"
-        )
+        people = f"{found.total.subjects} people"
+        told = f"consensus basis {found.basis.hash[:12]} of {people}"
+        if basis.hash != found.basis.hash:
+            told = f"basis {basis.hash[:12]} of the model it starts from; connectivity of {people}"
+        self.console.print(told)
         for name, reason in found.left_out.items():
             self.console.print(f"  left out {name}: {reason}", markup=False)
 

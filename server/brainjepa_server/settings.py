@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
@@ -107,6 +108,28 @@ class AggregationSettings(Frozen):
     outer: OuterSettings = OuterSettings()
 
 
+class StartSettings(Frozen):
+    """The model that a study starts from instead of random weights.
+
+    Attributes
+    ----------
+    model : Path
+        Folder of a model, a run or a study; or the file of a published checkpoint. On the
+        coordinator's disk.
+    gradients : Path, optional
+        Of a published checkpoint, which does not hold them: a CSV without a header, one row an ROI.
+    """
+
+    model: Path
+    gradients: Path | None = None
+
+    @field_validator("model", "gradients")
+    @classmethod
+    def _from_anywhere(cls, path: Path | None) -> Path | None:
+        """The coordinator's program may run in another folder than the one that reads this."""
+        return None if path is None else path.expanduser().absolute()
+
+
 class StudySettings(Frozen):
     """Everything the coordinator decides.
 
@@ -119,6 +142,8 @@ class StudySettings(Frozen):
     floors : FloorSettings
     rounds : RoundSettings
     aggregation : AggregationSettings
+    start_from : StartSettings, optional
+        Its basis is the study's, and its weights a zero of the scale beside random ones.
     folds, held_out_fold : int
         People of this fold are never trained on and are what the yardstick is measured on.
     """
@@ -128,6 +153,7 @@ class StudySettings(Frozen):
     floors: FloorSettings = FloorSettings()
     rounds: RoundSettings = RoundSettings()
     aggregation: AggregationSettings = AggregationSettings()
+    start_from: StartSettings | None = None
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
 

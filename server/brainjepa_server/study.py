@@ -17,7 +17,7 @@ from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.models.checkpoint import Provenance, model_arrays, write_model
+from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.messages import GRADIENTS
 from brainjepa_server.combining.consensus import build_consensus
@@ -28,6 +28,7 @@ from brainjepa_server.record import figures
 from brainjepa_server.record.history import (
     FEDERATED,
     RANDOM,
+    START,
     SUMMARY,
     BasisFacts,
     RoundRecord,
@@ -49,6 +50,7 @@ from brainjepa_server.rounds.joining import Members, gather, join_late
 from brainjepa_server.rounds.round import Weights, chosen_sites, evaluate, train_round
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
+from brainjepa_server.starting import Start, read_start, weights_of
 
 BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
 FINAL, BEST = "final", "best"
@@ -142,26 +144,36 @@ class Study:
                 self.settings.floors,
                 self.settings.pretraining.basis,
             )
-            self.basis, total = found.basis, found.total
+            start = self._start(members)
+            self.basis, total = start.basis if start else found.basis, found.total
             self.history = self.history.having(
                 basis=BasisFacts(
-                    hash=found.basis.hash,
-                    eigenvalues=tuple(found.basis.eigenvalues.tolist()),
-                    eigengaps=tuple(found.basis.eigengaps.tolist()),
+                    hash=self.basis.hash,
+                    eigenvalues=tuple(self.basis.eigenvalues.tolist()),
+                    eigengaps=tuple(self.basis.eigengaps.tolist()),
                     sites=len(found.sites),
                     subjects=total.subjects,
                 )
             )
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
-            found.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
-            self.progress.consensus(found)
+            self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
+            self.progress.consensus(found, self.basis)
         rank = min(COMPONENTS, len(members.rois))
         self.mean_fc = total.mean_fc()
         self.components = connectivity_components(self.mean_fc, rank)
 
+    def _start(self, members: Members) -> Start | None:
+        """The model that the study starts from, if it names one."""
+        if self.settings.start_from is None:
+            return None
+        return read_start(self.settings.start_from, self.settings.pretraining, members.rois)
+
     def _first_state(self, members: Members) -> RoundState:
-        """The newest saved round, or random weights, evaluated as the zero of the scale."""
+        """The newest saved round, or the first weights, evaluated as the zero of the scale.
+
+        That is random weights; a study that starts from a model has this one beside them.
+        """
         state = read_newest(self.folder, self.settings, self.basis.hash)
         if state is not None:
             past = read_history(self.folder)
@@ -174,15 +186,18 @@ class Study:
             for record in self.history.rounds:
                 self.tracker.log_round(record)
             return state
-        model = self.settings.pretraining.new_model(self.basis)
-        weights = {name: value.numpy() for name, value in model_arrays(model).items()}
-        weights.pop("basis", None)
-        rows, drift = self._evaluate(members, weights, 0, RANDOM)
-        assert self.history.basis is not None
-        facts = self.history.basis.model_copy(update={"drift": drift})
-        self.history = self.history.having(basis=facts, baselines=tuple(rows))
+        zeros = {RANDOM: weights_of(self.settings.pretraining.new_model(self.basis))}
+        start = self._start(members)
+        if start is not None:
+            zeros[START] = start.weights
+        for model, weights in zeros.items():
+            rows, drift = self._evaluate(members, weights, 0, model)
+            assert self.history.basis is not None
+            facts = self.history.basis.model_copy(update={"drift": drift})
+            baselines = (*self.history.baselines, *rows)
+            self.history = self.history.having(basis=facts, baselines=baselines)
+            self.progress.evaluated(model, rows)
         write_history(self.folder, self.history)
-        self.progress.evaluated(RANDOM, rows)
         return RoundState(0, weights, {}, self.settings, self.basis.hash)
 
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:

@@ -8,6 +8,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
+from brainjepa_core.wire.packing import PACKED, pack_arrays
+
 Answering = Callable[[int, Message], Message | None]
 
 
@@ -51,7 +53,7 @@ def records(arrays: dict, metrics: dict, refusal: str = "") -> RecordDict:
     return RecordDict(
         {
             "reply": ConfigRecord({"refusal": refusal, **metrics}),
-            "arrays": ArrayRecord({k: Array(v) for k, v in arrays.items()}),
+            "arrays": ArrayRecord({PACKED: Array(pack_arrays(arrays))}),
         }
     )
 

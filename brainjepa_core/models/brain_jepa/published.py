@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -215,6 +216,32 @@ def read_official(path: str | Path) -> dict[str, Any]:
             "this is not a pretraining checkpoint"
         )
     return checkpoint
+
+
+def read_published(path: str | Path, gradients: Any) -> BrainJEPA:
+    """A model from a published ``.pth.tar`` and the gradients it was trained with.
+
+    Parameters
+    ----------
+    path : path
+    gradients : path or array [R, m]
+        A CSV without a header, or its numbers.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is none, or the gradients are not numbers in R rows that fit it.
+    """
+    if isinstance(gradients, str | Path):
+        try:
+            gradients = np.loadtxt(gradients, delimiter=",", ndmin=2)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"expected gradients as a CSV of numbers without a header, found "
+                f"{type(error).__name__} in '{Path(gradients).name}'; give one row an ROI"
+            ) from error
+    found = read_official(path)
+    return from_official(**{part: found[part] for part in PARTS}, gradient=gradients)
 
 
 def to_official(model: BrainJEPA) -> dict[str, dict[str, Tensor]]:

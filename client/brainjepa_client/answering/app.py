@@ -20,6 +20,7 @@ from brainjepa_core.wire.messages import (
     Reply,
     Request,
 )
+from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 
 app = ClientApp()
 
@@ -53,9 +54,7 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
         site = _site(_settings_path(context))
         text = str(message.content.config_records["assignment"]["json"])
         assignment = Assignment.model_validate_json(text)
-        arrays = {
-            name: array.numpy() for name, array in message.content.array_records["arrays"].items()
-        }
+        arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
         reply = site.answer(Request(kind, assignment, arrays))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")
@@ -77,5 +76,5 @@ def _settings_path(context: Context) -> Path:
 
 def _to_records(reply: Reply) -> RecordDict:
     config = ConfigRecord({"refusal": reply.refusal, **reply.metrics})
-    arrays = ArrayRecord({name: Array(value) for name, value in reply.arrays.items()})
+    arrays = ArrayRecord({PACKED: Array(pack_arrays(reply.arrays))})
     return RecordDict({"reply": config, "arrays": arrays})

@@ -19,7 +19,7 @@ from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.task_scores import cross_validated
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
-from brainjepa_core.arrays import Float64
+from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.common_probe import (
     Kind,
     cross_fit,
@@ -44,15 +44,7 @@ from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.logistic import LogisticSums
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import (
-    CONNECTIVITY,
-    NOTHING,
-    TARGET,
-    Arrays,
-    Reply,
-    Request,
-    Scalar,
-)
+from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, Reply, Request, Scalar
 
 CACHE = "embeddings"  # folder of the state; a study asks several times about one model
 

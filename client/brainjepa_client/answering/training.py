@@ -19,7 +19,8 @@ from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.pretraining.sampling import Batch, batches_ahead
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import Assignment, Reply, Request, Scalar, pack
+from brainjepa_core.wire.messages import Assignment, Reply, Request, Scalar
+from brainjepa_core.wire.weights import encode_weights
 
 CHECK_EVERY = 25  # steps between waits for the device
 
@@ -39,7 +40,7 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     -------
     Reply
         The trained weights, and what follows them where targets are averaged, as
-        `messages.pack` says; share, losses, steps, seconds and signs of collapse.
+        `wire.weights.encode_weights` says; share, losses, steps, seconds and signs of collapse.
 
     Raises
     ------
@@ -65,7 +66,9 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
         **_collapse(training, last),
     }
     metrics["seconds"] = time.perf_counter() - started
-    return Reply(metrics, pack(_leaving(training, assignment), request.arrays, assignment.wire))
+    return Reply(
+        metrics, encode_weights(_leaving(training, assignment), request.arrays, assignment.wire)
+    )
 
 
 def proximal_hook(training: Training, mu: float) -> Callable[..., None]:

@@ -26,7 +26,7 @@ import numpy as np
 from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.guarding.policy_lines import PolicyLine, policy_lines
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.arrays import Float64
+from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
@@ -45,7 +45,6 @@ from brainjepa_core.wire.messages import (
     GRADIENTS,
     TRAIN,
     WANTS,
-    Arrays,
     Assignment,
     ProbeRequest,
     Reply,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,35 +19,14 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, s
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
-from brainjepa_core.models.checkpoint import WEIGHTS, Provenance, read_description, read_model
+from brainjepa_core.models.checkpoint import read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
+from brainjepa_core.models.sources import model_folder, weights_fingerprint
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
 EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
-
-
-def model_folder(checkpoint: Path) -> Path:
-    """The model's own folder: of a run or a study, its final one."""
-    return checkpoint / "final" if (checkpoint / "final").is_dir() else checkpoint
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 of a model folder's weights."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-
-
-def require_atlas(windows: Windows, told: Provenance) -> None:
-    """Refuse a model of other ROIs than the windows'.
-
-    Raises
-    ------
-    ValueError
-        Naming the first ROI that differs.
-    """
-    own = told.model_copy(update={"atlas": windows.atlas.name, "rois": windows.atlas.rois})
-    own.require(told)
 
 
 def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Windows]:
@@ -62,7 +40,7 @@ def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Window
     folder = model_folder(checkpoint)
     told = read_description(folder).provenance
     windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
-    require_atlas(windows, told)
+    told.require_rois(windows.atlas.rois)
     return read_model(folder)[0].eval(), windows
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from brainjepa_client.settings import SiteSettings
-from brainjepa_client.using.site_evaluation import require_atlas
 from brainjepa_core.evaluation.interpretation.attention import people_attention
 from brainjepa_core.evaluation.interpretation.attribution import attribute_people
 from brainjepa_core.evaluation.interpretation.tables import write_interpretation
@@ -59,7 +58,7 @@ def interpret_site(
     """
     fitted, told = read_finetuned(finetuned)
     windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
-    require_atlas(windows, told)
+    told.require_rois(windows.atlas.rois)
     data = task_data(task, windows)
     rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
     people = data.people[rows].tolist()

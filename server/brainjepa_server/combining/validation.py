@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Arrays, Float32
 from brainjepa_core.models.interface import Roles
-from brainjepa_core.wire.messages import Arrays, Reply, Scalar, Wire, unpack
+from brainjepa_core.wire.messages import Reply, Scalar, Wire
+from brainjepa_core.wire.weights import decode_difference
 from brainjepa_server.settings import AggregationSettings
 
 MIN_SHARE, MAX_SHARE = 1e-9, 1e9  # people or scans of a site; more is no cohort
@@ -69,7 +70,7 @@ class Update:
             if self.wire == "fp32":
                 yield name, sent
             else:
-                difference = unpack(name, sent, known, self.wire)
+                difference = decode_difference(name, sent, known, self.wire)
                 yield name, base[name].astype(np.float64) + difference
 
 
@@ -233,7 +234,7 @@ def _checked(
     known: Arrays = dict(base)
     for name in names:
         require_array(reply.arrays[name], name, wire, base[name].shape)
-        difference = unpack(name, reply.arrays[name], known, settings.wire)
+        difference = decode_difference(name, reply.arrays[name], known, settings.wire)
         if settings.wire == "bf16":
             require_array(difference, name, difference.dtype, difference.shape)
         square += float(np.vdot(difference, difference))

@@ -21,6 +21,7 @@ LONGEST_REASON = 500  # characters of a site's refusal that are kept
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
 FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
+START = "the model it began with"
 _ALONE = " alone"
 
 
@@ -182,8 +183,8 @@ class RunHistory(_Record):
     best_round : int or None
         The best by the yardstick, among those evaluated.
     baselines : tuple of YardstickRow
-        Final comparison, models named `FEDERATED`, `POOLED`, `RANDOM` and by `alone`. Empty
-        where it was not made.
+        Final comparison, models named `FEDERATED`, `POOLED`, `RANDOM`, `START` and by `alone`.
+        Empty where it was not made.
     """
 
     name: str = ""

@@ -11,6 +11,7 @@ from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
     RANDOM,
+    START,
     RoundRecord,
     RunHistory,
     YardstickRow,
@@ -107,8 +108,11 @@ def verdict(history: RunHistory) -> str:
     random = comparison.r2(RANDOM, pool, outcome)
     alone = comparison.alone(pool, outcome)
     pooled = comparison.r2(POOLED, pool, outcome)
+    began = comparison.r2(START, pool, outcome)
     if random is not None:
         sentences.append(_against(own, random, "a model with random weights"))
+    if began is not None:
+        sentences.append(_against(own, began, "the model that the study started from"))
     if alone:
         mean = sum(alone) / len(alone)
         beaten = sum(own > value for value in alone)

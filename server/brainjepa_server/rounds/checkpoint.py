@@ -20,7 +20,10 @@ from brainjepa_server.settings import StudySettings
 WEIGHTS, OUTER, STATE = "weights.safetensors", "outer.safetensors", "state.json"
 KEPT = 2  # the newest round, and one to fall back on; the best one is kept besides
 # What may change between runs of a study: how long and how often, never what is computed.
-FREE = ("rounds.quorum", "rounds.deadline", "rounds.join_deadline", "rounds.evaluate_every")
+FREE = (
+    "rounds.quorum", "rounds.deadline", "rounds.join_deadline", "rounds.evaluate_every",
+    "start_from.model", "start_from.gradients",  # where it lies, not what it is
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

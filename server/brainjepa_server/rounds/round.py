@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, Arrays
+from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN
 from brainjepa_server.combining.aggregation import combiner
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.combining.validation import RejectedReply, check_reply

@@ -13,15 +13,9 @@ from dataclasses import dataclass
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from brainjepa_core.wire.messages import (
-    DESCRIBE,
-    EVALUATE,
-    GRADIENTS,
-    TRAIN,
-    Arrays,
-    Assignment,
-    Reply,
-)
+from brainjepa_core.arrays import Arrays
+from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Assignment, Reply
+from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 
 POLL_SECONDS = 0.2
 MESSAGE_TYPES = {
@@ -67,7 +61,7 @@ class Sites:
         content = RecordDict(
             {
                 "assignment": ConfigRecord({"json": assignment.model_dump_json()}),
-                "arrays": ArrayRecord({name: Array(value) for name, value in arrays.items()}),
+                "arrays": ArrayRecord({PACKED: Array(pack_arrays(arrays))}),
             }
         )
         down = sum(value.nbytes for value in arrays.values())
@@ -105,9 +99,7 @@ def _answer_of(name: str, message: Message, down: int) -> Answer:
         config = dict(message.content.config_records["reply"])
         refusal = str(config.pop("refusal"))
         metrics = {k: v for k, v in config.items() if isinstance(v, int | float | str)}
-        arrays = {
-            key: array.numpy() for key, array in message.content.array_records["arrays"].items()
-        }
+        arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
     except Exception:  # bytes of another machine: whatever they raise, they are no reply
         return Answer(name, Reply(refusal="expected a reply, found other records"), down, 0)
     up = sum(value.nbytes for value in arrays.values())

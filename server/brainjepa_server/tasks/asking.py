@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from brainjepa_core.arrays import Arrays
 from brainjepa_core.sums.logistic import Newton
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import EVALUATE, Arrays, ProbeRequest, Want
+from brainjepa_core.wire.messages import EVALUATE, ProbeRequest, Want
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.report import TaskReport

@@ -26,7 +26,7 @@ from brainjepa_core.evaluation.common_probe import (
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
-from brainjepa_core.models.checkpoint import model_arrays, read_model
+from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.sums.logistic import LogisticSums, Newton
 from brainjepa_core.sums.ridge import Moments, Ridge, total
 from brainjepa_core.wire.messages import BASIS, ProbeRequest
@@ -35,6 +35,7 @@ from brainjepa_server.rounds.joining import gather
 from brainjepa_server.rounds.round import Weights
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
+from brainjepa_server.starting import weights_of
 from brainjepa_server.study import FINAL
 from brainjepa_server.tasks.asking import Asking, newton_arrays, probe_arrays
 from brainjepa_server.tasks.replies import (
@@ -150,8 +151,7 @@ def evaluate_finished(
             f"'{provenance.atlas}' in order, found an atlas of {len(members.rois)}; ask the sites "
             "that the model was trained with"
         )
-    weights = {name: value.numpy() for name, value in model_arrays(trained).items()}
-    basis = weights.pop(BASIS)
+    weights, basis = weights_of(trained), trained.basis.numpy()
     return evaluate_task(Sites(grid, members.nodes), settings, weights, basis, task, **choices)
 
 

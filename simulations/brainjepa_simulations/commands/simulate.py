@@ -72,7 +72,7 @@ def demo(
 def comparison(history: RunHistory) -> Table:
     """Held-out R2 of each model by group of outcomes, from the headline pool."""
     from brainjepa_core.evaluation.measure import HEADLINE
-    from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, is_alone
+    from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, START, is_alone
 
     rows = [row for row in history.baselines if row.pool == HEADLINE and row.r2 is not None]
     outcomes = sorted({row.outcome for row in rows})
@@ -84,6 +84,7 @@ def comparison(history: RunHistory) -> Table:
         "on all data in one place": lambda name: name == POOLED,
         "by the federation": lambda name: name == FEDERATED,
         "by each site alone (mean)": is_alone,
+        "before (the model it began with)": lambda name: name == START,
         "not at all (random weights)": lambda name: name == RANDOM,
     }
     for title, is_kind in kinds.items():

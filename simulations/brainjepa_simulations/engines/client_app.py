@@ -10,6 +10,8 @@ from flwr.app import Array, ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from brainjepa_client.answering.app import app as real_app
+from brainjepa_core.arrays import Arrays
+from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 from brainjepa_simulations.scenario import FaultSettings
 
 FAULTS = "faults.yaml"
@@ -30,27 +32,27 @@ class VirtualClientApp(ClientApp):
             raise ConnectionError("the site dropped out")
         if number not in faults.poison:
             return real_app(message, context)
-        before = {k: v.numpy() for k, v in message.content.array_records["arrays"].items()}
+        before = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
         reply = real_app(message, context)
-        sent = reply.content.array_records["arrays"]
-        reply.content["arrays"] = _poisoned(faults.poison[number], sent, before)
+        sent = unpack_arrays(reply.content.array_records["arrays"][PACKED].numpy())
+        poisoned = pack_arrays(_poisoned(faults.poison[number], sent, before))
+        reply.content["arrays"] = ArrayRecord({PACKED: Array(poisoned)})
         return reply
 
 
 app = VirtualClientApp()
 
 
-def _poisoned(kind: str, sent: ArrayRecord, before: dict[str, np.ndarray]) -> ArrayRecord:
+def _poisoned(kind: str, sent: Arrays, before: Arrays) -> Arrays:
     if kind == "garbage":
-        return ArrayRecord({"weights": Array(np.zeros(3))})
+        return {"weights": np.zeros(3)}
     poisoned = {}
-    for name, array in sent.items():
-        value = array.numpy()
+    for name, value in sent.items():
         move = value - before[name]
         bad = {
             "nan": np.full_like(value, np.nan),
             "huge": before[name] + 1000 * move,
             "flip": before[name] - move,
         }[kind]
-        poisoned[name] = Array(bad)
-    return ArrayRecord(poisoned)
+        poisoned[name] = bad
+    return poisoned

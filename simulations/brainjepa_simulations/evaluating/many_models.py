@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from brainjepa_client.using.site_evaluation import model_folder, require_atlas, weights_fingerprint
 from brainjepa_core.evaluation.comparison import Comparison, compare_models
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.scores.results import Results
@@ -18,6 +17,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_description, read_model
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.sources import model_folder, weights_fingerprint
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.settings import read_settings
@@ -99,7 +99,7 @@ def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainModel:
         Naming the first ROI that differs.
     """
     model, found = read_model(checkpoint.path)
-    require_atlas(windows, found)
+    found.require_rois(windows.atlas.rois)
     return model.eval()
 
 

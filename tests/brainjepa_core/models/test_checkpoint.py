@@ -93,12 +93,12 @@ R = PROVENANCE.rois
     [
         (
             changed(rois=(R[1], R[0], *R[2:])),
-            r"the 5 ROIs of atlas 'five', found a checkpoint of 5 ROIs that differs first at row 0 "
-            r"\(HIP-rh against HIP-lh\); bring the data to the checkpoint's atlas and order",
+            r"the 5 ROIs of the data, found a checkpoint of 5 ROIs that differs first at row 0 "
+            r"\(HIP-rh against HIP-lh\); bring the data to the checkpoint's atlas 'five' ",
         ),
         (changed(rois=R[:4]), r"the 4 ROIs .* of 5 ROIs .* row 4 \(nothing against Default\)"),
         (changed(rois=(*R, "x")), r"the 6 ROIs .* of 5 ROIs .* row 5 \(x against nothing\)"),
-        (changed(atlas="other", rois=("a",) * 5), r"atlas 'other', .* row 0 \(a against HIP-lh\)"),
+        (changed(rois=("a",) * 5), r"row 0 \(a against HIP-lh\); .* atlas 'five' and order"),
         (changed(basis_hash="cd" * 32), r"basis_hash (cd)+, found (ab)+ in the checkpoint; contin"),
         (
             changed(signals={**PROVENANCE.signals, "tr": 0.8}),

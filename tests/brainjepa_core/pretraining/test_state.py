@@ -135,11 +135,11 @@ def changed(**fields) -> Provenance:
 REFUSALS = [
     (
         {"provenance": changed(rois=tuple("abdcef"))},
-        r"6 ROIs of atlas 'six', found a checkpoint of 6 ROIs .* row 2 \(d against c\); bring",
+        r"6 ROIs of the data, found a checkpoint of 6 ROIs .* row 2 \(d against c\); bring",
     ),
     (
         {"provenance": changed(atlas="seven", rois=tuple("abcdefg"))},
-        r"7 ROIs of atlas 'seven', found .* of 6 ROIs .* row 6 \(g against nothing\)",
+        r"7 ROIs of the data, found .* of 6 ROIs .* row 6 \(g against nothing\)",
     ),
     (
         {"provenance": changed(basis_hash="c" * 64)},

@@ -10,15 +10,8 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.wire.messages import (
-    KINDS,
-    WIRE_VERSION,
-    Assignment,
-    Reply,
-    Request,
-    pack,
-    unpack,
-)
+from brainjepa_core.wire.messages import KINDS, WIRE_VERSION, Assignment, Reply, Request
+from brainjepa_core.wire.weights import decode_difference, encode_weights
 
 FLOATS = st.floats(-(2.0**60), 2.0**60, width=32)
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -35,10 +28,10 @@ def pairs(draw):
 @given(pairs())
 def test_fp32_comes_back_to_the_last_bit(pair):
     weights, base = pair
-    sent = pack(weights, base, "fp32")
+    sent = encode_weights(weights, base, "fp32")
     assert sent["a"].dtype == np.float32 and sent["a"].flags.c_contiguous
     assert sent["a"].tobytes() == weights["a"].tobytes()
-    difference = unpack("a", sent["a"], base, "fp32")
+    difference = decode_difference("a", sent["a"], base, "fp32")
     assert difference.dtype == np.float64
     back = base["a"].astype(np.float64) + difference
     exponents = np.abs(np.log2(np.abs(weights["a"]) + (weights["a"] == 0)))
@@ -49,22 +42,24 @@ def test_fp32_comes_back_to_the_last_bit(pair):
 @given(pairs())
 def test_bf16_halves_the_bytes_and_keeps_eight_bits(pair):
     weights, base = pair
-    sent = pack(weights, base, "bf16")
+    sent = encode_weights(weights, base, "bf16")
     assert sent["a"].dtype == np.uint16 and sent["a"].shape == weights["a"].shape
     assert 2 * sent["a"].nbytes == weights["a"].nbytes
     exact = weights["a"] - base["a"]
-    found = unpack("a", sent["a"], base, "bf16")
+    found = decode_difference("a", sent["a"], base, "bf16")
     assert found.dtype == np.float64
     assert (np.abs(found - exact) <= 2.0**-8 * np.abs(exact) + 2.0**-133).all()
-    assert np.array_equal(pack({"a": base["a"] + 0}, base, "bf16")["a"], np.zeros_like(sent["a"]))
+    assert np.array_equal(
+        encode_weights({"a": base["a"] + 0}, base, "bf16")["a"], np.zeros_like(sent["a"])
+    )
 
 
 def test_any_layout_may_be_sent():
     weights = {"a": np.arange(6, dtype="f4").reshape(2, 3).T}
     for wire in ("fp32", "bf16"):
         base = {"a": np.zeros((3, 2), "f4")}
-        sent = pack(weights, base, wire)["a"]
-        assert np.array_equal(unpack("a", sent, base, wire), weights["a"])
+        sent = encode_weights(weights, base, wire)["a"]
+        assert np.array_equal(decode_difference("a", sent, base, wire), weights["a"])
 
 
 @pytest.mark.parametrize(
@@ -81,12 +76,12 @@ def test_any_layout_may_be_sent():
 )
 def test_what_does_not_fit_is_named(name, value, wire, text):
     with pytest.raises(ValueError, match=text):
-        unpack(name, value, {"a": np.zeros(2, "f4")}, wire)
+        decode_difference(name, value, {"a": np.zeros(2, "f4")}, wire)
 
 
 def test_weights_the_coordinator_does_not_know_cannot_be_packed_as_differences():
     with pytest.raises(KeyError):
-        pack({"b": np.zeros(2, "f4")}, {}, "bf16")
+        encode_weights({"b": np.zeros(2, "f4")}, {}, "bf16")
 
 
 def test_a_task_survives_its_json():

@@ -11,6 +11,7 @@ from small_sites import ask, ask_round, make_site
 
 from brainjepa_client.answering.app import app
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN
+from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 
 TYPES = {DESCRIBE: "query.describe", GRADIENTS: "query.gradients", TRAIN: "train",
          EVALUATE: "evaluate"}  # fmt: skip
@@ -41,7 +42,7 @@ def message(request) -> Message:
     content = RecordDict(
         {
             "assignment": ConfigRecord({"json": request.assignment.model_dump_json()}),
-            "arrays": ArrayRecord({k: Array(v) for k, v in request.arrays.items()}),
+            "arrays": ArrayRecord({PACKED: Array(pack_arrays(request.arrays))}),
         }
     )
     return Message(content, 7, TYPES[request.kind], group_id="g")
@@ -54,7 +55,7 @@ def context(node_config: dict, **run_config) -> Context:
 def answer(request, file) -> tuple[dict, dict]:
     reply = app(message(request), context({"site-yaml": str(file)}))
     metrics = dict(reply.content["reply"])
-    return metrics, {k: v.numpy() for k, v in reply.content["arrays"].items()}
+    return metrics, unpack_arrays(reply.content["arrays"][PACKED].numpy())
 
 
 def test_every_kind_is_answered_as_by_the_site(stores, start, tmp_path, site_file):

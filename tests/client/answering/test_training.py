@@ -33,7 +33,8 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import TRAIN, unpack
+from brainjepa_core.wire.messages import TRAIN
+from brainjepa_core.wire.weights import decode_difference
 
 SIGNS = {"spread_people", "spread_positions", "position_share", "rank_tokens", "rank_people"}
 RECIPES = {
@@ -195,7 +196,9 @@ def test_half_the_bytes_as_bf16_differences(stores, start, tmp_path):
     assert {v.dtype for v in half.arrays.values()} == {np.dtype(np.uint16)}
     for name, value in half.arrays.items():
         difference = whole.arrays[name].astype(np.float64) - start[name]
-        assert_allclose(unpack(name, value, start, "bf16"), difference, rtol=2**-8, atol=1e-9)
+        assert_allclose(
+            decode_difference(name, value, start, "bf16"), difference, rtol=2**-8, atol=1e-9
+        )
 
 
 def test_a_repeated_request_gets_the_same_reply(stores, start, tmp_path):

@@ -35,6 +35,7 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
+from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 from brainjepa_server.study import COMPONENTS
 
 TYPES = {DESCRIBE: "query.describe", GRADIENTS: "query.gradients", TRAIN: "train",
@@ -98,7 +99,7 @@ def sent(request: Request, file: Path) -> set[tuple]:
     content = RecordDict(
         {
             "assignment": ConfigRecord({"json": request.assignment.model_dump_json()}),
-            "arrays": ArrayRecord({k: Array(v) for k, v in request.arrays.items()}),
+            "arrays": ArrayRecord({PACKED: Array(pack_arrays(request.arrays))}),
         }
     )
     message = Message(content, 7, TYPES[request.kind], group_id="g")
@@ -109,10 +110,11 @@ def sent(request: Request, file: Path) -> set[tuple]:
             text = isinstance(value, str)
             size = len(value.encode()) if text else 8
             found.add((name, "str" if text else type(value).__name__, None, size))
-    for record in reply.array_records.values():
-        for name, array in record.items():
-            value = array.numpy()
-            found.add((name, str(value.dtype), value.shape, value.nbytes))
+    assert reply.array_records.keys() == {"arrays"}
+    assert reply.array_records["arrays"].keys() == {PACKED}
+    packed = reply.array_records["arrays"][PACKED].numpy()
+    for name, value in unpack_arrays(packed).items():
+        found.add((name, str(value.dtype), value.shape, value.nbytes))
     assert not reply.metric_records
     return found
 

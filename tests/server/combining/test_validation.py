@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.wire.messages import Reply, pack
+from brainjepa_core.wire.messages import Reply
+from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.validation import RejectedReply, check_reply, safe
 from brainjepa_server.settings import AggregationSettings
 
@@ -41,7 +42,7 @@ def make_reply(agreed: AggregationSettings | None = None, **changes) -> Reply:
         n: np.asarray(BASE[n] + 0.01 * rng.standard_normal(BASE[n].shape), np.float32)
         for n in names
     }
-    arrays = pack(weights, BASE, agreed.wire) | changes.pop("arrays", {})
+    arrays = encode_weights(weights, BASE, agreed.wire) | changes.pop("arrays", {})
     metrics = {"share": 20.0, "loss": 0.5, "steps": STEPS, "seconds": 2.5, "rank_people": 3.0}
     return Reply(metrics | changes.pop("metrics", {}), arrays, **changes)
 

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Assignment
+from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_server.rounds import sites as sites_module
 from brainjepa_server.rounds.sites import MESSAGE_TYPES, Sites
 
@@ -32,7 +33,7 @@ def ask(answer, names=("b", "a"), deadline=0.02, kind=TRAIN):
 def test_what_is_asked_and_what_is_answered():
     def answer(node, message):
         assert Assignment.model_validate_json(message.content["assignment"]["json"]) == TASK
-        sent = {k: v.numpy() for k, v in message.content["arrays"].items()}
+        sent = unpack_arrays(message.content["arrays"][PACKED].numpy())
         assert all(np.array_equal(sent[k], ARRAYS[k]) for k in ARRAYS)
         return replying(message, {"x": np.full(3, node, "f4")}, {"loss": 0.5, "n": node, "s": "t"})
 
@@ -106,9 +107,11 @@ def garbage() -> list[RecordDict]:
         RecordDict({"arrays": arrays}),
         RecordDict({"reply": ConfigRecord({}), "arrays": arrays}),
         RecordDict({"reply": arrays, "arrays": good}),
-        RecordDict({"reply": good, "arrays": ArrayRecord({"x": forged(data=b"no array")})}),
-        RecordDict({"reply": good, "arrays": ArrayRecord({"x": forged(data=b"")})}),
-        RecordDict({"reply": good, "arrays": ArrayRecord({"x": forged(stype="torch")})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({PACKED: forged(data=b"no array")})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({PACKED: forged(data=b"")})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({PACKED: forged(stype="torch")})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({PACKED: Array(np.zeros(3))})}),
+        RecordDict({"reply": good, "arrays": ArrayRecord({PACKED: Array(np.zeros(9, "u1"))})}),
     ]
 
 
@@ -131,7 +134,7 @@ def test_pickled_objects_are_never_opened():
         np.save(buffer, np.array([Bomb()], object), allow_pickle=True)
         array = forged(data=buffer.getvalue(), dtype="object")
         content = RecordDict(
-            {"reply": ConfigRecord({"refusal": ""}), "arrays": ArrayRecord({"x": array})}
+            {"reply": ConfigRecord({"refusal": ""}), "arrays": ArrayRecord({PACKED: array})}
         )
         return Message(content, reply_to=message)
 
