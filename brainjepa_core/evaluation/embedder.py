@@ -1,0 +1,205 @@
+"""A model with its preprocessing: series of ROI signals in, tokens and embeddings out.
+
+Shapes: R ROIs, F frames of a scan, n windows of it, N tokens of a window, D width of a token,
+P features of an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from brainjepa_core.arrays import Float32
+from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.devices import require_device
+from brainjepa_core.evaluation.measure import networks_of
+from brainjepa_core.evaluation.yardstick import embed_people
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.pooling import pool_names
+from brainjepa_core.models.registry import DEFAULT
+from brainjepa_core.models.sources import read_source
+from brainjepa_core.models.tokens import token_validity
+from brainjepa_core.signals.series_store import SeriesStore
+from brainjepa_core.signals.tables.roi_names import in_atlas_order
+from brainjepa_core.signals.tables.series_files import read_series
+from brainjepa_core.signals.windows import Windows, WindowSettings
+
+PUBLISHED_TR = 2.0  # seconds, of the windows that published models were trained on
+
+
+class Embedder:
+    """A model, and how signals are brought to it: by name of ROI, time step, length and scale.
+
+    Parameters
+    ----------
+    model : BrainModel
+    atlas : Atlas
+        ROIs in the order of the model's rows.
+    windows : WindowSettings
+        How the model's windows were made.
+    device : str
+    """
+
+    def __init__(
+        self, model: BrainModel, atlas: Atlas, windows: WindowSettings, device: str = "cpu"
+    ) -> None:
+        require_device(device)
+        self.model = model.to(device).eval()
+        self.atlas, self.windows, self.device = atlas, windows, device
+
+    @property
+    def rois(self) -> tuple[str, ...]:
+        """Names of the R ROIs, in the order of rows of a series."""
+        return self.atlas.rois
+
+    def tokens(
+        self, series: ArrayLike | str | Path, tr: float, rois: Sequence[str] = ()
+    ) -> Float32:
+        """Tokens of all windows of a scan.
+
+        Parameters
+        ----------
+        series : array [R, F] or path
+            In the order of `rois`; a row of NaN is a missing ROI. Or a file of one scan: TSV, CSV
+            (also .gz), .1D, NPY, NPZ or HDF5, whose ROIs are known by its names.
+        tr : float
+            Repetition time in seconds.
+        rois : sequence of str, optional
+            Names of the rows, in any order, where they are not those of the model in its order.
+
+        Returns
+        -------
+        ndarray of float32 [n, N, D]
+            Windows side by side in time; token index = ROI * time patches + time patch. Tokens
+            without a signal are NaN.
+
+        Raises
+        ------
+        ValueError
+            If the series does not fit the model's ROIs, or holds no usable signal.
+        """
+        x, frame_valid, roi_valid = self._windows([self._array(series, rois)], tr).full_windows(0)
+        found = token_validity(frame_valid, roi_valid, self.model.settings.patch)
+        valid = None if found is None else torch.from_numpy(found).to(self.device)
+        tokens = self.model.encode(torch.from_numpy(x).to(self.device), valid)
+        if valid is not None:
+            tokens = tokens.masked_fill(~valid[..., None], torch.nan)
+        result: Float32 = tokens.float().cpu().numpy()
+        return result
+
+    def embed(
+        self,
+        series: ArrayLike | str | Path | Sequence[ArrayLike],
+        tr: float | Sequence[float],
+        pool: str | Sequence[str] = "second_order",
+        rois: Sequence[str] = (),
+    ) -> Float32:
+        """One vector a scan, the mean over its windows.
+
+        Parameters
+        ----------
+        series : array [R, F], path, or a list of them
+            As `tokens` takes them. Those of a list are taken for one site's.
+        tr : float or sequence of float
+            In seconds, of all scans or of each.
+        pool : str or sequence of str
+            Of `models.pooling`: ``mean`` is published, ``second_order`` tells more of z-scored
+            signals.
+        rois : sequence of str, optional
+
+        Returns
+        -------
+        ndarray of float32 [P], or [scans, P] of a list
+        """
+        many = isinstance(series, list | tuple)
+        given: Sequence[Any] = series if many else [series]  # type: ignore[assignment]
+        windows = self._windows([self._array(scan, rois) for scan in given], tr)
+        parts = self.features(windows, pool)
+        together = np.concatenate([parts[name] for name in parts], axis=1)
+        return together if many else together[0]
+
+    def features(self, windows: Windows, pool: str | Sequence[str]) -> dict[str, Float32]:
+        """Embeddings [people, P] of windows by the pools that a name means."""
+        networks = networks_of(windows, self.model.basis.cpu().numpy())
+        pools = pool_names(pool, torch.from_numpy(networks))
+        found = embed_people(self.model, windows, range(windows.subjects), pools, networks)
+        return {name: values.astype(np.float32) for name, values in found.items()}
+
+    def _array(self, series: Any, rois: Sequence[str]) -> NDArray[np.floating[Any]]:
+        if isinstance(series, str | Path):
+            return read_series(Path(series), rois or self.rois).T
+        array = np.asarray(series, np.float64)
+        return in_atlas_order(array, rois, self.atlas) if len(rois) else array
+
+    def _windows(self, series: Sequence[ArrayLike], tr: float | Sequence[float]) -> Windows:
+        return Windows([SeriesStore(series, tr, self.atlas)], self.windows)
+
+
+def load(
+    source: str | Path,
+    *,
+    gradients: Any = None,
+    windows: WindowSettings | None = None,
+    device: str = "cpu",
+    family: str = DEFAULT,
+) -> Embedder:
+    """Load a model with its preprocessing.
+
+    Parameters
+    ----------
+    source : path
+        Folder of a model, of a pretraining run or of a study; or the file of a published
+        checkpoint (``.pth.tar``).
+    gradients : path or array [R, m], optional
+        Of a published checkpoint, which does not hold them.
+    windows : WindowSettings, optional
+        How signals are brought to a published checkpoint, which does not say; by default as it
+        was trained (2 s, official resampling and scaling, which needs data with its baseline).
+    device : str
+    family : str
+        Of a published checkpoint.
+
+    Returns
+    -------
+    Embedder
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or what is given does not fit it.
+    """
+    model, told = read_source(source, gradients, family)
+    if told is None:
+        frames = model.settings.frames
+        published = WindowSettings(
+            frames=frames, tr=PUBLISHED_TR, temporal="official", scaling="official"
+        )
+        return Embedder(model, _atlas_of_rows(model.settings.rois), windows or published, device)
+    if windows is not None:
+        raise ValueError(
+            "expected no windows with a model that says how its own were made, found some; leave "
+            "them out"
+        )
+    atlas = _atlas_named(told.rois, told.atlas)
+    return Embedder(model, atlas, WindowSettings(**told.signals), device)
+
+
+def _atlas_of_rows(rois: int) -> Atlas:
+    """The shipped atlas where a published checkpoint has as many rows, else numbers as names."""
+    atlas = load_atlas()
+    if len(atlas) == rois:
+        return atlas
+    return Atlas.from_names([f"ROI {i}" for i in range(1, rois + 1)], "unnamed")
+
+
+def _atlas_named(rois: tuple[str, ...], name: str) -> Atlas:
+    """With networks: those of the shipped atlas for its ROIs, else what names tell."""
+    atlas = load_atlas()
+    if atlas.rois == rois:
+        return atlas
+    return Atlas.from_names(rois, name)
