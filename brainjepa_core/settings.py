@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,3 +69,12 @@ def problems_of(error: ValidationError) -> str:
         else:
             problems.append(f"{where}: {part['msg']} (found {part['input']!r})")
     return "; ".join(problems)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested settings as pairs of a dotted name and a value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

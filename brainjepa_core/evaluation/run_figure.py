@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.pages.palette import BLUE, GREEN, GREY, ORANGE, PALE, VERMILLION, styles
 
-COLORS = {"pretrained": "#0b6e99", "random weights": "#b9b4ac", "connectivity": "#d98c3f"}
+MODELS = {"pretrained": BLUE, "random weights": PALE, "connectivity": ORANGE}
 
 
 def draw_run(run: str | Path, atlas: Atlas | None = None) -> Path:
@@ -53,22 +54,22 @@ def _basis(ax: Axes, basis: ConsensusBasis, atlas: Atlas | None) -> None:
     if atlas is not None and atlas.has_networks:
         index = atlas.network_index
         names = {int(i): roi_network for i, roi_network in zip(index, atlas.networks, strict=True)}
-        for i in np.unique(index):
+        for (i, name), style in zip(sorted(names.items()), styles(len(names)), strict=True):
             chosen = index == i
-            ax.scatter(first[chosen], second[chosen], s=18, label=names[int(i)])
+            ax.scatter(first[chosen], second[chosen], s=18, **style._asdict(), label=name)
         if len(names) <= 10:
             ax.legend(fontsize=7, frameon=False)
     else:
-        ax.scatter(first, second, s=18, color=COLORS["pretrained"])
+        ax.scatter(first, second, s=18, color=BLUE)
     ax.set(title="Where ROIs are: consensus gradients", xlabel="gradient 1", ylabel="gradient 2")
 
 
 def _loss(ax: Axes, lines: list[dict[str, Any]]) -> None:
     steps, loss = [line["step"] for line in lines], np.array([line["loss"] for line in lines])
-    ax.plot(steps, loss, color="#c9d6dd", linewidth=0.8)
+    ax.plot(steps, loss, color=PALE, linewidth=0.8)
     width = max(1, len(loss) // 40)
     smooth = np.convolve(loss, np.ones(width) / width, "valid")
-    ax.plot(steps[width - 1 :], smooth, color=COLORS["pretrained"])
+    ax.plot(steps[width - 1 :], smooth, color=BLUE)
     ax.set(title="Loss (says little by itself)", xlabel="optimiser step", ylim=(0, None))
 
 
@@ -76,12 +77,12 @@ def _collapse(ax: Axes, lines: list[dict[str, Any]]) -> None:
     steps = [line["step"] for line in lines]
     share = [line["position_share"] for line in lines]
     rank = [line["rank_tokens"] for line in lines]
-    ax.plot(steps, share, color="#a23b3b", label="share of position")
+    ax.plot(steps, share, color=VERMILLION, label="share of position")
     ax.set(title="Signs of collapse", xlabel="optimiser step", ylim=(0, 1.02))
-    ax.set_ylabel("variance explained by position", color="#a23b3b")
+    ax.set_ylabel("variance explained by position", color=VERMILLION)
     right = ax.twinx()
-    right.plot(steps, rank, color="#3b7a57")
-    right.set_ylabel("effective rank of a person's tokens", color="#3b7a57")
+    right.plot(steps, rank, color=GREEN)
+    right.set_ylabel("effective rank of a person's tokens", color=GREEN)
     right.set_ylim(0, None)
     right.spines["top"].set_visible(False)
 
@@ -97,7 +98,7 @@ def _yardstick(ax: Axes, rows: list[dict[str, Any]]) -> None:
         found = {row["pool"]: row["r2"] for row in rows if row["model"] == model}
         places = [pools.index(pool) + i * height for pool in found]
         ax.barh(
-            places, list(found.values()), height * 0.9, label=model, color=COLORS.get(model, "k")
+            places, list(found.values()), height * 0.9, label=model, color=MODELS.get(model, GREY)
         )
     ax.set_yticks([i + 0.4 - height / 2 for i in range(len(pools))], pools)
     ax.invert_yaxis()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.settings import read_settings
+from brainjepa_core.settings import flatten, read_settings
 
 
 class Inner(BaseModel):
@@ -193,3 +193,8 @@ def test_any_text_gives_settings_or_one_clear_line(tmp_path, text):
         assert str(error).startswith("study.yaml: ") and "\n" not in str(error)
     else:
         assert isinstance(found, Outer)
+
+
+def test_flatten():
+    found = dict(flatten({"a": {"b": {"c": 1}, "d": {}}, "e": [1, 2]}))
+    assert found == {"a.b.c": 1, "a.d": {}, "e": [1, 2]}

@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.evaluation.interpretation.attribution import Attribution
-from brainjepa_core.evaluation.interpretation.figures import draw_networks, draw_rois
+from brainjepa_core.evaluation.interpretation.figures import draw_networks
 from brainjepa_core.evaluation.interpretation.group_difference import (
     GroupDifference,
     compare_groups,
 )
 from brainjepa_core.files import atomic_path
+from brainjepa_core.pages.brain import brain_views
 
 ALL = "all people"
 ALPHA = 0.05
@@ -29,7 +30,7 @@ ATTENTION_LABEL = "attention, 1 where it is spread evenly"
 
 
 def network_names(atlas: Atlas, networks: NDArray[np.int64]) -> list[str]:
-    """Names of the G networks that `downstream.measure.networks_of` numbers.
+    """Names of the G networks that `evaluation.measure.networks_of` numbers.
 
     ROIs that the atlas gives no network to (subcortex in the default atlas) are one of them,
     ``no network``; networks of an atlas without any are ``cluster 1`` and so on.
@@ -152,9 +153,9 @@ def _attribution_pictures(
     rests: _Summary, centroids: Sequence[tuple[float, float, float]], label: str
 ) -> dict[str, Figure]:
     panels = {f"{name} (n = {rests.counts[name]})": mean for name, mean in rests.means.items()}
-    pictures = {"attribution": draw_rois(panels, centroids, label)}
+    pictures = {"attribution": brain_views(panels, centroids, label)}
     if rests.difference is not None:
-        pictures["attribution_difference"] = draw_rois(
+        pictures["attribution_difference"] = brain_views(
             {rests.title: rests.difference.difference},
             centroids,
             f"adds more to the score (ring: q < {ALPHA})",

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from brainjepa_core.evaluation.report.result_figures import ORANGE, PALETTE, short_name
+from brainjepa_core.evaluation.report.result_figures import OTHERS, short_name
 from brainjepa_core.evaluation.scores.resampling import Pooled, pooled_together
 from brainjepa_core.evaluation.scores.results import Predictions
 from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.pages.palette import INK, ORANGE, SEQUENTIAL
 
 MOST = 4  # models
 
@@ -38,7 +39,7 @@ def truth_figure(
     """
     predictions = predictions[:MOST]
     pools = {each.model: pooled_together(data, each) for each in predictions}
-    others = iter(PALETTE)
+    others = iter(OTHERS)
     colors = {model: ORANGE if model == reference else next(others) for model in pools}
     if len(data.classes) == 2:
         return _roc(pools, colors, data.classes[1])
@@ -61,7 +62,7 @@ def _roc(pools: dict[str, Pooled], colors: dict[str, str], positive: str) -> Fig
     for model, pool in pools.items():
         false, true, _ = roc_curve(pool.truth, pool.values[:, 1] - pool.values[:, 0])
         ax.plot(false, true, color=colors[model], linewidth=1.4, label=short_name(model))
-    ax.plot([0, 1], [0, 1], color="#333", linewidth=0.8, linestyle=":")
+    ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     ax.set_aspect("equal")
     ax.set(xlim=(0, 1), ylim=(0, 1.005))
     ax.set_xlabel(f"share of others taken for {short_name(positive)}", fontsize=9)
@@ -75,7 +76,7 @@ def _roc(pools: dict[str, Pooled], colors: dict[str, str], positive: str) -> Fig
 def _scatter(ax: Axes, pool: Pooled, color: str) -> None:
     ax.scatter(pool.truth, pool.values, s=9, color=color, alpha=0.45, linewidths=0)
     ends = [pool.truth.min(), pool.truth.max()]
-    ax.plot(ends, ends, color="#333", linewidth=0.8, linestyle=":")
+    ax.plot(ends, ends, color=INK, linewidth=0.8, linestyle=":")
     ax.set_xlabel("true", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -84,9 +85,9 @@ def _confusion(ax: Axes, pool: Pooled, classes: Sequence[str]) -> None:
     labels = np.arange(len(classes))
     table = confusion_matrix(pool.truth, pool.values.argmax(1), labels=labels)
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=1)
     for (true, told), share in np.ndenumerate(shares):
-        color = "white" if share > 0.6 else "black"
+        color = "black" if share > 0.5 else "white"
         ax.text(told, true, f"{share:.2f}", ha="center", va="center", fontsize=8, color=color)
     names = [short_name(name) for name in classes]
     ax.set_xticks(labels, names, rotation=30, ha="right")

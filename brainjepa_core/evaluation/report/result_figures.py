@@ -10,12 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from brainjepa_core.evaluation.run_figure import COLORS
 from brainjepa_core.evaluation.scores.metrics import WITHIN_SITE, lower_is_better
 from brainjepa_core.evaluation.scores.results import Row
+from brainjepa_core.pages.palette import BLUE, CATEGORIES, GREY, GRID, INK, ORANGE
 
-BLUE, ORANGE, GREY = COLORS["pretrained"], COLORS["connectivity"], "#7d878c"
-PALETTE = (BLUE, "#3b7a57", "#7a5aa6", "#a23b3b", "#4d5a61")
+OTHERS = tuple(color for color in CATEGORIES if color != ORANGE)  # orange is the reference
 LABELS = {
     "auc": "AUC",
     "f1": "F1",
@@ -64,7 +63,7 @@ def forest(
         of_metric = [found.get((model, metric)) for model in models]
         _reference(ax, found.get((reference or "", metric)))
         if metric in chance:
-            ax.axvline(chance[metric], color="#333", linewidth=1, linestyle=":")
+            ax.axvline(chance[metric], color=INK, linewidth=1, linestyle=":")
         for place, row in enumerate(of_metric):
             color = ORANGE if models[place] == reference else GREY
             _interval(ax, row, place, BLUE if models[place] in subjects else color)
@@ -88,7 +87,7 @@ def groups(
         Of one task and protocol, with their ``group``.
     metric : str
     models : sequence of str
-        Few enough to tell their colours apart: the first six are drawn.
+        Few enough to tell their colours apart: the first seven are drawn.
     reference : str, optional
         Drawn in orange.
     """
@@ -99,10 +98,10 @@ def groups(
             f"expected rows of {metric} of groups, found none; name a metric they have"
         )
     places = _spaced(names)
-    models = models[: len(PALETTE) + 1]
+    models = models[: len(OTHERS) + 1]
     figure = Figure(figsize=(9, 1.3 + 0.3 * (1 + max(places.values()))), layout="constrained")
     ax = figure.subplots()
-    others = iter(PALETTE)
+    others = iter(OTHERS)
     handles = []
     for i, model in enumerate(models):
         color = ORANGE if model == reference else next(others, GREY)
@@ -163,7 +162,7 @@ def _tidy(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.tick_params(axis="x", labelsize=8)
     ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e6eaec", linewidth=0.7)
+    ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
 
@@ -173,7 +172,7 @@ def _key(figure: Figure, reference: bool, subjects: bool, chance: bool) -> None:
     handles += [_handle(ORANGE, "functional connectivity, with its interval")] if reference else []
     handles.append(_handle(GREY, "other models"))
     if chance:
-        handles.append(Line2D([], [], color="#333", linestyle=":", label="knowing nothing"))
+        handles.append(Line2D([], [], color=INK, linestyle=":", label="knowing nothing"))
     figure.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=8.5, frameon=False)
 
 

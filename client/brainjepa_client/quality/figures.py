@@ -22,14 +22,22 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
-from brainjepa_core.evaluation.run_figure import COLORS
 from brainjepa_core.files import atomic_path
+from brainjepa_core.pages.brain import brain_views
+from brainjepa_core.pages.palette import (
+    ABSENT,
+    BLUE,
+    DIVERGING,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    VERMILLION,
+    styles,
+)
 from brainjepa_core.signals.cleaning.quality import with_signal
 from brainjepa_core.signals.scaling import zscore
 from brainjepa_core.signals.scan import RawScan
 
-BLUE, GREY, ORANGE = COLORS["pretrained"], COLORS["random weights"], COLORS["connectivity"]
-RED, ABSENT = "#a23b3b", "#f3e3c3"
 FEWEST_LABELLED = 0.035  # share of the ROIs that a network needs for its name beside a picture
 CARPET, MATRIX = (117, 235), 150  # rows and columns that are drawn at most; more are averaged
 LEVELS = 13  # shades: fewer make files small, and nobody tells more apart
@@ -109,7 +117,7 @@ def _motion(ax: Axes, raw: RawScan, keep: NDArray[np.bool_], threshold: float | 
     if raw.fd is None:
         ax.set(yticks=[], ylabel="")
         ax.spines["left"].set_visible(False)
-        ax.text(0.5, 0.5, "motion is not known", transform=ax.transAxes, ha="center", color="#666")
+        ax.text(0.5, 0.5, "motion is not known", transform=ax.transAxes, ha="center", color=GREY)
         return
     top = max(1.15 * float(raw.fd.max()), 1.3 * (threshold or 0.0), 0.3)
     for frame in np.flatnonzero(~keep):
@@ -118,7 +126,7 @@ def _motion(ax: Axes, raw: RawScan, keep: NDArray[np.bool_], threshold: float | 
     ax.set_ylim(0, top)
     notes = [f"mean {raw.fd[1:].mean():.2f} mm"] if frames > 1 else []
     if threshold is not None:
-        ax.axhline(threshold, color=RED, linewidth=0.8, linestyle="--")
+        ax.axhline(threshold, color=VERMILLION, linewidth=0.8, linestyle="--")
     if not keep.all():
         notes.append(f"{(~keep).sum()} of {frames} frames censored (shaded)")
     ax.set_title(", ".join(notes), fontsize=8.5, loc="right", pad=3)
@@ -151,7 +159,7 @@ def _matrix(ax: Axes, fc: Float64, atlas: Atlas) -> AxesImage:
     known = np.abs(shown[np.isfinite(shown)])
     limit = max(0.1, float(np.quantile(known, 0.98))) if known.size else 1.0
     image = ax.imshow(
-        shown, cmap=_shades("RdBu_r"), vmin=-limit, vmax=limit, aspect="auto",
+        shown, cmap=_shades(DIVERGING), vmin=-limit, vmax=limit, aspect="auto",
         interpolation="nearest", extent=(-0.5, len(fc) - 0.5, len(fc) - 0.5, -0.5),
     )  # fmt: skip
     ax.set_xticks([])
@@ -196,7 +204,7 @@ def distributions(
             label=["included", "excluded"],
         )  # fmt: skip
         if limit is not None:
-            ax.axvline(limit, color=RED, linewidth=1.2, linestyle="--", label="limit")
+            ax.axvline(limit, color=VERMILLION, linewidth=1.2, linestyle="--", label="limit")
         ax.set_xlabel(label, fontsize=9)
         ax.tick_params(labelsize=8)
         ax.yaxis.get_major_locator().set_params(integer=True)
@@ -232,31 +240,10 @@ def roi_coverage(seen: Float64, centroids: Float64) -> Figure:
     centroids : ndarray [R, 3]
         mm, MNI.
     """
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    x, y, z = centroids.T
-    views = [(y, z, "from the right", "back – front"), (x, z, "from behind", "left – right")]
-    views.append((x, y, "from above", "left – right"))
-    rare = np.argsort(-seen, kind="stable")[(seen == 1).sum() :]  # the rarest on top
-    reach = 1.08 * np.ptp(centroids, axis=0).max() / 2
-    for ax, (across, up, title, below) in zip(figure.subplots(1, 3), views, strict=True):
-        ax.scatter(across, up, s=14, color="#cbd5da", linewidths=0)
-        dots = ax.scatter(
-            across[rare], up[rare], c=seen[rare], s=46, cmap="inferno", vmin=0, vmax=1,
-            edgecolors="k", linewidths=0.6,
-        )  # fmt: skip
-        middles = [(values.max() + values.min()) / 2 for values in (across, up)]
-        ax.set_xlim(middles[0] - reach, middles[0] + reach)
-        ax.set_ylim(middles[1] - reach, middles[1] + reach)
-        ax.set_aspect("equal")
-        ax.set_title(title, fontsize=9)
-        ax.set_xlabel(below, fontsize=8)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    bar = figure.colorbar(dots, ax=figure.axes, shrink=0.7, aspect=20)
-    bar.set_label("mean coverage", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
-    return figure
+    partly = np.where(seen < 1, seen, np.nan)
+    return brain_views(
+        {"": partly}, centroids, "mean coverage", colors=SEQUENTIAL, limits=(0.0, 1.0), neutral=1.0
+    )
 
 
 def _correlation(series: NDArray[np.floating]) -> Float64:
@@ -274,10 +261,10 @@ def _networks_beside(ax: Axes, atlas: Atlas, names: bool) -> None:
     if not atlas.has_networks:
         ax.set_ylabel(f"{len(atlas)} ROIs" if names else "", fontsize=8)
         return
-    sizes, palette = _sizes(atlas), colormaps["tab20"]
+    sizes = _sizes(atlas)
     ends = np.cumsum(sizes)
-    for i, (end, size) in enumerate(zip(ends, sizes, strict=True)):
-        strip = Rectangle((-0.022, end - size - 0.5), 0.016, size, color=palette(i % 20))
+    for end, size, style in zip(ends, sizes, styles(len(sizes)), strict=True):
+        strip = Rectangle((-0.022, end - size - 0.5), 0.016, size, color=style.color)
         strip.set(transform=ax.get_yaxis_transform(), clip_on=False, linewidth=0)
         ax.add_patch(strip)
     if names:

@@ -1,20 +1,19 @@
 """A site's quality in one HTML page, beside the group table and the pictures of scans.
 
-All text is escaped: names and reasons come from files.
+Names and reasons come from files: the template escapes all of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 
-from brainjepa_client.quality import figures as figures
+from brainjepa_client.quality import figures
 from brainjepa_client.quality.advice import in_short, look_first
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_client.quality.table import (
@@ -25,15 +24,18 @@ from brainjepa_client.quality.table import (
     number_columns,
     write_table,
 )
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path
-from brainjepa_core.pages.html import embedded_picture, html_text
+from brainjepa_core.pages.page import write_page
+from brainjepa_core.pages.picture import Picture
+from brainjepa_core.pages.table import Table
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.store import ScanStore
 
 __all__ = ["PAGE", "ScanReport", "write_quality"]
 
 PAGE = "index.html"
+SPREAD = "How the numbers spread"
 FIRST = {"failed": 0, "excluded": 1, "included": 2}  # order of the table
 # Heading and decimals of the numbers in the page's table; all others are in scans.tsv.
 SHOWN = {
@@ -58,6 +60,16 @@ PANELS = (
     ("tsnr", "tSNR", "tsnr"),
     ("seconds", "minutes", "seconds"),
 )
+
+
+class ScanLine(NamedTuple):
+    """A scan in the page's table; `link` is the address of its picture, or empty."""
+
+    status: str
+    name: str
+    link: str
+    reasons: Sequence[str]
+    numbers: Sequence[str]
 
 
 def write_quality(
@@ -90,54 +102,47 @@ def write_quality(
     rules = exclude or ExclusionSettings(mean_fd=None, censored=None, missing_rois=None)
     summary = None if store is None or not store.records else SiteSummary.of(store)
     write_table(folder, reports)
-    template = (files(__package__) / "page.html.template").read_text("utf-8")
-    page = Template(template).substitute(
-        title=html_text(f"Quality of the scans of {site}"),
-        subtitle=html_text(f"{len(reports)} scans · atlas {atlas.name}, {len(atlas)} ROIs"),
-        in_short=html_text(in_short(reports)),
-        first=_first(look_first(reports, rules, summary, atlas)),
-        site=_site(reports, rules, summary, atlas),
-        headings=_headings(reports),
-        rows="\n".join(_rows(reports)),
-        columns=_columns(reports),
+    shown = _shown(reports)
+    panels = _panels(reports, rules)
+    return write_page(
+        folder / PAGE,
+        "brainjepa_client.quality",
+        "page.html",
+        title=f"Quality of the scans of {site}",
+        subtitle=f"{len(reports)} scans · atlas {atlas.name}, {len(atlas)} ROIs",
+        in_short=in_short(reports),
+        first=look_first(reports, rules, summary, atlas),
+        spread=Picture.of(figures.distributions(panels), SPREAD) if panels else None,
+        site=None if summary is None else _site(reports, summary, atlas),
+        headings=[SHOWN[name][0] for name in shown],
+        scans=[
+            _line(report, shown) for report in sorted(reports, key=lambda r: (FIRST[r.status], r.key))
+        ],
+        numbers=_meanings(reports),
         table=TABLE,
         dictionary=DICTIONARY,
     )
-    path = folder / PAGE
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-    return path
-
-
-def _first(sentences: Sequence[str]) -> str:
-    if not sentences:
-        return "<p>Nothing asks for a look.</p>"
-    return "<ol>" + "\n".join(f"<li>{html_text(text)}</li>" for text in sentences) + "</ol>"
 
 
 def _site(
-    reports: Sequence[ScanReport],
-    rules: ExclusionSettings,
-    summary: SiteSummary | None,
-    atlas: Atlas,
-) -> str:
-    parts = []
-    panels = _panels(reports, rules)
-    if panels:
-        parts.append(embedded_picture(figures.distributions(panels), "How the numbers spread"))
-    if summary is None:
-        return "\n".join([*parts, _note("No scan is in the store.")])
+    reports: Sequence[ScanReport], summary: SiteSummary, atlas: Atlas
+) -> dict[str, str | Picture | None]:
+    """What the template tells of the included scans together."""
     order = summary.order
     judged = "not judged (without centres of the ROIs, few ROIs, or noise)"
-    told = judged if order is None else f"{order.verdict} ({order.message})"
-    parts.append(f"<p>Order of ROIs: {html_text(told)}.</p>")
-    parts.append("<h3>How much of each ROI the scans saw</h3>")
-    parts.append(_coverage(reports, summary, atlas))
-    if np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any():
-        parts.append("<h3>Mean connectivity of the included scans</h3>")
-        figure = figures.mean_connectivity(summary.mean_fc, atlas)
-        parts.append(embedded_picture(figure, "Mean connectivity, ROIs by network"))
-    return "\n".join(parts)
+    known = np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any()
+    connectivity = figures.mean_connectivity(summary.mean_fc, atlas) if known else None
+    coverage = _coverage(reports, summary)
+    partly = int((coverage < 1).sum())
+    places = atlas.centroids
+    seen = None if places is None else figures.roi_coverage(coverage, np.array(places))
+    return {
+        "order": judged if order is None else f"{order.verdict} ({order.message})",
+        "partly": f"{partly} of {len(atlas)}" if partly else "",
+        "coverage": seen and Picture.of(seen, "Mean coverage of each ROI"),
+        "connectivity": connectivity
+        and Picture.of(connectivity, "Mean connectivity, ROIs by network"),
+    }
 
 
 def _panels(
@@ -161,48 +166,16 @@ def _panels(
     return panels
 
 
-def _coverage(reports: Sequence[ScanReport], summary: SiteSummary, atlas: Atlas) -> str:
+def _coverage(reports: Sequence[ScanReport], summary: SiteSummary) -> Float64:
     """Mean over the scans that were read; of an imported store, the share that have an ROI."""
-    known = [report.coverage for report in reports if len(report.coverage) == len(atlas)]
-    coverage = np.mean(known, axis=0) if known else summary.seen
-    partly = int((coverage < 1).sum())
-    note = _note(
-        f"{partly} of {len(atlas)} ROIs are not seen whole by every scan (outlined, the least seen "
-        "darkest)."
-        if partly
-        else "Every scan that was read sees every ROI whole."
-    )
-    if atlas.centroids is None:
-        return note + _note("The atlas has no centres of ROIs, so there is no picture.")
-    figure = figures.roi_coverage(coverage, np.array(atlas.centroids))
-    return note + embedded_picture(figure, "Mean coverage of each ROI")
+    known = [report.coverage for report in reports if len(report.coverage) == len(summary.seen)]
+    return np.mean(known, axis=0) if known else summary.seen
 
 
-def _headings(reports: Sequence[ScanReport]) -> str:
-    cells = [("status", "text"), ("scan", "text"), ("why it is not included", "text")]
-    cells += [(SHOWN[name][0], "") for name in _shown(reports)]
-    return "".join(
-        f'<th class="{kind}" aria-sort="none"><button>{html_text(name)}</button></th>'
-        for name, kind in cells
-    )
-
-
-def _rows(reports: Sequence[ScanReport]) -> list[str]:
-    names = _shown(reports)
-    return [
-        _row(report, names) for report in sorted(reports, key=lambda r: (FIRST[r.status], r.key))
-    ]
-
-
-def _row(report: ScanReport, names: Sequence[str]) -> str:
-    name = html_text(report.name)
-    if report.figure:
-        name = f'<a href="{html_text(quote(report.figure, errors="replace"))}">{name}</a>'
-    reasons = "<br>".join(html_text(reason) for reason in report.reasons)
-    cells = [f'<td class="text {report.status}">{report.status}', f'<td class="text">{name}']
-    cells += [f'<td class="long">{reasons}']
-    cells += [f"<td>{_shown_number(report, number)}" for number in names]
-    return f"<tr>{'</td>'.join(cells)}</td></tr>"
+def _line(report: ScanReport, shown: Sequence[str]) -> ScanLine:
+    link = quote(report.figure, errors="replace") if report.figure else ""
+    numbers = [_shown_number(report, name) for name in shown]
+    return ScanLine(report.status, report.name, link, report.reasons, numbers)
 
 
 def _shown(reports: Sequence[ScanReport]) -> list[str]:
@@ -218,20 +191,12 @@ def _shown_number(report: ScanReport, name: str) -> str:
     return f"{SCALES.get(name, 1.0) * value:.{SHOWN[name][1]}f}"
 
 
-def _columns(reports: Sequence[ScanReport]) -> str:
-    """What the numbers mean."""
+def _meanings(reports: Sequence[ScanReport]) -> Table:
+    """What the numbers are called in the files, in the page, and what they mean."""
     lines = []
     for name in number_columns(reports):
         if name in NUMBERS:
             text, unit = NUMBERS[name]
             heading = SHOWN[name][0] if name in SHOWN else ""
-            told = f"{text} ({unit})" if unit else text
-            lines.append(
-                f'<tr><td class="text"><code>{name}</code></td><td class="text">'
-                f'{html_text(heading)}</td><td class="long">{html_text(told)}</td></tr>'
-            )
-    return "\n".join(lines)
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{html_text(text)}</p>'
+            lines.append((name, heading, f"{text} ({unit})" if unit else text))
+    return Table.of((), lines, ("code", "text", "long"))

@@ -8,18 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
-from brainjepa_core.evaluation.run_figure import COLORS
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
+from brainjepa_core.pages.palette import (
+    BLUE,
+    CATEGORIES,
+    DIVERGING,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    VERMILLION,
+    Style,
+    styles,
+)
 from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
@@ -30,8 +40,6 @@ from brainjepa_server.record.history import (
 )
 from brainjepa_server.record.verdict import Comparison
 
-BLUE, GREY, ORANGE = COLORS["pretrained"], COLORS["random weights"], COLORS["connectivity"]
-RED, GREEN = "#a23b3b", "#3b7a57"
 NAMED_SITES = 10  # with more, sites are thin grey lines
 FEWEST_LABELLED = 0.03  # share of the ROIs that a network needs for its name beside the matrix
 
@@ -54,11 +62,10 @@ def consensus(
     index = atlas.network_index
     names = list(dict.fromkeys(atlas.networks))
     first, second = basis.gradients[:, 0], basis.gradients[:, min(1, basis.gradients.shape[1] - 1)]
-    colors = _colors(len(names)) if atlas.has_networks else [BLUE]
-    for i, name in enumerate(names):
+    for i, (name, style) in enumerate(zip(names, styles(len(names)), strict=True)):
         chosen = index == i
         panels[0].scatter(
-            first[chosen], second[chosen], s=16, color=colors[i], label=_network(name)
+            first[chosen], second[chosen], s=16, **style._asdict(), label=_network(name)
         )
     if atlas.has_networks:
         _legend_right(panels[0], len(names))
@@ -92,18 +99,19 @@ def losses(rounds: Sequence[RoundRecord]) -> Figure:
     """Each site's loss, and the weighted mean over sites, by round."""
     figure, (ax,) = _panels(1, width=7.5, height=3.6)
     sites = sorted({name for record in rounds for name in record.sites})
-    colors = _colors(len(sites)) if len(sites) <= NAMED_SITES else ["#c9d6dd"] * len(sites)
-    for color, site in zip(colors, sites, strict=True):
+    named = len(sites) <= NAMED_SITES
+    drawn = styles(len(sites)) if named else [Style(PALE, "o")] * len(sites)
+    for (color, marker), site in zip(drawn, sites, strict=True):
         pairs = [(r.number, r.sites[site].loss) for r in rounds if site in r.sites]
-        label = site if len(sites) <= NAMED_SITES else None
-        _line(ax, pairs, color=color, linewidth=1.1, marker="o", markersize=2.5, label=label)
+        label = site if named else None
+        _line(ax, pairs, color=color, linewidth=1.1, marker=marker, markersize=3, label=label)
     mean = [(r.number, r.loss) for r in rounds]
     dot = "o" if len(rounds) == 1 else ""
     _line(ax, mean, color="k", linewidth=2, marker=dot, markersize=4, label="weighted mean")
     known = [reply.loss for r in rounds for reply in r.sites.values() if reply.loss]
     ax.set(title="Loss by site (says little by itself)", ylim=(0, 1.1 * max(known, default=1.0)))
     _rounds_below(ax)
-    _legend_right(ax, len(sites) + 1 if len(sites) <= NAMED_SITES else 1)
+    _legend_right(ax, len(sites) + 1 if named else 1)
     return figure
 
 
@@ -115,9 +123,9 @@ def progress(rounds: Sequence[RoundRecord], pool: str | None, outcome: str | Non
         for row in record.yardstick:
             if (row.pool, row.outcome) == (pool, outcome):
                 found.setdefault(row.model, []).append((record.number, row.r2))
-    others = iter((ORANGE, GREEN, RED, "#7a5aa6"))
+    others = iter(color for color in CATEGORIES if color != BLUE)
     for model, pairs in found.items():
-        color = {FEDERATED: BLUE, RANDOM: "#8d877d"}.get(model) or next(others, "#555555")
+        color = {FEDERATED: BLUE, RANDOM: GREY}.get(model) or next(others, GREY)
         style = "--" if model == RANDOM else "-"
         _line(ax, pairs, color=color, linestyle=style, marker="o", markersize=3.5, label=model)
     ax.set(title=f"What the model tells of {outcome} of held-out people", ylabel="R2")
@@ -153,10 +161,11 @@ def traffic(rounds: Sequence[RoundRecord]) -> Figure:
     total = _numbers([record.seconds for record in rounds])
     beyond = np.minimum(_numbers([record.seconds_beyond_sites for record in rounds]), total)
     known = np.nan_to_num(beyond)
-    right.bar(numbers, total - known, width, color=GREY, label="sites at work")
+    right.bar(numbers, total - known, width, color=PALE, label="sites at work")
     right.bar(
-        numbers, known, width, bottom=total - known, color=RED, label="sending, waiting, adding"
-    )
+        numbers, known, width, bottom=total - known, color=VERMILLION,
+        label="sending, waiting, adding",
+    )  # fmt: skip
     right.set(title="Time of a round", ylabel="seconds")
     for ax in (left, right):
         _rounds_below(ax)
@@ -184,7 +193,7 @@ def baselines(history: RunHistory, outcome: str | None = None) -> Figure:
     ]
     alone = [comparison.alone(pool, outcome) for pool in pools]
     bars.append(("sites alone (mean; dots are sites)", ORANGE, [_mean(v) for v in alone]))
-    bars.append((RANDOM, GREY, [comparison.r2(RANDOM, pool, outcome) for pool in pools]))
+    bars.append((RANDOM, PALE, [comparison.r2(RANDOM, pool, outcome) for pool in pools]))
     bars = [bar for bar in bars if any(value is not None for value in bar[2])]
     figure, (ax,) = _panels(1, width=8, height=1.5 + max(1, len(pools)) * (0.25 + 0.2 * len(bars)))
     height = 0.82 / max(1, len(bars))
@@ -193,7 +202,7 @@ def baselines(history: RunHistory, outcome: str | None = None) -> Figure:
         ax.barh(places, _numbers(values), height * 0.92, color=color, label=name)
         if color == ORANGE:
             for place, dots in zip(places, alone, strict=True):
-                ax.plot(dots, [place] * len(dots), "o", color="#7a4a14", markersize=3, alpha=0.8)
+                ax.plot(dots, [place] * len(dots), "o", color=INK, markersize=3, alpha=0.8)
     ax.set_yticks(np.arange(len(pools)) + 0.41 - height / 2, pools)
     ax.invert_yaxis()
     ax.axvline(0, color="k", linewidth=0.6)
@@ -217,7 +226,7 @@ def _matrix(ax: Axes, mean_fc: Float64, index: NDArray[np.int64], names: list[st
     shown = mean_fc[np.ix_(order, order)]
     off = shown[~np.eye(len(shown), dtype=bool)]
     limit = float(np.nanquantile(np.abs(off), 0.98)) if np.isfinite(off).any() else 1.0
-    image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    image = ax.imshow(shown, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
     if len(names) > 1:
         ends = np.cumsum(np.bincount(index))
         for end in ends[:-1] - 0.5:
@@ -255,11 +264,6 @@ def _legend_right(ax: Axes, entries: int) -> None:
         ax.legend(
             fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns
         )
-
-
-def _colors(count: int) -> list[str]:
-    palette = colormaps["tab10" if count <= 10 else "tab20"].colors  # type: ignore[attr-defined]
-    return [to_hex(palette[i % len(palette)]) for i in range(count)]
 
 
 def _numbers(values: Sequence[float | None]) -> Float64:

@@ -7,7 +7,7 @@ or is NaN or infinite, is None here and null in the file, so that strict JSON re
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, SupportsFloat
 
@@ -224,15 +224,6 @@ def alone(site: str) -> str:
 def is_alone(model: str) -> bool:
     """Whether a row's model is one that a site trained without the others."""
     return model.endswith(_ALONE)
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Nested settings as pairs of a dotted name and a value."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def write_history(folder: str | Path, history: RunHistory) -> Path:

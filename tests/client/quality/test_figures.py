@@ -89,4 +89,5 @@ def test_coverage_marks_rois_that_some_scans_lack():
     seen = np.ones(450)
     seen[[3, 7]] = 0.5, 0.2
     figure = figures.roi_coverage(seen, np.array(load_atlas().centroids))
-    assert list(figure.axes[0].collections[1].get_array()) == [0.5, 0.2]
+    from_behind = figure.axes[1]
+    assert list(from_behind.collections[1].get_array()) == [0.5, 0.2]

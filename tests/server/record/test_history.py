@@ -24,7 +24,6 @@ from brainjepa_server.record.history import (
     SiteRecord,
     YardstickRow,
     alone,
-    flatten,
     is_alone,
     read_history,
     write_history,
@@ -148,11 +147,6 @@ def test_sites_of_rounds_and_basis() -> None:
         rounds=[RoundRecord(number=0, sites={"site-02": SiteRecord()}, rejected={"site-01": ""})],
     )
     assert history.site_names == ["site-01", "site-02", "site-03"]
-
-
-def test_flatten() -> None:
-    found = dict(flatten({"a": {"b": {"c": 1}, "d": {}}, "e": [1, 2]}))
-    assert found == {"a.b.c": 1, "a.d": {}, "e": [1, 2]}
 
 
 def test_names_of_sites_alone() -> None:

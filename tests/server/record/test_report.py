@@ -13,7 +13,7 @@ from click import unstyle
 from typer.testing import CliRunner
 
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.pages.html import embedded_picture
+from brainjepa_core.pages.picture import Picture
 from brainjepa_server.cli import app
 from brainjepa_server.record import figures
 from brainjepa_server.record.history import (
@@ -29,7 +29,7 @@ from brainjepa_server.record.report import BASIS, CONNECTIVITY, SHOWN_ROUNDS, wr
 
 SITES = ("site-01", "site-02", "site-03")
 ROIS = tuple(f"17Networks_LH_{name}_{i}" for name in ("Vis", "Som", "Def") for i in range(4))
-ATTACK = "<script>alert('x')</script>\x00\" onload=\"y ${title} $oops"
+ATTACK = "<script>alert('x')</script>\x00\" onload=\"y {{ title }} {% raw %} $oops"
 VOID = {"meta", "img"}
 
 
@@ -170,8 +170,8 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
         rounds=[record], baselines=[YardstickRow(model=ATTACK, pool=ATTACK, outcome="o", r2=0.2)],
     )  # fmt: skip
     page = page_of(tmp_path, history)
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page and "\x00" not in page
-    assert "$oops" in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page and "\x00" not in page
+    assert "{{ title }} {% raw %} $oops" in page
 
 
 def test_many_rounds_and_sites(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_consensus_with_and_without_networks(atlas_rois: tuple[str, ...]) -> Non
     some = ConsensusBasis(atlas_rois, basis().gradients[:, :1], np.ones(1))
     missing = np.full((12, 12), np.nan)
     for mean_fc in (None, missing, np.eye(12)):
-        assert "data:image/png" in embedded_picture(figures.consensus(some, mean_fc), "")
+        assert "data:image/png" in Picture.of(figures.consensus(some, mean_fc), "").source
 
 
 def test_baselines_of_a_chosen_outcome() -> None:
