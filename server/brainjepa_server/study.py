@@ -37,7 +37,7 @@ from brainjepa_server.record.history import (
     read_history,
     write_history,
 )
-from brainjepa_server.record.tracking import Tracker
+from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
     read_newest,
@@ -76,7 +76,7 @@ class Study:
     ) -> None:
         self.grid, self.settings, self.folder = grid, settings, Path(folder)
         self.progress = progress
-        self.tracker = Tracker(self.folder)
+        self.tracker = StudyTracker(self.folder)
         self.history = RunHistory(
             name=settings.name,
             total_rounds=settings.total_rounds,

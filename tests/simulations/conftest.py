@@ -25,4 +25,4 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("brainjepa_server.study.Tracker", small_consortium.NoTracker)
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", small_consortium.NoTracker)

@@ -5,25 +5,26 @@ Whatever fails here is said once; the results are on disk before.
 
 from __future__ import annotations
 
-import logging
+import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.evaluation.scores.results import Results
+from brainjepa_core.evaluation.scores.results import Results, Row
+from brainjepa_core.files import atomic_path
+from brainjepa_core.tracking.tracker import Tracker
 
-DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
-URI = "MLFLOW_TRACKING_URI"
-RESULTS_TAG = "brainjepa.results"  # folder of the results: the same one is logged once
-_log = logging.getLogger(__name__)
+RUNS = "mlflow_runs.json"  # the runs that this folder's evaluation made, and may replace
 
 
 def log_evaluation(
     folder: Path, results: Results, settings: Mapping[str, Any], artifacts: tuple[Path, ...] = ()
 ) -> bool:
     """Log every model's figures as a run of experiment ``evaluate <task>``.
+
+    Logged again from the same folder, a model's run replaces the one before; no other run is
+    touched.
 
     Parameters
     ----------
@@ -40,61 +41,64 @@ def log_evaluation(
     bool
         Whether it worked.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    try:
-        _log_runs(folder.resolve(), results, settings, artifacts)
-    except Exception as error:  # a server that is away must not cost the evaluation
-        _log.warning(
-            "expected MLflow to take the results, found %s; they are complete in the folder",
-            " ".join(str(error).split())[:200] or type(error).__name__,
-        )
-        return False
+    tracker = EvaluationTracker(folder)
+    models = dict.fromkeys((row.task, row.model) for row in results.rows)
+    for task, model in models:
+        rows = [row for row in results.rows if (row.task, row.model) == (task, model)]
+        tracker.log_model(f"evaluate {task}", model, rows, settings)
+        for path in artifacts:
+            tracker.log_file(path)
+        tracker.finish()
+        if tracker.failed:
+            return False
     return True
 
 
-def _log_runs(
-    folder: Path, results: Results, settings: Mapping[str, Any], artifacts: tuple[Path, ...]
-) -> None:
-    from mlflow import MlflowClient
+class EvaluationTracker(Tracker):
+    """Writes an evaluation to MLflow; parameters and attributes as of `Tracker`."""
 
-    for logger in ("alembic", "mlflow.store.db.utils"):  # a line a migration of a new database
-        logging.getLogger(logger).setLevel(logging.WARNING)
-    client = MlflowClient(os.environ.get(URI) or f"sqlite:///{folder / DATABASE}")
-    for task in dict.fromkeys(row.task for row in results.rows):
-        experiment = _experiment(client, f"evaluate {task}", folder)
-        rows = [row for row in results.rows if row.task == task]
-        for model in dict.fromkeys(row.model for row in rows):
-            run = _run(client, experiment, model, folder)
-            for name, value in settings.items():
-                client.log_param(run, name, str(value)[:500])
-            for row in rows:
-                if row.model == model:
-                    _log_row(client, run, row.metric, row.mean, row.low, row.high)
-            for path in artifacts:
-                client.log_artifact(run, str(path))
-            client.set_terminated(run)
+    trouble = (
+        "expected MLflow to take the results, found that it could not {doing} ({error}); they are "
+        "complete in the folder. Check {where}"
+    )
+
+    def log_model(
+        self, experiment: str, model: str, rows: Sequence[Row], settings: Mapping[str, Any]
+    ) -> None:
+        """Begin the model's run with its figures, in place of the one that the folder had."""
+        self._guard("log a model", lambda: self._log_model(experiment, model, rows, settings))
+
+    def _log_model(
+        self, experiment: str, model: str, rows: Sequence[Row], settings: Mapping[str, Any]
+    ) -> None:
+        self._connect()
+        made = self._made()
+        old = made.get(experiment, {}).pop(model, None)
+        if old is not None and self._found(old) is not None:
+            self._client.delete_run(old)
+        run = self._begin(experiment, model)
+        made.setdefault(experiment, {})[model] = run.info.run_id
+        self._remember(made)
+        self._describe(run, settings, {})
+        self._log_metrics({name: value for row in rows for name, value in _figures(row).items()})
+
+    def _made(self) -> dict[str, dict[str, str]]:
+        """Ids of the runs by experiment and model; none of a folder that was copied or damaged."""
+        try:
+            content = json.loads((self.folder / RUNS).read_text(encoding="utf-8"))
+            made = {name: dict(runs) for name, runs in content["runs"].items()}
+            return made if content["folder"] == str(self.folder.resolve()) else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def _remember(self, made: Mapping[str, Mapping[str, str]]) -> None:
+        content = {"folder": str(self.folder.resolve()), "runs": made}
+        with atomic_path(self.folder / RUNS) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _experiment(client: Any, name: str, folder: Path) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    place = None if os.environ.get(URI) else (folder / ARTIFACTS).as_uri()
-    return str(client.create_experiment(name, artifact_location=place))
-
-
-def _run(client: Any, experiment: str, model: str, folder: Path) -> str:
-    """The model's run of this folder: made anew, so that an evaluation that goes on adds none."""
-    tags = {"mlflow.runName": model, RESULTS_TAG: folder.name}
-    for old in client.search_runs([experiment]):
-        if all(old.data.tags.get(name) == value for name, value in tags.items()):
-            client.delete_run(old.info.run_id)
-    return str(client.create_run(experiment, tags=tags).info.run_id)
-
-
-def _log_row(client: Any, run: str, metric: str, mean: float, low: float, high: float) -> None:
-    key = metric.replace(" ", "_")
-    for name, value in ((key, mean), (f"{key}_low", low), (f"{key}_high", high)):
-        if math.isfinite(value):
-            client.log_metric(run, name, value)
+def _figures(row: Row) -> dict[str, float]:
+    """A metric with the ends of its interval, where they are known."""
+    key = row.metric.replace(" ", "_")
+    named = {key: row.mean, f"{key}_low": row.low, f"{key}_high": row.high}
+    return {name: value for name, value in named.items() if math.isfinite(value)}

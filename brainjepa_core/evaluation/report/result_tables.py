@@ -1,66 +1,41 @@
-"""Tables of the page of an evaluation. Cells are HTML: whoever makes one escapes its text."""
+"""Tables of the page of an evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from brainjepa_core.evaluation.report.result_figures import metric_label
 from brainjepa_core.evaluation.report.result_verdict import interval, number, outcome, p_value
+from brainjepa_core.evaluation.scores.metrics import lower_is_better
 from brainjepa_core.evaluation.scores.results import Comparison, Gap, Row
-from brainjepa_core.pages.html import html_text
+from brainjepa_core.pages.table import Cell, Table
+from brainjepa_core.pages.table import Row as Line
 
 
-def table(headings: Sequence[str], rows: Sequence[str]) -> str:
-    """Rows of `table_row` under headings, which are escaped here."""
-    head = "".join(f"<th>{html_text(heading)}</th>" for heading in headings)
-    body = "\n".join(rows)
-    inner = f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>"
-    return f'<div class="table"><table>{inner}</table></div>'
+def model_table(
+    rows: Sequence[Row], metrics: Sequence[str], reference: str | None, subjects: Sequence[str]
+) -> Table:
+    """A row a model, a column a metric; the best of each column is bold."""
+    found = {(row.model, row.metric): row for row in rows}
+    best = {metric: _best(rows, metric) for metric in metrics}
+    lines = []
+    for model in dict.fromkeys(row.model for row in rows):
+        cells = [figure_cell(found.get((model, m)), model == best[m]) for m in metrics]
+        kind = "subject" if model in subjects else ""
+        kind = "reference" if model == reference else kind
+        lines.append(Line([model, *cells], kind))
+    return Table(["model", *map(metric_label, metrics)], lines, ("name",))
 
 
-def table_row(cells: Sequence[str], kind: str = "") -> str:
-    """A row of a table, with the class that styles it."""
-    inner = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr class="{html_text(kind)}">{inner}</tr>' if kind else f"<tr>{inner}</tr>"
+def _best(rows: Sequence[Row], metric: str) -> str | None:
+    known = [row for row in rows if row.metric == metric and np.isfinite(row.mean)]
+    sign = -1 if lower_is_better(metric) else 1
+    return max(known, key=lambda row: sign * row.mean).model if known else None
 
 
-def note(text: str) -> str:
-    """A paragraph in small grey print."""
-    return f'<p class="note">{html_text(text)}</p>'
-
-
-def details(title: str, content: str) -> str:
-    """Content that a click opens."""
-    return f"<details><summary>{html_text(title)}</summary>{content}</details>"
-
-
-def figure_cell(row: Row | None, bold: bool = False) -> str:
-    """A figure above its interval."""
-    if row is None:
-        return "–"
-    if not np.isfinite(row.mean):
-        return "too few" if row.group else "undefined"
-    text = number(row.mean)
-    text = f"<b>{text}</b>" if bold else text
-    text += f" ± {number(row.sd)}" if np.isfinite(row.sd) else ""
-    return f"{text}<br><small>{interval(row.low, row.high)}</small>"
-
-
-def gap_cell(gap: Gap | None) -> str:
-    """A gap with its interval, the groups it is between, and what chance does."""
-    if gap is None:
-        return "–"
-    best, worst = (name.split("=", 1)[-1] for name in (gap.best, gap.worst))
-    return (
-        f"{number(gap.gap)} <small>({interval(gap.low, gap.high)})<br>"
-        f"{html_text(best)} over {html_text(worst)}<br>"
-        f"by chance {number(gap.chance)}, p = {p_value(gap.p)}</small>"
-    )
-
-
-def comparison_table(comparisons: Sequence[Comparison]) -> str:
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Differences from the reference, and whether they are clear."""
     repeated = any(np.isfinite(c.p_repeated) for c in comparisons)
     metrics = {c.metric for c in comparisons}
@@ -68,39 +43,58 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
     headings += ["difference" if len(metrics) > 1 else f"difference in {metric_label(*metrics)}"]
     headings += ["95 % interval", "p", "p corrected"]
     headings += ["p over repetitions"] if repeated else []
-    rows = []
+    lines = []
     for c in comparisons:
-        cells = [html_text(c.model)]
-        cells += [html_text(metric_label(c.metric))] if len(metrics) > 1 else []
+        cells = [c.model, *([metric_label(c.metric)] if len(metrics) > 1 else [])]
         cells += [number(c.difference), interval(c.low, c.high)]
-        p = [c.p, c.p_holm] + ([c.p_repeated] if repeated else [])
-        cells += [html_text(p_value(value)) for value in p]
-        rows.append(table_row([*cells, outcome(c)], outcome(c)))
-    return table([*headings, "verdict"], rows)
+        cells += map(p_value, [c.p, c.p_holm] + ([c.p_repeated] if repeated else []))
+        lines.append(Line([*cells, outcome(c)], outcome(c)))
+    return Table([*headings, "verdict"], lines, ("name",))
 
 
-def settings_table(settings: Mapping[str, object]) -> str:
-    """Names and values of settings, nested ones with dots."""
-    rows = [
-        table_row([f"<code>{html_text(name)}</code>", html_text(value)], "setting")
-        for name, value in _flat(settings)
-    ]
-    return table(["setting", "value"], rows) if rows else note("Not recorded.")
+def group_table(
+    rows: Sequence[Row], gaps: Sequence[Gap], metric: str, models: Sequence[str]
+) -> Table:
+    """A row a group of people, a column a model; under the groups of a column, their gap."""
+    found = {(row.group, row.model): row for row in rows if row.metric == metric}
+    gap_of = {(gap.column, gap.model): gap for gap in gaps if gap.metric == metric}
+    columns: dict[str, list[str]] = {}
+    for group in dict.fromkeys(group for group, _ in found):
+        columns.setdefault(group.split("=")[0], []).append(group)
+    lines = []
+    for column, members in columns.items():
+        for group in members:
+            cells = [found.get((group, model)) for model in models]
+            count = next(cell.n for cell in cells if cell is not None)
+            name = group.replace("=", ": ", 1)
+            lines.append(Line([name, count, *map(figure_cell, cells)]))
+        between = [gap_cell(gap_of.get((column, model))) for model in models]
+        lines.append(Line([f"gap by {column}", "", *between], "gap"))
+    return Table([metric_label(metric), "people", *models], lines, ("name",))
+
+
+def figure_cell(row: Row | None, strong: bool = False) -> Cell:
+    """A figure above its interval."""
+    if row is None:
+        return Cell("–")
+    if not np.isfinite(row.mean):
+        return Cell("too few" if row.group else "undefined")
+    beside = f" ± {number(row.sd)}" if np.isfinite(row.sd) else ""
+    return Cell(number(row.mean), beside, (interval(row.low, row.high),), strong)
+
+
+def gap_cell(gap: Gap | None) -> Cell:
+    """A gap with its interval, the groups it is between, and what chance does."""
+    if gap is None:
+        return Cell("–")
+    best, worst = (name.split("=", 1)[-1] for name in (gap.best, gap.worst))
+    chance = f"by chance {number(gap.chance)}, p = {p_value(gap.p)}"
+    return Cell(
+        number(gap.gap), below=(interval(gap.low, gap.high), f"{best} over {worst}", chance)
+    )
 
 
 def counts(numbers: Sequence[int]) -> str:
     """``312``, or ``60 to 63``."""
     low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _flat(settings: Mapping[str, object], before: str = "") -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{before}{name}.")
-        elif isinstance(value, list | tuple):
-            found.append((before + name, ", ".join(str(each) for each in value) or "none"))
-        else:
-            found.append((before + name, value))
-    return found

@@ -116,7 +116,8 @@ def write_quality(
         site=None if summary is None else _site(reports, summary, atlas),
         headings=[SHOWN[name][0] for name in shown],
         scans=[
-            _line(report, shown) for report in sorted(reports, key=lambda r: (FIRST[r.status], r.key))
+            _line(report, shown)
+            for report in sorted(reports, key=lambda r: (FIRST[r.status], r.key))
         ],
         numbers=_meanings(reports),
         table=TABLE,

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from brainjepa_core.tracking.tracker import DATABASE
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
-from brainjepa_server.record.tracking import DATABASE, RUN_ID, Tracker, round_metrics
+from brainjepa_server.record.tracking import RUN_ID, StudyTracker, round_metrics
 
 SETTINGS = {"study": {"preset": "tiny", "long": "x" * 9000}, "floors": {"sites": 3}}
 
@@ -31,7 +32,7 @@ def no_other_place(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def everything(tracker: Tracker, folder: Path) -> None:
+def everything(tracker: StudyTracker, folder: Path) -> None:
     (folder / "final").mkdir(exist_ok=True)
     (folder / "final" / "model.json").write_text("{}")
     tracker.start("pilot", SETTINGS, {"torch": "2.8"})
@@ -42,20 +43,20 @@ def everything(tracker: Tracker, folder: Path) -> None:
     tracker.finish()
 
 
-def client_of(tracker: Tracker) -> Any:
+def client_of(tracker: StudyTracker) -> Any:
     return tracker._client
 
 
 def test_a_study_that_crashes_and_is_resumed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = Tracker(tmp_path)
+    first = StudyTracker(tmp_path)
     run_id = first.start("pilot", SETTINGS, {"torch": "2.8"})
     first.log_round(record(0))
     first.log_round(record(1, loss=0.4))  # lost: the checkpoint after it was not written
     assert (tmp_path / DATABASE).exists() and (tmp_path / RUN_ID).read_text().strip() == run_id
 
-    second = Tracker(tmp_path)
+    second = StudyTracker(tmp_path)
     changed = SETTINGS | {"floors": {"sites": 5}, "new": 1}
     assert second.start("pilot", changed, {"torch": "2.9"}) == run_id
     client = client_of(second)
@@ -88,7 +89,7 @@ def test_another_database_gets_a_new_run(
     lost = "0" * 32
     (tmp_path / RUN_ID).write_text(lost + "\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
-    run_id = Tracker(tmp_path).start("pilot", SETTINGS)
+    run_id = StudyTracker(tmp_path).start("pilot", SETTINGS)
     assert run_id not in (None, lost) and (tmp_path / RUN_ID).read_text() == f"{run_id}\n"
     assert not (tmp_path / DATABASE).exists() and caplog.records == []
 
@@ -101,9 +102,9 @@ def test_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
-    Tracker(tmp_path, client).start("pilot", {})
+    StudyTracker(tmp_path, client).start("pilot", {})
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    Tracker(tmp_path, client).start("pilot", {})
+    StudyTracker(tmp_path, client).start("pilot", {})
     assert uris == ["sqlite:///elsewhere.db", f"sqlite:///{tmp_path.resolve()}/mlflow.db"]
 
 
@@ -142,7 +143,7 @@ def test_a_client_that_breaks_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, working: int
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        everything(Tracker(tmp_path, lambda uri: Broken(working)), tmp_path)
+        everything(StudyTracker(tmp_path, lambda uri: Broken(working)), tmp_path)
     (warning,) = [r.getMessage() for r in caplog.records]
     assert warning.startswith("MLflow could not ")
     assert "(RuntimeError: lost http://host/api); training goes on" in warning
@@ -151,7 +152,7 @@ def test_a_client_that_breaks_is_named_once(
 
 def test_nothing_is_asked_of_a_client_that_never_began(tmp_path: Path) -> None:
     broken = Broken()
-    everything(Tracker(tmp_path, lambda uri: broken), tmp_path)
+    everything(StudyTracker(tmp_path, lambda uri: broken), tmp_path)
     assert broken.calls == 1
 
 
@@ -163,10 +164,10 @@ def test_a_server_that_cannot_be_reached(
         port = taken.getsockname()[1]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        tracker = Tracker(tmp_path)
+        tracker = StudyTracker(tmp_path)
         everything(tracker, tmp_path)
     assert tracker.run_id is None
-    ours = [r.getMessage() for r in caplog.records if r.name == "brainjepa_server.record.tracking"]
+    ours = [r.getMessage() for r in caplog.records if r.name == "brainjepa_core.tracking.tracker"]
     assert len(ours) == 1 and "Check the server of MLFLOW_TRACKING_URI" in ours[0]
 
 

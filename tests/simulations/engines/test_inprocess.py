@@ -32,7 +32,7 @@ from brainjepa_core.signals.store import ScanStore
 from brainjepa_server import study as study_module
 from brainjepa_server.app import app as server_app
 from brainjepa_server.record.report import write_report
-from brainjepa_server.record.tracking import Tracker
+from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines import inprocess
 from brainjepa_simulations.engines.client_app import app as client_app
@@ -45,8 +45,8 @@ from brainjepa_simulations.scenario import Scenario
 def straight(tmp_path_factory):
     """A study of two sites and three rounds that nothing disturbs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brainjepa_server.study.Tracker", Tracker)
-        patch.setattr("brainjepa_server.record.tracking._mlflow_client", FakeClient())
+        patch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+        patch.setattr("brainjepa_core.tracking.tracker.mlflow_client", FakeClient())
         return run(scenario(), tmp_path_factory.mktemp("straight"))
 
 
@@ -110,8 +110,8 @@ def test_the_consensus_of_sites_is_the_basis_of_all_their_people(straight):
 
 
 def test_the_same_seeds_twice(tmp_path, straight, monkeypatch):
-    monkeypatch.setattr("brainjepa_server.study.Tracker", Tracker)
-    monkeypatch.setattr("brainjepa_server.record.tracking._mlflow_client", FakeClient())
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+    monkeypatch.setattr("brainjepa_core.tracking.tracker.mlflow_client", FakeClient())
     run(scenario(), tmp_path)
     assert same(weights(tmp_path), weights(straight))
     assert same(weights(tmp_path, "best"), weights(straight, "best"))
@@ -147,8 +147,8 @@ PLACES = [
 @pytest.mark.parametrize(("place", "call"), PLACES)
 def test_stopped_anywhere_and_resumed(tmp_path, straight, monkeypatch, place, call):
     mlflow = FakeClient()
-    monkeypatch.setattr("brainjepa_server.study.Tracker", Tracker)
-    monkeypatch.setattr("brainjepa_server.record.tracking._mlflow_client", mlflow)
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+    monkeypatch.setattr("brainjepa_core.tracking.tracker.mlflow_client", mlflow)
     with monkeypatch.context() as patch:
         stop(patch, place, call)
         with pytest.raises(Stopped):
@@ -344,8 +344,8 @@ def test_a_tracking_failure_does_not_stop_a_study(tmp_path, straight, monkeypatc
     def broken(uri):
         raise ConnectionError("no such server")
 
-    monkeypatch.setattr("brainjepa_server.study.Tracker", Tracker)
-    monkeypatch.setattr("brainjepa_server.record.tracking._mlflow_client", broken)
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+    monkeypatch.setattr("brainjepa_core.tracking.tracker.mlflow_client", broken)
     with caplog.at_level(logging.WARNING):
         run(scenario(), tmp_path)
     assert "MLflow could not start the run" in caplog.text
@@ -357,8 +357,8 @@ def test_tracking_that_fails_midway_does_not_stop_a_study(tmp_path, straight, mo
         def log_batch(self, run_id, metrics):
             raise OSError("disk full")
 
-    monkeypatch.setattr("brainjepa_server.study.Tracker", Tracker)
-    monkeypatch.setattr("brainjepa_server.record.tracking._mlflow_client", Failing())
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+    monkeypatch.setattr("brainjepa_core.tracking.tracker.mlflow_client", Failing())
     run(scenario(), tmp_path)
     assert caplog.text.count("MLflow could not") == 1
     assert same(weights(tmp_path), weights(straight))
@@ -382,8 +382,8 @@ def test_nothing_of_a_person_or_place_is_recorded(tmp_path, monkeypatch, capsys)
     mlflow, told = FakeClient(), []
     for name in ("log_param", "set_tag", "log_batch"):
         setattr(mlflow, name, lambda *a, **k: told.append((a, k)))
-    monkeypatch.setattr("brainjepa_server.study.Tracker", Tracker)
-    monkeypatch.setattr("brainjepa_server.record.tracking._mlflow_client", mlflow)
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+    monkeypatch.setattr("brainjepa_core.tracking.tracker.mlflow_client", mlflow)
     out = run(chosen, tmp_path / "run")
     # A site that fails names nothing either: its store is broken for a second study.
     (data / "clinic-b" / "store.json").write_text("canary")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 
-from brainjepa_core.evaluation.report.mlflow_runs import DATABASE, URI, log_evaluation
+from brainjepa_core.evaluation.report.mlflow_runs import RUNS, log_evaluation
 from brainjepa_core.evaluation.scores.results import Results, Row
+from brainjepa_core.tracking.tracker import DATABASE, URI
 
 
 def row(model: str, metric: str, mean: float) -> Row:
@@ -24,10 +26,10 @@ def no_server(monkeypatch):
     monkeypatch.delenv(URI, raising=False)
 
 
-def runs(folder):
+def runs(folder, database=DATABASE):
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{folder / DATABASE}")
+    client = MlflowClient(f"sqlite:///{folder / database}")
     experiment = client.get_experiment_by_name("evaluate age")
     return client.search_runs([experiment.experiment_id])
 
@@ -52,3 +54,43 @@ def test_a_server_that_is_away_costs_a_line(tmp_path, monkeypatch, caplog):
     assert not log_evaluation(tmp_path, RESULTS, {})
     assert "expected MLflow to take the results, found" in caplog.text
     assert not (tmp_path / DATABASE).exists()
+
+
+def test_runs_of_others_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv(URI, f"sqlite:///{tmp_path / 'shared.db'}")
+    first, second, copied = (tmp_path / part / "eval" for part in "abc")
+    assert log_evaluation(first, RESULTS, {"of": "a"})
+    assert log_evaluation(second, RESULTS, {"of": "b"})  # folders of one name, one experiment
+    shutil.copytree(first, copied)
+    assert log_evaluation(copied, RESULTS, {"of": "c"})
+    before = {run.info.run_id: run.data.params["of"] for run in runs(tmp_path, "shared.db")}
+    assert sorted(before.values()) == ["a", "a", "b", "b", "c", "c"]
+    assert log_evaluation(first, RESULTS, {"of": "a"})
+    after = {run.info.run_id: run.data.params["of"] for run in runs(tmp_path, "shared.db")}
+    assert sorted(after.values()) == sorted(before.values())
+    assert {before[run] for run in before.keys() - after.keys()} == {"a"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"folder": 1, "runs": {"a": 2}}'])
+def test_a_damaged_list_of_runs_adds_some(tmp_path, content):
+    assert log_evaluation(tmp_path, RESULTS, {})
+    (tmp_path / RUNS).write_text(content)
+    assert log_evaluation(tmp_path, RESULTS, {}) and len(runs(tmp_path)) == 4
+
+
+def test_a_run_that_somebody_deleted_is_made_anew(tmp_path):
+    from mlflow import MlflowClient
+
+    assert log_evaluation(tmp_path, RESULTS, {})
+    MlflowClient(f"sqlite:///{tmp_path / DATABASE}").delete_run(runs(tmp_path)[0].info.run_id)
+    assert log_evaluation(tmp_path, RESULTS, {}) and len(runs(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["a 1#b%20", "a?c=1"])
+def test_folders_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "page.html").write_text("<html>")
+    assert log_evaluation(folder, RESULTS, {}, (folder / "page.html",))
+    assert (folder / DATABASE).exists() and [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(list((folder / "mlartifacts").rglob("page.html"))) == 2

@@ -18,7 +18,7 @@ from brainjepa_core.evaluation.scores.results import Comparison, Results, Row
 from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
 
 TWO = ("control", "autism")
-ATTACK = "<script>alert('x')</script>\x00\" onload=\"y ${title} $oops"
+ATTACK = "<script>alert('x')</script>\x00\" onload=\"y {{ title }} {% raw %} $oops"
 VOID = {"meta", "img", "br"}
 
 
