@@ -73,7 +73,7 @@ def brain_views(
             _outline(ax, direction, places[:, [across, up]])
             ax.set_title(view, fontsize=8, color=GREY)
         row[0].set_ylabel(title, fontsize=9)
-    _one_scale(grid)
+    _one_scale(figure.axes)
     color_bar(figure, scale, label, beyond=limits is None)
     return figure
 
@@ -98,8 +98,9 @@ def _dots(
     ax.scatter(across[~known], up[~known], s=SMALL, color=PALE, linewidths=0)
     order = np.flatnonzero(known)
     order = order[np.lexsort((share[order], ringed[order]))]  # what matters on top
+    low, high = scale.get_clim()
     ax.scatter(
-        across[order], up[order], c=values[order], cmap=scale.cmap, norm=scale.norm,
+        across[order], up[order], c=values[order], cmap=scale.cmap, vmin=low, vmax=high,
         s=SMALL + (LARGE - SMALL) * share[order].clip(0, 1),
         edgecolors=np.where(ringed[order], BLACK, GREY).tolist(),
         linewidths=np.where(ringed[order], 1.6, 0.3).tolist(),
@@ -124,14 +125,16 @@ def _outline(ax: Axes, direction: str, places: Float64) -> None:
             ax.text(place, 0.93, letter, fontsize=8, ha="center", transform=ax.transAxes)
 
 
-def _one_scale(grid: NDArray[np.object_]) -> None:
+def _one_scale(views: list[Axes]) -> None:
     """As many millimetres an inch in each view."""
-    tall = max(np.ptp(ax.get_ylim()) for ax in grid[0])
-    for ax in grid.flat:
+    tall = max(np.ptp(ax.get_ylim()) for ax in views)
+    for ax in views:
         middle = np.mean(ax.get_ylim())
         ax.set_ylim(middle - tall / 2, middle + tall / 2)
         ax.set_aspect("equal")
-    grid[0, 0].get_gridspec().set_width_ratios([np.ptp(ax.get_xlim()) for ax in grid[0]])
+    spec = views[0].get_gridspec()
+    assert spec is not None
+    spec.set_width_ratios([np.ptp(ax.get_xlim()) for ax in views[: len(VIEWS)]])
 
 
 def reach_of(arrays: Sequence[Float64]) -> float:

@@ -131,18 +131,20 @@ def _site(
     """What the template tells of the included scans together."""
     order = summary.order
     judged = "not judged (without centres of the ROIs, few ROIs, or noise)"
-    known = np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any()
-    connectivity = figures.mean_connectivity(summary.mean_fc, atlas) if known else None
     coverage = _coverage(reports, summary)
     partly = int((coverage < 1).sum())
-    places = atlas.centroids
-    seen = None if places is None else figures.roi_coverage(coverage, np.array(places))
+    seen = connectivity = None
+    if atlas.centroids is not None:
+        figure = figures.roi_coverage(coverage, np.array(atlas.centroids))
+        seen = Picture.of(figure, "Mean coverage of each ROI")
+    if np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any():
+        figure = figures.mean_connectivity(summary.mean_fc, atlas)
+        connectivity = Picture.of(figure, "Mean connectivity, ROIs by network")
     return {
         "order": judged if order is None else f"{order.verdict} ({order.message})",
         "partly": f"{partly} of {len(atlas)}" if partly else "",
-        "coverage": seen and Picture.of(seen, "Mean coverage of each ROI"),
-        "connectivity": connectivity
-        and Picture.of(connectivity, "Mean connectivity, ROIs by network"),
+        "coverage": seen,
+        "connectivity": connectivity,
     }
 
 
