@@ -1,12 +1,74 @@
-"""The ``brainjepa`` command; ``python -m brainjepa`` is the same."""
+"""brainjepa-federated: hospitals pretrain one Brain-JEPA together; scans stay where they are.
+
+The names in ``__all__`` are the public interface: they keep their meaning within a minor version,
+and CHANGELOG says when one changes. All else is how it is done, and may move.
+
+``python -m brainjepa`` is the command ``brainjepa``.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from brainjepa_core.version import VERSION as __version__
 
 if TYPE_CHECKING:
     import typer
+
+    from brainjepa_core.atlas import load_atlas
+    from brainjepa_core.evaluation.embedder import Embedder, load, pretrain
+    from brainjepa_core.evaluation.series_transformer import SeriesEmbedding
+    from brainjepa_core.gradients import ConsensusBasis, diffusion_map
+    from brainjepa_core.pretraining.basis import consensus_basis
+    from brainjepa_core.pretraining.settings import PretrainingSettings
+    from brainjepa_core.signals.stores import create_store, open_store
+    from brainjepa_core.signals.windows import Windows, WindowSettings
+
+__all__ = [
+    "ConsensusBasis",
+    "Embedder",
+    "PretrainingSettings",
+    "SeriesEmbedding",
+    "WindowSettings",
+    "Windows",
+    "__version__",
+    "consensus_basis",
+    "create_store",
+    "diffusion_map",
+    "load",
+    "load_atlas",
+    "open_store",
+    "pretrain",
+]
+
+# Imported when they are asked for: the command answers before torch is there.
+_HOMES = {
+    "ConsensusBasis": "brainjepa_core.gradients",
+    "Embedder": "brainjepa_core.evaluation.embedder",
+    "PretrainingSettings": "brainjepa_core.pretraining.settings",
+    "SeriesEmbedding": "brainjepa_core.evaluation.series_transformer",
+    "WindowSettings": "brainjepa_core.signals.windows",
+    "Windows": "brainjepa_core.signals.windows",
+    "consensus_basis": "brainjepa_core.pretraining.basis",
+    "create_store": "brainjepa_core.signals.stores",
+    "diffusion_map": "brainjepa_core.gradients",
+    "load": "brainjepa_core.evaluation.embedder",
+    "load_atlas": "brainjepa_core.atlas",
+    "open_store": "brainjepa_core.signals.stores",
+    "pretrain": "brainjepa_core.evaluation.embedder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'brainjepa' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 @functools.cache

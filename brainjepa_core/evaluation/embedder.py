@@ -6,9 +6,9 @@ P features of an embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,11 @@ from brainjepa_core.models.pooling import pool_names
 from brainjepa_core.models.registry import DEFAULT
 from brainjepa_core.models.sources import read_source
 from brainjepa_core.models.tokens import token_validity
+from brainjepa_core.pretraining.local import pretrain_locally
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.signals.scans import Scans
 from brainjepa_core.signals.series_store import SeriesStore
+from brainjepa_core.signals.stores import open_stores
 from brainjepa_core.signals.tables.roi_names import in_atlas_order
 from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.windows import Windows, WindowSettings
@@ -187,6 +191,58 @@ def load(
         )
     atlas = _atlas_named(told.rois, told.atlas)
     return Embedder(model, atlas, WindowSettings(**told.signals), device)
+
+
+def pretrain(
+    scans: Sequence[ArrayLike | str | Path | Scans],
+    out: str | Path,
+    settings: PretrainingSettings | Mapping[str, Any] | None = None,
+    *,
+    tr: float | Sequence[float] | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Embedder:
+    """Pretrain a model on this machine; a run that was cut short goes on.
+
+    Parameters
+    ----------
+    scans : sequence
+        Series [R, F], one a person, in the order of one atlas; or stores, or paths of stores.
+    out : path
+        Folder of the run; ``brainjepa.load(out)`` reads its model.
+    settings : PretrainingSettings or mapping, optional
+        Model, windows, basis and recipe.
+    tr : float or sequence of float, optional
+        Repetition time of series in seconds, of all or of each; stores know theirs.
+    device : str
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If settings do not fit together or the data, or the folder holds another run.
+    """
+    if settings is None or isinstance(settings, PretrainingSettings):
+        study = settings or PretrainingSettings()
+    else:
+        study = PretrainingSettings.model_validate(settings)
+    model = pretrain_locally(_stores(scans, tr), out, study, device, progress=progress)
+    return load(model, device=device)
+
+
+def _stores(
+    scans: Sequence[ArrayLike | str | Path | Scans], tr: float | Sequence[float] | None
+) -> Sequence[Scans]:
+    if any(isinstance(scan, str | Path) for scan in scans):
+        return open_stores([scan for scan in scans if isinstance(scan, str | Path)])
+    if all(hasattr(scan, "records") for scan in scans):
+        return cast("Sequence[Scans]", scans)
+    if tr is None:
+        raise ValueError(
+            "expected the repetition time of the series in seconds, found none; give tr"
+        )
+    return [SeriesStore(cast("Sequence[ArrayLike]", scans), tr)]
 
 
 def _atlas_of_rows(rois: int) -> Atlas:

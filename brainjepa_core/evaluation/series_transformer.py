@@ -21,7 +21,7 @@ from brainjepa_core.signals.series_store import SeriesStore
 from brainjepa_core.signals.windows import Windows
 
 
-class SeriesEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SeriesEmbedding(TransformerMixin, BaseEstimator):
     """Embed scans by a pretrained model; learns nothing from them.
 
     Parameters

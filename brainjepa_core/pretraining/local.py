@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from brainjepa_core.arrays import Float64
@@ -11,27 +11,30 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.scans import Scans
 from brainjepa_core.signals.windows import Windows
 
 
 def pretrain_locally(
-    stores: list[ScanStore],
+    stores: Sequence[Scans],
     run: str | Path,
     study: PretrainingSettings,
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
+    progress: bool = True,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
     Parameters
     ----------
-    stores : list of ScanStore
+    stores : sequence of Scans
     run : path
     study : PretrainingSettings
     device : str
     say : callable, optional
         Told in one line what begins.
+    progress : bool
+        Show a bar.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def pretrain_locally(
         )
     basis, _ = basis_of_run(windows, study, run)
     training = study.new_training(basis, device)
-    pretrain(training, windows, provenance(windows, basis), run)
+    pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     return Path(run) / "final"
 
 

@@ -35,7 +35,7 @@ class SeriesStore:
         If there is no scan, or one has another number of ROIs or no usable values.
     """
 
-    path = Path("series in memory")
+    path: Path = Path("series in memory")
 
     def __init__(
         self,
@@ -73,6 +73,11 @@ class SeriesStore:
             raise ValueError(
                 f"{where}: expected finite values, or NaN in all frames of a missing ROI, found "
                 "others; interpolate the frames, or set the whole ROI to NaN"
+            )
+        if not (array[~gone].max(1) > array[~gone].min(1)).any():
+            raise ValueError(
+                f"{where}: expected ROIs that vary over time, found a constant in every one; check "
+                "the extraction of this scan"
             )
         if not np.isfinite(tr) or tr <= 0:
             raise ValueError(f"{where}: expected a TR in seconds above 0, found {tr}; correct it")

@@ -21,7 +21,8 @@ from pydantic import Field
 from brainjepa_core.arrays import Float32
 from brainjepa_core.settings import Frozen
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
-from brainjepa_core.signals.store import ScanRecord, ScanStore
+from brainjepa_core.signals.scans import Scans
+from brainjepa_core.signals.store import ScanRecord
 from brainjepa_core.signals.temporal import (
     official_indices,
     official_stride,
@@ -105,7 +106,7 @@ class Windows:
 
     Parameters
     ----------
-    stores : sequence of ScanStore
+    stores : sequence of Scans
         Of one atlas; a store is a site, and the same subject name at two sites is two people.
     settings : WindowSettings
     cache_bytes : int
@@ -119,7 +120,7 @@ class Windows:
 
     def __init__(
         self,
-        stores: Sequence[ScanStore],
+        stores: Sequence[Scans],
         settings: WindowSettings | None = None,
         cache_bytes: int = 4 << 30,
     ) -> None:
@@ -131,7 +132,7 @@ class Windows:
         self._cache = _ScanCache(cache_bytes)
         self._refuse_short()
 
-    def _scale(self, scans: Sequence[tuple[ScanStore, ScanRecord]]) -> RobustScale | None:
+    def _scale(self, scans: Sequence[tuple[Scans, ScanRecord]]) -> RobustScale | None:
         if self.settings.scaling == "zscore" or not scans:
             return None
         series = (store.series(record) for store, record in scans)
@@ -316,7 +317,7 @@ class Windows:
         return Window(part, frame_valid, roi_valid)
 
 
-def _people(stores: tuple[ScanStore, ...]) -> tuple[Person, ...]:
+def _people(stores: tuple[Scans, ...]) -> tuple[Person, ...]:
     if not stores or not any(store.records for store in stores):
         raise ValueError(
             "expected at least one store with a scan, found none; import scans first "
