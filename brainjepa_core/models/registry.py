@@ -53,7 +53,7 @@ class Family:
         seed : int, optional
             Weights are a function of it, and torch's generator is left as it was.
         """
-        basis = torch.as_tensor(basis)
+        basis = basis if isinstance(basis, torch.Tensor) else torch.tensor(basis)
         if seed is None:
             return self.model(settings, basis)
         with torch.random.fork_rng(devices=[]):

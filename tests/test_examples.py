@@ -1,0 +1,36 @@
+"""Every example runs as it is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from child_process import environment
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(p.name for p in EXAMPLES.glob("*.py") if p.name != "made_series.py")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_it_runs(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script)],
+        cwd=tmp_path,
+        env=environment(OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() and not list(tmp_path.iterdir())
+    if script == "classify.py":
+        assert int(re.search(r"(\d+)% right", done.stdout)[1]) > 70
+
+
+def test_the_page_lists_them():
+    text = (EXAMPLES / "README.md").read_text()
+    assert sorted(re.findall(r"^\| `(\w+\.py)`", text, re.MULTILINE)) == SCRIPTS
+    assert len(SCRIPTS) == 4
