@@ -22,7 +22,12 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 OPTIMIZER, TRAINING = "optimizer.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter
+FORMAT = 2  # raised when going on from a state would give other bits
 KEPT = 2  # the newest state, and one to fall back on
+
+
+class _OtherFormat(ValueError):
+    """A state of another version."""
 
 
 def _trained(training: Training) -> dict[str, torch.nn.Parameter]:
@@ -83,7 +88,8 @@ def write_state(run: str | Path, training: Training, provenance: Provenance) -> 
     with atomic_folder(path) as folder:
         write_model_files(folder, training.model, provenance)
         save_file(optimizer_arrays(training), folder / OPTIMIZER)
-        facts = {"step": training.step, "settings": training.settings.model_dump()}
+        settings = training.settings.model_dump()
+        facts = {"format": FORMAT, "step": training.step, "settings": settings}
         (folder / TRAINING).write_text(json.dumps(facts, indent=1) + "\n")
     for old in state_folders(run)[:-KEPT]:
         shutil.rmtree(old)
@@ -108,10 +114,19 @@ def read_state(path: str | Path, training: Training, provenance: Provenance) -> 
         )
     try:
         facts = json.loads((path / TRAINING).read_text())
-        saved, step = TrainingSettings(**facts["settings"]), int(facts["step"])
+        fields, step = facts["settings"], int(facts["step"])
+        if facts.get("format", 1) != FORMAT:
+            raise _OtherFormat(
+                f"expected a training state of format {FORMAT}, found one of format "
+                f"{facts.get('format', 1)}, which draws the people of a step by another rule; go "
+                "on with the version that began the run, or start a new run folder"
+            )
+        saved = TrainingSettings(**fields)
         arrays = load_file(path / OPTIMIZER)
         if step and not arrays and saved.optimizer == "adamw":
             raise KeyError("moments")
+    except _OtherFormat:
+        raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(
             f"expected a training state with {TRAINING} and {OPTIMIZER}, found "

@@ -6,6 +6,7 @@ or is NaN or infinite, is None here and null in the file, so that strict JSON re
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import problems_of
 
 SUMMARY = "summary.json"
+FORMAT = 2  # raised when what is recorded changes its names or meaning
 LONGEST_REASON = 500  # characters of a site's refusal that are kept
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
@@ -166,6 +168,8 @@ class RunHistory(_Record):
 
     Attributes
     ----------
+    format : int
+        Of this file.
     name : str
         The study's.
     total_rounds : int or None
@@ -187,6 +191,7 @@ class RunHistory(_Record):
         Empty where it was not made.
     """
 
+    format: int = FORMAT
     name: str = ""
     total_rounds: int | None = None
     settings: Settings = {}
@@ -248,10 +253,26 @@ def read_history(folder: str | Path) -> RunHistory:
             f"expected {SUMMARY} in the folder of a federated study, found none; "
             "give the folder that the coordinator wrote to"
         )
+    content = path.read_bytes()
+    _require_format(content)
     try:
-        return RunHistory.model_validate_json(path.read_bytes())
+        return RunHistory.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(
             f"expected {SUMMARY} as this version writes it, found {problems_of(error)[:400]}; "
             "read it with the version that wrote it, or restore it from a copy"
         ) from error
+
+
+def _require_format(content: bytes) -> None:
+    try:
+        found = json.loads(content)
+        number = found.get("format", 1)
+    except (ValueError, AttributeError, RecursionError):
+        return  # whoever reads the fields says what is wrong with them
+    if number != FORMAT:
+        raise ValueError(
+            f"expected a study of format {FORMAT}, found one of format {str(number)[:20]}, begun "
+            "by another version; go on with the version that began it, or begin a new study from "
+            "its model (start_from: {model: FOLDER})"
+        )

@@ -232,3 +232,13 @@ def test_moments_are_copied():
     for value in arrays.values():
         value.fill_(torch.nan)
     assert all(torch.isfinite(v).all() for v in optimizer_arrays(training).values())
+
+
+def test_a_state_of_another_version_is_refused(tmp_path):
+    training = make_training()
+    path = write_state(tmp_path, training, PROVENANCE)
+    facts = json.loads((path / "training.json").read_text())
+    del facts["format"]
+    (path / "training.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"^expected a training state of format 2, found one of f"):
+        read_state(path, make_training(), PROVENANCE)

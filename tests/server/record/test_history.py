@@ -101,7 +101,9 @@ def test_no_file(tmp_path: Path) -> None:
         read_history(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"rounds": 3}', '{"colour": "red"}', "\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"format": 2, "rounds": 3}', '{"format": 2, "colour": "red"}', "\xff"]
+)
 def test_damaged_file(tmp_path: Path, content: str) -> None:
     (tmp_path / SUMMARY).write_text(content, encoding="latin-1")
     with pytest.raises(ValueError, match=r"expected summary.json as this version .* restore it"):
@@ -204,3 +206,15 @@ def test_best_round_is_compared_else_the_last_evaluated() -> None:
     picked = history.having(best_round=1, baselines=records[1].yardstick)
     assert Comparison.of(picked).round == 1
     assert "(after round 1, the best of 3 by this yardstick, which flatters" in verdict(picked)
+
+
+@pytest.mark.parametrize("number", [None, 1, 3, "x" * 99])
+def test_a_study_of_another_version_is_refused_in_one_line(tmp_path, number):
+    content = {"name": "demo", "rounds": [{"number": 0, "sites": {"a": {"weight": 3.0}}}]}
+    if number is not None:
+        content["format"] = number
+    (tmp_path / "summary.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"^expected a study of format 2, found one of for") as e:
+        read_history(tmp_path)
+    assert str(e.value).endswith("begin a new study from its model (start_from: {model: FOLDER})")
+    assert len(str(e.value)) < 240
