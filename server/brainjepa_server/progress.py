@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -50,9 +50,14 @@ class StudyProgress:
         """Where the study goes on."""
         self.console.print(f"resuming after round {number} of {self.total}")
 
-    def evaluated(self, model: str, rows: Rows) -> None:
-        """A model's yardstick in one line."""
+    def evaluated(self, model: str, rows: Rows, rejected: Mapping[str, str]) -> None:
+        """A model's yardstick in one line, and whose people are not in it."""
         self.console.print(f"{model}: {told(rows)}")
+        self._unjudged(rejected)
+
+    def _unjudged(self, rejected: Mapping[str, str]) -> None:
+        for name, reason in rejected.items():
+            self.console.print(f"  not in the yardstick: {name}: {reason}", markup=False)
 
     @contextmanager
     def round(self, number: int, sites: int) -> Iterator[Callable[[str, str], None]]:
@@ -68,8 +73,9 @@ class StudyProgress:
             task = bar.add_task(f"round {number + 1} of {self.total}", total=sites)
 
             def heard(site: str, reason: str) -> None:
-                bar.update(task, advance=1, description=f"round {number + 1}: {site} answered")
-                if reason:
+                if not reason:
+                    bar.update(task, advance=1, description=f"round {number + 1}: {site} answered")
+                else:
                     self.console.print(f"  left out {site}: {reason}", markup=False)
 
             yield heard
@@ -82,6 +88,7 @@ class StudyProgress:
             f"{len(record.sites)} sites  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
+        self._unjudged(record.unjudged)
 
 
 def told(rows: Rows) -> str:

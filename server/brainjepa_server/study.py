@@ -47,7 +47,13 @@ from brainjepa_server.rounds.checkpoint import (
     write_round,
 )
 from brainjepa_server.rounds.joining import Members, gather, join_late
-from brainjepa_server.rounds.round import Weights, chosen_sites, evaluate, train_round
+from brainjepa_server.rounds.round import (
+    Evaluated,
+    Weights,
+    chosen_sites,
+    evaluate,
+    train_round,
+)
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.starting import Start, read_start, weights_of
@@ -191,12 +197,12 @@ class Study:
         if start is not None:
             zeros[START] = start.weights
         for model, weights in zeros.items():
-            rows, drift = self._evaluate(members, weights, 0, model)
+            rows, drift, rejected = self._evaluate(members, weights, 0, model)
             assert self.history.basis is not None
             facts = self.history.basis.model_copy(update={"drift": drift})
             baselines = (*self.history.baselines, *rows)
             self.history = self.history.having(basis=facts, baselines=baselines)
-            self.progress.evaluated(model, rows)
+            self.progress.evaluated(model, rows, rejected)
         write_history(self.folder, self.history)
         return RoundState(0, weights, {}, self.settings, self.basis.hash)
 
@@ -218,12 +224,14 @@ class Study:
         last = number + 1 == self.settings.total_rounds
         score = None
         if last or (number + 1) % self.settings.rounds.evaluate_every == 0:
-            rows, drift = self._evaluate(members, weights, number, FEDERATED)
+            rows, drift, unjudged = self._evaluate(members, weights, number, FEDERATED)
             sites = {
                 name: site.model_copy(update={"drift": drift.get(name)})
                 for name, site in record.sites.items()
             }
-            record = record.model_copy(update={"yardstick": tuple(rows), "sites": sites})
+            record = record.model_copy(
+                update={"yardstick": tuple(rows), "sites": sites, "unjudged": unjudged}
+            )
             score = score_of(rows)
         self.history = self.history.with_round(record)
         state = replace(
@@ -241,9 +249,7 @@ class Study:
         self.progress.finished(record)
         return state
 
-    def _evaluate(
-        self, members: Members, weights: Weights, number: int, model: str
-    ) -> tuple[list[YardstickRow], dict[str, float]]:
+    def _evaluate(self, members: Members, weights: Weights, number: int, model: str) -> Evaluated:
         sites = Sites(self.grid, members.nodes)
         return evaluate(
             sites, self.settings, number, weights, self._basis32, self.components, model

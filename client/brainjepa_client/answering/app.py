@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -51,7 +50,8 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def _answer(kind: str, message: Message, context: Context) -> Message:
     try:
-        site = _site(_settings_path(context))
+        # Read anew, so that a policy that was tightened holds from the next request on.
+        site = Site(read_settings(_settings_path(context), SiteSettings))
         text = str(message.content.config_records["assignment"]["json"])
         assignment = Assignment.model_validate_json(text)
         arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
@@ -59,11 +59,6 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")
     return Message(_to_records(reply), reply_to=message)
-
-
-@cache
-def _site(path: Path) -> Site:
-    return Site(read_settings(path, SiteSettings))
 
 
 def _settings_path(context: Context) -> Path:

@@ -114,6 +114,8 @@ class RoundRecord(_Record):
         Replies that were used.
     rejected : dict of str to str
         Why a site's reply was left out; at most `LONGEST_REASON` characters each.
+    unjudged : dict of str to str
+        Why a site's people are not in the round's yardstick.
     yardstick : tuple of YardstickRow
         Empty where the round was not evaluated.
     """
@@ -126,6 +128,7 @@ class RoundRecord(_Record):
     bytes_up: Count = 0
     sites: dict[str, SiteRecord] = {}
     rejected: dict[str, Reason] = {}
+    unjudged: dict[str, Reason] = {}
     yardstick: tuple[YardstickRow, ...] = ()
 
     @property

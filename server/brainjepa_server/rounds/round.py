@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,24 @@ from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 
 Weights = dict[str, Float32]
-Heard = Callable[[str, str], None]  # told of each site that answered, and why it is left out
+Heard = Callable[[str, str], None]  # told of each site that answered, and later why it is left out
+
+
+class Evaluated(NamedTuple):
+    """What the sites' evaluate replies come to.
+
+    Attributes
+    ----------
+    rows : list of YardstickRow
+    drift : dict of str to float
+        Each site's, in degrees.
+    rejected : dict of str to str
+        Why other sites are not in it.
+    """
+
+    rows: list[YardstickRow]
+    drift: dict[str, float]
+    rejected: dict[str, str]
 
 
 def chosen_sites(settings: StudySettings, names: list[str], number: int) -> list[str]:
@@ -56,7 +74,7 @@ def train_round(
     outer : OuterOptimizer
         Its state moves on.
     heard : callable
-        Called with each site's name as it answers, and the reason if it is left out.
+        Called with each site's name as it answers, and again with the reason if it is left out.
 
     Returns
     -------
@@ -75,7 +93,9 @@ def train_round(
     rejected: dict[str, str] = {}
     down = up = 0
     arrays: Arrays = {**weights, BASIS: basis}
-    for answer in sites.ask(TRAIN, assignment, arrays, names, settings.rounds.deadline):
+    for answer in sites.ask(
+        TRAIN, assignment, arrays, names, settings.rounds.deadline, lambda name: heard(name, "")
+    ):
         down, up = down + answer.bytes_down, up + answer.bytes_up
         try:
             update = check_reply(
@@ -83,10 +103,10 @@ def train_round(
             )
         except RejectedReply as error:
             rejected[answer.site] = str(error)
+            heard(answer.site, str(error))
         else:
             together.add(update)
             records[answer.site] = _site_record(update.metrics, assignment.steps, answer)
-        heard(answer.site, rejected.get(answer.site, ""))
     _require_quorum(settings, number, records, rejected)
     schedule = settings.pretraining.training.schedule
     steps = range(assignment.first_step, assignment.first_step + assignment.steps)
@@ -113,13 +133,14 @@ def evaluate(
     basis: Float32,
     components: Float64,
     model: str,
-) -> tuple[list[YardstickRow], dict[str, float]]:
-    """Yardstick of some weights over all sites, and each site's drift in degrees.
+) -> Evaluated:
+    """Yardstick of some weights over all sites.
 
     A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
     """
     yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
     drift: dict[str, float] = {}
+    rejected: dict[str, str] = {}
     arrays: Arrays = {**weights, BASIS: basis, COMPONENTS: components}
     assignment = settings.assignment(number)
     for answer in sites.ask(
@@ -127,13 +148,14 @@ def evaluate(
     ):
         try:
             yardstick.add(answer.reply)
-        except RejectedReply:
+        except RejectedReply as error:
+            rejected[answer.site] = str(error)
             continue
         if "drift" in answer.reply.metrics:
             with suppress(RejectedReply):
                 drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
     rows = [YardstickRow.model_validate(row) for row in yardstick.rows(model)]
-    return rows, drift
+    return Evaluated(rows, drift, rejected)
 
 
 def _site_record(metrics: Mapping[str, float], steps: int, answer: Answer) -> SiteRecord:

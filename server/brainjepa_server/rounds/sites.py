@@ -1,23 +1,46 @@
-"""The sites as the round loop sees them: ask all of them, take their replies one by one.
+"""The sites as the round loop sees them: ask all of them, take their replies in order of name.
 
-Replies wait at Flower's SuperLink and are fetched in the order they were asked for, so that sums
-have the same bits in every run and no more than one reply is in memory, however many sites.
+Replies are fetched as they come, in any order, so that a silent site takes no other's time: at the
+SuperLink a reply expires with its message. They wait on disk and are handed on in the order in
+which sites were named, so that sums have the same bits in every run and no more than one reply is
+in memory, however many sites.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from brainjepa_core.arrays import Arrays
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Assignment, Reply
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    TRAIN,
+    Assignment,
+    Reply,
+    Scalar,
+)
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 
 POLL_SECONDS = 0.2
+LATE = "no reply before the deadline"
+UNSENT = "its message could not be sent: the site is not connected"
+OFFLINE = "the site is not connected any more"
+FOREIGN = "expected a reply, found other records"
+REASONS = {  # messages and replies expire with the deadline
+    ErrorCode.MESSAGE_UNAVAILABLE: LATE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: LATE,
+    ErrorCode.NODE_UNAVAILABLE: OFFLINE,
+}
 MESSAGE_TYPES = {
     DESCRIBE: f"query.{DESCRIBE}",
     GRADIENTS: f"query.{GRADIENTS}",
@@ -51,12 +74,29 @@ class Sites:
         self.nodes = dict(nodes)
 
     def ask(
-        self, kind: str, assignment: Assignment, arrays: Arrays, names: list[str], deadline: float
+        self,
+        kind: str,
+        assignment: Assignment,
+        arrays: Arrays,
+        names: list[str],
+        deadline: float,
+        arrived: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Answer]:
         """Ask the named sites and yield their answers in that order.
 
-        A site that does not answer within `deadline` seconds of the asking, or whose app failed,
-        answers with a refusal.
+        A site that does not answer within `deadline` seconds of the asking, is not connected, or
+        whose app failed, answers with a refusal that says which.
+
+        Parameters
+        ----------
+        kind : str
+        assignment : Assignment
+        arrays : dict of str to ndarray
+        names : list of str
+        deadline : float
+            Seconds.
+        arrived : callable, optional
+            Called with the name of each site as its reply comes.
         """
         content = RecordDict(
             {
@@ -76,31 +116,66 @@ class Sites:
             )
             for name in names
         ]
-        asked = list(self._grid.push_messages(messages))
+        asked = dict(zip(names, self._grid.push_messages(messages), strict=True))
         del content, messages
-        for name, message_id in zip(names, asked, strict=True):
-            yield self._wait(name, message_id, until, down)
+        with tempfile.TemporaryDirectory(prefix="brainjepa-replies-") as folder:
+            spooled: dict[str, _Spooled] = {}
+            for name, message in self._arrivals(asked, until):
+                spooled[name] = _spool(message, Path(folder) / f"{len(spooled)}.bin")
+                arrived(name)
+            for name in names:
+                reason = LATE if asked[name] else UNSENT
+                yield spooled.get(name, _Spooled(refusal=reason)).answer(name, down)
 
-    def _wait(self, name: str, message_id: str, until: float, down: int) -> Answer:
-        while message_id:
-            for message in self._grid.pull_messages([message_id]):
-                return _answer_of(name, message, down)
+    def _arrivals(self, asked: Mapping[str, str], until: float) -> Iterator[tuple[str, Message]]:
+        """Replies as they come, one at a time, each with its site's name."""
+        waiting = {name: message_id for name, message_id in asked.items() if message_id}
+        while waiting:
+            for name, message_id in list(waiting.items()):
+                for message in self._grid.pull_messages([message_id]):
+                    del waiting[name]
+                    yield name, message
             if time.monotonic() > until:
-                break
-            time.sleep(POLL_SECONDS)
-        return Answer(name, Reply(refusal="no reply before the deadline"), down, 0)
+                return
+            if waiting:
+                time.sleep(POLL_SECONDS)
 
 
-def _answer_of(name: str, message: Message, down: int) -> Answer:
+@dataclass(frozen=True)
+class _Spooled:
+    """A reply on its way: numbers and a refusal here, its buffer of arrays on disk."""
+
+    metrics: dict[str, Scalar] = field(default_factory=dict)
+    refusal: str = ""
+    buffer: Path | None = None
+
+    def answer(self, name: str, down: int) -> Answer:
+        """The reply, read back; its file goes."""
+        if self.buffer is None:
+            return Answer(name, Reply(refusal=self.refusal), down, 0)
+        try:
+            arrays = unpack_arrays(np.fromfile(self.buffer, np.uint8))
+        except ValueError:  # bytes of another machine
+            return Answer(name, Reply(refusal=FOREIGN), down, 0)
+        finally:
+            self.buffer.unlink()
+        up = sum(value.nbytes for value in arrays.values())
+        return Answer(name, Reply(self.metrics, arrays, self.refusal), down, up)
+
+
+def _spool(message: Message, path: Path) -> _Spooled:
     if message.has_error():
-        reason = f"the site's app failed (Flower error {message.error.code})"
-        return Answer(name, Reply(refusal=reason), down, 0)
+        code = message.error.code
+        failed = f"the site's app failed (Flower error {code})"
+        return _Spooled(refusal=REASONS.get(code, failed))
     try:
         config = dict(message.content.config_records["reply"])
         refusal = str(config.pop("refusal"))
         metrics = {k: v for k, v in config.items() if isinstance(v, int | float | str)}
-        arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
+        packed = message.content.array_records["arrays"][PACKED].numpy()
+        if packed.dtype != np.uint8 or packed.ndim != 1:
+            return _Spooled(refusal=FOREIGN)
     except Exception:  # bytes of another machine: whatever they raise, they are no reply
-        return Answer(name, Reply(refusal="expected a reply, found other records"), down, 0)
-    up = sum(value.nbytes for value in arrays.values())
-    return Answer(name, Reply(metrics, arrays, refusal), down, up)
+        return _Spooled(refusal=FOREIGN)
+    packed.tofile(path)
+    return _Spooled(metrics, refusal, path)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from fake_grid import FakeGrid, failing, replying
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Assignment
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_server.rounds import sites as sites_module
-from brainjepa_server.rounds.sites import MESSAGE_TYPES, Sites
+from brainjepa_server.rounds.sites import LATE, MESSAGE_TYPES, OFFLINE, UNSENT, Sites
 
 TASK = Assignment(study_id="s", pretraining=PretrainingSettings(), round=7)
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3).T, "b": np.zeros((), "f8")}
@@ -68,13 +70,45 @@ def test_a_site_that_is_late_or_silent_does_not_hold_up_the_others():
     began = time.monotonic()
     found, _ = ask(answer, ("a", "b"), 0.2)
     assert time.monotonic() - began < 2
-    assert [a.reply.refusal for a in found] == ["", "no reply before the deadline"]
+    assert [a.reply.refusal for a in found] == ["", LATE]
     assert found[1].bytes_up == 0 and found[1].bytes_down == 32
 
 
-def test_a_reply_that_lies_ready_counts_after_the_deadline_too():
-    found, _ = ask(lambda node, m: replying(m, {}, {"n": 1}) if node == 1 else None)
-    assert [a.reply.refusal for a in found] == ["no reply before the deadline", ""]
+def test_a_silent_site_first_in_the_alphabet_takes_nobody_with_it():
+    """At the SuperLink replies expire with the deadline: whoever waits for `a` first loses all."""
+    names, came = ["a", "b", "c", "d", "e"], []
+    grid = FakeGrid(lambda node, m: replying(m, {}, {"n": node}) if node > 1 else None, range(1, 6))
+    sites = Sites(grid, {name: node for node, name in enumerate(names, 1)})
+    found = list(sites.ask(TRAIN, TASK, ARRAYS, names, 0.5, came.append))
+    assert [a.site for a in found] == names and came[:4] == names[1:]
+    assert [a.reply.metrics for a in found[1:]] == [{"n": n} for n in (2, 3, 4, 5)]
+    assert found[0].reply.refusal == LATE
+
+
+def test_answers_come_in_the_order_asked_however_they_arrive():
+    tries = Counter()
+
+    def answer(node, message):
+        tries[node] += 1
+        return replying(message, {"x": np.full(2, node)}, {}) if tries[node] > 3 - node else None
+
+    came = []
+    grid = FakeGrid(answer, [1, 2, 3])
+    sites = Sites(grid, {"a": 1, "b": 2, "c": 3})
+    found = list(sites.ask(TRAIN, TASK, {}, ["a", "b", "c"], 9, came.append))
+    assert came == ["c", "b", "a"] or set(came[:2]) == {"b", "c"}
+    assert [a.reply.arrays["x"].tolist() for a in found] == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    grid = FakeGrid(lambda node, m: replying(m, {"x": np.zeros(9)}, {}), [1, 2])
+    answers = Sites(grid, {"a": 1, "b": 2}).ask(TRAIN, TASK, {}, ["a", "b"], 9)
+    next(answers)
+    (folder,) = tmp_path.iterdir()
+    assert len(list(folder.iterdir())) == 1  # one has been handed on
+    answers.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_message_that_could_not_be_sent():
@@ -84,12 +118,15 @@ def test_a_message_that_could_not_be_sent():
 
     grid = Refusing(None, [1])
     (found,) = Sites(grid, {"a": 1}).ask(TRAIN, TASK, {}, ["a"], 9)
-    assert found.reply.refusal == "no reply before the deadline"
+    assert found.reply.refusal == UNSENT
 
 
 def test_an_error_of_flower_tells_its_code_only():
     found, _ = ask(lambda _, m: failing(m, "canary /data/x"), ("a",))
     assert found[0].reply.refusal == "the site's app failed (Flower error 2)"
+    gone = Error(ErrorCode.NODE_UNAVAILABLE, "canary /data/x")
+    found, _ = ask(lambda _, m: Message(gone, reply_to=m), ("a",))
+    assert found[0].reply.refusal == OFFLINE
 
 
 def forged(**fields) -> Array:
