@@ -78,14 +78,16 @@ def command() -> typer.Typer:
 
     import brainjepa_client.cli
     import brainjepa_server.cli
+    from brainjepa_core.terminal import options
     from brainjepa_simulations.commands import evaluate, fetch, local, paint, simulate
 
     app = typer.Typer(
         help="Hospitals pretrain one Brain-JEPA together; scans stay where they are.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(options)
     app.command("import")(local.import_scans)
     app.command("import-folder")(local.import_folder)
     app.command()(local.pretrain)

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from brainjepa_core.version import versions
+
 console = Console()
+
+
+def _print_versions(asked: bool) -> None:
+    if asked:
+        typer.echo(versions())
+        raise typer.Exit
+
+
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print versions and exit.", callback=_print_versions, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Hospitals pretrain one Brain-JEPA together; scans stay where they are."""
 
 
 @contextmanager

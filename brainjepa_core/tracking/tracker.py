@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from brainjepa_core.extras import require
 from brainjepa_core.settings import flatten
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ class Tracker:
 
 def mlflow_client(uri: str) -> MlflowClient:
     """MLflow's client of a tracking URI, without a line for each migration of a new database."""
+    require("mlflow")
     from mlflow import MlflowClient
 
     for logger in ("alembic", "mlflow.store.db.utils"):

@@ -171,8 +171,9 @@ def write_qc(settings: SiteSettings) -> int:
 @app.command("dry-run")
 def dry_run(
     site: SiteFile,
-    study: Annotated[
-        Path | None, typer.Option(help="YAML of a local study (site_configs/).", dir_okay=False)
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
     ] = None,
     wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Write the table there, as TSV.")] = None,
@@ -187,7 +188,7 @@ def dry_run(
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
-        chosen = None if study is None else read_settings(study, PretrainingSettings)
+        chosen = None if settings is None else read_settings(settings, PretrainingSettings)
         with console.status("Asking the site"):
             run = dry_run(site, chosen, wire)
         print_dry_run(run, console, summary=summary)

@@ -11,7 +11,8 @@ from rich.console import Console
 from brainjepa_core.settings import read_settings
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import STUDY_FILE, Study
+from brainjepa_server.study import Study
+from brainjepa_server.study_folder import STUDY_FILE
 
 app = ServerApp()
 

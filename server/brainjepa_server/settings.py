@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
 from brainjepa_core.wire.messages import Assignment, Target, Wire
+
+SITE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+COMPONENTS = 20  # of connectivity, that the yardstick asks for
 
 
 class FloorSettings(Frozen):

@@ -55,13 +55,9 @@ from brainjepa_server.rounds.round import (
     train_round,
 )
 from brainjepa_server.rounds.sites import Sites
-from brainjepa_server.settings import StudySettings
+from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.starting import Start, read_start, weights_of
-
-BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
-FINAL, BEST = "final", "best"
-STUDY_FILE, LOCK = "study.yaml", ".lock"
-COMPONENTS = 20  # of connectivity, that the yardstick asks for
+from brainjepa_server.study_folder import BASIS_FILE, BEST, FINAL, LOCK, STUDY_FILE, SUM_FILE
 
 
 class Study:

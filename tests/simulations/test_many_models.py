@@ -75,7 +75,7 @@ def call(*arguments):
 def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_path):
     out = tmp_path / "out"
     command = [
-        "evaluate", stores[0].parent, "--checkpoint", f"mine={checkpoint}", "--task", "diagnosis",
+        "evaluate", stores[0].parent, "--model", f"mine={checkpoint}", "--task", "diagnosis",
         "--protocol", protocol, "--finetune", finetune, "--out", out,
     ]  # fmt: skip
     result, shown = call(*command)
@@ -140,7 +140,7 @@ def test_what_cannot_be_judged_says_why(stores, tmp_path):
 def test_a_model_of_another_atlas(checkpoint, tmp_path):
     write_cohort(COHORT.model_copy(update={"rois": 18, "sites": 1}), tmp_path / "other")
     result, _ = call(
-        "evaluate", tmp_path / "other", "--checkpoint", checkpoint, "--task", "sex",
+        "evaluate", tmp_path / "other", "--model", checkpoint, "--task", "sex",
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 1
@@ -169,13 +169,13 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
 ):
     site = site_file(stores, tmp_path)
     out = tmp_path / "vectors.npz"
-    result, _ = call("site", "embed", site, "--checkpoint", checkpoint, "--out", out)
+    result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
     assert result.exit_code == 0, result.output
     vectors = np.load(out)
     assert len(vectors["subject"]) == 16 and vectors["mean"].shape == (16, 8)
 
     result, _ = call(
-        "site", "probe", site, "--checkpoint", checkpoint, "--task", "sex",
+        "site", "probe", site, "--model", checkpoint, "--task", "sex",
         "--protocol", protocol, "--out", tmp_path / "probe",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -184,7 +184,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
 
     kept = tmp_path / "kept"
     result, _ = call(
-        "site", "finetune", site, "--checkpoint", checkpoint, "--task", "sex",
+        "site", "finetune", site, "--model", checkpoint, "--task", "sex",
         "--settings", finetune, "--out", kept,
     )  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -33,7 +33,7 @@ def call(*arguments):
 
 def test_sites_are_painted_with_their_first_people(tmp_path, scenario):
     out = tmp_path / "painted"
-    result, shown = call(out, "--scenario", scenario, "--sites", 2, "--subjects", 3)
+    result, shown = call("--out", out, "--scenario", scenario, "--sites", 2, "--subjects", 3)
     assert result.exit_code == 0, shown
     for name in ("site-01", "site-02"):
         assert f"{out / name / 'site.yaml'}: 3 people, " in shown
@@ -41,19 +41,19 @@ def test_sites_are_painted_with_their_first_people(tmp_path, scenario):
         PreparationSettings(**settings["prepare"])
         assert len(list((out / name / "fmriprep").glob("sub-*"))) == 3
 
-    result, shown = call(out, "--scenario", scenario, "--sites", 2)
+    result, shown = call("--out", out, "--scenario", scenario, "--sites", 2)
     assert result.exit_code == 1
     assert "Error: expected no site-01 in the folder yet, found one; remove it, or paint" in shown
 
 
 def test_the_demo_s_first_site_is_the_default(tmp_path):
-    result, shown = call(tmp_path, "--subjects", 1)
+    result, shown = call("--out", tmp_path, "--subjects", 1)
     assert result.exit_code == 0, shown
     assert "1 people" not in shown and "1 person, " in shown and "48 ROIs" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["site-01"]
 
 
 def test_more_sites_than_there_are(tmp_path):
-    result, shown = call(tmp_path, "--sites", 5)
+    result, shown = call("--out", tmp_path, "--sites", 5)
     assert result.exit_code == 1 and not list(tmp_path.iterdir())
     assert "Error: expected a scenario with 5 synthetic sites, found 4 of them; choose" in shown

@@ -66,9 +66,9 @@ class Finetuned:
 
 
 def from_scratch(model: BrainModel, seed: int = 0) -> BrainModel:
-    """A model of the same settings and basis with random weights."""
+    """A model of the same settings and basis with random weights, on the same device."""
     with seeded(seed):
-        return family_of(model).new(model.settings, model.basis.cpu())
+        return family_of(model).new(model.settings, model.basis.cpu()).to(device_of(model))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
+from brainjepa_core.evaluation.learning.supervised import device_of
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.fusion import FusionMethod
@@ -73,13 +74,14 @@ def probe_methods(
 def finetuned_method(
     name: str, model: BrainModel, windows: Windows, settings: FinetuneSettings
 ) -> FinetuneMethod:
-    """The model fine-tuned on each split's training part."""
-    return FinetuneMethod(f"{name}: fine-tuned", model, windows, settings)
+    """The model fine-tuned on each split's training part, on the model's device."""
+    return FinetuneMethod(f"{name}: fine-tuned", model, windows, settings, _device(model))
 
 
 def scratch_method(model: BrainModel, windows: Windows, settings: FinetuneSettings) -> Method:
     """The same network and the same budget of labelled steps, from random weights."""
-    return FinetuneMethod("from scratch", from_scratch(model, settings.seed), windows, settings)
+    untrained = from_scratch(model, settings.seed)
+    return FinetuneMethod("from scratch", untrained, windows, settings, _device(untrained))
 
 
 def network_methods(
@@ -101,3 +103,7 @@ def connectivity_matrices(
     for person, values in zip(data.people, pairs, strict=True):
         matrices[person, rows, columns] = matrices[person, columns, rows] = values
     return matrices
+
+
+def _device(model: BrainModel) -> str:
+    return str(device_of(model))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SiteFile = Annotated[
     Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
 ]
-Checkpoint = Annotated[
+Model = Annotated[
     Path, typer.Option(help="Folder of a model, a run or a study.", exists=True, file_okay=False)
 ]
 TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")]
@@ -36,7 +36,7 @@ Out = Annotated[Path, typer.Option(help="Folder of the results; goes on where it
 
 def embed(
     site: SiteFile,
-    checkpoint: Checkpoint,
+    model: Model,
     out: Annotated[Path, typer.Option(help="File (.npz); holds subject ids.", dir_okay=False)],
 ) -> None:
     """One vector a person from a model; stays at the site."""
@@ -45,7 +45,7 @@ def embed(
     with errors_in_one_line(), console.status("Embedding") as status:
         write_embeddings(
             _settings(site),
-            checkpoint,
+            model,
             out,
             lambda done, people: status.update(f"Embedding {done} of {people}"),
         )
@@ -54,35 +54,42 @@ def embed(
 
 def probe(
     site: SiteFile,
-    checkpoint: Checkpoint,
+    model: Model,
     task: TaskName,
     out: Out,
     protocol: ProtocolName = "kfold",
 ) -> None:
     """What frozen embeddings tell of the site's own labels, beside every baseline."""
-    _compare(site, checkpoint, task, protocol, "no", out)
+    _compare(site, model, task, protocol, "no", out)
 
 
 def evaluate(
     site: SiteFile,
     task: TaskName,
     out: Out,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of a model, a run or a study; baselines without.")
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a model, a run or a study; baselines without.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = None,
     protocol: ProtocolName = "kfold",
     finetune: Finetune = "yes",
 ) -> None:
     """Probes, fusion and fine-tuning beside the baselines, on the site's own people."""
-    _compare(site, checkpoint, task, protocol, finetune, out)
+    _compare(site, model, task, protocol, finetune, out)
 
 
 def finetune(
     site: SiteFile,
-    checkpoint: Checkpoint,
+    model: Model,
     task: TaskName,
     out: Annotated[Path, typer.Option(help="New folder of the fine-tuned model.")],
-    settings: Annotated[Path | None, typer.Option(help="YAML of fine-tuning.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML of fine-tuning; defaults without.")
+    ] = None,
 ) -> None:
     """Fine-tune on all of the site's people with the label, and keep the model."""
     from brainjepa_client.using.site_evaluation import finetune_site
@@ -92,7 +99,7 @@ def finetune(
         chosen = finetune_settings("yes" if settings is None else str(settings))
         assert chosen is not None
         with console.status("Fine-tuning"):
-            finetune_site(_settings(site), checkpoint, load_task(task), chosen, out)
+            finetune_site(_settings(site), model, load_task(task), chosen, out)
         console.print(
             f"[bold]{escape(str(out))}[/bold] holds the model; how well it does on people it has "
             "not seen is what `site evaluate` says",
@@ -170,7 +177,7 @@ def _settings(site: Path) -> SiteSettings:
 
 
 def _compare(
-    site: Path, checkpoint: Path | None, task: str, protocol: str, finetune: str, out: Path
+    site: Path, model: Path | None, task: str, protocol: str, finetune: str, out: Path
 ) -> None:
     from brainjepa_client.using.site_evaluation import compare_at_site
     from brainjepa_core.evaluation.comparison import Comparison
@@ -180,7 +187,7 @@ def _compare(
         with console.status("") as status:
             results = compare_at_site(
                 _settings(site),
-                checkpoint,
+                model,
                 lambda models: Comparison(
                     load_task(task),
                     protocol_settings(protocol),

@@ -91,7 +91,7 @@ def compare_at_site(
         windows = Windows([ScanStore.open(site.store)])
     else:
         model, windows = site_model(site, checkpoint)
-        models["model"] = model
+        models["model"] = model.to(site.device)
         inputs["model"] = weights_fingerprint(model_folder(checkpoint))
     return compare_models(table(models), windows, out, inputs, say, progress)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -14,10 +13,9 @@ from brainjepa_core.version import VERSION
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Assignment, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, safe
 from brainjepa_server.rounds.sites import Answer, Sites
-from brainjepa_server.settings import StudySettings
+from brainjepa_server.settings import SITE_NAME, StudySettings
 
 POLL_SECONDS = 1.0
-NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 @dataclass
@@ -145,4 +143,4 @@ def describe(
 
 def _name_of(facts: dict[str, Scalar]) -> str | None:
     name = facts.get("site")
-    return name if isinstance(name, str) and NAME.fullmatch(name) else None
+    return name if isinstance(name, str) and SITE_NAME.fullmatch(name) else None

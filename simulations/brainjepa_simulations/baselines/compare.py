@@ -26,8 +26,8 @@ from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history
-from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import BASIS_FILE, COMPONENTS, SUM_FILE
+from brainjepa_server.settings import COMPONENTS, StudySettings
+from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 from brainjepa_simulations.scenario import Scenario
 

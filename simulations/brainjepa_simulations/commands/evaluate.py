@@ -9,6 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.devices import require_device
+from brainjepa_core.extras import require
 from brainjepa_core.terminal import console, errors_in_one_line
 
 
@@ -21,9 +23,12 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
     ] = "holdout",
-    checkpoint: Annotated[
+    model: Annotated[
         list[str] | None,
-        typer.Option(help="A model's or a study's folder, or NAME=FOLDER; baselines without."),
+        typer.Option(
+            metavar="[NAME=]FOLDER",
+            help="Folder of a model, a run or a study; may be repeated; baselines without.",
+        ),
     ] = None,
     finetune: Annotated[
         str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
@@ -35,6 +40,7 @@ def evaluate(
             help="Also FC in tangent space, BrainNetCNN and Brain Network Transformer; hours.",
         ),
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
     from brainjepa_client.using.cli import finetune_settings, print_results, protocol_settings
@@ -42,15 +48,17 @@ def evaluate(
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
     with errors_in_one_line():
+        require_device(device)
         with console.status("") as status:
             results = run_evaluation(
                 data,
-                checkpoint or (),
+                model or (),
                 load_task(task),
                 protocol_settings(protocol),
                 out,
                 finetune=finetune_settings(finetune),
                 thorough=thorough,
+                device=device,
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: status.update(f"after a split of {escape(name)}"),
             )
@@ -63,20 +71,23 @@ def evaluate_sites(
         Path, typer.Argument(help="Folder of a simulated study.", exists=True, file_okay=False)
     ],
     task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
-    model: Annotated[Literal["final", "best"], typer.Option(help="Of the study.")] = "final",
+    which: Annotated[
+        Literal["final", "best"], typer.Option(help="Which model of the study.")
+    ] = "final",
     penalty: Annotated[
         float | None, typer.Option(help="Also a logistic probe of all sites, with this penalty.")
     ] = None,
 ) -> None:
     """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
-    from brainjepa_core.evaluation.tasks.settings import load_task
-    from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
-    from brainjepa_simulations.evaluating.asked_sites import write_task_report
-
     with errors_in_one_line():
+        require("flwr")
+        from brainjepa_core.evaluation.tasks.settings import load_task
+        from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
+        from brainjepa_simulations.evaluating.asked_sites import write_task_report
+
         chosen = load_task(task)
         with console.status("Asking the sites"):
-            report = ask(run, chosen, model, penalty)
+            report = ask(run, chosen, which, penalty)
         path = run / f"task-{chosen.name}.json"
         write_task_report(report, path)
         table = Table(title=f"{chosen.name}, nobody's data moved")

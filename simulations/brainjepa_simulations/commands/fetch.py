@@ -20,7 +20,7 @@ def _main() -> None:
 
 @app.command()
 def abide(
-    out: Annotated[Path, typer.Argument(help="Folder of the archives.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the archives.", file_okay=False)],
     sites: Annotated[list[str] | None, typer.Option("--site", help="Only this hospital.")] = None,
     max_mean_fd: Annotated[
         float | None, typer.Option(help="Most mean framewise displacement in mm.")

@@ -19,7 +19,7 @@ Stores = Annotated[
     list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
 ]
 SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="YAML of a local study (site_configs/).")
+    Path | None, typer.Option(help="YAML of pretraining (site_configs/); defaults without.")
 ]
 Participants = Annotated[
     Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)

@@ -12,7 +12,7 @@ from brainjepa_core.terminal import console, errors_in_one_line
 
 
 def paint(
-    out: Annotated[Path, typer.Argument(help="Folder that gets one folder a site.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets one folder a site.")],
     sites: Annotated[int, typer.Option(min=1, help="First so many sites of the scenario.")] = 1,
     subjects: Annotated[int | None, typer.Option(min=1, help="First so many people each.")] = None,
     scenario: Annotated[str, typer.Option(help="YAML, or a shipped scenario.")] = "demo",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from brainjepa_core.extras import require
 from brainjepa_core.terminal import console, errors_in_one_line
 
 if TYPE_CHECKING:
@@ -33,14 +34,15 @@ def simulate(
     ] = False,
 ) -> None:
     """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
-    from brainjepa_client.cli import prepared_site
-    from brainjepa_server.record.history import SUMMARY, read_history
-    from brainjepa_server.record.report import write_report
-    from brainjepa_simulations.engines.engine import run_study
-    from brainjepa_simulations.engines.virtual_sites import make_sites
-    from brainjepa_simulations.scenario import read_scenario
-
     with errors_in_one_line():
+        require(*(("flwr", "ray") if engine == "flower" else ("flwr",)))
+        from brainjepa_client.cli import prepared_site
+        from brainjepa_server.record.history import SUMMARY, read_history
+        from brainjepa_server.record.report import write_report
+        from brainjepa_simulations.engines.engine import run_study
+        from brainjepa_simulations.engines.virtual_sites import make_sites
+        from brainjepa_simulations.scenario import read_scenario
+
         chosen = read_scenario(scenario, data)
         _require_free(out, SUMMARY, resume)
         out.mkdir(parents=True, exist_ok=True)
@@ -64,6 +66,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; made anew.")] = Path("demo-run"),
 ) -> None:
     """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
+    with errors_in_one_line():
+        require("flwr")  # before anything is removed
     if (out / "study.yaml").exists():  # an earlier demo, and nothing else, is replaced
         shutil.rmtree(out)
     simulate("demo", out, compare=True)

@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 
 from brainjepa_core.files import atomic_path
-from brainjepa_server.study import STUDY_FILE
+from brainjepa_server.study_folder import STUDY_FILE
 from brainjepa_simulations.engines.client_app import FAULTS
 from brainjepa_simulations.engines.flower_engine import run_with_flower, stop_flower
 from brainjepa_simulations.engines.inprocess import run_in_process

@@ -16,7 +16,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.store import HEADER, ScanStore
-from brainjepa_server.rounds.joining import NAME
+from brainjepa_server.settings import SITE_NAME
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.scenario import Scenario
@@ -58,7 +58,7 @@ def make_sites(
             f"expected at least {quorum} sites (study.rounds.quorum), found {len(names)} in the "
             "data folder; add sites or lower the quorum"
         )
-    unfit = sum(not NAME.fullmatch(name) for name in names)
+    unfit = sum(not SITE_NAME.fullmatch(name) for name in names)
     if unfit:
         raise ValueError(
             "expected names of 1 to 40 letters, digits, - and _ for the sites, found others in "

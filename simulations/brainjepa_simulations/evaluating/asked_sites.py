@@ -12,7 +12,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import STUDY_FILE
+from brainjepa_server.study_folder import STUDY_FILE
 from brainjepa_server.tasks.evaluation import evaluate_finished
 from brainjepa_server.tasks.report import TaskReport
 from brainjepa_simulations.engines.inprocess import InProcessGrid

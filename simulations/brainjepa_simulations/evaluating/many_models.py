@@ -25,7 +25,7 @@ from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from brainjepa_server.record.history import POOLED, SUMMARY
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import BASIS_FILE, STUDY_FILE
+from brainjepa_server.study_folder import BASIS_FILE, STUDY_FILE
 from brainjepa_simulations.baselines.compare import BASELINES
 from brainjepa_simulations.engines.virtual_sites import STORES, open_data
 
@@ -130,6 +130,7 @@ def run_evaluation(
     finetune: FinetuneSettings | None = None,
     thorough: bool = False,
     mae: bool = True,
+    device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Results:
@@ -147,6 +148,8 @@ def run_evaluation(
         As in `brainjepa_core.evaluation.comparison.Comparison`.
     mae : bool
         Train a masked autoencoder where a checkpoint is a study's.
+    device : str
+        Of the models: where people are embedded and models fine-tuned.
     say, progress : callable
         As in `brainjepa_core.evaluation.comparison.compare_models`.
 
@@ -165,6 +168,7 @@ def run_evaluation(
         models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER)
     fingerprints = {c.name: weights_fingerprint(c.path) for c in checkpoints}
     inputs = {"models": fingerprints, "mae": MAE in models}
+    models = {name: model.to(device) for name, model in models.items()}
     comparison = Comparison(task, protocol, models, finetune, thorough)
     return compare_models(comparison, windows, out, inputs, say, progress)
 

@@ -36,7 +36,7 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
-from brainjepa_server.study import COMPONENTS
+from brainjepa_server.settings import COMPONENTS
 
 TYPES = {DESCRIBE: "query.describe", GRADIENTS: "query.gradients", TRAIN: "train",
          EVALUATE: "evaluate"}  # fmt: skip

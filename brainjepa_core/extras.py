@@ -1,0 +1,33 @@
+"""What is installed on request only, and how to install it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+# The extra of this package that brings each module.
+EXTRAS = {"flwr": "federation", "ray": "simulation", "mlflow": "tracking"}
+
+
+def require(*modules: str) -> None:
+    """Refuse to go on without modules that the plain installation leaves out.
+
+    Called before they are imported, so that a command says in one line what to install.
+
+    Parameters
+    ----------
+    *modules : str
+        Keys of `EXTRAS`.
+
+    Raises
+    ------
+    ValueError
+        Naming those that are missing, and the extras that bring them.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        extras = ",".join(EXTRAS[module] for module in missing)
+        are = "is" if len(missing) == 1 else "are"
+        raise ValueError(
+            f"expected {' and '.join(missing)}, which {are} not installed; "
+            f"pip install 'brainjepa-federated[{extras}]'"
+        )
