@@ -3,6 +3,8 @@
 #   make test        tests that run in minutes          make test-slow   the slow ones
 #   make check       format, lint, types, import rules  make bench       timings, side by side
 #   make demo        the whole study on this machine, with synthetic cohorts
+#   make wheel       dist/*.whl, tried where it is installed away from here
+# With PYTHON=python3.12 each does so in an environment of its own, .venv-python3.12.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +13,7 @@ SHELL := bash
 PYTHON ?= python3
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
 
-VENV := .venv
+VENV := .venv$(addprefix -,$(notdir $(filter-out python3,$(PYTHON))))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -22,10 +24,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup test test-slow check format demo bench clean
+.PHONY: help setup test test-slow check format demo bench wheel clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n 1,5p
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n 1,7p
 
 setup: $(READY)
 
@@ -59,5 +61,10 @@ demo: $(READY)
 bench: $(READY)
 	@shopt -s nullglob; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
+wheel: $(READY)
+	@rm -rf dist
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+	.ci/installed $(BIN)/python
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis demo-run
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis demo-run
