@@ -11,6 +11,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
+import yaml
+
+from brainjepa_core.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("brainjepa_core", "brainjepa_client", "brainjepa_server", "brainjepa_simulations")
@@ -89,13 +92,14 @@ def test_every_dependency_is_explained_pinned_and_installed():
     explained = re.findall(
         r"^- `([\w.-]+)`: \S", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
     )
-    declared = requirement_names(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"])
+    extras = [name for extra in PROJECT["optional-dependencies"].values() for name in extra]
+    declared = {*requirement_names(PROJECT["dependencies"] + extras)} - {PROJECT["name"]}
     assert sorted(explained) == sorted(declared)
 
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
     normal = {re.sub("[-_.]+", "-", name).lower() for name in pins}
     assert [name for name in declared if re.sub("[-_.]+", "-", name).lower() not in normal] == []
-    for name in requirement_names(PROJECT["dependencies"]):
+    for name in declared:
         assert metadata.version(name)
 
 
@@ -108,9 +112,10 @@ def test_constraints_hold_nothing_but_versions():
 
 def test_what_is_imported_is_declared():
     modules = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
-    declared = {modules.get(name, name) for name in requirement_names(PROJECT["dependencies"])} | {
-        "click"
-    }  # typer's own parser, part of its interface
+    extras = PROJECT["optional-dependencies"]
+    asked_for = [name for extra in EXTRAS.values() for name in extras[extra]]
+    names = requirement_names(PROJECT["dependencies"] + asked_for)
+    declared = {modules.get(name, name) for name in names}
     known = declared | set(sys.stdlib_module_names) | {*PACKAGES, "brainjepa"}
     unknown = set()
     for path in package_modules():
@@ -140,6 +145,34 @@ def test_versions_agree():
     except metadata.PackageNotFoundError:
         pytest.skip("runs from the sources, not installed")
     assert installed == version
+
+
+def test_extras_bring_what_they_are_asked_for():
+    extras = PROJECT["optional-dependencies"]
+    assert set(EXTRAS.values()) < set(extras)
+    assert requirement_names(extras["federation"]) == ["flwr"]
+    assert extras["simulation"] == ["flwr[simulation]" + extras["federation"][0][len("flwr") :]]
+    (everything,) = extras["all"]
+    assert set(re.findall(r"\w+", everything)) >= set(extras) - {"all", "dev"}
+
+
+def test_every_package_says_that_it_is_typed():
+    for package in PACKAGES:
+        (folder,) = import_module(package).__path__
+        assert (Path(folder) / "py.typed").exists()
+    stub = ROOT / "brainjepa-stubs" / "__init__.pyi"
+    assert stub.samefile(ROOT / "brainjepa.py")
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert [author["name"] for author in cited["authors"]] == [
+        a["name"] for a in PROJECT["authors"]
+    ]
+    identifiers = [i["value"] for work in cited["references"] for i in work["identifiers"]]
+    assert "arXiv:2409.19407" in identifiers
 
 
 def test_licence_is_the_declared_one():

@@ -52,7 +52,8 @@ def outcomes_of(target: ArrayLike, classes: int) -> Float64:
     values = np.asarray(target, np.float64)
     if not classes:
         return values[:, None]
-    return (values[:, None] == np.arange(classes)).astype(np.float64)
+    found: Float64 = (values[:, None] == np.arange(classes)).astype(np.float64)
+    return found
 
 
 def told_people(

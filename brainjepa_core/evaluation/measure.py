@@ -103,7 +103,7 @@ def _mean_connectivity(windows: Windows, person: int) -> Float64:
         fc = np.zeros((len(valid), len(valid)))
         fc[np.ix_(valid, valid)] = fisher_z(functional_connectivity(series[valid]))
         z.append(fc)
-    mean = np.tanh(np.mean(z, axis=0))
+    mean: Float64 = np.tanh(np.mean(z, axis=0))
     np.fill_diagonal(mean, 1.0)
     return mean
 
@@ -152,7 +152,8 @@ def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.in
         fc = np.zeros((len(seen), len(seen)))
         fc[np.ix_(seen, seen)] = fisher_z(functional_connectivity(means))
         z.append(fc[np.triu_indices(len(fc), 1)])
-    return np.mean(z, axis=0)
+    found: Float64 = np.mean(z, axis=0)
+    return found
 
 
 def _rows(name: str, pool: str, features: Float64, outcomes: Outcomes) -> list[Row]:

@@ -56,7 +56,8 @@ def connectivity_scores(fc: ArrayLike, components: Float64) -> Float64:
     ndarray [C]
     """
     known = np.nan_to_num(np.asarray(fc, np.float64))
-    return np.einsum("rc,rs,sc->c", components, known, components)
+    found: Float64 = np.einsum("rc,rs,sc->c", components, known, components)
+    return found
 
 
 @torch.no_grad()

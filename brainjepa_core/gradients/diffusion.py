@@ -102,7 +102,8 @@ def affinity(
         cosine = np.clip(rows @ rows.T, -1.0, 1.0)
     np.fill_diagonal(cosine, 1.0)
     similar = cosine if kernel == "cosine" else 1 - np.arccos(cosine) / np.pi
-    return np.maximum((similar + similar.T) / 2, 0.0)
+    found: Float64 = np.maximum((similar + similar.T) / 2, 0.0)
+    return found
 
 
 def diffusion_map(

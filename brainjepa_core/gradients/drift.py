@@ -40,7 +40,8 @@ def principal_angles(a: ArrayLike, b: ArrayLike, n_components: int | None = None
         depend linearly on one another.
     """
     angles = scipy.linalg.subspace_angles(*_orthonormal_pair(a, b, n_components))
-    return np.rad2deg(angles[::-1])
+    found: Float64 = np.rad2deg(angles[::-1])
+    return found
 
 
 def canonical_correlations(a: ArrayLike, b: ArrayLike, n_components: int | None = None) -> Float64:
@@ -96,7 +97,8 @@ def procrustes_align(moving: ArrayLike, reference: ArrayLike) -> Float64:
             "same number of leading components from both"
         )
     rotation, _ = scipy.linalg.orthogonal_procrustes(moving, reference)
-    return moving @ rotation
+    found: Float64 = moving @ rotation
+    return found
 
 
 def relative_error(a: ArrayLike, b: ArrayLike) -> float:

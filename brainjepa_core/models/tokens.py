@@ -32,4 +32,7 @@ def token_validity(
     if frame_valid.all() and roi_valid.all():
         return None
     patches = np.logical_and.reduce(frame_valid.reshape(len(frame_valid), -1, patch), axis=-1)
-    return (roi_valid[:, :, None] & patches[:, None, :]).reshape(len(frame_valid), -1)
+    found: NDArray[np.bool_] = (roi_valid[:, :, None] & patches[:, None, :]).reshape(
+        len(frame_valid), -1
+    )
+    return found

@@ -40,10 +40,10 @@ def has_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
     x = np.asarray(series, np.float64)
     spread = x.std(1)
     # What float32 cannot resolve beside its own baseline is rounding, not signal.
-    varies = spread > np.finfo(np.float32).eps * np.abs(x.mean(1))
-    if not varies.any():
-        return varies
-    return varies & (spread > DEAD * np.median(spread[varies]))
+    varies: NDArray[np.bool_] = spread > np.finfo(np.float32).eps * np.abs(x.mean(1))
+    if varies.any():
+        varies &= spread > DEAD * np.median(spread[varies])
+    return varies
 
 
 def zscore(series: NDArray[np.floating]) -> Float32:
@@ -54,7 +54,8 @@ def zscore(series: NDArray[np.floating]) -> Float32:
     x = np.asarray(series, np.float64)
     spread = np.where(has_signal(x), x.std(1), np.nan)
     scaled = (x - x.mean(1, keepdims=True)) / spread[:, None]
-    return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+    found: Float32 = np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+    return found
 
 
 def pooled_scale(scans: Iterable[NDArray[np.floating]], count: int = 1) -> RobustScale:

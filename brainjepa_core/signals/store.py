@@ -247,7 +247,8 @@ class ScanStore:
             If the array is gone or cannot be read.
         """
         try:
-            return np.load(self._array_path(record), mmap_mode="r", allow_pickle=False)
+            found: Float32 = np.load(self._array_path(record), mmap_mode="r", allow_pickle=False)
+            return found
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(
                 f"expected the array of each scan in {ARRAYS}/, found {type(error).__name__} for "

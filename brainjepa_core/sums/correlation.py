@@ -122,7 +122,7 @@ def functional_connectivity(
         )
     centred = kept - kept.mean(axis=1, keepdims=True)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    r = unit @ unit.T
+    r: Float64 = unit @ unit.T
     r = np.clip((r + r.T) / 2, -1.0, 1.0)
     np.fill_diagonal(r, 1.0)
     return r

@@ -82,7 +82,8 @@ class Ridge:
         w, b = self.weights, self.intercept
         quadratic = (w * (m.xx @ w)).sum(0)
         linear = 2 * b * (w.T @ m.x_sum if w.size else 0) + m.n * b * b
-        return m.yy - 2 * (w * m.xy).sum(0) - 2 * b * m.y_sum + quadratic + linear
+        found: Float64 = m.yy - 2 * (w * m.xy).sum(0) - 2 * b * m.y_sum + quadratic + linear
+        return found
 
 
 def fit_ridge(m: Moments, alpha: float | Float64) -> Ridge:
@@ -123,7 +124,8 @@ def choose_alpha(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> 
     for left_out, fold in enumerate(folds):
         rest = total(f for i, f in enumerate(folds) if i != left_out)
         errors += [fitted.squared_error(fold) for fitted in fit_ridges(rest, alphas)]
-    return np.asarray(alphas)[np.argmin(errors, axis=0)]
+    found: Float64 = np.asarray(alphas)[np.argmin(errors, axis=0)]
+    return found
 
 
 def total(moments: Iterable[Moments]) -> Moments:

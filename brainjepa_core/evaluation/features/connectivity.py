@@ -127,7 +127,8 @@ def mean_known(arrays: list[Float64]) -> Float64:
     """Mean of each entry over the arrays that know it; NaN where none does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        return np.nanmean(arrays, axis=0)
+        found: Float64 = np.nanmean(arrays, axis=0)
+        return found
 
 
 def tangent_features(covariances: list[Float64], training: Index) -> Float32:
@@ -154,7 +155,8 @@ def tangent_features(covariances: list[Float64], training: Index) -> Float32:
         standardize=False,
     )
     measure.fit([series[row] for row in training])
-    return measure.transform(series).astype(np.float32)
+    found: Float32 = measure.transform(series).astype(np.float32)
+    return found
 
 
 def _unknown_as_noise(covariance: Float64) -> Float64:
@@ -183,4 +185,5 @@ def complete_covariance(covariance: Float64, mean: Float64) -> Float64:
 
 def _series_of(covariance: Float64) -> Float64:
     """Frames [R, R] whose covariance is the one given: nilearn asks for series."""
-    return np.sqrt(len(covariance)) * np.linalg.cholesky(covariance).T
+    found: Float64 = np.sqrt(len(covariance)) * np.linalg.cholesky(covariance).T
+    return found

@@ -45,7 +45,8 @@ class Attribution:
     @property
     def gap(self) -> Float64:
         """What is missing to completeness [n]: the error of the integral, near 0."""
-        return self.scores - self.blank - np.nansum(self.values, axis=1)
+        found: Float64 = self.scores - self.blank - np.nansum(self.values, axis=1)
+        return found
 
     @property
     def unexplained(self) -> float:

@@ -108,7 +108,8 @@ def compare_groups(
 def _share(null: Float64, observed: Float64) -> Float64:
     """Share of permutations [P, K or 1] that reach what was observed [K], which counts as one."""
     reach = observed * (1 - 1e-9)  # a permutation to the same groups is as large, but for rounding
-    return (1 + (null >= reach).sum(0)) / (1 + len(null))
+    found: Float64 = (1 + (null >= reach).sum(0)) / (1 + len(null))
+    return found
 
 
 def _permuted(group: NDArray[np.bool_], permutations: int, rng: np.random.Generator) -> Float64:

@@ -27,7 +27,8 @@ class EdgeToEdge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, R, R] to [B, O, R, R]."""
-        return self.row(x) + self.column(x)
+        out: Tensor = self.row(x) + self.column(x)
+        return out
 
 
 class BrainNetCnn(nn.Module):
@@ -71,7 +72,8 @@ class BrainNetCnn(nn.Module):
         x = F.leaky_relu(self.edge_to_node(x), 0.33) * node
         x = F.leaky_relu(self.node_to_graph(x), 0.33).flatten(1)
         x = F.leaky_relu(self.dense(self.dropout(x)), 0.33)
-        return self.head(self.dropout(x))
+        out: Tensor = self.head(self.dropout(x))
+        return out
 
 
 class ClusterReadout(nn.Module):
@@ -139,4 +141,5 @@ class BrainNetworkTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, valid)
         x = F.leaky_relu(self.dense(self.readout(self.norm(x), valid)))
-        return self.head(self.dropout(x))
+        out: Tensor = self.head(self.dropout(x))
+        return out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class FinetunedNetwork(nn.Module):
         model: BrainModel,
         outputs: int,
         pool: str | Sequence[str] = "mean",
-        networks: NDArray | None = None,
+        networks: NDArray[Any] | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.family = model.settings, family_of(model)
@@ -78,7 +79,8 @@ class FinetunedNetwork(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Outputs [B, O] of windows."""
-        return self.head((self.pooled(x, valid) - self.centre) * self.scale)
+        out: Tensor = self.head((self.pooled(x, valid) - self.centre) * self.scale)
+        return out
 
     @torch.no_grad()
     def standardise(self, features: Iterable[Tensor]) -> None:

@@ -34,7 +34,8 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., I] to [..., O]."""
-        return self.base(x) + self.scale * (x @ self.down.T @ self.up.T)
+        out: Tensor = self.base(x) + self.scale * (x @ self.down.T @ self.up.T)
+        return out
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:

@@ -52,7 +52,8 @@ class LinearProbe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, P] to [B, O]."""
-        return self.head(self.norm(x))
+        out: Tensor = self.head(self.norm(x))
+        return out
 
 
 def adjusted_features(

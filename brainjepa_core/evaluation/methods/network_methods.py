@@ -79,7 +79,8 @@ def valid_rois(matrices: NDArray[np.floating]) -> NDArray[np.bool_]:
     """ROIs [n, R] that have a connection to any other."""
     rois = matrices.shape[1]
     off_diagonal = np.where(np.eye(rois, dtype=bool), np.nan, matrices)
-    return np.logical_or.reduce(np.isfinite(off_diagonal), axis=2)
+    found: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(off_diagonal), axis=2)
+    return found
 
 
 def adjusted_matrices(data: TaskData, train: Index, matrices: NDArray[np.floating]) -> Float32:

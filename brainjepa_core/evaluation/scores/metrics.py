@@ -133,7 +133,8 @@ def auc(
         return _ordered_share(truth == 1, scores[:, 1] - scores[:, 0], weights, sites)
     columns = enumerate(scores.T)
     areas = [_ordered_share(truth == k, column, weights, sites) for k, column in columns]
-    return np.mean(areas, axis=0)
+    found: Float64 = np.mean(areas, axis=0)
+    return found
 
 
 def _ordered_share(
@@ -168,7 +169,8 @@ def _sum(weights: Float64, values: Float64) -> Float64:
 
 def _ratio(above: Float64, below: Float64) -> Float64:
     """NaN, without a warning, where nothing is divided by."""
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    found: Float64 = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return found
 
 
 def _mean_of_known(values: Float64) -> Float64:

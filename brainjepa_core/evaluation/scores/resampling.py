@@ -252,7 +252,8 @@ def mean_of_known(values: Sequence[Float64]) -> Float64:
     stacked = np.stack(values)
     known = np.isfinite(stacked)
     total, count = np.where(known, stacked, 0).sum(0), known.sum(0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    found: Float64 = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return found
 
 
 def _mean(values: Float64) -> float:

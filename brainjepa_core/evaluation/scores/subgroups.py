@@ -193,7 +193,8 @@ def _random_gaps(
     figures = [
         pool.scores((labels == number).astype(np.float64))[metric] for number in range(len(groups))
     ]
-    return np.max(figures, axis=0) - np.min(figures, axis=0)
+    found: Float64 = np.max(figures, axis=0) - np.min(figures, axis=0)
+    return found
 
 
 def _lacks_a_class(data: TaskData, members: NDArray[np.int64]) -> bool:

@@ -200,7 +200,7 @@ def read_official(path: str | Path) -> dict[str, Any]:
         If the file is no such checkpoint, or holds more than arrays and numbers.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -45,7 +45,8 @@ class Encoder(nn.Module):
         if index is not None:
             patches = patches.reshape(len(patches), *[1] * (index.dim() - 2), *patches.shape[1:])
             patches = take_tokens(patches.expand(*index.shape[:-1], -1, -1), index)
-        return self.patch(patches) + self.positions(basis, index)
+        out: Tensor = self.patch(patches) + self.positions(basis, index)
+        return out
 
     def forward(
         self,
@@ -57,7 +58,8 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """Encode the tokens at `index`; only those at `query_index` where that is given."""
         x = self.tokens(patches, basis, index)
-        return self.norm(self.blocks(x, valid, query_index))
+        out: Tensor = self.norm(self.blocks(x, valid, query_index))
+        return out
 
 
 class Predictor(nn.Module):
@@ -102,7 +104,8 @@ class Predictor(nn.Module):
         valid = _join_valid(context_index, target_index, context_valid, target_valid)
         targets = n_context + torch.arange(target_index.shape[-1], device=x.device)
         x = self.blocks(x, valid, targets.expand(target_index.shape))
-        return self.head(self.norm(x))
+        out: Tensor = self.head(self.norm(x))
+        return out
 
 
 def _join_valid(

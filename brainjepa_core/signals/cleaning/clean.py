@@ -100,7 +100,7 @@ def interpolated(signals: Float64, keep: Mask, degree: int = 1) -> Float64:
 
 
 def _band_pass(signals: Float64, tr: float, settings: CleaningSettings) -> Float64:
-    return clean(
+    found: Float64 = clean(
         signals,
         detrend=False,
         standardize=None,
@@ -109,6 +109,7 @@ def _band_pass(signals: Float64, tr: float, settings: CleaningSettings) -> Float
         high_pass=settings.high_pass,
         t_r=tr,
     )
+    return found
 
 
 def _require_frames(keep: Mask, regressors: Float64 | None) -> None:

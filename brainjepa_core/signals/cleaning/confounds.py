@@ -189,4 +189,5 @@ def _displacement(table: Path, frames: int) -> Float64 | None:
         return None
     fd = pd.to_numeric(content[FD], errors="coerce").to_numpy(np.float64, copy=True)
     fd[0] = np.nan_to_num(fd[0])
-    return fd if np.isfinite(fd).all() else np.nan_to_num(fd)
+    found: Float64 = fd if np.isfinite(fd).all() else np.nan_to_num(fd)
+    return found

@@ -69,7 +69,8 @@ def with_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
     if not varies.any():
         return varies
     spread = np.where(varies, np.asarray(series, np.float64).std(1), 0.0)
-    return spread > NEAR_DEAD * np.median(spread[varies])
+    found: NDArray[np.bool_] = spread > NEAR_DEAD * np.median(spread[varies])
+    return found
 
 
 def mean_correlation(series: Float64) -> float:

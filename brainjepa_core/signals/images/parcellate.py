@@ -105,7 +105,8 @@ class VoxelStatistics:
 
 def _largest(block: Float64) -> Float64:
     """Largest size in each column of [f, V]; not finite where a value is not."""
-    return np.maximum(block.max(axis=0), -block.min(axis=0))
+    found: Float64 = np.maximum(block.max(axis=0), -block.min(axis=0))
+    return found
 
 
 def parcellate(
@@ -193,7 +194,8 @@ def read_mask(mask: Path, header: NiftiHeader) -> Mask:
     ScanProblem
         If it cannot be read, or is on another grid than the scan.
     """
-    return read_values(mask, open_mask(mask, header)) != 0
+    found: Mask = read_values(mask, open_mask(mask, header)) != 0
+    return found
 
 
 def open_mask(mask: Path, header: NiftiHeader) -> Any:

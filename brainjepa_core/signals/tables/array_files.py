@@ -121,7 +121,8 @@ def load_array(file: Path, name: str, place: int | None = None) -> NDArray[Any]:
     The last array that was unpacked from an NPZ is kept: each of its scans would unpack it again.
     """
     if file.suffix == ".npy":
-        return np.load(file, allow_pickle=False)
+        found: NDArray[Any] = np.load(file, allow_pickle=False)
+        return found
     if file.suffix == ".npz":
         state = file.stat()
         array = _npz_array(file, name, state.st_mtime_ns, state.st_size)

@@ -69,7 +69,8 @@ def interpret_site(
 
     def score(x: Tensor, valid: Tensor | None) -> Tensor:
         """Of two classes the second's, of a regression the only one."""
-        return network(x, valid)[:, -1]
+        out: Tensor = network(x, valid)[:, -1]
+        return out
 
     say("integrated gradients")
     attribution = attribute_people(score, windows, people, network.settings.patch)

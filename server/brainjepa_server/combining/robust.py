@@ -30,7 +30,8 @@ def trimmed_mean(values: NDArray[np.floating], trim: float) -> Float64:
     """
     n = len(values)
     cut = min(math.ceil(trim * n - 1e-9), (n - 1) // 2)
-    return np.sort(values, axis=0)[cut : n - cut].mean(axis=0, dtype=np.float64)
+    found: Float64 = np.sort(values, axis=0)[cut : n - cut].mean(axis=0, dtype=np.float64)
+    return found
 
 
 def coordinate_median(values: NDArray[np.floating]) -> Float64:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Update:
     norm: float
     metrics: dict[str, float]
 
-    def values(self, base: Mapping[str, NDArray[np.generic]]) -> Iterator[tuple[str, NDArray]]:
+    def values(self, base: Mapping[str, NDArray[np.generic]]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The site's weights, one array at a time and in order of name.
 
         With wire ``fp32`` they are what the site sent, to the last bit and without a copy. With

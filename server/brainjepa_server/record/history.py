@@ -139,8 +139,10 @@ class RoundRecord(_Record):
         if not pairs:
             return None
         if total <= 0:
-            return _finite(math.fsum(loss / len(pairs) for loss, _ in pairs))
-        return _finite(math.fsum(loss * (share / total) for loss, share in pairs))
+            mean = math.fsum(loss / len(pairs) for loss, _ in pairs)
+        else:
+            mean = math.fsum(loss * (share / total) for loss, share in pairs)
+        return mean if math.isfinite(mean) else None
 
 
 class BasisFacts(_Record):

@@ -188,6 +188,6 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _contiguous(arrays: dict[str, NDArray]) -> dict[str, NDArray]:
+def _contiguous(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Safetensors writes the buffer as it lies, whatever the strides."""
     return {name: np.asarray(value, order="C") for name, value in arrays.items()}

@@ -36,7 +36,7 @@ from brainjepa_server.rounds.round import Weights
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.starting import weights_of
-from brainjepa_server.study import FINAL
+from brainjepa_server.study_folder import FINAL
 from brainjepa_server.tasks.asking import Asking, newton_arrays, probe_arrays
 from brainjepa_server.tasks.replies import (
     checked_gradients,

@@ -116,7 +116,8 @@ def band_limited(rng: np.random.Generator, rows: int, frames: int, tr: float) ->
     white = rng.standard_normal((rows, burn_in + frames))
     band = butter(2, BAND_HZ, btype="bandpass", fs=1 / tr, output="sos")
     impulse = sosfilt(band, np.eye(1, 8 * burn_in)[0])
-    return sosfilt(band, white)[:, burn_in:] / np.linalg.norm(impulse)
+    found: Float64 = sosfilt(band, white)[:, burn_in:] / np.linalg.norm(impulse)
+    return found
 
 
 def roi_noise(
@@ -132,7 +133,8 @@ def roi_noise(
     series = lfilter([np.sqrt(1 - memory**2)], [1.0, -memory], white, axis=1)[:, burn_in:]
     # Rows a x_i + b x_(i+1) with a^2 + b^2 = 1 have correlation ab with the next row.
     angle = 0.5 * np.arcsin(2 * smoothness)
-    return np.cos(angle) * series[:-1] + np.sin(angle) * series[1:]
+    found: Float64 = np.cos(angle) * series[:-1] + np.sin(angle) * series[1:]
+    return found
 
 
 def head_motion(

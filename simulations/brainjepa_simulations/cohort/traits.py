@@ -118,7 +118,8 @@ class Population:
         root = _of_eigenvalues(self.connectivity, np.sqrt)
         covariance = root @ _of_eigenvalues(tangent, np.exp) @ root
         scale = np.sqrt(np.diag(covariance))
-        return covariance / np.outer(scale, scale)
+        found: Float64 = covariance / np.outer(scale, scale)
+        return found
 
 
 def _nature(what: int) -> np.random.Generator:
@@ -128,7 +129,8 @@ def _nature(what: int) -> np.random.Generator:
 def _of_eigenvalues(symmetric: Float64, function: np.ufunc) -> Float64:
     """Matrix function (square root, exponential) of a symmetric matrix."""
     values, vectors = np.linalg.eigh(symmetric)
-    return (vectors * function(values)) @ vectors.T
+    found: Float64 = (vectors * function(values)) @ vectors.T
+    return found
 
 
 def _half_sizes(rois: int, networks: int) -> NDArray[np.int64]:
@@ -151,7 +153,8 @@ def _places(networks: int) -> Float64:
 
 
 def _distances(places: Float64, others: Float64) -> Float64:
-    return np.linalg.norm(places[:, None] - others[None], axis=-1)
+    found: Float64 = np.linalg.norm(places[:, None] - others[None], axis=-1)
+    return found
 
 
 def _group_connectivity(networks: int) -> Float64:

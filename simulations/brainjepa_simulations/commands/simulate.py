@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -84,7 +85,7 @@ def comparison(history: RunHistory) -> Table:
     table.add_column("trained")
     for outcome in outcomes:
         table.add_column(outcome, justify="right")
-    kinds = {
+    kinds: dict[str, Callable[[str], bool]] = {
         "on all data in one place": lambda name: name == POOLED,
         "by the federation": lambda name: name == FEDERATED,
         "by each site alone (mean)": is_alone,

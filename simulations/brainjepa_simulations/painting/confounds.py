@@ -47,7 +47,8 @@ class Confounds:
 
     def tsv(self) -> str:
         """The file's text, with all digits."""
-        return self.table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+        text: str = self.table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+        return text
 
     def json(self) -> str:
         """The text of the file beside it."""
@@ -66,7 +67,8 @@ class Confounds:
         }[preset]
         drift = [name for name in self.table if name.startswith("cosine")]
         present = [name for name in [*columns, *drift] if name in self.table]
-        return self.table[present].bfill(limit=1).to_numpy(np.float64)
+        found: Float64 = self.table[present].bfill(limit=1).to_numpy(np.float64)
+        return found
 
 
 def simulate_confounds(
@@ -179,7 +181,8 @@ def _cosines(frames: int, tr: float) -> Float64:
     """Slow cosines [F, C] of fMRIPrep's high-pass filter (SPM's discrete cosine basis)."""
     order = int(np.floor(2 * frames * tr / DRIFT_SECONDS))
     time = (np.arange(frames) + 0.5)[:, None]
-    return np.sqrt(2 / frames) * np.cos(np.pi * time * np.arange(1, order + 1) / frames)
+    found: Float64 = np.sqrt(2 / frames) * np.cos(np.pi * time * np.arange(1, order + 1) / frames)
+    return found
 
 
 def _expanded(name: str, signal: Float64) -> dict[str, Float64]:

@@ -97,7 +97,8 @@ class LabelVolume:
     @cached_property
     def brain(self) -> Mask:
         """All ROIs and a margin of one voxel, [X, Y, Z]."""
-        return binary_fill_holes(binary_dilation(self.labels > 0))
+        found: Mask = binary_fill_holes(binary_dilation(self.labels > 0))
+        return found
 
     def means(self, values: ArrayLike) -> Float64:
         """Mean over each ROI's voxels in float64: [X, Y, Z, F] to [R, F], or [X, Y, Z] to [R]."""
@@ -119,7 +120,8 @@ class LabelVolume:
 
     def _centres(self) -> Float64:
         places = [np.stack(np.unravel_index(v, self.labels.shape)).mean(1) for v in self.voxels]
-        return nib.affines.apply_affine(self.affine, np.stack(places)).round(3)
+        found: Float64 = nib.affines.apply_affine(self.affine, np.stack(places)).round(3)
+        return found
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,8 @@ def _voxel_series(
     level = rng.standard_normal((roi.size, 1)) * 0.05 * np.abs(series.mean(1))[roi, None]
     deviation = noise + level
     deviation -= (np.add.reduceat(deviation, starts, axis=0) / sizes[:, None])[roi]
-    return series[roi] + deviation
+    found: Float64 = series[roi] + deviation
+    return found
 
 
 def _quantised(values: Float64) -> tuple[Float64, float, float]:
