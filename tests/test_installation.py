@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
+from brainjepa_core.evaluation.scores.results import Results
 from brainjepa_core.extras import EXTRAS, require
+from brainjepa_server.record.tracking import Tracker
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 from brainjepa_simulations.painting.tree import write_tree
 
@@ -97,6 +100,15 @@ def test_the_helper_names_the_extra(monkeypatch):
     )
     with pytest.raises(ValueError, match=text):
         require("flwr", "mlflow")
+
+
+def test_without_mlflow_results_are_complete_and_the_mend_is_said(monkeypatch, tmp_path, caplog):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    mend = "pip install 'brainjepa-federated[tracking]'"
+    assert not log_evaluation(tmp_path, Results(), {})
+    assert mend in caplog.messages[-1] and "complete in the folder" in caplog.messages[-1]
+    assert Tracker(tmp_path).start("study", {}) is None
+    assert mend in caplog.messages[-1] and "training goes on" in caplog.messages[-1]
 
 
 def test_files_of_the_folder_where_it_starts_are_not_ours(tmp_path):

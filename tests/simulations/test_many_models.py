@@ -12,7 +12,14 @@ from click import unstyle
 from typer.testing import CliRunner
 
 from brainjepa import command
+from brainjepa_client.settings import SiteSettings
+from brainjepa_client.using import site_evaluation
+from brainjepa_core.evaluation.comparison import Comparison
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.methods.model_methods import finetuned_method
 from brainjepa_core.evaluation.scores.results import read_results
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import load_task
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
 from brainjepa_core.pretraining.basis import connectivity_sum
@@ -21,7 +28,8 @@ from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
-from brainjepa_simulations.evaluating.many_models import find_checkpoints
+from brainjepa_simulations.evaluating import many_models
+from brainjepa_simulations.evaluating.many_models import find_checkpoints, run_evaluation
 
 COHORT = CohortSettings(
     sites=3, subjects_per_site=16, rois=16, networks=4, latents=3, frames=60, second_sessions=0.2
@@ -203,3 +211,33 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     rows = (looks / "attribution.tsv").read_text().splitlines()
     assert len(rows) == 1 + COHORT.rois and rows[0].startswith("roi\tnetwork\t")
     assert (looks / "attention.tsv").exists() and (looks / "attention.png").exists()
+
+
+def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path, monkeypatch):
+    """Torch's meta device stands for a GPU: parameters there, and no numbers."""
+    compared = []
+    for module in (many_models, site_evaluation):
+        monkeypatch.setattr(
+            module, "compare_models", lambda given, windows, *_: compared.append((given, windows))
+        )
+    task, protocol = load_task("sex"), ProtocolSettings(kind="kfold")
+    run_evaluation(stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, device="meta")
+    site = SiteSettings(name="one", store=stores[0], state=tmp_path)
+    site = site.model_copy(update={"device": "meta"})
+    site_evaluation.compare_at_site(
+        site, checkpoint, lambda models: Comparison(task, protocol, models), tmp_path, print, print
+    )
+    assert len(compared) == 2
+    for given, windows in compared:
+        (model,) = given.models.values()
+        assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+        assert finetuned_method("mine", model, windows, FinetuneSettings()).device == "meta"
+
+
+def test_a_device_that_is_not_there(stores, tmp_path):
+    out = tmp_path / "out"
+    result, _ = call(
+        "evaluate", stores[0].parent, "--task", "sex", "--device", "cuda:99", "--out", out
+    )
+    assert result.exit_code == 1 and not out.exists()
+    assert "expected a device of this machine, found 'cuda:99'" in unstyle(result.stderr)
