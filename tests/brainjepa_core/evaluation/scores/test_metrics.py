@@ -127,7 +127,7 @@ def test_r_and_auc_ignore_the_scale_of_predictions(seed, slope, shift):
     truth, one = np.arange(20) % 2, np.ones((1, 20))
     r = [regression_scores(y, x, one[0], one)["r"][0] for x in (p, slope * p + shift, -p)]
     assert r[1] == pytest.approx(r[0]) and r[2] == pytest.approx(-r[0])
-    areas = [auc(truth, np.stack([-x, x], 1), one)[0] for x in (p, np.tanh(slope * p), -p)]
+    areas = [auc(truth, np.stack([-x, x], 1), one)[0] for x in (p, np.arcsinh(slope * p), -p)]
     assert areas[1] == pytest.approx(areas[0]) and areas[2] == pytest.approx(1 - areas[0])
 
 
