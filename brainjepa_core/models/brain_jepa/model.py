@@ -95,7 +95,8 @@ class BrainJEPA(BrainModel):
             tokens = take_tokens(tokens, index)
         if blank is not None:
             tokens = without_direction(tokens, blank[index])
-        return tokens.unflatten(1, target_index.shape[1:])
+        out: Tensor = tokens.unflatten(1, target_index.shape[1:])
+        return out
 
     @torch.no_grad()
     def blank_response(self) -> Tensor:
@@ -121,7 +122,10 @@ class BrainJEPA(BrainModel):
         self, x: Tensor, context_index: Tensor, context_valid: Tensor | None = None
     ) -> Tensor:
         """Context-encoder tokens [B, ..., Nc, D] that have seen the context only."""
-        return self.encoder(self.patches(x), self.basis_of(len(x)), context_index, context_valid)
+        out: Tensor = self.encoder(
+            self.patches(x), self.basis_of(len(x)), context_index, context_valid
+        )
+        return out
 
     def predict(
         self,
@@ -133,9 +137,10 @@ class BrainJEPA(BrainModel):
     ) -> Tensor:
         """Predicted latents [B, ..., Nt, D] of the targets."""
         basis = self.basis_of(len(context))
-        return self.predictor(
+        out: Tensor = self.predictor(
             context, basis, context_index, target_index, context_valid, target_valid
         )
+        return out
 
     def sample_losses(
         self,

@@ -93,7 +93,7 @@ class MaskedAutoencoder(BrainModel):
         signal = self.decoder(
             visible, basis, context_index, target_index, context_valid, target_valid
         )
-        error = (signal - take_tokens(patches, target_index)).square().mean(-1)
+        error: Tensor = (signal - take_tokens(patches, target_index)).square().mean(-1)
         if target_valid is None:
             return error.mean(1)
         return (error * target_valid).sum(1) / target_valid.sum(1)

@@ -54,9 +54,10 @@ class Attention(nn.Module):
             index = query_index.reshape(-1, 1, query_index.shape[-1])
             q = take_tokens(q, index.expand(-1, self.heads, -1))
         mask = None if key_valid is None else key_valid.reshape(-1, 1, 1, key_valid.shape[-1])
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = out.transpose(1, 2).reshape(*x.shape[:-2], -1, x.shape[-1])
-        return self.proj(out)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = mixed.transpose(1, 2).reshape(*x.shape[:-2], -1, x.shape[-1])
+        out: Tensor = self.proj(mixed)
+        return out
 
 
 class Mlp(nn.Module):
@@ -69,7 +70,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., D] to [..., D]."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -104,7 +106,8 @@ class Block(nn.Module):
         if query_index is not None:
             x = take_tokens(x, query_index)
         x = x + attended
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Blocks(nn.ModuleList):
