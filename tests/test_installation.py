@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
-from brainjepa_core.evaluation.scores.results import Results
+from brainjepa_core.evaluation.scores.results import Results, Row
 from brainjepa_core.extras import EXTRAS, require
 from brainjepa_server.record.tracking import Tracker
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
@@ -105,7 +105,8 @@ def test_the_helper_names_the_extra(monkeypatch):
 def test_without_mlflow_results_are_complete_and_the_mend_is_said(monkeypatch, tmp_path, caplog):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     mend = "pip install 'brainjepa-federated[tracking]'"
-    assert not log_evaluation(tmp_path, Results(), {})
+    row = Row("probe", "age", "kfold", "r", 0.5, 0.1, 0.4, 0.6, 40)
+    assert not log_evaluation(tmp_path, Results((row,)), {})
     assert mend in caplog.messages[-1] and "complete in the folder" in caplog.messages[-1]
     assert Tracker(tmp_path).start("study", {}) is None
     assert mend in caplog.messages[-1] and "training goes on" in caplog.messages[-1]
