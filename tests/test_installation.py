@@ -14,7 +14,7 @@ import pytest
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.scores.results import Results, Row
 from brainjepa_core.extras import EXTRAS, require
-from brainjepa_server.record.tracking import Tracker
+from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 from brainjepa_simulations.painting.tree import write_tree
 
@@ -108,7 +108,7 @@ def test_without_mlflow_results_are_complete_and_the_mend_is_said(monkeypatch, t
     row = Row("probe", "age", "kfold", "r", 0.5, 0.1, 0.4, 0.6, 40)
     assert not log_evaluation(tmp_path, Results((row,)), {})
     assert mend in caplog.messages[-1] and "complete in the folder" in caplog.messages[-1]
-    assert Tracker(tmp_path).start("study", {}) is None
+    assert StudyTracker(tmp_path).start("study", {}) is None
     assert mend in caplog.messages[-1] and "training goes on" in caplog.messages[-1]
 
 
