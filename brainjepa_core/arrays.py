@@ -1,4 +1,4 @@
-"""The two kinds of float array, and named arrays in one npz file.
+"""The two kinds of float array, and named arrays: checked, and in one npz file.
 
 Files are written atomically, and any damage is read back as a ValueError.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from brainjepa_core.files import atomic_path
 
@@ -93,7 +94,8 @@ def take_keys(arrays: Mapping[str, Any], keys: tuple[str, ...], what: str) -> Ar
     if set(arrays) != set(keys):
         raise ValueError(
             f"expected a {what} with the arrays {', '.join(sorted(keys))}; found "
-            f"{', '.join(sorted(map(str, arrays))) or 'none'}; was it written by another program?"
+            f"{', '.join(sorted(map(str, arrays)))[:200] or 'none'}; was it written by another "
+            "program?"
         )
     return {key: np.asarray(arrays[key]) for key in keys}
 
@@ -102,17 +104,74 @@ def take_rois(array: NDArray[Any]) -> list[str]:
     """ROI names out of a one-dimensional array of text."""
     if array.ndim != 1 or array.dtype.kind != "U":
         raise ValueError(
-            f"expected 'rois' as a one-dimensional array of text, found {array.dtype} with "
-            f"shape {array.shape}"
+            f"expected 'rois' as a one-dimensional array of text, found {array.dtype.name} "
+            f"with shape {array.shape[:8]}"
         )
     return [str(name) for name in array]
 
 
-def take_floats(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """`array` as float64 of exactly `shape`, copied; another dtype or shape is refused."""
-    if array.dtype != np.float64 or array.shape != shape:
+def take_array(
+    array: NDArray[Any], name: str, dtype: DTypeLike, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """A copy of `array`, which is refused unless it has the dtype and the shape.
+
+    Parameters
+    ----------
+    array : ndarray
+        What was received or read.
+    name : str
+        What the error calls it.
+    dtype : dtype
+    shape : tuple of int
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ValueError
+        If the dtype or the shape is another. The text holds no name of a foreign field.
+    """
+    if array.dtype != dtype or array.shape != shape:
         raise ValueError(
-            f"expected '{name}' as float64 with shape {shape}, found {array.dtype} with shape "
-            f"{array.shape}"
+            f"expected '{name}' as {np.dtype(dtype).name} with shape {shape}, found "
+            f"{array.dtype.name} with shape {array.shape[:8]}"
         )
-    return array.astype(np.float64)
+    return array.copy()
+
+
+class AsArrays(ABC):
+    """What is sent and kept as named arrays."""
+
+    @abstractmethod
+    def to_arrays(self) -> Arrays:
+        """Named arrays, for a file or a message; the inverse of `from_arrays`."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+        """Check foreign arrays and rebuild what they hold.
+
+        Raises
+        ------
+        ValueError
+            And nothing else, whatever the arrays are.
+        """
+
+    def save(self, path: str | Path) -> None:
+        """Write to an npz file, replacing it in one step."""
+        save_arrays(path, self.to_arrays())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is damaged or foreign; see `from_arrays`.
+        """
+        return cls.from_arrays(load_arrays(path))

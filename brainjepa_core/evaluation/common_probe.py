@@ -1,45 +1,28 @@
-"""A linear probe of one task from what several sites can tell: sums, counts and metrics.
+"""A linear probe of one task, cross-validated from the sums that several sites can tell.
 
 Least squares with a ridge penalty needs people only as moments, for a class as for a number (a
 class is a column that is 1 for its people, else 0). What is read from the sums is what one fit on
-all people pooled would give. Metrics that no sum holds (accuracy, AUC) are taken at each site, and
-the AUC over sites from counts of scores in bins.
+all people pooled would give. Metrics that no sum holds (accuracy, AUC) are taken at each site
+(`scores.site_metrics`), and the AUC over sites from counts of scores in bins (`sums.histogram`).
 
-Shapes: n people, P features, Q outcomes, K classes, F folds, B bins.
+Shapes: n people, P features, Q outcomes, K classes, F folds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.scores.metrics import classification_scores, regression_scores
-from brainjepa_core.sums.ridge import (
-    ALPHAS,
-    RESOLVED,
-    Moments,
-    Ridge,
-    choose_alpha,
-    fit_ridge,
-    total,
-)
-
-Kind = Literal["classification", "regression"]
-
-METRICS: dict[Kind, tuple[str, ...]] = {
-    "classification": ("auc", "accuracy", "balanced accuracy"),
-    "regression": ("r", "r2", "mae"),
-}
-BINS = 1000  # of squashed scores; two people who share one count as a tie
-DIGITS = 3  # significant ones of a metric that leaves a site
+from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.protocol import total
+from brainjepa_core.sums.ridge import ALPHAS, RESOLVED, Ridge, fit_folds, predicted_moments
 
 
-def outcomes_of(target: ArrayLike, classes: int) -> Float64:
+def outcome_columns(target: ArrayLike, classes: int) -> Float64:
     """Outcomes [n, Q] of a task: its values as one column, or a column of 0 and 1 a class.
 
     Parameters
@@ -68,14 +51,6 @@ def told_people(
     groups = np.stack([where, labels if classes else np.zeros(len(where))], axis=1)
     _, group, sizes = np.unique(groups, axis=0, return_inverse=True, return_counts=True)
     return sizes[group.reshape(-1)] >= fewest
-
-
-def fold_moments(
-    features: ArrayLike, outcomes: ArrayLike, folds: ArrayLike, count: int
-) -> list[Moments]:
-    """Moments of people by fold, 0 .. count - 1; a fold of nobody has n = 0."""
-    x, y, where = np.asarray(features), np.asarray(outcomes), np.asarray(folds)
-    return [Moments.of(x[where == k], y[where == k]) for k in range(count)]
 
 
 @dataclass(frozen=True)
@@ -130,12 +105,12 @@ def cross_fit(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Cro
             f"expected people in at least 3 folds, found {len(present)} of {len(folds)}; "
             "ask more sites, or use fewer folds"
         )
-    final = fit_ridge(total(present), choose_alpha(present, alphas))
+    final = fit_folds(present, alphas)
     probes, predicted = [], []
     errors = standard = np.zeros(len(present[0].yy))
     for k, fold in enumerate(folds):
         rest = [m for j, m in enumerate(folds) if j != k and m.n]
-        probe = fit_ridge(total(rest), choose_alpha(rest, alphas)) if fold.n else final
+        probe = fit_folds(rest, alphas) if fold.n else final
         error = probe.squared_error(fold)
         errors, standard = errors + error, standard + error / _variance(total(rest))
         probes.append(probe)
@@ -149,21 +124,6 @@ def _variance(m: Moments) -> Float64:
     """Of each outcome [Q], NaN where it does not vary."""
     variance = m.yy / m.n - (m.y_sum / m.n) ** 2
     return np.where(variance > RESOLVED**2 * m.yy / m.n, variance, np.nan)
-
-
-def predicted_moments(probe: Ridge, m: Moments) -> Moments:
-    """Moments of predictions [n, Q] in place of the features, without seeing people."""
-    w, b = probe.weights, probe.intercept
-    linear = w.T @ m.x_sum
-    squares = w.T @ m.xx @ w + np.outer(linear, b) + np.outer(b, linear) + m.n * np.outer(b, b)
-    return Moments(
-        m.n,
-        linear + m.n * b,
-        m.y_sum,
-        squares,
-        w.T @ m.xy + np.outer(b, m.y_sum),
-        m.yy,
-    )
 
 
 def _metrics_of_sums(errors: Float64, standard: Float64, predicted: Moments) -> dict[str, float]:
@@ -190,74 +150,9 @@ def held_out_predictions(probes: Sequence[Ridge], features: ArrayLike, folds: Ar
     return predicted
 
 
-def metrics_of(kind: Kind, target: ArrayLike, predicted: Float64) -> dict[str, float]:
-    """Metrics of people's predictions; those that are undefined are left out.
-
-    Parameters
-    ----------
-    kind : {"classification", "regression"}
-    target : array [n]
-        Values, or numbers of classes.
-    predicted : ndarray [n, Q]
-        One value, or a score a class.
-
-    Returns
-    -------
-    dict
-        As `METRICS` names them, from `brainjepa_core.evaluation.scores.metrics`.
-    """
-    y, ones = np.asarray(target), np.ones((1, len(predicted)))
-    if kind == "classification":
-        found = classification_scores(y.astype(np.int64), predicted, ones)
-    else:
-        found = regression_scores(y.astype(np.float64), predicted[:, 0], ones[0], ones)
-    known = {name: float(found[name][0]) for name in METRICS[kind]}
-    return {name: value for name, value in known.items() if np.isfinite(value)}
-
-
-def rounded(value: float) -> float:
-    """A metric with as many digits as may leave a site."""
-    return float(f"{value:.{DIGITS}g}")
-
-
 def score_range(predicted: Moments) -> Float64:
     """Mean and spread [2] of the difference of two classes' scores, from `predicted_moments`."""
     difference = np.array([-1.0, 1.0])
     mean = difference @ predicted.x_sum / predicted.n
     square = difference @ predicted.xx @ difference / predicted.n
     return np.array([mean, np.sqrt(max(square - mean**2, 0)) or 1.0])
-
-
-def score_histogram(target: ArrayLike, scores: ArrayLike, fewest: int) -> NDArray[np.int64]:
-    """How many people of either class have a score in each of B bins [2, B].
-
-    People of a class go side by side by score in groups of at least `fewest`, and a group counts
-    as a whole in the bin of its mean score: no cell but an empty one holds fewer.
-
-    Parameters
-    ----------
-    target : array [n]
-        0 or 1.
-    scores : array [n]
-        Of about unit spread around 0, larger for class 1; bins are finest there.
-    fewest : int
-        A class of fewer people is not told.
-    """
-    values = np.asarray(scores, np.float64)
-    squashed = values / (1 + np.abs(values))  # -1 .. 1, in the same order
-    counts = np.zeros((2, BINS), np.int64)
-    for label in (0, 1):
-        ordered = np.sort(squashed[np.asarray(target) == label])
-        groups = np.array_split(ordered, len(ordered) // fewest) if len(ordered) >= fewest else []
-        for group in groups:
-            place = int((group.mean() + 1) / 2 * BINS)
-            counts[label, min(place, BINS - 1)] += len(group)
-    return counts
-
-
-def histogram_auc(counts: NDArray[np.int64]) -> float:
-    """AUC of people known by their bin [2, B]; NaN where a class has nobody."""
-    negative, positive = counts.astype(np.float64)
-    below = np.cumsum(negative) - negative
-    pairs = negative.sum() * positive.sum()
-    return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")

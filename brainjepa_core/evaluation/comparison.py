@@ -49,7 +49,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EvaluationPlan:
     """What stands in the table.
 
     Attributes
@@ -80,7 +80,7 @@ class Comparison:
 
 
 def compare_models(
-    comparison: Comparison,
+    comparison: EvaluationPlan,
     windows: Windows,
     out: Path,
     inputs: Mapping[str, Any],
@@ -91,7 +91,7 @@ def compare_models(
 
     Parameters
     ----------
-    comparison : Comparison
+    comparison : EvaluationPlan
     windows : Windows
         Of all sites, made as the models' windows were.
     out : Path
@@ -138,7 +138,7 @@ def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
 def _write_pictures(
     out: Path,
     data: TaskData,
-    comparison: Comparison,
+    comparison: EvaluationPlan,
     predictions: Sequence[Predictions],
     results: Results,
     reference: str,
@@ -173,7 +173,7 @@ def connectivity_name(data: TaskData) -> str:
 
 
 def table_methods(
-    comparison: Comparison, windows: Windows, data: TaskData, cache: Path, say: Say
+    comparison: EvaluationPlan, windows: Windows, data: TaskData, cache: Path, say: Say
 ) -> list[Method]:
     """Everything in the table, baselines first."""
     methods = baseline_methods(windows, data, cache, KINDS if comparison.thorough else KINDS[:2])

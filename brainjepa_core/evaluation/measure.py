@@ -40,7 +40,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class Row:
+class YardstickScore:
     """Mean held-out R2 of a group of outcomes from one pool of one model."""
 
     model: str
@@ -108,7 +108,9 @@ def _mean_connectivity(windows: Windows, person: int) -> Float64:
     return mean
 
 
-def measure_model(name: str, model: BrainModel, windows: Windows, outcomes: Outcomes) -> list[Row]:
+def measure_model(
+    name: str, model: BrainModel, windows: Windows, outcomes: Outcomes
+) -> list[YardstickScore]:
     """Rows of one model: the published mean pool, each second-order pool, and all of them."""
     features = pooled_features(model, windows, outcomes.people)
     features[JOINT] = np.concatenate(list(features.values()), axis=1)
@@ -132,7 +134,7 @@ def networks_of(windows: Windows, gradients: ArrayLike) -> NDArray[np.int64]:
 
 def measure_connectivity(
     windows: Windows, outcomes: Outcomes, networks: NDArray[np.int64]
-) -> list[Row]:
+) -> list[YardstickScore]:
     """Rows of the field's own baseline: correlations of the networks' mean signals.
 
     The connectivity outcomes are left out: they are functions of what is read from.
@@ -156,9 +158,9 @@ def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.in
     return found
 
 
-def _rows(name: str, pool: str, features: Float64, outcomes: Outcomes) -> list[Row]:
+def _rows(name: str, pool: str, features: Float64, outcomes: Outcomes) -> list[YardstickScore]:
     return [
-        Row(
+        YardstickScore(
             name,
             pool,
             outcome,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from brainjepa_core.devices import require_device
 from brainjepa_core.evaluation.measure import (
-    Row,
+    YardstickScore,
     measure_connectivity,
     measure_model,
     networks_of,
@@ -24,7 +24,7 @@ from brainjepa_core.signals.windows import Windows
 
 def measure_run(
     run: Path, stores: list[ScanStore], study: PretrainingSettings, device: str = "cpu"
-) -> list[Row]:
+) -> list[YardstickScore]:
     """Rows of the yardstick for RUN/final; also written to ``RUN/yardstick.json``.
 
     Raises

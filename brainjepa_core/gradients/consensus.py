@@ -9,18 +9,16 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from brainjepa_core.arrays import (
     Arrays,
+    AsArrays,
     Float64,
-    load_arrays,
-    save_arrays,
-    take_floats,
+    take_array,
     take_keys,
     take_rois,
 )
@@ -33,7 +31,7 @@ SWAPPABLE_GAP = 0.05  # neighbours closer than this swap or rotate between cohor
 
 
 @dataclass(frozen=True, eq=False)
-class ConsensusBasis:
+class ConsensusBasis(AsArrays):
     """Gradients by which every site places its ROIs; frozen, since trained weights depend on it.
 
     Compare bases by `hash`. The arrays are read-only copies. The gradients are as the diffusion
@@ -130,11 +128,6 @@ class ConsensusBasis:
         """Relative gap of each eigenvalue to the next, shape (m - 1,); NaN where not known."""
         return -np.diff(self.eigenvalues) / np.abs(self.eigenvalues[:-1])
 
-    @property
-    def swappable(self) -> NDArray[np.bool_]:
-        """Shape (m - 1,): True where components i and i + 1 are under 5 % apart."""
-        return self.eigengaps < SWAPPABLE_GAP
-
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) over the ordered ROI names and the gradients.
@@ -199,8 +192,9 @@ class ConsensusBasis:
             If keys, dtypes, shapes or values are wrong, or the hash is not that of the content.
         """
         found = take_keys(arrays, cls.KEYS, "consensus basis")
-        gradients = take_floats(found["gradients"], "gradients", found["gradients"].shape)
-        eigenvalues = take_floats(found["eigenvalues"], "eigenvalues", gradients.shape[1:])
+        shape = found["gradients"].shape
+        gradients = take_array(found["gradients"], "gradients", np.float64, shape)
+        eigenvalues = take_array(found["eigenvalues"], "eigenvalues", np.float64, shape[1:])
         basis = cls(tuple(take_rois(found["rois"])), gradients, eigenvalues)
         if str(found["hash"]) != basis.hash:
             raise ValueError(
@@ -208,12 +202,3 @@ class ConsensusBasis:
                 f"content with {basis.hash[:12]}...; it was altered or damaged: fetch it again"
             )
         return basis
-
-    def save(self, path: str | Path) -> None:
-        """Write to an npz file, replacing it in one step."""
-        save_arrays(path, self.to_arrays())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote; ValueError if damaged or if the hash is another."""
-        return cls.from_arrays(load_arrays(path))

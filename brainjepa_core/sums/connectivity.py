@@ -7,21 +7,12 @@ Shapes: R ROIs, F frames of a scan, P = R(R-1)/2 pairs of ROIs, in the order of
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.arrays import (
-    Arrays,
-    Float64,
-    load_arrays,
-    save_arrays,
-    take_floats,
-    take_keys,
-    take_rois,
-)
+from brainjepa_core.arrays import Arrays, Float64, take_rois
 from brainjepa_core.sums.correlation import (
     MIN_FRAMES,
     bool_mask,
@@ -29,10 +20,13 @@ from brainjepa_core.sums.correlation import (
     functional_connectivity,
     valid_frames,
 )
+from brainjepa_core.sums.protocol import SumOverPeople
 from brainjepa_core.sums.rois import check_rois, name_rois, require_same_rois
 
+MAX_Z = 9.0  # of a subject; |r| is cut at 1 - 1e-7, which is z = 8.4
 
-class ConnectivitySum:
+
+class ConnectivitySum(SumOverPeople):
     """Sum of Fisher z over subjects, with the number of subjects behind each pair of ROIs.
 
     Sums of different sites add up to the sum of the pooled subjects, so the consensus basis
@@ -56,7 +50,10 @@ class ConnectivitySum:
         Totals; frames counts valid ones.
     """
 
-    KEYS = ("rois", "z_sum", "pair_count", "subjects", "scans", "frames")
+    NAME = "connectivity sum"
+    COUNTS = ("subjects", "scans", "frames")
+    ADDED = {"z_sum": np.float64, "pair_count": np.int64} | {name: np.int64 for name in COUNTS}
+    SHARED = ("rois",)
 
     def __init__(self, rois: Iterable[str]) -> None:
         self.rois = check_rois(rois)
@@ -157,45 +154,6 @@ class ConnectivitySum:
         upper = np.triu_indices(count, k=1)
         return fisher_z(r[upper]), np.outer(present, present)[upper]
 
-    def add(self, other: ConnectivitySum) -> Self:
-        """Add another sum to this one, in place.
-
-        Parameters
-        ----------
-        other : ConnectivitySum
-            Over other subjects, with the same ROI names in the same order.
-
-        Returns
-        -------
-        ConnectivitySum
-            This one.
-
-        Raises
-        ------
-        ValueError
-            If the ROI names or their order differ.
-        """
-        require_same_rois(self.rois, other.rois)
-        self.z_sum += other.z_sum
-        self.pair_count += other.pair_count
-        self.subjects += other.subjects
-        self.scans += other.scans
-        self.frames += other.frames
-        return self
-
-    def __add__(self, other: ConnectivitySum) -> ConnectivitySum:
-        return ConnectivitySum.sum_of([self, other])
-
-    @classmethod
-    def sum_of(cls, sums: Iterable[ConnectivitySum]) -> Self:
-        """New sum over `sums` (at least one), none of which is changed."""
-        total: Self | None = None
-        for one in sums:
-            total = (cls(one.rois) if total is None else total).add(one)
-        if total is None:
-            raise ValueError("expected at least one connectivity sum, found none")
-        return total
-
     def mean_fc(self) -> Float64:
         """Group connectivity: tanh of the mean Fisher z, with the diagonal 1.
 
@@ -230,56 +188,38 @@ class ConnectivitySum:
             "subjects that cover them, or use an atlas without these ROIs"
         )
 
-    def to_arrays(self) -> Arrays:
-        """The sum as named arrays (`KEYS`), for a file or a message; the inverse of `from_arrays`.
+    @property
+    def people(self) -> int:
+        return self.subjects
 
-        Returns
-        -------
-        dict of str to ndarray
-            rois text [R], z_sum float64 [P], pair_count int64 [P]; subjects, scans, frames
-            int64 scalars.
-        """
-        counts = {key: np.array(getattr(self, key), np.int64) for key in self.KEYS[3:]}
-        return {
-            "rois": np.array(self.rois, dtype=np.str_),
-            "z_sum": self.z_sum.copy(),
-            "pair_count": self.pair_count.copy(),
-            **counts,
-        }
+    def told(self, fewest: int) -> ConnectivitySum:
+        """Without the pairs that fewer people show: both their sums are 0."""
+        people = super().told(fewest)
+        enough = people.pair_count >= fewest
+        z_sum, pair_count = (np.where(enough, a, 0) for a in (people.z_sum, people.pair_count))
+        return self._made_of({**vars(people), "z_sum": z_sum, "pair_count": pair_count})
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """Check foreign arrays and rebuild the sum that they hold.
+    def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:
+        rois = len(check_rois(take_rois(arrays["rois"])))
+        pairs = (rois * (rois - 1) // 2,)
+        return {"z_sum": pairs, "pair_count": pairs} | {name: () for name in cls.COUNTS}
 
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As `to_arrays` gives them.
+    @classmethod
+    def _made_of(cls, values: Mapping[str, Any]) -> Self:
+        made = cls(str(name) for name in values["rois"])
+        made.z_sum, made.pair_count = values["z_sum"], values["pair_count"]
+        made.subjects, made.scans, made.frames = (int(values[name]) for name in cls.COUNTS)
+        return made
 
-        Returns
-        -------
-        ConnectivitySum
+    def _shared(self) -> Arrays:
+        return {"rois": np.array(self.rois, dtype=np.str_)}
 
-        Raises
-        ------
-        ValueError
-            If keys, dtypes or shapes differ, a value is not finite, or counts are negative or
-            impossible (more pairs than subjects, fewer scans than subjects, ...).
-        """
-        found = take_keys(arrays, cls.KEYS, "connectivity sum")
-        self = cls(take_rois(found["rois"]))
-        self.z_sum = take_floats(found["z_sum"], "z_sum", self.z_sum.shape)
-        if not np.isfinite(self.z_sum).all():
-            pair = int(np.flatnonzero(~np.isfinite(self.z_sum))[0])
-            ends = [int(side[pair]) for side in np.triu_indices(len(self.rois), k=1)]
-            raise ValueError(
-                f"expected finite values in 'z_sum', found {self.z_sum[pair]} for the pair "
-                f"{name_rois(ends, self.rois)}"
-            )
-        self.subjects, self.scans, self.frames = (
-            int(_counts(found[key], key, ())) for key in cls.KEYS[3:]
-        )
-        self.pair_count = _counts(found["pair_count"], "pair_count", self.pair_count.shape)
+    def _require_same(self, other: ConnectivitySum) -> None:
+        require_same_rois(self.rois, other.rois)
+
+    def _require_possible(self) -> None:
+        """No pair in more people than there are, scans and frames for each, and |z| in bounds."""
         if self.pair_count.max() > self.subjects:
             raise ValueError(
                 f"expected no pair in more than the {self.subjects} subjects, found a pair_count "
@@ -290,24 +230,9 @@ class ConnectivitySum:
                 f"expected at least a scan a subject and {MIN_FRAMES} frames a scan, found "
                 f"{self.subjects} subjects, {self.scans} scans, {self.frames} frames"
             )
-        return self
-
-    def save(self, path: str | Path) -> None:
-        """Write to an npz file, replacing it in one step."""
-        save_arrays(path, self.to_arrays())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote; ValueError if it is damaged (see `from_arrays`)."""
-        return cls.from_arrays(load_arrays(path))
-
-
-def _counts(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    if array.dtype != np.int64 or array.shape != shape:
-        raise ValueError(
-            f"expected '{name}' as int64 with shape {shape}, found {array.dtype} with shape "
-            f"{array.shape}"
-        )
-    if array.size and array.min() < 0:
-        raise ValueError(f"expected counts in '{name}', found the negative value {array.min()}")
-    return array.astype(np.int64)
+        beyond = int((np.abs(self.z_sum) > MAX_Z * self.pair_count).sum())
+        if beyond:
+            raise ValueError(
+                f"expected Fisher z of at most {MAX_Z:g} a subject, found more in {beyond} of "
+                f"{self.z_sum.size} pairs; check the site's version"
+            )

@@ -12,30 +12,36 @@ Shapes: n people, P features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from brainjepa_core.arrays import Float64
-from brainjepa_core.sums.ridge import RESOLVED, Moments, Ridge
+from brainjepa_core.arrays import Arrays, Float64
+from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.protocol import ROUNDING, SumOverPeople
+from brainjepa_core.sums.ridge import RESOLVED, Ridge
 
 CLOSE = 1e-10  # of the gradient, relative to the number of people
 SMALLEST_STEP = 1e-6
 
 
 @dataclass(frozen=True)
-class LogisticSums:
+class LogisticSums(SumOverPeople):
     """Log loss of some people at some weights [P + 1], the intercept last, and its derivatives.
 
     Attributes
     ----------
     n : int
+        Number of people.
     loss : float
     gradient, hessian : ndarray [P + 1], [P + 1, P + 1]
     carried : float
-        Effective number of people behind gradient and Hessian, the lesser of the two.
+        Effective number of people behind gradient and Hessian, the lesser of the two; a site judges
+        by it what it tells, and it does not travel: of told sums it is the number of people.
     """
 
     n: int
@@ -43,6 +49,12 @@ class LogisticSums:
     gradient: Float64
     hessian: Float64
     carried: float
+
+    NAME = "set of logistic sums"
+    ADDED = {
+        "loss": np.float64, "gradient": np.float64, "hessian": np.float64, "people": np.int64
+    }  # fmt: skip
+    LARGEST = 1e30
 
     @classmethod
     def of(cls, features: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> LogisticSums:
@@ -60,14 +72,46 @@ class LogisticSums:
             min(_effective(np.abs(residual)), _effective(curvature)),
         )
 
+    @property
+    def people(self) -> int:
+        return self.n
+
+    def enough(self, fewest: int) -> bool:
+        """Whether at least `fewest` people carry the sums, however many there are."""
+        return min(self.people, self.carried) >= fewest
+
     def __add__(self, other: LogisticSums) -> LogisticSums:
-        return LogisticSums(
-            self.n + other.n,
-            self.loss + other.loss,
-            self.gradient + other.gradient,
-            self.hessian + other.hessian,
-            self.carried + other.carried,
-        )
+        return replace(super().__add__(other), carried=self.carried + other.carried)
+
+    @classmethod
+    def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:
+        width = np.size(arrays["gradient"])
+        if not width:
+            raise ValueError("expected a gradient, found an empty array; check the versions")
+        return {"loss": (), "gradient": (width,), "hessian": (width, width), "people": ()}
+
+    @classmethod
+    def _made_of(cls, values: Mapping[str, Any]) -> Self:
+        people, loss = int(values["people"]), float(values["loss"])
+        return cls(people, loss, values["gradient"], values["hessian"], float(people))
+
+    def _require_possible(self) -> None:
+        """A symmetric Hessian with the bounds of Cauchy and Schwarz, and of the intercept's."""
+        diagonal = np.diag(self.hessian)
+        root = np.sqrt(np.maximum(diagonal, 0))
+        pairs, room = np.outer(root, root), 1 + ROUNDING
+        if (
+            self.loss < 0
+            or (diagonal < 0).any()
+            or (np.abs(self.hessian - self.hessian.T) > ROUNDING * pairs).any()
+            or (np.abs(self.hessian) > room * pairs).any()
+            or diagonal[-1] > 0.25 * self.people * room
+            or abs(self.gradient[-1]) > self.people * room
+        ):
+            raise ValueError(
+                "expected derivatives of a log loss, found some that no people's data have; check "
+                "the site's version"
+            )
 
 
 def _effective(weights: Float64) -> float:

@@ -5,65 +5,20 @@ Shapes: n people, P features, Q outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.protocol import total
 
 ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-2, 6))
 # Spread below which sums of squares hold rounding only: the square of this against a mean of 1
 # is some thousand times the precision of float64.
 RESOLVED = 1e-6
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Sufficient statistics of a ridge regression; those of several groups add up.
-
-    Attributes
-    ----------
-    n : int
-    x_sum, y_sum : ndarray [P], [Q]
-    xx, xy : ndarray [P, P], [P, Q]
-        Uncentred products.
-    yy : ndarray [Q]
-        Sums of squares.
-    """
-
-    n: int
-    x_sum: Float64
-    y_sum: Float64
-    xx: Float64
-    xy: Float64
-    yy: Float64
-
-    @classmethod
-    def of(cls, features: ArrayLike, outcomes: ArrayLike) -> Moments:
-        """Moments of people's features [n, P] and outcomes [n, Q].
-
-        Raises
-        ------
-        ValueError
-            If the numbers of people differ or a value is not finite.
-        """
-        x, y = np.asarray(features, np.float64), np.asarray(outcomes, np.float64)
-        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
-            raise ValueError(
-                f"expected features [n, P] and outcomes [n, Q] of the same people, found shapes "
-                f"{x.shape} and {y.shape}; give one row a person in both"
-            )
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise ValueError(
-                "expected finite features and outcomes, found NaN or infinity; "
-                "leave out people without the outcome"
-            )
-        return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, (y * y).sum(0))
-
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Moments)))
 
 
 @dataclass(frozen=True)
@@ -128,12 +83,39 @@ def choose_alpha(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> 
     return found
 
 
-def total(moments: Iterable[Moments]) -> Moments:
-    """Sum of several groups' moments."""
-    first, *rest = moments
-    for m in rest:
-        first = first + m
-    return first
+def fit_folds(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Ridge:
+    """Ridge on the people of all folds, each penalty chosen by leaving out one fold at a time."""
+    return fit_ridge(total(folds), choose_alpha(folds, alphas))
+
+
+def held_out_errors(
+    train: Sequence[Moments], test: Moments, alphas: Sequence[float] = ALPHAS
+) -> tuple[Float64, Float64]:
+    """Squared errors [Q] and [Q] on one fold: of `fit_folds` on the others, and of their mean."""
+    everyone = total(train)
+    nothing = Ridge(np.zeros(test.xy.shape), everyone.y_sum / everyone.n)
+    return fit_folds(train, alphas).squared_error(test), nothing.squared_error(test)
+
+
+def explained(error: Float64, baseline: Float64, squares: Float64) -> Float64:
+    """R2 [Q], 1 - error / baseline; NaN for what does not vary beside its sum of squares."""
+    varies = baseline > RESOLVED**2 * squares
+    return 1 - np.where(varies, error, np.nan) / np.where(varies, baseline, 1)
+
+
+def predicted_moments(probe: Ridge, m: Moments) -> Moments:
+    """Moments of predictions [n, Q] in place of the features, without seeing people."""
+    w, b = probe.weights, probe.intercept
+    linear = w.T @ m.x_sum
+    squares = w.T @ m.xx @ w + np.outer(linear, b) + np.outer(b, linear) + m.n * np.outer(b, b)
+    return Moments(
+        m.n,
+        linear + m.n * b,
+        m.y_sum,
+        squares,
+        w.T @ m.xy + np.outer(b, m.y_sum),
+        m.yy,
+    )
 
 
 def held_out_r2(
@@ -167,9 +149,7 @@ def held_out_r2(
     error, baseline = np.zeros(y.shape[1]), np.zeros(y.shape[1])
     for left_out, fold in enumerate(groups):
         rest = [g for i, g in enumerate(groups) if i != left_out]
-        everyone = total(rest)
-        error += fit_ridge(everyone, choose_alpha(rest, alphas)).squared_error(fold)
-        nothing = Ridge(np.zeros((x.shape[1], y.shape[1])), everyone.y_sum / everyone.n)
-        baseline += nothing.squared_error(fold)
-    varies = baseline > RESOLVED**2 * total(groups).yy
-    return 1 - np.where(varies, error, np.nan) / np.where(varies, baseline, 1)
+        found, nothing = held_out_errors(rest, fold, alphas)
+        error += found
+        baseline += nothing
+    return explained(error, baseline, total(groups).yy)

@@ -16,7 +16,7 @@ from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.store import ScanStore
@@ -65,7 +65,7 @@ class Consortium:
         self.folder = folder
         self.stores = [ScanStore.open(path) for path in write_cohort(cohort, folder / "stores")]
         self.windows = Windows(self.stores, SETTINGS.pretraining.windows)
-        total = ConnectivitySum.sum_of([connectivity_sum(self.windows)])
+        total = connectivity_sum(self.windows)
         self.gradients = ConsensusBasis.from_sum(total, 3, 0.2)
         model = SETTINGS.pretraining.new_model(self.gradients)
         self.weights = {k: v.numpy().copy() for k, v in model.state_dict().items()}

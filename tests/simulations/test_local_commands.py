@@ -14,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from brainjepa import command
-from brainjepa_core.evaluation.measure import JOINT, Row
+from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.signals.store import HEADER, TABLE, ScanStore
 from brainjepa_core.signals.windows import WindowSettings
 from brainjepa_core.terminal import errors_in_one_line
@@ -307,7 +307,7 @@ def test_a_device_that_is_not_there_is_one_line(folder, finished, tmp_path):
 def test_measuring_prints_the_table_and_writes_it(folder, finished):
     options = ["--settings", folder / "study.yaml"]
     shown = success("measure", finished, folder / "stores", *options)
-    rows = [Row(**row) for row in json.loads((finished / "yardstick.json").read_text())]
+    rows = [YardstickScore(**row) for row in json.loads((finished / "yardstick.json").read_text())]
     expected = [
         (model, pool, outcome)
         for model in ("pretrained", "random weights")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import Reply
+from brainjepa_core.wire.messages import Reply, Scalar
 
 
 def gradients(settings: SiteSettings, training: Windows) -> Reply:
@@ -23,14 +21,9 @@ def gradients(settings: SiteSettings, training: Windows) -> Reply:
     -------
     Reply
         ``z_sum`` float64 [P] and ``pair_count`` int64 [P], both 0 for pairs that fewer people
-        show than the policy asks for.
+        show than the policy asks for; all of it, and the counts, where they are fewer in all.
     """
-    total = connectivity_sum(training)
-    enough = total.pair_count >= settings.policy.min_people_in_sum
-    return Reply(
-        {"subjects": total.subjects, "scans": total.scans, "frames": total.frames},
-        {
-            "z_sum": np.where(enough, total.z_sum, 0.0),
-            "pair_count": np.where(enough, total.pair_count, 0),
-        },
-    )
+    told = connectivity_sum(training).told(settings.policy.min_people_in_sum)
+    arrays = told.to_arrays()
+    counts: dict[str, Scalar] = {name: int(arrays[name]) for name in told.COUNTS}
+    return Reply(counts, {"z_sum": arrays["z_sum"], "pair_count": arrays["pair_count"]})

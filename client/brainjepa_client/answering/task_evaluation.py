@@ -21,14 +21,9 @@ from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.common_probe import (
-    Kind,
     cross_fit,
-    fold_moments,
     held_out_predictions,
-    metrics_of,
-    outcomes_of,
-    rounded,
-    score_histogram,
+    outcome_columns,
     told_people,
 )
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
@@ -37,12 +32,15 @@ from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.methods.baselines import Average
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
-from brainjepa_core.evaluation.moments import Group, moments_to_arrays
+from brainjepa_core.evaluation.scores.site_metrics import Kind, metrics_of, rounded
 from brainjepa_core.evaluation.tasks.protocols import splits_of
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums
+from brainjepa_core.sums.moments import Group, fold_moments, moments_to_arrays
+from brainjepa_core.sums.protocol import stacked
 from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, Reply, Request, Scalar
 
@@ -76,7 +74,7 @@ class TaskPeople:
     @property
     def outcomes(self) -> Float64:
         """Values or columns of classes [n, Q]."""
-        return outcomes_of(self.data.target, len(self.data.classes))
+        return outcome_columns(self.data.target, len(self.data.classes))
 
     def told(self, fewest: int) -> TaskPeople:
         """Those who may be in sums."""
@@ -231,11 +229,11 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
 def _sums(people: TaskPeople, policy: PolicySettings) -> Reply:
     _require_people(len(people.data), policy)
     moments = {
-        Group(pool, TARGET, fold): m
+        Group(pool, TARGET, fold): m.told(policy.min_people_in_sum)
         for pool, x in people.features.items()
         for fold, m in enumerate(fold_moments(x, people.outcomes, people.folds, people.count))
     }
-    return Reply(_counts(people), {**moments_to_arrays(moments)})
+    return Reply(_counts(people), moments_to_arrays(moments))
 
 
 def _newton(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
@@ -252,16 +250,14 @@ def _newton(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply
             rest = people.folds != fold  # nobody is in the last one
             standard = (x[rest] - centre[fold]) * scale[fold]
             found = LogisticSums.of(standard, people.data.target[rest], trial[fold])
-            if found.carried < policy.min_people_in_sum:
+            if not found.enough(policy.min_people_in_sum):
                 raise Refusal(
                     f"this site's policy asks for at least {policy.min_people_in_sum} people "
                     "behind a sum (policy.min_people_in_sum), and these weights are sure of "
                     "nearly everybody; raise the penalty"
                 )
             sums.append(found)
-        for field in ("loss", "gradient", "hessian"):
-            sent[f"probe.{pool}.{field}"] = np.stack([getattr(s, field) for s in sums])
-        sent[f"probe.{pool}.people"] = np.array([s.n for s in sums], np.int64)
+        sent |= stacked(sums, f"probe.{pool}.")
     return Reply(_counts(people), sent)
 
 
@@ -306,9 +302,10 @@ def _judge(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
             if ranges is not None:
                 margin = (predicted[:, 1] - predicted[:, 0] - ranges[number, 0]) / ranges[number, 1]
                 fewest = policy.min_people_in_sum
-                histograms.append(score_histogram(people.data.target, margin, fewest))
+                counts = ScoreHistogram.of(people.data.target, margin, fewest)
+                histograms.append(counts.told(fewest))
         if histograms:
-            sent[f"probe.{pool}.histogram"] = np.stack(histograms)
+            sent |= stacked(histograms, f"probe.{pool}.")
     return Reply(metrics, sent)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.common_probe import metrics_of
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.methods.method import Method
+from brainjepa_core.evaluation.scores.site_metrics import metrics_of
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 

@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.evaluation.moments import moments_to_arrays, site_moments
+from brainjepa_core.evaluation.site_moments import site_moments
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import BASIS, COMPONENTS, Reply, Request, Scalar
 
 DRIFT_COMPONENTS = 10  # later gradients of one site are mostly noise
@@ -60,11 +61,11 @@ def evaluate(
     training = windows.only(np.flatnonzero(folds != assignment.held_out_fold).tolist())
     sparsity = assignment.pretraining.basis.sparsity
     metrics: dict[str, Scalar] = {
-        "people": sum(m.n for m in told),
+        "people": sum(m.people for m in told),
         **_collapse(model, windows, assignment.pretraining.training.seed),
         **_drift(training, request.arrays[BASIS], sparsity),
     }
-    return Reply(metrics, dict(moments_to_arrays(moments)))
+    return Reply(metrics, moments_to_arrays(moments))
 
 
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:

@@ -73,7 +73,7 @@ TASK_FLOORS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ReplyPart:
     """One array, number or text of a reply.
 
     Attributes
@@ -115,7 +115,7 @@ class DryRun:
     site : str
         Its name.
     wire : {"fp32", "bf16"}
-    rows : tuple of Row
+    rows : tuple of ReplyPart
         In the order of messages and of what they hold.
     errors : dict of str to str
         By message, what went wrong at the site. For its own eyes: it never leaves.
@@ -123,7 +123,7 @@ class DryRun:
 
     site: str
     wire: Wire
-    rows: tuple[Row, ...]
+    rows: tuple[ReplyPart, ...]
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -155,7 +155,7 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     settings = read_settings(site, SiteSettings)
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)
-    rows: list[Row] = []
+    rows: list[ReplyPart] = []
     errors: dict[str, str] = {}
     for request in requests(store, study or PretrainingSettings(), wire):
         with tempfile.TemporaryDirectory() as folder:
@@ -238,12 +238,12 @@ def message_of(request: Request) -> str:
     return request.kind if probe is None else f"{A_TASK}{probe.want}"
 
 
-def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[Row]:
+def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[ReplyPart]:
     """Rows of a reply, in the order in which the site's app puts it into Flower's records."""
     if reply.refusal:
         named = re.search(r"\(policy\.(\w+)\)", reply.refusal)
         size, reason = len(reply.refusal.encode()), (lines[named[1]],) if named else ()
-        yield Row(kind, "refusal", "refused", "str", None, size, reply.refusal, reason)
+        yield ReplyPart(kind, "refusal", "refused", "str", None, size, reply.refusal, reason)
         return
     scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
     for name, value in scalars.items():
@@ -251,13 +251,15 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
         steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
         shown = str(value) if steady else ""
         if isinstance(value, str):
-            yield Row(kind, name, "text", "str", None, len(value.encode()), shown, policy)
+            yield ReplyPart(kind, name, "text", "str", None, len(value.encode()), shown, policy)
         else:
             dtype = type(value).__name__
-            yield Row(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
+            yield ReplyPart(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
     for name, array in reply.arrays.items():
         policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=True))
-        yield Row(kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy)
+        yield ReplyPart(
+            kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy
+        )
 
 
 def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_client.guarding.dry_run import DryRun, Row
+from brainjepa_client.guarding.dry_run import DryRun, ReplyPart
 from brainjepa_client.guarding.policy_lines import PolicyLine
 from brainjepa_core.files import atomic_path
 
@@ -50,14 +50,18 @@ def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> No
     console.print(LEGEND)
 
 
-def numbered(rows: Sequence[Row]) -> dict[PolicyLine, int]:
+def numbered(rows: Sequence[ReplyPart]) -> dict[PolicyLine, int]:
     """Policy lines that rows name, numbered from 1 in the order in which they come up."""
     lines = dict.fromkeys(line for row in rows for line in row.policy)
     return {line: number for number, line in enumerate(lines, start=1)}
 
 
 def message_table(
-    message: str, rows: Sequence[Row], named: Mapping[PolicyLine, int], *, summary: bool = False
+    message: str,
+    rows: Sequence[ReplyPart],
+    named: Mapping[PolicyLine, int],
+    *,
+    summary: bool = False,
 ) -> Table:
     """Everything that a reply to one message holds, a row each; policy lines by number."""
     table = Table(title=message)
@@ -90,13 +94,13 @@ def totals_table(run: DryRun) -> Table:
     return table
 
 
-def summarised(rows: Sequence[Row]) -> list[Row]:
+def summarised(rows: Sequence[ReplyPart]) -> list[ReplyPart]:
     """One row for those of a message that differ only in the numbers within their names.
 
     Its name has ``*`` for a number that differs and says how many there are; its bytes are those
     of all.
     """
-    groups: dict[tuple[object, ...], list[Row]] = {}
+    groups: dict[tuple[object, ...], list[ReplyPart]] = {}
     for row in rows:
         pattern = re.sub(r"(?<=\.)\d+(?=\.)", "*", row.name)
         key = (row.message, pattern, row.what, row.dtype, row.shape, row.value, row.policy)
@@ -126,5 +130,5 @@ def write_dry_run(run: DryRun, path: Path) -> None:
             writer.writerow((*cells, policy, "; ".join(floors)))
 
 
-def _shape(row: Row) -> str:
+def _shape(row: ReplyPart) -> str:
     return "" if row.shape is None else str(list(row.shape))

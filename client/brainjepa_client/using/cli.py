@@ -180,7 +180,7 @@ def _compare(
     site: Path, model: Path | None, task: str, protocol: str, finetune: str, out: Path
 ) -> None:
     from brainjepa_client.using.site_evaluation import compare_at_site
-    from brainjepa_core.evaluation.comparison import Comparison
+    from brainjepa_core.evaluation.comparison import EvaluationPlan
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line():
@@ -188,7 +188,7 @@ def _compare(
             results = compare_at_site(
                 _settings(site),
                 model,
-                lambda models: Comparison(
+                lambda models: EvaluationPlan(
                     load_task(task),
                     protocol_settings(protocol),
                     models,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.evaluation.comparison import Comparison, Say, compare_models
+from brainjepa_core.evaluation.comparison import EvaluationPlan, Say, compare_models
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.learning.finetune import Finetuned, FinetuneMethod
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
@@ -69,7 +69,7 @@ def write_embeddings(
 def compare_at_site(
     site: SiteSettings,
     checkpoint: Path | None,
-    table: Callable[[dict[str, BrainModel]], Comparison],
+    table: Callable[[dict[str, BrainModel]], EvaluationPlan],
     out: Path,
     say: Say,
     progress: Callable[[str], None],

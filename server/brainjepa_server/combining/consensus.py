@@ -10,17 +10,16 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.settings import BasisSettings
+from brainjepa_core.sums.protocol import MOST_COUNTED
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.validation import (
     RejectedReply,
     number,
+    of_known_names,
     require_answer,
-    require_array,
 )
 from brainjepa_server.settings import FloorSettings
 
-MAX_Z = 9.0  # |r| is cut at 1 - 1e-7, which is z = 8.4
-MAX_COUNT = 1e12  # keeps sums over sites within int64
 ARRAYS = ("pair_count", "z_sum")
 
 
@@ -82,30 +81,19 @@ def check_sum(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
 
 def _checked(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
     require_answer(reply, ARRAYS)
-    pairs = (len(rois) * (len(rois) - 1) // 2,)
-    require_array(reply.arrays["z_sum"], "z_sum", np.dtype(np.float64), pairs)
-    require_array(reply.arrays["pair_count"], "pair_count", np.dtype(np.int64), pairs)
     facts = {
-        key: np.array(number(reply.metrics, key, 0, MAX_COUNT, whole=True), np.int64)
-        for key in ("subjects", "scans", "frames")
+        key: np.array(number(reply.metrics, key, 0, MOST_COUNTED, whole=True), np.int64)
+        for key in ConnectivitySum.COUNTS
     }
     if facts["subjects"] < floor:
         raise RejectedReply(
             f"expected at least {floor} subjects, found {facts['subjects']}; "
             "a basis of few people is about those people"
         )
-    names = np.array(list(rois), np.str_)
-    try:
-        found = ConnectivitySum.from_arrays({"rois": names, **reply.arrays, **facts})
-    except ValueError as error:  # its text holds numbers only
-        raise RejectedReply(str(error)) from error
-    beyond = int((np.abs(found.z_sum) > MAX_Z * found.pair_count).sum())
-    if beyond:
-        raise RejectedReply(
-            f"expected Fisher z of at most {MAX_Z:g} a subject, found more in {beyond} of "
-            f"{found.z_sum.size} pairs; check the site's version"
+    with of_known_names():
+        return ConnectivitySum.from_arrays(
+            {"rois": np.array(list(rois), np.str_), **reply.arrays, **facts}
         )
-    return found
 
 
 def build_consensus(
@@ -113,7 +101,6 @@ def build_consensus(
     rois: Sequence[str],
     floors: FloorSettings,
     settings: BasisSettings,
-    reference: ConsensusBasis | None = None,
 ) -> Consensus:
     """Sum what the sites sent and compute the basis of all their people.
 
@@ -128,8 +115,6 @@ def build_consensus(
         The study's ROI names in order.
     floors : FloorSettings
     settings : BasisSettings
-    reference : ConsensusBasis, optional
-        Basis to align to.
 
     Returns
     -------
@@ -145,7 +130,7 @@ def build_consensus(
     left_out: dict[str, str] = {}
     for site in sorted(replies):
         try:
-            total.add(check_sum(replies[site], rois, floors.subjects_per_site))
+            total = total + check_sum(replies[site], rois, floors.subjects_per_site)
         except RejectedReply as error:
             left_out[site] = str(error)
         else:
@@ -161,5 +146,5 @@ def build_consensus(
             f"expected at least {floors.subjects} subjects over all sites (floors.subjects), found "
             f"{total.subjects}; wait for more sites{reasons}"
         )
-    basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity, reference)
+    basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
     return Consensus(total, basis, total.mean_fc(), tuple(sites), left_out)

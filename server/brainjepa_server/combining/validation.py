@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,20 @@ def require_answer(reply: Reply, names: tuple[str, ...] | None) -> None:
             + (f" ({safe(foreign[0])})" if foreign else "")
             + "; check study and versions"
         )
+
+
+@contextmanager
+def of_known_names() -> Iterator[None]:
+    """A sum's own reason becomes a rejection: its text holds numbers and names known by now.
+
+    Raises
+    ------
+    RejectedReply
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise RejectedReply(str(error)) from error
 
 
 def require_replies(count: int) -> None:

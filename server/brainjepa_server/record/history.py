@@ -59,7 +59,7 @@ class _Record(BaseModel):
 class YardstickRow(_Record):
     """Held-out R2 of a group of outcomes from one pool of one model.
 
-    Fields as `brainjepa_core.evaluation.measure.Row`, which is accepted in its place.
+    Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place.
     """
 
     model: str

@@ -16,19 +16,16 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.evaluation.common_probe import (
-    CrossFit,
-    cross_fit,
-    histogram_auc,
-    predicted_moments,
-    score_range,
-)
+from brainjepa_core.evaluation.common_probe import CrossFit, cross_fit, score_range
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.checkpoint import read_model
+from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums, Newton
-from brainjepa_core.sums.ridge import Moments, Ridge, total
+from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.protocol import total
+from brainjepa_core.sums.ridge import Ridge, predicted_moments
 from brainjepa_core.wire.messages import BASIS, ProbeRequest
 from brainjepa_server.combining.validation import RejectedReply
 from brainjepa_server.rounds.joining import gather
@@ -207,7 +204,7 @@ def _judged(
     asking = asking.of(pool)
     sites: dict[str, Metrics] = {}
     sizes: dict[str, int] = {}
-    counts = None
+    counts: ScoreHistogram | None = None
     arrays = probe_arrays(pool, [fitted.probes])
     if asking.classes == 2:
         arrays[f"probe.{pool}.range"] = score_range(fitted.predicted)[None]
@@ -221,7 +218,8 @@ def _judged(
             continue
         sites[answer.site], sizes[answer.site] = judged.metrics[0], judged.people
         if judged.histograms is not None:
-            counts = judged.histograms[0] + (0 if counts is None else counts)
+            (found,) = judged.histograms
+            counts = found if counts is None else counts + found
     metrics = dict(fitted.metrics)
     if asking.classes:
         for name in dict.fromkeys(name for found in sites.values() for name in found):
@@ -230,7 +228,7 @@ def _judged(
             mean = float(np.average([sites[site][name] for site in known], weights=weights))
             metrics["auc within site" if name == "auc" else name] = mean
         if counts is not None:
-            metrics["auc"] = histogram_auc(counts)
+            metrics["auc"] = counts.auc()
     tested = sum(sizes.values()) if asking.classes else 0
     return FederatedProbe(
         estimator, fitted.final, fitted.probes, metrics, fitted.people, tested, sites

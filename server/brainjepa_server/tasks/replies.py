@@ -1,6 +1,6 @@
 """What a site's answer about a task must be before it counts; see `combining.validation`.
 
-Shapes: J probes, F folds, P features, Q outcomes, B bins.
+Shapes: J probes, F folds, P features, Q outcomes.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.evaluation.common_probe import BINS, METRICS
-from brainjepa_core.evaluation.moments import FIELDS, PREFIX, Group, moments_from_arrays
+from brainjepa_core.evaluation.scores.site_metrics import METRICS
+from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums
-from brainjepa_core.sums.ridge import Moments, Ridge
+from brainjepa_core.sums.moments import PREFIX, Group, Moments, moments_from_arrays
+from brainjepa_core.sums.protocol import unstacked
+from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, ProbeRequest, Reply, Scalar
 from brainjepa_server.combining.validation import (
     MAX_SHARE,
     RejectedReply,
     number,
+    of_known_names,
     require_answer,
     require_array,
 )
-from brainjepa_server.tasks.yardstick import SLACK, possible
 
 Metrics = dict[str, float]
-LARGEST = 1e30  # of weights and derivatives; what is below cannot overflow when it is summed
+LARGEST = 1e30  # of weights of a probe
 # Bounds of metrics; those that are not here may be any number from 0.
 BOUNDS = {"r": (-1.0, 1.0), "r2": (-1e12, 1.0), "mae": (0.0, 1e30)}
 P = ParamSpec("P")
@@ -55,11 +57,11 @@ def only_rejections(check: Callable[P, T]) -> Callable[P, T]:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """How J probes do at a site: people, metrics of each, and counts [J, 2, B] if asked for."""
+    """How J probes do at a site: people, metrics of each, and counts of scores if asked for."""
 
     people: int
     metrics: list[Metrics]
-    histograms: NDArray[np.int64] | None
+    histograms: list[ScoreHistogram] | None
 
 
 @only_rejections
@@ -85,26 +87,25 @@ def checked_moments(
 ) -> dict[str, list[Moments]]:
     """Moments of F folds by pool; `widths` holds P of the pools that are known already."""
     groups = [Group(pool, TARGET, fold) for pool in probe.pools for fold in range(folds)]
-    names = [f"{PREFIX}.{g.pool}.{g.outcome}.{g.fold}.{name}" for g in groups for name in FIELDS]
+    fields = Moments.ADDED
+    names = [f"{PREFIX}.{g.pool}.{g.outcome}.{g.fold}.{name}" for g in groups for name in fields]
     require_answer(reply, tuple(names))
     people, sizes = _people(reply.metrics, classes)
-    try:
+    with of_known_names():
         found = moments_from_arrays(reply.arrays)
-    except ValueError as error:  # its text holds names that are known by now, and numbers
-        raise RejectedReply(str(error)) from error
     told: dict[str, list[Moments]] = {}
     for pool in probe.pools:
         told[pool] = [found[Group(pool, TARGET, fold)] for fold in range(folds)]
         width = widths.get(pool, len(told[pool][0].x_sum))
         for m in told[pool]:
-            if m.xy.shape != (width, classes or 1) or not width:
+            if m.xy.shape != (width, classes or 1):
                 raise RejectedReply(
                     f"expected moments of {width} features and {classes or 1} outcomes for "
                     f"{pool}, found {m.xy.shape[0]} and {m.xy.shape[1]}; give all sites one atlas"
                 )
-            if not possible(m) or (classes and not _are_classes(m)):
+            if classes and not m.are_of_classes():
                 raise RejectedReply(
-                    f"expected sums of products of {pool} and the task's outcome, found some that "
+                    f"expected sums of products of {pool} and the task's classes, found some that "
                     "no people's data have; check the site's version"
                 )
         counts = np.sum([m.y_sum for m in told[pool]], axis=0).astype(int).tolist()
@@ -117,37 +118,19 @@ def checked_moments(
 
 
 @only_rejections
-def checked_gradients(reply: Reply, pool: str, folds: int, width: int) -> list[LogisticSums]:
+def checked_gradients(reply: Reply, pool: str, fits: int, width: int) -> list[LogisticSums]:
     """Loss, gradient [P + 1] and Hessian [P + 1, P + 1] of so many fits."""
-    shapes = {"loss": (), "gradient": (width,), "hessian": (width, width), "people": ()}
-    require_answer(reply, tuple(f"probe.{pool}.{name}" for name in shapes))
-    arrays: dict[str, NDArray[Any]] = {n: reply.arrays[f"probe.{pool}.{n}"] for n in shapes}
-    for name, shape in shapes.items():
-        dtype = np.dtype(np.int64 if name == "people" else np.float64)
-        require_array(arrays[name], f"probe.{pool}.{name}", dtype, (folds, *shape))
-        if np.abs(arrays[name]).max() > (MAX_SHARE if name == "people" else LARGEST):
-            raise RejectedReply(f"expected {name} in bounds, found {LARGEST:g} or more")
-    hessian, n = arrays["hessian"], arrays["people"]
-    diagonal = np.diagonal(hessian, axis1=1, axis2=2)
-    root = np.sqrt(np.maximum(diagonal, 0))
-    pairs = root[:, :, None] * root[:, None, :]
-    if (
-        (n < 0).any()
-        or (arrays["loss"] < 0).any()
-        or (diagonal < 0).any()
-        or (np.abs(hessian - hessian.swapaxes(1, 2)) > SLACK * pairs).any()
-        or (np.abs(hessian) > (1 + SLACK) * pairs).any()
-        or (diagonal[:, -1] > 0.25 * n * (1 + SLACK)).any()
-        or (np.abs(arrays["gradient"][:, -1]) > n * (1 + SLACK)).any()
-    ):
-        raise RejectedReply(
-            "expected derivatives of a log loss, found some that no people's data have; check the "
-            "site's version"
-        )
-    return [
-        LogisticSums(int(n[k]), float(arrays["loss"][k]), arrays["gradient"][k], hessian[k], 0.0)
-        for k in range(folds)
-    ]
+    prefix = f"probe.{pool}."
+    require_answer(reply, tuple(f"{prefix}{name}" for name in LogisticSums.ADDED))
+    with of_known_names():
+        found = unstacked(LogisticSums, reply.arrays, fits, prefix)
+    for sums in found:
+        if len(sums.gradient) != width:
+            raise RejectedReply(
+                f"expected a gradient of {width} weights, found {len(sums.gradient)}; give all "
+                "sites one atlas"
+            )
+    return found
 
 
 @only_rejections
@@ -182,20 +165,15 @@ def checked_judgement(
     metrics = [_metrics(reply.metrics, probe, f"{pool}.{j}.") for j in range(probes)]
     if not counted:
         return Judgement(people, metrics, None)
-    counts: NDArray[Any] = reply.arrays[name]
-    require_array(counts, name, np.dtype(np.int64), (probes, 2, BINS))
-    if (counts < 0).any() or (counts > people).any() or not _fit(counts, sizes):
-        raise RejectedReply(
-            f"expected counts of scores of {sizes[0]} and {sizes[1]} people, found others; check "
-            "the site's version"
-        )
+    with of_known_names():
+        counts = unstacked(ScoreHistogram, reply.arrays, probes, f"probe.{pool}.")
+    for histogram in counts:  # people of each class are all there, or too few to be told
+        if any(told not in (0, size) for told, size in zip(histogram.classes, sizes, strict=True)):
+            raise RejectedReply(
+                f"expected counts of scores of {sizes[0]} and {sizes[1]} people, found others; "
+                "check the site's version"
+            )
     return Judgement(people, metrics, counts)
-
-
-def _fit(counts: NDArray[np.int64], sizes: tuple[int, ...]) -> bool:
-    """Whether people of each class are all there, or none where they are too few to be told."""
-    told = counts.sum(2)
-    return bool(((told == sizes) | (told == 0)).all())
 
 
 def _people(metrics: Mapping[str, Scalar], classes: int) -> tuple[int, tuple[int, ...]]:
@@ -219,14 +197,3 @@ def _metrics(metrics: Mapping[str, Scalar], probe: ProbeRequest, prefix: str) ->
             low, high = BOUNDS.get(name, (0.0, 1.0))
             found[name] = float(number(metrics, f"{prefix}{name}", low, high))
     return found
-
-
-def _are_classes(m: Moments) -> bool:
-    """Columns of 0 and 1, of which each person has one 1."""
-    counts = m.y_sum
-    return bool(
-        (counts == counts.round()).all()
-        and (counts >= 0).all()
-        and counts.sum() == m.n
-        and (m.yy == counts).all()
-    )

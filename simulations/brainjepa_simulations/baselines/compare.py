@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_core.evaluation.moments import moments_to_arrays, site_moments
+from brainjepa_core.evaluation.site_moments import site_moments
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
@@ -24,6 +24,7 @@ from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history
 from brainjepa_server.settings import COMPONENTS, StudySettings
@@ -80,7 +81,7 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
         windows = Windows([ScanStore.open(store)], settings.pretraining.windows)
         folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
         moments = site_moments(model, windows, components, folds, settings.folds, fewest)
-        yardstick.add(Reply(arrays=dict(moments_to_arrays(moments))))
+        yardstick.add(Reply(arrays=moments_to_arrays(moments)))
     return [YardstickRow.model_validate(row) for row in yardstick.rows(job.name)]
 
 

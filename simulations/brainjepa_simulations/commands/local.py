@@ -12,7 +12,7 @@ from rich.table import Table
 from brainjepa_core.terminal import console, errors_in_one_line
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
-    from brainjepa_core.evaluation.measure import Row
+    from brainjepa_core.evaluation.measure import YardstickScore
     from brainjepa_core.pretraining.settings import PretrainingSettings
 
 Stores = Annotated[
@@ -99,7 +99,7 @@ def measure(
         console.print(f"The run in one picture: [bold]{draw_run(run, opened[0].atlas)}[/bold]")
 
 
-def print_rows(rows: list[Row]) -> None:
+def print_rows(rows: list[YardstickScore]) -> None:
     """Print the yardstick: one line a model and pool, one column an outcome."""
     outcomes = list(dict.fromkeys(row.outcome for row in rows))
     table = Table(title="Held-out R2 (5 folds, ridge); 0 is knowing nothing")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainjepa_core.evaluation.comparison import Comparison, compare_models
+from brainjepa_core.evaluation.comparison import EvaluationPlan, compare_models
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.scores.results import Results
 from brainjepa_core.evaluation.splits import folds_of_windows
@@ -145,7 +145,7 @@ def run_evaluation(
     task, protocol
     out : Path
     finetune, thorough
-        As in `brainjepa_core.evaluation.comparison.Comparison`.
+        As in `brainjepa_core.evaluation.comparison.EvaluationPlan`.
     mae : bool
         Train a masked autoencoder where a checkpoint is a study's.
     device : str
@@ -169,7 +169,7 @@ def run_evaluation(
     fingerprints = {c.name: weights_fingerprint(c.path) for c in checkpoints}
     inputs = {"models": fingerprints, "mae": MAE in models}
     models = {name: model.to(device) for name, model in models.items()}
-    comparison = Comparison(task, protocol, models, finetune, thorough)
+    comparison = EvaluationPlan(task, protocol, models, finetune, thorough)
     return compare_models(comparison, windows, out, inputs, say, progress)
 
 

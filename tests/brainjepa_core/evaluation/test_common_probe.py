@@ -1,30 +1,20 @@
-"""What sums tell is what people tell, and no count stands for fewer people than the floor."""
+"""A probe from sums is the probe of the people behind them, each fold left out in turn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as SkRidge
-from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from brainjepa_core.evaluation.common_probe import (
-    BINS,
     cross_fit,
-    fold_moments,
     held_out_predictions,
-    histogram_auc,
-    metrics_of,
-    outcomes_of,
-    predicted_moments,
-    rounded,
-    score_histogram,
+    outcome_columns,
     score_range,
     told_people,
 )
-from brainjepa_core.sums.ridge import Moments, Ridge
+from brainjepa_core.sums.moments import Moments, fold_moments
 
 rng = np.random.default_rng(0)
 N, P, F = 120, 6, 4
@@ -37,7 +27,7 @@ THREE = np.digitize(X[:, 1], [2, 5]).astype(float)
 
 @pytest.mark.parametrize(("target", "classes"), [(AGE, 0), (CLASS, 2), (THREE, 3)])
 def test_sums_over_sites_give_the_fit_on_all_people(target, classes):
-    y = outcomes_of(target, classes)
+    y = outcome_columns(target, classes)
     pooled = cross_fit(fold_moments(X, y, FOLDS, F))
     halves = [fold_moments(X[k::2], y[k::2], FOLDS[k::2], F) for k in (0, 1)]
     summed = cross_fit([a + b for a, b in zip(*halves, strict=True)])
@@ -78,14 +68,6 @@ def test_each_probe_is_a_ridge_without_its_fold():
     assert found["r2"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_moments_of_predictions_need_no_people():
-    probe = Ridge(rng.standard_normal((P, 2)), np.array([1.0, -4.0]))
-    y = outcomes_of(CLASS, 2)
-    found, expected = predicted_moments(probe, Moments.of(X, y)), Moments.of(probe.predict(X), y)
-    for name in ("n", "x_sum", "y_sum", "xx", "xy", "yy"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name))
-
-
 def test_folds_of_nobody_and_targets_that_do_not_vary():
     folds = np.where(FOLDS == 1, 0, FOLDS)
     fitted = cross_fit(fold_moments(X, AGE[:, None], folds, F))
@@ -105,42 +87,8 @@ def test_people_of_a_class_that_is_small_in_its_fold_are_not_told():
     assert told_people(folds, target, 2, 1).all()
 
 
-def test_metrics_leave_out_what_is_undefined():
-    scores = np.stack([-X[:, 0], X[:, 0]], axis=1)
-    found = metrics_of("classification", CLASS, scores)
-    assert found.keys() == {"auc", "accuracy", "balanced accuracy"}
-    assert found["auc"] == pytest.approx(roc_auc_score(CLASS, X[:, 0]))
-    assert "auc" not in metrics_of("classification", np.zeros(N), scores)
-    assert metrics_of("regression", np.ones(N), np.ones((N, 1))) == {"mae": 0}
-    assert rounded(0.123456) == 0.123 and rounded(12345.6) == 12300
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    n=st.integers(2, 60),
-    fewest=st.integers(1, 7),
-    scale=st.floats(0, 1e9),
-)
-def test_no_cell_of_a_histogram_holds_fewer_than_the_floor(seed, n, fewest, scale):
-    draw = np.random.default_rng(seed)
-    target = draw.integers(0, 2, n)
-    margin = scale * draw.standard_normal(n) + target
-    counts = score_histogram(target, margin, fewest)
-    assert counts.shape == (2, BINS) and counts.dtype == np.int64
-    assert not ((counts > 0) & (counts < fewest)).any()
-    for label in (0, 1):
-        size = int((target == label).sum())
-        assert counts[label].sum() == (size if size >= fewest else 0)
-
-
-def test_auc_over_sites_from_counts():
+def test_the_range_of_scores_is_that_of_their_difference():
     margin = 1e-3 * (CLASS + rng.standard_normal(N)) - 7
     predicted = np.stack([-margin / 2, margin / 2], axis=1)
-    centre, spread = score_range(Moments.of(predicted, CLASS[:, None]))
-    assert (centre, spread) == pytest.approx((margin.mean(), margin.std()))
-    for fewest, slack in ((1, 0.003), (3, 0.02)):
-        scores = (margin - centre) / spread
-        counts = sum(score_histogram(CLASS[k::3], scores[k::3], fewest) for k in range(3))
-        assert histogram_auc(counts) == pytest.approx(roc_auc_score(CLASS, margin), abs=slack)
-    assert np.isnan(histogram_auc(np.zeros((2, BINS), np.int64)))
+    found = score_range(Moments.of(predicted, CLASS[:, None]))
+    assert tuple(found) == pytest.approx((margin.mean(), margin.std()))

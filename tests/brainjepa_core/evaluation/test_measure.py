@@ -13,7 +13,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.measure import (
     JOINT,
     Outcomes,
-    Row,
+    YardstickScore,
     measure_connectivity,
     measure_model,
     networks_of,
@@ -154,7 +154,7 @@ def test_connectivity_baseline_by_hand(windows, outcomes):
             z.append([naive_correlations(means)[i, j] for i in range(4) for j in range(i + 1, 4)])
         features.append(np.mean(z, axis=0))
     expected = [
-        Row("connectivity", "networks", name, pytest.approx(r2, abs=1e-4), 6)
+        YardstickScore("connectivity", "networks", name, pytest.approx(r2, abs=1e-4), 6)
         for name in ("age within site", "latents")
         for r2 in [held_out_r2(features, outcomes.groups[name], outcomes.folds).mean()]
     ]

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from brainjepa_core.sums.logistic import LogisticSums, Newton
-from brainjepa_core.sums.ridge import Moments
+from brainjepa_core.sums.moments import Moments
 
 rng = np.random.default_rng(0)
 N, P = 150, 5

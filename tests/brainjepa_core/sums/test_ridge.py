@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,14 +11,15 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import (
     ALPHAS,
-    Moments,
     Ridge,
     choose_alpha,
     fit_ridge,
     held_out_r2,
-    total,
+    predicted_moments,
 )
 
 
@@ -75,8 +74,8 @@ def test_moments_of_sites_add_up_to_the_pooled_ones(cuts, seed):
             for a, b in zip(np.split(x, sorted(cuts)), np.split(y, sorted(cuts)), strict=True)
         ]
     )
-    for field in fields(Moments):
-        a, b = getattr(found, field.name), getattr(pooled, field.name)
+    for name in Moments.ADDED:
+        a, b = getattr(found, name), getattr(pooled, name)
         assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(pooled.xx).max())
     fits = [fit_ridge(m, 2.0) for m in (found, pooled)]
     assert_allclose(fits[0].weights, fits[1].weights, rtol=1e-9, atol=1e-12)
@@ -90,6 +89,14 @@ def test_the_squared_error_is_that_of_the_residuals(seed, n):
     model = Ridge(rng.standard_normal((5, 3)), rng.standard_normal(3))
     expected = ((y - model.predict(x)) ** 2).sum(0)
     assert_allclose(model.squared_error(Moments.of(x, y)), expected, rtol=1e-9)
+
+
+def test_moments_of_predictions_need_no_people():
+    x, y = people()
+    probe = Ridge(np.random.default_rng(1).standard_normal((5, 3)), np.array([1.0, -4.0, 0.5]))
+    found, expected = predicted_moments(probe, Moments.of(x, y)), Moments.of(probe.predict(x), y)
+    for name in Moments.ADDED:
+        assert_allclose(getattr(found, name), getattr(expected, name))
 
 
 def naive_alpha(folds, alphas):

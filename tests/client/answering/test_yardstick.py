@@ -8,13 +8,14 @@ import torch
 from numpy.testing import assert_allclose
 from small_sites import STUDY, ask, make_site, training_windows
 
-from brainjepa_core.evaluation.moments import Group, moments_from_arrays, site_moments
+from brainjepa_core.evaluation.site_moments import site_moments
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.moments import Group, moments_from_arrays
 from brainjepa_core.sums.ridge import total
 from brainjepa_core.wire.messages import EVALUATE
 

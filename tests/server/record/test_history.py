@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.evaluation.measure import HEADLINE, Row
+from brainjepa_core.evaluation.measure import HEADLINE, YardstickScore
 from brainjepa_server.record.history import (
     FEDERATED,
     LONGEST_REASON,
@@ -111,7 +111,9 @@ def test_damaged_file(tmp_path: Path, content: str) -> None:
 
 
 def test_rows_of_the_yardstick_are_taken_as_they_are() -> None:
-    found = RoundRecord(number=0, yardstick=[Row("federated", "mean", "latents", math.nan, 4)])
+    found = RoundRecord(
+        number=0, yardstick=[YardstickScore("federated", "mean", "latents", math.nan, 4)]
+    )
     expected = YardstickRow(model="federated", pool="mean", outcome="latents", r2=None, features=4)
     assert found.yardstick == (expected,)
 

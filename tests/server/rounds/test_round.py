@@ -13,12 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from brainjepa_core.evaluation.moments import Group, moments_to_arrays
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.training_settings import TrainingSettings
-from brainjepa_core.sums.ridge import Moments
+from brainjepa_core.sums.moments import Group, Moments, moments_to_arrays
 from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.rounds.round import chosen_sites, evaluate, train_round

@@ -13,11 +13,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from task_sites import AGE, SETTINGS, SEX, Consortium
 
-from brainjepa_core.evaluation.common_probe import cross_fit, fold_moments, outcomes_of
+from brainjepa_core.evaluation.common_probe import cross_fit, outcome_columns
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.checkpoint import Provenance, write_model
+from brainjepa_core.sums.moments import fold_moments
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.settings import RoundSettings
 from brainjepa_server.tasks.evaluation import evaluate_finished
@@ -41,7 +42,7 @@ def age(consortium):
 
 
 def pooled_fits(data, x, folds) -> list:
-    return cross_fit(fold_moments(x, outcomes_of(data.target, len(data.classes)), folds, 3))
+    return cross_fit(fold_moments(x, outcome_columns(data.target, len(data.classes)), folds, 3))
 
 
 def test_the_probe_of_all_sites_is_the_pooled_one(consortium, sex, age):
@@ -109,7 +110,7 @@ def test_the_matrix_holds_each_probe_at_each_site(consortium, sex):
     assert matrix.people == dict.fromkeys(NAMES, 30)
     for row, source in enumerate(NAMES):
         here = data.sites == source
-        moments = fold_moments(x[here], outcomes_of(data.target[here], 2), folds[here], 3)
+        moments = fold_moments(x[here], outcome_columns(data.target[here], 2), folds[here], 3)
         own = cross_fit(moments)
         for column, other in enumerate(NAMES):
             there = data.sites == other
@@ -158,7 +159,9 @@ def test_floors_leave_people_out_of_sums_as_pooled_data_would(consortium):
     groups = list(zip(data.sites, folds, data.target, strict=True))
     kept = np.array([groups.count(group) >= 5 for group in groups])
     assert 0 < kept.sum() < 90
-    expected = cross_fit(fold_moments(x[kept], outcomes_of(data.target[kept], 2), folds[kept], 3))
+    expected = cross_fit(
+        fold_moments(x[kept], outcome_columns(data.target[kept], 2), folds[kept], 3)
+    )
     found = report.probes[HEADLINE]["ridge"]
     assert found.people == kept.sum()
     np.testing.assert_allclose(found.probe.predict(x), expected.final.predict(x), atol=1e-6)

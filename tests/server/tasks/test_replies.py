@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainjepa_core.evaluation.common_probe import BINS, fold_moments, outcomes_of
-from brainjepa_core.evaluation.moments import Group, moments_to_arrays
+from brainjepa_core.evaluation.common_probe import outcome_columns
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.sums.histogram import BINS
 from brainjepa_core.sums.logistic import LogisticSums
+from brainjepa_core.sums.moments import Group, fold_moments, moments_to_arrays
+from brainjepa_core.sums.protocol import stacked, total
 from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import ProbeRequest, Reply
 from brainjepa_server.combining.validation import RejectedReply
@@ -36,18 +38,14 @@ M = "moments.mean.target.0."
 
 
 def sums() -> Reply:
-    moments = enumerate(fold_moments(X, outcomes_of(Y, 2), FOLDS, F))
+    moments = enumerate(fold_moments(X, outcome_columns(Y, 2), FOLDS, F))
     groups = {Group("mean", "target", k): m for k, m in moments}
     return Reply(dict(PEOPLE), dict(moments_to_arrays(groups)))
 
 
 def gradients() -> Reply:
     found = [LogisticSums.of(X[k != FOLDS], Y[k != FOLDS], np.ones(P + 1)) for k in range(F)]
-    arrays = {
-        f"probe.mean.{name}": np.stack([np.asarray(getattr(s, name)) for s in found])
-        for name in ("loss", "gradient", "hessian")
-    }
-    return Reply(dict(PEOPLE), {**arrays, "probe.mean.people": np.array([s.n for s in found])})
+    return Reply(dict(PEOPLE), stacked(found, "probe.mean."))
 
 
 def scores() -> Reply:
@@ -87,7 +85,7 @@ def test_good_replies_pass_with_their_values():
     })  # fmt: skip
     assert found["probe"][1] == {"auc": 0.7}
     assert found["judgement"].metrics == [{"auc": 0.5}, {"auc": 0.6}]
-    assert found["judgement"].histograms.sum() == 60
+    assert total(found["judgement"].histograms).people == 60
 
 
 H = gradients().arrays["probe.mean.hessian"]
@@ -99,17 +97,17 @@ WRONG = [
     ("scores", {"mean.auc": float("nan")}, {}, "expected mean.auc as a finite number"),
     ("scores", {}, {"x": X}, "expected 0 arrays, found 0 of them missing and 1 unknown (x)"),
     ("sums", {}, {"moments.mean.sub-01.0.n": X}, "and 1 unknown (moments.mean.sub-01.0.n)"),
-    ("sums", {}, {M + "n": np.array(2.5)}, "expected a number of people and sums of squares"),
-    ("sums", {}, {M + "xx": np.eye(P) * -1}, "expected a number of people and sums of squares"),
-    ("sums", {}, {M + "xx": np.eye(P) * 1e200}, "found some that no people's data have"),
+    ("sums", {}, {M + "n": np.array(2.5)}, "expected a number of people, found n = 2.5"),
+    ("sums", {}, {M + "xx": np.eye(P) * -1}, "expected sums of products, found some that no"),
+    ("sums", {}, {M + "xx": np.eye(P) * 1e200}, "values of at most 1e+100 in 'xx', found"),
     ("sums", {}, {M + "y_sum": np.array([4.5, 5.5])}, "found some that no people's data have"),
     ("sums", {}, {M + "yy": np.array([5.0, 9.0])}, "found some that no people's data have"),
     ("sums", {"people": 40, "class.0": 25}, {}, "expected sums of as many people as are told"),
     ("gradients", {}, {"probe.mean.loss": np.full(F, -1.0)}, "derivatives of a log loss, found"),
     ("gradients", {}, {"probe.mean.hessian": H * 100}, "derivatives of a log loss, found some"),
     ("gradients", {}, {"probe.mean.hessian": H + np.triu(H[0], 1)}, "derivatives of a log loss"),
-    ("gradients", {}, {"probe.mean.hessian": H[:, :2]}, "expected 'probe.mean.hessian' as float64"),
-    ("gradients", {}, {"probe.mean.loss": np.full(F, 1e31)}, "expected loss in bounds, found"),
+    ("gradients", {}, {"probe.mean.hessian": H[:, :2]}, "'hessian' as float64 with shape (4,"),
+    ("gradients", {}, {"probe.mean.loss": np.full(F, 1e31)}, "values of at most 1e+30 in 'loss'"),
     ("probe", {}, {"probe.mean.weights": np.ones((P + 1, 2))}, "of shape [3, 2], found float64 of"),
     ("probe", {}, {"probe.mean.weights": np.full((P, 2), 1e31)}, "expected weights of a probe bel"),
     ("probe", {}, {"probe.mean.intercept": np.full(2, np.nan)}, "found 2 of 2 NaN or infinite"),
@@ -120,7 +118,7 @@ WRONG = [
     ),
     (
         "judgement", {}, {"probe.mean.histogram": np.ones((2, 2, BINS))},
-        "expected 'probe.mean.histogram' as int64 of shape [2, 2, 1000], found float64",
+        "expected 'histogram' as int64 with shape (2, 1000), found float64 with shape",
     ),
 ]  # fmt: skip
 
@@ -142,7 +140,7 @@ def test_a_refusal_is_a_reason():
 def test_classes_too_small_to_be_told_may_be_empty():
     counts = judgement().arrays["probe.mean.histogram"] * np.array([0, 1])[:, None]
     found = CHECKS["judgement"][1](Reply(judgement().metrics, {"probe.mean.histogram": counts}))
-    assert found.histograms.sum() == 30
+    assert [h.classes for h in found.histograms] == [(0, 15), (0, 15)]
 
 
 JUNK = st.one_of(

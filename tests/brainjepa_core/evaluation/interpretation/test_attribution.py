@@ -18,7 +18,8 @@ from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.pooling import POOLS
-from brainjepa_core.sums.ridge import Moments, fit_ridge
+from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.ridge import fit_ridge
 
 ROIS, PATCHES, PATCH = 6, 4, 3
 NETWORKS = np.array([0, 1, 1, 2, 0, 1])
