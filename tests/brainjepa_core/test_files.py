@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -110,6 +111,38 @@ def test_existing_folder_is_kept_and_named(tmp_path):
     with pytest.raises(FileExistsError, match=message), atomic_folder(tmp_path / "step"):
         pass
     assert (tmp_path / "step" / "weights").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_the_disk_holds_content_before_the_rename_and_the_name_after_it(
+    tmp_path, monkeypatch, kind: str
+):
+    """A power cut cannot be made here, so the order of what is asked of the disk is looked at."""
+    asked = []
+    sync, replace, rename = os.fsync, os.replace, os.rename
+
+    def spy_sync(descriptor: int) -> None:
+        asked.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def spy_rename(move):
+        def renamed(source, target):
+            asked.append("rename")
+            move(source, target)
+
+        return renamed
+
+    monkeypatch.setattr(os, "fsync", spy_sync)
+    monkeypatch.setattr(os, "replace", spy_rename(replace))
+    monkeypatch.setattr(os, "rename", spy_rename(rename))
+    if kind == "file":
+        with atomic_path(tmp_path / "state") as temporary:
+            temporary.write_text("new")
+        assert asked == [temporary.name, "rename", tmp_path.name]
+    else:
+        with atomic_folder(tmp_path / "state") as temporary:
+            (temporary / "weights").write_bytes(b"w")
+        assert asked == ["weights", temporary.name, "rename", tmp_path.name]
 
 
 # ---- kill -9: no `finally` runs, so only the order of writing and renaming protects the reader.

@@ -19,13 +19,14 @@ from brainjepa_client.answering.site import Site
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
-from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.protocol import total
 from brainjepa_core.wire.messages import TRAIN, Assignment, Request
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -69,11 +70,11 @@ def training_windows(store: Path, study: PretrainingSettings = STUDY, held_out: 
 
 
 def first_arrays(stores: list[Path], study: PretrainingSettings = STUDY) -> dict[str, np.ndarray]:
-    total = ConnectivitySum.sum_of(connectivity_sum(training_windows(s, study)) for s in stores)
-    basis = ConsensusBasis.from_sum(total, 3, 0.2)
+    summed = total(connectivity_sum(training_windows(s, study)) for s in stores)
+    basis = ConsensusBasis.from_sum(summed, 3, 0.2)
     model = study.new_model(basis)
     arrays = {k: v.numpy().copy() for k, v in model.state_dict().items()}
-    return {**arrays, "components": connectivity_components(total.mean_fc(), 4)}
+    return {**arrays, "components": connectivity_components(summed.mean_fc(), 4)}
 
 
 def ask(

@@ -104,6 +104,13 @@ REFUSALS = {
         {"task_columns": ["sex", "site"]}, lambda s: ask_task("scores", s),
         "this site's policy lets tasks read sex, site (policy.task_columns), and task 'age' asks",
     ),
+    "forbidden column of a rule": (
+        {"task_columns": ["age"]},
+        lambda s: ask_task("scores", s, TaskSettings.model_validate({
+            **AGE.model_dump(), "include": ({"column": "sex", "one_of": ("F",)},)
+        })),
+        "this site's policy lets tasks read age (policy.task_columns), and task 'age' asks for oth",
+    ),
     "covariates": (
         {}, lambda s: ask_task("sums", s, AGE.model_copy(update={"covariates": ("sex",)})),
         "expected a task without covariates for probes across sites, found 1 of task 'age'; ask",

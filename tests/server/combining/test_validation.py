@@ -115,6 +115,20 @@ def test_what_does_not_fit_is_rejected_with_what_was_expected_and_found(changes,
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("wire", ["fp32", "bf16"])
+def test_a_difference_may_be_as_long_as_the_bound_and_no_longer(wire):
+    agreed = AggregationSettings(wire=wire, max_norm=0.5)
+    trained = trained_names(BASE, "average")
+    for factor, kept in ((0.495, True), (0.505, False)):
+        scaled = {name: np.asarray((1 + factor) * BASE[name], np.float32) for name in trained}
+        reply = make_reply(agreed, arrays=pack(scaled, BASE, wire))
+        if kept:
+            assert check(reply, agreed).norm == pytest.approx(factor, rel=0.01)
+        else:
+            with pytest.raises(RejectedReply, match=r"\(max_norm 0.5 times the global weights'\)"):
+                check(reply, agreed)
+
+
 def test_missing_arrays_are_named():
     reply = make_reply()
     del reply.arrays["predictor.c"]

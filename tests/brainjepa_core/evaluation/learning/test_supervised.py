@@ -71,6 +71,22 @@ def test_other_peoples_data_change_nothing():
     assert torch.equal(*found)
 
 
+def test_what_covariates_tell_of_the_target_is_learned_of_training_people():
+    x, y = linear_data()
+    split, found = split_of(60), []
+    covariates = np.random.default_rng(1).standard_normal((60, 2))
+    y += covariates @ [3.0, -2.0]
+    for untouched in (True, False):
+        y2, other = y.copy(), covariates.copy()
+        if not untouched:
+            y2[split.test] += 1e3 * other[split.test, 0]
+            other[split.test] *= 7
+        network = linear()
+        fit(network, ArrayInputs(x), task_of(y2, covariates=other), split, S)
+        found.append(network.weight.detach())
+    assert torch.equal(*found)
+
+
 def test_equal_seeds_are_equal_trainings_and_others_are_not():
     x, y = linear_data()
     drawn, weights = [], []

@@ -11,6 +11,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from brainjepa_core.evaluation.scores import resampling
 from brainjepa_core.evaluation.scores.resampling import resamples, score_models
+from brainjepa_core.evaluation.tasks.protocols import Split
 
 TWO = ("control", "autism")
 
@@ -84,6 +85,15 @@ def test_draws_keep_the_classes_and_are_a_function_of_the_seed(monkeypatch):
         assert (weights[:, strata == stratum].sum(1) == size).all()
     assert np.array_equal(weights, np.concatenate(list(resamples(strata, 10, 5))))
     assert not np.array_equal(weights, np.concatenate(list(resamples(strata, 10, 6))))
+
+
+def test_draws_of_a_small_class_always_hold_it():
+    """Two of sixty: drawn from all, one draw in eight would lack them and have no AUC."""
+    data = task_data(TWO)
+    data = replace(data, target=(np.arange(60) < 2).astype(float))
+    split = Split("all", 0, np.arange(60), np.empty(0, np.int64), np.arange(60))
+    told = predictions("probe", data, [split])
+    assert np.isfinite(score_models(data, [told], draws=300)["probe"]["auc"].draws).all()
 
 
 def test_within_sites_is_told_where_the_task_asks_for_it():

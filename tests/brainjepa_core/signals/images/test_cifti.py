@@ -189,6 +189,16 @@ def test_header_without_parsing_the_brain(tmp_path, step, unit, tr):
     assert header.frames == FRAMES and header.tr == pytest.approx(tr, nan_ok=True)
 
 
+@pytest.mark.parametrize(("step", "exponent", "tr"), [(720, -3, 0.72), (0.2, 1, 2.0)])
+def test_the_step_is_in_powers_of_ten_of_a_second(tmp_path, step, exponent, tr):
+    axis = brain()
+    data = np.ones((FRAMES, len(axis)), np.float32)
+    image = nib.Cifti2Image(data, (series_axis(step=step), axis))
+    image.header.matrix.get_index_map(0).series_exponent = exponent
+    image.to_filename(tmp_path / "bold.dtseries.nii")
+    assert read_header(tmp_path / "bold.dtseries.nii").tr == pytest.approx(tr, rel=1e-12)
+
+
 def test_series_that_cannot_be_used_are_refused(tmp_path):
     axis = brain()
     scan = tmp_path / "x.dtseries.nii"

@@ -65,6 +65,17 @@ def test_a_task_that_nobody_has(tree):
     assert len(found(tree, task="rest")[0]) == len(tree.scans)
 
 
+def test_other_tables_and_masks_beside_a_scan_are_not_its_own(tree):
+    scans = {scan.key: (scan.mask, scan.confounds) for scan in found(tree)[0]}
+    for mask, table in scans.values():
+        for desc in ("aroma", "zscored"):  # before and after in the alphabet
+            shutil.copy(mask, table.with_name(table.name.replace("confounds", desc)))
+        for resolution in ("1", "native"):
+            other = mask.name.replace("_desc-brain", f"_res-{resolution}_desc-brain")
+            shutil.copy(table, mask.with_name(other))
+    assert {s.key: (s.mask, s.confounds) for s in found(tree)[0]} == scans
+
+
 def test_another_space(tree):
     with pytest.raises(
         ValueError,
