@@ -8,7 +8,7 @@ from brainjepa_core.gradients.drift import (
     procrustes_align,
     relative_error,
 )
-from brainjepa_core.gradients.order_alarm import OrderAlarm, order_alarm
+from brainjepa_core.gradients.neighbour_alarm import OrderAlarm
 from brainjepa_core.sums.connectivity import ConnectivitySum
 from brainjepa_core.sums.correlation import dead_rois, fisher_z, functional_connectivity
 
@@ -23,7 +23,6 @@ __all__ = [
     "diffusion_map",
     "fisher_z",
     "functional_connectivity",
-    "order_alarm",
     "principal_angles",
     "procrustes_align",
     "relative_error",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import scipy.linalg
@@ -23,7 +22,6 @@ from threadpoolctl import threadpool_limits
 from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.rois import check_rois, name_rois
 
-Kernel = Literal["normalized_angle", "cosine"]
 TOLERANCE = 1e-6  # how far a correlation matrix may be from symmetric, diagonal 1, |r| <= 1
 NO_LINK = 1e-10  # a smaller affinity does not connect: eigenvalues would reach 1 and maps infinity
 
@@ -48,15 +46,14 @@ class DiffusionMap:
 def affinity(
     fc: ArrayLike,
     sparsity: float = 0.9,
-    kernel: Kernel = "normalized_angle",
     rois: Iterable[str] | None = None,
 ) -> Float64:
     """Similarity of the ROIs' connectivity profiles.
 
     Each row keeps its ``int(R * (1 - sparsity))`` largest signed values, diagonal included (44
     of 450 at 0.9); values equal to the smallest kept one stay as well, so that the order of the
-    ROIs does not matter. The affinity is the cosine between these rows, or their normalized
-    angle ``1 - arccos(cosine) / pi``; negative values become 0.
+    ROIs does not matter. The affinity of two rows is their normalized angle,
+    ``1 - arccos(cosine) / pi``.
 
     Parameters
     ----------
@@ -64,8 +61,6 @@ def affinity(
         Correlations: symmetric, diagonal 1.
     sparsity : float
         Share of each row set to zero, in [0, 1).
-    kernel : {"normalized_angle", "cosine"}
-        How two rows are compared.
     rois : iterable of str, optional
         R ROI names, for errors; else they say ``ROI 12`` (0-based).
 
@@ -85,8 +80,6 @@ def affinity(
     _check_correlations(fc, names)
     if not 0 <= sparsity < 1:
         raise ValueError(f"expected a sparsity in [0, 1), found {sparsity}")
-    if kernel not in get_args(Kernel):
-        raise ValueError(f"expected kernel {' or '.join(get_args(Kernel))}, found {kernel!r}")
     count = len(fc)
     # int() cuts 44.99... to 44 at R = 450, sparsity 0.9: the published gradients do the same.
     keep = int(count * (1 - sparsity))
@@ -101,8 +94,8 @@ def affinity(
     with _one_thread():
         cosine = np.clip(rows @ rows.T, -1.0, 1.0)
     np.fill_diagonal(cosine, 1.0)
-    similar = cosine if kernel == "cosine" else 1 - np.arccos(cosine) / np.pi
-    found: Float64 = np.maximum((similar + similar.T) / 2, 0.0)
+    similar = 1 - np.arccos(cosine) / np.pi
+    found: Float64 = (similar + similar.T) / 2
     return found
 
 
@@ -110,7 +103,6 @@ def diffusion_map(
     fc: ArrayLike,
     n_components: int = 30,
     sparsity: float = 0.9,
-    kernel: Kernel = "normalized_angle",
     rois: Iterable[str] | None = None,
 ) -> DiffusionMap:
     """Gradients of a connectivity matrix by diffusion map embedding (alpha 0.5).
@@ -126,7 +118,7 @@ def diffusion_map(
         Correlations: symmetric, diagonal 1.
     n_components : int
         m, from 1 to R - 1.
-    sparsity, kernel, rois
+    sparsity, rois
         As in `affinity`.
 
     Returns
@@ -137,7 +129,7 @@ def diffusion_map(
     ------
     ValueError
         As `affinity`; also if `n_components` is out of range or the affinity graph falls into
-        parts that no link joins (possible with the cosine kernel).
+        parts that no link joins (ROIs that are exact mirror images).
     """
     fc = np.ascontiguousarray(fc, dtype=np.float64)  # another memory order rounds otherwise
     names = _check_names(fc, rois)
@@ -147,7 +139,7 @@ def diffusion_map(
             f"expected n_components from 1 to {count - 1} (one less than the {count} ROIs), found "
             f"{n_components}"
         )
-    links = affinity(fc, sparsity, kernel, names)
+    links = affinity(fc, sparsity, names)
     _check_connected(links, names)
     d = links.sum(axis=1)
     walk = links / np.sqrt(np.outer(d, d))

@@ -9,11 +9,13 @@ Shapes: R ROIs, F frames.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.gradients.order_alarm import OrderAlarm, Verdict
 from brainjepa_core.sums.correlation import dead_rois
 
 NEIGHBOURS = 3
@@ -34,6 +36,27 @@ LEAST_FRAMES = 40  # with 20, slow drifts make the halves agree on what is not t
 # 100 merged parcels give 0.49 and more, but made-up signals without any distance in them, painted
 # at made-up places, 0.17 and more (at 200 to 450 ROIs at least 0.36).
 FEWEST_ROIS = 150
+
+Verdict = Literal["right order", "suspicious", "wrong order"]
+
+
+@dataclass(frozen=True)
+class OrderAlarm:
+    """Whether a scan's ROI rows appear to be in the order of the centres.
+
+    Attributes
+    ----------
+    score : float
+        How much more alike neighbours are than others, up to 1.
+    verdict : {"right order", "suspicious", "wrong order"}
+        At least 0.46; between; under 0.35.
+    message : str
+        The score and what to do, for a person.
+    """
+
+    score: float
+    verdict: Verdict
+    message: str
 
 
 def half_connectivity(series: ArrayLike) -> tuple[Float64, Float64]:

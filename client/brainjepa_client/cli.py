@@ -198,7 +198,7 @@ def dry_run(
 
 @app.command()
 def check(site: SiteFile) -> None:
-    """What the store holds and what the policy says of each message; changes nothing."""
+    """What the store holds, whether it is intact, and what the policy says; changes nothing."""
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.store import ScanStore
@@ -223,7 +223,7 @@ def _progress() -> Progress:
 
 def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     records, policy = store.records, settings.policy
-    people = len({record.subject for record in records})
+    people, damaged = len({record.subject for record in records}), len(store.verify())
     table = Table(title=escape(settings.name), show_header=False)
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
     rows = {
@@ -231,6 +231,8 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
         "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
         "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
         "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
+        "damaged scans": f"{damaged}"
+        + (": restore the store, or prepare it again" if damaged else ""),
         "scans that lack ROIs": str(sum(bool(record.missing) for record in records)),
         "state and log": str(settings.state),
         "device": settings.device,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from small_sites import ask, make_site
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
+from brainjepa_core.signals.store import ARRAYS
 from brainjepa_core.wire.messages import GRADIENTS
 
 
@@ -48,6 +51,15 @@ def test_check_speaks_as_the_site_acts(stores, site_file, tmp_path, monkeypatch)
     shown = check(site_file(policy={"min_subjects": 4}), monkeypatch)
     assert "will refuse" not in shown
     assert make_site(stores[0], tmp_path, min_subjects=4).answer(ask(GRADIENTS)).refusal == ""
+
+
+def test_check_tells_of_damaged_scans(stores, site_file, tmp_path, monkeypatch):
+    assert re.search(r"damaged scans *│ 0 ", check(site_file(), monkeypatch))
+    store = shutil.copytree(stores[0], tmp_path / "copy")
+    array = sorted((store / ARRAYS).iterdir())[0]
+    array.write_bytes(array.read_bytes()[:-4] + b"\0\0\0\0")
+    shown = check(site_file(store=str(store)), monkeypatch)
+    assert re.search(r"damaged scans *│ 1: restore the store, or prepare it again ", shown)
 
 
 def test_errors_in_one_line(tmp_path):

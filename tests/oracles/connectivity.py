@@ -39,8 +39,8 @@ def pooled_fc(subjects: Sequence[Sequence[Scan]]) -> NDArray[np.float64]:
     return fc
 
 
-def loop_affinity(fc: NDArray[np.float64], keep: int, kernel: str) -> NDArray[np.float64]:
-    """Cosine or normalized angle between rows cut to their `keep` largest values."""
+def loop_affinity(fc: NDArray[np.float64], keep: int) -> NDArray[np.float64]:
+    """Normalized angle between rows cut to their `keep` largest values."""
     count = len(fc)
     rows = []
     for i in range(count):
@@ -52,8 +52,7 @@ def loop_affinity(fc: NDArray[np.float64], keep: int, kernel: str) -> NDArray[np
             dot = math.fsum(a * b for a, b in zip(rows[i], rows[j], strict=True))
             size = math.hypot(*rows[i]) * math.hypot(*rows[j])
             cosine = max(-1.0, min(1.0, dot / size))
-            value = cosine if kernel == "cosine" else 1 - math.acos(cosine) / math.pi
-            result[i, j] = result[j, i] = max(value, 0.0)
+            result[i, j] = result[j, i] = 1 - math.acos(cosine) / math.pi
     return result
 
 

@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 from brainjepa import command
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.using import site_evaluation
-from brainjepa_core.evaluation.comparison import Comparison
+from brainjepa_core.evaluation.comparison import EvaluationPlan
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.methods.model_methods import finetuned_method
-from brainjepa_core.evaluation.scores.results import read_results
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import load_task
 from brainjepa_core.gradients import ConsensusBasis
@@ -104,8 +103,8 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     page = (out / "results.html").read_text()
     assert "mine: probe" in page and "<html" in page
     assert (out / "mlflow.db").exists()
-    figures = read_results(out)
-    assert {c.against for c in figures.comparisons} == {"FC correlation + SVM"}
+    comparisons = json.loads((out / "comparisons.json").read_text())
+    assert {c["against"] for c in comparisons} == {"FC correlation + SVM"}
 
     predictions = {p: p.stat().st_mtime_ns for p in (out / "predictions").iterdir()}
     result, _ = call(*command)
@@ -187,7 +186,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
         "--protocol", protocol, "--out", tmp_path / "probe",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    models = {row.model for row in read_results(tmp_path / "probe").rows}
+    models = {row["model"] for row in json.loads((tmp_path / "probe" / "results.json").read_text())}
     assert "model: probe and FC" in models and "model: fine-tuned" not in models
 
     kept = tmp_path / "kept"
@@ -225,7 +224,7 @@ def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path,
     site = SiteSettings(name="one", store=stores[0], state=tmp_path)
     site = site.model_copy(update={"device": "meta"})
     site_evaluation.compare_at_site(
-        site, checkpoint, lambda models: Comparison(task, protocol, models), tmp_path, print, print
+        site, checkpoint, lambda models: EvaluationPlan(task, protocol, models), tmp_path, print, print
     )
     assert len(compared) == 2
     for given, windows in compared:

@@ -1,6 +1,6 @@
-"""Taking out of features and targets what covariates and sites explain, learned from training rows.
+"""Taking out of features and targets what covariates explain, learned from training rows.
 
-Covariates and site travel in the leading columns of the features, so that scikit-learn's pipelines
+Covariates travel in the leading columns of the features, so that scikit-learn's pipelines
 and inner cross-validation cut them together with the people.
 
 Shapes: n people, C columns of covariates, P features.
@@ -20,8 +20,6 @@ from brainjepa_core.evaluation.tasks.protocols import Index
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
 Array = NDArray[np.floating]
-
-FEWEST = 4  # people of a site whose spread says something
 
 
 class Adjustment(TransformerMixin, BaseEstimator):
@@ -51,55 +49,6 @@ class Adjustment(TransformerMixin, BaseEstimator):
             X[:, : self.covariates]
         )
         return residual
-
-
-class SiteHarmonisation(TransformerMixin, BaseEstimator):
-    """Each site's features to the location and scale of all training people.
-
-    ComBat (Johnson 2007, Fortin 2018) without its empirical Bayes and covariates: ``(x - mean of
-    the site) / spread of the site * spread within sites + mean of all``. A site's own level of what
-    is predicted goes with its mean, so that only what holds within sites is learned.
-
-    A site that training does not know, or with fewer than four training people, is left as it
-    is: its people would have to be standardised by one another, and a person's score would depend
-    on who is tested beside them.
-
-    Parameters
-    ----------
-    carried : int
-        Leading columns that are not features. The first is the site as a number, and is gone
-        after `transform`; the others are passed on.
-    """
-
-    def __init__(self, carried: int = 1) -> None:
-        self.carried = carried
-
-    def fit(self, X: Array, y: Array | None = None) -> Self:
-        """Learn sites' means and spreads from [n, carried + P]."""
-        sites, features = X[:, 0], X[:, self.carried :]
-        names, counts = np.unique(sites, return_counts=True)
-        known = names[counts >= FEWEST]
-        self.mean_ = features.mean(0)
-        self.sites_ = {
-            float(site): (features[sites == site].mean(0), features[sites == site].std(0))
-            for site in known
-        }
-        weights = counts[counts >= FEWEST]
-        variances = [spread**2 for _, spread in self.sites_.values()]
-        self.spread_ = np.sqrt(np.average(variances, axis=0, weights=weights)) if variances else 1.0
-        return self
-
-    def transform(self, X: Array) -> Array:
-        """Carried columns but the site, and harmonised features [n, carried - 1 + P]."""
-        result = X[:, 1:].copy()
-        features = result[:, self.carried - 1 :]
-        for site in np.unique(X[:, 0]):
-            if site in self.sites_:
-                mean, spread = self.sites_[site]
-                rows = X[:, 0] == site
-                scale = np.where(spread > 0, self.spread_ / np.where(spread > 0, spread, 1), 0)
-                features[rows] = (features[rows] - mean) * scale + self.mean_
-        return result
 
 
 def target_of_covariates(data: TaskData, training: Index) -> Float64:

@@ -1,22 +1,20 @@
-"""Which ROIs a prediction rests on: integrated gradients, and leaving ROIs out as a check.
+"""Which ROIs a prediction rests on, by integrated gradients.
 
 Shapes: B windows, R ROIs, T frames, N tokens, P features of an embedding, n people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.yardstick import ScanWindows
-from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.pooling import pool_tokens
 from brainjepa_core.models.tokens import token_validity
 
 Score = Callable[[Tensor, Tensor | None], Tensor]
@@ -52,43 +50,6 @@ class Attribution:
     def unexplained(self) -> float:
         """The gap as a share of how far scores are from blank ones, both as mean magnitudes."""
         return float(np.abs(self.gap).mean() / np.abs(self.scores - self.blank).mean())
-
-
-def probe_score(
-    model: BrainModel,
-    weights: ArrayLike,
-    intercept: float = 0.0,
-    pools: Sequence[str] = ("mean",),
-    networks: NDArray[np.int64] | None = None,
-) -> Score:
-    """Score of a linear probe on a frozen model's embedding, as a function of the windows.
-
-    Parameters
-    ----------
-    model : BrainModel
-    weights : array [P]
-        On the embedding as it is: divide those of a probe of standardised features by their
-        spread, and take mean times weight from the intercept.
-    intercept : float
-    pools : sequence of str
-        Those that the embedding is made of, in their order.
-    networks : ndarray of int64 [R], optional
-        Needed by the pool ``network_covariance``.
-
-    Returns
-    -------
-    Score
-    """
-    device = next(model.parameters()).device
-    w = torch.as_tensor(np.asarray(weights), dtype=torch.float32, device=device)
-    labels = None if networks is None else torch.from_numpy(networks).to(device)
-
-    def score(x: Tensor, token_valid: Tensor | None) -> Tensor:
-        tokens = model.tokens_of(x, token_valid)  # `embed` keeps no gradient
-        patches = model.settings.time_patches
-        return pool_tokens(tokens, patches, pools, token_valid, labels) @ w + intercept
-
-    return score
 
 
 def integrated_gradients(
@@ -138,8 +99,8 @@ def attribute_people(
     Parameters
     ----------
     score : Score
-        Of a model on `device` in evaluation mode: a `probe_score`, or one output of a fine-tuned
-        network, ``lambda x, valid: network(x, valid)[:, k]``.
+        Of a model on `device` in evaluation mode, such as one output of a fine-tuned network,
+        ``lambda x, valid: network(x, valid)[:, k]``.
     windows : ScanWindows
     people : iterable of int
     patch : int
@@ -170,39 +131,6 @@ def attribute_people(
             scores.append(float(score(x, valid).double().mean()))
             blank.append(float(score(torch.zeros_like(x), valid).double().mean()))
     return Attribution(np.stack(values), np.array(scores), np.array(blank))
-
-
-@torch.no_grad()
-def occlude_people(
-    score: Score,
-    windows: ScanWindows,
-    people: Iterable[int],
-    patch: int,
-    *,
-    device: str | torch.device = "cpu",
-) -> Float64:
-    """How much people's scores fall when an ROI is missing: one forward pass an ROI.
-
-    Parameters are those of `attribute_people`.
-
-    Returns
-    -------
-    ndarray [n, R]
-        Score less score without the ROI, mean over windows; NaN for ROIs that are missing anyway.
-    """
-    rows = []
-    for person in people:
-        x, valid, roi_valid = _person(windows, person, patch, device)
-        rois = x.shape[1]
-        by_roi = torch.ones(len(x), x.shape[1] * x.shape[2] // patch, dtype=torch.bool)
-        seen = (by_roi.to(device) if valid is None else valid).reshape(len(x), rois, -1)
-        whole, falls = score(x, valid), []
-        for roi in range(rois):
-            without, left = x.clone(), seen.clone()
-            without[:, roi], left[:, roi] = 0, False
-            falls.append((whole - score(without, left.flatten(1))).double())
-        rows.append(_mean_where(torch.stack(falls, 1).cpu().numpy(), roi_valid))
-    return np.stack(rows)
 
 
 def _person(

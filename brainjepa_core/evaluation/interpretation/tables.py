@@ -49,7 +49,6 @@ def write_interpretation(
     attribution: Attribution,
     groups: ArrayLike | None = None,
     sites: ArrayLike | None = None,
-    occlusion: Float64 | None = None,
     seed: int = 0,
 ) -> list[Path]:
     """Write tables and pictures of attention between networks and of attribution to ROIs.
@@ -67,8 +66,6 @@ def write_interpretation(
         Means are given of each group; of two, also the difference, second less first by name.
     sites : array [n], optional
         Within which groups are compared (`compare_groups`).
-    occlusion : ndarray [n, R], optional
-        Of `occlude_people`; a column of its mean.
     seed : int
         Of the permutations.
 
@@ -85,12 +82,9 @@ def write_interpretation(
     pairs = np.indices(attention.shape[1:]).reshape(3, -1)
     keys = {"block": pairs[0] + 1, "from": np.take(names, pairs[1]), "to": np.take(names, pairs[2])}
     rois = {"roi": atlas.rois, "network": np.take(names, networks)}
-    checks = {} if occlusion is None else {"occlusion": _mean(occlusion)}
     paths = [
         _write_table(folder / "attention.tsv", pd.DataFrame({**keys, **looks.columns()})),
-        _write_table(
-            folder / "attribution.tsv", pd.DataFrame({**rois, **rests.columns(), **checks})
-        ),
+        _write_table(folder / "attribution.tsv", pd.DataFrame({**rois, **rests.columns()})),
     ]
     pictures = _attention_pictures(looks, names)
     if atlas.centroids is not None:

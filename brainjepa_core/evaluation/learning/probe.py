@@ -29,9 +29,6 @@ from brainjepa_core.evaluation.tasks.settings import TaskData
 
 # AdamW on few hundred people; the published LARS needs batches of thousands.
 ADAMW = TrainingSettings(lr=1e-2, batch_size=256, weight_decay=0.1, evaluate_every=10, patience=10)
-LARS = ADAMW.model_copy(
-    update={"optimizer": "lars", "lr": 5.0, "weight_decay": 0.0, "clip_norm": None}
-)
 
 
 class LinearProbe(nn.Module):
@@ -101,7 +98,7 @@ class ProbeMethod:
         Embeddings of everybody, or a function of the task and the training rows. Missing values
         are NaN.
     settings : TrainingSettings
-        `ADAMW`, `LARS` or others.
+        `ADAMW` or others.
     device : str
     progress : callable, optional
     """

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.learning.inputs import Arguments, Inputs
-from brainjepa_core.evaluation.learning.lars import Lars
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget, what_is_left
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
@@ -36,10 +35,8 @@ class TrainingSettings(Frozen):
     ----------
     steps, batch_size : int
         A person gives one input a batch.
-    optimizer : {"adamw", "lars"}
     lr : float
-        Its peak, after the warm-up and before the cosine to zero. LARS wants some thousand times
-        that of AdamW.
+        Of AdamW: its peak, after the warm-up and before the cosine to zero.
     warmup : float
         Share of the steps over which the learning rate rises.
     weight_decay : float
@@ -59,7 +56,6 @@ class TrainingSettings(Frozen):
 
     steps: int = Field(300, ge=1)
     batch_size: int = Field(32, ge=2)
-    optimizer: Literal["adamw", "lars"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     warmup: float = Field(0.1, ge=0, le=1)
     weight_decay: float = Field(0.05, ge=0)
@@ -265,8 +261,7 @@ def _optimizer(groups: Sequence[Group], settings: TrainingSettings) -> torch.opt
         ):
             if chosen:
                 parts.append({"params": chosen, "weight_decay": decay, "factor": group.factor})
-    kind = Lars if settings.optimizer == "lars" else torch.optim.AdamW
-    return kind(parts, lr=settings.lr)
+    return torch.optim.AdamW(parts, lr=settings.lr)
 
 
 def _validate(

@@ -133,7 +133,6 @@ def estimator_name(data: TaskData, estimator: Estimator) -> str:
 def connectivity_methods(
     data: TaskData,
     features: ConnectivityFeatures,
-    harmonise: bool = False,
     kinds: Sequence[Kind] = KINDS,
 ) -> list[FeatureMethod]:
     """FC {correlation, partial correlation, tangent} x {ridge or logistic, SVM or SVR}."""
@@ -143,7 +142,6 @@ def connectivity_methods(
             f"FC {kind} + {estimator_name(data, estimator)}",
             features.of(kind),
             estimator,
-            harmonise,
         )
         for kind in kinds
         for estimator in estimators

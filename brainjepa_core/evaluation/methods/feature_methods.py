@@ -27,7 +27,6 @@ from sklearn.svm import SVC, SVR
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import (
     Adjustment,
-    SiteHarmonisation,
     target_of_covariates,
 )
 from brainjepa_core.evaluation.features.connectivity import Features
@@ -44,8 +43,8 @@ INNER_FOLDS = 5
 class FeatureMethod:
     """A linear model on features, trained on the training and validation parts together.
 
-    Everything is fitted on those rows: the imputation of missing features (means), harmonisation,
-    the regression on covariates, standardisation, rotation, and the model with its penalty.
+    Everything is fitted on those rows: the imputation of missing features (means), the
+    regression on covariates, standardisation, rotation, and the model with its penalty.
 
     Attributes
     ----------
@@ -57,14 +56,11 @@ class FeatureMethod:
         ``linear`` is ridge for regression and logistic regression (L2, balanced classes) for
         classes, with the penalty chosen by cross-validation inside the training rows. ``svm`` is
         a linear support vector machine with C = 1, as nilearn's decoders have it.
-    harmonise : bool
-        Sites are brought to one location and scale first (`SiteHarmonisation`).
     """
 
     name: str
     features: NDArray[np.floating] | Features
     estimator: Estimator = "linear"
-    harmonise: bool = False
 
     def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t], or scores [t, K]: probabilities, or decision values of the SVM.
@@ -87,7 +83,7 @@ class FeatureMethod:
         return class_scores(model, x[split.test], len(data.classes))
 
     def _carried(self, data: TaskData, training: Index) -> NDArray[np.floating]:
-        """Site (to harmonise), covariates and features, side by side."""
+        """Covariates and features, side by side."""
         found = self.features
         x = found(data, training) if callable(found) else found[data.people]
         if x.ndim != 2 or len(x) != len(data):
@@ -95,17 +91,13 @@ class FeatureMethod:
                 f"task '{data.task.name}': expected features of {len(data)} people, found shape "
                 f"{list(x.shape)}; give one row a person to '{self.name}'"
             )
-        sites = np.unique(data.sites, return_inverse=True)[1][:, None]
-        carried = [sites, data.covariates] if self.harmonise else [data.covariates]
-        return np.hstack([*(part.astype(x.dtype) for part in carried), x])
+        return np.hstack([data.covariates.astype(x.dtype), x])
 
     def _pipeline(self, data: TaskData, x: NDArray[np.floating], training: Index) -> Pipeline:
         """All steps for `x` as `_carried` gives it; none is fitted yet."""
         covariates = data.covariates.shape[1]
-        features = x.shape[1] - covariates - self.harmonise
+        features = x.shape[1] - covariates
         steps: list[Any] = [SimpleImputer(keep_empty_features=True)]  # 0 where nobody has it
-        if self.harmonise:
-            steps.append(SiteHarmonisation(1 + covariates))
         if covariates:
             steps.append(Adjustment(covariates))
         steps.append(StandardScaler())

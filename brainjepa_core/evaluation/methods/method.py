@@ -16,7 +16,7 @@ class Method(Protocol):
     """A way of predicting: a baseline, a probe, a fine-tuned model.
 
     A method holds what it needs of the data (features of all people, or windows) and learns
-    nothing before `predict`: whatever it fits, scalers and harmonisation included, it fits on the
+    nothing before `predict`: whatever it fits, scalers included, it fits on the
     rows of the split's training part (and its validation part, where it does not choose by it).
     """
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from brainjepa_core.arrays import Float64
@@ -203,23 +203,6 @@ def write_results(folder: str | Path, results: Results) -> Path:
     return folder / f"{RESULTS}.json"
 
 
-def read_results(folder: str | Path) -> Results:
-    """Read what `write_results` wrote; files other than ``results.json`` may be missing.
-
-    Raises
-    ------
-    ValueError
-        If a file is missing, is not JSON, or a row of it is not as expected.
-    """
-    folder = Path(folder)
-    return Results(
-        rows=tuple(_read(folder, RESULTS, Row)),
-        subgroups=tuple(_read(folder, SUBGROUPS, Row)),
-        comparisons=tuple(_read(folder, COMPARISONS, Comparison)),
-        gaps=tuple(_read(folder, GAPS, Gap)),
-    )
-
-
 def _plain(item: Row | Comparison | Gap) -> dict[str, Any]:
     """Keys and values for JSON: NaN becomes None."""
     return {
@@ -240,40 +223,3 @@ def _write(folder: Path, name: str, rows: Sequence[dict[str, Any]], keys: Sequen
 def _cell(value: object) -> str:
     """Text without what would end a cell or a line."""
     return "n/a" if value is None else " ".join(str(value).split())
-
-
-def _read(folder: Path, name: str, kind: type[Any]) -> list[Any]:
-    path = folder / f"{name}.json"
-    if not path.exists():
-        if name != RESULTS:
-            return []
-        raise ValueError(f"expected {path.name}, found none; run the evaluation first")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"expected JSON in {path.name}, found something else ({error}); run the evaluation "
-            "again"
-        ) from None
-    if not isinstance(rows, list):
-        raise ValueError(
-            f"expected a list of rows in {path.name}, found {type(rows).__name__}; "
-            "run the evaluation again"
-        )
-    return [_item(kind, row, f"row {i} of {path.name}") for i, row in enumerate(rows, 1)]
-
-
-def _item(kind: type[Any], row: object, place: str) -> Any:
-    if not isinstance(row, dict):
-        raise ValueError(
-            f"expected names and values in {place}, found {type(row).__name__}; "
-            "run the evaluation again"
-        )
-    try:
-        return kind(**row)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(
-            f"expected {place} as an evaluation writes it, found a wrong {first['loc'][0]!r} "
-            f"({first['msg']}); run the evaluation again"
-        ) from None

@@ -25,7 +25,6 @@ Shapes: R ROIs, F frames of a scan, K networks, L latent traits, S subjects.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -139,10 +138,6 @@ class CohortSettings(Frozen):
         return Population.of_size(self.rois, self.networks, self.latents)
 
 
-TINY = CohortSettings(sites=4, subjects_per_site=12, rois=50, networks=5, frames=120)
-DEMO = CohortSettings()
-
-
 @dataclass(frozen=True)
 class Subject:
     """Who a subject is; `latents` [L] is what the connectivity carries."""
@@ -179,33 +174,6 @@ class SiteCohort:
     def latents(self) -> Float64:
         """Trait scores, float64 [S, L]."""
         return np.stack([subject.latents for subject in self.subjects])
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """All sites of a synthetic cohort."""
-
-    settings: CohortSettings
-    sites: tuple[SiteCohort, ...]
-
-    @cached_property
-    def latents(self) -> Float64:
-        """Trait scores of all subjects, site after site, float64 [S, L]."""
-        return np.concatenate([site.latents for site in self.sites])
-
-
-def generate_cohort(settings: CohortSettings) -> Cohort:
-    """Generate all subjects of all sites, in memory.
-
-    Parameters
-    ----------
-    settings : CohortSettings
-
-    Returns
-    -------
-    Cohort
-    """
-    return Cohort(settings, tuple(generate_site(settings, i) for i in range(settings.sites)))
 
 
 def generate_site(settings: CohortSettings, index: int) -> SiteCohort:

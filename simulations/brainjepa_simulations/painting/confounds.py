@@ -30,7 +30,7 @@ _COMPONENTS = 6  # of a tissue, as many as the frames allow
 
 
 @dataclass(frozen=True)
-class Confounds:
+class PaintedConfounds:
     """Confounds of one run.
 
     Attributes
@@ -73,7 +73,7 @@ class Confounds:
 
 def simulate_confounds(
     frames: int, tr: float, mean_fd: float, rng: np.random.Generator, *, dummies: int = 0
-) -> Confounds:
+) -> PaintedConfounds:
     """Draw the confounds of a run.
 
     Parameters
@@ -111,7 +111,7 @@ def simulate_confounds(
     outliers = np.flatnonzero((fd > FD_THRESHOLD) | (dvars > DVARS_THRESHOLD))
     columns |= dict(_one_hot("motion_outlier", outliers, frames))
     columns |= dict(_one_hot("non_steady_state_outlier", np.arange(dummies), frames))
-    return Confounds(pd.DataFrame(columns), metadata)
+    return PaintedConfounds(pd.DataFrame(columns), metadata)
 
 
 def contaminate(

@@ -113,7 +113,7 @@ def selected_on_everybody(features: np.ndarray, data: TaskData) -> FeatureMethod
 
 
 def test_shuffled_labels_score_at_chance_and_a_leak_would_show(connectivity, data):
-    method = FeatureMethod("FC", connectivity, "svm", harmonise=True)
+    method = FeatureMethod("FC", connectivity, "svm")
     rng = np.random.default_rng(0)
     shuffled = [replace(data, target=rng.permutation(data.target)) for _ in range(25)]
     chance = np.array([mean_auc(method, other) for other in shuffled])
@@ -139,22 +139,21 @@ def spied(monkeypatch, step: str) -> list[set[int]]:
 
 
 @pytest.mark.parametrize(
-    ("step", "fields", "harmonise"),
+    ("step", "fields"),
     [
-        ("SimpleImputer", {}, False),
-        ("StandardScaler", {}, False),
-        ("SiteHarmonisation", {}, True),
-        ("Adjustment", {"covariates": ("age", "site")}, False),
+        ("SimpleImputer", {}),
+        ("StandardScaler", {}),
+        ("Adjustment", {"covariates": ("age", "site")}),
     ],
 )
 @pytest.mark.parametrize("kind", PROTOCOLS)
 def test_preprocessing_that_learns_sees_the_training_part_only(
-    monkeypatch, stores, connectivity, kind, step, fields, harmonise
+    monkeypatch, stores, connectivity, kind, step, fields
 ):
     task = load_task("sex").model_copy(update=fields)
     data = task_data(task, Windows(stores))
     numbered = np.column_stack([connectivity[:, :5], np.arange(len(connectivity))])
-    method = FeatureMethod("spied", numbered, "svm", harmonise)
+    method = FeatureMethod("spied", numbered, "svm")
     seen = spied(monkeypatch, step)
     protocol = ProtocolSettings(kind=kind, seeds=1, folds=3, **PROTOCOLS[kind])
     splits = splits_of(protocol, data)
@@ -168,14 +167,14 @@ def test_preprocessing_that_learns_sees_the_training_part_only(
 METHODS = {
     "site mean": lambda features: Average(by_site=True),
     "linear": lambda features: FeatureMethod("FC", features, "linear"),
-    "svm, harmonised": lambda features: FeatureMethod("FC", features, "svm", harmonise=True),
+    "svm": lambda features: FeatureMethod("FC", features, "svm"),
 }
 
 
 @pytest.mark.parametrize(
     ("task", "name"),
-    [("age", "site mean"), ("age", "linear"), ("age", "svm, harmonised"),
-     ("sex", "site mean"), ("sex", "svm, harmonised")],
+    [("age", "site mean"), ("age", "linear"), ("age", "svm"),
+     ("sex", "site mean"), ("sex", "svm")],
 )  # fmt: skip
 def test_a_prediction_depends_on_no_other_tested_person(stores, connectivity, task, name):
     """Whoever is tested beside them, with whatever scan and label, everybody's stays the same."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from whole_cohorts import generate_cohort
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.measure import (
@@ -26,7 +27,7 @@ from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 from brainjepa_core.sums.ridge import held_out_r2
-from brainjepa_simulations.cohort.cohort import CohortSettings, generate_cohort
+from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
 COHORT = CohortSettings(

@@ -15,16 +15,13 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from whole_cohorts import TINY, Cohort, generate_cohort
 
 from brainjepa_core.gradients.consensus import ConsensusBasis
 from brainjepa_core.sums.connectivity import ConnectivitySum
 from brainjepa_simulations.cohort.cohort import (
-    DEMO,
-    TINY,
-    Cohort,
     CohortSettings,
     Scan,
-    generate_cohort,
     generate_site,
 )
 from brainjepa_simulations.cohort.site_effects import band_limited, head_motion, roi_noise
@@ -36,7 +33,7 @@ Array = NDArray[np.float64]
 @pytest.fixture(scope="module")
 def demo() -> Cohort:
     """The default cohort at about 200 subjects."""
-    return generate_cohort(DEMO.model_copy(update={"subjects_per_site": 40}))
+    return generate_cohort(CohortSettings(subjects_per_site=40))
 
 
 @pytest.fixture(scope="module")

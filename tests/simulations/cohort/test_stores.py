@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from whole_cohorts import Cohort, generate_cohort
 
 from brainjepa_core.signals.store import TABLE, ScanStore
-from brainjepa_simulations.cohort.cohort import Cohort, CohortSettings, generate_cohort
+from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
 SETTINGS = CohortSettings(

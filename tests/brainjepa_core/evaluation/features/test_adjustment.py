@@ -12,9 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainjepa_core.evaluation.features.adjustment import (
-    FEWEST,
     Adjustment,
-    SiteHarmonisation,
     target_of_covariates,
 )
 
@@ -45,52 +43,11 @@ def test_all_indicators_of_sites_are_taken_out_and_an_unknown_site_gets_their_mi
 def test_covariates_travel_through_a_pipeline():
     rng = np.random.default_rng(0)
     c, x = rng.standard_normal((20, 1)), rng.standard_normal((20, 3))
-    pipeline = make_pipeline(SiteHarmonisation(2), Adjustment(1), StandardScaler())
-    found = pipeline.fit_transform(np.hstack([np.arange(20)[:, None] % 2, c, x + 5 * c]))
+    pipeline = make_pipeline(Adjustment(1), StandardScaler())
+    found = pipeline.fit_transform(np.hstack([c, x + 5 * c]))
     assert found.shape == (20, 3)
     assert_allclose(found.mean(0), 0, atol=1e-12)
     assert np.abs(np.corrcoef(c[:, 0], found.T)[0, 1:]).max() < 0.5
-
-
-def make_sites(counts, seed=0):
-    rng = np.random.default_rng(seed)
-    parts = [
-        np.column_stack(
-            [np.full(n, s), np.arange(n), rng.normal(10 * s, 1 + s, (n, 3))],
-        )
-        for s, n in enumerate(counts)
-    ]
-    return np.concatenate(parts)
-
-
-def test_known_sites_get_one_location_and_scale():
-    x = make_sites([20, 30, 50])
-    found = SiteHarmonisation(2).fit(x).transform(x)
-    assert np.array_equal(found[:, 0], x[:, 1])  # carried as it is
-    within = np.sqrt(sum(n * x[x[:, 0] == s, 2:].var(0) for s, n in enumerate([20, 30, 50])) / 100)
-    for site in range(3):
-        own = found[x[:, 0] == site, 1:]
-        assert_allclose(own.mean(0), x[:, 2:].mean(0))
-        assert_allclose(own.std(0), within)
-
-
-def test_unknown_and_small_sites_stay_as_they_are():
-    x = make_sites([20, 30, FEWEST - 1])
-    harmonisation = SiteHarmonisation(2).fit(x)
-    strangers = make_sites([1, 1, 5, 7])[2:]
-    assert np.array_equal(harmonisation.transform(strangers), strangers[:, 1:])
-    before = x.copy()
-    harmonisation.transform(x)
-    assert np.array_equal(x, before)
-    few = make_sites([2, 2])
-    assert np.array_equal(SiteHarmonisation(2).fit(few).transform(few), few[:, 1:])
-
-
-def test_a_feature_that_a_site_lacks_the_spread_of_becomes_the_mean():
-    x = make_sites([20, 20])
-    x[:20, 3] = 7
-    found = SiteHarmonisation(2).fit(x).transform(x)
-    assert_allclose(found[:20, 2], x[:, 3].mean())
 
 
 def test_what_covariates_tell_of_a_target_is_learned_from_training_rows_only():
@@ -108,4 +65,3 @@ def test_what_covariates_tell_of_a_target_is_learned_from_training_rows_only():
 
 def test_cloning_keeps_the_settings():
     assert clone(Adjustment(3)).covariates == 3
-    assert clone(SiteHarmonisation(2)).carried == 2

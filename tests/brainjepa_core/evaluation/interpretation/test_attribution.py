@@ -1,4 +1,4 @@
-"""Attribution: completeness, closed forms, and agreement with leaving ROIs out."""
+"""Attribution: completeness, closed forms, and agreement with leaving single ROIs out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from numpy.testing import assert_allclose
 from brainjepa_core.evaluation.interpretation.attribution import (
     attribute_people,
     integrated_gradients,
-    occlude_people,
-    probe_score,
 )
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
-from brainjepa_core.models.pooling import POOLS
+from brainjepa_core.models.pooling import POOLS, pool_tokens
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.ridge import fit_ridge
 
@@ -76,6 +74,18 @@ def test_of_a_cube_two_nodes_are_exact_and_one_is_not():
     torch.testing.assert_close(integrated_gradients(score, x, steps=1), 0.75 * x**3)
 
 
+def probe_score(model, weights, intercept=0.0, pools=("mean",), networks=None):
+    """Score of a linear probe on a frozen model's embedding, as a function of the windows."""
+    w = torch.as_tensor(np.asarray(weights), dtype=torch.float32)
+    labels = None if networks is None else torch.from_numpy(networks)
+
+    def score(x: torch.Tensor, token_valid: torch.Tensor | None) -> torch.Tensor:
+        tokens = model.tokens_of(x, token_valid)  # `embed` keeps no gradient
+        return pool_tokens(tokens, PATCHES, pools, token_valid, labels) @ w + intercept
+
+    return score
+
+
 def weights_of(model: BrainJEPA, pools: tuple[str, ...]) -> np.ndarray:
     size = {"network_covariance": 6}
     total = sum(size.get(pool, model.settings.width) for pool in pools)
@@ -100,10 +110,8 @@ def test_values_of_a_probe_sum_to_its_score_less_that_of_a_blank_scan(model, poo
 def test_missing_rois_have_no_value(model):
     score = probe_score(model, weights_of(model, ("mean",)))
     found = attribute_people(score, People(), [0, 1, 2], PATCH).values
-    occluded = occlude_people(score, People(), [0, 1, 2], PATCH)
-    for values in (found, occluded):
-        assert np.isnan(values).tolist() == [[False] * ROIS, [i == 2 for i in range(ROIS)],
-                                             [False] * ROIS]  # fmt: skip
+    lacks = [[False] * ROIS, [i == 2 for i in range(ROIS)], [False] * ROIS]
+    assert np.isnan(found).tolist() == lacks
 
 
 def test_the_score_is_the_probes_prediction(model):
@@ -127,25 +135,19 @@ def test_an_output_of_a_finetuned_network_is_a_score(model):
     assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
-def test_leaving_an_roi_out_by_hand(model):
-    score = probe_score(model, weights_of(model, ("mean",)))
-    found = occlude_people(score, People(), [2], PATCH)[0]
-    x, frames, _ = (torch.from_numpy(a) for a in People().full_windows(2))
-    valid = frames.reshape(2, 1, PATCHES, PATCH).all(-1).expand(2, ROIS, PATCHES).clone()
-    whole = score(x, valid.flatten(1))
-    valid[:, 4] = False
-    fall = whole - score(x, valid.flatten(1))  # its signal is where nobody looks
-    assert_allclose(found[4], fall.mean().item(), rtol=1e-4)
-
-
-def test_both_find_the_roi_that_a_score_rests_on():
+def test_of_a_sum_of_functions_of_single_rois_it_is_the_fall_without_each():
     def score(x: torch.Tensor, _: torch.Tensor | None) -> torch.Tensor:
         return torch.tanh(x[:, 3].square().mean(-1)) + 0.1 * x[:, 5].square().mean(-1)
 
     people = [0, 3, 4]
     values = attribute_people(score, People(), people, PATCH).values
-    falls = occlude_people(score, People(), people, PATCH)
-    assert_allclose(values, falls, atol=1e-5)  # a sum of functions of single ROIs
+    for person, found in zip(people, values, strict=True):
+        x = torch.from_numpy(People().full_windows(person)[0])
+        for roi in range(ROIS):
+            without = x.clone()
+            without[:, roi] = 0
+            fall = score(x, None) - score(without, None)
+            assert_allclose(found[roi], fall.mean().item(), atol=1e-5)
     assert (values.argmax(1) == 3).all() and (values[:, [0, 1, 2, 4]] == 0).all()
 
 

@@ -39,13 +39,10 @@ def write(folder, **choices) -> list[str]:
     return sorted(path.name for path in paths)
 
 
-OCCLUSION = np.random.default_rng(1).standard_normal((PEOPLE, len(ATLAS)))
-
-
 @pytest.fixture(scope="module")
 def two_groups(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("interpretation")
-    found = write(folder, groups=GROUPS, sites=SITES, occlusion=OCCLUSION)
+    found = write(folder, groups=GROUPS, sites=SITES)
     assert found == [
         "attention.png", "attention.tsv", "attention_difference.png",
         "attribution.png", "attribution.tsv", "attribution_difference.png",
@@ -68,7 +65,6 @@ def test_tables_of_two_groups(two_groups):
     expected = compare_groups(attribution.values, GROUPS == "control", SITES)
     assert_allclose(rois["control less autism"], expected.difference, rtol=1e-4)
     assert_allclose(rois["p_family"], expected.p_family, rtol=1e-4)
-    assert_allclose(rois["occlusion"], OCCLUSION.mean(0), rtol=1e-4)
     assert "\tn/a\t" in (two_groups / "attribution.tsv").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Files of results: what is written is read again, and nothing else is."""
+"""Files of results: what is written can be read again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +17,6 @@ from brainjepa_core.evaluation.scores.results import (
     Gap,
     Results,
     Row,
-    read_results,
     write_results,
 )
 
@@ -38,13 +36,16 @@ def row(**changed: object) -> Row:
 
 
 @given(st.lists(made(Row)), st.lists(made(Row)), st.lists(made(Comparison)), st.lists(made(Gap)))
-def test_results_are_read_as_they_were_written(rows, subgroups, comparisons, gaps):
+def test_what_is_written_gives_the_same_again(rows, subgroups, comparisons, gaps):
     rows = [Row(**(asdict(each) | {"group": ""})) for each in rows]
+    items = {"results": rows, "subgroups": subgroups, "comparisons": comparisons, "gaps": gaps}
     results = Results(tuple(rows), tuple(subgroups), tuple(comparisons), tuple(gaps))
     with TemporaryDirectory() as folder:
         write_results(folder, results)
-        again = read_results(folder)
-        assert repr(again) == repr(results)  # NaN is not equal to itself
+        for name, kind in zip(items, (Row, Row, Comparison, Gap), strict=True):
+            read = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+            again = [kind(**item) for item in read]
+            assert repr(again) == repr(items[name])  # NaN is not equal to itself
         names = {path.name for path in Path(folder).iterdir()}
         lines = (Path(folder) / "subgroups.tsv").read_text(encoding="utf-8").split("\n")
     kinds = ("results", "subgroups", "comparisons", "gaps")
@@ -72,34 +73,3 @@ def test_an_infinite_number_is_none():
 
 def test_results_add_up():
     assert (Results((row(),)) + Results((row(n=3),))).rows == (row(), row(n=3))
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("[", "expected JSON in results.json, found something else"),
-        ("{}", "expected a list of rows in results.json, found dict; run the evaluation again"),
-        ("[3]", "expected names and values in row 1 of results.json, found int"),
-        ('[{"model": 3}]', "expected row 1 of results.json .* found a wrong 'model'"),
-    ],
-)
-def test_a_damaged_file_is_told(tmp_path, text, error):
-    (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ValueError, match=error):
-        read_results(tmp_path)
-
-
-def test_a_wrong_row_is_told(tmp_path):
-    path = write_results(tmp_path, Results((row(), row())))
-    for key, value in (("n", "many"), ("mean", "0.5"), ("surprise", 1)):
-        rows = json.loads(path.read_text())
-        rows[1][key] = value
-        path.with_name("other").mkdir(exist_ok=True)
-        (path.with_name("other") / path.name).write_text(json.dumps(rows))
-        with pytest.raises(ValueError, match=f"row 2 of results.json .* found a wrong '{key}'"):
-            read_results(path.with_name("other"))
-
-
-def test_no_results_are_told(tmp_path):
-    with pytest.raises(ValueError, match=r"expected results.json, found none; run the eval"):
-        read_results(tmp_path)

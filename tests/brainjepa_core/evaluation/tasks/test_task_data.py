@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared
+from whole_cohorts import TINY
 
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, splits_of
 from brainjepa_core.evaluation.tasks.settings import TaskSettings, load_task
@@ -19,7 +20,6 @@ from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.store import ScanRecord, ScanStore
 from brainjepa_core.signals.windows import Person, Windows
-from brainjepa_simulations.cohort.cohort import TINY
 from brainjepa_simulations.cohort.stores import write_cohort
 
 ID = "sub-0042"  # must not be in any error

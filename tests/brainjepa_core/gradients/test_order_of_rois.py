@@ -1,4 +1,4 @@
-"""The order alarm, on real cohorts whose order is known."""
+"""Gradients of real cohorts are the published ones in the right order of ROIs, and in no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from brainjepa_core.gradients import (
     canonical_correlations,
     dead_rois,
     diffusion_map,
-    order_alarm,
 )
 
 CORTEX = slice(50, 450)  # rows of the published gradients: 50 subcortical ROIs first
@@ -31,6 +30,11 @@ def rows_17() -> np.ndarray:
     )
     assert (table[:, 0] == np.arange(1, 451)).all()
     return table[:, 1] - 1
+
+
+def likeness(own: np.ndarray, reference: np.ndarray) -> float:
+    """Three correlations among the five leading gradients of each, since neighbours may swap."""
+    return float(canonical_correlations(own[:, :5], reference[:, :5])[:3].mean())
 
 
 def to_17(gradients: np.ndarray) -> np.ndarray:
@@ -58,13 +62,9 @@ def test_right_wrong_and_random_order_of_a_real_cohort(patients):
     seven = cohort_gradients(patients)
     assert (rows_17() != np.arange(450)).sum() == 396
 
-    right = order_alarm(to_17(seven), reference)
-    assert right.verdict == "right order" and 0.94 < right.score < 0.99
-    wrong = order_alarm(seven, reference)
-    assert wrong.verdict == "wrong order" and 0.60 < wrong.score < 0.70
-    assert "Schaefer's 7-network order" in wrong.message and "by name" in wrong.message
-    shuffled = order_alarm(seven[np.random.default_rng(0).permutation(400)], reference)
-    assert shuffled.verdict == "wrong order" and shuffled.score < 0.2
+    assert 0.94 < likeness(to_17(seven), reference) < 0.99
+    assert 0.60 < likeness(seven, reference) < 0.70
+    assert likeness(seven[np.random.default_rng(0).permutation(400)], reference) < 0.2
 
     # Three gradients against three: the published figures, 0.93-0.96 and 0.57-0.60 (+- 0.02).
     assert canonical_correlations(to_17(seven), reference, 3).mean() == pytest.approx(
@@ -78,8 +78,8 @@ def test_ten_patients_are_enough(patients):
     for seed in range(3):
         chosen = np.random.default_rng(seed).choice(len(patients), 10, replace=False)
         seven = cohort_gradients([patients[i] for i in chosen])
-        assert order_alarm(to_17(seven), reference).verdict == "right order"
-        assert order_alarm(seven, reference).verdict == "wrong order"
+        assert likeness(to_17(seven), reference) > 0.8
+        assert likeness(seven, reference) < 0.7
 
 
 def test_a_second_cohort_with_subcortex_mapped_from_coarser_rois():
@@ -90,26 +90,5 @@ def test_a_second_cohort_with_subcortex_mapped_from_coarser_rois():
     mapped = np.clip(covariance / np.outer(size, size), -1, 1)
     np.fill_diagonal(mapped, 1)
     seventeen, reference = diffusion_map(mapped, 10).gradients, published_gradients()
-    right, wrong = order_alarm(seventeen, reference), order_alarm(seventeen[rows_17()], reference)
-    assert right.verdict == "right order" and right.score == pytest.approx(0.817, abs=0.005)
-    assert wrong.verdict == "wrong order" and wrong.score == pytest.approx(0.571, abs=0.005)
-
-
-def test_a_basis_matches_itself_and_a_half_scrambled_one_is_suspicious():
-    rng = np.random.default_rng(0)
-    basis = np.linalg.qr(rng.standard_normal((400, 10)))[0]
-    assert order_alarm(basis, basis).score == pytest.approx(1.0)
-    assert order_alarm(basis, basis).message == "order score 1.00: as expected"
-    noisy = basis + 0.05 * rng.standard_normal(basis.shape)
-    partly = order_alarm(noisy, basis)
-    assert partly.verdict == "suspicious"
-    assert "order score 0.7" in partly.message and "compare the ROI names" in partly.message
-
-
-def test_bases_that_cannot_be_compared_are_refused():
-    basis = np.random.default_rng(0).standard_normal((50, 6))
-    with pytest.raises(ValueError, match="at least 3 gradients in both bases, found 2"):
-        order_alarm(basis[:, :2], basis)
-    with pytest.raises(ValueError, match="over the same ROIs, found shapes"):
-        order_alarm(basis, basis[:40])
-    assert order_alarm(basis[:, :3], basis).score == pytest.approx(1.0)
+    assert likeness(seventeen, reference) == pytest.approx(0.817, abs=0.005)
+    assert likeness(seventeen[rows_17()], reference) == pytest.approx(0.571, abs=0.005)
