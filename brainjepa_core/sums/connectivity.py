@@ -193,11 +193,10 @@ class ConnectivitySum(SumOverPeople):
         return self.subjects
 
     def told(self, fewest: int) -> ConnectivitySum:
-        """Without the pairs that fewer people show: both their sums are 0."""
-        people = super().told(fewest)
-        enough = people.pair_count >= fewest
-        z_sum, pair_count = (np.where(enough, a, 0) for a in (people.z_sum, people.pair_count))
-        return self._made_of({**vars(people), "z_sum": z_sum, "pair_count": pair_count})
+        """Without the pairs that fewer people show: both their sums are 0; the totals stay."""
+        enough = self.pair_count >= fewest
+        z_sum, pair_count = (np.where(enough, a, 0) for a in (self.z_sum, self.pair_count))
+        return self._made_of({**vars(self), "z_sum": z_sum, "pair_count": pair_count})
 
     @classmethod
     def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:

@@ -89,7 +89,7 @@ class SumOverPeople(AsArrays):
         Returns
         -------
         SumOverPeople
-            Of the same shape; the sum over nobody if there are too few in all.
+            Of the same shape; by default the sum over nobody where there are too few in all.
         """
         return self if self.enough(fewest) else self.of_nobody()
 

@@ -21,7 +21,7 @@ def gradients(settings: SiteSettings, training: Windows) -> Reply:
     -------
     Reply
         ``z_sum`` float64 [P] and ``pair_count`` int64 [P], both 0 for pairs that fewer people
-        show than the policy asks for; all of it, and the counts, where they are fewer in all.
+        show than the policy asks for.
     """
     told = connectivity_sum(training).told(settings.policy.min_people_in_sum)
     arrays = told.to_arrays()

@@ -271,8 +271,7 @@ def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
         return (*floors, "round_counts_to")
     if kind == TRAIN:
         return (*floors, "max_steps_per_round")
-    told = is_array or name == "people"  # those in told folds
-    if kind == GRADIENTS or (kind == EVALUATE and told):
+    if kind in (GRADIENTS, EVALUATE) and (is_array or name == "people"):  # those in told folds
         return (*floors, "min_people_in_sum")
     return floors
 
