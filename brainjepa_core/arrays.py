@@ -153,6 +153,11 @@ class AsArrays(ABC):
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
         """Check foreign arrays and rebuild what they hold.
 
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As `to_arrays` gives them.
+
         Raises
         ------
         ValueError

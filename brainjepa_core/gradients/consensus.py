@@ -175,16 +175,7 @@ class ConsensusBasis(AsArrays):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """Check foreign arrays, hash included, and rebuild the basis that they hold.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As `to_arrays` gives them.
-
-        Returns
-        -------
-        ConsensusBasis
+        """Check foreign arrays, as `to_arrays` gives them, hash included, and rebuild their basis.
 
         Raises
         ------

@@ -132,12 +132,7 @@ class SumOverPeople(AsArrays):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """Check foreign arrays and rebuild the sum that they hold.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            As `to_arrays` gives them.
+        """Check foreign arrays, as `to_arrays` gives them, and rebuild their sum.
 
         Raises
         ------

@@ -24,7 +24,7 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import BASIS
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.tasks.evaluation import evaluate_task
+from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_task
 from brainjepa_server.tasks.report import TaskReport
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -92,7 +92,8 @@ class Consortium:
 
     def evaluate(self, sites: Sites, task: TaskSettings, **choices) -> TaskReport:
         choices = {"protocol": QUICK, **choices}
-        return evaluate_task(sites, SETTINGS, self.weights, self.basis, task, **choices)
+        question = TaskQuestion(task, **choices)
+        return evaluate_task(sites, SETTINGS, self.weights, self.basis, question)
 
     def pooled(self, task: TaskSettings) -> tuple[TaskData, np.ndarray, np.ndarray]:
         """People of all sites together, their features of the headline pool and their folds."""

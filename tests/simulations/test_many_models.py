@@ -224,7 +224,12 @@ def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path,
     site = SiteSettings(name="one", store=stores[0], state=tmp_path)
     site = site.model_copy(update={"device": "meta"})
     site_evaluation.compare_at_site(
-        site, checkpoint, lambda models: EvaluationPlan(task, protocol, models), tmp_path, print, print
+        site,
+        checkpoint,
+        lambda models: EvaluationPlan(task, protocol, models),
+        tmp_path,
+        print,
+        print,
     )
     assert len(compared) == 2
     for given, windows in compared:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float32
+from brainjepa_core.evaluation.yardstick import ScanWindows
 from brainjepa_core.models.tokens import token_validity
 
 Arguments = tuple[Tensor | None, ...]  # of a network's call
@@ -57,16 +58,13 @@ class ArrayInputs:
             yield list(range(first, first + len(part))), self.draw(part, ())
 
 
-class WindowSource(Protocol):
-    """What is asked of data; `brainjepa_core.signals.windows.Windows` is one."""
+class DrawnWindows(ScanWindows, Protocol):
+    """What learning from labels asks of data: windows drawn at random too."""
 
     def batch(
         self, subjects: Sequence[int], seeds: Sequence[Seed]
     ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
-
-    def full_windows(self, subject: int) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
-        """All windows of a person."""
 
 
 class WindowInputs:
@@ -74,14 +72,14 @@ class WindowInputs:
 
     Parameters
     ----------
-    windows : WindowSource
+    windows : DrawnWindows
     people : ndarray of int64 [n]
         Number among the windows of each row.
     patch : int
         p, frames of a token.
     """
 
-    def __init__(self, windows: WindowSource, people: NDArray[np.int64], patch: int) -> None:
+    def __init__(self, windows: DrawnWindows, people: NDArray[np.int64], patch: int) -> None:
         self._windows, self._people, self._patch = windows, people, patch
 
     def draw(self, rows: Sequence[int], seeds: Sequence[Seed]) -> Arguments:

@@ -9,8 +9,9 @@ Shapes: S sites, J probes, F folds, P features, Q outcomes, B bins.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -51,7 +52,34 @@ from brainjepa_server.tasks.report import (
 )
 
 NEWTON_ROUNDS = 30
+WITHIN_SITES = ProtocolSettings(kind="kfold", seeds=1)
 Part = Literal["scores", "probe", "matrix"]
+
+
+@dataclass(frozen=True)
+class TaskQuestion:
+    """What is asked of all sites about a task.
+
+    Attributes
+    ----------
+    task : TaskSettings
+        Classes are named by their values, so that all sites number them alike.
+    protocol : ProtocolSettings
+        Of the scores within each site; five folds, once, by default.
+    pools : tuple of str
+    penalty : float, optional
+        For a task of two classes, also fit a logistic probe with this penalty on standardised
+        weights, by Newton's method: some ten more messages.
+    parts : tuple of {"scores", "probe", "matrix"}
+        What is asked for: each site's own scores, a probe of all sites, one of each site at all
+        others.
+    """
+
+    task: TaskSettings
+    protocol: ProtocolSettings = WITHIN_SITES
+    pools: tuple[str, ...] = (HEADLINE,)
+    penalty: float | None = None
+    parts: tuple[Part, ...] = ("scores", "probe", "matrix")
 
 
 def evaluate_task(
@@ -59,11 +87,7 @@ def evaluate_task(
     settings: StudySettings,
     weights: Weights,
     basis: Float32,
-    task: TaskSettings,
-    protocol: ProtocolSettings | None = None,
-    pools: tuple[str, ...] = (HEADLINE,),
-    penalty: float | None = None,
-    parts: tuple[Part, ...] = ("scores", "probe", "matrix"),
+    question: TaskQuestion,
 ) -> TaskReport:
     """Ask all sites about a task, with some weights of the study's model.
 
@@ -74,17 +98,7 @@ def evaluate_task(
         Of the study: its model, its folds of people, its deadline.
     weights : dict of str to ndarray of float32
     basis : ndarray of float32 [R, m]
-    task : TaskSettings
-        Classes are named by their values, so that all sites number them alike.
-    protocol : ProtocolSettings, optional
-        Of the scores within each site; five folds, once, by default.
-    pools : tuple of str
-    penalty : float, optional
-        For a task of two classes, also fit a logistic probe with this penalty on standardised
-        weights, by Newton's method: some ten more messages.
-    parts : tuple of {"scores", "probe", "matrix"}
-        What is asked for: each site's own scores, a probe of all sites, one of each site at all
-        others.
+    question : TaskQuestion
 
     Returns
     -------
@@ -97,9 +111,9 @@ def evaluate_task(
     ValueError
         If task, protocol or pools cannot be asked of sites (pydantic's error says why).
     """
-    protocol = protocol or ProtocolSettings(kind="kfold", seeds=1)
-    probe = ProbeRequest(want="scores", task=task, protocol=protocol, pools=pools)
-    report = TaskReport(task.name, protocol.kind)
+    task, parts, pools = question.task, question.parts, question.pools
+    probe = ProbeRequest(want="scores", task=task, protocol=question.protocol, pools=pools)
+    report = TaskReport(task.name, question.protocol.kind)
     asking = Asking(sites, settings, {**weights, BASIS: basis}, probe, report)
     names = sorted(sites.nodes)
     if "scores" in parts:
@@ -111,16 +125,16 @@ def evaluate_task(
     folds = _summed_folds(asking, names) if "probe" in parts else {}
     for pool in pools:
         if pool in folds:
-            report.probes[pool] = _federated_probes(asking, names, pool, folds[pool], penalty)
+            found = _federated_probes(asking, names, pool, folds[pool], question.penalty)
+            report.probes[pool] = found
         if "matrix" in parts:
             report.matrices[pool] = _matrix(asking, names, pool)
     return report
 
 
 def evaluate_finished(
-    grid: Grid, settings: StudySettings, folder: Path, task: TaskSettings, model: str = FINAL,
-    **choices: Any,
-) -> TaskReport:  # fmt: skip
+    grid: Grid, settings: StudySettings, folder: Path, question: TaskQuestion, model: str = FINAL
+) -> TaskReport:
     """`evaluate_task` of a finished study's model, over the sites that are there now.
 
     Parameters
@@ -130,10 +144,8 @@ def evaluate_finished(
         As the study ran with them.
     folder : Path
         Of the study.
-    task : TaskSettings
+    question : TaskQuestion
     model : {"final", "best"}
-    **choices
-        Further arguments of `evaluate_task`.
 
     Raises
     ------
@@ -149,7 +161,7 @@ def evaluate_finished(
             "that the model was trained with"
         )
     weights, basis = weights_of(trained), trained.basis.numpy()
-    return evaluate_task(Sites(grid, members.nodes), settings, weights, basis, task, **choices)
+    return evaluate_task(Sites(grid, members.nodes), settings, weights, basis, question)
 
 
 def _site_scores(asking: Asking, names: list[str]) -> None:

@@ -13,7 +13,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study_folder import STUDY_FILE
-from brainjepa_server.tasks.evaluation import evaluate_finished
+from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
 from brainjepa_server.tasks.report import TaskReport
 from brainjepa_simulations.engines.inprocess import InProcessGrid
 from brainjepa_simulations.engines.virtual_sites import SITES
@@ -47,7 +47,7 @@ def evaluate_sites(
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     run_config = {"virtual-sites": str((folder / SITES).resolve())}
     grid = InProcessGrid(client_app, sites, run_config)
-    return evaluate_finished(grid, settings, folder, task, model, penalty=penalty)
+    return evaluate_finished(grid, settings, folder, TaskQuestion(task, penalty=penalty), model)
 
 
 def write_task_report(report: TaskReport, path: Path) -> None:

@@ -21,7 +21,7 @@ from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.sums.moments import fold_moments
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.settings import RoundSettings
-from brainjepa_server.tasks.evaluation import evaluate_finished
+from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
 
 NAMES = ["site-01", "site-02", "site-03"]
 
@@ -242,13 +242,13 @@ def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
     write_model(tmp_path / "final", model, facts)
     settings = SETTINGS.model_copy(update={"rounds": RoundSettings(local_steps=2, quorum=1)})
     grid = consortium.grid("plain")
-    found = evaluate_finished(grid, settings, tmp_path, AGE, parts=("probe",))
+    found = evaluate_finished(grid, settings, tmp_path, TaskQuestion(AGE, parts=("probe",)))
     expected = consortium.evaluate(consortium.sites(), AGE, parts=("probe",))
     ridge = [report.probes[HEADLINE]["ridge"].metrics for report in (found, expected)]
     assert ridge[0] == ridge[1]
     write_model(tmp_path / "other" / "final", model, replace_rois(facts))
     with pytest.raises(ValueError, match="expected sites with the 8 ROIs of the model's atlas 'a'"):
-        evaluate_finished(grid, settings, tmp_path / "other", AGE)
+        evaluate_finished(grid, settings, tmp_path / "other", TaskQuestion(AGE))
 
 
 def replace_rois(facts: Provenance) -> Provenance:
