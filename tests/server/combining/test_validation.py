@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_rejected_with_what_was_expected_and_found(changes,
 @pytest.mark.parametrize("wire", ["fp32", "bf16"])
 def test_a_difference_may_be_as_long_as_the_bound_and_no_longer(wire):
     agreed = AggregationSettings(wire=wire, max_norm=0.5)
-    trained = trained_names(BASE, "average")
+    trained = ROLES.sent(BASE, True)
     for factor, kept in ((0.495, True), (0.505, False)):
         scaled = {name: np.asarray((1 + factor) * BASE[name], np.float32) for name in trained}
         reply = make_reply(agreed, arrays=pack(scaled, BASE, wire))
