@@ -121,7 +121,7 @@ def test_a_difference_may_be_as_long_as_the_bound_and_no_longer(wire):
     trained = ROLES.sent(BASE, True)
     for factor, kept in ((0.495, True), (0.505, False)):
         scaled = {name: np.asarray((1 + factor) * BASE[name], np.float32) for name in trained}
-        reply = make_reply(agreed, arrays=pack(scaled, BASE, wire))
+        reply = make_reply(agreed, arrays=encode_weights(scaled, BASE, wire))
         if kept:
             assert check(reply, agreed).norm == pytest.approx(factor, rel=0.01)
         else:
