@@ -138,7 +138,7 @@ def main(stores: Path, state: Path, place: str) -> None:
     elif place == "replace":  # the state of an earlier answer is half gone
         shutil.rmtree = _hang
     else:
-        training_module.pack = _hang
+        training_module.encode_weights = _hang
     site.answer(ask_round(1, arrays))
 
 

@@ -106,7 +106,7 @@ PLACES = {
     "brainjepa_client.answering.training.load_state": (TRAIN,),
     "brainjepa_client.answering.training.write_state": (TRAIN,),
     "brainjepa_client.answering.training.collapse_metrics": (TRAIN,),
-    "brainjepa_client.answering.training.pack": (TRAIN,),
+    "brainjepa_client.answering.training.encode_weights": (TRAIN,),
     "brainjepa_client.answering.yardstick.site_moments": (EVALUATE,),
     "brainjepa_client.answering.yardstick.collapse_metrics": (EVALUATE,),
     "brainjepa_client.answering.yardstick.moments_to_arrays": (EVALUATE,),
