@@ -94,6 +94,7 @@ def command() -> typer.Typer:
     app.command("import-folder")(local.import_folder)
     app.command()(local.pretrain)
     app.command()(local.measure)
+    app.command()(local.export)
     app.add_typer(brainjepa_client.cli.app)
     app.add_typer(brainjepa_server.cli.app)
     app.command()(simulate.simulate)

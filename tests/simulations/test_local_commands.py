@@ -13,6 +13,7 @@ from click import unstyle
 from click.testing import Result
 from typer.testing import CliRunner
 
+import brainjepa
 from brainjepa import command
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.signals.store import HEADER, TABLE, ScanStore
@@ -359,3 +360,34 @@ def test_every_command_has_help():
         shown = success(name, "--help")
         assert f"Usage: brainjepa {name}" in shown or f"{name} [OPTIONS]" in shown
     assert run().exit_code == 2
+
+
+def test_a_model_is_exported_as_published_ones_are_kept(tmp_path):
+    sizes = {
+        "width": 64, "heads": 1, "depth": 1, "patch": 4,
+        "predictor_width": 8, "predictor_heads": 1, "predictor_depth": 1,
+    }  # fmt: skip
+    settings = {
+        "recipe": "published",
+        "model": sizes,
+        "windows": {"frames": 16},
+        "basis": {"components": 3, "sparsity": 0.2},
+        "training": {"batch_size": 2, "schedule": {"total_steps": 1}},
+    }
+    rng = np.random.default_rng(0)
+    series = [rng.standard_normal((8, 3)) @ rng.standard_normal((3, 30)) for _ in range(3)]
+    model = brainjepa.pretrain(series, tmp_path / "run", settings, tr=2.0, progress=False)
+    out = tmp_path / "model.pth.tar"
+    assert "model.pth.tar" in success("export", tmp_path / "run", "--out", out)
+    again = brainjepa.load(
+        out, gradients=model.model.basis.numpy(), windows=brainjepa.WindowSettings(frames=16)
+    )
+    assert np.allclose(again.tokens(series[0], 2.0), model.tokens(series[0], 2.0), atol=1e-5)
+    assert "expected a new file, found 'model.pth.tar'" in failure(
+        "export", tmp_path / "run", "--out", out
+    )
+    other = {**settings, "family": "masked_autoencoder"}
+    brainjepa.pretrain(series, tmp_path / "mae", other, tr=2.0, progress=False)
+    assert "whose family has published checkpoints, found 'masked_autoencoder'" in failure(
+        "export", tmp_path / "mae", "--out", tmp_path / "mae.pth.tar"
+    )

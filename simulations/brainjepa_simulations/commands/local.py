@@ -99,6 +99,30 @@ def measure(
         console.print(f"The run in one picture: [bold]{draw_run(run, opened[0].atlas)}[/bold]")
 
 
+def export(
+    model: Annotated[
+        Path, typer.Argument(help="Folder of a model, a run or a study.", exists=True)
+    ],
+    out: Annotated[Path, typer.Option(help="File that is written (.pth.tar).", dir_okay=False)],
+) -> None:
+    """Write a model as the authors of its family keep theirs, for code that reads those."""
+    from brainjepa_core.models.registry import family_of
+    from brainjepa_core.models.sources import read_source
+
+    with errors_in_one_line():
+        if out.exists():
+            raise ValueError(f"expected a new file, found '{out.name}'; choose another name")
+        read, _ = read_source(model)
+        family = family_of(read)
+        if family.write_published is None:
+            raise ValueError(
+                f"expected a model whose family has published checkpoints, found '{family.name}'; "
+                "the folder itself is what others load"
+            )
+        family.write_published(read, out)
+        console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
+
+
 def print_rows(rows: list[YardstickScore]) -> None:
     """Print the yardstick: one line a model and pool, one column an outcome."""
     outcomes = list(dict.fromkeys(row.outcome for row in rows))
