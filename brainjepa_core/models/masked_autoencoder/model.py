@@ -10,6 +10,7 @@ Shapes: B batch, R ROIs, T frames, p patch length, N tokens, Nc visible and Nt m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class MaskedAutoencoder(BrainModel):
         target_index: Tensor,
         context_valid: Tensor | None = None,
         target_valid: Tensor | None = None,
-        token_valid: Tensor | None = None,
+        **_: Any,
     ) -> Tensor:
         """Mean squared error of the masked patches' signal, one loss a sample [B].
 
@@ -84,9 +85,8 @@ class MaskedAutoencoder(BrainModel):
         context_index, target_index : Tensor [B, Nc] and [B, Nt]
             int64 indices of visible and masked tokens.
         context_valid, target_valid : Tensor like the indices, optional
-            bool; False for padding.
-        token_valid : Tensor [B, N], optional
-            Not needed, since no invalid token is among the visible or masked ones.
+            bool; False for padding. No invalid token is among the visible or masked ones, so which
+            are valid besides makes no difference.
         """
         basis, patches = self.basis_of(len(x)), self.patches(x)
         visible = self.encoder(patches, basis, context_index, context_valid)
