@@ -137,7 +137,7 @@ def run(job: tuple[str, str, dict[str, Any], int, int]) -> list[dict[str, Any]]:
 
 def _windows(settings: CohortSettings, folder: Path, study: PretrainingSettings) -> Windows:
     stores = [ScanStore.open(path) for path in write_cohort(settings, folder)]
-    return Windows(stores, study.windows)
+    return study.windows_of(stores)
 
 
 def _describe(

@@ -55,7 +55,7 @@ def pretrained(study: PretrainingSettings, folder: Path, seed: int) -> BrainJEPA
 
 def windows_of(folder: Path, study: PretrainingSettings, seed: int) -> Windows:
     stores = write_cohort(CohortSettings(**COHORT, seed=seed), folder)
-    return Windows([ScanStore.open(path) for path in stores], study.windows)
+    return study.windows_of([ScanStore.open(path) for path in stores])
 
 
 def rows_of(trait: str, model: BrainJEPA, windows: Windows, cache: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.ridge import held_out_r2
+from brainjepa_core.usable import live_rois, why_unusable
 
 FOLDS = 5
 JOINT = "mean + second order"
@@ -98,14 +99,19 @@ def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
 
 def _mean_connectivity(windows: Windows, person: int) -> Float64:
     """Fisher-averaged connectivity [R, R] of a person's scans, 0 where an ROI is missing."""
-    z = []
-    for series, valid in windows.aligned(person):
-        fc = np.zeros((len(valid), len(valid)))
-        fc[np.ix_(valid, valid)] = fisher_z(functional_connectivity(series[valid]))
-        z.append(fc)
+    z = [_known_z(series, valid) for series, valid in windows.aligned(person)]
     mean: Float64 = np.tanh(np.mean(z, axis=0))
     np.fill_diagonal(mean, 1.0)
     return mean
+
+
+def _known_z(series: NDArray[np.floating], seen: NDArray[np.bool_]) -> Float64:
+    """Fisher z of all pairs of the rows of a scan [R, F]; 0 for rows unseen or without a signal."""
+    z = np.zeros((len(seen), len(seen)))
+    live = live_rois(np.where(seen[:, None], series, np.nan))
+    if not why_unusable(series.shape[1], int(live.sum())):
+        z[np.ix_(live, live)] = fisher_z(functional_connectivity(series[live]))
+    return z
 
 
 def measure_model(
@@ -149,11 +155,9 @@ def _network_connectivity(windows: Windows, person: int, networks: NDArray[np.in
     z = []
     for series, valid in windows.aligned(person):
         one_hot = (networks[:, None] == np.arange(networks.max() + 1)) & valid[:, None]
-        seen = one_hot.any(0)
-        means = one_hot.T[seen].astype(np.float64) @ series / one_hot.sum(0)[seen, None]
-        fc = np.zeros((len(seen), len(seen)))
-        fc[np.ix_(seen, seen)] = fisher_z(functional_connectivity(means))
-        z.append(fc[np.triu_indices(len(fc), 1)])
+        count = one_hot.sum(0)
+        means = one_hot.T.astype(np.float64) @ series / np.maximum(count, 1)[:, None]
+        z.append(_known_z(means, count > 0)[np.triu_indices(len(count), 1)])
     found: Float64 = np.mean(z, axis=0)
     return found
 

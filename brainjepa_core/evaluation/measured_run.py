@@ -19,7 +19,6 @@ from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.local import basis_of_run
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows
 
 
 def measure_run(
@@ -34,7 +33,7 @@ def measure_run(
     """
     require_device(device)
     model, found = read_model(run / "final")
-    windows = Windows(stores, study.windows)
+    windows = study.windows_of(stores)
     basis, mean_fc = basis_of_run(windows, study, run)
     provenance(windows, basis).require(found)
     if model.settings != study.model_settings(len(basis.rois)):

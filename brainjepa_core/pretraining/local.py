@@ -47,7 +47,7 @@ def pretrain_locally(
         If this machine has no such device, or the folder holds a run of something else.
     """
     require_device(device)
-    windows = Windows(stores, study.windows)
+    windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     if say is not None:
         say(

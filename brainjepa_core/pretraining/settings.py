@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -14,6 +15,8 @@ from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen, problems_of
+from brainjepa_core.signals.people import LeftOut, Person, people_of
+from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
 
@@ -81,6 +84,20 @@ class PretrainingSettings(Frozen):
             components=self.basis.components,
             **self.model,
         )
+
+    def windows_of(self, stores: Sequence[ScanStore]) -> Windows:
+        """Windows of all people with a scan that fills a token of the study's model."""
+        return Windows(stores, self.windows, patch=self._patch)
+
+    def people_of(
+        self, stores: Sequence[ScanStore]
+    ) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
+        """The people of those windows, and the scans that are left out; reads no series."""
+        return people_of(stores, self.windows, self._patch)
+
+    @property
+    def _patch(self) -> int:
+        return self.model_settings(rois=1).patch
 
     def new_model(self, basis: ConsensusBasis) -> BrainModel:
         """A model with random weights, a function of the study's seed."""

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.usable import live_rois
 
 CLIP = 10.0  # robust units; a spike further out says nothing more
 POOLED_FRAMES = 200  # frames of a scan that enter the pooled quantiles
 POOLED_TOTAL = 100_000  # frames of all scans that do: 180 MB at 450 ROIs, however large the site
-DEAD = 1e-6  # spread, against the median ROI's, below which an ROI has no signal
+RESOLVED = 1e-6  # range over scans, against the median ROI's, below which it is rounding
 DEMEANED = 1e-3  # mean over spread below which a scan has lost its baseline
 
 
@@ -30,29 +31,18 @@ class RobustScale:
     def apply(self, series: NDArray[np.floating]) -> Float32:
         """``(series - median) / iqr``, clipped at +-10; NaN where an ROI has no signal."""
         x = np.asarray(series, np.float64)
-        iqr = np.where(has_signal(x), self.iqr, np.nan)
+        iqr = np.where(live_rois(x), self.iqr, np.nan)
         scaled = (x - self.median[:, None]) / iqr[:, None]
         return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
-
-
-def has_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """ROIs [R] of a scan that vary: not missing, constant, or far below the others."""
-    x = np.asarray(series, np.float64)
-    spread = x.std(1)
-    # What float32 cannot resolve beside its own baseline is rounding, not signal.
-    varies: NDArray[np.bool_] = spread > np.finfo(np.float32).eps * np.abs(x.mean(1))
-    if varies.any():
-        varies &= spread > DEAD * np.median(spread[varies])
-    return varies
 
 
 def zscore(series: NDArray[np.floating]) -> Float32:
     """Every ROI of a scan to mean 0 and standard deviation 1, clipped at +-10.
 
-    An ROI without a signal (see `has_signal`) becomes a row of NaN.
+    An ROI without a signal (see `live_rois`) becomes a row of NaN.
     """
     x = np.asarray(series, np.float64)
-    spread = np.where(has_signal(x), x.std(1), np.nan)
+    spread = np.where(live_rois(x), x.std(1), np.nan)
     scaled = (x - x.mean(1, keepdims=True)) / spread[:, None]
     found: Float32 = np.clip(scaled, -CLIP, CLIP).astype(np.float32)
     return found
@@ -118,4 +108,4 @@ def _robust(values: NDArray[np.floating]) -> RobustScale:
             f"expected values that differ, found none with a spread among {values.shape[1]}; "
             "choose scaling 'zscore', or give more scans"
         )
-    return RobustScale(median, np.where(iqr > DEAD * np.median(iqr[varies]), iqr, np.nan))
+    return RobustScale(median, np.where(iqr > RESOLVED * np.median(iqr[varies]), iqr, np.nan))

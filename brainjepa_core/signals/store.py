@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
+from brainjepa_core.usable import UnusableScan, live_rois, why_unusable
 
 FORMAT = 1
 HEADER, TABLE, ARRAYS = "store.json", "scans.jsonl", "scans"
@@ -51,7 +52,7 @@ class ScanRecord:
     sha256 : str
         Of the array's bytes.
     missing : tuple of str
-        ROIs without a signal.
+        ROIs without a signal (`brainjepa_core.usable.live_rois`).
     qc : dict
         Numbers such as ``mean_fd`` (mm).
     phenotypes : dict
@@ -160,7 +161,9 @@ class ScanStore:
         Parameters
         ----------
         series : array [R, F]
-            In atlas order; a row of NaN is a missing ROI.
+            In atlas order; a row of NaN is a missing ROI. An ROI without a signal
+            (`brainjepa_core.usable.live_rois`) is recorded as missing, too; its row is kept as it
+            is.
         subject, session, run : str
         tr : float
             Seconds.
@@ -174,11 +177,11 @@ class ScanStore:
         Raises
         ------
         ValueError
-            If the array does not fit the atlas, has NaN among frames of an ROI or no ROI that
-            varies, or another scan of that name is there.
+            If the array does not fit the atlas, has NaN among frames of an ROI, cannot be used
+            (`brainjepa_core.usable.why_unusable`), or another scan of that name is there.
         """
         array = np.ascontiguousarray(series, np.float32)
-        missing = self._check(array, subject, tr)
+        live = self._check(array, subject, tr)
         record = ScanRecord(
             subject=subject,
             session=session,
@@ -186,7 +189,7 @@ class ScanStore:
             tr=float(tr),
             frames=array.shape[1],
             sha256=_hash(array),
-            missing=missing,
+            missing=tuple(self.atlas.rois[i] for i in np.flatnonzero(~live)),
             qc=dict(qc or {}),
             phenotypes=dict(phenotypes or {}),
         )
@@ -205,11 +208,11 @@ class ScanStore:
         self._records[record.key] = record
         return True
 
-    def _check(self, array: Float32, subject: str, tr: float) -> tuple[str, ...]:
-        """Refuse what cannot be trained on; return the names of missing ROIs."""
-        if array.ndim != 2 or array.shape[0] != len(self.atlas) or array.shape[1] < 2:
+    def _check(self, array: Float32, subject: str, tr: float) -> NDArray[np.bool_]:
+        """Refuse what cannot be trained on; return which ROIs hold a signal."""
+        if array.ndim != 2 or array.shape[0] != len(self.atlas):
             raise ValueError(
-                f"expected a series [{len(self.atlas)} ROIs, at least 2 frames], found shape "
+                f"expected a series [{len(self.atlas)} ROIs, frames], found shape "
                 f"{list(array.shape)}; bring rows to the order of atlas '{self.atlas.name}'"
             )
         if not subject or not np.isfinite(tr) or tr <= 0:
@@ -217,22 +220,19 @@ class ScanStore:
                 f"expected a subject and a TR in seconds above 0, found TR {tr} and "
                 f"{'a' if subject else 'no'} subject; complete the table of scans"
             )
-        finite = np.isfinite(array)
-        gone = np.isnan(array).all(1)
-        broken = ~finite.all(1) & ~gone
-        if broken.any() or gone.all():
+        broken = ~np.isfinite(array).all(1) & ~np.isnan(array).all(1)
+        if broken.any():
             names = [self.atlas.rois[i] for i in np.flatnonzero(broken)[:3]]
             raise ValueError(
-                "expected finite values, or NaN in all frames of a missing ROI, found "
-                f"{'some NaN or infinity in ' + ', '.join(names) if names else 'no ROI at all'}; "
-                "interpolate the frames, or set the whole ROI to NaN"
+                "expected finite values, or NaN in all frames of a missing ROI, found some NaN or "
+                f"infinity in {', '.join(names)}; interpolate the frames, or set the whole ROI to "
+                "NaN"
             )
-        if not (array.max(1) > array.min(1)).any():
-            raise ValueError(
-                "expected ROIs that vary over time, found a constant in every one; "
-                "check the extraction of this scan"
-            )
-        return tuple(self.atlas.rois[i] for i in np.flatnonzero(gone))
+        live = live_rois(array)
+        reason = why_unusable(array.shape[1], int(live.sum()))
+        if reason:
+            raise UnusableScan(reason)
+        return live
 
     def _array_path(self, record: ScanRecord) -> Path:
         name = hashlib.sha256("\0".join(record.key).encode()).hexdigest()[:32]

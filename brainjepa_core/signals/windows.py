@@ -9,53 +9,24 @@ Shapes: B batch, R ROIs, T frames of a window, F frames of an aligned scan.
 from __future__ import annotations
 
 import copy
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.settings import Frozen
+from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
+from brainjepa_core.signals.scan_cache import ScanCache
 from brainjepa_core.signals.scans import Scans
 from brainjepa_core.signals.store import ScanRecord
-from brainjepa_core.signals.temporal import (
-    official_indices,
-    official_stride,
-    resample,
-    resampled_frames,
-)
+from brainjepa_core.signals.temporal import official_indices, resample
+from brainjepa_core.signals.window_settings import WindowSettings
 
 Mask = NDArray[np.bool_]
-
-
-class WindowSettings(Frozen):
-    """What a window is; written into every checkpoint.
-
-    Attributes
-    ----------
-    frames : int
-        T.
-    tr : float
-        Repetition time of a window in seconds.
-    temporal : {"antialias", "official"}
-        Resample behind a low-pass, or skip frames as published.
-    scaling : {"zscore", "pooled", "official"}
-        Each ROI of a scan to unit variance; or median and IQR over all frames of a site's scans;
-        or those of temporal means, which needs data with its baseline.
-    short : {"pad", "refuse"}
-        Pad scans shorter than a window with frames marked invalid, or refuse them.
-    """
-
-    frames: int = Field(160, ge=1)
-    tr: float = Field(2.0, gt=0)
-    temporal: Literal["antialias", "official"] = "antialias"
-    scaling: Literal["zscore", "pooled", "official"] = "zscore"
-    short: Literal["pad", "refuse"] = "pad"
+_log = logging.getLogger(__name__)
 
 
 class Window(NamedTuple):
@@ -64,41 +35,6 @@ class Window(NamedTuple):
     signal: Float32
     frame_valid: Mask
     roi_valid: Mask
-
-
-class Person(NamedTuple):
-    """One subject of one store."""
-
-    store: int
-    records: tuple[ScanRecord, ...]
-
-
-class _ScanCache:
-    """Aligned scans in memory, the latest used ones; windows of the same people share it."""
-
-    def __init__(self, limit: int) -> None:
-        self.scans: OrderedDict[tuple[int, tuple[str, str, str]], tuple[Float32, Mask]]
-        self.scans = OrderedDict()
-        self.bytes, self.limit = 0, limit
-        self._lock = threading.Lock()
-
-    def get(
-        self, key: tuple[int, tuple[str, str, str]], make: Callable[[], tuple[Float32, Mask]]
-    ) -> tuple[Float32, Mask]:
-        with self._lock:
-            if key in self.scans:
-                self.scans.move_to_end(key)
-                return self.scans[key]
-        value = make()  # outside the lock, so that threads align scans side by side
-        for array in value:
-            array.setflags(write=False)
-        with self._lock:
-            if key not in self.scans:
-                self.scans[key] = value
-                self.bytes += value[0].nbytes
-            while self.bytes > self.limit and len(self.scans) > 1:
-                self.bytes -= self.scans.popitem(last=False)[1][0].nbytes
-        return value
 
 
 class Windows:
@@ -111,11 +47,23 @@ class Windows:
     settings : WindowSettings
     cache_bytes : int
         Aligned, scaled scans kept in memory.
+    patch : int
+        Frames a token of the model that the windows are for. A scan that does not fill one is left
+        out, as one that no correlation can be taken from is.
+
+    Attributes
+    ----------
+    people : tuple of Person
+        With the scans that can be used; whoever has none is not among them.
+    left_out : tuple of LeftOut
+        Scans that cannot be used and why, for the site's own eyes; also a warning of this module's
+        logger.
 
     Raises
     ------
     ValueError
-        If atlases differ, there is no scan, or short scans are refused and present.
+        If atlases differ, there is no scan that can be used, or short scans are refused and
+        present.
     """
 
     def __init__(
@@ -123,19 +71,36 @@ class Windows:
         stores: Sequence[Scans],
         settings: WindowSettings | None = None,
         cache_bytes: int = 4 << 30,
+        patch: int = 1,
     ) -> None:
         self.stores = tuple(stores)
         self.settings = settings or WindowSettings()
-        self.people = _people(self.stores)
+        _refuse_other_atlases(self.stores)
+        self.people, self.left_out = people_of(self.stores, self.settings, patch)
+        if not self.people:
+            raise ValueError(
+                f"expected at least one scan that can be used, found {len(self.left_out)} that "
+                f"cannot, the first for this: {self.left_out[0].reason}"
+            )
+        for scan in self.left_out:
+            _log.warning("left out: %s", scan)
         self.atlas = self.stores[0].atlas
-        self._scales = [self._scale([(s, r) for r in s.records]) for s in self.stores]
-        self._cache = _ScanCache(cache_bytes)
+        self._scales = [self._scale(scans) for scans in self._scans_of(range(self.subjects))]
+        self._cache = ScanCache(cache_bytes)
         self._refuse_short()
+
+    def _scans_of(self, people: Iterable[int]) -> list[list[tuple[Scans, ScanRecord]]]:
+        """Scans of some people, a list a store."""
+        scans: list[list[tuple[Scans, ScanRecord]]] = [[] for _ in self.stores]
+        for person in people:
+            number, records = self.people[person]
+            scans[number] += [(self.stores[number], record) for record in records]
+        return scans
 
     def _scale(self, scans: Sequence[tuple[Scans, ScanRecord]]) -> RobustScale | None:
         if self.settings.scaling == "zscore" or not scans:
             return None
-        series = (store.series(record) for store, record in scans)
+        series = (_known_series(store, record) for store, record in scans)
         if self.settings.scaling == "official":
             return official_scale(series)
         return pooled_scale(series, len(scans))
@@ -145,7 +110,7 @@ class Windows:
             return
         s = self.settings
         short = sum(
-            self._length(r) < s.frames * self._stride(r)
+            aligned_frames(r, s) < s.frames * stride_of(r, s)
             for person in self.people
             for r in person.records
         )
@@ -199,18 +164,15 @@ class Windows:
         ValueError
             If `people` cannot be chosen (see `only`), or their scans give no scale.
         """
-        chosen = self.only(people).people
+        self.only(people)
         if self.settings.scaling == "zscore":
             return self
-        own = [
-            [(store, record) for person in chosen if person.store == n for record in person.records]
-            for n, store in enumerate(self.stores)
-        ]
+        own = self._scans_of(people)
         shared = self._scale([scan for scans in own for scan in scans])
         least = 2 if self.settings.scaling == "official" else 1  # one temporal mean has no spread
         view = copy.copy(self)
         view._scales = [self._scale(scans) if len(scans) >= least else shared for scans in own]
-        view._cache = _ScanCache(self._cache.limit)
+        view._cache = ScanCache(self._cache.limit)
         return view
 
     @property
@@ -270,7 +232,7 @@ class Windows:
         person = self.people[subject]
         record = person.records[rng.integers(len(person.records))]
         series, roi_valid = self._aligned(person.store, record)
-        stride = self._stride(record)
+        stride = stride_of(record, self.settings)
         start = rng.integers(max(1, series.shape[1] - self.settings.frames * stride + 1))
         return self._cut(series, roi_valid, int(start), stride)
 
@@ -289,21 +251,11 @@ class Windows:
         person = self.people[subject]
         for record in person.records:
             series, roi_valid = self._aligned(person.store, record)
-            stride = self._stride(record)
+            stride = stride_of(record, self.settings)
             length = self.settings.frames * stride
             count = max(1, series.shape[1] // length)
             parts += [self._cut(series, roi_valid, i * length, stride) for i in range(count)]
         return _stack(parts)
-
-    def _length(self, record: ScanRecord) -> int:
-        """Frames F of a scan once aligned."""
-        if self.settings.temporal == "official":
-            return record.frames
-        return resampled_frames(record.frames, record.tr, self.settings.tr)
-
-    def _stride(self, record: ScanRecord) -> int:
-        official = self.settings.temporal == "official"
-        return official_stride(record.tr, self.settings.tr) if official else 1
 
     def _cut(self, series: Float32, roi_valid: Mask, start: int, stride: int) -> Window:
         length = self.settings.frames
@@ -317,7 +269,16 @@ class Windows:
         return Window(part, frame_valid, roi_valid)
 
 
-def _people(stores: tuple[Scans, ...]) -> tuple[Person, ...]:
+def _known_series(store: Scans, record: ScanRecord) -> NDArray[np.floating]:
+    """A scan [R, F] with NaN for all that it misses, also where its file has numbers."""
+    series = store.series(record)
+    if not record.missing:
+        return series
+    missing = np.isin(store.atlas.rois, record.missing)
+    return np.where(missing[:, None], np.float32(np.nan), series)
+
+
+def _refuse_other_atlases(stores: Sequence[Scans]) -> None:
     if not stores or not any(store.records for store in stores):
         raise ValueError(
             "expected at least one store with a scan, found none; import scans first "
@@ -330,17 +291,6 @@ def _people(stores: tuple[Scans, ...]) -> tuple[Person, ...]:
                 f"({len(stores[0].atlas)} ROIs) and '{store.atlas.name}' ({len(store.atlas)}), or "
                 "another order of ROIs; import all of them with the same atlas"
             )
-    people = []
-    for number, store in enumerate(stores):
-        scans: dict[str, list[ScanRecord]] = {}
-        for record in store.records:
-            scans.setdefault(record.subject, []).append(record)
-        # Sorted, so that equal stores give equal windows whatever order their scans came in.
-        people += [
-            Person(number, tuple(sorted(scans[subject], key=lambda record: record.key)))
-            for subject in sorted(scans)
-        ]
-    return tuple(people)
 
 
 def _stack(windows: list[Window]) -> tuple[Float32, Mask, Mask]:

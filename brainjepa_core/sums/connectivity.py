@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Arrays, Float64, take_rois
 from brainjepa_core.sums.correlation import (
-    MIN_FRAMES,
     bool_mask,
     fisher_z,
     functional_connectivity,
@@ -22,6 +21,7 @@ from brainjepa_core.sums.correlation import (
 )
 from brainjepa_core.sums.protocol import SumOverPeople
 from brainjepa_core.sums.rois import check_rois, name_rois, require_same_rois
+from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS
 
 MAX_Z = 9.0  # of a subject; |r| is cut at 1 - 1e-7, which is z = 8.4
 
@@ -143,9 +143,10 @@ class ConnectivitySum(SumOverPeople):
         if missing is not None:
             present &= ~bool_mask(missing, count, "missing")
         index = np.flatnonzero(present)
-        if index.size < 2:
+        if index.size < MIN_ROIS:
             raise ValueError(
-                f"expected at least 2 ROIs with data in a scan, found {index.size}; leave it out"
+                f"expected at least {MIN_ROIS} ROIs with data in a scan, found {index.size}; "
+                "leave it out"
             )
         r = np.zeros((count, count))
         r[np.ix_(index, index)] = functional_connectivity(

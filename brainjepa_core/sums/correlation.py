@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.rois import name_rois
+from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS, NEAR_DEAD, live_rois
 
 R_MAX = 1 - 1e-7  # |r| is cut here before arctanh: identical series count as z = 8.4, not infinity
-NEAR_DEAD = 0.05  # an ROI with less than this share of the scan's median SD holds no signal
-MIN_FRAMES = 3  # with two frames every correlation is +1 or -1
 
 
 def fisher_z(r: ArrayLike) -> Float64:
@@ -39,10 +38,10 @@ def dead_rois(
     frame_valid: ArrayLike | None = None,
     missing: ArrayLike | None = None,
 ) -> NDArray[np.bool_]:
-    """ROIs without a usable signal: missing, without data, constant, or nearly so.
+    """ROIs without a usable signal: missing, or not among `brainjepa_core.usable.live_rois`.
 
-    Signal outside the field of view is often tiny rather than zero after denoising, so that
-    ``std == 0`` misses it; an ROI is nearly dead under 5 % of the median SD of the live ones.
+    One with gaps (NaN or infinity in some frames) is not among them: it is for the caller to
+    complain about.
 
     Parameters
     ----------
@@ -65,20 +64,13 @@ def dead_rois(
         If a shape or a mask is wrong.
     """
     kept = valid_frames(series, frame_valid)
-    alive: NDArray[np.bool_] = np.asarray(~np.isnan(kept).all(axis=1))
+    gone: NDArray[np.bool_] = np.logical_and.reduce(np.isnan(kept), axis=1)
     if missing is not None:
-        alive &= ~bool_mask(missing, len(kept), "missing")
-    kept = np.where(alive[:, None], kept, 0.0)
-    with np.errstate(invalid="ignore"):  # infinity: no SD, for the caller to complain about
-        sd, mean = kept.std(axis=1), np.abs(kept.mean(axis=1))
-    alive &= ~(sd <= 1e-9 * mean)  # what rounding leaves of a constant series
-    # Dead ROIs drag the median down: repeat until the live ones stay live among themselves.
-    while alive.any():
-        still = alive & ~(sd <= NEAR_DEAD * np.nanmedian(sd[alive]))
-        if (still == alive).all():
-            break
-        alive = still
-    return ~alive
+        gone |= bool_mask(missing, len(kept), "missing")
+    known = np.where(gone[:, None], np.nan, kept)
+    gaps = ~gone & ~np.isfinite(known).all(axis=1)
+    dead: NDArray[np.bool_] = ~(live_rois(known) | gaps)
+    return dead
 
 
 def functional_connectivity(
@@ -145,9 +137,9 @@ def valid_frames(series: ArrayLike, frame_valid: ArrayLike | None) -> Float64:
         raise ValueError(f"expected series with shape (ROIs, frames), found shape {kept.shape}")
     if frame_valid is not None:
         kept = kept[:, bool_mask(frame_valid, kept.shape[1], "frame_valid")]
-    if kept.shape[0] < 2 or kept.shape[1] < MIN_FRAMES:
+    if kept.shape[0] < MIN_ROIS or kept.shape[1] < MIN_FRAMES:
         raise ValueError(
-            f"expected at least 2 ROIs and {MIN_FRAMES} valid frames, found {kept.shape[0]} ROIs "
-            f"and {kept.shape[1]} valid frames"
+            f"expected at least {MIN_ROIS} ROIs and {MIN_FRAMES} valid frames, found "
+            f"{kept.shape[0]} ROIs and {kept.shape[1]} valid frames"
         )
     return kept

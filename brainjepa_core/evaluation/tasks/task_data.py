@@ -18,7 +18,8 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskData, TaskSettings, Value
-from brainjepa_core.signals.windows import Person, Windows
+from brainjepa_core.signals.people import Person
+from brainjepa_core.signals.windows import Windows
 
 LEAST_PEOPLE = 5  # of each class, or of a regression
 UNKNOWN = ("", "n/a")

@@ -79,13 +79,14 @@ def sample_mask(
     Returns
     -------
     Mask
-        Context and targets never overlap; neither is empty.
+        Context and targets never overlap; neither is empty. Where what is valid is so short that
+        no draw has both, such as one time patch of ten, it is cut in half at random.
 
     Raises
     ------
     ValueError
-        If the grid is too small, too few tokens are valid for any mask, the shares leave no
-        context, or a number is negative.
+        If the grid is too small, fewer than two tokens are valid, the shares leave no context, or
+        a number is negative.
     """
     _check_grid(settings, rois, patches)
     regions = {
@@ -93,20 +94,31 @@ def sample_mask(
         "official": official_regions,
         "multiblock": multiblock_regions,
     }[settings.mode]
+    possible = False
     for attempt in range(ATTEMPTS):
         sizes = _stream(seed, step, 0, mask, 2 * attempt)
         members = _stream(seed, step, sample, mask, 2 * attempt + 1)
         context, target = regions(settings, rois, patches, sizes, members)
+        possible |= len(context) > 0 and len(target) > 0
         if token_valid is not None:
             context, target = context[token_valid[context]], target[token_valid[target]]
         if len(context) and len(target):
             return Mask(np.sort(context), target)
     n_valid = rois * patches if token_valid is None else int(token_valid.sum())
+    if token_valid is not None and possible and n_valid > 1:
+        return _halves(token_valid, _stream(seed, step, sample, mask, 2 * ATTEMPTS))
     raise ValueError(
         f"expected enough valid tokens for context and targets, found {n_valid} of "
         f"{rois * patches} valid and no usable mask in {ATTEMPTS} draws; leave this scan out, use "
         "shorter windows, or ask for smaller shares of targets"
     )
+
+
+def _halves(token_valid: NDArray[np.bool_], rng: Generator) -> Mask:
+    """All valid tokens, at least two, half of them context."""
+    tokens = rng.permutation(np.flatnonzero(token_valid))
+    context, target = np.split(tokens, [len(tokens) // 2])
+    return Mask(np.sort(context), target)
 
 
 def _stream(seed: int, step: int, sample: int, mask: int, draw: int) -> Generator:

@@ -18,6 +18,7 @@ from scipy.interpolate import CubicSpline, make_interp_spline
 from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.preparation import CleaningSettings
 from brainjepa_core.signals.scan import Mask, RawScan
+from brainjepa_core.usable import MIN_FRAMES
 
 LEAST_FREE = 5  # frames that must remain after censoring beyond the number of regressors
 
@@ -114,7 +115,7 @@ def _band_pass(signals: Float64, tr: float, settings: CleaningSettings) -> Float
 
 def _require_frames(keep: Mask, regressors: Float64 | None) -> None:
     count = 0 if regressors is None else regressors.shape[1]
-    least = count + 1 + LEAST_FREE if count or not keep.all() else 2
+    least = count + 1 + LEAST_FREE if count or not keep.all() else MIN_FRAMES
     if keep.sum() < least:
         raise ValueError(
             f"expected at least {least} frames after censoring for {count} regressors, found "

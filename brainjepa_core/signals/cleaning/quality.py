@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.preparation import ExclusionSettings
-from brainjepa_core.signals.scaling import has_signal
 from brainjepa_core.signals.scan import RawScan
+from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS, live_rois
 
-NEAR_DEAD = 0.05  # share of the median ROI's spread under which an ROI holds no signal
-FEWEST_FRAMES = 3  # with two, every correlation is +1 or -1
 LEAST = ("tsnr", "seconds")  # rules that set a least value; others set a largest one
 
 
@@ -40,7 +38,7 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
         ``fc_mean`` (mean correlation of two ROIs). What is not known is not in it.
     """
     missing = np.isnan(cleaned).all(1)
-    usable = with_signal(cleaned)
+    usable = live_rois(cleaned)
     keep = np.ones(raw.series.shape[1], bool) if raw.keep is None else raw.keep
     known: dict[str, float] = {
         "tr": raw.tr,
@@ -60,23 +58,10 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
     return {name: float(value) for name, value in known.items() if np.isfinite(value)}
 
 
-def with_signal(series: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """ROIs [R] that vary (`has_signal`), and by at least 5 % of what the median ROI does.
-
-    Outside the field of view a cleaned signal is often tiny rather than zero.
-    """
-    varies = has_signal(series)
-    if not varies.any():
-        return varies
-    spread = np.where(varies, np.asarray(series, np.float64).std(1), 0.0)
-    found: NDArray[np.bool_] = spread > NEAR_DEAD * np.median(spread[varies])
-    return found
-
-
 def mean_correlation(series: Float64) -> float:
     """Mean Pearson correlation of two different ROIs of [R, F]; NaN if there is none."""
     rois, frames = series.shape
-    if rois < 2 or frames < FEWEST_FRAMES:
+    if rois < MIN_ROIS or frames < MIN_FRAMES:
         return float("nan")
     unit = series - series.mean(1, keepdims=True)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)

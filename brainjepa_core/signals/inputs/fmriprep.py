@@ -22,6 +22,7 @@ from brainjepa_core.signals.inputs.bids import (
     walk_functional,
     without_copies,
 )
+from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.preparation import CleaningSettings, InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
@@ -78,7 +79,7 @@ class FmriprepScan(FoundScan):
                 "none (..._desc-confounds_timeseries.tsv)",
                 "copy it there from fMRIPrep's output, or set cleaning.preset: none",
             )
-        return ScanHeader(header.frames, tr)
+        return header_of(self.image, header.frames, tr)
 
     def read(self) -> RawScan:
         """Mean signal of each ROI, with what cleaning takes out."""

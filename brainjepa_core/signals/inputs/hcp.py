@@ -16,6 +16,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images import cifti
 from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti, read_parcels
 from brainjepa_core.signals.inputs.bids import repetition_time
+from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
@@ -38,7 +39,7 @@ class HcpScan(FoundScan):
         header = cifti.read_header(self.files[0])
         sidecar = self.files[0].with_suffix("").with_suffix(".json")
         tr = repetition_time(self.files[0], header.tr, sidecar, self.told_tr)
-        return ScanHeader(header.frames, tr)
+        return header_of(self.files[0], header.frames, tr)
 
     def read(self) -> RawScan:
         """Mean signal of each ROI, and motion where it is told."""

@@ -17,8 +17,8 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import SHOWN, Atlas
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import Mask, RawScan, ScanHeader
+from brainjepa_core.usable import MIN_FRAMES
 
-LEAST_FRAMES = 2
 LEAST_COVERAGE = 0.5  # below, an ROI counts as missing
 
 
@@ -57,9 +57,9 @@ def composed(text: str) -> str:
 
 def header_of(file: Path, frames: int, tr: float) -> ScanHeader:
     """A header, if there are frames enough to be a scan."""
-    if frames < LEAST_FRAMES:
+    if frames < MIN_FRAMES:
         raise ScanProblem(
-            file, f"at least {LEAST_FRAMES} frames", f"{frames}", "check the export of this scan"
+            file, f"at least {MIN_FRAMES} frames", f"{frames}", "check the export of this scan"
         )
     return ScanHeader(frames, tr)
 

@@ -18,7 +18,6 @@ from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
 
 LOG = "log.txt"
@@ -73,14 +72,17 @@ class Site:
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
-            subjects = {record.subject for record in ScanStore.open(settings.store).records}
+            people, _ = assignment.pretraining.people_of([ScanStore.open(settings.store)])
+            subjects = (person.records[0].subject for person in people)
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people)
         store = ScanStore.open(settings.store)
         if request.kind == DESCRIBE:
             return describe(settings, store)
-        windows = Windows([store], assignment.pretraining.windows)
+        windows = assignment.pretraining.windows_of([store])
+        for scan in windows.left_out:
+            self._log(f"left out: {scan}")
         folds = folds_of_windows(windows, seed, assignment.folds)
         training = windows.only(np.flatnonzero(folds != held_out).tolist())
         if request.kind == GRADIENTS:

@@ -171,7 +171,7 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
 
 def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterator[Request]:
     """One request of each kind, as a coordinator of `study` would send it to the store's site."""
-    windows = Windows([store], study.windows)
+    windows = study.windows_of([store])
     basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
     shallow = _shortened(study, EVALUATED_PATCHES).model_copy(

@@ -34,9 +34,9 @@ from brainjepa_core.pages.palette import (
     VERMILLION,
     styles,
 )
-from brainjepa_core.signals.cleaning.quality import with_signal
 from brainjepa_core.signals.scaling import zscore
 from brainjepa_core.signals.scan import RawScan
+from brainjepa_core.usable import live_rois
 
 FEWEST_LABELLED = 0.035  # share of the ROIs that a network needs for its name beside a picture
 CARPET, MATRIX = (117, 235), 150  # rows and columns that are drawn at most; more are averaged
@@ -103,7 +103,7 @@ def _in_short(raw: RawScan, cleaned: NDArray[np.floating]) -> str:
     minutes = cleaned.shape[1] * raw.tr / 60
     parts = [f"{minutes:.1f} min", f"TR {raw.tr:g} s"]
     parts += [f"tSNR {raw.tsnr:.0f}"] if np.isfinite(raw.tsnr) else []
-    silent = int((~with_signal(cleaned)).sum())
+    silent = int((~live_rois(cleaned)).sum())
     return ", ".join([*parts, f"{silent} of {len(cleaned)} ROIs without a signal"])
 
 
@@ -249,7 +249,7 @@ def roi_coverage(seen: Float64, centroids: Float64) -> Figure:
 def _correlation(series: NDArray[np.floating]) -> Float64:
     """Correlations [R, R]; NaN where an ROI has no signal."""
     fc = np.full((len(series), len(series)), np.nan)
-    usable = np.flatnonzero(with_signal(series))
+    usable = np.flatnonzero(live_rois(series))
     if usable.size > 1:
         fc[np.ix_(usable, usable)] = np.corrcoef(np.asarray(series[usable], np.float64))
     return fc

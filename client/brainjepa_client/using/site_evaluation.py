@@ -38,8 +38,11 @@ def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Window
         If the model is of another atlas; names the first ROI that differs.
     """
     folder = model_folder(checkpoint)
-    told = read_description(folder).provenance
-    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
+    description = read_description(folder)
+    patch, told = description.settings.patch, description.provenance
+    windows = Windows(
+        [ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch
+    )
     told.require_rois(windows.atlas.rois)
     return read_model(folder)[0].eval(), windows
 

@@ -57,7 +57,8 @@ def interpret_site(
         If the model is of another atlas, or the task has nobody here.
     """
     fitted, told = read_finetuned(finetuned)
-    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals))
+    patch = fitted.network.settings.patch
+    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch)
     told.require_rois(windows.atlas.rois)
     data = task_data(task, windows)
     rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))

@@ -23,7 +23,6 @@ from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history
@@ -78,7 +77,7 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
     components = connectivity_components(mean_fc, min(COMPONENTS, len(basis.rois)))
     yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
     for store in job.everyone:  # one by one, as sites would
-        windows = Windows([ScanStore.open(store)], settings.pretraining.windows)
+        windows = settings.pretraining.windows_of([ScanStore.open(store)])
         folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
         moments = site_moments(model, windows, components, folds, settings.folds, fewest)
         yardstick.add(Reply(arrays=moments_to_arrays(moments)))
@@ -87,7 +86,7 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
 
 def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, path: Path) -> None:
     study = settings.pretraining
-    windows = Windows([ScanStore.open(store) for store in own], study.windows)
+    windows = study.windows_of([ScanStore.open(store) for store in own])
     folds = folds_of_windows(windows, study.training.seed, settings.folds)
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
     training = study.new_training(basis, "cpu")

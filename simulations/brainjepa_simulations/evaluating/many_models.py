@@ -160,7 +160,8 @@ def run_evaluation(
     """
     checkpoints = find_checkpoints(words)
     stores = [ScanStore.open(path) for path in open_data(data, out / STORES)]
-    windows = Windows(stores, window_settings(checkpoints))
+    patches = [read_description(c.path).settings.patch for c in checkpoints]
+    windows = Windows(stores, window_settings(checkpoints), patch=max(patches, default=1))
     models = {c.name: read_checkpoint(c, windows) for c in checkpoints}
     study = next((Path(w.rpartition("=")[2]) for w in words if _is_study(w)), None)
     if mae and study is not None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.signals.scaling import has_signal, official_scale, pooled_scale, zscore
+from brainjepa_core.signals.scaling import official_scale, pooled_scale, zscore
 
 
 def scans(count: int = 5, rois: int = 7, frames: int = 150, level: float = 1e3) -> list[np.ndarray]:
@@ -88,31 +88,22 @@ def test_scales_without_a_spread_are_refused():
         pooled_scale([np.ones((3, 20))])
 
 
-@pytest.mark.parametrize("dead", [0.0, 1e3, 1 / 3, np.nan])
+@pytest.mark.parametrize("dead", [0.0, 1e3, 1 / 3, np.nan, "weak"])
 def test_rois_without_a_signal_become_nan(dead):
     series = scans(1)[0]
-    series[4] = dead
+    spread = np.median(series.std(1))
+    weak = 900 + 0.01 * spread * np.random.default_rng(1).standard_normal(150)
+    series[4] = weak if dead == "weak" else dead
     for scaled in (zscore(series), pooled_scale(scans()).apply(series)):
         assert np.isnan(scaled).all(1).tolist() == [i == 4 for i in range(7)]
         assert np.isfinite(np.delete(scaled, 4, axis=0)).all()
 
 
-def test_a_nearly_dead_roi_is_dead_also_when_most_are():
-    series = np.full((9, 100), 1 / 3, np.float32)
-    series[5, ::2] = np.nextafter(np.float32(1 / 3), np.float32(1))  # the last bit of a float32
-    assert not has_signal(series).any()
-    rng = np.random.default_rng(0)
-    series[8] = rng.standard_normal(100)
-    assert has_signal(series).tolist() == [False] * 8 + [True]
-    quiet = rng.standard_normal((5, 100)) * np.array([[1], [1e-3], [1], [1], [1e-9]])
-    assert has_signal(quiet).tolist() == [True, True, True, True, False]
-
-
 def test_spikes_are_clipped():
-    series = np.random.default_rng(0).standard_normal((3, 1000))
+    series = np.random.default_rng(0).standard_normal((5, 1000))
     series[1, 500] = 1e6
     series[2, 500] = -1e6
-    assert zscore(series)[1:, 500].tolist() == [10, -10]
+    assert zscore(series)[1:3, 500].tolist() == [10, -10]
     scaled = pooled_scale([series]).apply(series)
     assert (np.abs(scaled).max(), scaled[1, 500], scaled[2, 500]) == (10, 10, -10)
 

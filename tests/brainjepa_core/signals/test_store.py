@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.store import ARRAYS, HEADER, TABLE, ScanStore
+from brainjepa_core.usable import live_rois
 
 ATLAS = Atlas.from_names(["a", "b", "c"])
 
@@ -32,9 +33,9 @@ def filled(path: Path, scans: int = 3) -> ScanStore:
 @given(
     hnp.arrays(
         np.float32,
-        st.tuples(st.just(3), st.integers(2, 30)),
+        st.tuples(st.just(3), st.integers(3, 30)),
         elements=st.floats(-(2.0**100), 2.0**100, width=32),
-    ).filter(lambda x: np.ptp(x, axis=1).any()),
+    ).filter(lambda x: live_rois(x).sum() > 1),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.text(st.characters(exclude_categories=["Cs"])),
     st.floats(1e-3, 100),
@@ -74,6 +75,17 @@ def test_missing_rois_are_named(tmp_path):
     store.append(series, subject="s", tr=2)
     assert ScanStore.open(tmp_path).records[0].missing == ("b",)
     np.testing.assert_array_equal(store.series(store.records[0]), series)
+
+
+@pytest.mark.parametrize("dead", [0.0, 5.0, "weak"])
+def test_rois_without_a_signal_are_recorded_as_missing_and_kept_as_they_are(tmp_path, dead):
+    store = ScanStore.create(tmp_path, ATLAS)
+    series = scan()
+    series[2] = 0.03 * series[2] if dead == "weak" else dead
+    store.append(series, subject="s", tr=2)
+    (record,) = ScanStore.open(tmp_path).records
+    assert record.missing == ("c",)
+    assert np.array_equal(store.series(record), series)
 
 
 def test_numbers_of_numpy_are_stored_as_numbers(tmp_path):
@@ -226,19 +238,25 @@ def test_other_formats_and_folders_are_refused(tmp_path):
         ScanStore.open(tmp_path)
 
 
+UNUSABLE = "expected a scan of at least 3 frames and 2 ROIs with a signal, found "
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
         (
             lambda x: x[:2],
-            r"expected a series \[3 ROIs, at least 2 frames\], found shape \[2, 20\]",
+            r"expected a series \[3 ROIs, frames\], found shape \[2, 20\]",
         ),
-        (lambda x: x[:, :1], r"found shape \[3, 1\]"),
+        (lambda x: x[:, :0], f"{UNUSABLE}0 frames and 0 such ROIs"),
+        (lambda x: x[:, :1], f"{UNUSABLE}1 frames and 0 such ROIs"),
+        (lambda x: x[:, :2], f"{UNUSABLE}2 frames and 3 such ROIs"),
         (lambda x: x[0], r"found shape \[20\]"),
         (lambda x: np.where(np.eye(3, 20) > 0, np.nan, x), "some NaN or infinity in a, b, c;"),
         (lambda x: np.where(np.eye(3, 20, -1) > 0, np.inf, x), "some NaN or infinity in b, c;"),
-        (lambda x: x * np.nan, "found no ROI at all"),
-        (lambda x: np.ones_like(x), "expected ROIs that vary over time, found a constant in every"),
+        (lambda x: x * np.nan, f"{UNUSABLE}20 frames and 0 such ROIs"),
+        (lambda x: np.ones_like(x), f"{UNUSABLE}20 frames and 0 such ROIs"),
+        (lambda x: x * np.array([[0], [1], [0]]), f"{UNUSABLE}20 frames and 1 such ROIs"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(tmp_path, change, error):

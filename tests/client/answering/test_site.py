@@ -96,7 +96,7 @@ def errors() -> list[Exception]:
 
 PLACES = {
     "brainjepa_client.answering.site.ScanStore.open": KINDS,
-    "brainjepa_client.answering.site.Windows": (GRADIENTS, TRAIN, EVALUATE),
+    "brainjepa_core.pretraining.settings.Windows": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.answering.site.folds_of_windows": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_core.signals.store.ScanStore.series": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.answering.describe.Reply": (DESCRIBE,),

@@ -141,6 +141,32 @@ def test_a_mask_without_context_or_target_is_drawn_again(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("n_valid", [2, 3, 10])
+def test_what_is_too_short_for_any_draw_is_cut_in_half(mode, n_valid):
+    valid = np.zeros((10, 10), bool)
+    valid[:n_valid, 0] = True  # one time patch of ten
+    halves = 0
+    for step in range(40):
+        mask = draw(mode, 10, step=step, token_valid=valid.ravel())
+        context, target = set(mask.context.tolist()), set(mask.target.tolist())
+        assert context and target and not context & target
+        assert valid.ravel()[[*context, *target]].all() and mask.context.tolist() == sorted(context)
+        halves += len(context) == n_valid // 2 and len(context | target) == n_valid
+        again = draw(mode, 10, step=step, token_valid=valid.ravel())
+        assert again.context.tolist() == mask.context.tolist()
+        assert again.target.tolist() == mask.target.tolist()
+    assert halves or mode == "multiblock" or n_valid == 10
+
+
+def test_shares_that_leave_no_context_are_refused_whatever_is_valid():
+    nothing = {"alpha_roi": (1.0, 1.0), "observation": (0.0, 0.0)}
+    settings = MaskSettings(mode="multiblock", alpha_time=(1, 1), beta_gamma_roi=(1, 1), **nothing)
+    valid = np.arange(100) < 50
+    with pytest.raises(ValueError, match="found 50 of 100 valid and no usable mask in 32 draws"):
+        sample_mask(settings, rois=10, patches=10, seed=0, step=0, sample=0, token_valid=valid)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n_valid", [0, 1])
 def test_too_few_valid_tokens_are_refused(mode, n_valid):
     valid = np.zeros(100, bool)

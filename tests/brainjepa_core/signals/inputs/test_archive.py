@@ -87,7 +87,7 @@ def test_scans_that_cannot_be_used(tmp_path):
     with pytest.raises(ScanProblem, match=r"site.npz: expected finite numbers, .* gaps in a;"):
         scans[1].read()
     for step in (scans[2].check, scans[2].read):
-        with pytest.raises(ScanProblem, match="at least 2 frames, found 1"):
+        with pytest.raises(ScanProblem, match="at least 3 frames, found 1"):
             step()
     (tmp_path / "site.npz").write_bytes(b"gone")
     with pytest.raises(ScanProblem, match="expected a site archive"):

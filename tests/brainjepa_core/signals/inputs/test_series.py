@@ -126,7 +126,7 @@ def test_bad_files_are_problems_and_others_go_on(tmp_path):
     assert (
         "check: narrow.tsv: expected 3 columns, one a name, found shape [6, 2]" in errors["narrow"]
     )
-    assert errors["one"].startswith("check: one.npy: expected at least 2 frames, found 1;")
+    assert errors["one"].startswith("check: one.npy: expected at least 3 frames, found 1;")
     assert errors["gaps"].startswith("read: gaps.tsv: expected finite numbers, or n/a in all frame")
     assert "found gaps in a; interpolate" in errors["gaps"]
     assert "found no ROI with a signal" in errors["flat"]

@@ -1,0 +1,94 @@
+"""The people of some stores: who has a scan that windows can be cut from, and who has not.
+
+Shapes: T frames of a window, F frames of a scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from brainjepa_core.signals.store import ScanRecord, ScanStore
+from brainjepa_core.signals.temporal import official_indices, official_stride, resampled_frames
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.usable import why_unusable
+
+
+class Person(NamedTuple):
+    """One subject of one store, with the scans that can be used."""
+
+    store: int
+    records: tuple[ScanRecord, ...]
+
+
+class LeftOut(NamedTuple):
+    """A scan that no window can be cut from. Names a person: for the site's own eyes.
+
+    Attributes
+    ----------
+    scan : str
+        Store, subject, session and run.
+    reason : str
+        As `brainjepa_core.usable.why_unusable` says it.
+    """
+
+    scan: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.scan}: {self.reason}"
+
+
+def people_of(
+    stores: Sequence[ScanStore], settings: WindowSettings, patch: int = 1
+) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
+    """People with their usable scans, and the scans that are left out; reads no series.
+
+    Parameters
+    ----------
+    stores : sequence of ScanStore
+    settings : WindowSettings
+    patch : int
+        Frames a token; a window needs as many valid ones for a single token.
+    """
+    people: list[Person] = []
+    left_out: list[LeftOut] = []
+    for number, store in enumerate(stores):
+        scans: dict[str, list[ScanRecord]] = {}
+        for record in sorted(store.records, key=lambda record: record.key):
+            # Sorted, so that equal stores give equal windows whatever order their scans came in.
+            reason = _why_left_out(record, len(store.atlas), settings, patch)
+            if reason:
+                name = " ".join(
+                    filter(None, (f"{store.path.name}/{record.subject}", *record.key[1:]))
+                )
+                left_out.append(LeftOut(name, reason))
+            else:
+                scans.setdefault(record.subject, []).append(record)
+        people += [Person(number, tuple(scans[subject])) for subject in sorted(scans)]
+    return tuple(people), tuple(left_out)
+
+
+def aligned_frames(record: ScanRecord, settings: WindowSettings) -> int:
+    """Frames F of a scan once aligned."""
+    if settings.temporal == "official":
+        return record.frames
+    return resampled_frames(record.frames, record.tr, settings.tr)
+
+
+def stride_of(record: ScanRecord, settings: WindowSettings) -> int:
+    """Frames of the aligned scan between two frames of a window."""
+    official = settings.temporal == "official"
+    return official_stride(record.tr, settings.tr) if official else 1
+
+
+def _why_left_out(record: ScanRecord, rois: int, settings: WindowSettings, patch: int) -> str:
+    """Why no window of a scan can be used; by its facts alone, which the store has judged."""
+    live = rois - len(record.missing)
+    try:
+        frames = aligned_frames(record, settings)
+    except ValueError as error:  # a TR in another unit
+        return str(error)
+    stride = stride_of(record, settings)
+    valid = len(official_indices(frames, settings.frames, stride, 0)) if stride > 1 else frames
+    return why_unusable(frames, live) or why_unusable(valid, live, patch)

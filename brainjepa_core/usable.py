@@ -1,0 +1,79 @@
+"""What makes an ROI alive and a scan usable: the one definition, asked wherever scans pass.
+
+Whoever takes, stores, scales, sums or trains on a scan asks here, so that what one place lets
+through is never what stops the next one.
+
+Shapes: R ROIs, F frames of a scan.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MIN_FRAMES = 3  # with two frames every correlation is +1 or -1
+MIN_ROIS = 2  # one ROI correlates with none
+NEAR_DEAD = 0.05  # share of the live ROIs' median spread up to which an ROI holds no signal
+ROUNDING = float(np.finfo(np.float32).eps)  # of a mean: what float32 leaves of a constant
+
+
+class UnusableScan(ValueError):
+    """A scan that is whole, and yet nothing can be learned from it: one to leave out and name."""
+
+
+def live_rois(series: ArrayLike) -> NDArray[np.bool_]:
+    """ROIs that hold a signal: finite in all frames, and neither constant nor nearly so.
+
+    Signal outside the field of view is often tiny rather than zero after denoising, so that a
+    spread of 0 would miss it: an ROI is dead up to 5 % of the live ones' median spread. Any one
+    scale for all ROIs gives the same answer.
+
+    Parameters
+    ----------
+    series : array_like, shape (R, F)
+        In common units. A row of NaN is an ROI without data.
+
+    Returns
+    -------
+    ndarray of bool, shape (R,)
+    """
+    x = np.asarray(series, np.float64)
+    alive: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(x), axis=1)
+    if not alive.any() or not x.shape[1]:
+        return np.zeros(len(x), bool)
+    known = np.where(alive[:, None], x, 0.0)
+    spread, level = known.std(axis=1), np.abs(known.mean(axis=1))
+    alive &= spread > ROUNDING * level
+    # Dead ROIs drag the median down: repeat until the live ones stay live among themselves.
+    while alive.any():
+        still = alive & (spread > NEAR_DEAD * np.median(spread[alive]))
+        if (still == alive).all():
+            break
+        alive = still
+    return alive
+
+
+def why_unusable(frames: int, rois: int, least_frames: int = MIN_FRAMES) -> str:
+    """Why a scan cannot be used; empty if it can.
+
+    Parameters
+    ----------
+    frames : int
+        Valid ones.
+    rois : int
+        ROIs that hold a signal (`live_rois`).
+    least_frames : int
+        Frames asked for; a model may need more than correlations do.
+
+    Returns
+    -------
+    str
+        ``expected ..., found ...; ...``, without a name.
+    """
+    least = max(MIN_FRAMES, least_frames)
+    if frames >= least and rois >= MIN_ROIS:
+        return ""
+    return (
+        f"expected a scan of at least {least} frames and {MIN_ROIS} ROIs with a signal, found "
+        f"{frames} frames and {rois} such ROIs; leave it out, or check its extraction"
+    )
