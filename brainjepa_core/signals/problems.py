@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from brainjepa_core.usable import UnusableScan
 
 
 class ScanProblem(ValueError):
@@ -25,3 +28,28 @@ class ScanProblem(ValueError):
 
     def __str__(self) -> str:
         return f"{self.file.name}: expected {self.expected}, found {self.found}; {self.mend}"
+
+
+class UnusableProblem(ScanProblem, UnusableScan):
+    """A scan that is whole, and yet nothing can be learned from it."""
+
+
+def is_there(file: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises
+    ------
+    ScanProblem
+        If it is a link to nowhere: a file whose content was not fetched (git-annex, DataLad) is
+        not the same as none.
+    """
+    if file.exists():
+        return True
+    if os.path.lexists(file):
+        raise ScanProblem(
+            file,
+            "a file, or none",
+            "a link to a file that is not there",
+            "fetch its content (datalad get), or remove the link",
+        )
+    return False

@@ -56,6 +56,8 @@ def validate(
             f"{found.scans} scans of {found.people} people can be read: {found.frames} frames, "
             f"repetition times of {trs} s; {found.without_row} people without a row of phenotypes"
         )
+        for note in found.notes:
+            console.print(escape(note))
         if found.problems:
             console.print(f"{len(found.problems)} problems:")
             sys.stdout.write(problems_as_tsv(found.problems, root))
@@ -147,6 +149,8 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
         f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
         "finished before"
     )
+    for note in preparation.phenotypes.notes():
+        console.print(escape(note))
     with _progress() as progress:
         for _ in progress.track(preparation.run(), len(preparation.waiting), description="Scans"):
             pass

@@ -113,7 +113,13 @@ def test_import_makes_one_store_a_site_and_repeating_it_changes_nothing(tmp_path
     people.write_text("participant_id\tage\na-0\t31.5\n")
     command = ["import", *archives, "--out", tmp_path / "stores", "--participants", people]
     shown = success(*command)
-    assert shown == "a: 6 scans, 9 ROIs\nb: 6 scans, 9 ROIs\n"
+    assert shown == (
+        "a: 5 people have no row of phenotypes, such as 'a-1'\n"
+        "a: 6 scans, 9 ROIs\n"
+        "b: 6 people have no row of phenotypes, such as 'b-0'\n"
+        "b: 1 people of the tables have no scan, such as 'a-0'\n"
+        "b: 6 scans, 9 ROIs\n"
+    )
     a, b = (ScanStore.open(tmp_path / "stores" / name) for name in "ab")
     assert a.records[0].phenotypes == {"age": 31.5} and b.records[0].phenotypes == {}
     with np.load(archives[0]) as archive:
@@ -132,7 +138,7 @@ def test_archives_that_cannot_be_imported_are_one_line(tmp_path):
     )
     (tmp_path / "text.npz").write_text("no archive")
     text = failure("import", tmp_path / "text.npz", *out)
-    assert text.startswith("expected a site archive (.npz with ts, lengths,")
+    assert text.startswith("text.npz: expected a site archive (.npz with ts, lengths,")
     assert text.endswith("export the archive again")
     same = [site_archive(tmp_path / name / "same.npz", seed) for seed, name in enumerate("xy")]
     text = failure("import", *same, *out)

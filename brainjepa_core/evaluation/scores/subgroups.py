@@ -28,6 +28,7 @@ from brainjepa_core.evaluation.scores.resampling import (
 )
 from brainjepa_core.evaluation.scores.results import Gap, Predictions, Row
 from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.signals.tables.cells import is_missing
 
 Groups = dict[str, NDArray[np.bool_]]
 
@@ -204,7 +205,7 @@ def _lacks_a_class(data: TaskData, members: NDArray[np.int64]) -> bool:
 
 def _known(value: Any) -> Any:
     """A float, a text, or None where nothing is known."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("", "n/a", "nan")):
+    if value is None or (isinstance(value, str) and is_missing(value)):
         return None
     if isinstance(value, bool | str | np.bool_):
         return str(value)

@@ -19,10 +19,10 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskData, TaskSettings, Value
 from brainjepa_core.signals.people import Person
+from brainjepa_core.signals.tables import cells
 from brainjepa_core.signals.windows import Windows
 
 LEAST_PEOPLE = 5  # of each class, or of a regression
-UNKNOWN = ("", "n/a")
 Facts = dict[str, Any]
 
 
@@ -83,12 +83,16 @@ def _facts(windows: Windows, person: Person) -> Facts:
 
 def _known(value: Any) -> Value | None:
     """A finite number, also one written as text; a text; or None where nothing is known."""
+    if isinstance(value, str):
+        if cells.is_missing(value):
+            return None
+        found = cells.number(value)
+        return value.strip() if found is None else found
     try:
-        number = float(value)
+        found = float(value)
     except (TypeError, ValueError, OverflowError):
-        text = str(value).strip()
-        return None if value is None or text.casefold() in UNKNOWN else text
-    return number if math.isfinite(number) else None
+        return None if value is None else str(value).strip()
+    return found if math.isfinite(found) else None
 
 
 def _alike(value: Value) -> Value | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pandas as pd
 from nilearn.interfaces.fmriprep import load_confounds
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.preparation import CleaningSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.scan import Mask
+from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
 
-FD = "framewise_displacement"
 COMPCOR = "motion24_acompcor"  # reads from the table's JSON which component is of which tissue
 MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
 TISSUES = ("white_matter", "csf")
@@ -98,7 +100,7 @@ def check_columns(table: Path, settings: CleaningSettings) -> None:
             f"{len(missing)} missing ({', '.join(missing[:3])})",
             "run fMRIPrep with its confounds, or choose another cleaning.preset",
         )
-    if settings.preset == COMPCOR and not table.with_suffix(".json").exists():
+    if settings.preset == COMPCOR and not is_there(table.with_suffix(".json")):
         raise ScanProblem(
             table,
             f"its JSON beside it for preset '{COMPCOR}'",
@@ -173,7 +175,9 @@ def _arguments(settings: CleaningSettings) -> dict[str, Any]:
 def _displacement(table: Path, frames: int) -> Float64 | None:
     """Framewise displacement; also the place where a table of another scan shows."""
     try:
-        content = pd.read_csv(table, sep="\t", na_values="n/a", encoding="utf-8-sig")
+        content = pd.read_csv(
+            table, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise ScanProblem(
             table, "a tab-separated table", type(error).__name__, "write it again"
@@ -187,7 +191,11 @@ def _displacement(table: Path, frames: int) -> Float64 | None:
         )
     if FD not in content:
         return None
-    fd = pd.to_numeric(content[FD], errors="coerce").to_numpy(np.float64, copy=True)
-    fd[0] = np.nan_to_num(fd[0])
-    found: Float64 = fd if np.isfinite(fd).all() else np.nan_to_num(fd)
-    return found
+    cells = content[FD].tolist()
+    numbers = [nan if is_missing(cell) else number(cell) for cell in cells]
+    if None in numbers:
+        comma = any(map(has_decimal_comma, cells))
+        found = "a decimal comma" if comma else "text in a cell"
+        mend = "write points, as fMRIPrep does" if comma else "write n/a where it is not known"
+        raise ScanProblem(table, f"numbers in column {FD}", found, mend)
+    return known_displacement(np.array(numbers, np.float64), table)

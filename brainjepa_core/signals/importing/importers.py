@@ -1,21 +1,27 @@
 """Into a store from what sites already have: site archives (npz), folders of parcellated scans.
 
-Everything is checked before it is stored, and a store takes the same scan twice without harm, so
-that an import that was cut short can simply be repeated.
+Scans are found, checked and read as the input kinds ``archive`` and ``series`` of `prepare` do it;
+they are stored as they are. A store takes the same scan twice without harm, so that an import that
+was cut short can simply be repeated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals.inputs import archive as archives
+from brainjepa_core.signals.inputs import series
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.tables.phenotypes import read_participants
-from brainjepa_core.signals.tables.roi_names import in_atlas_order
-from brainjepa_core.signals.tables.series_files import bids_entities, read_series
+from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes, told_displacement
+from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, refusal
 from brainjepa_core.signals.tables.site_archive import read_site_archive
+from brainjepa_core.usable import UnusableScan
 
-SERIES_ENDINGS = (".tsv", ".csv", ".npy")
+Say = Callable[[str], object]
 
 
 def import_site_archive(
@@ -23,6 +29,7 @@ def import_site_archive(
     store_path: str | Path,
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
+    say: Say = lambda _: None,
 ) -> ScanStore:
     """Import one site's archive.
 
@@ -33,10 +40,13 @@ def import_site_archive(
         of each scan), ``participant_id``, ``tr`` (seconds, one or one a scan) and ``roi`` (names).
     store_path : path
     participants : path, optional
-        BIDS ``participants.tsv``; its columns become phenotypes.
+        BIDS ``participants.tsv``; its columns become phenotypes, by its JSON if there is one.
     atlas : Atlas, optional
         Order of the store, by name; that of the archive by default. ROIs that the archive lacks
         are stored as missing.
+    say : callable
+        Told, in a sentence each, which scans cannot be used and are left out, and how many people
+        have no row or no scan. The sentences name people: they are for the site's own eyes.
 
     Returns
     -------
@@ -46,26 +56,15 @@ def import_site_archive(
     ------
     ValueError
         If the archive is damaged or its parts do not fit one another: nothing is stored then. Or
-        if a scan cannot be trained on: those before it are in the store, and the import can be
-        repeated.
+        if a scan is damaged: those before it are in the store, and the import can be repeated.
     """
-    site = read_site_archive(Path(archive))
-    series = [site.series(place) for place in range(len(site.people))]  # damage shows before
-    atlas = atlas or Atlas.from_names(site.names, name="ROIs of the archive")
-    table = {} if participants is None else read_participants(participants)
-    store = ScanStore.create(store_path, atlas)
-    for scan, person, tr in zip(series, site.people, site.trs, strict=True):
-        phenotypes = dict(table.get(person, {}))
-        motion = phenotypes.get("mean_fd")
-        qc = {"mean_fd": motion} if isinstance(motion, float) else {}
-        store.append(
-            in_atlas_order(scan, site.names, atlas),
-            subject=person,
-            tr=tr,
-            qc=qc,
-            phenotypes=phenotypes,
-        )
-    return store
+    file = Path(archive)
+    if atlas is None:
+        try:
+            atlas = Atlas.from_names(read_site_archive(file).names, name="ROIs of the archive")
+        except ValueError as error:
+            raise refusal(file, error) from error
+    return _store(archives.scans_of(file, atlas, None), store_path, participants, atlas, say)
 
 
 def import_directory(
@@ -75,20 +74,21 @@ def import_directory(
     tr: float,
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
+    say: Say = lambda _: None,
 ) -> ScanStore:
-    """Import a folder of parcellated scans: one TSV, CSV or NPY of [frames, ROIs] a scan.
+    """Import a folder of parcellated scans, in any of the forms of `signals.inputs.series`.
 
     Parameters
     ----------
     folder : path
         File names give subject, session and run where they follow BIDS
-        (``sub-01_ses-2_run-1_....tsv``), else the whole stem is the subject.
+        (``sub-01_ses-2_task-rest_run-1_....tsv``), else the whole stem is the subject.
     names : path
         Text file with one ROI name a line, in the order of columns.
     store_path : path
     tr : float
         Seconds, of all scans.
-    participants, atlas
+    participants, atlas, say
         As in `import_site_archive`.
 
     Raises
@@ -97,32 +97,54 @@ def import_directory(
         Naming the file, if one cannot be read or does not have one column an ROI. Scans read
         before it are in the store; repeat the import once the file is mended.
     """
-    lines = Path(names).read_text(encoding="utf-8").splitlines()
-    columns = [line.strip() for line in lines if line.strip()]
+    columns = series.read_names(Path(names))
     atlas = atlas or Atlas.from_names(columns, name=Path(names).stem)
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix in SERIES_ENDINGS)
-    tables = {Path(path).resolve() for path in (names, participants) if path is not None}
-    files = [p for p in files if p.resolve() not in tables]
-    if not files:
+    beside = {Path(path).resolve() for path in (names, participants) if path is not None}
+    found, problems = series.scans_of(Path(folder), columns, atlas, tr, beside)
+    if problems:
+        raise problems[0]
+    if not found:
         raise ValueError(
             f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in the folder; "
-            "give the folder that holds them directly"
+            "give the folder that holds them"
         )
-    table = {} if participants is None else read_participants(participants)
-    store = ScanStore.create(store_path, atlas)
-    for file in files:
-        entities = bids_entities(file.stem)
-        subject = f"sub-{entities['sub']}" if "sub" in entities else file.stem
-        series = read_series(file, columns)
+    return _store([scan for scan, _ in found], store_path, participants, atlas, say)
+
+
+def _store(
+    scans: Sequence[FoundScan],
+    store_path: str | Path,
+    participants: str | Path | None,
+    atlas: Atlas,
+    say: Say,
+) -> ScanStore:
+    """Read scan after scan into a store, with what is known of its person."""
+    known = Phenotypes() if participants is None else read_phenotypes([participants])
+    phenotypes = known.joined((scan.subject, scan.session) for scan in scans)
+    store = None
+    for scan in scans:
         try:
+            raw = scan.read()
+            # Made once a scan was read, which shows damage of an archive: nothing is left then.
+            store = store or ScanStore.create(store_path, atlas)
+            row = phenotypes.of(scan.subject, scan.session)
+            motion = told_displacement(row)
             store.append(
-                in_atlas_order(series.T, columns, atlas),
-                subject=subject,
-                session=entities.get("ses", ""),
-                run=entities.get("run", ""),
-                tr=tr,
-                phenotypes=table.get(subject, {}),
+                raw.series,
+                subject=scan.subject,
+                session=scan.session,
+                run=scan.run,
+                tr=raw.tr,
+                qc={} if motion is None else {"mean_fd": motion},
+                phenotypes=row,
             )
+        except UnusableScan as reason:
+            name = " ".join(filter(None, scan.key))
+            say(f"left out {name}: {reason}")
+        except ScanProblem:
+            raise
         except ValueError as error:
-            raise ValueError(f"{file.name}: {error}") from error
-    return store
+            raise refusal(scan.files[0], error) from error
+    for note in phenotypes.notes():
+        say(note)
+    return store or ScanStore.create(store_path, atlas)

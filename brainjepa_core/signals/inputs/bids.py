@@ -1,27 +1,21 @@
 """Files of a BIDS derivative dataset, and the facts beside them.
 
-Names are parsed by bids2table, against the schema of BIDS. Folders are walked here, since its index
-passes over datasets whose folder has a dot in its name (``fmriprep-23.2.1``) and people whose
-label is not ASCII, without a word.
+Folders are walked here, since bids2table's index passes over datasets whose folder has a dot in its
+name (``fmriprep-23.2.1``) and people whose label is not ASCII, without a word.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bids2table
+from brainjepa_core.signals.problems import ScanProblem, is_there
+from brainjepa_core.signals.tables.bids_names import bids_entities, scan_key
 
-from brainjepa_core.signals.problems import ScanProblem
-
-# They say how a file was made, not which scan it is.
-OF_THE_FILE = {"space", "cohort", "res", "den", "desc", "atlas", "seg", "scale", "stat"}
-NOT_ENTITIES = {"suffix", "ext", "datatype", "sub", "ses"}
 TR_TOLERANCE = 0.01  # seconds; headers are float32, sidecars often rounded to milliseconds
 TR_RANGE = (0.1, 20.0)  # seconds; outside it is another unit
 
@@ -40,12 +34,7 @@ class BidsFile:
     @property
     def key(self) -> tuple[str, str, str]:
         """Subject, session and run of the scan it belongs to, as the store names them."""
-        own = [
-            f"{name}-{value}"
-            for name, value in self.entities.items()
-            if name not in OF_THE_FILE | NOT_ENTITIES
-        ]
-        return f"sub-{self['sub']}", self["ses"], "_".join(own)
+        return scan_key(self.entities)
 
 
 def walk_functional(root: Path) -> tuple[list[BidsFile], list[ScanProblem]]:
@@ -82,10 +71,7 @@ def _parse(path: Path) -> BidsFile:
             "bytes of another encoding",
             "rename the file (convmv does whole folders)",
         ) from error
-    # Some file systems take accents apart, some do not: people are the same person on both.
-    name = unicodedata.normalize("NFC", path.name)
-    found = {k: str(v) for k, v in bids2table.parse_bids_entities(name).items()}
-    return BidsFile(path, found)
+    return BidsFile(path, bids_entities(path.name))
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -96,7 +82,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     ScanProblem
         If it is there and is no JSON object.
     """
-    if not path.exists():
+    if not is_there(path):
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -33,8 +33,10 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
     scans: Sequence[FoundScan]
     if kind == "fmriprep":
         scans, problems = fmriprep.find(settings.input, atlas, settings.cleaning)
+    elif kind == "series":
+        scans, problems = series.find(settings.input, atlas, settings.phenotypes)
     else:
-        forms = {"hcp": hcp, "xcpd": xcpd, "ukb": ukb, "series": series, "archive": archive}
+        forms = {"hcp": hcp, "xcpd": xcpd, "ukb": ukb, "archive": archive}
         scans, problems = forms[kind].find(settings.input, atlas)
     if not scans and not problems:
         task = f" of task '{settings.input.task}'" if settings.input.task else ""

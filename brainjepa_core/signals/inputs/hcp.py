@@ -6,6 +6,7 @@ Without a label image, ``.ptseries.nii`` are read by the names of their parcels.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti, r
 from brainjepa_core.signals.inputs.bids import repetition_time
 from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.tables.cells import number
 
 RESULTS = Path("MNINonLinear") / "Results"
 MOTION = "Movement_RelativeRMS.txt"  # mm between frames (Jenkinson's displacement), one a line
@@ -66,7 +68,7 @@ def find(settings: InputSettings, atlas: Atlas) -> tuple[list[HcpScan], list[Sca
         versions = sorted(run.glob(f"{run.name}_Atlas*.{ending}"), key=_rank)
         if versions and "_clean" in versions[-1].name:
             subject = run.parents[2].name
-            motion = tuple(path for path in (run / MOTION,) if path.exists())
+            motion = tuple(path for path in (run / MOTION,) if os.path.lexists(path))
             scans.append(
                 HcpScan(subject, "", run.name, (versions[-1], *motion), atlas, labels, settings.tr)
             )
@@ -87,14 +89,22 @@ def _rank(path: Path) -> tuple[bool, bool, int]:
 
 
 def _displacement(file: Path, frames: int) -> Float64 | None:
-    if not file.exists():
+    if not is_there(file):
         return None
     try:
-        fd = np.loadtxt(file, dtype=np.float64, ndmin=1)
-    except ValueError as error:
+        cells = file.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
         raise ScanProblem(
             file, "a number a line", type(error).__name__, "copy the file again"
         ) from error
+    fd = np.array([np.nan if (value := number(cell)) is None else value for cell in cells])
+    if not np.isfinite(fd).all():
+        raise ScanProblem(
+            file,
+            "a number a line",
+            f"{int((~np.isfinite(fd)).sum())} lines without one",
+            "copy the file again",
+        )
     if len(fd) != frames:
         raise ScanProblem(
             file, f"{frames} lines, one a frame", f"{len(fd)}", "give the file of this run"

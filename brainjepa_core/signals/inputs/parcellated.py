@@ -6,7 +6,6 @@ Shapes: R ROIs, F frames.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import SHOWN, Atlas
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
 from brainjepa_core.signals.scan import Mask, RawScan, ScanHeader
 from brainjepa_core.usable import MIN_FRAMES
 
@@ -50,15 +49,16 @@ def walk(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], list
     return sorted(files), problems
 
 
-def composed(text: str) -> str:
-    """Text with accents composed: some file systems take them apart, people stay the same."""
-    return unicodedata.normalize("NFC", text)
-
-
 def header_of(file: Path, frames: int, tr: float) -> ScanHeader:
-    """A header, if there are frames enough to be a scan."""
+    """A header, if there are frames enough to be a scan.
+
+    Raises
+    ------
+    UnusableProblem
+        If there are not.
+    """
     if frames < MIN_FRAMES:
-        raise ScanProblem(
+        raise UnusableProblem(
             file, f"at least {MIN_FRAMES} frames", f"{frames}", "check the export of this scan"
         )
     return ScanHeader(frames, tr)
@@ -92,7 +92,7 @@ def raw_scan(
     Raises
     ------
     ScanProblem
-        If there are too few frames, no ROI, or gaps within an ROI.
+        If there are gaps within an ROI; an `UnusableProblem` if there are too few frames or no ROI.
     """
     header_of(file, series.shape[1], tr)
     silent = (np.isnan(series) | (series == 0)).all(1)
@@ -101,12 +101,16 @@ def raw_scan(
         seen = np.where(silent | np.isnan(coverage), seen, coverage)
     gone = seen < LEAST_COVERAGE
     gaps = [atlas.rois[row] for row in np.flatnonzero(~gone & ~np.isfinite(series).all(1))]
-    if gaps or gone.all():
+    if gone.all():
+        raise UnusableProblem(
+            file, "finite numbers of some ROI", "no ROI with a signal", "look at the extraction"
+        )
+    if gaps:
         more = f" and {len(gaps) - SHOWN} more ROIs" if len(gaps) > SHOWN else ""
         raise ScanProblem(
             file,
             "finite numbers, or n/a in all frames of a missing ROI",
-            f"gaps in {', '.join(gaps[:SHOWN])}{more}" if gaps else "no ROI with a signal",
+            f"gaps in {', '.join(gaps[:SHOWN])}{more}",
             "interpolate the frames, or leave the whole ROI out",
         )
     series = np.where(gone[:, None], np.nan, series)

@@ -6,25 +6,27 @@ A file may hold several scans (see `tables.array_files`), or be a site archive.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs import archive
-from brainjepa_core.signals.inputs.bids import (
-    NOT_ENTITIES,
-    OF_THE_FILE,
-    repetition_time,
-    without_copies,
-)
-from brainjepa_core.signals.inputs.parcellated import composed, header_of, raw_scan, walk
+from brainjepa_core.signals.inputs.bids import repetition_time, without_copies
+from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan, walk
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
 from brainjepa_core.signals.tables.array_files import Part
+from brainjepa_core.signals.tables.bids_names import (
+    NOT_ENTITIES,
+    Key,
+    bids_entities,
+    composed,
+    run_of,
+)
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import (
-    bids_entities,
     ending,
     read_series,
     refusal,
@@ -74,10 +76,20 @@ class SeriesScan(FoundScan):
         return raw_scan(file, in_atlas_order(series.T, self.columns, self.atlas), self.atlas, tr)
 
 
+FoundSeries = SeriesScan | archive.ArchiveScan
+
+
 def find(
-    settings: InputSettings, atlas: Atlas
-) -> tuple[list[SeriesScan | archive.ArchiveScan], list[ScanProblem]]:
+    settings: InputSettings, atlas: Atlas, tables: Collection[Path] = ()
+) -> tuple[list[FoundSeries], list[ScanProblem]]:
     """Scans of a folder by key, and what keeps others out; array files are opened, tables not.
+
+    Parameters
+    ----------
+    settings : InputSettings
+    atlas : Atlas
+    tables : collection of Path
+        Tables of people, which may lie among the scans.
 
     Raises
     ------
@@ -85,29 +97,62 @@ def find(
         If the names cannot be used, a problem of every scan.
     """
     assert settings.names is not None
-    columns = _read_names(settings.names, atlas)
-    listed = settings.names.resolve()
-    files, problems = walk(
-        settings.folder, lambda file: _is_series(file) and file.resolve() != listed
-    )
-    scans: list[SeriesScan | archive.ArchiveScan] = []
+    columns = read_names(settings.names)
+    try:
+        atlas.rows_of(to_atlas_names(columns, atlas))
+    except ValueError as error:
+        raise refusal(settings.names, error) from error
+    beside = {path.resolve() for path in (settings.names, *tables)}
+    found, problems = scans_of(settings.folder, columns, atlas, settings.tr, beside)
+    return [scan for scan, task in found if settings.task in (None, task)], problems
+
+
+def scans_of(
+    folder: Path,
+    columns: tuple[str, ...],
+    atlas: Atlas,
+    told_tr: float | None,
+    beside: Collection[Path] = (),
+) -> tuple[list[tuple[FoundSeries, str | None]], list[ScanProblem]]:
+    """Scans of a folder by key with the task that their names tell, and what keeps others out.
+
+    Parameters
+    ----------
+    folder : Path
+    columns : tuple of str
+        ROI names of columns.
+    atlas : Atlas
+    told_tr : float, optional
+        Seconds.
+    beside : collection of Path
+        Resolved paths of files that are no scans.
+    """
+    files, problems = walk(folder, lambda file: _is_series(file) and file.resolve() not in beside)
+    scans: list[FoundSeries] = []
+    tasks: dict[Key, str | None] = {}
     for file in files:
         try:
             if is_site_archive(file):
-                scans += archive.scans_of(file, atlas, settings.tr)
+                scans += archive.scans_of(file, atlas, told_tr)
                 continue
             for part in scans_in(file):
                 key, task = _key(file, part)
-                if settings.task in (None, task):
-                    scans.append(SeriesScan(*key, (file,), part, columns, atlas, settings.tr))
+                tasks[key] = task
+                scans.append(SeriesScan(*key, (file,), part, columns, atlas, told_tr))
         except ScanProblem as problem:
             problems.append(problem)
     single, copies = without_copies(sorted(scans, key=lambda scan: scan.key))
-    return single, problems + copies
+    return [(scan, tasks.get(scan.key)) for scan in single], problems + copies
 
 
-def _read_names(file: Path, atlas: Atlas) -> tuple[str, ...]:
-    """ROI names, one a line, that are the atlas' or mean its ROIs."""
+def read_names(file: Path) -> tuple[str, ...]:
+    """ROI names, one a line.
+
+    Raises
+    ------
+    ScanProblem
+        If the file cannot be read, or names an ROI twice.
+    """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -117,7 +162,6 @@ def _read_names(file: Path, atlas: Atlas) -> tuple[str, ...]:
     names = tuple(line.strip() for line in lines if line.strip())
     try:
         Atlas.from_names(names)
-        atlas.rows_of(to_atlas_names(names, atlas))
     except ValueError as error:
         raise refusal(file, error) from error
     return names
@@ -138,17 +182,17 @@ def _is_series(file: Path) -> bool:
     return measure and stem.split("_")[-1] not in BESIDE
 
 
-def _key(file: Path, part: Part) -> tuple[tuple[str, str, str], str | None]:
+def _key(file: Path, part: Part) -> tuple[Key, str | None]:
     """Subject, session and run, and the task among them."""
-    outer = bids_entities(composed(_stem(file)))
     name = composed(part.name).replace("/", "_")
-    inner = bids_entities(name)
-    entities = {**outer, **inner}
-    run = [f"{k}-{v}" for k, v in entities.items() if k not in OF_THE_FILE | NOT_ENTITIES]
+    inner = {k: v for k, v in bids_entities(name).items() if k not in NOT_ENTITIES}
+    entities = {**bids_entities(_stem(file)), **inner}
+    run = [run_of(entities)]
     if "sub" in entities:
         subject = f"sub-{entities['sub']}"
         run += [name] if name and not inner else []
     else:
         subject = name or composed(_stem(file))
         run = run if name else []
-    return (subject, entities.get("ses", ""), "_".join(run)), entities.get("task")
+    session, task = entities.get("ses", ""), entities.get("task")
+    return (subject, session, "_".join(filter(None, run))), task

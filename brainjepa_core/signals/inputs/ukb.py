@@ -21,10 +21,11 @@ import numpy as np
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs.bids import without_copies
-from brainjepa_core.signals.inputs.parcellated import composed, header_of, raw_scan, walk
+from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan, walk
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.tables.bids_names import composed
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.signals.tables.text_tables import Table, first_row, read_table

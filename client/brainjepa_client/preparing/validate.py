@@ -32,6 +32,8 @@ class Validation:
     problems : tuple of ScanProblem
     without_row : int
         People with scans whom no table of phenotypes names.
+    notes : tuple of str
+        What else to know of the tables; may name people, and stays at the site.
     """
 
     scans: int
@@ -40,6 +42,7 @@ class Validation:
     trs: tuple[float, ...]
     problems: tuple[ScanProblem, ...]
     without_row: int
+    notes: tuple[str, ...] = ()
 
 
 def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: None) -> Validation:
@@ -68,14 +71,15 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
             problems.append(problem)
         progress(len(found.scans))
     people = {subject for subject, _, _ in headers}
-    phenotypes = find_phenotypes(settings)
+    phenotypes = find_phenotypes(settings).joined(key[:2] for key in headers)
     return Validation(
         len(headers),
         len(people),
         sum(header.frames for header in headers.values()),
         tuple(sorted({round(header.tr, 4) for header in headers.values()})),
         tuple(problems),
-        sum(not phenotypes.of(person) for person in people),
+        len(phenotypes.without_row),
+        tuple(phenotypes.notes()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,15 @@ def import_scans(
                 "become one store; rename one, or import them into different folders"
             )
         for archive in archives:
-            store = import_site_archive(archive, out / archive.stem, participants)
+            store = import_site_archive(
+                archive, out / archive.stem, participants, say=_note(archive.stem)
+            )
             name = escape(archive.stem)
             console.print(f"{name}: {len(store.records)} scans, {len(store.atlas)} ROIs")
+
+
+def _note(where: str) -> Callable[[str], None]:
+    return lambda text: console.print(escape(f"{where}: {text}"))
 
 
 def import_folder(
@@ -62,7 +69,7 @@ def import_folder(
     from brainjepa_core.signals.importing.importers import import_directory
 
     with errors_in_one_line():
-        store = import_directory(folder, names, out, tr, participants)
+        store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
         console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
 
 

@@ -10,7 +10,8 @@ import pytest
 from shared_data import shared
 from sklearn.utils import Bunch
 
-from brainjepa_core.signals.importing.importers import import_site_archive, read_participants
+from brainjepa_core.signals.importing.importers import import_site_archive
+from brainjepa_core.signals.tables.phenotypes import read_phenotypes
 from brainjepa_simulations.datasets.abide import LEFT_OUT, TR, _number, fetch_abide
 
 PEOPLE = {"NYU": 3, "PITT": 2, "CMU": 1}
@@ -95,7 +96,7 @@ def test_archives_and_participants(fetcher, tmp_path):
     assert said[1:] == [
         "NYU: 3 people, repetition time 2 s", "PITT: 2 people, repetition time 1.5 s",
     ]  # fmt: skip
-    table = read_participants(out / "participants.tsv")
+    table = read_phenotypes([out / "participants.tsv"]).people
     assert table["Nyu_0000000"] == {
         "site": "NYU", "diagnosis": "ASD", "age": 11.5, "sex": "F", "fiq": 101.0,
         "eyes_at_scan": "open", "mean_fd": 0.1,
@@ -144,7 +145,7 @@ def test_nilearns_own_fetcher_over_a_filled_cache(tmp_path, limit, people):
     out = tmp_path / "out"
     found = fetch_abide(out, ["NYU"], max_mean_fd=limit, cache=tmp_path / "cache", tell=list)
     assert found == {"NYU": people}
-    assert len(read_participants(out / "participants.tsv")) == people
+    assert len(read_phenotypes([out / "participants.tsv"]).people) == people
     with np.load(out / "NYU.npz") as archive:
         assert np.array_equal(
             archive["ts"][:FRAMES], series_of("Nyu_0000000").astype("f4")[:FRAMES]

@@ -171,11 +171,62 @@ def test_missing_parts_are_named(tmp_path):
 def test_a_bad_scan_stops_the_import_which_can_be_repeated(tmp_path):
     ts = parts()["ts"].copy()
     ts[15, 1] = np.inf  # float16 overflows at 65504
-    with pytest.raises(ValueError, match="some NaN or infinity in b; interpolate"):
+    with pytest.raises(ValueError, match="found gaps in b; interpolate the fr"):
         import_site_archive(archive(tmp_path, ts=ts), tmp_path / "store")
     assert sound_or_absent(tmp_path / "store") == 1
     store = import_site_archive(archive(tmp_path), tmp_path / "store")
     assert len(store.records) == 3 and store.verify() == []
+
+
+def test_unusable_scans_are_left_out_and_named_and_the_others_go_on(tmp_path):
+    ts = parts()["ts"].copy()
+    ts[12:32, 1:] = 7  # one ROI is left of the second scan
+    lengths = np.array([*LENGTHS[:2], 2], np.int32)
+    said: list[str] = []
+    site = archive(tmp_path, ts=ts[:34], lengths=lengths)
+    store = import_site_archive(site, tmp_path / "store", say=said.append)
+    assert [record.subject for record in store.records] == ["p1"]
+    assert said == [
+        "left out p2: expected a scan of at least 3 frames and 2 ROIs with a signal, found 20 "
+        "frames and 1 such ROIs; leave it out, or check its extraction",
+        "left out p3: site.npz: expected at least 3 frames, found 2; check the export of this scan",
+    ]
+
+
+def test_people_are_joined_and_levels_decoded_as_in_prepare(tmp_path):
+    people = tmp_path / "participants.tsv"
+    people.write_text("participant_id\tsex\tage\nsub-p1\t1\tNA\nsub-p2\t2\t30\nsub-x\t1\t3\n")
+    people.with_suffix(".json").write_text('{"sex": {"Levels": {"1": "male", "2": "female"}}}')
+    said: list[str] = []
+    store = import_site_archive(archive(tmp_path), tmp_path / "store", people, say=said.append)
+    found = [record.phenotypes for record in store.records]
+    assert found == [{"sex": "male"}, {"sex": "female", "age": 30.0}, {}]
+    assert said == [
+        "1 people have no row of phenotypes, such as 'p3'",
+        "1 people of the tables have no scan, such as 'x'",
+    ]
+
+
+def test_scans_that_entities_tell_apart_are_two_and_all_endings_are_read(tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (tmp_path / "names.txt").write_text("\ufeffa\nb\nc\n", encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for direction in ("AP", "PA"):
+        name = f"sub-01_task-rest_dir-{direction}_run-1_timeseries.tsv.gz"
+        np.savetxt(scans / name, rng.standard_normal((9, 3)), delimiter="\t")
+    np.savetxt(scans / "sub-02_x.1D", rng.standard_normal((9, 3)))
+    (scans / "people.tsv").write_text("participant_id\tage\n02\t44\n")  # no scan
+    store = import_directory(
+        scans, tmp_path / "names.txt", tmp_path / "store", 2.0, scans / "people.tsv"
+    )
+    assert [record.key for record in store.records] == [
+        ("sub-01", "", "task-rest_dir-AP_run-1"),
+        ("sub-01", "", "task-rest_dir-PA_run-1"),
+        ("sub-02", "", ""),
+    ]
+    assert store.atlas.rois == ("a", "b", "c")
+    assert [record.phenotypes for record in store.records] == [{}, {}, {"age": 44.0}]
 
 
 def damaged() -> st.SearchStrategy[bytes]:
@@ -256,7 +307,7 @@ def test_folder_becomes_a_store(tmp_path):
     found = [(r.key, r.frames, r.missing, r.phenotypes) for r in store.records]
     assert found == [
         (("alone", "", ""), 5, ("c",), {"age": 44.0}),
-        (("sub-01", "2", "1"), 9, (), {"age": 33.0}),
+        (("sub-01", "2", "task-rest_run-1"), 9, (), {"age": 33.0}),
         (("sub-02", "", ""), 7, (), {}),
     ]
     expected = np.load(scans / "sub-02_bold.npy").T.astype(np.float32)
@@ -272,12 +323,12 @@ def test_folder_refusals_name_the_file(tmp_path):
     np.save(scans / "sub-03.npy", np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"sub-03.npy: expected 3 columns, one a name, found"):
         import_directory(scans, names, tmp_path / "store", 2.0)
-    np.save(scans / "sub-03.npy", np.array([[1, 2, 3], [np.nan, 4, 5]]))
-    with pytest.raises(ValueError, match=r"sub-03.npy: expected finite values.* in a;"):
+    np.save(scans / "sub-03.npy", np.array([[1, 2, 3], [np.nan, 4, 5], [6, 8, 9]]))
+    with pytest.raises(ValueError, match=r"sub-03.npy: expected finite numbers.* gaps in a;"):
         import_directory(scans, names, tmp_path / "store", 2.0)
     assert sound_or_absent(tmp_path / "store") == 3
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"scans ending in .tsv, .csv, .npy, found none"):
+    with pytest.raises(ValueError, match=r"scans ending in .tsv, .csv, .* found none"):
         import_directory(tmp_path / "empty", names, tmp_path / "other", 2.0)
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared_data import shared
 
-from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_participants, read_phenotypes
+from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes
 
 
 def dataset(folder: Path) -> Path:
@@ -44,13 +43,6 @@ def test_tables_of_a_dataset_are_joined(tmp_path):
     assert "iq" not in read_phenotypes(tables).of("01")
     (tmp_path / "empty").mkdir()
     assert read_phenotypes(tmp_path / "empty") == Phenotypes()
-
-
-def test_one_table_says_what_read_participants_says():
-    table = shared("data", "abide", "participants.tsv")
-    known = read_phenotypes([table])
-    for person, row in read_participants(table).items():
-        assert known.of(person) == row
 
 
 def test_contradictions_name_table_and_column_only(tmp_path):

@@ -24,7 +24,6 @@ from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.tables.roi_names import in_atlas_order
 from brainjepa_core.signals.tables.series_files import (
     SERIES_ENDINGS,
-    bids_entities,
     ending,
     read_series,
     scans_in,
@@ -248,19 +247,6 @@ def test_files_that_are_gone(tmp_path):
     for kind in (".tsv", ".npy", ".npz", ".h5"):
         with pytest.raises(ScanProblem, match=r"found FileNotFoundError"):
             read_series(tmp_path / f"x{kind}", NAMES)
-
-
-@pytest.mark.parametrize(
-    ("stem", "entities"),
-    [
-        ("sub-01_task-rest_bold", {"sub": "01", "task": "rest"}),
-        ("sub-01_ses-a-b", {"sub": "01", "ses": "a-b"}),
-        ("plain", {}),
-        ("-x_y-", {}),
-    ],
-)
-def test_bids_entities(stem, entities):
-    assert bids_entities(stem) == entities
 
 
 def cohort_gradients(names: list[str]) -> np.ndarray:

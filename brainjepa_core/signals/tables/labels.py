@@ -1,0 +1,55 @@
+"""Labels of people and sessions: one spelling, and how those of two sources are joined."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+
+def person_label(text: str) -> str:
+    """A person's label: without ``sub-``, accents as one character.
+
+    Some file systems take accents apart; people are the same person on both.
+    """
+    return unicodedata.normalize("NFC", text.strip()).removeprefix("sub-")
+
+
+def session_label(text: str) -> str:
+    """A session's label: without ``ses-``, accents as one character."""
+    return unicodedata.normalize("NFC", text.strip()).removeprefix("ses-")
+
+
+def join_labels(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
+    """Which of their labels means each of ours.
+
+    Equal labels mean the same. Tables and folders often disagree on leading zeros (``50002`` and
+    ``0050002``): those mean the same if just one label on either side has that value.
+
+    Parameters
+    ----------
+    ours, theirs : iterable of str
+        Without prefixes.
+
+    Returns
+    -------
+    dict of str to str
+        Theirs by ours; without those of ours that none of theirs means.
+    """
+    ours, theirs = set(ours), set(theirs)
+    joined = {label: label for label in ours & theirs}
+    of_value: dict[str, list[str]] = defaultdict(list)
+    for label in theirs:
+        of_value[_value(label)].append(label)
+    count = Counter(_value(label) for label in ours)
+    for label in ours - theirs:
+        alike = of_value.get(_value(label), [])
+        if len(alike) == 1 and count[_value(label)] == 1:
+            joined[label] = alike[0]
+    return joined
+
+
+def _value(label: str) -> str:
+    """A label of digits without its leading zeros; any other as it is."""
+    digits = label.isascii() and label.isdecimal()
+    return (label.lstrip("0") or "0") if digits else label

@@ -1,0 +1,97 @@
+"""Rows of tab-separated tables by the names of their columns; nothing is filled in or dropped."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainjepa_core.signals.tables.cells import is_missing
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells by column, and the line of the file that they end on, counted from 1."""
+
+    line: int
+    cells: dict[str, str]
+
+    def known(self, without: str) -> dict[str, str]:
+        """Cells in which something is known, but for one column."""
+        return {
+            name: cell
+            for name, cell in self.cells.items()
+            if name != without and not is_missing(cell)
+        }
+
+
+def read_rows(table: Path, needed: str) -> list[Row]:
+    """Read a table whose first line names its columns; columns without a name are passed over.
+
+    Parameters
+    ----------
+    table : Path
+        In UTF-8, with or without a byte order mark.
+    needed : str
+        Column that has to be there.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, lacks the column, names one twice, or has a row that is shorter or
+        longer than its first line. Names the file, the column and the line.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            lines = list(_lines(stream))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"expected a tab-separated table in UTF-8, found {type(error).__name__}; "
+            f"give a BIDS participants.tsv, and save {table.name} as UTF-8"
+        ) from error
+    (_, columns), *rows = lines or [(0, [])]
+    if not rows or needed not in columns:
+        raise ValueError(
+            f"expected a tab-separated table with a column {needed}, found columns "
+            f"{columns if rows else []}; give a BIDS participants.tsv"
+        )
+    _refuse_repeated(columns, table)
+    for line, cells in rows:
+        _refuse_other_length(cells, columns, line, table)
+    return [
+        Row(line, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+        for line, cells in rows
+    ]
+
+
+def _lines(stream: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(stream, delimiter="\t")
+    for cells in reader:
+        if any(cells):
+            yield reader.line_num, cells
+
+
+def _refuse_repeated(columns: Sequence[str], table: Path) -> None:
+    for place, name in enumerate(columns):
+        if name and name in columns[:place]:
+            raise ValueError(
+                f"expected each column once, found '{name}' as columns {columns.index(name) + 1} "
+                f"and {place + 1} in line 1 of {table.name}; rename or remove one"
+            )
+
+
+def _refuse_other_length(
+    cells: Sequence[str], columns: Sequence[str], line: int, table: Path
+) -> None:
+    if len(cells) < len(columns):
+        raise ValueError(
+            f"expected {len(columns)} cells in every row, found {len(cells)} in line {line} of "
+            f"{table.name}, none for column '{columns[len(cells)]}'; write n/a where nothing is "
+            "known"
+        )
+    if any(cells[len(columns) :]):
+        raise ValueError(
+            f"expected {len(columns)} cells in every row, found {len(cells)} in line {line} of "
+            f"{table.name}; a tab within a cell, or a column without a name, shifts what follows"
+        )
