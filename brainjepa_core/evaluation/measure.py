@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import (
     connectivity_components,
     connectivity_scores,
@@ -60,7 +61,7 @@ def outcomes_of(windows: Windows, mean_fc: Float64, seed: int = 0) -> Outcomes:
     mean_fc : ndarray [R, R]
         Consensus connectivity, which the connectivity components are taken from.
     seed : int
-        Of the folds.
+        Of the folds (`splits.fold_of`): those of a federation with this seed.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def outcomes_of(windows: Windows, mean_fc: Float64, seed: int = 0) -> Outcomes:
     """
     people = np.arange(windows.subjects)
     components = connectivity_components(mean_fc, min(20, len(mean_fc)))
-    folds = np.random.default_rng(seed).permutation(len(people)) % FOLDS
+    folds = folds_of_windows(windows, seed, FOLDS)
     return Outcomes(outcome_groups(windows, components), people, folds)
 
 

@@ -41,7 +41,7 @@ def measure_run(
             "expected the model settings of the run, found others, so that random weights would "
             "be those of another model; give the --settings it was pretrained with"
         )
-    outcomes = outcomes_of(windows, mean_fc)
+    outcomes = outcomes_of(windows, mean_fc, study.training.seed)
     rows = measure_model("pretrained", model.to(device), windows, outcomes)
     rows += measure_model("random weights", study.new_model(basis).to(device), windows, outcomes)
     rows += measure_connectivity(windows, outcomes, networks_of(windows, basis.gradients))

@@ -1,7 +1,17 @@
-"""Folds of people: a function of a person's id and a seed, whoever else is there.
+"""Folds of people: which rule is used where, and why there are two.
 
-Sites can hold people out together without naming anybody, and a person who joins later moves
-nobody else to another fold.
+`fold_of` is a function of a person's id and a seed, whoever else is there. Sites can hold people
+out together without naming anybody, and a person who joins later moves nobody else to another fold.
+It decides who is held out of pretraining, who is tested by the yardstick (of a federation, of its
+baselines, of `measure`) and by the probe of all sites: one person is in one fold in all of these
+tables. It balances nothing, so that a small cohort may have an empty fold.
+
+`cutter` deals people out evenly by class or quartile, in an order drawn by a seed. It is for tables
+that one machine makes with all its people at hand: protocols ``kfold`` and ``personalised`` (seed:
+the repetition; ``holdout`` takes its shares by the same strata), and what a method learns within
+its training part (the penalty of a logistic regression, the weights of a fusion). There a class of
+five people has to be in every fold, which no rule of single ids can promise; whom it tests depends
+on who else is there.
 """
 
 from __future__ import annotations
@@ -11,6 +21,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from brainjepa_core.signals.windows import Windows
 
@@ -32,6 +43,22 @@ def fold_of(subject: str, seed: int, folds: int) -> int:
     if folds < 2:
         raise ValueError(f"expected at least 2 folds, found {folds}; use 5")
     return int(hashlib.sha256(f"{seed}:{subject}".encode()).hexdigest(), 16) % folds
+
+
+def cutter(folds: int, seed: int, *, balanced: bool = True) -> StratifiedKFold | KFold:
+    """Folds of the people at hand, evenly by class or quartile; without one, by number alone.
+
+    Parameters
+    ----------
+    folds : int
+        No more than the rarest class has people.
+    seed : int
+        Of the order in which people are dealt out.
+    balanced : bool
+        Whether ``split`` is given classes to balance.
+    """
+    kind = StratifiedKFold if balanced else KFold
+    return kind(folds, shuffle=True, random_state=seed)
 
 
 def folds_of(subjects: Iterable[str], seed: int, folds: int) -> NDArray[np.int64]:

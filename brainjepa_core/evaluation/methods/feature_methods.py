@@ -19,7 +19,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import KernelPCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
@@ -30,6 +30,7 @@ from brainjepa_core.evaluation.features.adjustment import (
     target_of_covariates,
 )
 from brainjepa_core.evaluation.features.connectivity import Features
+from brainjepa_core.evaluation.splits import cutter
 from brainjepa_core.evaluation.tasks.protocols import Index, Split, require_classes
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
@@ -119,7 +120,7 @@ def _classifier(estimator: Estimator, features: int, target: NDArray[np.int64]) 
     if estimator == "svm":
         return SVC(kernel="linear", class_weight="balanced")
     smallest = int(np.unique(target, return_counts=True)[1].min())
-    folds = StratifiedKFold(max(2, min(INNER_FOLDS, smallest)), shuffle=True, random_state=0)
+    folds = cutter(max(2, min(INNER_FOLDS, smallest)), seed=0)
     logistic = LogisticRegression(solver="newton-cholesky", class_weight="balanced")
     grid = {"C": 1 / (features * PENALTIES)}
     return GridSearchCV(logistic, grid, scoring="neg_log_loss", cv=folds)

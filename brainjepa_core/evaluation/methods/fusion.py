@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.methods.feature_methods import class_scores
 from brainjepa_core.evaluation.methods.method import Method
+from brainjepa_core.evaluation.splits import cutter
 from brainjepa_core.evaluation.tasks.protocols import Split, require_classes
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
@@ -85,10 +85,9 @@ def inner_splits(data: TaskData, split: Split, folds: int) -> list[Split]:
     ValueError
         If a class has one person in the training part.
     """
-    kind, most = KFold, len(split.train)
-    if data.task.kind == "classification":
-        kind, most = StratifiedKFold, _rarest(data, split)
-    cutter = kind(min(folds, most), shuffle=True, random_state=split.repetition)
+    by_class = data.task.kind == "classification"
+    most = _rarest(data, split) if by_class else len(split.train)
+    parts = cutter(min(folds, most), split.repetition, balanced=by_class)
     return [
         replace(
             split,
@@ -96,7 +95,7 @@ def inner_splits(data: TaskData, split: Split, folds: int) -> list[Split]:
             train=split.train[train],
             test=split.train[test],
         )
-        for number, (train, test) in enumerate(cutter.split(split.train, data.target[split.train]))
+        for number, (train, test) in enumerate(parts.split(split.train, data.target[split.train]))
     ]
 
 

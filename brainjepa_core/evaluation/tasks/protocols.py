@@ -19,8 +19,8 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from sklearn.model_selection import StratifiedKFold
 
+from brainjepa_core.evaluation.splits import cutter
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.evaluation.tasks.strata import part, smallest_group, strata
 from brainjepa_core.evaluation.tasks.task_data import LEAST_PEOPLE
@@ -219,9 +219,9 @@ def _folds(
     protocol: ProtocolSettings, data: TaskData, rows: Index, seed: int, name: str
 ) -> Iterator[Split]:
     """Folds of some rows, each tested by what the others learn."""
-    splitter = StratifiedKFold(protocol.folds, shuffle=True, random_state=seed)
     balanced = strata(data, rows, protocol.folds)
-    for number, (learn, test) in enumerate(splitter.split(rows, balanced), start=1):
+    parts = cutter(protocol.folds, seed).split(rows, balanced)
+    for number, (learn, test) in enumerate(parts, start=1):
         train, validation = part(data, rows[learn], protocol.validation, seed)
         yield Split(f"{name} fold {number}", seed, train, validation, rows[test])
 

@@ -20,6 +20,7 @@ from brainjepa_core.evaluation.measure import (
     networks_of,
     outcomes_of,
 )
+from brainjepa_core.evaluation.splits import fold_of
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
@@ -107,13 +108,14 @@ def test_connectivity_scores_by_hand(windows, outcomes, mean_fc):
         assert_allclose(outcomes.groups["connectivity"][p], expected, atol=1e-6)
 
 
-def test_folds_are_balanced_and_the_same_every_time(windows, outcomes, mean_fc):
-    assert outcomes.people.tolist() == list(range(27))
-    assert sorted(np.bincount(outcomes.folds)) == [5, 5, 5, 6, 6]
-    assert np.array_equal(outcomes_of(windows, mean_fc).folds, outcomes.folds)
-    other = outcomes_of(windows, mean_fc, seed=1).folds
-    assert not np.array_equal(other, outcomes.folds)
-    assert sorted(np.bincount(other)) == [5, 5, 5, 6, 6]
+@pytest.mark.parametrize("seed", [0, 1])
+def test_folds_are_those_of_a_federation_whoever_else_is_there(windows, mean_fc, seed):
+    found = outcomes_of(windows, mean_fc, seed)
+    assert found.people.tolist() == list(range(27))
+    names = [person.records[0].subject for person in windows.people]
+    assert found.folds.tolist() == [fold_of(name, seed, 5) for name in names]
+    some = windows.only(range(5, 27))
+    assert np.array_equal(outcomes_of(some, mean_fc, seed).folds, found.folds[5:])
 
 
 def test_rows_of_a_model(windows, outcomes):
