@@ -35,6 +35,8 @@ class InputSettings(Frozen):
         list); by default the TSV of the same name beside it, if there is one.
     names : Path, optional
         For ``series``: ROI names, one a line, in the order of columns.
+    time : {"rows", "columns"}, optional
+        For ``series``: what the frames are, where a file has as many frames as ROIs and no names.
     tr : float, optional
         Seconds; needed where no file says it, and believed over headers where they contradict
         one another.
@@ -47,6 +49,7 @@ class InputSettings(Frozen):
     label_image: Path | None = None
     label_table: Path | None = None
     names: Path | None = None
+    time: Literal["rows", "columns"] | None = None
     tr: float | None = Field(None, gt=0)
 
     @field_validator("folder", "label_image", "label_table", "names")

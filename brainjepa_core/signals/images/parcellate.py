@@ -120,7 +120,7 @@ def parcellate(
         ``.nii`` or ``.nii.gz``.
     labels : LabelImage
     mask : Path, optional
-        3D brain mask on the scan's grid; voxels that are 0 in it do not count.
+        3D brain mask on the scan's grid; voxels that are 0 or NaN in it do not count.
     block : int
         Frames at a time.
 
@@ -192,10 +192,16 @@ def read_mask(mask: Path, header: NiftiHeader) -> Mask:
     Raises
     ------
     ScanProblem
-        If it cannot be read, or is on another grid than the scan.
+        If it cannot be read, is on another grid than the scan, or is nowhere a number.
     """
-    found: Mask = read_values(mask, open_mask(mask, header)) != 0
-    return found
+    values = read_values(mask, open_mask(mask, header))
+    known = np.isfinite(values)
+    if not known.any():
+        raise ScanProblem(
+            mask, "numbers, not 0 inside the brain", "NaN everywhere", "write the mask again"
+        )
+    inside: Mask = known & (values != 0)
+    return inside
 
 
 def open_mask(mask: Path, header: NiftiHeader) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,28 @@ def write_derivative(
     with atomic_path(table) as temporary:
         temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return table
+
+
+def require_names_apart(keys: Iterable[tuple[str, str, str]], atlas: Atlas) -> None:
+    """Refuse scans whose files would have one name, since one would replace the other.
+
+    BIDS' labels are letters and digits: ``S1_2`` and ``S12`` become one person.
+
+    Raises
+    ------
+    ValueError
+        Naming two of them: for the site's own eyes.
+    """
+    first: dict[str, tuple[str, str, str]] = {}
+    for key in keys:
+        name = derivative_name(key, "", atlas)
+        if name in first:
+            one, other = (" ".join(filter(None, scan)) for scan in (first[name], key))
+            raise ValueError(
+                f"expected scans whose BIDS names differ for prepare.derivatives, found '{one}' "
+                f"and '{other}' under one; rename one, or leave prepare.derivatives out"
+            )
+        first[name] = key
 
 
 def derivative_name(key: tuple[str, str, str], space: str, atlas: Atlas) -> str:

@@ -27,6 +27,7 @@ from brainjepa_core.signals.tables.bids_names import (
 )
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import (
+    Time,
     ending,
     read_series,
     refusal,
@@ -53,17 +54,20 @@ class SeriesScan(FoundScan):
     atlas : Atlas
     told_tr : float, optional
         The site's word on the repetition time in seconds.
+    time : {"rows", "columns"}, optional
+        The site's word on what frames are in its files.
     """
 
     part: Part
     columns: tuple[str, ...]
     atlas: Atlas
     told_tr: float | None = None
+    time: Time | None = None
 
     def check(self) -> ScanHeader:
         """Number of frames by the header or the count of lines, and the repetition time."""
         file = self.files[0]
-        frames, _ = series_shape(file, self.columns, self.part)
+        frames, _ = series_shape(file, self.columns, self.part, self.time)
         sidecar = file.with_name(_stem(file) + ".json")
         header = float("nan") if self.part.tr is None else self.part.tr
         return header_of(file, frames, repetition_time(file, header, sidecar, self.told_tr))
@@ -72,7 +76,7 @@ class SeriesScan(FoundScan):
         """The series in atlas order."""
         file = self.files[0]
         tr = self.check().tr
-        series = read_series(file, self.columns, self.part)
+        series = read_series(file, self.columns, self.part, self.time)
         return raw_scan(file, in_atlas_order(series.T, self.columns, self.atlas), self.atlas, tr)
 
 
@@ -103,7 +107,7 @@ def find(
     except ValueError as error:
         raise refusal(settings.names, error) from error
     beside = {path.resolve() for path in (settings.names, *tables)}
-    found, problems = scans_of(settings.folder, columns, atlas, settings.tr, beside)
+    found, problems = scans_of(settings.folder, columns, atlas, settings.tr, beside, settings.time)
     return [scan for scan, task in found if settings.task in (None, task)], problems
 
 
@@ -113,6 +117,7 @@ def scans_of(
     atlas: Atlas,
     told_tr: float | None,
     beside: Collection[Path] = (),
+    time: Time | None = None,
 ) -> tuple[list[tuple[FoundSeries, str | None]], list[ScanProblem]]:
     """Scans of a folder by key with the task that their names tell, and what keeps others out.
 
@@ -126,6 +131,8 @@ def scans_of(
         Seconds.
     beside : collection of Path
         Resolved paths of files that are no scans.
+    time : {"rows", "columns"}, optional
+        As in `read_series`.
     """
     files, problems = walk(folder, lambda file: _is_series(file) and file.resolve() not in beside)
     scans: list[FoundSeries] = []
@@ -138,7 +145,7 @@ def scans_of(
             for part in scans_in(file):
                 key, task = _key(file, part)
                 tasks[key] = task
-                scans.append(SeriesScan(*key, (file,), part, columns, atlas, told_tr))
+                scans.append(SeriesScan(*key, (file,), part, columns, atlas, told_tr, time))
         except ScanProblem as problem:
             problems.append(problem)
     single, copies = without_copies(sorted(scans, key=lambda scan: scan.key))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from brainjepa_core.signals.tables.array_files import ARRAY_ENDINGS, Part, parts
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.text_tables import TEXT_ENDINGS, Table, peek_table, read_table
 
+Time = Literal["rows", "columns"]
 SERIES_ENDINGS = (*TEXT_ENDINGS, *ARRAY_ENDINGS)
 
 
@@ -40,7 +42,9 @@ def scans_in(file: Path) -> list[Part]:
     return parts_of(file) if ending(file) in ARRAY_ENDINGS else [Part("", "", ())]
 
 
-def series_shape(file: Path, columns: Sequence[str], part: Part | None = None) -> tuple[int, int]:
+def series_shape(
+    file: Path, columns: Sequence[str], part: Part | None = None, time: Time | None = None
+) -> tuple[int, int]:
     """Frames and ROIs that `read_series` would give; reads headers, and counts lines of text.
 
     Raises
@@ -52,14 +56,16 @@ def series_shape(file: Path, columns: Sequence[str], part: Part | None = None) -
     if ending(file) in ARRAY_ENDINGS:
         table, shape = Table(np.empty((0, 0)), part.columns), part.shape
     else:
-        table, rows = peek_table(file)
+        table, rows = peek_table(file, columns)
         shape = (rows, table.values.shape[1])
     if table.rows is None or _known(table.columns, columns):
         _roi_names(table, columns, file)
-    return shape[_time_axis(table, shape, columns, file)], len(columns)
+    return shape[_time_axis(table, shape, columns, file, time)], len(columns)
 
 
-def read_series(file: Path, columns: Sequence[str], part: Part | None = None) -> Float64:
+def read_series(
+    file: Path, columns: Sequence[str], part: Part | None = None, time: Time | None = None
+) -> Float64:
     """One scan of a series file.
 
     Parameters
@@ -71,6 +77,9 @@ def read_series(file: Path, columns: Sequence[str], part: Part | None = None) ->
         Names of the ROIs that are wanted; in a file without names, those of its columns.
     part : Part, optional
         One of `scans_in`; the only one by default.
+    time : {"rows", "columns"}, optional
+        The site's word on what the frames are; asked for where there are as many frames as ROIs
+        and no names.
 
     Returns
     -------
@@ -86,8 +95,8 @@ def read_series(file: Path, columns: Sequence[str], part: Part | None = None) ->
     if ending(file) in ARRAY_ENDINGS:
         table = Table(read_part(file, part), part.columns)
     else:
-        table = read_table(file)
-    time_axis = _time_axis(table, table.values.shape, columns, file)
+        table = read_table(file, columns)
+    time_axis = _time_axis(table, table.values.shape, columns, file, time)
     names = _roi_names(table, columns, file)
     series = table.values if time_axis == 0 else table.values.T
     if names is None:
@@ -142,7 +151,9 @@ def _roi_names(table: Table, columns: Sequence[str], file: Path) -> Sequence[str
     return names
 
 
-def _time_axis(table: Table, shape: tuple[int, ...], columns: Sequence[str], file: Path) -> int:
+def _time_axis(
+    table: Table, shape: tuple[int, ...], columns: Sequence[str], file: Path, time: Time | None
+) -> int:
     if table.rows is not None:
         return 0 if _known(table.columns, columns) else 1
     count = len(table.columns or columns)
@@ -153,4 +164,15 @@ def _time_axis(table: Table, shape: tuple[int, ...], columns: Sequence[str], fil
             f"shape {list(shape)}",
             "check that the names file belongs to these scans",
         )
-    return 0 if shape[1] == count else 1
+    if shape[0] != shape[1]:
+        return 0 if shape[1] == count else 1
+    if table.columns is not None and ending(file) not in ARRAY_ENDINGS:
+        return 0  # a line of names stands above its columns
+    if time is None:
+        raise ScanProblem(
+            file,
+            "another number of frames than of ROIs, or word of which axis is time",
+            f"{count} of both",
+            "say input.time: rows (or columns), or write the names of the ROIs into the file",
+        )
+    return 0 if time == "rows" else 1

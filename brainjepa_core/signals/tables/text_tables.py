@@ -44,8 +44,14 @@ class Table:
     rows: tuple[str, ...] | None = None
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Path, names: Sequence[str] = ()) -> Table:
     """Read a whole table.
+
+    Parameters
+    ----------
+    file : Path
+    names : sequence of str
+        A first line of these is a line of names, whatever they look like.
 
     Raises
     ------
@@ -53,11 +59,17 @@ def read_table(file: Path) -> Table:
         If there is none, it is damaged, a cell is no number, or rows differ in length.
     """
     with _damage_named(file), _opened(file) as stream:
-        return _parse(_lines(file, io.TextIOWrapper(stream, "utf-8-sig")), file)
+        return _parse(_lines(file, io.TextIOWrapper(stream, "utf-8-sig")), file, names)
 
 
-def peek_table(file: Path) -> tuple[Table, int]:
+def peek_table(file: Path, names: Sequence[str] = ()) -> tuple[Table, int]:
     """The first row of a table with its names, and how many rows there are.
+
+    Parameters
+    ----------
+    file : Path
+    names : sequence of str
+        As in `read_table`.
 
     Raises
     ------
@@ -67,7 +79,7 @@ def peek_table(file: Path) -> tuple[Table, int]:
     with _damage_named(file), _opened(file) as stream:
         lines = _lines(file, io.TextIOWrapper(stream, "utf-8-sig"))
         first = list(itertools.islice(lines, 2))
-        table = _parse(first, file)
+        table = _parse(first, file, names)
         return table, len(table.values) + sum(1 for _ in lines)
 
 
@@ -124,11 +136,15 @@ def _bare(cell: str) -> str:
     return cell.strip(' "')
 
 
-def _parse(lines: Iterable[str], file: Path) -> Table:
+def _parse(lines: Iterable[str], file: Path, names: Sequence[str] = ()) -> Table:
     rows = (line.split(_delimiter(file)) for line in lines)
-    first = next(rows, [""])
-    header = [_bare(cell) for cell in first] if _is_header(first) else None
-    start = next(rows, [""]) if header else first
+    first, second = next(rows, [""]), next(rows, None)
+    header = [_bare(cell) for cell in first] if _is_header(first, second, names) else None
+    if header is not None:
+        start = second or [""]
+    else:
+        start = first
+        rows = rows if second is None else itertools.chain([second], rows)
     if not any(map(_bare, start)):
         raise ScanProblem(
             file, "numbers, one row a frame", "no row of numbers", "write the file again"
@@ -145,10 +161,20 @@ def _parse(lines: Iterable[str], file: Path) -> Table:
     return Table(array, columns, tuple(labels) if labelled else None)
 
 
-def _is_header(cells: Sequence[str]) -> bool:
-    """Names, or the running numbers that pandas gives to columns without names."""
+def _is_header(cells: Sequence[str], below: Sequence[str] | None, names: Sequence[str]) -> bool:
+    """Names, the numbers of labels, or those that pandas gives to columns without names."""
     others = [_number(cell) for cell in cells[1:] or cells]
-    return None in others or (len(cells) >= LEAST_NUMBERED and _running(cells))
+    if None in others or (names and [_bare(cell) for cell in cells[-len(names) :]] == [*names]):
+        return True
+    if len(cells) < LEAST_NUMBERED:
+        return False
+    return _running(cells) or (_labels(cells) and below is not None and not _labels(below))
+
+
+def _labels(cells: Sequence[str]) -> bool:
+    """Whether cells are whole numbers, each another one, as labels of an atlas are."""
+    bare = [_bare(cell) for cell in cells]
+    return all(cell.isdecimal() for cell in bare) and len({*bare}) == len(bare)
 
 
 def _running(cells: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path
-from brainjepa_core.signals.importing.derivatives import write_description
+from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
@@ -72,8 +72,8 @@ class Preparation:
         Raises
         ------
         ValueError
-            If there is no scan, the atlas or the phenotypes cannot be used, or the store was made
-            with other settings.
+            If there is no scan, the atlas or the phenotypes cannot be used, derivatives of two
+            scans would have one name, or the store was made with other settings.
         """
         settings = site.preparation()
         atlas = load_atlas(settings.atlas)
@@ -88,6 +88,8 @@ class Preparation:
                 "labels as the files do"
             )
         phenotypes = find_phenotypes(settings).joined(s.key[:2] for s in found.scans)
+        if settings.derivatives is not None:
+            require_names_apart((scan.key for scan in found.scans), atlas)
         store = _store(site, settings, atlas)
         reports = Reports(site.quality, {record.key for record in store.records})
         if not people:

@@ -57,6 +57,32 @@ def test_motion_and_five_components_a_tissue(image):
     assert sum(bool(re.match("trans|rot", name)) for name in names) == 24
 
 
+@pytest.mark.parametrize("word", ["n/a", "NA", "nan", ""])
+def test_motion_that_is_known_of_no_frame_is_unknown(image, word):
+    table = pd.read_csv(table_of(image), sep="\t", dtype=str, keep_default_na=False)
+    table["framewise_displacement"] = word
+    table.to_csv(table_of(image), sep="\t", index=False)
+    assert read(image).fd is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "error"),
+    [
+        ({40: "n/a"}, "expected framewise_displacement of every frame but the first, found 1 of"),
+        ({3: "0,90", 5: "0,1"}, "numbers in column framewise_displacement, found a decimal comma"),
+        ({7: "high"}, "numbers in column framewise_displacement, found text in a cell; write n/a"),
+        ({7: "1_0"}, "numbers in column framewise_displacement, found text in a cell; write n/a"),
+    ],
+)
+def test_motion_is_never_taken_for_stillness(image, cells, error):
+    table = pd.read_csv(table_of(image), sep="\t", dtype=str, keep_default_na=False)
+    for frame, cell in cells.items():
+        table.loc[frame, "framewise_displacement"] = cell
+    table.to_csv(table_of(image), sep="\t", index=False)
+    with pytest.raises(ScanProblem, match=error):
+        read(image)
+
+
 def test_frames_before_the_steady_state_are_not_kept(image):
     np.testing.assert_array_equal(np.flatnonzero(~read(image).keep), [0, 1])
 

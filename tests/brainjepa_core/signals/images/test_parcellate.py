@@ -121,6 +121,20 @@ def test_painted_truth_comes_back(tmp_path, dtype):
     assert np.allclose(result.series[:3], exact, rtol=1e-15)
 
 
+def test_what_is_no_number_in_a_mask_is_not_inside(tmp_path):
+    rng = np.random.default_rng(0)
+    bold = save(tmp_path / "bold.nii.gz", rng.standard_normal((*SHAPE, FRAMES)).astype(np.float32))
+    inside = rng.random(SHAPE) < 0.8
+    plain = save(tmp_path / "mask.nii.gz", inside.astype(np.uint8))
+    with_nan = save(tmp_path / "nan.nii.gz", np.where(inside, 1, np.nan).astype(np.float32))
+    results = [parcellate(bold, label_image(tmp_path), mask) for mask in (plain, with_nan)]
+    assert np.array_equal(results[0].series, results[1].series, equal_nan=True)
+    assert np.array_equal(results[0].coverage, results[1].coverage)
+    nowhere = save(tmp_path / "nowhere.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    with pytest.raises(ScanProblem, match="nowhere.nii.gz: .* found NaN everywhere; write the mas"):
+        parcellate(bold, label_image(tmp_path), nowhere)
+
+
 def test_agrees_with_nilearn(tmp_path):
     rng = np.random.default_rng(0)
     data = (1000 + 50 * rng.standard_normal((*SHAPE, FRAMES))).astype(np.float32)

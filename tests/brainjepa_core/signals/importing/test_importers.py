@@ -323,7 +323,7 @@ def test_folder_refusals_name_the_file(tmp_path):
     np.save(scans / "sub-03.npy", np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"sub-03.npy: expected 3 columns, one a name, found"):
         import_directory(scans, names, tmp_path / "store", 2.0)
-    np.save(scans / "sub-03.npy", np.array([[1, 2, 3], [np.nan, 4, 5], [6, 8, 9]]))
+    np.save(scans / "sub-03.npy", np.array([[1, 2, 3], [np.nan, 4, 5], [6, 8, 9], [7, 3, 1]]))
     with pytest.raises(ValueError, match=r"sub-03.npy: expected finite numbers.* gaps in a;"):
         import_directory(scans, names, tmp_path / "store", 2.0)
     assert sound_or_absent(tmp_path / "store") == 3

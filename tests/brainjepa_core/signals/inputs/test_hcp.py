@@ -54,6 +54,24 @@ def test_the_most_processed_resting_runs(tree, folder):
     np.testing.assert_array_equal(raw.fd, 0.1)
 
 
+@pytest.mark.parametrize("spoilt", ["nan", "0,1", "1_0", ""])
+def test_motion_without_a_number_is_a_problem(tree, folder, spoilt):
+    (scan,), _ = found(tree, folder)
+    lines = scan.files[1].read_text().splitlines()
+    scan.files[1].write_text("\n".join([*lines[:3], spoilt, *lines[4:]]) + "\n")
+    with pytest.raises(ScanProblem, match=r"Movement_RelativeRMS.txt: expected .* copy|give the"):
+        scan.read()
+
+
+def test_motion_that_was_not_fetched_is_no_motion_left_out(tree, folder):
+    (scan,), _ = found(tree, folder)
+    scan.files[1].unlink()
+    scan.files[1].symlink_to("../.git/annex/objects/nowhere")
+    (scan,), _ = found(tree, folder)
+    with pytest.raises(ScanProblem, match="found a link to a file that is not there; fetch its"):
+        scan.read()
+
+
 def test_another_task(tree, folder):
     (scan,), problems = found(tree, folder, task="WM")
     assert scan.run == "tfMRI_WM_LR" and problems == []

@@ -110,7 +110,7 @@ def test_bad_files_are_problems_and_others_go_on(tmp_path):
     gaps[2, 0] = np.nan
     save(tmp_path / "gaps.tsv", gaps)
     save(tmp_path / "flat.tsv", np.zeros((6, 3)))
-    (tmp_path / "text.tsv").write_text("1\t2\t3\n4\t5\t6\n1\tx\t3\n")
+    (tmp_path / "text.tsv").write_text("1\t2\t3\n4\t5\t6\n7\t8\t9\n1\tx\t3\n")
     scans, problems = found(tmp_path)
     assert [str(problem)[:48] for problem in problems] == [
         "empty.npz: expected numbers, one row a frame, fo"

@@ -116,3 +116,13 @@ def test_words_are_explained_by_levels_and_numbers_stand_for_theirs(tmp_path):
     content = {column: {"Levels": found} for column, found in levels.items()}
     table.with_suffix(".json").write_text(json.dumps(content))
     assert read_phenotypes([table]).of("sub-1") == {"group": "case", "hand": "left"}
+
+
+@pytest.mark.parametrize("name", ["participants.tsv", "participants.json"])
+def test_a_table_that_was_not_fetched_is_not_the_same_as_none(tmp_path, name):
+    dataset(tmp_path)
+    (tmp_path / name).unlink()
+    read_phenotypes(tmp_path)
+    (tmp_path / name).symlink_to(tmp_path / ".git" / "annex" / "nowhere")
+    with pytest.raises(ValueError, match=f"{name}: expected a file, or none, found a link to a"):
+        read_phenotypes(tmp_path)

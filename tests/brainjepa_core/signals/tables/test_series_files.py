@@ -129,12 +129,61 @@ def test_refusals_name_the_file(tmp_path, table, error):
         read_series(tmp_path / "x.tsv", NAMES)
 
 
+@pytest.mark.parametrize("first", ["2001|2002|2101|2102|2202", "7_1|17_2|1_3|1_4|1_5"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_line_of_label_numbers_is_no_frame(tmp_path, first, known):
+    names = first.split("|") if known else list("abcde")
+    rows = [f"{i}.5|{2 * i}|1|0|-{i}" for i in range(7)]
+    (tmp_path / "x.tsv").write_bytes(by_rows("\n".join([first, *rows])))
+    if known:
+        assert read_series(tmp_path / "x.tsv", names).shape == (7, 5)
+        assert series_shape(tmp_path / "x.tsv", names) == (7, 5)
+    else:
+        with pytest.raises(ScanProblem, match="expected ROI names .* such as a, b, c, found"):
+            read_series(tmp_path / "x.tsv", names)
+
+
+def test_whole_numbers_are_names_only_where_they_are_known_or_nothing_else_is_whole(tmp_path):
+    rows = ["11|12|13|14|15", "3|4|5|6|7", "1|2|3|4|9"]
+    (tmp_path / "x.tsv").write_bytes(by_rows("\n".join(rows)))
+    assert read_series(tmp_path / "x.tsv", list("abcde")).shape == (3, 5)
+    assert read_series(tmp_path / "x.tsv", rows[0].split("|")).shape == (2, 5)
+
+
+def test_a_decimal_comma_is_told(tmp_path):
+    (tmp_path / "x.tsv").write_bytes(by_rows("1|2|3\n1|2,5|3\n"))
+    with pytest.raises(ScanProblem, match="found a decimal comma; write a point"):
+        read_series(tmp_path / "x.tsv", NAMES)
+
+
+@pytest.mark.parametrize("ending", [".tsv", ".npy", ".h5"])
+def test_as_many_frames_as_rois_need_names_or_a_word(tmp_path, ending):
+    square = SERIES[:3]
+    file = write(tmp_path / f"x{ending}", square)
+    for look in (series_shape, read_series):
+        with pytest.raises(
+            ScanProblem, match="word of which axis is time, found 3 of both; say in"
+        ):
+            look(file, NAMES)
+    np.testing.assert_array_equal(read_series(file, NAMES, time="rows"), square)
+    np.testing.assert_array_equal(read_series(file, NAMES, time="columns"), square.T)
+    named = tmp_path / "named.tsv"
+    named.write_text("\t".join(NAMES) + "\n" + text(square, "\t").decode())
+    np.testing.assert_array_equal(read_series(named, NAMES), square)
+
+
 def test_headers_alone_show_what_does_not_fit(tmp_path):
     file = tmp_path / "x.tsv"
-    for table in ("x|y|z\n1|2|3\n", "1|2\n3|4\n", "", "a|b|a\n1|2|3\n", "1|2|3\n4|5|6\n7|8|\x00"):
+    for table in (
+        "x|y|z\n1|2|3\n",
+        "1|2\n3|4\n",
+        "",
+        "a|b|a\n1|2|3\n",
+        "1|2|3\n4|5|6\n7|8|9\n7|8|\x00",
+    ):
         file.write_bytes(by_rows(table))
         if "\x00" in table:  # below the second line only reading shows
-            assert series_shape(file, NAMES) == (3, 3)
+            assert series_shape(file, NAMES) == (4, 3)
             continue
         with pytest.raises(ScanProblem):
             series_shape(file, NAMES)
