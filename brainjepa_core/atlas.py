@@ -187,7 +187,14 @@ def _shipped(name: str) -> Atlas:
 
 
 def _from_table(name: str, text: str) -> Atlas:
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    table = csv.DictReader(text.splitlines(), delimiter="\t")
+    columns = [column for column in table.fieldnames or () if column]
+    if len(set(columns)) < len(columns):
+        again = next(column for column in columns if columns.count(column) > 1)
+        raise ValueError(
+            f"expected each column once, found '{again}' again in line 1; rename or remove one"
+        )
+    rows = list(table)
     if not rows or "name" not in rows[0]:
         raise ValueError(
             f"expected a tab-separated table with a column 'name', found columns "

@@ -157,6 +157,9 @@ def test_table_of_ones_own(tmp_path):
     table.write_text("name\tx\ty\tz\na\t1\t2\tn/a\n")
     with pytest.raises(ValueError, match="x, y and z of every ROI in mm"):
         load_atlas(table)
+    table.write_text("name\tnetwork\tname\na\tn\tb\n")
+    with pytest.raises(ValueError, match="each column once, found 'name' again in line 1; rename"):
+        load_atlas(table)
 
 
 def test_unknown_atlas_says_what_there_is():

@@ -241,6 +241,9 @@ def _read_names(file: Path) -> dict[int, str]:
         text = file.read_text(encoding="utf-8-sig")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if file.suffix == ".tsv":
+            columns = lines[0].split("\t")
+            if len(set(columns)) < len(columns):
+                raise ValueError  # of two columns of a name, one would be dropped
             table = list(csv.DictReader(lines, delimiter="\t"))
             column = "name" if "name" in table[0] else "label"
             pairs = [(int(row["index"]), str(row[column]).strip()) for row in table]

@@ -137,7 +137,7 @@ def _bare(cell: str) -> str:
 
 
 def _parse(lines: Iterable[str], file: Path, names: Sequence[str] = ()) -> Table:
-    rows = (line.split(_delimiter(file)) for line in lines)
+    rows: Iterator[list[str]] = (line.split(_delimiter(file)) for line in lines)
     first, second = next(rows, [""]), next(rows, None)
     header = [_bare(cell) for cell in first] if _is_header(first, second, names) else None
     if header is not None:

@@ -169,6 +169,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path):
         ("index\tregion\n1\ta\n", "KeyError"),
         ("index\tname\nx\ta\n", "ValueError"),
         ("index\tname\n1\ta\n1\tb\n", "ValueError"),
+        ("index\tname\tname\n1\ta\tb\n", "ValueError"),
         ("", "IndexError"),
     ],
 )

@@ -131,7 +131,9 @@ def test_what_is_no_number_in_a_mask_is_not_inside(tmp_path):
     assert np.array_equal(results[0].series, results[1].series, equal_nan=True)
     assert np.array_equal(results[0].coverage, results[1].coverage)
     nowhere = save(tmp_path / "nowhere.nii.gz", np.full(SHAPE, np.nan, np.float32))
-    with pytest.raises(ScanProblem, match="nowhere.nii.gz: .* found NaN everywhere; write the mas"):
+    with pytest.raises(
+        ScanProblem, match=r"nowhere.nii.gz: .* found NaN everywhere; write the mas"
+    ):
         parcellate(bold, label_image(tmp_path), nowhere)
 
 
