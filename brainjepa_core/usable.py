@@ -8,6 +8,8 @@ Shapes: R ROIs, F frames of a scan.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -77,3 +79,32 @@ def why_unusable(frames: int, rois: int, least_frames: int = MIN_FRAMES) -> str:
         f"expected a scan of at least {least} frames and {MIN_ROIS} ROIs with a signal, found "
         f"{frames} frames and {rois} such ROIs; leave it out, or check its extraction"
     )
+
+
+def require_usable(series: NDArray[np.floating], rois: Sequence[str]) -> NDArray[np.bool_]:
+    """Refuse a scan that is damaged or cannot be used; return which of its ROIs are live.
+
+    Parameters
+    ----------
+    series : ndarray [R, F]
+    rois : sequence of str
+        R names, for the error.
+
+    Raises
+    ------
+    ValueError
+        If an ROI has NaN or infinity in some of its frames; an `UnusableScan` for the reasons of
+        `why_unusable`.
+    """
+    broken = ~np.isfinite(series).all(1) & ~np.isnan(series).all(1)
+    if broken.any():
+        names = [rois[i] for i in np.flatnonzero(broken)[:3]]
+        raise ValueError(
+            "expected finite values, or NaN in all frames of a missing ROI, found some NaN or "
+            f"infinity in {', '.join(names)}; interpolate the frames, or set the whole ROI to NaN"
+        )
+    live = live_rois(series)
+    reason = why_unusable(series.shape[1], int(live.sum()))
+    if reason:
+        raise UnusableScan(reason)
+    return live

@@ -87,7 +87,7 @@ class Embedder:
         ValueError
             If the series does not fit the model's ROIs, or holds no usable signal.
         """
-        x, frame_valid, roi_valid = self._windows([self._array(series, rois)], tr).full_windows(0)
+        x, frame_valid, roi_valid = self.windows_of([self._array(series, rois)], tr).full_windows(0)
         found = token_validity(frame_valid, roi_valid, self.model.settings.patch)
         valid = None if found is None else torch.from_numpy(found).to(self.device)
         tokens = self.model.encode(torch.from_numpy(x).to(self.device), valid)
@@ -122,7 +122,7 @@ class Embedder:
         """
         many = isinstance(series, list | tuple)
         given: Sequence[Any] = series if many else [series]  # type: ignore[assignment]
-        windows = self._windows([self._array(scan, rois) for scan in given], tr)
+        windows = self.windows_of([self._array(scan, rois) for scan in given], tr)
         parts = self.features(windows, pool)
         together = np.concatenate([parts[name] for name in parts], axis=1)
         return together if many else together[0]
@@ -140,8 +140,20 @@ class Embedder:
         array = np.asarray(series, np.float64)
         return in_atlas_order(array, rois, self.atlas) if len(rois) else array
 
-    def _windows(self, series: Sequence[ArrayLike], tr: float | Sequence[float]) -> Windows:
-        return Windows([SeriesStore(series, tr, self.atlas)], self.windows)
+    def windows_of(self, series: Sequence[ArrayLike], tr: float | Sequence[float]) -> Windows:
+        """Windows of scans [R, F], one person each, made as the model's were.
+
+        Raises
+        ------
+        ValueError
+            If a scan cannot be used, or does not fill one token.
+        """
+        store = SeriesStore(series, tr, self.atlas)
+        windows = Windows([store], self.windows, patch=self.model.settings.patch)
+        if windows.left_out:  # whoever asks counts on a row for each
+            scan, reason = windows.left_out[0]
+            raise ValueError(f"series {int(scan.rpartition('/')[2])}: {reason}")
+        return windows
 
 
 def load(

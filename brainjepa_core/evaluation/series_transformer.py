@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.embedder import Embedder, load
-from brainjepa_core.signals.series_store import SeriesStore
 from brainjepa_core.signals.windows import Windows
 
 
@@ -105,8 +104,7 @@ class SeriesEmbedding(TransformerMixin, BaseEstimator):
         return np.array(self._names, dtype=object)
 
     def _windows(self, X: Sequence[ArrayLike]) -> Windows:
-        store = SeriesStore(list(X), self.tr, self.embedder_.atlas)
-        return Windows([store], self.embedder_.windows)
+        return self.embedder_.windows_of(list(X), self.tr)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

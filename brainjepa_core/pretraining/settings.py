@@ -16,7 +16,7 @@ from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen, problems_of
 from brainjepa_core.signals.people import LeftOut, Person, people_of
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.scans import Scans
 from brainjepa_core.signals.windows import Windows, WindowSettings
 
 
@@ -85,13 +85,11 @@ class PretrainingSettings(Frozen):
             **self.model,
         )
 
-    def windows_of(self, stores: Sequence[ScanStore]) -> Windows:
+    def windows_of(self, stores: Sequence[Scans]) -> Windows:
         """Windows of all people with a scan that fills a token of the study's model."""
         return Windows(stores, self.windows, patch=self._patch)
 
-    def people_of(
-        self, stores: Sequence[ScanStore]
-    ) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
+    def people_of(self, stores: Sequence[Scans]) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
         """The people of those windows, and the scans that are left out; reads no series."""
         return people_of(stores, self.windows, self._patch)
 

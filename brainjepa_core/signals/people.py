@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from brainjepa_core.signals.store import ScanRecord, ScanStore
+from brainjepa_core.signals.scans import Scans
+from brainjepa_core.signals.store import ScanRecord
 from brainjepa_core.signals.temporal import official_indices, official_stride, resampled_frames
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.usable import why_unusable
@@ -40,13 +41,13 @@ class LeftOut(NamedTuple):
 
 
 def people_of(
-    stores: Sequence[ScanStore], settings: WindowSettings, patch: int = 1
+    stores: Sequence[Scans], settings: WindowSettings, patch: int = 1
 ) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
     """People with their usable scans, and the scans that are left out; reads no series.
 
     Parameters
     ----------
-    stores : sequence of ScanStore
+    stores : sequence of Scans
     settings : WindowSettings
     patch : int
         Frames a token; a window needs as many valid ones for a single token.

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.store import ScanRecord
+from brainjepa_core.usable import require_usable
 
 
 class SeriesStore:
@@ -32,7 +33,8 @@ class SeriesStore:
     Raises
     ------
     ValueError
-        If there is no scan, or one has another number of ROIs or no usable values.
+        If there is no scan, or one has another number of ROIs or cannot be used
+        (`brainjepa_core.usable`).
     """
 
     path: Path = Path("series in memory")
@@ -63,22 +65,15 @@ class SeriesStore:
 
     def _add(self, subject: str, array: Float32, tr: float) -> None:
         where = f"series {int(subject)}"
-        if array.ndim != 2 or len(array) != len(self.atlas) or array.shape[1] < 2:
+        if array.ndim != 2 or len(array) != len(self.atlas):
             raise ValueError(
-                f"{where}: expected [{len(self.atlas)} ROIs, at least 2 frames], found shape "
+                f"{where}: expected [{len(self.atlas)} ROIs, frames], found shape "
                 f"{list(array.shape)}; transpose it if time comes first"
             )
-        gone = np.isnan(array).all(1)
-        if not np.isfinite(array[~gone]).all() or gone.all():
-            raise ValueError(
-                f"{where}: expected finite values, or NaN in all frames of a missing ROI, found "
-                "others; interpolate the frames, or set the whole ROI to NaN"
-            )
-        if not (array[~gone].max(1) > array[~gone].min(1)).any():
-            raise ValueError(
-                f"{where}: expected ROIs that vary over time, found a constant in every one; check "
-                "the extraction of this scan"
-            )
+        try:
+            live = require_usable(array, self.atlas.rois)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
         if not np.isfinite(tr) or tr <= 0:
             raise ValueError(f"{where}: expected a TR in seconds above 0, found {tr}; correct it")
         record = ScanRecord(
@@ -86,7 +81,7 @@ class SeriesStore:
             tr=tr,
             frames=array.shape[1],
             sha256=hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest(),
-            missing=tuple(self.atlas.rois[i] for i in np.flatnonzero(gone)),
+            missing=tuple(self.atlas.rois[i] for i in np.flatnonzero(~live)),
         )
         self._arrays[record.key] = array
         self.records = (*self.records, record)

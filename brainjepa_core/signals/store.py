@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
-from brainjepa_core.usable import UnusableScan, live_rois, why_unusable
+from brainjepa_core.usable import require_usable
 
 FORMAT = 1
 HEADER, TABLE, ARRAYS = "store.json", "scans.jsonl", "scans"
@@ -220,19 +220,7 @@ class ScanStore:
                 f"expected a subject and a TR in seconds above 0, found TR {tr} and "
                 f"{'a' if subject else 'no'} subject; complete the table of scans"
             )
-        broken = ~np.isfinite(array).all(1) & ~np.isnan(array).all(1)
-        if broken.any():
-            names = [self.atlas.rois[i] for i in np.flatnonzero(broken)[:3]]
-            raise ValueError(
-                "expected finite values, or NaN in all frames of a missing ROI, found some NaN or "
-                f"infinity in {', '.join(names)}; interpolate the frames, or set the whole ROI to "
-                "NaN"
-            )
-        live = live_rois(array)
-        reason = why_unusable(array.shape[1], int(live.sum()))
-        if reason:
-            raise UnusableScan(reason)
-        return live
+        return require_usable(array, self.atlas.rois)
 
     def _array_path(self, record: ScanRecord) -> Path:
         name = hashlib.sha256("\0".join(record.key).encode()).hexdigest()[:32]

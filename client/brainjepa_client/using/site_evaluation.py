@@ -40,9 +40,7 @@ def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Window
     folder = model_folder(checkpoint)
     description = read_description(folder)
     patch, told = description.settings.patch, description.provenance
-    windows = Windows(
-        [ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch
-    )
+    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch)
     told.require_rois(windows.atlas.rois)
     return read_model(folder)[0].eval(), windows
 

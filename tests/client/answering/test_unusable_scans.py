@@ -43,8 +43,7 @@ def good_store(path: Path, people: int = 12) -> ScanStore:
 def slip_in(store: ScanStore, series: np.ndarray, subject: str, **names: str) -> None:
     """A scan that a store took before it asked whether scans can be used."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "why_unusable", lambda frames, rois: "")
-        patch.setattr(store_module, "live_rois", lambda series: ~np.isnan(series).all(1))
+        patch.setattr(store_module, "require_usable", lambda series, _: ~np.isnan(series).all(1))
         assert store.append(series, subject=subject, tr=2.0, **names)
 
 

@@ -139,9 +139,7 @@ def test_a_line_of_label_numbers_is_no_frame(tmp_path, first, known):
         assert read_series(tmp_path / "x.tsv", names).shape == (7, 5)
         assert series_shape(tmp_path / "x.tsv", names) == (7, 5)
     else:
-        with pytest.raises(
-            ScanProblem, match=r"expected ROI names .* such as a, b, c and 2 more,"
-        ):
+        with pytest.raises(ScanProblem, match=r"expected ROI names .* such as a, b, c and 2 more,"):
             read_series(tmp_path / "x.tsv", names)
 
 
