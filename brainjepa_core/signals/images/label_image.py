@@ -11,7 +11,6 @@ Shapes: R ROIs, V labelled voxels.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas, names_in_7network_order, to_17network_names
 from brainjepa_core.signals.images.nifti_stream import NiftiHeader, load_nifti, read_values
 from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.tables.rows import read_rows
 
 FAR_MM, FAR_SHARE = 15.0, 0.05
 LEAST_OVERLAP = 0.5
@@ -238,16 +238,13 @@ def rows_of_names(names: Sequence[str], atlas: Atlas, file: Path) -> Index:
 def _read_names(file: Path) -> dict[int, str]:
     """Names by label, of a TSV or of a Workbench label list."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
         if file.suffix == ".tsv":
-            columns = lines[0].split("\t")
-            if len(set(columns)) < len(columns):
-                raise ValueError  # of two columns of a name, one would be dropped
-            table = list(csv.DictReader(lines, delimiter="\t"))
+            table = [row.cells for row in read_rows(file, "index")]
             column = "name" if "name" in table[0] else "label"
-            pairs = [(int(row["index"]), str(row[column]).strip()) for row in table]
+            pairs = [(int(row["index"]), row[column].strip()) for row in table]
         else:
+            text = file.read_text(encoding="utf-8-sig")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
             numbers = [line.split() for line in lines[1::2]]
             if not all(len(number) == 5 for number in numbers):
                 raise ValueError
@@ -256,7 +253,7 @@ def _read_names(file: Path) -> dict[int, str]:
         names = dict(pairs)
         if len(names) < len(pairs):
             raise ValueError
-    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise ScanProblem(
             file,
             "a TSV with columns index and name, or a Workbench label list (a line of name, a line "
