@@ -129,7 +129,11 @@ def test_networks_of_the_shipped_atlas_are_known(tmp_path):
     ("wrong", "text"),
     [
         (lambda m: m.embed(made_series(1)[0].T, TR), "series 1: expected .12 ROIs, .*transpose it"),
-        (lambda m: m.embed(np.zeros((ROIS, 20)), TR), "expected ROIs that vary over time, found a"),
+        (lambda m: m.embed(np.zeros((ROIS, 20)), TR), "series 1: .* 20 frames and 0 such ROIs"),
+        (
+            lambda m: m.embed([made_series(1)[0], made_series(1)[0][:, :3]], TR),
+            r"^series 2: expected a scan of at least \d+ frames and 2 ROIs with a signal, found",
+        ),
         (lambda m: m.embed([], TR), "expected at least one series, found none"),
         (
             lambda m: m.embed(made_series(2), [TR]),
