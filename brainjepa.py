@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from brainjepa_core.pretraining.basis import consensus_basis
     from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.signals.stores import create_store, open_store
-    from brainjepa_core.signals.windows import Windows, WindowSettings
+    from brainjepa_core.signals.window_settings import WindowSettings
+    from brainjepa_core.signals.windows import Windows
 
 __all__ = [
     "ConsensusBasis",
@@ -49,7 +50,7 @@ _HOMES = {
     "Embedder": "brainjepa_core.evaluation.embedder",
     "PretrainingSettings": "brainjepa_core.pretraining.settings",
     "SeriesEmbedding": "brainjepa_core.evaluation.series_transformer",
-    "WindowSettings": "brainjepa_core.signals.windows",
+    "WindowSettings": "brainjepa_core.signals.window_settings",
     "Windows": "brainjepa_core.signals.windows",
     "consensus_basis": "brainjepa_core.pretraining.basis",
     "create_store": "brainjepa_core.signals.stores",

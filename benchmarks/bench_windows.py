@@ -20,7 +20,8 @@ import numpy as np
 
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 SCAN_FRAMES, SCAN_TR = 490, 0.735  # as UK Biobank's
 

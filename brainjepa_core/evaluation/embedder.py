@@ -31,7 +31,8 @@ from brainjepa_core.signals.series_store import SeriesStore
 from brainjepa_core.signals.stores import open_stores
 from brainjepa_core.signals.tables.roi_names import in_atlas_order
 from brainjepa_core.signals.tables.series_files import read_series
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 PUBLISHED_TR = 2.0  # seconds, of the windows that published models were trained on
 

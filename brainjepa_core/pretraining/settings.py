@@ -17,7 +17,8 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen, problems_of
 from brainjepa_core.signals.people import LeftOut, Person, people_of
 from brainjepa_core.signals.scans import Scans
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 
 class BasisSettings(Frozen):

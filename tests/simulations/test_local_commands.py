@@ -17,7 +17,7 @@ import brainjepa
 from brainjepa import command
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.signals.store import HEADER, TABLE, ScanStore
-from brainjepa_core.signals.windows import WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.terminal import errors_in_one_line
 
 NETWORKS, PER_NETWORK, PEOPLE, FRAMES = 3, 3, 6, 40

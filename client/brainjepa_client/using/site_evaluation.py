@@ -24,7 +24,8 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
 from brainjepa_core.models.sources import model_folder, weights_fingerprint
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
 

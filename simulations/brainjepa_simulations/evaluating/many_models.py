@@ -22,7 +22,8 @@ from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import POOLED, SUMMARY
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, STUDY_FILE

@@ -13,7 +13,8 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import Group, Moments
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import choose_alpha, fit_ridge

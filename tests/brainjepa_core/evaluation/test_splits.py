@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.splits import fold_of, folds_of, folds_of_windows
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 names = st.text(min_size=1, max_size=20)
 seeds, counts = st.integers(0, 2**31), st.integers(2, 20)

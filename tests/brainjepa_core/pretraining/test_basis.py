@@ -8,7 +8,8 @@ import pytest
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.pretraining.basis import connectivity_sum, consensus_basis
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 ATLAS = Atlas.from_names([f"r{i}" for i in range(8)])
 

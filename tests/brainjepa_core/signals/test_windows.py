@@ -17,7 +17,8 @@ from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.scaling import official_scale, pooled_scale, zscore
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.temporal import official_indices, resample
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 ATLAS = Atlas.from_names([f"r{i}" for i in range(6)])
 SMALL = WindowSettings(frames=40, tr=2.0)

@@ -13,7 +13,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.published import write_official
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals.windows import WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_server.record.history import RANDOM, START, read_history
 from brainjepa_server.record.verdict import verdict
 from brainjepa_server.settings import StartSettings

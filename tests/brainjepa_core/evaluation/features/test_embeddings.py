@@ -13,7 +13,8 @@ from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.signals.store import ScanStore
-from brainjepa_core.signals.windows import Windows, WindowSettings
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 ROIS, FRAMES = 6, 12
 NETWORKS = np.array([0, 0, 1, 1, 2, 2])
