@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from brainjepa_core.files import atomic_folder
+from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import Provenance, read_model, write_model_files
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -85,6 +85,7 @@ def write_state(run: str | Path, training: Training, provenance: Provenance) -> 
     path = Path(run) / "states" / f"step-{training.step:08d}"
     if path.exists():
         return path  # the same step of the same run holds the same bits
+    clear_leftovers(path.parent)
     with atomic_folder(path) as folder:
         write_model_files(folder, training.model, provenance)
         save_file(optimizer_arrays(training), folder / OPTIMIZER)

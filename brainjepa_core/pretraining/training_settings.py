@@ -48,6 +48,16 @@ class TrainingSettings(Frozen):
     compile: bool = False
 
     @model_validator(mode="after")
+    def _one_accumulation(self) -> TrainingSettings:
+        found = self.schedule.accumulation
+        if self.schedule.ema_mode == "official" and found != self.accumulation:
+            raise ValueError(
+                f"expected schedule.accumulation to be accumulation ({self.accumulation}), by "
+                f"which the official momentum counts, found {found}; set both to one number"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole_micro_batches(self) -> TrainingSettings:
         if self.batch_size % self.accumulation:
             raise ValueError(

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_core.files import atomic_folder
+from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
 from brainjepa_core.pretraining.step import Training
@@ -95,8 +95,9 @@ def write_state(state: Path, assignment: Assignment, training: Training) -> None
         for number in rounds(folder):
             if number >= assignment.round:  # a future that the coordinator gave up
                 _remove(_round_folder(state, assignment, number))
-        for path in (*folder.glob(".*.tmp"), *folder.glob("round-*")):
-            if not (path / FACTS).is_file() or path.suffix == ".tmp":  # what a kill left
+        clear_leftovers(folder)
+        for path in folder.glob("round-*"):
+            if not (path / FACTS).is_file():  # a kill came between the two steps of a removal
                 shutil.rmtree(path)
         with atomic_folder(_round_folder(state, assignment, assignment.round)) as temporary:
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.files import atomic_folder
+from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_server.settings import StudySettings
 
 WEIGHTS, OUTER, STATE = "weights.safetensors", "outer.safetensors", "state.json"
@@ -97,6 +97,7 @@ def write_round(directory: str | Path, state: RoundState) -> Path:
         "settings": state.settings.model_dump(mode="json"),
         "history": state.history,
     }
+    clear_leftovers(path.parent)
     with atomic_folder(path) as folder:
         save_file(_contiguous(state.weights), folder / WEIGHTS)
         save_file(_contiguous(state.outer), folder / OUTER)

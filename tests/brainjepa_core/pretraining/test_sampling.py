@@ -157,6 +157,12 @@ def test_bad_recipes():
     text = "batch_size to be a multiple of accumulation, found 4 and 3; change one of the two"
     with pytest.raises(ValidationError, match=text):
         make_recipe(accumulation=3)
+    official = {"ema_mode": "official", "accumulation": 8}
+    with pytest.raises(
+        ValidationError, match=r"to be accumulation .2., by which the official .* 8"
+    ):
+        make_recipe(accumulation=2, schedule=official)
+    assert make_recipe(batch_size=8, accumulation=8, schedule=official).accumulation == 8
     for fields in ({"batch_size": 0}, {"clip_norm": 0.0}, {"precision": "fp16"}, {"seed": -1}):
         with pytest.raises(ValidationError, match=f"\n{next(iter(fields))}\n"):
             make_recipe(**fields)

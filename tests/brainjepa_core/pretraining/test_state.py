@@ -242,3 +242,12 @@ def test_a_state_of_another_version_is_refused(tmp_path):
     (path / "training.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match=r"^expected a training state of format 2, found one of f"):
         read_state(path, make_training(), PROVENANCE)
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_state(tmp_path):
+    left = tmp_path / "states" / ".step-00000001.x.tmp"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "states" / ".other.tmp").write_bytes(b"half")
+    write_state(tmp_path, make_training(), PROVENANCE)
+    assert [path.name for path in (tmp_path / "states").iterdir()] == ["step-00000000"]

@@ -172,3 +172,11 @@ def test_the_folder_names_no_person_and_no_path(tmp_path):
     facts = json.loads((path / "state.json").read_text())
     assert set(facts) == {"round", "score", "basis_hash", "run_id", "settings", "history"}
     assert str(tmp_path) not in (path / "state.json").read_text()
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_round(tmp_path):
+    left = tmp_path / "rounds" / ".round-000001.x.tmp"
+    left.mkdir(parents=True)
+    (left / "weights.safetensors").write_bytes(b"half")
+    write_round(tmp_path, make_state(1))
+    assert [path.name for path in (tmp_path / "rounds").iterdir()] == ["round-000001"]
