@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 MIN_FRAMES = 3  # with two frames every correlation is +1 or -1
 MIN_ROIS = 2  # one ROI correlates with none
 NEAR_DEAD = 0.05  # share of the live ROIs' median spread up to which an ROI holds no signal
+TR_RANGE = (0.1, 20.0)  # seconds; outside it is another unit
 ROUNDING = float(np.finfo(np.float32).eps)  # of a mean: what float32 leaves of a constant
 
 
@@ -53,6 +54,24 @@ def live_rois(series: ArrayLike) -> NDArray[np.bool_]:
             break
         alive = still
     return alive
+
+
+def require_seconds(tr: float, what: str = "a repetition time") -> float:
+    """Refuse a repetition time that cannot be in seconds.
+
+    Raises
+    ------
+    ValueError
+        If it is not between 0.1 and 20 s.
+    """
+    low, high = TR_RANGE
+    if not low <= tr <= high:
+        unit = "; 2000 would be milliseconds" if tr > high else ""
+        raise ValueError(
+            f"expected {what} between {low:g} and {high:g} seconds, found {tr:g}; write it in "
+            f"seconds{unit}"
+        )
+    return tr
 
 
 def why_unusable(frames: int, rois: int, least_frames: int = MIN_FRAMES) -> str:

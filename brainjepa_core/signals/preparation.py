@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.atlas import DEFAULT_ATLAS
 from brainjepa_core.settings import Frozen
+from brainjepa_core.usable import require_seconds
 
 Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
 
@@ -61,6 +62,11 @@ class InputSettings(Frozen):
         if not path.exists():
             raise ValueError(f"expected a file or folder, found no '{path}'; correct the path")
         return path
+
+    @field_validator("tr")
+    @classmethod
+    def _in_seconds(cls, tr: float | None) -> float | None:
+        return None if tr is None else require_seconds(tr)
 
     @model_validator(mode="after")
     def _complete(self) -> InputSettings:

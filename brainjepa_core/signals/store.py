@@ -20,8 +20,9 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed_copy
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,13 @@ from numpy.typing import ArrayLike, NDArray
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
-from brainjepa_core.usable import require_usable
+from brainjepa_core.usable import require_seconds, require_usable
 
 FORMAT = 1
 HEADER, TABLE, ARRAYS = "store.json", "scans.jsonl", "scans"
+
+Key = tuple[str, str, str]
+"""Subject, session and run."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class ScanStore:
         run: str = "",
         qc: Mapping[str, float] | None = None,
         phenotypes: Mapping[str, Any] | None = None,
+        replace: bool = False,
     ) -> bool:
         """Add a scan; adding the same scan again does nothing, so an import can be repeated.
 
@@ -168,11 +173,14 @@ class ScanStore:
         tr : float
             Seconds.
         qc, phenotypes : mapping, optional
+        replace : bool
+            Put the scan in the place of another one of its name, and its facts in the place of
+            others. Without it, another array or TR is refused, and other facts are not looked at.
 
         Returns
         -------
         bool
-            Whether the scan is new.
+            Whether anything changed.
 
         Raises
         ------
@@ -196,17 +204,60 @@ class ScanStore:
         line = json.dumps(asdict(record), default=_plain)
         known = self._records.get(record.key)
         if known is not None:
-            if (known.sha256, known.tr) == (record.sha256, record.tr):
+            same = (known.sha256, known.tr) == (record.sha256, record.tr)
+            if known == _record(json.loads(line)) or (same and not replace):
                 return False
-            raise ValueError(
-                "expected a scan that is not in the store yet, found another array or TR under the "
-                "same subject, session and run; give it a run of its own, or build the store anew"
-            )
+            if not replace:
+                raise ValueError(
+                    "expected a scan that is not in the store yet, found another array or TR under "
+                    "the same subject, session and run; give it a run of its own, or build the "
+                    "store anew"
+                )
         with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
             np.save(file, array)
         _append_line(self.path / TABLE, line)
         self._records[record.key] = record
         return True
+
+    def amend(self, changed: Mapping[Key, Mapping[str, Any]]) -> None:
+        """Give scans other phenotypes; arrays stay.
+
+        Parameters
+        ----------
+        changed : mapping of (subject, session, run) to mapping
+            All phenotypes of each scan, which must be in the store.
+        """
+        amended = {
+            key: changed_copy(self._records[key], phenotypes=dict(changed[key])) for key in changed
+        }
+        self._rewrite({**self._records, **amended})
+
+    def remove(self, keys: Iterable[Key]) -> int:
+        """Take scans out, facts first, so that a kill leaves an array that nothing names.
+
+        Parameters
+        ----------
+        keys : iterable of (subject, session, run)
+            Those that are not there are passed over.
+
+        Returns
+        -------
+        int
+            How many were there.
+        """
+        gone = [self._records[key] for key in keys if key in self._records]
+        if gone:
+            names = {record.key for record in gone}
+            self._rewrite({k: r for k, r in self._records.items() if k not in names})
+        for record in gone:
+            self._array_path(record).unlink(missing_ok=True)
+        return len(gone)
+
+    def _rewrite(self, records: dict[Key, ScanRecord]) -> None:
+        lines = [json.dumps(asdict(record), default=_plain) for record in records.values()]
+        with atomic_path(self.path / TABLE) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines))
+        self._records = dict(records)
 
     def _check(self, array: Float32, subject: str, tr: float) -> NDArray[np.bool_]:
         """Refuse what cannot be trained on; return which ROIs hold a signal."""
@@ -215,11 +266,9 @@ class ScanStore:
                 f"expected a series [{len(self.atlas)} ROIs, frames], found shape "
                 f"{list(array.shape)}; bring rows to the order of atlas '{self.atlas.name}'"
             )
-        if not subject or not np.isfinite(tr) or tr <= 0:
-            raise ValueError(
-                f"expected a subject and a TR in seconds above 0, found TR {tr} and "
-                f"{'a' if subject else 'no'} subject; complete the table of scans"
-            )
+        if not subject:
+            raise ValueError("expected a subject, found none; complete the table of scans")
+        require_seconds(tr)
         return require_usable(array, self.atlas.rois)
 
     def _array_path(self, record: ScanRecord) -> Path:

@@ -149,7 +149,7 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
         f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
         "finished before"
     )
-    for note in preparation.phenotypes.notes():
+    for note in preparation.notes():
         console.print(escape(note))
     with _progress() as progress:
         for _ in progress.track(preparation.run(), len(preparation.waiting), description="Scans"):

@@ -137,6 +137,7 @@ def _store(
                 tr=raw.tr,
                 qc={} if motion is None else {"mean_fd": motion},
                 phenotypes=row,
+                replace=True,
             )
         except UnusableScan as reason:
             name = " ".join(filter(None, scan.key))
@@ -147,4 +148,11 @@ def _store(
             raise refusal(scan.files[0], error) from error
     for note in phenotypes.notes():
         say(note)
+    here = {scan.subject for scan in scans}
+    gone = sorted({r.subject for r in store.records} - here) if store is not None else []
+    if gone:
+        say(
+            f"{len(gone)} people in the store are not in what was imported, such as {gone[0]}; "
+            "import into a new folder to be without them"
+        )
     return store or ScanStore.create(store_path, atlas)

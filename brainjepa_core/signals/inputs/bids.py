@@ -15,9 +15,9 @@ from typing import Any
 
 from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.tables.bids_names import bids_entities, scan_key
+from brainjepa_core.usable import TR_RANGE
 
 TR_TOLERANCE = 0.01  # seconds; headers are float32, sidecars often rounded to milliseconds
-TR_RANGE = (0.1, 20.0)  # seconds; outside it is another unit
 
 
 @dataclass(frozen=True)

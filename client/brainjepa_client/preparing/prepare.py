@@ -7,11 +7,13 @@ without harm. Scans enter in the order of their names, so that killed and whole 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan
@@ -26,7 +28,7 @@ from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.store import Key, ScanStore
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 
@@ -45,6 +47,10 @@ class Preparation:
         Scans found, and those an earlier run has finished.
     waiting : tuple of FoundScan
         The others.
+    relabelled : int
+        Scans in the store whose phenotypes are others now, and have been corrected there.
+    gone : tuple of str
+        People in the store of whom no file is found any more.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
     """
@@ -57,6 +63,8 @@ class Preparation:
     found: int
     finished: int
     waiting: tuple[FoundScan, ...]
+    relabelled: int = 0
+    gone: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, site: SiteSettings, people: Sequence[str] = ()) -> Preparation:
@@ -98,7 +106,24 @@ class Preparation:
             reports.write_problem(problem)
         waiting = tuple(scan for scan in scans if not reports.is_finished(scan))
         done = len(scans) - len(waiting)
-        return cls(settings, atlas, store, reports, phenotypes, len(scans), done, waiting)
+        relabelled = _relabel(store, phenotypes, {scan.key for scan in scans})
+        here = {scan.subject for scan in found.scans}
+        gone = () if people else tuple(sorted({r.subject for r in store.records} - here))
+        return cls(
+            settings, atlas, store, reports, phenotypes, len(scans), done, waiting, relabelled, gone
+        )
+
+    def notes(self) -> list[str]:
+        """What a data manager should know of the people, a sentence each."""
+        notes = self.phenotypes.notes()
+        if self.relabelled:
+            notes.append(f"phenotypes of {self.relabelled} scans in the store were corrected")
+        if self.gone:
+            notes.append(
+                f"files of {len(self.gone)} people in the store are gone, such as {self.gone[0]}; "
+                "bring them back, or prepare into a new store to be without them"
+            )
+        return notes
 
     def run(self) -> Iterator[ScanReport]:
         """Prepare the waiting scans; a report for each, once it is on disk."""
@@ -117,8 +142,9 @@ class Preparation:
         return Job(scan, told_displacement(self.phenotypes.of(scan.subject, scan.session)))
 
     def _keep(self, scan: FoundScan, prepared: Prepared) -> ScanReport:
-        """Put a scan that passed into the store; what the store refuses has failed."""
+        """Put a scan that passed into the store; what has not passed, or is refused, leaves it."""
         if prepared.series is None:
+            self.store.remove([scan.key])
             return prepared.report
         try:
             self.store.append(
@@ -129,8 +155,10 @@ class Preparation:
                 tr=prepared.tr,
                 qc=prepared.report.quality,
                 phenotypes=self.phenotypes.of(scan.subject, scan.session),
+                replace=True,
             )
         except ValueError as error:
+            self.store.remove([scan.key])
             expected = "a scan that the store takes"
             problem = ScanProblem(scan.files[0], expected, str(error), "see the message")
             return prepared.failed(problem)
@@ -139,7 +167,7 @@ class Preparation:
 
 def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> ScanStore:
     """The site's store, new or made with the same settings."""
-    told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    told = _what_matters(settings)
     path = site.store / SETTINGS
     if path.exists():
         changed = _differences(json.loads(path.read_text()), told)
@@ -157,6 +185,30 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
     return store
+
+
+def _what_matters(settings: PreparationSettings) -> dict[str, Any]:
+    """Settings that scans depend on; files by their content, wherever they lie."""
+    told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    del told["input"]["folder"]
+    for name in ("label_image", "label_table", "names"):
+        path = getattr(settings.input, name)
+        if path is not None:
+            told["input"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if Path(settings.atlas).suffix == ".tsv":
+        told["atlas"] = hashlib.sha256(Path(settings.atlas).read_bytes()).hexdigest()
+    return told
+
+
+def _relabel(store: ScanStore, phenotypes: JoinedPhenotypes, found: set[Key]) -> int:
+    """Bring the phenotypes of scans in the store to what the tables say today."""
+    told = {r.key: phenotypes.of(r.subject, r.session) for r in store.records if r.key in found}
+    changed = {
+        r.key: told[r.key] for r in store.records if told.get(r.key, r.phenotypes) != r.phenotypes
+    }
+    if changed:
+        store.amend(changed)
+    return len(changed)
 
 
 def _differences(old: Any, new: Any, where: str = "prepare") -> list[str]:

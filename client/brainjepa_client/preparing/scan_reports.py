@@ -1,7 +1,7 @@
 """What became of each scan: one JSON a scan, written when it is done, read by the next run.
 
 Reports hold subject ids and stay at the site. A report counts as long as the scan's files are those
-it was made from (size and time of change); those of scans that failed never do.
+it was made from (size and time of change, sidecars included); those of scans that failed never do.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def digest(key: Key) -> str:
 
 
 def _stamps(scan: FoundScan) -> list[list[int]]:
-    """Size and time of change of each of a scan's files."""
-    facts = (path.stat() for path in scan.files if path.exists())
+    """Size and time of change of each of a scan's files, and of the JSON beside each."""
+    beside = {path.with_name(path.name.split(".")[0] + ".json") for path in scan.files}
+    facts = (path.stat() for path in (*scan.files, *sorted(beside)) if path.exists())
     return [[fact.st_size, fact.st_mtime_ns] for fact in facts]

@@ -38,7 +38,7 @@ def filled(path: Path, scans: int = 3) -> ScanStore:
     ).filter(lambda x: live_rois(x).sum() > 1),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.text(st.characters(exclude_categories=["Cs"])),
-    st.floats(1e-3, 100),
+    st.floats(0.1, 20),
     st.dictionaries(st.text(), st.floats(allow_nan=False) | st.text()),
 )
 def test_what_goes_in_comes_out(tmp_path_factory, series, subject, run, tr, facts):
@@ -268,7 +268,7 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path, change, error):
 
 @pytest.mark.parametrize(
     ("subject", "tr", "error"),
-    [("s", 0, "found TR 0 and a subject"), ("s", np.nan, "TR nan"), ("", 2, "2 and no subject")],
+    [("s", 0, "seconds, found 0;"), ("s", np.nan, "found nan"), ("", 2, "a subject, found none")],
 )
 def test_scans_need_a_name_and_a_tr(tmp_path, subject, tr, error):
     with pytest.raises(ValueError, match=error):

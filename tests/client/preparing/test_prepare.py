@@ -80,14 +80,18 @@ def test_a_failed_scan_is_tried_again_and_comes_in_once_mended(tree):
     assert {record.key for record in store_of(tree).records} == set(tree.scans)
 
 
-def test_a_scan_that_was_preprocessed_again_is_refused_beside_the_old_one(tree):
+def test_a_scan_that_was_preprocessed_again_takes_the_place_of_the_old_one(tree):
     run(tree)
     first, second = list(tree.scans.values())[:2]
     first.bold.write_bytes(second.bold.read_bytes())
     first.mask.write_bytes(second.mask.read_bytes())
     (report,) = run(tree)
-    assert report.status == "failed"
-    assert "expected a scan that is not in the store yet, found another array" in report.reasons[0]
+    assert report.status == "included"
+    store = store_of(tree)
+    assert [record.key for record in store.records] == sorted(tree.scans) and not store.verify()
+    one = store.series(store.records[0])
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(one, second.clean, strict=True)]
+    assert np.mean(alike) > 0.5 > abs(np.corrcoef(one[0], first.clean[0])[0, 1])
 
 
 def test_only_some_people(tree):
@@ -203,3 +207,85 @@ def test_motion_that_only_phenotypes_tell_is_believed(tree):
     assert reports[moved].reasons == ("mean FD 0.9 mm, at most 0.5 allowed (exclude.mean_fd)",)
     assert reports[scans[-1].subject].quality["mean_fd"] == 0.1
     assert reports[moved].coverage == (1.0,) * 12
+
+
+def test_corrected_phenotypes_reach_the_store(tree):
+    run(tree)
+    before = {record.key: record.phenotypes for record in store_of(tree).records}
+    person = store_of(tree).records[0].subject
+    path = site_of(tree).preparation().input.folder / "participants.tsv"
+    header, *rows = path.read_text().splitlines()
+    place = header.split("\t").index("age")
+    corrected = []
+    for row in rows:
+        cells = row.split("\t")
+        if cells[0].removeprefix("sub-") == person.removeprefix("sub-"):
+            cells[place] = "99"
+        corrected.append("\t".join(cells))
+    path.write_text("\n".join([header, *corrected]) + "\n")
+    again = Preparation.of(site_of(tree))
+    own = [key for key in before if key[0] == person]
+    assert again.waiting == () and again.relabelled == len(own)
+    assert f"phenotypes of {len(own)} scans in the store were corrected" in again.notes()
+    after = {record.key: record.phenotypes for record in store_of(tree).records}
+    assert all(after[key] == {**before[key], "age": 99} for key in own)
+    assert all(after[key] == before[key] for key in before.keys() - set(own))
+    assert Preparation.of(site_of(tree)).relabelled == 0
+
+
+def test_people_whose_files_are_gone_are_named_and_stay(tree):
+    import shutil
+
+    run(tree)
+    person = store_of(tree).records[0].subject
+    shutil.rmtree(site_of(tree).preparation().input.folder / person)
+    again = Preparation.of(site_of(tree))
+    assert again.gone == (person,)
+    assert any(
+        f"files of 1 people in the store are gone, such as {person};" in n for n in again.notes()
+    )
+    assert person in {record.subject for record in store_of(tree).records}
+
+
+def test_what_is_left_out_or_fails_now_leaves_the_store(tree):
+    run(tree)
+    first, second, *_ = tree.scans.values()
+    first.bold.write_bytes(first.bold.read_bytes()[:1000])
+    text = second.confounds.read_text().splitlines()
+    place = text[0].split("\t").index("framewise_displacement")
+    moved = [line.split("\t") for line in text]
+    for cells in moved[2:]:
+        cells[place] = "3.0"
+    second.confounds.write_text("\n".join("\t".join(cells) for cells in moved) + "\n")
+    assert [report.status for report in run(tree)] == ["failed", "excluded"]
+    keys = {record.key for record in store_of(tree).records}
+    assert keys == set(list(tree.scans)[2:])
+
+
+def test_a_corrected_sidecar_is_taken_up(tree):
+    run(tree)
+    first = next(iter(tree.scans.values()))
+    sidecar = first.bold.with_name(first.bold.name.split(".")[0] + ".json")
+    content = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**content, "RepetitionTime": content["RepetitionTime"] + 0.001}))
+    assert len(Preparation.of(site_of(tree)).waiting) == 1
+
+
+def test_an_atlas_image_counts_by_its_content_not_by_its_path(tree, tmp_path):
+    import shutil
+
+    run(tree)
+    settings = site_of(tree).preparation()
+    moved = tmp_path / "moved" / settings.input.label_image.name
+    moved.parent.mkdir()
+    shutil.copy(settings.input.label_image, moved)
+    beside = settings.input.label_image.with_name(moved.name.split(".")[0] + ".tsv")
+    if beside.exists():
+        shutil.copy(beside, moved.parent)
+    content = tree.site.read_text().replace(str(settings.input.label_image), str(moved))
+    tree.site.write_text(content)
+    assert Preparation.of(site_of(tree)).waiting == ()
+    with moved.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ValueError, match=r"found others in prepare\.input\.label_image; go on"):
+        Preparation.of(site_of(tree))
