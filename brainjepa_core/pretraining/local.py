@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.loop import pretrain
+from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.state import FORMAT
+from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.scans import Scans
 from brainjepa_core.signals.windows import Windows
+
+BASIS = "basis.npz"
+RESULTS = (BASIS, LOG, "states", "final")
 
 
 def pretrain_locally(
@@ -44,7 +52,8 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, or the folder holds a run of something else.
+        If this machine has no such device, or the folder holds a run of other people, scans or
+        settings.
     """
     require_device(device)
     windows = study.windows_of(stores)
@@ -56,22 +65,34 @@ def pretrain_locally(
             f"{study.recipe}, {study.training.schedule.total_steps} steps of "
             f"{study.training.batch_size}"
         )
+    run = Path(run)
+    origin = run_origin(windows, study, sizes)
+    require_origin(run, origin, RESULTS)
     basis, _ = basis_of_run(windows, study, run)
+    claim_folder(run, origin, RESULTS)
+    if not (run / BASIS).exists():
+        basis.save(run / BASIS)
     training = study.new_training(basis, device)
     pretrain(training, windows, provenance(windows, basis), run, progress=progress)
-    return Path(run) / "final"
+    return run / "final"
+
+
+def run_origin(windows: Windows, study: PretrainingSettings, sizes: ModelShape) -> dict[str, Any]:
+    """All that decides what a run computes; presets count by the sizes they stand for."""
+    settings = study.model_dump(mode="json", include={"family", "windows", "basis", "training"})
+    model = sizes.model_dump(mode="json")
+    return {**data_origin(windows), **settings, "model": model, "format of states": FORMAT}
 
 
 def basis_of_run(
     windows: Windows, study: PretrainingSettings, run: str | Path
 ) -> tuple[ConsensusBasis, Float64]:
-    """The run's basis, computed once and kept in ``RUN/basis.npz``, and the mean connectivity."""
+    """The basis in ``RUN/basis.npz``, or else that of the windows; and the mean connectivity."""
     total = connectivity_sum(windows)
-    path = Path(run) / "basis.npz"
+    path = Path(run) / BASIS
     if path.exists():
         basis = ConsensusBasis.load(path)
         basis.require_rois(windows.atlas.rois)
     else:
         basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
-        basis.save(path)
     return basis, total.mean_fc()

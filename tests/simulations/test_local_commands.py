@@ -280,7 +280,10 @@ def test_a_run_of_other_settings_is_not_continued(folder, finished, tmp_path):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed))
     command = ["pretrain", folder / "stores", "--out", finished, "--settings"]
     text = failure(*command, tmp_path / "study.yaml")
-    assert "batch_size" in text and "start a new run folder" in text
+    assert text == (
+        "expected the same training.batch_size as the results in this folder were made from "
+        "(origin.json), found others; go back to those, or start a new folder"
+    )
     assert contents(finished) == before
 
 
