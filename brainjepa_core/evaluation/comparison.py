@@ -29,8 +29,13 @@ from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_figures import forest
 from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
-from brainjepa_core.evaluation.scores.evaluation import claim_folder, predict_all
-from brainjepa_core.evaluation.scores.results import Predictions, Results, write_results
+from brainjepa_core.evaluation.scores.evaluation import KEPT, predict_all
+from brainjepa_core.evaluation.scores.results import (
+    RESULTS,
+    Predictions,
+    Results,
+    write_results,
+)
 from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
 from brainjepa_core.evaluation.tasks.protocols import (
     ProtocolSettings,
@@ -41,8 +46,12 @@ from brainjepa_core.evaluation.tasks.protocols import (
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.files import atomic_path
+from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.origin import claim_folder, digest
+from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.version import VERSION
 
 CACHE = "cache"
 Say = Callable[[str], None]
@@ -78,12 +87,23 @@ class EvaluationPlan:
             "finetune": None if self.finetune is None else self.finetune.model_dump(mode="json"),
         }
 
+    def origin(self, windows: Windows, data: TaskData) -> dict[str, Any]:
+        """All that decides the table, for `brainjepa_core.origin`: plain values and digests."""
+        return {
+            **self.settings(),
+            **data_origin(windows),
+            "windows": windows.describe(),
+            "phenotypes": phenotypes_digest(data),
+            "models": [[name, model_digest(model)] for name, model in self.models.items()],
+            "thorough": self.thorough,
+            "version": VERSION,
+        }
+
 
 def compare_models(
     comparison: EvaluationPlan,
     windows: Windows,
     out: Path,
-    inputs: Mapping[str, Any],
     say: Say = lambda _: None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Results:
@@ -95,8 +115,6 @@ def compare_models(
     windows : Windows
         Of all sites, made as the models' windows were.
     out : Path
-    inputs : mapping
-        What else decides the numbers (paths' fingerprints), for `claim_folder`.
     say : callable
         Called with a line for a person.
     progress : callable
@@ -105,13 +123,12 @@ def compare_models(
     Raises
     ------
     ValueError
-        If the task cannot be judged with these people; says the counts and the mend.
+        If the task cannot be judged with these people (says the counts and the mend), or the
+        folder is of an evaluation of something else (says of what).
     """
     data = task_data(comparison.task, windows)
     splits = splits_of(comparison.protocol, data)
-    settings = comparison.settings()
-    stores = [store.fingerprint for store in windows.stores]
-    claim_folder(out, {**settings, "stores": stores, **inputs})
+    claim_folder(out, comparison.origin(windows, data), (KEPT, f"{RESULTS}.json"))
     say(_who_takes_part(data, splits))
     methods = table_methods(comparison, windows, data, out / CACHE, say)
     predictions = predict_all(methods, data, splits, out, progress)
@@ -123,6 +140,12 @@ def compare_models(
     page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
     log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
     return results
+
+
+def phenotypes_digest(data: TaskData) -> str:
+    """Of who takes part, at which site, and all that is known of them."""
+    arrays = (data.people, data.sites, data.target, data.covariates)
+    return digest([*(array.tolist() for array in arrays), data.classes, data.facts, data.left_out])
 
 
 def _who_takes_part(data: TaskData, splits: list[Split]) -> str:

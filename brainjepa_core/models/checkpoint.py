@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,6 +91,16 @@ class Provenance(Frozen):
 def model_arrays(model: BrainModel) -> dict[str, torch.Tensor]:
     """Named arrays of a model on the CPU, basis included."""
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+
+
+def model_digest(model: BrainModel) -> str:
+    """sha256 (hex) of all that a model computes from: family, settings, weights and basis."""
+    told = [family_of(model).name, model.settings.model_dump(mode="json")]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, array in sorted(model_arrays(model).items()):
+        digest.update(f"{name} {array.dtype} {list(array.shape)}".encode())
+        digest.update(array.view(-1).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_model_files(folder: Path, model: BrainModel, provenance: Provenance) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.models.checkpoint import WEIGHTS, Provenance, read_model
+from brainjepa_core.models.checkpoint import Provenance, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import DEFAULT, family_named
 
@@ -15,11 +14,6 @@ def model_folder(path: str | Path) -> Path:
     """The model's own folder: of a run or a study, its final one."""
     path = Path(path)
     return path / "final" if (path / "final").is_dir() else path
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 of a model folder's weights."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def read_source(

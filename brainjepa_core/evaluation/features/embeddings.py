@@ -8,8 +8,6 @@ Shapes: n people, R ROIs, P features of a pool.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +18,9 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.files import atomic_path
-from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.origin import digest
 from brainjepa_core.signals.windows import Windows
 
 FORMAT = 1  # raised when the same content gives other numbers
@@ -82,15 +81,8 @@ def cached_embeddings(
 
 def _model_key(model: BrainModel, pools: Sequence[str], networks: NDArray[np.int64] | None) -> str:
     """SHA-256 of weights, basis, settings and pools."""
-    digest = hashlib.sha256()
-    settings = model.settings.model_dump(mode="json")
     labels = None if networks is None else networks.tolist()
-    facts = [FORMAT, settings, sorted(pools), labels]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
-    for name, array in sorted(model_arrays(model).items()):
-        digest.update(f"{name} {array.dtype} {list(array.shape)}".encode())
-        digest.update(array.view(-1).numpy().tobytes())
-    return digest.hexdigest()
+    return digest([FORMAT, model_digest(model), sorted(pools), labels])
 
 
 def person_key(windows: Windows, person: int) -> str:
@@ -100,7 +92,7 @@ def person_key(windows: Windows, person: int) -> str:
     facts = [windows.describe(), windows.atlas.fingerprint, scans]
     if windows.settings.scaling != "zscore":  # then they depend on all scans of the site
         facts.append(windows.stores[store].fingerprint)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return digest(facts)
 
 
 def load_arrays(file: Path) -> dict[str, Float32] | None:

@@ -9,11 +9,9 @@ Shapes: t tested people of a split, K classes.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,37 +22,7 @@ from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.files import atomic_path
 
-INPUTS, KEPT = "inputs.json", "predictions"
-
-
-def claim_folder(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Make a folder that of one evaluation: of these inputs, or refuse.
-
-    Parameters
-    ----------
-    folder : Path
-    inputs : mapping
-        All that decides the predictions: task, protocol, fingerprints of stores and models,
-        settings of methods. Plain JSON.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds an evaluation of other inputs; says which differ.
-    """
-    told = json.loads(json.dumps(inputs))
-    path = folder / INPUTS
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(k for k in {*told, *found} if told.get(k) != found.get(k))
-        if changed:
-            raise ValueError(
-                f"expected a new folder, or the same {', '.join(changed)} as the evaluation in it; "
-                "found another; give another --out"
-            )
-        return
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+KEPT = "predictions"
 
 
 def predict_all(
@@ -73,7 +41,8 @@ def predict_all(
     data : TaskData
     splits : sequence of Split
     folder : Path, optional
-        Where predictions are kept, and read where they are there (`claim_folder`).
+        Where predictions are kept, and read where they are there; it must be that
+        of an evaluation of the same data (`brainjepa_core.origin`).
     progress : callable
         Called with the method's name after each split.
 

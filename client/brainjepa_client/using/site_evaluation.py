@@ -22,7 +22,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
-from brainjepa_core.models.sources import model_folder, weights_fingerprint
+from brainjepa_core.models.sources import model_folder
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
@@ -88,14 +88,13 @@ def compare_at_site(
     out : Path
     say, progress : callable
     """
-    models, inputs = {}, {}
+    models = {}
     if checkpoint is None:
         windows = Windows([ScanStore.open(site.store)])
     else:
         model, windows = site_model(site, checkpoint)
         models["model"] = model.to(site.device)
-        inputs["model"] = weights_fingerprint(model_folder(checkpoint))
-    return compare_models(table(models), windows, out, inputs, say, progress)
+    return compare_models(table(models), windows, out, say, progress)
 
 
 def finetune_site(

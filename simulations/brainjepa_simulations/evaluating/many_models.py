@@ -17,7 +17,9 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_description, read_model
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.sources import model_folder, weights_fingerprint
+from brainjepa_core.models.sources import model_folder
+from brainjepa_core.origin import claim_folder
+from brainjepa_core.pretraining.local import RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.settings import read_settings
@@ -108,6 +110,11 @@ def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> Brai
     """A study's people, sizes and steps with another family's objective; kept in OUT/<family>.
 
     As the study's pooled model, it never sees the held-out fold.
+
+    Raises
+    ------
+    ValueError
+        If what is kept was made from other people, another study or another basis.
     """
     settings = read_settings(study / STUDY_FILE, StudySettings)
     local = settings.pretraining.of_family(family)
@@ -115,6 +122,9 @@ def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> Brai
     folds = folds_of_windows(windows, local.training.seed, settings.folds)
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
     run = out / family
+    told = run_origin(windows, local, local.model_settings(len(windows.atlas)))
+    held_out = {"folds": settings.folds, "held_out_fold": settings.held_out_fold}
+    claim_folder(run, {**told, **held_out, "basis hash": basis.hash}, RESULTS)
     if not (run / "final").exists():
         training = local.new_training(basis, "cpu")
         pretrain(training, people, provenance(windows, basis), run, progress=False)
@@ -168,11 +178,9 @@ def run_evaluation(
     if mae and study is not None:
         say("training the masked autoencoder with the study's budget")
         models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER)
-    fingerprints = {c.name: weights_fingerprint(c.path) for c in checkpoints}
-    inputs = {"models": fingerprints, "mae": MAE in models}
     models = {name: model.to(device) for name, model in models.items()}
     comparison = EvaluationPlan(task, protocol, models, finetune, thorough)
-    return compare_models(comparison, windows, out, inputs, say, progress)
+    return compare_models(comparison, windows, out, say, progress)
 
 
 def _is_study(word: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from brainjepa_core.evaluation.scores.evaluation import claim_folder, predict_all
+from brainjepa_core.evaluation.scores.evaluation import predict_all
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
@@ -78,10 +78,3 @@ def test_predictions_that_are_no_numbers(value):
 def test_two_methods_of_one_name():
     with pytest.raises(ValueError, match="methods of different names, found one twice; rename"):
         predict_all([Constant("one", 1.0), Constant("one", 2.0)], people(), SPLITS)
-
-
-def test_a_folder_belongs_to_one_evaluation(tmp_path):
-    claim_folder(tmp_path, {"task": {"name": "age"}, "stores": ["a"]})
-    claim_folder(tmp_path, {"task": {"name": "age"}, "stores": ["a"]})
-    with pytest.raises(ValueError, match=r"the same stores, task as the evaluation in it; found"):
-        claim_folder(tmp_path, {"task": {"name": "sex"}, "stores": ["b"]})

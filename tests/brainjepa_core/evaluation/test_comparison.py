@@ -1,0 +1,134 @@
+"""A folder of results is reused for the same people, phenotypes, settings and models only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import SETTINGS
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_core.evaluation.comparison import EvaluationPlan, compare_models
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.pretraining.basis import consensus_basis
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.windows import Windows, WindowSettings
+
+ATLAS = Atlas.from_names([f"r{i}" for i in range(6)])
+TASK = {"name": "age", "column": "age", "kind": "regression"}
+STUDY = PretrainingSettings.model_validate({**SETTINGS, "basis": {"components": 3}})
+PEOPLE = 24
+
+
+def make_windows(path: Path, *, people=PEOPLE, seed=0, corrected=0.0, motion=0.1, sex="f"):
+    """One site; what is told is of the last person: years added to the age, motion, sex."""
+    rng = np.random.default_rng(seed)
+    store = ScanStore.create(path, ATLAS)
+    for person in range(people):
+        last = person == people - 1
+        store.append(
+            rng.standard_normal((6, 3)) @ rng.standard_normal((3, 40))
+            + rng.standard_normal((6, 40)),
+            subject=f"s{person:02d}",
+            tr=2.0,
+            qc={"mean_fd": motion if last else 0.1},
+            phenotypes={"age": 20.0 + person + corrected * last, "sex": sex if last else "f"},
+        )
+    return Windows([store], WindowSettings(frames=16))
+
+
+def plan(windows: Windows, seed: int = 0, **changes) -> EvaluationPlan:
+    """A holdout of one seed with an untrained model."""
+    study = STUDY.model_copy(update={"training": STUDY.training.model_copy(update={"seed": seed})})
+    fields = {
+        "task": TaskSettings.model_validate(TASK),
+        "protocol": ProtocolSettings(kind="holdout", seeds=1),
+        "models": {"mine": study.new_model(consensus_basis(windows, 3, 0.2)).eval()},
+    }
+    return EvaluationPlan(**{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    windows = make_windows(folder / "site")
+    compare_models(plan(windows), windows, folder / "out")
+    return folder / "out"
+
+
+def refusal(out: Path, comparison: EvaluationPlan, windows: Windows) -> str:
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"as the results in this folder were made from") as caught:
+        compare_models(comparison, windows, out)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return str(caught.value).removeprefix("expected the same ").split(" as the results")[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "differ"),
+    [
+        ({"corrected": 1.0}, "phenotypes"),
+        ({"motion": 0.4}, "phenotypes"),
+        ({"sex": "m"}, "phenotypes"),  # scores are broken down by it
+        ({"seed": 1}, "models, scans"),  # the basis is the windows' own
+        ({"people": PEOPLE + 1}, "models, people, phenotypes, scans"),
+    ],
+)
+def test_other_data_is_refused_by_name(done, tmp_path, changes, differ):
+    windows = make_windows(tmp_path / "site", **changes)
+    assert refusal(done, plan(windows), windows) == differ
+
+
+@pytest.mark.parametrize(
+    ("changes", "differ"),
+    [
+        ({"seed": 1}, "models"),
+        ({"models": {}}, "models"),
+        ({"thorough": True}, "thorough"),
+        ({"protocol": ProtocolSettings(kind="holdout", seeds=2)}, "protocol.seeds"),
+        ({"task": TaskSettings.model_validate({**TASK, "subgroups": ()})}, "task.subgroups"),
+    ],
+)
+def test_another_question_is_refused_by_name(done, tmp_path, changes, differ):
+    windows = make_windows(tmp_path / "site")
+    assert refusal(done, plan(windows, **changes), windows) == differ
+
+
+def test_finetuning_and_sites_count(done, tmp_path):
+    windows = make_windows(tmp_path / "site")
+    text = refusal(done, plan(windows, finetune=FinetuneSettings()), windows)
+    assert text.startswith("finetune, finetune.")
+    windows = make_windows(tmp_path / "elsewhere")
+    assert refusal(done, plan(windows), windows) == "phenotypes"  # a folder's name is the site's
+
+
+def test_one_weight_and_one_setting_count(done, tmp_path):
+    windows = make_windows(tmp_path / "site")
+    comparison = plan(windows)
+    (model,) = comparison.models.values()
+    heads = PretrainingSettings.model_validate(
+        {**SETTINGS, "model": {**SETTINGS["model"], "heads": 1}}
+    )
+    other = heads.new_model(consensus_basis(windows, 3, 0.2)).eval()
+    other.load_state_dict(model.state_dict())  # the same weights, read by another network
+    assert refusal(done, plan(windows, models={"mine": other}), windows) == "models"
+    next(model.parameters()).data.view(-1)[0] += 1e-3
+    assert refusal(done, comparison, windows) == "models"
+
+
+def test_the_same_again_goes_on(done, tmp_path):
+    windows = make_windows(tmp_path / "site")
+    times = {path: path.stat().st_mtime_ns for path in (done / "predictions").iterdir()}
+    compare_models(plan(windows), windows, done)
+    assert times == {path: path.stat().st_mtime_ns for path in (done / "predictions").iterdir()}
+
+
+def test_predictions_that_do_not_say_what_they_were_made_from(tmp_path):
+    windows = make_windows(tmp_path / "site")
+    (tmp_path / "out" / "predictions").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"origin.json beside predictions, found none"):
+        compare_models(plan(windows), windows, tmp_path / "out")
