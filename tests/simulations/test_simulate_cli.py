@@ -66,10 +66,14 @@ def test_a_study_from_nothing_to_its_report(tmp_path, file):
     assert "resuming after round 1 of 1" in shown and summary(out) == before
 
     other = tmp_path / "other.yaml"
+    files = contents(out)
     other.write_text(yaml.safe_dump(plan(2, 6, aggregation={"combine": "median"})))
     text = failure("simulate", other, "--out", out, "--resume")
-    assert text.startswith("expected aggregation.combine = median, found mean in the saved")
-    assert summary(out) == before
+    assert text.startswith("expected the same study.aggregation.combine as the results in this")
+    other.write_text(yaml.safe_dump(plan(2, 6, cohort={"subjects_per_site": 30})))
+    text = failure("simulate", other, "--out", out, "--resume")
+    assert text.startswith("expected the same cohort.subjects_per_site as the results in this")
+    assert contents(out) == files  # study.yaml and sites too
 
     shown = success("simulate", file, "--out", out, "--resume", "--compare")
     assert "Baselines, with the same seed, basis and number of local steps: pooled" in shown
@@ -119,20 +123,60 @@ def test_too_few_people_for_the_consensus(tmp_path, file):
     assert text.startswith("expected at least 200 subjects over all sites (floors.subjects), found")
 
 
-def test_the_demo_replaces_an_earlier_demo_and_nothing_else(tmp_path, file, monkeypatch):
+@pytest.fixture
+def small_demo(tmp_path, file, monkeypatch):
+    """The shipped demo, of two sites and six people each."""
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     (shipped / "demo.yaml").write_text(file.read_text())
     monkeypatch.setattr(scenario_module, "SCENARIOS", shipped)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_demo_that_holds_work_of_others_is_left_alone(tmp_path):
     out = tmp_path / "demo-run"
     assert "on all data in one place" in success("demo", "--out", out)
-    (out / "old").write_text("")
-    success("demo", "--out", out)
-    assert not (out / "old").exists() and (out / "report.html").exists()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    success("demo", "--out", tmp_path / "mine")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
+    (out / "sites" / "thesis.txt").write_text("mine")
+    before = contents(out)
+    text = failure("demo", "--out", out)
+    assert text == (
+        "expected a new folder, or one that holds what an earlier demo made and nothing else, "
+        "found 1 other files, such as 'sites/thesis.txt'; give another --out, or move them away"
+    )
+    assert contents(out) == before
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_an_earlier_demo_is_replaced_however_it_ended(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study_module, "write_round", full)
+        assert failure("demo", "--out", tmp_path / "run") == "no space left on device"
+    success("demo", "--out", tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text("of the earlier demo")
+    success("demo", "--out", tmp_path / "run")
+    assert "<html" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("small_demo")
+@pytest.mark.parametrize("name", ["thesis.txt", "study.yaml", "demo.json"])
+def test_the_demo_leaves_what_it_did_not_make(tmp_path, file, name):
+    """A study of one's own has the files of a demo; a list of nothing makes nothing the demo's."""
+    out = tmp_path / "mine"
+    if name == "study.yaml":
+        success("simulate", file, "--out", out)
+    out.mkdir(exist_ok=True)
+    (out / name).write_text("[]")
+    (out / "work").write_text("years of work")
+    before = contents(out)
+    assert "expected a new folder, or one that holds what" in failure("demo", "--out", out)
+    assert contents(out) == before
 
 
 def test_help():

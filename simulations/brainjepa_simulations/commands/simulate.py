@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -40,12 +39,13 @@ def simulate(
         from brainjepa_client.cli import prepared_site
         from brainjepa_server.record.history import SUMMARY, read_history
         from brainjepa_server.record.report import write_report
-        from brainjepa_simulations.engines.engine import run_study
+        from brainjepa_simulations.engines.engine import claim_run, run_study
         from brainjepa_simulations.engines.virtual_sites import make_sites
         from brainjepa_simulations.scenario import read_scenario
 
         chosen = read_scenario(scenario, data)
         _require_free(out, SUMMARY, resume)
+        claim_run(out, chosen)
         out.mkdir(parents=True, exist_ok=True)
         stores = make_sites(chosen, out, [prepared_site(path) for path in site or ()])
         run_study(engine, chosen, out, len(stores))
@@ -64,14 +64,17 @@ def simulate(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo; made anew.")] = Path("demo-run"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the demo; an earlier demo in it is replaced.")
+    ] = Path("demo-run"),
 ) -> None:
     """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
     with errors_in_one_line():
         require("flwr")  # before anything is removed
-    if (out / "study.yaml").exists():  # an earlier demo, and nothing else, is replaced
-        shutil.rmtree(out)
-    simulate("demo", out, compare=True)
+        from brainjepa_simulations.demo_folder import demo_folder
+
+        with demo_folder(out):
+            simulate("demo", out, compare=True)
 
 
 def comparison(history: RunHistory) -> Table:

@@ -8,14 +8,32 @@ from typing import Literal
 import yaml
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.origin import claim_folder
+from brainjepa_core.settings import flatten
+from brainjepa_server.record.history import SUMMARY
+from brainjepa_server.rounds.checkpoint import FREE
 from brainjepa_server.study_folder import STUDY_FILE
 from brainjepa_simulations.engines.client_app import FAULTS
 from brainjepa_simulations.engines.flower_engine import run_with_flower, stop_flower
 from brainjepa_simulations.engines.inprocess import run_in_process
-from brainjepa_simulations.engines.virtual_sites import SITES
+from brainjepa_simulations.engines.virtual_sites import SITES, STORES
 from brainjepa_simulations.scenario import Scenario
 
 Engine = Literal["inprocess", "flower"]
+
+
+def claim_run(folder: Path, scenario: Scenario) -> None:
+    """Make FOLDER that of a scenario's run, or refuse; where its data lie may change.
+
+    Raises
+    ------
+    ValueError
+        Naming the settings that differ from those that the folder was made with.
+    """
+    told = dict(flatten(scenario.model_dump(mode="json", exclude={"data"})))
+    free = {f"study.{name}" for name in FREE}
+    decisive = {name: value for name, value in told.items() if name not in free}
+    claim_folder(folder, decisive, (SITES, STORES, SUMMARY))
 
 
 def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> None:

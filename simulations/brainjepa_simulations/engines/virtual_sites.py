@@ -14,8 +14,11 @@ import yaml
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
+from brainjepa_core.origin import claim_folder
+from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.store import HEADER, ScanStore
+from brainjepa_core.signals.windows import Windows
 from brainjepa_server.settings import SITE_NAME
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -42,7 +45,7 @@ def make_sites(
     ------
     ValueError
         If the data folder holds neither stores nor archives, there are fewer sites than the
-        quorum, or two of one name.
+        quorum, two of one name, or FOLDER is of other sites, people or scans.
     """
     sites = {guest.name: guest for guest in guests}
     virtual = _stores(scenario, folder, guests)
@@ -72,9 +75,12 @@ def make_sites(
             threads=scenario.threads,
             policy=scenario.policy,
         )
-    for name in sorted(sites):
+    stores = {name: ScanStore.open(sites[name].store) for name in sorted(sites)}
+    data = {name: data_origin(Windows([store])) for name, store in stores.items()}
+    claim_folder(folder / SITES, data, ())
+    for name in stores:
         _write_site(sites[name], folder)
-    return [ScanStore.open(sites[name].store) for name in sorted(sites)]
+    return list(stores.values())
 
 
 def _write_site(site: SiteSettings, folder: Path) -> None:

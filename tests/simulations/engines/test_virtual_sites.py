@@ -72,6 +72,21 @@ def test_archives_of_a_data_folder_are_imported(tmp_path, participants):
     assert [ScanStore.open(s.path).fingerprint for s in again] == [s.fingerprint for s in stores]
 
 
+def test_sites_of_other_data_are_refused(tmp_path):
+    archive(tmp_path / "data" / "a.npz", 0)
+    make_sites(of_data(tmp_path / "data"), tmp_path / "run")
+    before = (tmp_path / "run" / "sites" / "a.yaml").read_bytes()
+    archive(tmp_path / "data" / "b.npz", 1)
+    with pytest.raises(ValueError, match=r"expected the same b.ROIs, b.people, b.scans as the res"):
+        make_sites(of_data(tmp_path / "data"), tmp_path / "run")
+    archive(tmp_path / "corrected" / "a.npz", 1)
+    (tmp_path / "run" / "stores").rename(tmp_path / "aside")
+    with pytest.raises(ValueError, match=r"expected the same a.scans as the results in this"):
+        make_sites(of_data(tmp_path / "corrected"), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "sites").glob("*.yaml")] == ["a.yaml"]
+    assert (tmp_path / "run" / "sites" / "a.yaml").read_bytes() == before
+
+
 def test_a_folder_without_data(tmp_path):
     text = r"expected scan stores or site archives \(.npz\) in the data folder, found none; import"
     with pytest.raises(ValueError, match=text):
