@@ -58,6 +58,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_new(folder: Path) -> None:
+    """Refuse the name of a folder that exists; asked before long work, and again at its end.
+
+    Raises
+    ------
+    FileExistsError
+    """
+    if folder.exists():
+        raise FileExistsError(
+            f"expected a new folder name, found that '{folder.name}' exists; "
+            "choose another name or remove the old folder first"
+        )
+
+
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; on success it becomes `path`, on failure it is removed.
@@ -74,11 +88,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         If `path` exists.
     """
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(
-            f"expected a new folder name, found that '{path.name}' exists; "
-            "choose another name or remove the old folder first"
-        )
+    require_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     temporary.mkdir()

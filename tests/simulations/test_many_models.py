@@ -16,6 +16,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_client.using import site_evaluation
 from brainjepa_core.evaluation.comparison import EvaluationPlan
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
 from brainjepa_core.evaluation.methods.model_methods import finetuned_method
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import load_task
@@ -181,6 +182,11 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     assert result.exit_code == 0, result.output
     vectors = np.load(out)
     assert len(vectors["subject"]) == 16 and vectors["mean"].shape == (16, 8)
+    told = json.loads(str(vectors["origin"]))
+    assert told.keys() == {"ROIs", "people", "scans", "windows", "model"}
+    before = out.read_bytes()
+    result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
+    assert result.exit_code == 0 and out.read_bytes() == before
 
     result, _ = call(
         "site", "probe", site, "--model", checkpoint, "--task", "sex",
@@ -196,8 +202,9 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
         "--settings", finetune, "--out", kept,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
-
+    assert {"scans", "phenotypes", "models"} <= json.loads(
+        (kept / "origin.json").read_text()
+    ).keys()
     fitted, told = read_finetuned(kept)
     windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
     assert told.rois == windows.atlas.rois
@@ -211,6 +218,29 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     rows = (looks / "attribution.tsv").read_text().splitlines()
     assert len(rows) == 1 + COHORT.rois and rows[0].startswith("roi\tnetwork\t")
     assert (looks / "attention.tsv").exists() and (looks / "attention.png").exists()
+
+
+def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, monkeypatch):
+    for name in ("cached_embeddings", "site_model"):
+        monkeypatch.setattr(site_evaluation, name, None)  # a call would be a TypeError
+    site, out = site_file(stores, tmp_path), tmp_path / "mine.npz"
+    np.savez(out, subject=np.arange(3), results=np.arange(3))
+    before = out.read_bytes()
+    result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
+    assert unstyle(result.stderr) == (
+        "Error: expected a new file, or embeddings to make anew, found another npz in 'mine.npz'; "
+        "give another --out\n"
+    )
+    assert out.read_bytes() == before
+    (tmp_path / "kept").mkdir()
+    result, _ = call(
+        "site", "finetune", site, "--model", checkpoint, "--task", "sex",
+        "--out", tmp_path / "kept",
+    )  # fmt: skip
+    assert unstyle(result.stderr) == (
+        "Error: expected a new folder name, found that 'kept' exists; choose another name or "
+        "remove the old folder first\n"
+    )
 
 
 def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path, monkeypatch):

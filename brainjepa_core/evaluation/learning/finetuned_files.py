@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.registry import family_named
+from brainjepa_core.origin import claim_folder
 
 WEIGHTS, DESCRIPTION = "finetuned.safetensors", "finetuned.json"
 
 
-def write_finetuned(path: str | Path, fitted: Finetuned, provenance: Provenance) -> None:
+def write_finetuned(
+    path: str | Path, fitted: Finetuned, provenance: Provenance, origin: Mapping[str, Any]
+) -> None:
     """Write a fine-tuned model's folder atomically; `path` must not exist yet.
 
     Parameters
@@ -30,9 +34,12 @@ def write_finetuned(path: str | Path, fitted: Finetuned, provenance: Provenance)
     fitted : Finetuned
     provenance : Provenance
         Of the model that was fine-tuned.
+    origin : mapping
+        What it was made from (`brainjepa_core.origin`).
     """
     network = fitted.network
     with atomic_folder(path) as folder:
+        claim_folder(folder, origin, ())
         arrays = network.state_dict()
         save_file({k: v.detach().cpu().contiguous() for k, v in arrays.items()}, folder / WEIGHTS)
         description = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.arrays import load_arrays
 from brainjepa_core.evaluation.comparison import EvaluationPlan, Say, compare_models
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.learning.finetune import Finetuned, FinetuneMethod
@@ -18,16 +20,20 @@ from brainjepa_core.evaluation.scores.results import Results
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, splits_of
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.files import atomic_path
-from brainjepa_core.models.checkpoint import read_description, read_model
+from brainjepa_core.files import atomic_path, require_new
+from brainjepa_core.models.checkpoint import model_digest, read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
 from brainjepa_core.models.sources import model_folder
+from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
 EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
+
+# Who says when fine-tuning stops: a fifth of all people.
+STOPPING = ProtocolSettings(kind="holdout", seeds=1, train=0.6, validation=0.2)
 
 
 def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Windows]:
@@ -54,18 +60,35 @@ def write_embeddings(
 ) -> Path:
     """Write one vector a person and pool: an npz with ``subject`` and an array of each pool.
 
-    The file holds subject ids and stays at the site.
+    The file holds subject ids and stays at the site. ``origin`` in it says what it was made from
+    (`brainjepa_core.origin`); such a file is made anew, another one is left alone.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another atlas, or `out` is a file that holds something else.
     """
+    _require_embeddings(out)
     model, windows = site_model(site, checkpoint)
     networks = networks_of(windows, model.basis.cpu().numpy())
     people = range(windows.subjects)
     found = cached_embeddings(
         model.to(site.device), windows, people, EMBEDDED, networks, site.state, progress
     )
+    origin = {**data_origin(windows), "windows": windows.describe(), "model": model_digest(model)}
     subjects = np.array([person.records[0].subject for person in windows.people])
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, subject=subjects, **found)  # type: ignore[arg-type]
+        np.savez_compressed(stream, subject=subjects, origin=np.array(json.dumps(origin)), **found)  # type: ignore[arg-type]
     return out
+
+
+def _require_embeddings(out: Path) -> None:
+    """Refuse to replace what `write_embeddings` did not write."""
+    if out.exists() and not {"subject", "origin", *EMBEDDED} <= load_arrays(out).keys():
+        raise ValueError(
+            f"expected a new file, or embeddings to make anew, found another npz in '{out.name}'; "
+            "give another --out"
+        )
 
 
 def compare_at_site(
@@ -112,16 +135,20 @@ def finetune_site(
     Raises
     ------
     ValueError
-        If the task cannot be learned from these people, or the folder exists.
+        If the task cannot be learned from these people.
+    FileExistsError
+        If the folder exists; before anything is learned.
     """
+    require_new(out)
     model, windows = site_model(site, checkpoint)
     data = task_data(task, windows)
-    first = splits_of(ProtocolSettings(kind="holdout", seeds=1, train=0.6, validation=0.2), data)[0]
+    origin = EvaluationPlan(task, STOPPING, {"model": model}, settings).origin(windows, data)
+    first = splits_of(STOPPING, data)[0]
     everybody = Split(
         "everybody", 0, np.sort(np.concatenate([first.train, first.test])), first.validation,
         first.test[:0],
     )  # fmt: skip
     method = FinetuneMethod(task.name, model, windows, settings, site.device)
     fitted = method.fit(data, everybody)
-    write_finetuned(out, fitted, read_description(model_folder(checkpoint)).provenance)
+    write_finetuned(out, fitted, read_description(model_folder(checkpoint)).provenance, origin)
     return fitted

@@ -86,7 +86,7 @@ def fine_tuned(model, told, windows: Windows, folder) -> None:
             )
         ]
         assert all(moved) if train == "all" else not any(moved)
-        write_finetuned(folder / train, fitted, told)
+        write_finetuned(folder / train, fitted, told, {})
         read, _ = read_finetuned(folder / train)
         people = data.people[split.test]
         assert np.array_equal(read.predict(windows, people), fitted.predict(windows, people))

@@ -21,6 +21,7 @@ from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import Provenance
 
 PROVENANCE = Provenance(atlas="a", rois=tuple("abcde"), basis_hash="0", signals={"tr": 2.0})
+ORIGIN = {"scans": "ab", "task": {"name": "age"}}
 TARGETS = [LearnedTarget(("no", "yes"), (0.5, 1.5)), LearnedTarget(mean=40.5, sd=3.25)]
 
 
@@ -38,18 +39,19 @@ def fitted_on(target: LearnedTarget, pool="second_order") -> Finetuned:
 @pytest.mark.parametrize("pool", ["mean", "second_order"])
 def test_what_is_read_predicts_the_same(tmp_path, target, pool):
     fitted = fitted_on(target, pool)
-    write_finetuned(tmp_path / "mine", fitted, PROVENANCE)
+    write_finetuned(tmp_path / "mine", fitted, PROVENANCE, ORIGIN)
     found, provenance = read_finetuned(tmp_path / "mine")
     x = torch.randn(3, 5, 8)
     assert torch.equal(found.network(x), fitted.network(x))
     assert found.target == target and found.task == "made-up" and provenance == PROVENANCE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+    assert json.loads((tmp_path / "mine" / "origin.json").read_text()) == ORIGIN
 
 
 def test_an_existing_folder_is_not_replaced(tmp_path):
-    write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE)
+    write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE, ORIGIN)
     with pytest.raises(FileExistsError, match="expected a new folder name"):
-        write_finetuned(tmp_path / "mine", fitted_on(TARGETS[1]), PROVENANCE)
+        write_finetuned(tmp_path / "mine", fitted_on(TARGETS[1]), PROVENANCE, ORIGIN)
 
 
 def damage_weights(folder):
@@ -82,7 +84,7 @@ def no_dictionary(folder):
     "damage", [damage_weights, drop_an_array, drop_networks, drop_a_field, no_dictionary]
 )
 def test_damage_is_told(tmp_path, damage):
-    write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE)
+    write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE, ORIGIN)
     damage(tmp_path / "mine")
     with pytest.raises(ValueError, match=r"expected a fine-tuned model .* copy the folder again"):
         read_finetuned(tmp_path / "mine")
