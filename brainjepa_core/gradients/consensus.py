@@ -5,7 +5,6 @@ Shapes: R ROIs, m gradient components.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,7 @@ from brainjepa_core.arrays import (
 from brainjepa_core.gradients.diffusion import diffusion_map
 from brainjepa_core.gradients.drift import procrustes_align
 from brainjepa_core.sums.connectivity import ConnectivitySum
-from brainjepa_core.sums.rois import check_rois, require_same_rois
+from brainjepa_core.sums.rois import basis_hash, check_rois, require_same_rois
 
 SWAPPABLE_GAP = 0.05  # neighbours closer than this swap or rotate between cohorts
 
@@ -130,18 +129,11 @@ class ConsensusBasis(AsArrays):
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) over the ordered ROI names and the gradients.
+        """`brainjepa_core.sums.rois.basis_hash` of ROI names and gradients.
 
-        The gradients enter as little-endian float64 after rounding to float32, the precision at
-        which a model holds them: a basis read back from a checkpoint's float32 buffer has the
-        hash of the one that was saved. Eigenvalues do not enter, as nothing trained depends
-        on them.
+        Eigenvalues do not enter, as nothing trained depends on them.
         """
-        rounded = self.gradients.astype(np.float32).astype("<f8") + 0.0  # -0.0 becomes 0.0
-        digest = hashlib.sha256()
-        digest.update("\n".join((*self.rois, str(rounded.shape), "")).encode())
-        digest.update(np.ascontiguousarray(rounded).tobytes())
-        return digest.hexdigest()
+        return basis_hash(self.rois, self.gradients)
 
     def require_rois(self, names: Iterable[str]) -> None:
         """Refuse data whose ROIs are not the basis's, by name and order.

@@ -18,6 +18,7 @@ from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named, family_of
 from brainjepa_core.settings import Frozen
+from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.version import VERSION
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -164,7 +165,8 @@ def read_model(path: str | Path) -> tuple[BrainModel, Provenance]:
     Raises
     ------
     ValueError
-        If files are missing, damaged or do not fit their description.
+        If files are missing, damaged or do not fit their description, or the basis is not the one
+        whose hash the description gives.
     """
     described = read_description(path)
     try:
@@ -186,4 +188,15 @@ def read_model(path: str | Path) -> tuple[BrainModel, Provenance]:
             "weights and description are from different models"
         )
     model.load_state_dict(arrays)
+    _require_basis(model, described.provenance)
     return model, described.provenance
+
+
+def _require_basis(model: BrainModel, told: Provenance) -> None:
+    """Refuse weights whose basis, or the order of its rows, is not what they were trained on."""
+    found = basis_hash(told.rois, model.basis.numpy())
+    if found != told.basis_hash:
+        raise ValueError(
+            f"expected the basis {told.basis_hash[:12]} that the model was trained on, found "
+            f"{found[:12]} in {WEIGHTS}; copy the model folder again"
+        )

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 LISTED = 5  # names an error spells out before it counts the rest
+
+
+def basis_hash(rois: Sequence[str], gradients: NDArray[np.floating]) -> str:
+    """sha256 (hex) over the ordered ROI names and the gradients [R, m] of a basis.
+
+    The gradients enter as little-endian float64 after rounding to float32, the precision at which a
+    model holds them: a basis read back from a checkpoint's float32 buffer has the hash of the one
+    that was saved.
+    """
+    rounded = gradients.astype(np.float32).astype("<f8") + 0.0  # -0.0 becomes 0.0
+    digest = hashlib.sha256()
+    digest.update("\n".join((*rois, str(rounded.shape), "")).encode())
+    digest.update(np.ascontiguousarray(rounded).tobytes())
+    return digest.hexdigest()
 
 
 def check_rois(names: Iterable[str]) -> tuple[str, ...]:

@@ -66,11 +66,6 @@ def read_start(settings: StartSettings, study: PretrainingSettings, rois: tuple[
         )
     gradients = model.basis.numpy().astype(np.float64)
     basis = ConsensusBasis(rois, gradients, np.full(gradients.shape[1], np.nan))
-    if provenance is not None and provenance.basis_hash != basis.hash:
-        raise ValueError(
-            f"start_from: expected the basis {provenance.basis_hash[:12]} that the model was "
-            f"trained on, found {basis.hash[:12]} in it; copy the model folder again"
-        )
     return Start(weights_of(model), basis)
 
 

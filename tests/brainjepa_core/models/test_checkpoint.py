@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models import checkpoint
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
@@ -24,17 +26,20 @@ SIZES = dict(
     frames=12, patch=3, components=2, width=8, depth=1, heads=2,
     predictor_width=8, predictor_depth=1, predictor_heads=2,
 )  # fmt: skip
+BASIS = torch.arange(10.0).reshape(5, 2) / 7
+R = ("HIP-lh", "HIP-rh", "Vis_1", "Vis_2", "Default")
+HASH = ConsensusBasis(R, BASIS.numpy(), np.ones(2)).hash
 PROVENANCE = Provenance(
     atlas="five",
-    rois=("HIP-lh", "HIP-rh", "Vis_1", "Vis_2", "Default"),
-    basis_hash="ab" * 32,
+    rois=R,
+    basis_hash=HASH,
     signals={"frames": 12, "tr": 2.0, "temporal": "antialias", "scaling": "zscore"},
 )
 
 
 def make(**choices) -> BrainJEPA:
     s = BrainJepaSettings.preset("tiny", rois=5, **{**SIZES, **choices})
-    return BrainJEPA(s, torch.randn(5, 2))
+    return BrainJEPA(s, BASIS)
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def test_the_folder_names_nothing_but_what_it_is_tied_to(folder):
     assert description["provenance"] == {
         "atlas": "five",
         "rois": list(PROVENANCE.rois),
-        "basis_hash": "ab" * 32,
+        "basis_hash": HASH,
         "signals": PROVENANCE.signals,
         "version": VERSION,
     }
@@ -83,9 +88,6 @@ def test_the_folder_names_nothing_but_what_it_is_tied_to(folder):
 
 def changed(**fields) -> Provenance:
     return PROVENANCE.model_copy(update=fields)
-
-
-R = PROVENANCE.rois
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,10 @@ R = PROVENANCE.rois
         (changed(rois=R[:4]), r"the 4 ROIs .* of 5 ROIs .* row 4 \(nothing against Default\)"),
         (changed(rois=(*R, "x")), r"the 6 ROIs .* of 5 ROIs .* row 5 \(x against nothing\)"),
         (changed(rois=("a",) * 5), r"row 0 \(a against HIP-lh\); .* atlas 'five' and order"),
-        (changed(basis_hash="cd" * 32), r"basis_hash (cd)+, found (ab)+ in the checkpoint; contin"),
+        (
+            changed(basis_hash="cd" * 32),
+            rf"basis_hash (cd)+, found {HASH} in the checkpoint; contin",
+        ),
         (
             changed(signals={**PROVENANCE.signals, "tr": 0.8}),
             r"signals \{.*'tr': 0.8.*\}, found \{.*'tr': 2.0.*\} in the checkpoint; .* start a new",
@@ -185,3 +190,20 @@ def test_weights_of_another_model(folder):
         text = rf"expected {n} arrays as model.json .*, found [12] missing, .*\({name}.*different"
         with pytest.raises(ValueError, match=text):
             read_model(folder)
+
+
+@pytest.mark.parametrize("wrong", ["basis", "order", "hash"])
+def test_another_basis_than_the_one_it_was_trained_on(folder, wrong):
+    """A basis whose rows lie in another order has the shapes of the right one."""
+    if wrong == "basis":
+        arrays = load_file(folder / "model.safetensors")
+        save_file({**arrays, "basis": arrays["basis"].flip(0)}, folder / "model.safetensors")
+    else:
+        description = json.loads((folder / "model.json").read_text())
+        told = description["provenance"]
+        told |= {"rois": R[::-1]} if wrong == "order" else {"basis_hash": "cd" * 32}
+        (folder / "model.json").write_text(json.dumps(description))
+    expected = "cdcdcdcdcdcd" if wrong == "hash" else HASH[:12]
+    text = rf"^expected the basis {expected} that the model was trained on, found [0-9a-f]{{12}} in"
+    with pytest.raises(ValueError, match=text):
+        read_model(folder)

@@ -22,15 +22,13 @@ from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.sums.rois import basis_hash
 
 ROIS, FRAMES, PATCH, TOTAL = 6, 12, 3, 8
 SIZES = dict(
     frames=FRAMES, patch=PATCH, components=2, width=8, depth=1, heads=2,
     predictor_width=8, predictor_depth=1, predictor_heads=2,
 )  # fmt: skip
-PROVENANCE = Provenance(
-    atlas="six", rois=tuple("abcdef"), basis_hash="b" * 64, signals={"frames": FRAMES, "tr": 2.0}
-)
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,14 @@ def make_model(seed: int = 0, rois: int = ROIS, **choices) -> BrainJEPA:
         torch.manual_seed(seed)
         s = BrainJepaSettings.preset("tiny", rois=rois, **{**SIZES, **choices})
         return BrainJEPA(s, torch.randn(rois, s.components))
+
+
+PROVENANCE = Provenance(
+    atlas="six",
+    rois=tuple("abcdef"),
+    basis_hash=basis_hash("abcdef", make_model().basis.numpy()),
+    signals={"frames": FRAMES, "tr": 2.0},
+)
 
 
 def make_recipe(*, schedule: dict | None = None, **choices) -> TrainingSettings:

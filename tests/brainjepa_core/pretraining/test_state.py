@@ -143,7 +143,7 @@ REFUSALS = [
     ),
     (
         {"provenance": changed(basis_hash="c" * 64)},
-        "expected basis_hash c{64}, found b{64} in the checkpoint; continue with the basis",
+        f"expected basis_hash c{{64}}, found {PROVENANCE.basis_hash} in the checkpoint; continue",
     ),
     (
         {"provenance": changed(signals={"frames": 12, "tr": 0.8})},

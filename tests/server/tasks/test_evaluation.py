@@ -18,7 +18,9 @@ from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.checkpoint import Provenance, write_model
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.sums.moments import fold_moments
+from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.settings import RoundSettings
 from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
@@ -238,21 +240,23 @@ def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
         {**{k: torch.tensor(v) for k, v in consortium.weights.items()}, "basis": model.basis}
     )
     rois = tuple(consortium.windows.atlas.rois)
-    facts = Provenance(atlas="a", rois=rois, basis_hash="h", signals={})
-    write_model(tmp_path / "final", model, facts)
+    told = provenance_of(model, rois)
+    write_model(tmp_path / "final", model, told)
     settings = SETTINGS.model_copy(update={"rounds": RoundSettings(local_steps=2, quorum=1)})
     grid = consortium.grid("plain")
     found = evaluate_finished(grid, settings, tmp_path, TaskQuestion(AGE, parts=("probe",)))
     expected = consortium.evaluate(consortium.sites(), AGE, parts=("probe",))
     ridge = [report.probes[HEADLINE]["ridge"].metrics for report in (found, expected)]
     assert ridge[0] == ridge[1]
-    write_model(tmp_path / "other" / "final", model, replace_rois(facts))
+    write_model(tmp_path / "other" / "final", model, provenance_of(model, rois[::-1]))
     with pytest.raises(ValueError, match="expected sites with the 8 ROIs of the model's atlas 'a'"):
         evaluate_finished(grid, settings, tmp_path / "other", TaskQuestion(AGE))
 
 
-def replace_rois(facts: Provenance) -> Provenance:
-    return facts.model_copy(update={"rois": tuple(reversed(facts.rois))})
+def provenance_of(model: BrainModel, rois: tuple[str, ...]) -> Provenance:
+    """Of a model whose basis has these rows."""
+    hashed = basis_hash(rois, model.basis.numpy())
+    return Provenance(atlas="a", rois=rois, basis_hash=hashed, signals={})
 
 
 def test_rows_have_the_keys_of_results(sex):
