@@ -1,4 +1,4 @@
-"""What every command shares: one console, and errors in one line."""
+"""What every command shares: one console, and errors in one line each."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def options(
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Print what a user can mend in one line, without a traceback, and exit with 1."""
+    """Print what a user can mend, one line a problem, without a traceback, and exit with 1."""
     try:
         yield
     except (ValueError, OSError) as error:
-        text = escape(" ".join(_text(error).split()))
+        lines = (" ".join(line.split()) for line in _text(error).splitlines())
+        text = escape("\n".join(line for line in lines if line))
         Console(stderr=True).print(f"[red]Error:[/red] {text}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
@@ -46,6 +47,6 @@ def errors_in_one_line() -> Iterator[None]:
 def _text(error: ValueError | OSError) -> str:
     from pydantic import ValidationError
 
-    from brainjepa_core.settings import problems_of
+    from brainjepa_core.settings import list_problems
 
-    return problems_of(error) if isinstance(error, ValidationError) else str(error)
+    return "\n".join(list_problems(error)) if isinstance(error, ValidationError) else str(error)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.atlas import DEFAULT_ATLAS
-from brainjepa_core.settings import Frozen
+from brainjepa_core.settings import FilePath, Frozen, from_its_file
 from brainjepa_core.usable import require_seconds
 
 Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
@@ -44,23 +44,23 @@ class InputSettings(Frozen):
     """
 
     kind: Kind
-    folder: Path
+    folder: FilePath
     space: str = "MNI152NLin2009cAsym"
     task: str | None = None
-    label_image: Path | None = None
-    label_table: Path | None = None
-    names: Path | None = None
+    label_image: FilePath | None = None
+    label_table: FilePath | None = None
+    names: FilePath | None = None
     time: Literal["rows", "columns"] | None = None
     tr: float | None = Field(None, gt=0)
 
     @field_validator("folder", "label_image", "label_table", "names")
     @classmethod
     def _there(cls, path: Path | None) -> Path | None:
-        if path is None:
-            return None
-        path = path.expanduser()
-        if not path.exists():
-            raise ValueError(f"expected a file or folder, found no '{path}'; correct the path")
+        if path is not None and not path.exists():
+            raise ValueError(
+                f"expected a file or folder, found no '{path}'; correct the path, which starts at "
+                "the YAML's folder"
+            )
         return path
 
     @field_validator("tr")
@@ -177,7 +177,12 @@ class PreparationSettings(Frozen):
     atlas: str = DEFAULT_ATLAS
     cleaning: CleaningSettings = CleaningSettings()
     exclude: ExclusionSettings = ExclusionSettings()
-    phenotypes: tuple[Path, ...] = ()
-    quality: Path | None = None
-    derivatives: Path | None = None
+    phenotypes: tuple[FilePath, ...] = ()
+    quality: FilePath | None = None
+    derivatives: FilePath | None = None
     processes: int | None = Field(None, ge=1)
+
+    @field_validator("atlas")
+    @classmethod
+    def _table_from_its_file(cls, atlas: str, info: ValidationInfo) -> str:
+        return str(from_its_file(Path(atlas), info)) if atlas.endswith(".tsv") else atlas

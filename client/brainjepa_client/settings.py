@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from brainjepa_core.settings import Frozen
+from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.store import HEADER
 
@@ -59,7 +59,7 @@ class SiteSettings(Frozen):
         From the site's files to its store (``brainjepa site prepare``).
     store : Path
         Folder that an import wrote, or that ``prepare`` will write. ``~`` is the home folder;
-        relative paths start where the program does.
+        relative paths start at the YAML's folder.
     state : Path
         Folder for optimiser states and the log, on the site's own disk; made when needed.
     device : str
@@ -71,8 +71,8 @@ class SiteSettings(Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     prepare: PreparationSettings | None = None  # before the store, whose check asks for it
-    store: Path
-    state: Path
+    store: FilePath
+    state: FilePath
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     threads: int | None = Field(None, ge=1)
     policy: PolicySettings = PolicySettings()
@@ -80,7 +80,6 @@ class SiteSettings(Frozen):
     @field_validator("store")
     @classmethod
     def _is_a_store(cls, path: Path, info: ValidationInfo) -> Path:
-        path = path.expanduser()
         # A prepare section that is itself wrong is missing from the data: one problem at a time.
         imported = "prepare" in info.data and info.data["prepare"] is None
         if imported and not (path / HEADER).is_file():
@@ -94,7 +93,6 @@ class SiteSettings(Frozen):
     @field_validator("state")
     @classmethod
     def _outside_the_store(cls, path: Path, info: ValidationInfo) -> Path:
-        path = path.expanduser()
         state, store = path.resolve(), info.data.get("store")
         if store is not None and store.resolve() in (state, *state.parents):
             raise ValueError(

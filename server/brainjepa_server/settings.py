@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.settings import Frozen
+from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.messages import Assignment, Target, Wire
 
 SITE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -124,14 +124,14 @@ class StartSettings(Frozen):
         Of a published checkpoint, which does not hold them: a CSV without a header, one row an ROI.
     """
 
-    model: Path
-    gradients: Path | None = None
+    model: FilePath
+    gradients: FilePath | None = None
 
     @field_validator("model", "gradients")
     @classmethod
     def _from_anywhere(cls, path: Path | None) -> Path | None:
         """The coordinator's program may run in another folder than the one that reads this."""
-        return None if path is None else path.expanduser().absolute()
+        return None if path is None else path.absolute()
 
 
 class StudySettings(Frozen):

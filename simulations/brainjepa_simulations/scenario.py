@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from brainjepa_client.settings import PolicySettings
-from brainjepa_core.settings import Frozen, read_settings
+from brainjepa_core.settings import FilePath, Frozen, read_settings
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.cohort.cohort import CohortSettings
 
@@ -49,7 +49,7 @@ class Scenario(Frozen):
     """
 
     cohort: CohortSettings | None = None
-    data: Path | None = None
+    data: FilePath | None = None
     policy: PolicySettings = PolicySettings()
     threads: int = Field(1, ge=1)
     faults: FaultSettings = FaultSettings()
@@ -111,4 +111,4 @@ def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:
         raise ValueError(
             f"expected a scenario's YAML or one of {shipped}, found '{path}'; correct the name"
         )
-    return read_settings(file, Scenario, **({} if data is None else {"data": data}))
+    return read_settings(file, Scenario, **({} if data is None else {"data": data.absolute()}))

@@ -68,7 +68,7 @@ def test_errors_in_one_line(tmp_path):
     result = CliRunner().invoke(app, ["check", str(path)])
     assert result.exit_code == 1
     text = unstyle(result.stderr)
-    assert text.startswith("Error: site.yaml: store: expected the folder of a scan store")
+    assert text.startswith("Error: site.yaml line 3: store: expected the folder of a scan store")
     assert text.count("\n") == 1
 
 

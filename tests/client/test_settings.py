@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from brainjepa_client.settings import PolicySettings, SiteSettings
+from brainjepa_core.atlas import DEFAULT_ATLAS
 from brainjepa_core.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +41,14 @@ def test_the_home_folder(stores, tmp_path, monkeypatch):
 
 def test_a_missing_store(tmp_path):
     assert error(tmp_path, store=str(tmp_path / "gone"), state=str(tmp_path)) == (
-        f"site.yaml: store: expected the folder of a scan store, found '{tmp_path / 'gone'}', no "
+        "site.yaml line 3: store: expected the folder of a scan store, found "
+        f"'{tmp_path / 'gone'}', no "
         "such folder; import the scans first (brainjepa import), correct the path, or say how to "
         "prepare it (prepare)"
     )
     assert error(tmp_path, store=str(tmp_path), state=str(tmp_path / "s")) == (
-        f"site.yaml: store: expected the folder of a scan store, found '{tmp_path}', a folder "
+        "site.yaml line 3: store: expected the folder of a scan store, found "
+        f"'{tmp_path}', a folder "
         "without store.json; import the scans first (brainjepa import), correct the path, or say "
         "how to prepare it (prepare)"
     )
@@ -55,7 +58,8 @@ def test_a_missing_store(tmp_path):
 def test_no_state_inside_the_store(stores, tmp_path, inside):
     state = str(stores[0] / inside)
     assert error(tmp_path, store=str(stores[0]), state=state) == (
-        f"site.yaml: state: expected a folder outside the store, found '{Path(state)}' within it; "
+        "site.yaml line 2: state: expected a folder outside the store, found "
+        f"'{Path(state)}' within it; "
         "the store holds scans only: choose another folder"
     )
 
@@ -64,7 +68,8 @@ def test_no_state_inside_the_store(stores, tmp_path, inside):
 def test_no_state_in_a_file(stores, tmp_path, name):
     (tmp_path / "file").write_text("")
     assert error(tmp_path, store=str(stores[0]), state=str(tmp_path / name)) == (
-        f"site.yaml: state: expected a folder or the name of a new one, found '{tmp_path / name}', "
+        "site.yaml line 2: state: expected a folder or the name of a new one, found "
+        f"'{tmp_path / name}', "
         "which is a file or lies in one; choose another name"
     )
 
@@ -97,6 +102,24 @@ def test_the_example_shows_the_defaults(stores, tmp_path):
     assert set(content["policy"]) == set(PolicySettings.model_fields)
 
 
+def test_paths_start_at_the_yaml_s_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "hospital"
+    (home / "scans").mkdir(parents=True)
+    (home / "names.txt").write_text("a\nb\n")
+    source = {"kind": "series", "folder": "scans", "names": "names.txt"}
+    prepare = {"input": source, "atlas": "mine.tsv", "phenotypes": ["ages.tsv"]}
+    prepare |= {"quality": "pages", "derivatives": "bids"}
+    found = read(home, store="stores/one", state="../state", prepare=prepare)
+    assert (found.store, found.state) == (home / "stores" / "one", home / ".." / "state")
+    made = found.preparation()
+    assert (made.input.folder, made.input.names) == (home / "scans", home / "names.txt")
+    assert (made.atlas, made.phenotypes) == (str(home / "mine.tsv"), (home / "ages.tsv",))
+    assert (made.quality, made.derivatives) == (home / "pages", home / "bids")
+    shipped = read(home, store="s", state="t", prepare={"input": source}).preparation()
+    assert shipped.atlas == DEFAULT_ATLAS
+
+
 def prepared(tmp_path, **changes) -> dict[str, object]:
     """A site that says how its store will be made."""
     (tmp_path / "scans").mkdir(exist_ok=True)
@@ -118,10 +141,10 @@ def test_a_store_that_will_be_prepared_need_not_be_there(tmp_path):
 def test_a_prepare_section_that_is_wrong_is_the_only_problem(tmp_path):
     text = error(tmp_path, **prepared(tmp_path, folder=str(tmp_path / "gone")))
     assert text == (
-        f"site.yaml: prepare.input.folder: expected a file or folder, found no "
-        f"'{tmp_path / 'gone'}'; correct the path"
+        f"site.yaml line 4: prepare.input.folder: expected a file or folder, found no "
+        f"'{tmp_path / 'gone'}'; correct the path, which starts at the YAML's folder"
     )
     text = error(tmp_path, **prepared(tmp_path, names=None))
-    assert text.startswith("site.yaml: prepare.input: expected names for input of kind 'series'")
+    assert text.startswith("site.yaml line 3: prepare.input: expected names for input of kind")
     text = error(tmp_path, **prepared(tmp_path, kind="fmriprep"))
-    assert text.startswith("site.yaml: prepare.input: expected a label_image for input of kind 'f")
+    assert text.startswith("site.yaml line 3: prepare.input: expected a label_image for input")

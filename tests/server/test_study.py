@@ -80,7 +80,7 @@ def test_wrong_settings_are_named(tmp_path, change, text):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError) as caught:
         read_settings(tmp_path / "study.yaml", StudySettings)
-    assert str(caught.value).startswith("study.yaml: ") and text in str(caught.value)
+    assert str(caught.value).startswith("study.yaml") and text in str(caught.value)
 
 
 def test_the_task_of_a_round():

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import brainjepa
 from brainjepa import command
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
+from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import HEADER, TABLE, ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.terminal import errors_in_one_line
@@ -240,12 +241,14 @@ def test_settings_that_do_not_fit_are_one_line_and_leave_nothing_behind(folder, 
     ):
         file.write_text(yaml.safe_dump({**STUDY, **change}))
         found = failure("pretrain", folder / "stores", "--out", out, "--settings", file)
-        assert found.startswith("study.yaml: ") and found.endswith(f": {text}")
+        assert found.startswith("study.yaml") and found.endswith(f": {text}")
     file.write_text("model: {")
     found = failure("pretrain", folder / "stores", "--out", out, "--settings", file)
-    assert found.startswith("study.yaml: expected a readable YAML file, found ParserError;")
+    assert found == (
+        "study.yaml line 1, column 9: expected YAML, found nothing where a value should be; write one"
+    )
     found = failure("pretrain", folder / "stores", "--out", out, "--settings", tmp_path / "no.yaml")
-    assert found.startswith("no.yaml: expected a readable YAML file, found FileNotFoundError;")
+    assert found.startswith("no.yaml: expected a readable YAML file, found no such file: ")
     assert not out.exists()
 
 
@@ -267,6 +270,16 @@ def test_an_error_is_one_line_whoever_wrote_it(capsys, make, text):
     assert stopped.value.exit_code == 1 and shown == ""
     assert wrong.startswith(f"Error: {text}") and wrong.count("\n") == 1
     assert ("[/bold] a [red]" in wrong) == ("literal" in text)
+
+
+def test_every_problem_has_a_line(capsys, tmp_path):
+    (tmp_path / "windows.yaml").write_text("frames: 0\n\nframe: 3\n")
+    with pytest.raises(typer.Exit), errors_in_one_line():
+        read_settings(tmp_path / "windows.yaml", WindowSettings)
+    assert unstyle(capsys.readouterr().err) == (
+        "Error: windows.yaml line 1: frames: Input should be greater than or equal to 1 (found 0)\n"
+        "windows.yaml line 3: frame: no such field; check the spelling or remove it\n"
+    )
 
 
 def test_what_a_user_cannot_mend_keeps_its_traceback():

@@ -8,7 +8,8 @@ import yaml
 from click import unstyle
 from typer.testing import CliRunner
 
-from brainjepa_core.signals.preparation import PreparationSettings
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.settings import read_settings
 from brainjepa_simulations.commands.paint import paint
 
 app = typer.Typer()
@@ -37,8 +38,8 @@ def test_sites_are_painted_with_their_first_people(tmp_path, scenario):
     assert result.exit_code == 0, shown
     for name in ("site-01", "site-02"):
         assert f"{out / name / 'site.yaml'}: 3 people, " in shown
-        settings = yaml.safe_load((out / name / "site.yaml").read_text())
-        PreparationSettings(**settings["prepare"])
+        settings = read_settings(out / name / "site.yaml", SiteSettings)
+        assert settings.preparation().input.folder == out / name / "fmriprep"
         assert len(list((out / name / "fmriprep").glob("sub-*"))) == 3
 
     result, shown = call("--out", out, "--scenario", scenario, "--sites", 2)

@@ -56,7 +56,7 @@ def wrong(tmp_path, change: dict, data=None) -> str:
     file.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}))
     with pytest.raises(ValueError) as caught:
         read_scenario(file, data)
-    assert str(caught.value).startswith("mine.yaml: ")
+    assert str(caught.value).startswith("mine.yaml")
     return str(caught.value)
 
 

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from brainjepa_client.settings import PolicySettings
+from brainjepa_core.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -49,22 +48,13 @@ def policy_lines(path: Path, policy: PolicySettings) -> dict[str, PolicyLine]:
     dict
         A `PolicyLine` for every field of `PolicySettings`.
     """
-    loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-    places = _keys(loader, loader.get_single_node())
-    written = _keys(loader, places["policy"][1]) if "policy" in places else {}
-    lines = {}
-    for field in PolicySettings.model_fields:
-        line = written[field][0] if field in written else None
-        lines[field] = PolicyLine(field, _text(getattr(policy, field)), path.name, line)
-    return lines
-
-
-def _keys(loader: yaml.SafeLoader, node: yaml.Node | None) -> dict[str, tuple[int, yaml.Node]]:
-    """Line and value of each key; of one written twice, the last counts, as in YAML's reading."""
-    if not isinstance(node, yaml.MappingNode):
-        return {}
-    loader.flatten_mapping(node)  # keys that come by `<<` from elsewhere in the file
-    return {key.value: (key.start_mark.line + 1, value) for key, value in node.value}
+    document = read_yaml(path)
+    return {
+        field: PolicyLine(
+            field, _text(getattr(policy, field)), path.name, document.line(("policy", field))
+        )
+        for field in PolicySettings.model_fields
+    }
 
 
 def _text(value: object) -> str:

@@ -59,7 +59,8 @@ def site_of_call(
             },
             "store": str(out / "store"),
             "state": str(out / "state"),
-        }
+        },
+        context={"folder": Path.cwd()},  # words of a call start there; in OUT/site.yaml, nowhere
     )
     with atomic_path(out / SITE_FILE) as temporary:
         content = settings.model_dump(mode="json", exclude_defaults=True)

@@ -194,7 +194,7 @@ def write_tree(
     Parameters
     ----------
     folder : path
-        A new folder; ``site.yaml`` names it as it is given.
+        A new folder; paths in its ``site.yaml`` start there.
     site : SiteCohort
         A scan without a session gets no session folder.
     settings : PaintSettings, optional
@@ -223,7 +223,7 @@ def write_tree(
     with atomic_folder(folder) as root:
         write_tables(root / DATASET, site)
         _write_atlas(root, volume, grayordinates)
-        (root / SITE).write_text(_site_yaml(folder, site.name), encoding="utf-8")
+        (root / SITE).write_text(_site_yaml(site.name), encoding="utf-8")
         scans = {}
         for number, scan in enumerate(site.scans):
             surfaces = grayordinates if number < settings.cifti else None
@@ -311,24 +311,26 @@ def _write_atlas(root: Path, volume: LabelVolume, grayordinates: Grayordinates |
     (root / ATLAS).write_text(table, encoding="utf-8")
 
 
-def _site_yaml(folder: Path, name: str) -> str:
+def _site_yaml(name: str) -> str:
     settings = {
         "name": name,
-        "store": str(folder / "store"),
-        "state": str(folder / "state"),
+        "store": "store",
+        "state": "state",
         "policy": {"min_subjects": 20},
         "prepare": {
             "input": {
                 "kind": "fmriprep",
-                "folder": str(folder / DATASET),
-                "label_image": str(folder / f"{LABELS}.nii.gz"),
+                "folder": DATASET,
+                "label_image": f"{LABELS}.nii.gz",
                 "task": TASK,
             },
-            "atlas": str(folder / ATLAS),
+            "atlas": ATLAS,
         },
     }
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    return f"# A site of painted scans (brainjepa paint); paths start where you are.\n{text}"
+    return (
+        f"# A site of painted scans (brainjepa paint); paths start at this file's folder.\n{text}"
+    )
 
 
 def _write_json(path: Path, facts: dict[str, object]) -> None:

@@ -51,12 +51,23 @@ def test_lines_are_those_that_yaml_itself_takes(tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text(
         "strict: &strict\n  min_subjects: 50\n  min_people_in_sum: 9\n"
-        "policy:\n  <<: *strict\n  min_people_in_sum: 4\n  allow: [train]\n  allow: [describe]\n"
+        "policy:\n  <<: *strict\n  min_people_in_sum: 4\n  allow: [describe]\n"
     )
     lines = lines_of(path)
     assert (lines["min_subjects"].line, lines["min_subjects"].value) == (2, "50")
     assert (lines["min_people_in_sum"].line, lines["min_people_in_sum"].value) == (6, "4")
-    assert (lines["allow"].line, lines["allow"].value) == (8, "[describe]")
+    assert (lines["allow"].line, lines["allow"].value) == (7, "[describe]")
+
+
+def test_a_policy_written_twice_is_refused(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text("policy:\n  min_subjects: 50\nname: one\npolicy:\n  min_subjects: 1\n")
+    with pytest.raises(ValueError) as error:
+        policy_lines(path, PolicySettings())
+    assert str(error.value) == (
+        "site.yaml line 4, column 1: expected YAML, found 'policy' a second time (first in line 1);"
+        " keep one of the two"
+    )
 
 
 NUMBERS = st.sampled_from(["min_subjects", "min_people_in_sum", "round_counts_to"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click import unstyle
 from painted_sites import painted
@@ -27,9 +29,10 @@ def call(tree, out, *words):
     return result, " ".join(unstyle(result.stdout).split())
 
 
-def test_all_people(tree, tmp_path):
+def test_all_people(tree, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    result, shown = call(tree, out)
+    monkeypatch.chdir(tmp_path)
+    result, shown = call(tree, Path("out"))
     assert result.exit_code == 0, result.output
     assert "6 scans in the store" in shown
     assert len(ScanStore.open(out / "store").records) == 6
@@ -38,6 +41,7 @@ def test_all_people(tree, tmp_path):
     assert (out / "dataset_description.json").exists()
     assert "store/" in (out / ".bidsignore").read_text()
     settings = read_settings(out / "site.yaml", SiteSettings)
+    assert settings.store == out / "store"  # whoever reads it, wherever they are
     assert settings.name == "site" and settings.preparation().input.label_image == tree.label_image
 
 

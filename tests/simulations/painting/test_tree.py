@@ -12,13 +12,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import yaml
 from nilearn.interfaces.bids import parse_bids_filename
 from nilearn.interfaces.fmriprep import load_confounds
 from nilearn.signal import clean
 
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.signals.preparation import PreparationSettings
+from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -139,20 +139,20 @@ def test_the_atlas_beside_the_tree_says_where_rois_are(tree):
 
 
 def test_the_site_s_settings_are_complete(tree):
-    settings = yaml.safe_load(tree.site.read_text())
-    prepare = PreparationSettings(**settings["prepare"])
+    settings = read_settings(tree.site, SiteSettings)
+    prepare = settings.preparation()
     assert prepare.input.folder == tree.dataset and prepare.input.label_image == tree.label_image
     assert load_atlas(prepare.atlas).rois == SITE.rois
-    assert settings["name"] == "site-01" and settings["store"] == str(tree.folder / "store")
+    assert settings.name == "site-01" and settings.store == tree.folder / "store"
 
 
-def test_relative_folders_stay_relative(tmp_path, monkeypatch):
+def test_a_tree_may_be_moved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tree = write_tree("painted/site", few(SITE, 1))
-    settings = yaml.safe_load(Path("painted/site/site.yaml").read_text())
-    assert settings["prepare"]["input"]["folder"] == "painted/site/fmriprep"
     assert not next(iter(tree.scans.values())).bold.is_absolute()
-    PreparationSettings(**settings["prepare"])
+    Path("painted").rename("moved")
+    settings = read_settings("moved/site/site.yaml", SiteSettings)
+    assert settings.preparation().input.folder == Path("moved/site/fmriprep")
 
 
 def test_the_same_seed_gives_the_same_bytes_whoever_else_is_there(tmp_path):
