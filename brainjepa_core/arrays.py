@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.problems import plainly
 
 Float32 = NDArray[np.float32]
 """Signals, weights and embeddings."""
@@ -66,7 +67,7 @@ def load_arrays(path: str | Path) -> Arrays:
     except (*_DAMAGE, AttributeError) as error:  # a bare npy file has no `.files`
         raise ValueError(
             f"expected '{path.name}' to be an intact npz archive, found a damaged or foreign "
-            f"file ({type(error).__name__}); copy it again from its source"
+            f"file ({plainly(error)}); copy it again from its source"
         ) from error
 
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from brainjepa_core.problems import is_disk_full
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Say of a write that found the disk full which file it was, and what is kept."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"expected room for '{path}', found a full disk (or a quota); what was finished "
+            "before it is kept: make room, and run the same command again",
+        ) from error
 
 
 def clear_leftovers(folder: str | Path) -> None:
@@ -50,8 +68,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     try:
-        yield temporary
-        _sync(temporary)
+        with room_for(path):
+            yield temporary
+            _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
@@ -91,12 +110,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     require_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
-    temporary.mkdir()
+    with room_for(path):
+        temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            _sync(file)
-        _sync(temporary)
+        with room_for(path):
+            yield temporary
+            for file in temporary.rglob("*"):
+                _sync(file)
+            _sync(temporary)
         os.rename(temporary, path)
         _sync(path.parent)
     finally:

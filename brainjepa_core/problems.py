@@ -1,40 +1,62 @@
-"""What was found where reading failed, in words rather than by the name of a Python class."""
+"""What was found where reading or writing failed, in words rather than by a Python class."""
 
 from __future__ import annotations
 
 import errno
 import json
+import re
 import zipfile
-import zlib
+from typing import Any
 
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_OF_CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# numpy and safetensors raise errors of their own, without a number, when a write is cut short.
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written|\(os error (28|122|27)\)")
+_OF_CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (FileNotFoundError, "no such file"),
     (IsADirectoryError, "a folder"),
     (NotADirectoryError, "a file where a folder should be"),
-    (PermissionError, "that it may not be opened (permission denied)"),
-    (FileExistsError, "that it is there already"),
+    (PermissionError, "no permission to open it"),
     (UnicodeError, "bytes that are not text in UTF-8"),
-    ((zipfile.BadZipFile, zlib.error), "a damaged archive, or something else"),
+    (zipfile.BadZipFile, "no zip archive, or a damaged one"),
     (EOFError, "a file that ends too early"),
     (KeyError, "a part missing"),
     (MemoryError, "more than fits into memory"),
     (RecursionError, "brackets nested too deeply"),
 )
+_OF_VALUES: dict[type, str] = {
+    dict: "fields with values",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "nothing",
+}
 
 
-def plainly(error: BaseException) -> str:
+def plainly(error: BaseException, otherwise: str = "damage, or another format") -> str:
     """What was found, as the middle of ``"expected …, found …; …"``.
 
     Names no file, path or value, for the text may be read by others than who holds the file.
     """
     if isinstance(error, json.JSONDecodeError):
         return f"damaged JSON (line {error.lineno})"
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return "that the disk is full"
-    for kinds, words in _OF_CLASSES:
-        if isinstance(error, kinds):
+    if is_disk_full(error):
+        return "a full disk"
+    for kind, words in _OF_CLASSES:
+        if isinstance(error, kind):
             return words
     if isinstance(error, OSError) and error.strerror:
-        return f"that it cannot be opened ({error.strerror[0].lower()}{error.strerror[1:]})"
-    return "damage, or something else"
+        return f"that the disk does not give it ({error.strerror[0].lower()}{error.strerror[1:]})"
+    return otherwise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a write failed for want of room: a full disk, a quota, a limit on files' sizes."""
+    told = isinstance(error, OSError) and error.errno in FULL
+    return told or _CUT_SHORT.search(str(error)) is not None
+
+
+def value_in_words(value: Any) -> str:
+    """What kind of value a JSON or YAML file holds."""
+    return _OF_VALUES.get(type(value), "something else")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
+from brainjepa_core.problems import value_in_words
 from brainjepa_core.yaml_file import read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -48,9 +49,8 @@ def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> S
     document = read_yaml(path)
     content = {} if document.content is None else document.content
     if not isinstance(content, dict):
-        found = "a list" if isinstance(content, list) else "a single value"
         raise ValueError(
-            f"{path.name} line 1: expected fields with values, found {found}; "
+            f"{path.name} line 1: expected fields with values, found {value_in_words(content)}; "
             "write one 'field: value' a line"
         )
 

@@ -49,4 +49,9 @@ def _text(error: ValueError | OSError) -> str:
 
     from brainjepa_core.settings import list_problems
 
-    return "\n".join(list_problems(error)) if isinstance(error, ValidationError) else str(error)
+    if isinstance(error, ValidationError):
+        return "\n".join(list_problems(error))
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 28]"
+        where = "" if error.filename is None else f": '{error.filename}'"
+        return f"{error.strerror[0].lower()}{error.strerror[1:]}{where}"
+    return str(error)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named, family_of
+from brainjepa_core.problems import plainly
 from brainjepa_core.settings import Frozen
 from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.version import VERSION
@@ -147,11 +148,11 @@ def read_description(path: str | Path) -> Description:
         reason = (
             f"{error.error_count()} fields that do not fit"
             if isinstance(error, ValidationError)
-            else type(error).__name__
+            else plainly(error)
         )
         raise ValueError(
-            f"expected a model folder with {DESCRIPTION} and {WEIGHTS}, found {reason}; "
-            "give the folder that training wrote (final, or one of states/)"
+            f"expected a model folder with {DESCRIPTION} and {WEIGHTS}, found {reason} in "
+            f"'{path}'; give the folder of a model, a run or a study"
         ) from error
 
 
@@ -173,7 +174,7 @@ def read_model(path: str | Path) -> tuple[BrainModel, Provenance]:
         arrays = load_file(Path(path) / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ValueError(
-            f"expected the weights in {WEIGHTS}, found {type(error).__name__}; "
+            f"expected the weights in {WEIGHTS}, found {plainly(error)}; "
             "copy the model folder again"
         ) from error
     settings = described.settings

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, room_for
 from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.pretraining.sampling import (
@@ -57,7 +57,7 @@ class RunLog:
 
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Add lines, each a dict with at least ``step``."""
-        with self.path.open("a") as file:
+        with room_for(self.path), self.path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 

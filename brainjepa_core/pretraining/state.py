@@ -19,6 +19,7 @@ from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import Provenance, read_model, write_model_files
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.problems import plainly
 
 OPTIMIZER, TRAINING = "optimizer.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter
@@ -131,7 +132,7 @@ def read_state(path: str | Path, training: Training, provenance: Provenance) -> 
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(
             f"expected a training state with {TRAINING} and {OPTIMIZER}, found "
-            f"{type(error).__name__}; remove '{path.name}' to continue from the state before it"
+            f"{plainly(error)}; remove '{path.name}' to continue from the state before it"
         ) from error
     if saved != training.settings:
         raise ValueError(

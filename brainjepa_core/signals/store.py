@@ -31,7 +31,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, room_for
+from brainjepa_core.problems import plainly
 from brainjepa_core.usable import require_seconds, require_usable
 
 FORMAT = 1
@@ -128,8 +129,8 @@ class ScanStore:
             atlas = _atlas(header)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
-                f"expected a scan store with a readable {HEADER}, found {type(error).__name__}; "
-                "give the folder that `brainjepa import` wrote"
+                f"expected a scan store with a readable {HEADER}, found {plainly(error)} in "
+                f"'{path}'; correct the path, or make the store (brainjepa import, or site prepare)"
             ) from error
         if found != FORMAT:
             raise ValueError(
@@ -288,7 +289,7 @@ class ScanStore:
             return found
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(
-                f"expected the array of each scan in {ARRAYS}/, found {type(error).__name__} for "
+                f"expected the array of each scan in {ARRAYS}/, found {plainly(error)} for "
                 "one; restore the folder, or import the scans again into a new store"
             ) from error
 
@@ -331,7 +332,7 @@ def _plain(value: Any) -> Any:
 
 def _append_line(path: Path, line: str) -> None:
     """Add a line in one piece; under the lock, so that no torn line is another import's."""
-    with path.open("a+b") as file:
+    with room_for(path), path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if file.tell():
             file.seek(-1, os.SEEK_END)
@@ -360,7 +361,7 @@ def _read_table(path: Path) -> list[ScanRecord]:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"expected a scan's facts in line {number} of {TABLE}, found "
-                f"{type(error).__name__}; restore the file, or import the scans again"
+                f"{plainly(error)}; restore the file, or import the scans again"
             ) from error
     return records
 

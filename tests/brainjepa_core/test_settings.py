@@ -128,9 +128,10 @@ def test_a_missing_field_deep_inside_is_named(tmp_path):
     ("text", "found"),
     [
         ("- name: x", "a list"),
-        ("name", "a single value"),
-        ("3", "a single value"),
-        ("2026-01-01", "a single value"),
+        ("name", "a text"),
+        ("3", "a number"),
+        ("true", "true or false"),
+        ("2026-01-01", "something else"),
     ],
 )
 def test_something_else_than_fields_is_refused(tmp_path, text, found):

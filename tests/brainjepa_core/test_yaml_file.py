@@ -52,7 +52,7 @@ def test_a_key_that_is_merged_in_may_be_replaced(tmp_path):
         ("name: [1", " line 1, column 9: expected YAML, found a '[' without its ']'; close the "),
         (
             "name: {",
-            " line 1, column 8: expected YAML, found nothing where a value should be; write",
+            " line 1, column 8: expected YAML, found nothing where a value should be; w",
         ),
         ("name: {a: 1", " line 1, column 12: expected YAML, found a '{' without its '}'; close "),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,8 +140,13 @@ def test_archives_that_cannot_be_imported_are_one_line(tmp_path):
     )
     (tmp_path / "text.npz").write_text("no archive")
     text = failure("import", tmp_path / "text.npz", *out)
-    assert text.startswith("text.npz: expected a site archive (.npz with ts, lengths,")
-    assert text.endswith("export the archive again")
+    assert ": expected a site archive (.npz with ts, lengths," in text
+    assert text.startswith("text.npz: ") and text.endswith("or export it again")
+    (tmp_path / "README.md").write_text("no archive")
+    for name, found in (("README.md", "another kind of file"), ("", "a folder")):
+        text = failure("import", tmp_path / name, *out)
+        assert text.startswith(f"{(tmp_path / name).name}: expected a site archive (.npz with ts, ")
+        assert text.endswith(f", found {found}; give the archive, or export it again")
     same = [site_archive(tmp_path / name / "same.npz", seed) for seed, name in enumerate("xy")]
     text = failure("import", *same, *out)
     assert text.startswith("expected archives of different names, found two of one name")
@@ -155,7 +161,7 @@ def test_archives_that_cannot_be_imported_are_one_line(tmp_path):
 def test_an_output_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "taken").write_text("")
     text = failure("import", site_archive(tmp_path / "a.npz"), "--out", tmp_path / "taken")
-    assert "Not a directory" in text or "File exists" in text
+    assert re.match(r"(not a directory|file exists): '.*taken", text)
 
 
 def test_import_folder(tmp_path):
@@ -245,7 +251,8 @@ def test_settings_that_do_not_fit_are_one_line_and_leave_nothing_behind(folder, 
     file.write_text("model: {")
     found = failure("pretrain", folder / "stores", "--out", out, "--settings", file)
     assert found == (
-        "study.yaml line 1, column 9: expected YAML, found nothing where a value should be; write one"
+        "study.yaml line 1, column 9: expected YAML, found nothing where a value should be; "
+        "write one"
     )
     found = failure("pretrain", folder / "stores", "--out", out, "--settings", tmp_path / "no.yaml")
     assert found.startswith("no.yaml: expected a readable YAML file, found no such file: ")
@@ -256,7 +263,7 @@ def test_settings_that_do_not_fit_are_one_line_and_leave_nothing_behind(folder, 
     ("make", "text"),
     [
         (lambda: WindowSettings(frames=0), "frames: Input should be greater than or equal to 1 ("),
-        (lambda: Path("absent").read_text(), "[Errno 2] No such file or directory: 'absent'"),
+        (lambda: Path("absent").read_text(), "no such file or directory: 'absent'"),
         (
             lambda: int("[/bold] a [red]\n\nb" + 99 * " c"),
             "invalid literal for int() with base 10: ",
@@ -303,8 +310,8 @@ def test_a_run_of_other_settings_is_not_continued(folder, finished, tmp_path):
 def test_what_is_no_store_is_one_line(folder, tmp_path):
     text = failure("pretrain", tmp_path, "--out", tmp_path / "run")
     assert text == (
-        "expected a scan store with a readable store.json, found FileNotFoundError; "
-        "give the folder that `brainjepa import` wrote"
+        f"expected a scan store with a readable store.json, found no such file in '{tmp_path}'; "
+        "correct the path, or make the store (brainjepa import, or site prepare)"
     )
     store = tmp_path / "store"
     store.mkdir()
@@ -363,8 +370,8 @@ def test_measuring_refuses_other_settings_and_runs_without_a_model(folder, finis
     options = ["--settings", folder / "study.yaml"]
     text = failure("measure", tmp_path, folder / "stores", *options)
     assert text == (
-        "expected a model folder with model.json and model.safetensors, found FileNotFoundError; "
-        "give the folder that training wrote (final, or one of states/)"
+        "expected a model folder with model.json and model.safetensors, found no such file in "
+        f"'{tmp_path / 'final'}'; give the folder of a model, a run or a study"
     )
     assert list(tmp_path.iterdir()) == []
     other = tmp_path / "other.yaml"

@@ -19,6 +19,7 @@ from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.registry import family_named
 from brainjepa_core.origin import claim_folder
+from brainjepa_core.problems import plainly
 
 WEIGHTS, DESCRIPTION = "finetuned.safetensors", "finetuned.json"
 
@@ -73,7 +74,7 @@ def read_finetuned(path: str | Path) -> tuple[Finetuned, Provenance]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"expected a fine-tuned model with {DESCRIPTION} and {WEIGHTS} that fit, found "
-            f"{type(error).__name__}; copy the folder again, or fine-tune anew"
+            f"{plainly(error)} in '{path}'; copy the folder again, or fine-tune anew"
         ) from error
 
 

@@ -19,6 +19,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import RECIPES, BrainJepaSettings
 from brainjepa_core.models.parts.positions import sine_cosine_table
+from brainjepa_core.problems import plainly
 
 State = Mapping[str, Tensor]
 
@@ -206,7 +207,7 @@ def read_official(path: str | Path) -> dict[str, Any]:
     except Exception as error:
         raise ValueError(
             "expected a Brain-JEPA checkpoint (.pth.tar of arrays and numbers), found a file that "
-            f"torch does not load with weights_only=True ({type(error).__name__}); "
+            f"torch does not load with weights_only=True ({plainly(error)}); "
             "download it again, or convert it to plain state dicts where you trust it"
         ) from error
     missing = [p for p in PARTS if not isinstance(checkpoint, dict) or p not in checkpoint]
@@ -238,7 +239,7 @@ def read_published(path: str | Path, gradients: Any) -> BrainJEPA:
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"expected gradients as a CSV of numbers without a header, found "
-                f"{type(error).__name__} in '{Path(gradients).name}'; give one row an ROI"
+                f"{plainly(error)} in '{Path(gradients).name}'; give one row an ROI"
             ) from error
     found = read_official(path)
     return from_official(**{part: found[part] for part in PARTS}, gradient=gradients)

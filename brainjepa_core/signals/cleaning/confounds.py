@@ -16,6 +16,7 @@ import pandas as pd
 from nilearn.interfaces.fmriprep import load_confounds
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.preparation import CleaningSettings
 from brainjepa_core.signals.problems import ScanProblem, is_there
@@ -85,7 +86,7 @@ def check_columns(table: Path, settings: CleaningSettings) -> None:
             columns = set(stream.readline().rstrip("\r\n").split("\t"))
     except (OSError, UnicodeDecodeError) as error:
         raise ScanProblem(
-            table, "a confounds table in UTF-8", type(error).__name__, "write it again"
+            table, "a confounds table in UTF-8", plainly(error), "write it again"
         ) from error
     needed = list(_COLUMNS[settings.preset])
     if settings.scrub:
@@ -144,7 +145,7 @@ def read_confounds(
         raise ScanProblem(
             table,
             f"confounds that nilearn can read for preset '{settings.preset}'",
-            " ".join(str(error).split())[:200] or type(error).__name__,
+            " ".join(str(error).split())[:200] or plainly(error),
             "run fMRIPrep with its confounds, or choose another cleaning.preset",
         ) from error
     keep = np.ones(frames, bool)
@@ -180,7 +181,7 @@ def _displacement(table: Path, frames: int) -> Float64 | None:
         )
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise ScanProblem(
-            table, "a tab-separated table", type(error).__name__, "write it again"
+            table, "a tab-separated table", plainly(error), "write it again"
         ) from error
     if len(content) != frames:
         raise ScanProblem(

@@ -17,15 +17,23 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis
+from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis, ScalarAxis, SeriesAxis
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images.label_image import Index, rows_of_names
 from brainjepa_core.signals.images.parcellate import SAME_GRID_MM, Parcellated, means
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import ScanHeader
 
+_AXES: dict[type, str] = {
+    BrainModelAxis: "grayordinates",
+    LabelAxis: "labels",
+    ParcelsAxis: "parcels",
+    ScalarAxis: "maps",
+    SeriesAxis: "frames",
+}
 PIECE_BYTES = 16 << 20
 XML_STARTS = 540 + 4 + 8  # NIfTI-2 header, extender, size and code of the extension
 
@@ -81,7 +89,7 @@ def _read_labels(labels: CiftiLabels, stamp: int) -> tuple[Index, BrainModelAxis
         raise ScanProblem(
             labels.image,
             "a dlabel file with one map",
-            f"{len(names)} maps of {type(names).__name__} by {type(axis).__name__}",
+            f"{len(names)} rows of {_AXES[type(names)]} by {_AXES[type(axis)]}",
             "give the atlas as *.dlabel.nii",
         )
     table = {key: name for key, (name, _) in names.label[0].items() if key != 0}
@@ -148,7 +156,7 @@ def read_header(file: Path) -> ScanHeader:
     except FileNotFoundError:
         raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, numpy's or Python's errors
-        raise _no_cifti(file, type(error).__name__) from error
+        raise _no_cifti(file, plainly(error)) from error
     series = re.search(r"<MatrixIndicesMap[^>]*CIFTI_INDEX_TYPE_SERIES[^>]*>", xml)
     if len(shape) != 6 or series is None:
         raise _no_cifti(file, f"a file of shape {list(map(int, shape))} without a series")
@@ -189,10 +197,10 @@ def _load(file: Path) -> Any:
     except FileNotFoundError:
         raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, the parser's or Python's errors
-        found = f"something else ({type(error).__name__})"
+        found = plainly(error)
         raise ScanProblem(file, "a CIFTI file", found, "copy or convert it again") from error
     if not isinstance(image, nib.Cifti2Image):
-        found = f"a {type(image).__name__}"
+        found = "an image of another kind"
         raise ScanProblem(file, "a CIFTI file", found, "give *.dtseries.nii or *.dlabel.nii")
     return image
 
@@ -235,8 +243,8 @@ def _series(scan: Path, kind: type) -> tuple[Any, Any]:
     axis: Any = image.header.get_axis(1)
     size = len(axis)
     if not isinstance(axis, kind) or image.shape[1] != size:
-        found = f"{image.shape[1]} rows for a {type(axis).__name__} of {size}"
-        raise _no_cifti(scan, f"{found} where a {kind.__name__} should be")
+        found = f"{image.shape[1]} rows for {size} {_AXES[type(axis)]}"
+        raise _no_cifti(scan, f"{found} where {_AXES[kind]} should be")
     return image, axis
 
 
@@ -245,7 +253,7 @@ def _values(scan: Path, image: Any, start: int, stop: int) -> Float64:
     try:
         return np.asarray(image.dataobj[:, start:stop], np.float64).T
     except Exception as error:  # damage surfaces as nibabel's, numpy's or the disk's errors
-        found = f"damage ({type(error).__name__})"
+        found = plainly(error)
         raise ScanProblem(scan, "a CIFTI file that can be read", found, "copy it again") from error
 
 

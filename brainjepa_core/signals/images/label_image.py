@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas, names_in_7network_order, to_17network_names
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images.nifti_stream import NiftiHeader, load_nifti, read_values
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.tables.rows import read_rows
@@ -258,7 +259,7 @@ def _read_names(file: Path) -> dict[int, str]:
             file,
             "a TSV with columns index and name, or a Workbench label list (a line of name, a line "
             "of index and colour), each index once",
-            f"something else ({type(error).__name__})",
+            plainly(error),
             "write the table anew",
         ) from error
     return names

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.problems import ScanProblem
 
 BLOCK = 8
@@ -132,11 +133,11 @@ def load_nifti(file: Path) -> Any:
         raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, zlib's, gzip's or Python's errors
         empty = file.is_file() and file.stat().st_size == 0
-        found = "an empty file" if empty else f"something else ({type(error).__name__})"
+        found = "an empty file" if empty else plainly(error)
         mend = "copy it again, or preprocess the scan again"
         raise ScanProblem(file, "a NIfTI image", found, mend) from error
     if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
-        found = f"a {type(image).__name__}"
+        found = "an image of another kind"
         raise ScanProblem(file, "a NIfTI image", found, "convert it to .nii.gz")
     if not np.isfinite(image.affine).all() or np.linalg.det(image.affine[:3, :3]) == 0:
         found = "one that is not finite or flattens the image"
@@ -155,7 +156,7 @@ def read_values(file: Path, image: Any) -> NDArray[Any]:
     try:
         return np.asarray(image.dataobj).reshape(-1, order="F")
     except Exception as error:  # damage surfaces as nibabel's, zlib's, gzip's or Python's errors
-        found = f"damage ({type(error).__name__})"
+        found = plainly(error)
         raise ScanProblem(file, "an image that can be read", found, "copy it again") from error
 
 
@@ -275,7 +276,7 @@ def _read_frames(
         raise ScanProblem(
             file,
             "a sound gzip file" if file.suffix == ".gz" else "a file that can be read",
-            f"damage in frames {start + 1} to {start + len(frames)} ({type(error).__name__})",
+            f"{plainly(error, 'damage')} in frames {start + 1} to {start + len(frames)}",
             "copy it again, or preprocess the scan again",
         ) from error
     if done < len(target):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainjepa_core.problems import plainly, value_in_words
 from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.tables.bids_names import bids_entities, scan_key
 from brainjepa_core.usable import TR_RANGE
@@ -88,9 +89,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(content, dict):
             return content
-        found = f"a {type(content).__name__}"
+        found = value_in_words(content)
     except (OSError, ValueError, RecursionError) as error:
-        found = type(error).__name__
+        found = plainly(error)
     raise ScanProblem(path, "a JSON object", found, "write the sidecar again, or remove it")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images import cifti
 from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti, read_parcels
 from brainjepa_core.signals.inputs.bids import repetition_time
@@ -95,7 +96,7 @@ def _displacement(file: Path, frames: int) -> Float64 | None:
         cells = file.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise ScanProblem(
-            file, "a number a line", type(error).__name__, "copy the file again"
+            file, "a number a line", plainly(error), "copy the file again"
         ) from error
     fd = np.array([np.nan if (value := number(cell)) is None else value for cell in cells])
     if not np.isfinite(fd).all():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.inputs import archive
 from brainjepa_core.signals.inputs.bids import repetition_time, without_copies
 from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan, walk
@@ -164,7 +165,7 @@ def read_names(file: Path) -> tuple[str, ...]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ScanProblem(
-            file, "ROI names in UTF-8, one a line", type(error).__name__, "save it as UTF-8 text"
+            file, "ROI names in UTF-8, one a line", plainly(error), "save it as UTF-8 text"
         ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     try:

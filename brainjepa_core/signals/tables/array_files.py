@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.problems import ScanProblem
 
 ARRAY_ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
@@ -206,6 +207,6 @@ def _damage_named(file: Path) -> Iterator[None]:
         raise ScanProblem(
             file,
             "numbers, one row a frame",
-            type(error).__name__,
+            plainly(error),
             "write the file again (NaN for a missing ROI)",
         ) from error

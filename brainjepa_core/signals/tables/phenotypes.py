@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brainjepa_core.problems import plainly, value_in_words
 from brainjepa_core.signals.problems import is_there
 from brainjepa_core.signals.tables.cells import has_decimal_comma, number
 from brainjepa_core.signals.tables.labels import join_labels, person_label, session_label
@@ -242,9 +243,9 @@ def _read_json(file: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-        found = type(content).__name__
+        found = value_in_words(content)
     except (OSError, ValueError, RecursionError) as error:
-        content, found = None, type(error).__name__
+        content, found = None, plainly(error)
     if not isinstance(content, dict):
         raise ValueError(
             f"expected facts by column in {file.name}, found {found}; write JSON in UTF-8, or "

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.tables.array_files import array_headers, load_array
 
 ARCHIVE_KEYS = ("ts", "lengths", "participant_id", "tr", "roi")
@@ -72,10 +73,12 @@ def read_site_archive(path: Path) -> SiteArchive:
     ValueError
         If it is damaged, a part is missing, or its parts do not fit one another.
     """
+    if path.is_dir() or path.suffix != ".npz":
+        raise _no_archive("a folder" if path.is_dir() else "another kind of file")
     try:
-        headers = array_headers(path) if path.suffix == ".npz" else {}
+        headers = array_headers(path)
     except ValueError as error:
-        raise _damaged(error) from error
+        raise _no_archive(plainly(error.__cause__ or error)) from error
     missing = [key for key in ARCHIVE_KEYS if key not in headers]
     if missing:
         raise ValueError(
@@ -100,13 +103,13 @@ def _loaded(path: Path, key: str) -> NDArray[Any]:
         array = load_array(path, key)
         return array.astype(str) if key in ("participant_id", "roi") else array
     except Exception as error:  # damage surfaces as zlib's, zipfile's, numpy's or Python's errors
-        raise _damaged(error) from error
+        raise _no_archive(plainly(error.__cause__ or error)) from error
 
 
-def _damaged(error: Exception) -> ValueError:
+def _no_archive(found: str) -> ValueError:
     return ValueError(
         f"expected a site archive (.npz with {', '.join(ARCHIVE_KEYS)}), found "
-        f"{type(error.__cause__ or error).__name__}; export the archive again"
+        f"{found}; give the archive, or export it again"
     )
 
 

@@ -21,6 +21,7 @@ from typing import IO, BinaryIO, cast
 import numpy as np
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
 
@@ -113,7 +114,7 @@ def _damage_named(file: Path) -> Iterator[None]:
         raise ScanProblem(
             file,
             "numbers, one row a frame",
-            f"{type(error).__name__}",
+            plainly(error),
             "write the file again (text in UTF-8, n/a for a missing ROI)",
         ) from error
 

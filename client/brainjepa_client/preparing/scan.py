@@ -14,6 +14,7 @@ from brainjepa_client.quality.table import ScanReport, Status
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
+from brainjepa_core.problems import is_disk_full, plainly
 from brainjepa_core.signals.cleaning.clean import clean_series
 from brainjepa_core.signals.cleaning.quality import reasons_to_exclude, scan_quality
 from brainjepa_core.signals.importing.derivatives import write_derivative
@@ -69,9 +70,11 @@ def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job
     except ScanProblem as problem:
         return _failed(scan, problem)
     except Exception as error:  # one scan's defect, foreseen or not, is no reason to stop the rest
+        if is_disk_full(error):  # which is no scan's own: the rest would fail as well
+            raise
         text = " ".join(str(error).split())
         expected = "a scan that can be prepared"
-        found = f"{type(error).__name__}: {text}" if not isinstance(error, ValueError) else text
+        found = f"{plainly(error)}: {text}" if not isinstance(error, ValueError) else text
         mend = "look at the file; if it is sound, tell the makers of this tool"
         return _failed(scan, ScanProblem(scan.files[0], expected, found, mend))
 

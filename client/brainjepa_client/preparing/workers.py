@@ -27,7 +27,7 @@ def in_order(
     Parameters
     ----------
     work : callable
-        Can be pickled; raises nothing.
+        Can be pickled; what it raises ends the work.
     items : iterable
     processes : int
         With one, work is done here.

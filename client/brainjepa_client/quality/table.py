@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.problems import plainly
 
 TABLE, DICTIONARY = "scans.tsv", "scans.json"
 Status = Literal["included", "excluded", "failed"]
@@ -104,7 +105,7 @@ class ScanReport:
             coverage = tuple(float(share) for share in report.coverage)
             quality = {str(name): float(value) for name, value in report.quality.items()}
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise _damaged(type(error).__name__) from error
+            raise _damaged(plainly(error)) from error
         texts = (*report.key, *report.reasons, report.figure or "")
         if report.status not in get_args(Status) or not all(isinstance(t, str) for t in texts):
             raise _damaged(f"status {report.status!r}, or a text that is none")

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.files import atomic_folder, clear_leftovers
+from brainjepa_core.problems import plainly
 from brainjepa_server.settings import StudySettings
 
 WEIGHTS, OUTER, STATE = "weights.safetensors", "outer.safetensors", "state.json"
@@ -141,7 +142,7 @@ def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundSta
         weights, outer = load_file(path / WEIGHTS), load_file(path / OUTER)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ValueError(
-            f"expected a round with {STATE}, {WEIGHTS} and {OUTER}, found {type(error).__name__}; "
+            f"expected a round with {STATE}, {WEIGHTS} and {OUTER}, found {plainly(error)}; "
             f"remove '{path.name}' to continue from the round before it"
         ) from error
     require_same(flat, _flat(settings.model_dump(mode="json")), path.name)

@@ -20,6 +20,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.files import atomic_folder
+from brainjepa_core.problems import plainly
 
 # Repetition times in seconds. The preprocessed files hold none; these are from the hospitals'
 # scan protocols on ABIDE's pages (fcon_1000.projects.nitrc.org/indi/abide/abide_I.html), as
@@ -183,7 +184,7 @@ def _fetch_site(
     except Exception as error:  # whatever keeps nilearn from its files: network, disk, a bad file
         raise ValueError(
             f"expected to fetch {site} of ABIDE from s3.amazonaws.com/fcp-indi through nilearn, "
-            f"found {type(error).__name__}; check the network and the disk, and repeat: what was "
+            f"found {plainly(error)}; check the network and the disk, and repeat: what was "
             "downloaded is kept"
         ) from error
     people = fetched["phenotypic"].to_dict("records")

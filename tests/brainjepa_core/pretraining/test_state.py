@@ -184,16 +184,22 @@ def cut(path: Path) -> None:
 
 
 DAMAGES = [
-    (lambda p: (p / "training.json").unlink(), "training.json and .*found FileNotFoundError"),
-    (lambda p: cut(p / "training.json"), "training.json and .*found JSONDecodeError"),
-    (lambda p: (p / "training.json").write_text("[]"), "training.json and .*found TypeError"),
-    (lambda p: (p / "training.json").write_text("{}"), "training.json and .*found KeyError"),
-    (lambda p: (p / "optimizer.safetensors").unlink(), "found FileNotFoundError; remove 'step-0"),
-    (lambda p: cut(p / "optimizer.safetensors"), "found SafetensorError; remove 'step-00000003'"),
-    (lambda p: save_file({}, p / "optimizer.safetensors"), "optimizer.safetensors, found KeyError"),
-    (lambda p: cut(p / "model.safetensors"), "weights in model.safetensors, found SafetensorErr"),
-    (lambda p: (p / "model.json").unlink(), "a model folder with model.json .*FileNotFoundError"),
-    (shutil.rmtree, "a model folder with model.json .*FileNotFoundError"),
+    (lambda p: (p / "training.json").unlink(), "training.json and .*found no such file"),
+    (lambda p: cut(p / "training.json"), "training.json and .*found damaged JSON"),
+    (lambda p: (p / "training.json").write_text("[]"), "training.json and .*found damage, or"),
+    (lambda p: (p / "training.json").write_text("{}"), "training.json and .*found a part missing"),
+    (lambda p: (p / "optimizer.safetensors").unlink(), "found no such file; remove 'step-0"),
+    (
+        lambda p: cut(p / "optimizer.safetensors"),
+        "found damage, .*; remove 'step-00000003'",
+    ),
+    (
+        lambda p: save_file({}, p / "optimizer.safetensors"),
+        "optimizer.safetensors, found a part",
+    ),
+    (lambda p: cut(p / "model.safetensors"), "weights in model.safetensors, found damage"),
+    (lambda p: (p / "model.json").unlink(), "a model folder with model.json .*no such file in"),
+    (shutil.rmtree, "a model folder with model.json .*no such file in"),
 ]
 
 

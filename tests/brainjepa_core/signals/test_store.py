@@ -229,7 +229,10 @@ def test_garbage_for_a_table_is_refused(tmp_path_factory, content):
 
 
 def test_other_formats_and_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"readable store.json, found FileNotFoundError"):
+    with pytest.raises(
+        ValueError,
+        match=r"store.json, found no such file in '.*'; correct the path",
+    ):
         ScanStore.open(tmp_path)
     filled(tmp_path)
     header = json.loads((tmp_path / HEADER).read_text())

@@ -88,5 +88,5 @@ def test_damage_is_told(tmp_path, damage):
     damage(tmp_path / "mine")
     with pytest.raises(ValueError, match=r"expected a fine-tuned model .* copy the folder again"):
         read_finetuned(tmp_path / "mine")
-    with pytest.raises(ValueError, match="found FileNotFoundError"):
+    with pytest.raises(ValueError, match=r"found no such file in '.*nowhere'; copy"):
         read_finetuned(tmp_path / "nowhere")

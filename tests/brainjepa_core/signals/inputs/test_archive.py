@@ -67,7 +67,7 @@ def test_scans_are_what_an_import_stores(tmp_path):
         ({"tr": np.array(0.0)}, "expected each participant once and TRs in seconds above 0"),
         (
             {"participant_id": np.array([None] * 3)},
-            "expected a site archive .*; export the archive",
+            "expected a site archive .*; give the archive, or export",
         ),
     ],
 )

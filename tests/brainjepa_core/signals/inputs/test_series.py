@@ -144,7 +144,10 @@ def test_names_that_cannot_be_used_are_a_problem_of_all(tmp_path):
         ),
         (b"a\na\n", "expected ROI names that are non-empty and different, found repeated: a;"),
         (b"", "found an empty list or name; give every ROI its own name"),
-        (b"\xff", "expected ROI names in UTF-8, one a line, found UnicodeDecodeError"),
+        (
+            b"\xff",
+            "expected ROI names in UTF-8, one a line, found bytes that are not text",
+        ),
     ):
         (tmp_path / "names.txt").write_bytes(content)
         with pytest.raises(ScanProblem, match=rf"^names.txt: .*{error}"):

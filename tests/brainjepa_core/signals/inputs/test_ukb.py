@@ -109,7 +109,7 @@ def test_what_keeps_a_visit_out(tmp_path):
     assert "expected 9 frames, as in the other table, found 7; copy both" in errors[1]
     assert "expected an ROI name in front of each row, found numbers only" in errors[2]
     assert "expected ROI names of atlas" in errors[3] and "found ROI_0, ROI_1" in errors[3]
-    assert "expected numbers, one row a frame, found EOFError" in errors[4]
+    assert "expected numbers, one row a frame, found a file that ends too early" in errors[4]
 
 
 def test_one_table_will_do_for_an_atlas_of_cortex(tmp_path):

@@ -120,7 +120,10 @@ def test_numbers_that_pandas_gives_to_rows_and_columns_are_no_signal(tmp_path, t
         ("x|y|z\n1|2|3\n4|5|6\n", "expected ROI names .* such as a, b, c, found x, y, z; give na"),
         ("a|b|A\n1|2|3\n", "expected each ROI once, found 'a' and 'A' for a; keep one"),
         ("a|b\n1|2|3\n", "expected a name for each of 3 columns, found 2 names in the first line"),
-        ("ä|b|c\n1|2|3\n", "expected numbers, one row a frame, found UnicodeDecodeError; .* UTF-8"),
+        (
+            "ä|b|c\n1|2|3\n",
+            "expected numbers, one row a frame, found bytes that .* UTF-8",
+        ),
     ],
 )
 def test_refusals_name_the_file(tmp_path, table, error):
@@ -187,11 +190,11 @@ def test_headers_alone_show_what_does_not_fit(tmp_path):
             series_shape(file, NAMES)
     file.write_bytes(gzip.compress(text(SERIES, "\t"))[:-20])
     file = file.rename(tmp_path / "x.tsv.gz")
-    with pytest.raises(ScanProblem, match="found EOFError; write the file again"):
+    with pytest.raises(ScanProblem, match="found a file that ends too early; write the file again"):
         series_shape(file, NAMES)
     whole = write(tmp_path / "x.npy", SERIES)
     whole.write_bytes(whole.read_bytes()[:-9])
-    with pytest.raises(ScanProblem, match=r"x.npy: expected numbers, .* found ValueError"):
+    with pytest.raises(ScanProblem, match=r"x.npy: expected numbers, .* found damage, or"):
         series_shape(whole, NAMES)
 
 
@@ -292,7 +295,7 @@ def test_text_of_any_kind_raises_nothing_but_problems(tmp_path_factory, kind, co
 
 def test_files_that_are_gone(tmp_path):
     for kind in (".tsv", ".npy", ".npz", ".h5"):
-        with pytest.raises(ScanProblem, match=r"found FileNotFoundError"):
+        with pytest.raises(ScanProblem, match=r"found no such file"):
             read_series(tmp_path / f"x{kind}", NAMES)
 
 
