@@ -13,6 +13,7 @@ from rich.markup import escape
 from brainjepa_core.version import versions
 
 console = Console()
+AGAIN = "run the same command again to go on"
 
 
 def _print_versions(asked: bool) -> None:
@@ -33,8 +34,14 @@ def options(
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Print what a user can mend, one line a problem, without a traceback, and exit with 1."""
+def errors_in_one_line(stopped: str = "") -> Iterator[None]:
+    """Print what a user can mend, one line a problem, without a traceback, and exit with 1.
+
+    Parameters
+    ----------
+    stopped : str
+        What Ctrl-C is answered with: how to go on, where what is done is kept. It exits with 130.
+    """
     try:
         yield
     except (ValueError, OSError) as error:
@@ -42,6 +49,10 @@ def errors_in_one_line() -> Iterator[None]:
         text = escape("\n".join(line for line in lines if line))
         Console(stderr=True).print(f"[red]Error:[/red] {text}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        text = f"stopped; {stopped}" if stopped else "stopped"
+        Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from error
 
 
 def _text(error: ValueError | OSError) -> str:

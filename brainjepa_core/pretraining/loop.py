@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Self
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
 
 from brainjepa_core.files import atomic_path, room_for
 from brainjepa_core.models.checkpoint import Provenance, write_model
@@ -26,6 +26,7 @@ from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.state import read_state, state_folders, write_state
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.waiting import waiting
 
 LOG = "metrics.jsonl"
 BAD_BATCH = "nonfinite.json"
@@ -127,12 +128,13 @@ def pretrain(
             lines[-1] |= collapse_metrics(training.model.encode(batch.x, batch.token_valid))
         log.append(lines)
         losses.clear()
-        bar.update(task, completed=training.step, loss=lines[-1]["loss"])
+        work.update(f"pretraining, loss {lines[-1]['loss']:.4f}", done=training.step)
         if on_log is not None:
             on_log(lines[-1])
 
-    with _progress_bar(progress) as bar, _DeferredSignals() as deferred:
-        task = bar.add_task("pretraining", total=total, completed=training.step, loss=float("nan"))
+    console = Console(quiet=not progress)
+    with waiting(console, "pretraining", total) as work, _DeferredSignals() as deferred:
+        work.update(done=training.step)
         steps = range(training.step, end)
         for batches in batches_ahead(windows, training.model, training.settings, steps):
             losses.append(training.advance(batches))
@@ -191,15 +193,4 @@ def _stop(step: int, training: Training, windows: WindowSource, run: Path) -> No
         f"expected a finite loss, found NaN or infinity at step {step}; the last saved state is "
         f"good. Look at the scans listed in {BAD_BATCH} of the run folder (it stays here), or "
         "lower the learning rate, or set clip_norm"
-    )
-
-
-def _progress_bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TimeRemainingColumn(),
-        disable=not shown,
     )

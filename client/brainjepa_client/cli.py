@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
@@ -46,9 +46,8 @@ def validate(
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
         root = settings.preparation().input.folder
-        with _progress() as progress:
-            task = progress.add_task("Looking at headers", total=None)
-            found = validate(settings, lambda n: progress.update(task, total=n, advance=1))
+        with waiting(console, "Looking at headers", counted=True) as work:
+            found = validate(settings, lambda n: work.update(total=n, done=work.done + 1))
         if out is not None:
             write_problems(found.problems, root, out)
         trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
@@ -91,7 +90,7 @@ def prepare(
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         options: dict[str, Any] = {
             "label_image": label_image,
             "label_table": label_table,
@@ -143,7 +142,7 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
     """Prepare with progress on the terminal; returns the number of scans that failed."""
     from brainjepa_client.preparing.prepare import Preparation
 
-    with console.status("Looking for scans"):
+    with waiting(console, "Looking for scans"):
         preparation = Preparation.of(settings, people)
     console.print(
         f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
@@ -151,9 +150,9 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
     )
     for note in preparation.notes():
         console.print(escape(note))
-    with _progress() as progress:
-        for _ in progress.track(preparation.run(), len(preparation.waiting), description="Scans"):
-            pass
+    with waiting(console, "Scans", len(preparation.waiting)) as work:
+        for _ in preparation.run():
+            work.advance()
     return write_qc(settings)
 
 
@@ -161,7 +160,7 @@ def write_qc(settings: SiteSettings) -> int:
     """Write tables and page, and say what became of the scans; returns how many failed."""
     from brainjepa_client.quality.tables_and_page import write_site_quality
 
-    with console.status("Drawing the quality page"):
+    with waiting(console, "Drawing the quality page"):
         counts, page = write_site_quality(settings)
     console.print(
         f"{counts['included']} scans in the store {escape(str(settings.store))}, "
@@ -193,7 +192,7 @@ def dry_run(
 
     with errors_in_one_line():
         chosen = None if settings is None else read_settings(settings, PretrainingSettings)
-        with console.status("Asking the site"):
+        with waiting(console, "Asking the site"):
             run = dry_run(site, chosen, wire)
         print_dry_run(run, console, summary=summary)
         if out is not None:
@@ -214,15 +213,6 @@ def check(site: SiteFile) -> None:
         console.print(_holdings(settings, store))
         console.print(_messages(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
-
-
-def _progress() -> Progress:
-    return Progress(
-        *Progress.get_default_columns()[:2],
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def _holdings(settings: SiteSettings, store: ScanStore) -> Table:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
@@ -62,19 +62,12 @@ class StudyProgress:
     @contextmanager
     def round(self, number: int, sites: int) -> Iterator[Callable[[str, str], None]]:
         """A bar over the sites of a round; yields what is called as each of them answers."""
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self.console,
-            transient=True,
-        ) as bar:
-            task = bar.add_task(f"round {number + 1} of {self.total}", total=sites)
+        what = f"round {number + 1} of {self.total}"
+        with waiting(self.console, what, sites, transient=True) as work:
 
             def heard(site: str, reason: str) -> None:
                 if not reason:
-                    bar.update(task, advance=1, description=f"round {number + 1}: {site} answered")
+                    work.update(f"{what}: {site} answered", done=work.done + 1)
                 else:
                     self.console.print(f"  left out {site}: {reason}", markup=False)
 

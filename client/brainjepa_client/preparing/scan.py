@@ -74,7 +74,7 @@ def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job
             raise
         text = " ".join(str(error).split())
         expected = "a scan that can be prepared"
-        found = f"{plainly(error)}: {text}" if not isinstance(error, ValueError) else text
+        found = text if isinstance(error, ValueError) else f"{plainly(error, 'a defect')} ({text})"
         mend = "look at the file; if it is sound, tell the makers of this tool"
         return _failed(scan, ScanProblem(scan.files[0], expected, found, mend))
 

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
@@ -42,12 +43,12 @@ def embed(
     """One vector a person from a model; stays at the site."""
     from brainjepa_client.using.site_evaluation import write_embeddings
 
-    with errors_in_one_line(), console.status("Embedding") as status:
+    with errors_in_one_line(AGAIN), waiting(console, "Embedding", counted=True) as work:
         write_embeddings(
             _settings(site),
             model,
             out,
-            lambda done, people: status.update(f"Embedding {done} of {people}"),
+            lambda done, people: work.update(done=done, total=people),
         )
     console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
@@ -98,7 +99,7 @@ def finetune(
     with errors_in_one_line():
         chosen = finetune_settings("yes" if settings is None else str(settings))
         assert chosen is not None
-        with console.status("Fine-tuning"):
+        with waiting(console, "Fine-tuning"):
             finetune_site(_settings(site), model, load_task(task), chosen, out)
         console.print(
             f"[bold]{escape(str(out))}[/bold] holds the model; how well it does on people it has "
@@ -121,9 +122,9 @@ def interpret(
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line():
-        with console.status("") as status:
+        with waiting(console, "Looking into the model") as work:
             paths = interpret_site(
-                _settings(site), model, load_task(task), out, people, lambda s: status.update(s)
+                _settings(site), model, load_task(task), out, people, work.update
             )
         for path in paths:
             console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)
@@ -183,8 +184,8 @@ def _compare(
     from brainjepa_core.evaluation.comparison import EvaluationPlan
     from brainjepa_core.evaluation.tasks.settings import load_task
 
-    with errors_in_one_line():
-        with console.status("") as status:
+    with errors_in_one_line(AGAIN):
+        with waiting(console, "Evaluating") as work:
             results = compare_at_site(
                 _settings(site),
                 model,
@@ -196,7 +197,7 @@ def _compare(
                 ),
                 out,
                 say=lambda line: console.print(escape(line)),
-                progress=lambda name: status.update(f"after a split of {escape(name)}"),
+                progress=lambda name: work.update(f"Evaluating, after a split of {name}"),
             )
         print_results(results)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)

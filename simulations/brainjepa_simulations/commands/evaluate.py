@@ -11,7 +11,8 @@ from rich.table import Table
 
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 
 
 def evaluate(
@@ -47,9 +48,9 @@ def evaluate(
     from brainjepa_core.evaluation.tasks.settings import load_task
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         require_device(device)
-        with console.status("") as status:
+        with waiting(console, "Evaluating") as work:
             results = run_evaluation(
                 data,
                 model or (),
@@ -60,7 +61,7 @@ def evaluate(
                 thorough=thorough,
                 device=device,
                 say=lambda line: console.print(escape(line)),
-                progress=lambda name: status.update(f"after a split of {escape(name)}"),
+                progress=lambda name: work.update(f"Evaluating, after a split of {name}"),
             )
         print_results(results)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)
@@ -79,14 +80,14 @@ def evaluate_sites(
     ] = None,
 ) -> None:
     """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         require("flwr")
         from brainjepa_core.evaluation.tasks.settings import load_task
         from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
         from brainjepa_simulations.evaluating.asked_sites import write_task_report
 
         chosen = load_task(task)
-        with console.status("Asking the sites"):
+        with waiting(console, "Asking the sites"):
             report = ask(run, chosen, which, penalty)
         path = run / f"task-{chosen.name}.json"
         write_task_report(report, path)

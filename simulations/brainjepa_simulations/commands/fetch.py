@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
 
 app = typer.Typer(name="fetch", help="Public data, for those with network access.")
 
@@ -29,7 +29,7 @@ def abide(
     """ABIDE I through nilearn's fetcher, one site archive a hospital; CC BY-NC-SA, cite it."""
     from brainjepa_simulations.datasets.abide import fetch_abide
 
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         counts = fetch_abide(
             out, sites, max_mean_fd=max_mean_fd, tell=lambda line: console.print(escape(line))
         )

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import YardstickScore
@@ -36,7 +36,7 @@ def import_scans(
     """Import site archives, one store each; repeating it changes nothing."""
     from brainjepa_core.signals.importing.importers import import_site_archive
 
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         if len({archive.stem for archive in archives}) < len(archives):
             raise ValueError(
                 "expected archives of different names, found two of one name, whose sites would "
@@ -68,7 +68,7 @@ def import_folder(
     """Import a folder of parcellated scans."""
     from brainjepa_core.signals.importing.importers import import_directory
 
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
         console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
 
@@ -80,7 +80,7 @@ def pretrain(
     device: Device = "cpu",
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
-    with errors_in_one_line():
+    with errors_in_one_line(AGAIN):
         from brainjepa_core.pretraining.local import pretrain_locally
         from brainjepa_core.signals.stores import open_stores
 

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 
 
 def paint(
@@ -22,7 +23,9 @@ def paint(
     from brainjepa_simulations.painting.tree import write_tree
     from brainjepa_simulations.scenario import read_scenario
 
-    with errors_in_one_line():
+    with errors_in_one_line(
+        "sites that are painted stay: remove them, and run the same command again"
+    ):
         cohort = read_scenario(scenario).cohort
         if cohort is None or sites > cohort.sites:
             found = "a scenario of real data" if cohort is None else f"{cohort.sites} of them"
@@ -40,7 +43,8 @@ def paint(
             )
         for index in range(sites):
             site = generate_site(cohort, index)
-            tree = write_tree(out / site.name, site)
+            with waiting(console, f"Painting {site.name} ({index + 1} of {sites} sites)"):
+                tree = write_tree(out / site.name, site)
             people = "1 person" if len(site.subjects) == 1 else f"{len(site.subjects)} people"
             console.print(
                 f"{escape(str(tree.site))}: {people}, {len(tree.scans)} scans, "

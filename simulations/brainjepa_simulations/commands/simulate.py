@@ -12,6 +12,7 @@ from rich.table import Table
 
 from brainjepa_core.extras import require
 from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_server.record.history import RunHistory
@@ -34,7 +35,10 @@ def simulate(
     ] = False,
 ) -> None:
     """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
-    with errors_in_one_line():
+    again = (
+        f"`brainjepa simulate {scenario} --out {out} --resume`, with your other options, goes on"
+    )
+    with errors_in_one_line(again):
         require(*(("flwr", "ray") if engine == "flower" else ("flwr",)))
         from brainjepa_client.cli import prepared_site
         from brainjepa_server.record.history import SUMMARY, read_history
@@ -54,8 +58,10 @@ def simulate(
 
             console.print("Baselines, with the same seed, basis and number of local steps:")
             processes = max(1, (os.cpu_count() or 1) // chosen.threads)
-            for name in train_baselines(chosen, out, stores, processes):
-                console.print(f"  {name}")
+            with waiting(console, "Baselines", len(stores) + 1) as work:
+                for name in train_baselines(chosen, out, stores, processes):
+                    console.print(f"  {name}")
+                    work.advance()
         console.print(comparison(read_history(out)))
         report = write_report(out, stores[0].atlas)
         console.print(

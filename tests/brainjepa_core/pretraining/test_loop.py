@@ -15,6 +15,7 @@ import pytest
 import small_runs
 import torch
 from child_process import environment
+from click import unstyle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import PROVENANCE, TOTAL, People, bits, losses, make_training, same
@@ -327,8 +328,9 @@ def test_killed_and_resumed(tmp_path, place, states, lines):
     assert equals(run, training, (bits(expected), losses(tmp_path / "straight")))
 
 
-def test_the_bar_shows_steps_and_loss(tmp_path, capsys):
+def test_the_bar_shows_steps_and_loss(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich knows
     run_in(tmp_path, make_training(), progress=True)
-    shown = capsys.readouterr().out
+    shown = unstyle(capsys.readouterr().out)
     assert "pretraining" in shown and f"{TOTAL}/{TOTAL}" in shown
     assert f"loss {losses(tmp_path)[TOTAL - 1]:.4f}" in shown

@@ -189,8 +189,8 @@ def test_what_nobody_foresaw_fails_one_scan_only(tree, monkeypatch):
     scan = Preparation.of(site_of(tree)).waiting[0]
     report = prepare_scan(site, load_atlas(site.atlas), tree.folder, Job(scan)).report
     assert report.status == "failed" and report.reasons == (
-        f"{scan.image.name}: expected a scan that can be prepared, found RuntimeError: no more "
-        "memory; look at the file; if it is sound, tell the makers of this tool",
+        f"{scan.image.name}: expected a scan that can be prepared, found a defect (no more "
+        "memory); look at the file; if it is sound, tell the makers of this tool",
     )
 
 
