@@ -29,7 +29,11 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.evaluating import many_models
-from brainjepa_simulations.evaluating.many_models import find_checkpoints, run_evaluation
+from brainjepa_simulations.evaluating.many_models import (
+    find_checkpoints,
+    run_evaluation,
+    to_be_trained,
+)
 
 COHORT = CohortSettings(
     sites=3, subjects_per_site=16, rois=16, networks=4, latents=3, frames=60, second_sessions=0.2
@@ -154,6 +158,48 @@ def test_a_model_of_another_atlas(checkpoint, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 1
     assert "found a checkpoint of 16 ROIs that differs first at row" in unstyle(result.stderr)
+
+
+def test_an_equals_sign_in_a_path_is_no_name(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").symlink_to(checkpoint)
+    for word, name in (
+        (f"mine={tmp_path}/a=b", "mine"),
+        (f"{tmp_path}/a=b", "a=b"),
+        ("a=b", "a=b"),
+    ):
+        (found,) = find_checkpoints([word])
+        assert (found.name, found.path.resolve()) == (name, (checkpoint / "final").resolve())
+
+
+def test_what_will_be_trained_is_told_with_what_leaves_it_out():
+    mae = "a masked autoencoder with the study's budget (left out by --no-mae)"
+    tuned = (
+        "fine-tuning of 2 models and one network from scratch, for every split and seed (left out "
+        "by --finetune no)"
+    )
+    assert to_be_trained(True, FinetuneSettings(), 2) == [mae, tuned]
+    assert to_be_trained(True, None, 2) == [mae]
+    assert to_be_trained(False, FinetuneSettings(), 0) == []  # baselines alone
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--finetune", "expected --finetune to be no, yes or a YAML file, found 'maybe'; take one"),
+        (
+            "--protocol",
+            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised "
+            "or a YAML file, found 'maybe'; take one",
+        ),
+    ],
+)
+def test_words_that_are_none(stores, tmp_path, option, text):
+    command = ["evaluate", stores[0].parent, "--task", "sex", "--out", tmp_path / "out"]
+    result, _ = call(*command, option, "maybe")
+    assert result.exit_code == 1
+    assert unstyle(result.stderr) == f"Error: {text} of these\n"
+    assert not (tmp_path / "out" / "results.json").exists()
 
 
 def test_names_of_checkpoints(checkpoint, tmp_path):

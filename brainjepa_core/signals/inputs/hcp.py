@@ -95,9 +95,7 @@ def _displacement(file: Path, frames: int) -> Float64 | None:
     try:
         cells = file.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise ScanProblem(
-            file, "a number a line", plainly(error), "copy the file again"
-        ) from error
+        raise ScanProblem(file, "a number a line", plainly(error), "copy the file again") from error
     fd = np.array([np.nan if (value := number(cell)) is None else value for cell in cells])
     if not np.isfinite(fd).all():
         raise ScanProblem(

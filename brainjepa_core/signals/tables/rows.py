@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainjepa_core.problems import plainly
 from brainjepa_core.signals.tables.cells import is_missing
 
 
@@ -47,7 +48,7 @@ def read_rows(table: Path, needed: str) -> list[Row]:
             lines = list(_lines(stream))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
-            f"expected a tab-separated table in UTF-8, found {type(error).__name__}; "
+            f"expected a tab-separated table in UTF-8, found {plainly(error)}; "
             f"give a BIDS participants.tsv, and save {table.name} as UTF-8"
         ) from error
     (_, columns), *rows = lines or [(0, [])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.markup import escape
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brainjepa_core.evaluation.scores.results import Results
     from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 
+YAML = (".yaml", ".yml")
 SiteFile = Annotated[
     Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
 ]
@@ -135,10 +136,16 @@ def protocol_settings(word: str) -> ProtocolSettings:
     from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
     from brainjepa_core.settings import read_settings
 
-    if Path(word).suffix in (".yaml", ".yml"):
+    if Path(word).suffix in YAML:
         return read_settings(word, ProtocolSettings)
     # With whole sites left out, other seeds only choose other people to stop training by.
+    kinds = get_args(ProtocolSettings.model_fields["kind"].annotation)
     word = word.replace("-", "_")
+    if word not in kinds:
+        raise ValueError(
+            f"expected --protocol to be {', '.join(kinds)} or a YAML file, found '{word}'; take "
+            "one of these"
+        )
     once = {"seeds": 1} if word in ("leave_one_site_out", "transfer") else {}
     return ProtocolSettings.model_validate({"kind": word, **once})
 
@@ -150,6 +157,10 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
 
     if word in ("no", "yes"):
         return FinetuneSettings(pool="second_order") if word == "yes" else None
+    if Path(word).suffix not in YAML and not Path(word).is_file():
+        raise ValueError(
+            f"expected --finetune to be no, yes or a YAML file, found '{word}'; take one of these"
+        )
     return read_settings(word, FinetuneSettings)
 
 

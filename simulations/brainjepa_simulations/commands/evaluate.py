@@ -41,6 +41,13 @@ def evaluate(
             help="Also FC in tangent space, BrainNetCNN and Brain Network Transformer; hours.",
         ),
     ] = False,
+    mae: Annotated[
+        bool,
+        typer.Option(
+            "--mae/--no-mae",
+            help="Beside a study's model, train a masked autoencoder with the study's budget.",
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
@@ -59,6 +66,7 @@ def evaluate(
                 out,
                 finetune=finetune_settings(finetune),
                 thorough=thorough,
+                mae=mae,
                 device=device,
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: work.update(f"Evaluating, after a split of {name}"),

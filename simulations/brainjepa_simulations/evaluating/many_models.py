@@ -56,8 +56,7 @@ def find_checkpoints(words: Sequence[str]) -> list[Checkpoint]:
     """
     found = []
     for word in words:
-        name, _, path = word.rpartition("=")
-        folder = Path(path)
+        name, folder = _named(word)
         if (folder / SUMMARY).exists():
             found.append(Checkpoint(name or "federated", folder / "final"))
             pooled = folder / BASELINES / POOLED
@@ -174,9 +173,12 @@ def run_evaluation(
     patches = [read_description(c.path).settings.patch for c in checkpoints]
     windows = Windows(stores, window_settings(checkpoints), patch=max(patches, default=1))
     models = {c.name: read_checkpoint(c, windows) for c in checkpoints}
-    study = next((Path(w.rpartition("=")[2]) for w in words if _is_study(w)), None)
+    study = next((_named(w)[1] for w in words if _is_study(w)), None)
+    mae = mae and study is not None
+    made = mae and (out / MASKED_AUTOENCODER / "final").exists()
+    for line in to_be_trained(mae and not made, finetune, len(models) + mae):
+        say(f"to be trained: {line}")
     if mae and study is not None:
-        say("training the masked autoencoder with the study's budget")
         models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER)
     models = {name: model.to(device) for name, model in models.items()}
     comparison = EvaluationPlan(task, protocol, models, finetune, thorough)
@@ -184,4 +186,25 @@ def run_evaluation(
 
 
 def _is_study(word: str) -> bool:
-    return (Path(word.rpartition("=")[2]) / SUMMARY).exists()
+    return (_named(word)[1] / SUMMARY).exists()
+
+
+def _named(word: str) -> tuple[str, Path]:
+    """Name, empty where there is none, and path; both may hold a ``=``, a name no ``/``."""
+    name, equals, path = word.partition("=")
+    if not equals or "/" in name or Path(word).exists():
+        return "", Path(word)
+    return name, Path(path)
+
+
+def to_be_trained(mae: bool, finetune: FinetuneSettings | None, models: int) -> list[str]:
+    """What an evaluation is about to train, a line each, and how to leave it out."""
+    told = []
+    if mae:
+        told.append("a masked autoencoder with the study's budget (left out by --no-mae)")
+    if finetune is not None and models:
+        told.append(
+            f"fine-tuning of {models} models and one network from scratch, for every split and "
+            "seed (left out by --finetune no)"
+        )
+    return told
