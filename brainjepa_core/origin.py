@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.problems import plainly
 from brainjepa_core.settings import flatten
 
 ORIGIN = "origin.json"
@@ -75,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"expected a readable {ORIGIN} in the folder of results, found "
-            f"{type(error).__name__}; restore the file, or start a new folder"
+            f"{plainly(error)}; restore the file, or start a new folder"
         ) from error
     return found
 

@@ -148,11 +148,11 @@ class Placed(Frozen):
 
 def test_paths_start_at_the_file(tmp_path, monkeypatch):
     (tmp_path / "sites").mkdir()
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
     text = "store: ../stores/a\ntables: [b.tsv, ~/c.tsv, /d.tsv]"
     found = read(tmp_path / "sites", text, Placed)
     assert found.store == tmp_path / "sites" / ".." / "stores" / "a"
-    assert found.tables == (tmp_path / "sites" / "b.tsv", Path("/home/me/c.tsv"), Path("/d.tsv"))
+    assert found.tables == (tmp_path / "sites" / "b.tsv", tmp_path / "me" / "c.tsv", Path("/d.tsv"))
     monkeypatch.chdir(tmp_path)
     assert read_settings("sites/study.yaml", Placed).tables[0] == Path("sites/b.tsv")
     monkeypatch.chdir(tmp_path / "sites")
