@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from brainjepa_core.gradients import ConsensusBasis, diffusion_map
     from brainjepa_core.pretraining.basis import consensus_basis
     from brainjepa_core.pretraining.settings import PretrainingSettings
-    from brainjepa_core.signals.stores import create_store, open_store
+    from brainjepa_core.signals.storing.stores import create_store, open_store
     from brainjepa_core.signals.window_settings import WindowSettings
     from brainjepa_core.signals.windows import Windows
 
@@ -53,11 +53,11 @@ _HOMES = {
     "WindowSettings": "brainjepa_core.signals.window_settings",
     "Windows": "brainjepa_core.signals.windows",
     "consensus_basis": "brainjepa_core.pretraining.basis",
-    "create_store": "brainjepa_core.signals.stores",
+    "create_store": "brainjepa_core.signals.storing.stores",
     "diffusion_map": "brainjepa_core.gradients",
     "load": "brainjepa_core.evaluation.embedder",
     "load_atlas": "brainjepa_core.atlas",
-    "open_store": "brainjepa_core.signals.stores",
+    "open_store": "brainjepa_core.signals.storing.stores",
     "pretrain": "brainjepa_core.evaluation.embedder",
 }
 

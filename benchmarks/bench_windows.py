@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 

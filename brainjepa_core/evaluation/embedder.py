@@ -26,9 +26,9 @@ from brainjepa_core.models.sources import read_source
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals.scans import Scans
-from brainjepa_core.signals.series_store import SeriesStore
-from brainjepa_core.signals.stores import open_stores
+from brainjepa_core.signals.storing.scans import Scans
+from brainjepa_core.signals.storing.series_store import SeriesStore
+from brainjepa_core.signals.storing.stores import open_stores
 from brainjepa_core.signals.tables.roi_names import in_atlas_order
 from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.window_settings import WindowSettings

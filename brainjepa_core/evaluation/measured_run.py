@@ -18,7 +18,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.local import basis_of_run
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 
 def measure_run(

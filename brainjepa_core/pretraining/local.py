@@ -16,7 +16,7 @@ from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.signals.data_origin import data_origin
-from brainjepa_core.signals.scans import Scans
+from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.windows import Windows
 
 BASIS = "basis.npz"

@@ -16,7 +16,7 @@ from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen, problems_of
 from brainjepa_core.signals.people import LeftOut, Person, people_of
-from brainjepa_core.signals.scans import Scans
+from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from brainjepa_core.signals.scans import Scans
-from brainjepa_core.signals.store import ScanRecord
+from brainjepa_core.signals.storing.scan_table import ScanRecord
+from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.temporal import official_indices, official_stride, resampled_frames
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.usable import why_unusable

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float32
 from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
-from brainjepa_core.signals.scan_cache import ScanCache
-from brainjepa_core.signals.scans import Scans
-from brainjepa_core.signals.store import ScanRecord
+from brainjepa_core.signals.storing.scan_cache import ScanCache
+from brainjepa_core.signals.storing.scan_table import ScanRecord
+from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.temporal import official_indices, resample
 from brainjepa_core.signals.window_settings import WindowSettings
 

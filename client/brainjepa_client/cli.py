@@ -17,7 +17,7 @@ from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
-    from brainjepa_core.signals.store import ScanStore
+    from brainjepa_core.signals.storing.store import ScanStore
 
 app = typer.Typer(
     name="site",
@@ -204,7 +204,7 @@ def check(site: SiteFile) -> None:
     """What the store holds, whether it is intact, and what the policy says; changes nothing."""
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
-    from brainjepa_core.signals.store import ScanStore
+    from brainjepa_core.signals.storing.store import ScanStore
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)

@@ -9,7 +9,7 @@ import yaml
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 from brainjepa_simulations.painting.tree import PaintedTree, PaintSettings, write_tree
 

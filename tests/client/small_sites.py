@@ -24,7 +24,7 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.wire.messages import TRAIN, Assignment, Request

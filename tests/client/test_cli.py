@@ -13,7 +13,7 @@ from small_sites import ask, make_site
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
-from brainjepa_core.signals.store import ARRAYS
+from brainjepa_core.signals.storing.store import ARRAYS
 from brainjepa_core.wire.messages import GRADIENTS
 
 

@@ -15,7 +15,7 @@ from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas, names_in_7network_order
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 ATLAS = load_atlas()
 FRAMES = 60

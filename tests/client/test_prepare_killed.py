@@ -12,7 +12,7 @@ import pytest
 from child_process import environment
 from painted_sites import change, files_of, painted
 
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0

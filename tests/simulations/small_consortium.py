@@ -16,7 +16,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays, read_model
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.engine import run_study

@@ -13,7 +13,7 @@ from brainjepa import command
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import generate_site
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.virtual_sites import make_sites

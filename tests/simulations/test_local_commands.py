@@ -18,7 +18,8 @@ import brainjepa
 from brainjepa import command
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import HEADER, TABLE, ScanStore
+from brainjepa_core.signals.storing.scan_table import TABLE
+from brainjepa_core.signals.storing.store import HEADER, ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.terminal import errors_in_one_line
 

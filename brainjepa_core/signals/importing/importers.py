@@ -15,7 +15,7 @@ from brainjepa_core.signals.inputs import archive as archives
 from brainjepa_core.signals.inputs import series
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes, told_displacement
 from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, refusal
 from brainjepa_core.signals.tables.site_archive import read_site_archive

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.messages import WIRE_VERSION, Reply
 

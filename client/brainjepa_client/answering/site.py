@@ -17,7 +17,7 @@ from brainjepa_client.answering.yardstick import evaluate
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
 
 LOG = "log.txt"

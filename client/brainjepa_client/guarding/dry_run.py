@@ -36,7 +36,7 @@ from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import (
     COMPONENTS,

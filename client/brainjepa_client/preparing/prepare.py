@@ -28,7 +28,8 @@ from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
-from brainjepa_core.signals.store import Key, ScanStore
+from brainjepa_core.signals.storing.scan_table import Key
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 

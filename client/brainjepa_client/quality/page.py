@@ -30,7 +30,7 @@ from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table
 from brainjepa_core.signals.preparation import ExclusionSettings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 __all__ = ["PAGE", "ScanReport", "write_quality"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import OrderAlarm
 from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from brainjepa_core.atlas import load_atlas
 from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
 from brainjepa_core.signals.cleaning.quality import scan_quality
 from brainjepa_core.signals.scan import RawScan
-from brainjepa_core.signals.store import HEADER, ScanRecord, ScanStore
+from brainjepa_core.signals.storing.scan_table import ScanRecord
+from brainjepa_core.signals.storing.store import HEADER, ScanStore
 
 
 def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:

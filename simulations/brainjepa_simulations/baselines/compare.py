@@ -22,7 +22,7 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import provenance
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history

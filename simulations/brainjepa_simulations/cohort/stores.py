@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 
 

@@ -82,7 +82,7 @@ def pretrain(
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
         from brainjepa_core.pretraining.local import pretrain_locally
-        from brainjepa_core.signals.stores import open_stores
+        from brainjepa_core.signals.storing.stores import open_stores
 
         opened, study = open_stores(stores), _read_study(settings)
         model = pretrain_locally(opened, out, study, device, say=console.print)
@@ -99,7 +99,7 @@ def measure(
     with errors_in_one_line():
         from brainjepa_core.evaluation.measured_run import measure_run
         from brainjepa_core.evaluation.run_figure import draw_run
-        from brainjepa_core.signals.stores import open_stores
+        from brainjepa_core.signals.storing.stores import open_stores
 
         study, opened = _read_study(settings), open_stores(stores)
         print_rows(measure_run(run, opened, study, device))

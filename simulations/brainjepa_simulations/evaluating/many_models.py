@@ -23,7 +23,7 @@ from brainjepa_core.pretraining.local import RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import POOLED, SUMMARY

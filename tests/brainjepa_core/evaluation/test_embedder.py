@@ -16,7 +16,7 @@ from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.published import write_official
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.pooling import SECOND_ORDER
-from brainjepa_core.signals.stores import create_store
+from brainjepa_core.signals.storing.stores import create_store
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 

@@ -21,7 +21,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings, loa
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.signals import windows as windows_module
 from brainjepa_core.signals.scaling import pooled_scale
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.splits import fold_of, folds_of, folds_of_windows
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 

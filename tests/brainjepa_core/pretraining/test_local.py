@@ -11,7 +11,7 @@ import pytest
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 ATLAS = Atlas.from_names([f"r{i}" for i in range(6)])
 SETTINGS = {

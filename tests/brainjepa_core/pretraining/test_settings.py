@@ -18,7 +18,7 @@ from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.loop import NonFiniteLoss, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
 ATLAS = Atlas.from_names([f"r{i}" for i in range(8)], "eight")

@@ -15,7 +15,7 @@ from shared_data import shared
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.scaling import official_scale, pooled_scale, zscore
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.temporal import official_indices, resample
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows

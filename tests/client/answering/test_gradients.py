@@ -8,7 +8,7 @@ from small_sites import ROIS, STUDY, ask, make_site, training_windows
 
 from brainjepa_core.evaluation.splits import fold_of
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import GRADIENTS
 

@@ -15,7 +15,8 @@ from small_sites import ROIS, ask, ask_round, first_arrays, make_site
 from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import TABLE, ScanStore
+from brainjepa_core.signals.storing.scan_table import TABLE
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, KINDS, TRAIN
 
 CANARY = "canary"
@@ -98,7 +99,7 @@ PLACES = {
     "brainjepa_client.answering.site.ScanStore.open": KINDS,
     "brainjepa_core.pretraining.settings.Windows": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.answering.site.folds_of_windows": (GRADIENTS, TRAIN, EVALUATE),
-    "brainjepa_core.signals.store.ScanStore.series": (GRADIENTS, TRAIN, EVALUATE),
+    "brainjepa_core.signals.storing.store.ScanStore.series": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.answering.describe.Reply": (DESCRIBE,),
     "brainjepa_client.answering.gradients.connectivity_sum": (GRADIENTS,),
     "brainjepa_client.answering.training.model_of": (TRAIN,),

@@ -10,7 +10,7 @@ from brainjepa_client.guarding.dry_run import task_requests
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.sums.moments import moments_from_arrays
 from brainjepa_core.wire.messages import EVALUATE, WANTS, ProbeRequest
 

@@ -16,8 +16,8 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals import store as store_module
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing import store as store_module
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import GRADIENTS, TRAIN

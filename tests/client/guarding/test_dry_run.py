@@ -33,7 +33,7 @@ from brainjepa_client.guarding.dry_run_table import (
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 from brainjepa_server.settings import COMPONENTS

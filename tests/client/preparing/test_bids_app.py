@@ -13,7 +13,7 @@ from brainjepa_client.cli import app
 from brainjepa_client.preparing.bids_app import site_of_call
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 
 @pytest.fixture

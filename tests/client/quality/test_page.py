@@ -16,7 +16,7 @@ from brainjepa_client.quality.page import PAGE, ScanReport, write_quality
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.preparation import ExclusionSettings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 
 ATLAS = Atlas.from_names([f"Net{1 + i // 4:02d}_LH_{i}" for i in range(8)])
 LONG = "mean FD 0.71 mm, at most 0.5 allowed (exclude.mean_fd)"

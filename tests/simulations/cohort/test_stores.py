@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from whole_cohorts import Cohort, generate_cohort
 
-from brainjepa_core.signals.store import TABLE, ScanStore
+from brainjepa_core.signals.storing.scan_table import TABLE
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 

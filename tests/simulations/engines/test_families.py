@@ -17,7 +17,7 @@ from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import read_history
 from brainjepa_simulations.scenario import Scenario

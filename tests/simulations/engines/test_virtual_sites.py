@@ -8,7 +8,7 @@ from small_consortium import plan, scenario
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.virtual_sites import make_sites
 from brainjepa_simulations.scenario import Scenario

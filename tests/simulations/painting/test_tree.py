@@ -19,7 +19,7 @@ from nilearn.signal import clean
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.painting.cifti import Grayordinates

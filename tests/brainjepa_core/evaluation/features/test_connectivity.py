@@ -20,7 +20,7 @@ from brainjepa_core.evaluation.features.connectivity import (
     shrunk_covariance,
     tangent_features,
 )
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
 ROIS, PEOPLE = 8, 10

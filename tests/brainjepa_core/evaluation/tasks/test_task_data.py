@@ -19,7 +19,8 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings, load_task
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.people import Person
-from brainjepa_core.signals.store import ScanRecord, ScanStore
+from brainjepa_core.signals.storing.scan_table import ScanRecord
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.stores import write_cohort
 

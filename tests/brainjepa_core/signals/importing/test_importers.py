@@ -15,7 +15,8 @@ from shared_data import shared
 
 from brainjepa_core.atlas import Atlas, load_atlas, names_in_7network_order
 from brainjepa_core.signals.importing.importers import import_directory, import_site_archive
-from brainjepa_core.signals.store import ARRAYS, TABLE, ScanStore
+from brainjepa_core.signals.storing.scan_table import TABLE
+from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
 from brainjepa_core.signals.tables.roi_names import in_atlas_order
 from brainjepa_core.signals.tables.series_files import read_series
 

@@ -3,7 +3,7 @@
 ::
 
     store.json     atlas name, ROI names, format
-    scans.jsonl    one line a scan, only ever appended to
+    scans.jsonl    one line a scan (`scan_table`)
     scans/*.npy    float32 [R, F] a scan, a row of NaN where the site lacks the ROI
 
 A scan exists once its line is complete. The array is written first, under a temporary name, so a
@@ -16,12 +16,10 @@ Shapes: R ROIs, F frames of a scan.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from dataclasses import replace as changed_copy
 from pathlib import Path
 from typing import Any
@@ -31,53 +29,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path, room_for
+from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import plainly
+from brainjepa_core.signals.storing.scan_table import (
+    TABLE,
+    Key,
+    ScanRecord,
+    append_line,
+    as_read,
+    line_of,
+    read_table,
+    write_table,
+)
 from brainjepa_core.usable import require_seconds, require_usable
 
 FORMAT = 1
-HEADER, TABLE, ARRAYS = "store.json", "scans.jsonl", "scans"
-
-Key = tuple[str, str, str]
-"""Subject, session and run."""
-
-
-@dataclass(frozen=True)
-class ScanRecord:
-    """What is known of a scan. It never leaves the site.
-
-    Attributes
-    ----------
-    subject, session, run : str
-        Together they name the scan in its store.
-    tr : float
-        Repetition time in seconds.
-    frames : int
-        F.
-    sha256 : str
-        Of the array's bytes.
-    missing : tuple of str
-        ROIs without a signal (`brainjepa_core.usable.live_rois`).
-    qc : dict
-        Numbers such as ``mean_fd`` (mm).
-    phenotypes : dict
-        Columns of the participants table.
-    """
-
-    subject: str
-    tr: float
-    frames: int
-    sha256: str
-    session: str = ""
-    run: str = ""
-    missing: tuple[str, ...] = ()
-    qc: dict[str, float] = field(default_factory=dict)
-    phenotypes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Subject, session and run."""
-        return self.subject, self.session, self.run
+HEADER, ARRAYS = "store.json", "scans"
 
 
 class ScanStore:
@@ -136,7 +103,7 @@ class ScanStore:
             raise ValueError(
                 f"expected scan store format {FORMAT}, found {found}; import the scans again"
             )
-        return cls(path, atlas, tuple(_read_table(path / TABLE)))
+        return cls(path, atlas, tuple(read_table(path / TABLE)))
 
     @property
     def records(self) -> tuple[ScanRecord, ...]:
@@ -202,11 +169,11 @@ class ScanStore:
             qc=dict(qc or {}),
             phenotypes=dict(phenotypes or {}),
         )
-        line = json.dumps(asdict(record), default=_plain)
+        line = line_of(record)
         known = self._records.get(record.key)
         if known is not None:
             same = (known.sha256, known.tr) == (record.sha256, record.tr)
-            if known == _record(json.loads(line)) or (same and not replace):
+            if known == as_read(record) or (same and not replace):
                 return False
             if not replace:
                 raise ValueError(
@@ -216,7 +183,7 @@ class ScanStore:
                 )
         with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
             np.save(file, array)
-        _append_line(self.path / TABLE, line)
+        append_line(self.path / TABLE, line)
         self._records[record.key] = record
         return True
 
@@ -255,9 +222,7 @@ class ScanStore:
         return len(gone)
 
     def _rewrite(self, records: dict[Key, ScanRecord]) -> None:
-        lines = [json.dumps(asdict(record), default=_plain) for record in records.values()]
-        with atomic_path(self.path / TABLE) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines))
+        write_table(self.path / TABLE, records.values())
         self._records = dict(records)
 
     def _check(self, array: Float32, subject: str, tr: float) -> NDArray[np.bool_]:
@@ -319,59 +284,3 @@ def _atlas(header: dict[str, Any]) -> Atlas:
 
 def _hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A numpy number as Python's."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise ValueError(
-        f"expected text or numbers in qc and phenotypes, found {type(value).__name__}; convert it"
-    )
-
-
-def _append_line(path: Path, line: str) -> None:
-    """Add a line in one piece; under the lock, so that no torn line is another import's."""
-    with room_for(path), path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.truncate(_complete(path.read_bytes()))
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _complete(table: bytes) -> int:
-    """Bytes up to the end of the last complete line."""
-    return table.rfind(b"\n") + 1
-
-
-def _read_table(path: Path) -> list[ScanRecord]:
-    """Records of the complete lines of the table."""
-    if not path.exists():
-        return []
-    table = path.read_bytes()
-    lines = table[: _complete(table)].split(b"\n")[:-1]
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(_record(json.loads(line)))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ValueError(
-                f"expected a scan's facts in line {number} of {TABLE}, found "
-                f"{plainly(error)}; restore the file, or import the scans again"
-            ) from error
-    return records
-
-
-def _record(facts: dict[str, Any]) -> ScanRecord:
-    record = ScanRecord(**{**facts, "missing": tuple(facts["missing"])})
-    texts = (*record.key, record.sha256, *record.missing)
-    numbers = (record.tr, record.frames)
-    if not all(isinstance(text, str) for text in texts) or not all(
-        isinstance(number, int | float) and number > 0 for number in numbers
-    ):
-        raise TypeError
-    return record

@@ -13,15 +13,16 @@ import pytest
 from child_process import environment
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import TABLE, ScanStore
+from brainjepa_core.signals.storing.scan_table import TABLE
+from brainjepa_core.signals.storing.store import ScanStore
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 IMPORT = """
 import sys
 import numpy as np
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 store = ScanStore.create(sys.argv[1], Atlas.from_names([f"r{i}" for i in range(40)]))
 print("ready", flush=True)
 for i in range(int(sys.argv[2])):
@@ -37,7 +38,7 @@ MOMENTS = ["numpy.save", "os.fsync", "os.replace", "fcntl.flock", "half a line"]
 DIE = """
 import fcntl, os, signal, sys
 import numpy
-import brainjepa_core.signals.store as store
+import brainjepa_core.signals.storing.store as store
 
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -49,7 +50,7 @@ if moment == "half a line":
         with open(path, "ab", buffering=0) as file:
             file.write(line.encode()[: len(line) // 2])
         die()
-    store._append_line = half
+    store.append_line = half
 else:
     module, name = moment.split(".")
     setattr({"numpy": numpy, "os": os, "fcntl": fcntl}[module], name, die)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import ScanRecord
+from brainjepa_core.signals.storing.scan_table import ScanRecord
 from brainjepa_core.usable import require_usable
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import ARRAYS, ScanStore
+from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
 
 ATLAS = Atlas.from_names(["a", "b", "c"])
 KEYS = [(f"sub-{n}", session, "") for n in range(3) for session in ("", "2")]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import ScanRecord
+from brainjepa_core.signals.storing.scan_table import ScanRecord
 
 
 class Scans(Protocol):

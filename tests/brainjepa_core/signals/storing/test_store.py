@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.signals.store import ARRAYS, HEADER, TABLE, ScanStore
+from brainjepa_core.signals.storing.scan_table import TABLE
+from brainjepa_core.signals.storing.store import ARRAYS, HEADER, ScanStore
 from brainjepa_core.usable import live_rois
 
 ATLAS = Atlas.from_names(["a", "b", "c"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.store import HEADER, ScanStore
+from brainjepa_core.signals.storing.store import HEADER, ScanStore
 
 
 def open_store(path: str | Path) -> ScanStore:

@@ -1,0 +1,138 @@
+"""The table of a store: one line of facts a scan, added in one piece, torn lines left out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainjepa_core.files import atomic_path, room_for
+from brainjepa_core.problems import plainly
+
+TABLE = "scans.jsonl"
+
+Key = tuple[str, str, str]
+"""Subject, session and run."""
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What is known of a scan. It never leaves the site.
+
+    Attributes
+    ----------
+    subject, session, run : str
+        Together they name the scan in its store.
+    tr : float
+        Repetition time in seconds.
+    frames : int
+        F.
+    sha256 : str
+        Of the array's bytes.
+    missing : tuple of str
+        ROIs without a signal (`brainjepa_core.usable.live_rois`).
+    qc : dict
+        Numbers such as ``mean_fd`` (mm).
+    phenotypes : dict
+        Columns of the participants table.
+    """
+
+    subject: str
+    tr: float
+    frames: int
+    sha256: str
+    session: str = ""
+    run: str = ""
+    missing: tuple[str, ...] = ()
+    qc: dict[str, float] = field(default_factory=dict)
+    phenotypes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Subject, session and run."""
+        return self.subject, self.session, self.run
+
+
+def line_of(record: ScanRecord) -> str:
+    """A scan's facts as a line.
+
+    Raises
+    ------
+    ValueError
+        If qc or phenotypes hold what is neither text nor a number.
+    """
+    return json.dumps(asdict(record), default=_plain)
+
+
+def as_read(record: ScanRecord) -> ScanRecord:
+    """The record as it will be read back: numpy's numbers are Python's."""
+    return _record(json.loads(line_of(record)))
+
+
+def write_table(path: Path, records: Iterable[ScanRecord]) -> None:
+    """Write a whole table in one step."""
+    lines = [f"{line_of(record)}\n" for record in records]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines))
+
+
+def _plain(value: Any) -> Any:
+    """A numpy number as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(
+        f"expected text or numbers in qc and phenotypes, found {type(value).__name__}; convert it"
+    )
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line in one piece; under the lock, so that no torn line is another import's."""
+    with room_for(path), path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.truncate(_complete(path.read_bytes()))
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _complete(table: bytes) -> int:
+    """Bytes up to the end of the last complete line."""
+    return table.rfind(b"\n") + 1
+
+
+def read_table(path: Path) -> list[ScanRecord]:
+    """Records of the complete lines of the table."""
+    if not path.exists():
+        return []
+    table = path.read_bytes()
+    lines = table[: _complete(table)].split(b"\n")[:-1]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(_record(json.loads(line)))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(
+                f"expected a scan's facts in line {number} of {TABLE}, found "
+                f"{plainly(error)}; restore the file, or import the scans again"
+            ) from error
+    return records
+
+
+def _record(facts: dict[str, Any]) -> ScanRecord:
+    record = ScanRecord(**{**facts, "missing": tuple(facts["missing"])})
+    texts = (*record.key, record.sha256, *record.missing)
+    numbers = (record.tr, record.frames)
+    if not all(isinstance(text, str) for text in texts) or not all(
+        isinstance(number, int | float) and number > 0 for number in numbers
+    ):
+        raise TypeError
+    return record
