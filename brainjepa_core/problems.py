@@ -17,6 +17,8 @@ _OF_CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (NotADirectoryError, "a file where a folder should be"),
     (PermissionError, "no permission to open it"),
     (UnicodeError, "bytes that are not text in UTF-8"),
+    (ConnectionError, "a connection that failed"),
+    (TimeoutError, "no answer in time"),
     (zipfile.BadZipFile, "no zip archive, or a damaged one"),
     (EOFError, "a file that ends too early"),
     (KeyError, "a part missing"),

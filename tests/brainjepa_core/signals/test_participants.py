@@ -47,7 +47,7 @@ def test_participants_edge_cases(tmp_path):
             read_phenotypes([table])
         assert "sub-1" not in str(error.value)
     table.write_bytes(b"participant_id\tage\nsub-\xff\t1\n")
-    with pytest.raises(ValueError, match="table in UTF-8, found UnicodeDecodeError"):
+    with pytest.raises(ValueError, match="table in UTF-8, found bytes that are not text in UTF-8"):
         read_phenotypes([table])
 
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from painted_sites import change, files_of, painted, site_of, store_of
 
 from brainjepa_client.preparing import prepare as prepare_module
@@ -282,8 +283,9 @@ def test_an_atlas_image_counts_by_its_content_not_by_its_path(tree, tmp_path):
     beside = settings.input.label_image.with_name(moved.name.split(".")[0] + ".tsv")
     if beside.exists():
         shutil.copy(beside, moved.parent)
-    content = tree.site.read_text().replace(str(settings.input.label_image), str(moved))
-    tree.site.write_text(content)
+    content = yaml.safe_load(tree.site.read_text())
+    content["prepare"]["input"]["label_image"] = str(moved)
+    tree.site.write_text(yaml.safe_dump(content))
     assert Preparation.of(site_of(tree)).waiting == ()
     with moved.open("ab") as file:
         file.write(b"\0")

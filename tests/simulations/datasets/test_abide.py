@@ -156,7 +156,7 @@ def test_nothing_is_left_of_a_fetch_that_died(fetcher, tmp_path):
     out = tmp_path / "abide"
     fetcher.dies_at = "PITT"
     with pytest.raises(
-        ValueError, match=r"^expected to fetch PITT of ABIDE .* found Connection"
+        ValueError, match=r"^expected to fetch PITT of ABIDE .* found a connection that f"
     ) as e:
         fetch_abide(out, ["NYU", "PITT"], tell=list)
     assert "check the network and the disk, and repeat" in str(e.value)
