@@ -184,8 +184,8 @@ def _fetch_site(
     except Exception as error:  # whatever keeps nilearn from its files: network, disk, a bad file
         raise ValueError(
             f"expected to fetch {site} of ABIDE from s3.amazonaws.com/fcp-indi through nilearn, "
-            f"found {plainly(error, 'a download that failed')}; check the network and the disk, and repeat: what was "
-            "downloaded is kept"
+            f"found {plainly(error, 'a download that failed')}; check the network and the disk, "
+            "and repeat: what was downloaded is kept"
         ) from error
     people = fetched["phenotypic"].to_dict("records")
     pairs = zip(people, fetched[rois], strict=True)
