@@ -12,7 +12,7 @@ from brainjepa_core.settings import Frozen
 
 
 class TrainingSettings(Frozen):
-    """The recipe of a run; sizes of the model are in `BrainJepaSettings`.
+    """The recipe of a run; sizes of the model are in the settings of its family.
 
     Attributes
     ----------
