@@ -52,7 +52,7 @@ def adamw(parameters: list[Tensor], fused: bool) -> torch.optim.AdamW:
 def make_step(
     optimizer: torch.optim.Optimizer,
     loss_of: Callable[[], Tensor],
-    update_target: Callable[[float], None],
+    after_step: Callable[[float], None],
 ) -> Step:
     """A whole optimiser step as a function without arguments."""
 
@@ -61,7 +61,7 @@ def make_step(
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        update_target(MOMENTUM)
+        after_step(MOMENTUM)
         return loss.detach()
 
     return step
@@ -74,7 +74,7 @@ def our_step(model: BrainJEPA, x: Tensor, indices: Indices) -> Step:
 
 def eager_step(eager: EagerJEPA, x: Tensor, indices: Indices) -> Step:
     optimizer = adamw(eager.trained(), fused=False)
-    return make_step(optimizer, lambda: eager.loss(x, *indices), eager.update_target)
+    return make_step(optimizer, lambda: eager.loss(x, *indices), eager.after_step)
 
 
 def make_eager(model: BrainJEPA) -> EagerJEPA:

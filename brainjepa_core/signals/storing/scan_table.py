@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path, room_for
 from brainjepa_core.problems import plainly
 
@@ -57,6 +60,17 @@ class ScanRecord:
     def key(self) -> tuple[str, str, str]:
         """Subject, session and run."""
         return self.subject, self.session, self.run
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """SHA-256 of a scan's shape and bytes."""
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def fingerprint_of(atlas: Atlas, records: Iterable[ScanRecord]) -> str:
+    """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
+    scans = sorted(f"{record.sha256} {record.tr!r}" for record in records)
+    return hashlib.sha256("\n".join([atlas.fingerprint, *scans]).encode()).hexdigest()
 
 
 def line_of(record: ScanRecord) -> str:

@@ -5,7 +5,6 @@ Shapes: R ROIs, F frames of a scan.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.storing.scan_table import ScanRecord
-from brainjepa_core.usable import require_usable
+from brainjepa_core.signals.storing.scan_table import ScanRecord, array_digest, fingerprint_of
+from brainjepa_core.usable import require_seconds, require_usable
 
 
 class SeriesStore:
@@ -72,15 +71,14 @@ class SeriesStore:
             )
         try:
             live = require_usable(array, self.atlas.rois)
+            require_seconds(tr)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        if not np.isfinite(tr) or tr <= 0:
-            raise ValueError(f"{where}: expected a TR in seconds above 0, found {tr}; correct it")
         record = ScanRecord(
             subject=subject,
             tr=tr,
             frames=array.shape[1],
-            sha256=hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest(),
+            sha256=array_digest(array),
             missing=tuple(self.atlas.rois[i] for i in np.flatnonzero(~live)),
         )
         self._arrays[record.key] = array
@@ -89,8 +87,7 @@ class SeriesStore:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over atlas and scans."""
-        scans = sorted(f"{record.sha256} {record.tr!r}" for record in self.records)
-        return hashlib.sha256("\n".join([self.atlas.fingerprint, *scans]).encode()).hexdigest()
+        return fingerprint_of(self.atlas, self.records)
 
     def series(self, record: ScanRecord) -> Float32:
         """Array [R, F] of a scan."""

@@ -36,7 +36,9 @@ from brainjepa_core.signals.storing.scan_table import (
     Key,
     ScanRecord,
     append_line,
+    array_digest,
     as_read,
+    fingerprint_of,
     line_of,
     read_table,
     write_table,
@@ -113,9 +115,7 @@ class ScanStore:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
-        scans = sorted(f"{record.sha256} {record.tr!r}" for record in self.records)
-        parts = [self.atlas.fingerprint, *scans]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return fingerprint_of(self.atlas, self.records)
 
     def append(
         self,
@@ -164,7 +164,7 @@ class ScanStore:
             run=run,
             tr=float(tr),
             frames=array.shape[1],
-            sha256=_hash(array),
+            sha256=array_digest(array),
             missing=tuple(self.atlas.rois[i] for i in np.flatnonzero(~live)),
             qc=dict(qc or {}),
             phenotypes=dict(phenotypes or {}),
@@ -263,7 +263,7 @@ class ScanStore:
         damaged = []
         for record in self.records:
             try:
-                intact = _hash(np.load(self._array_path(record), allow_pickle=False))
+                intact = array_digest(np.load(self._array_path(record), allow_pickle=False))
             except (OSError, ValueError, EOFError):
                 intact = ""
             if intact != record.sha256:
@@ -280,7 +280,3 @@ def _atlas(header: dict[str, Any]) -> Atlas:
         tuple(header["hemispheres"]),
         None if centroids is None else tuple(tuple(c) for c in centroids),
     )
-
-
-def _hash(array: NDArray[Any]) -> str:
-    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()

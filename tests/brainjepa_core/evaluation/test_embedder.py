@@ -140,7 +140,8 @@ def test_networks_of_the_shipped_atlas_are_known(tmp_path):
             lambda m: m.embed(made_series(2), [TR]),
             "a repetition time for each of 2 series",
         ),
-        (lambda m: m.embed(made_series(1)[0], 0.0), "a TR in seconds above 0, found 0.0; correct"),
+        (lambda m: m.embed(made_series(1)[0], 0.0), "between 0.1 and 20 seconds, found 0;"),
+        (lambda m: m.embed(made_series(1)[0], 2000), "series 1: .*2000 would be milliseconds"),
         (lambda m: m.embed(made_series(1)[0], TR, "median"), "expected pools among"),
     ],
 )
