@@ -78,6 +78,32 @@ def write_derivative(
     return table
 
 
+def remove_derivatives(folder: Path, subject: str, name: str = "") -> None:
+    """Remove a person's tables and their JSON; other files of a folder stay.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the dataset.
+    subject : str
+        With or without ``sub-``.
+    name : str
+        Of one scan's files, as `derivative_name` gives it; all of the person's by default.
+    """
+    person = folder / _label("sub", subject)
+    for path in person.rglob(f"{name or _label('sub', subject) + '_*_timeseries'}.*"):
+        if path.suffix in (".tsv", ".json") and "_stat-mean_" in path.name:
+            path.unlink()
+    for place in sorted((p for p in person.rglob("*") if p.is_dir()), reverse=True):
+        _remove_empty(place)
+    _remove_empty(person)
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def require_names_apart(keys: Iterable[tuple[str, str, str]], atlas: Atlas) -> None:
     """Refuse scans whose files would have one name, since one would replace the other.
 

@@ -238,7 +238,7 @@ def test_other_formats_and_folders_are_refused(tmp_path):
     filled(tmp_path)
     header = json.loads((tmp_path / HEADER).read_text())
     (tmp_path / HEADER).write_text(json.dumps({**header, "format": 7}))
-    with pytest.raises(ValueError, match="expected scan store format 1, found 7"):
+    with pytest.raises(ValueError, match="expected scan store format 2, found 7"):
         ScanStore.open(tmp_path)
 
 
