@@ -275,6 +275,7 @@ class TestSomeChanges(Changes.TestCase):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestManyChanges(Changes.TestCase):
     settings = settings(
         max_examples=200,

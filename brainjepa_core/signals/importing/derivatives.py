@@ -24,8 +24,10 @@ BIDS_VERSION = "1.11.0"
 DIGITS = 7  # float32's
 
 
-def write_description(folder: Path) -> None:
-    """Write ``dataset_description.json`` of a derivative dataset."""
+def begin_dataset(folder: Path) -> None:
+    """Write ``dataset_description.json``, and remove tables that a kill left half-written."""
+    for path in folder.glob("sub-*/**/.sub-*_timeseries.*.tmp"):
+        path.unlink()
     content = {
         "Name": "Parcellated time series",
         "BIDSVersion": BIDS_VERSION,

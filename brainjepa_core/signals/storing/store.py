@@ -19,10 +19,8 @@ Shapes: R ROIs, F frames of a scan.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from dataclasses import replace as changed_copy
 from pathlib import Path
 from typing import Any
@@ -46,11 +44,11 @@ from brainjepa_core.signals.storing.scan_table import (
     read_table,
     write_table,
 )
+from brainjepa_core.signals.storing.store_header import HEADER, read_header, write_header
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, WithdrawnPeople, WithdrawnPerson
 from brainjepa_core.usable import require_seconds, require_usable
 
-FORMAT = 2
-HEADER, ARRAYS, LOCK = "store.json", "scans", ".lock"
+ARRAYS, LOCK = "scans", ".lock"
 
 
 class ScanStore:
@@ -73,20 +71,19 @@ class ScanStore:
             If there is a store of another atlas.
         """
         path = Path(path)
-        if (path / HEADER).exists():
-            store = cls.open(path)
-            if store.atlas.rois != atlas.rois:
-                raise ValueError(
-                    f"expected a store of atlas '{atlas.name}' ({len(atlas)} ROIs), found one of "
-                    f"'{store.atlas.name}' ({len(store.atlas)} ROIs); use another folder"
-                )
-            return store
         (path / ARRAYS).mkdir(parents=True, exist_ok=True)
-        (path / TABLE).touch()
-        with atomic_path(path / HEADER) as temporary:
-            header = {"format": FORMAT, **asdict(atlas)}
-            temporary.write_text(json.dumps(header, indent=1) + "\n")
-        return cls(path, atlas, ())
+        if not (path / HEADER).exists():
+            with lone_writer(path / LOCK, "into the store", wait=True):
+                if not (path / HEADER).exists():  # another one may have made it meanwhile
+                    (path / TABLE).touch()
+                    write_header(path, atlas)
+        store = cls.open(path)
+        if store.atlas.rois != atlas.rois:
+            raise ValueError(
+                f"expected a store of atlas '{atlas.name}' ({len(atlas)} ROIs), found one of "
+                f"'{store.atlas.name}' ({len(store.atlas)} ROIs); use another folder"
+            )
+        return store
 
     @classmethod
     def open(cls, path: str | Path) -> ScanStore:
@@ -98,21 +95,7 @@ class ScanStore:
             If the folder is no store, of another format, or its table is damaged.
         """
         path = Path(path)
-        try:
-            header = json.loads((path / HEADER).read_text())
-            found = header.pop("format")
-            atlas = _atlas(header)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"expected a scan store with a readable {HEADER}, found {plainly(error)} in "
-                f"'{path}'; correct the path, or make the store (brainjepa import, or site prepare)"
-            ) from error
-        if found != FORMAT:
-            raise ValueError(
-                f"expected scan store format {FORMAT}, found {found} in '{path}'; make the store "
-                "anew in another folder (brainjepa import, or site prepare)"
-            )
-        store = cls(path, atlas, ())
+        store = cls(path, read_header(path), ())
         store._read()
         return store
 
@@ -360,14 +343,3 @@ class ScanStore:
             if intact != record.sha256:
                 damaged.append(record)
         return damaged
-
-
-def _atlas(header: dict[str, Any]) -> Atlas:
-    centroids = header["centroids"]
-    return Atlas(
-        header["name"],
-        tuple(header["rois"]),
-        tuple(header["networks"]),
-        tuple(header["hemispheres"]),
-        None if centroids is None else tuple(tuple(c) for c in centroids),
-    )

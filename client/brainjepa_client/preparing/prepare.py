@@ -27,10 +27,10 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import counted, plainly
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.importing.derivatives import (
+    begin_dataset,
     derivative_name,
     remove_derivatives,
     require_names_apart,
-    write_description,
 )
 from brainjepa_core.signals.importing.made_from import PREPARATION, content_digest
 from brainjepa_core.signals.importing.relabel import relabel
@@ -40,6 +40,7 @@ from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 
@@ -106,6 +107,7 @@ class Preparation:
         store = _store(site, settings, atlas)
         with store.writing(wait=False):
             store.tidy()
+            _note_settings(store, settings, atlas)
             store.withdraw(people_removed(site.state))
             here = [scan for scan in found.scans if not store.withdrawn.has(scan.subject)]
             chosen = _of_people(here, people)
@@ -142,12 +144,12 @@ class Preparation:
         BlockingIOError
             If another command is writing into the store.
         """
-        if self.settings.derivatives is not None:
-            write_description(self.settings.derivatives)
         processes = self.settings.processes or len(os.sched_getaffinity(0))
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
         with self.store.writing(wait=False):
+            if self.settings.derivatives is not None:
+                begin_dataset(self.settings.derivatives)
             results = in_order(work, map(self._job, self.waiting), processes)
             for scan, prepared in zip(self.waiting, results, strict=True):
                 report = self._keep(scan, prepared)
@@ -238,24 +240,29 @@ def _on_gone(gone: Sequence[Key], dropped: bool) -> list[str]:
 
 def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> ScanStore:
     """The site's store, new or made with the same settings."""
-    told = _what_matters(settings, atlas)
-    path = site.store / PREPARATION
-    if path.exists():
-        changed = _differences(_read_settings(path), told)
-        if changed:
+    if not (site.store / PREPARATION).exists():
+        if (site.store / HEADER).exists() and ScanStore.open(site.store).records:
             raise ValueError(
-                f"expected the settings that the store was prepared with, found others in "
-                f"{', '.join(changed)}; go on with those, or give another folder as store"
+                "expected an empty folder or a store that prepare made, found one that was "
+                "imported; give another folder as store"
             )
-    elif (site.store / "scans.jsonl").exists() and ScanStore.open(site.store).records:
+        return ScanStore.create(site.store, atlas)
+    found = _read_settings(site.store / PREPARATION)
+    changed = _differences(found, _what_matters(settings, atlas))
+    if changed:
         raise ValueError(
-            "expected an empty folder or a store that prepare made, found one that was imported; "
-            "give another folder as store"
+            f"expected the settings that the store was prepared with, found others in "
+            f"{', '.join(changed)}; go on with those, or give another folder as store"
         )
-    store = ScanStore.create(site.store, atlas)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n")
-    return store
+    return ScanStore.create(site.store, atlas)
+
+
+def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> None:
+    """Write beside a new store what its scans are made with."""
+    path = store.path / PREPARATION
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(_what_matters(settings, atlas), indent=1) + "\n")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

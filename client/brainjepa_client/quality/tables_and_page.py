@@ -17,7 +17,8 @@ from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbou
 from brainjepa_core.signals.cleaning.quality import scan_quality
 from brainjepa_core.signals.scan import RawScan
 from brainjepa_core.signals.storing.scan_table import ScanRecord
-from brainjepa_core.signals.storing.store import HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 
 
 def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:

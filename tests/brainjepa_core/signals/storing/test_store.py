@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.storing.scan_table import TABLE
-from brainjepa_core.signals.storing.store import ARRAYS, HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.usable import live_rois
 
 ATLAS = Atlas.from_names(["a", "b", "c"])
