@@ -5,7 +5,12 @@ from __future__ import annotations
 import importlib.util
 
 # The extra of this package that brings each module.
-EXTRAS = {"flwr": "federation", "ray": "simulation", "mlflow": "tracking"}
+EXTRAS = {
+    "flwr": "federation",
+    "cryptography": "federation",
+    "ray": "simulation",
+    "mlflow": "tracking",
+}
 
 
 def require(*modules: str) -> None:

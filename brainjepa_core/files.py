@@ -29,6 +29,25 @@ def room_for(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def may_write(folder: Path, mend: str) -> Iterator[None]:
+    """Say of a folder in which this user can write nothing what it is, and what to do.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ValueError(
+            f"expected a folder in which this user may write, found '{folder}', where it may not; "
+            f"{mend}"
+        ) from error
+
+
 def clear_leftovers(folder: str | Path) -> None:
     """Remove what a kill left half-written in a folder that has one writer at a time."""
     for path in Path(folder).glob(".*.tmp"):

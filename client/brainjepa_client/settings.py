@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
@@ -69,7 +70,7 @@ class SiteSettings(Frozen):
     policy : PolicySettings
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
+    name: str = Field(pattern=f"^{SITE_NAME.pattern}$")
     prepare: PreparationSettings | None = None  # before the store, whose check asks for it
     store: FilePath
     state: FilePath

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_server.deploying.cli import admit, init, revoke, sites
 
 app = typer.Typer(name="server", help="Coordinate a study of several sites.", no_args_is_help=True)
+for command in (init, admit, revoke, sites):
+    app.command()(command)
 
 
 @app.callback()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,6 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.messages import Assignment, Target, Wire
 
-SITE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 COMPONENTS = 20  # of connectivity, that the yardstick asks for
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from flwr.serverapp import Grid
 
+from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Assignment, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, safe
 from brainjepa_server.rounds.sites import Answer, Sites
-from brainjepa_server.settings import SITE_NAME, StudySettings
+from brainjepa_server.settings import StudySettings
 
 POLL_SECONDS = 1.0
 

@@ -1,0 +1,1 @@
+"""How a consortium is set up: kits and requests, and the keys and certificates behind them."""

@@ -1,0 +1,113 @@
+"""Commands that set up a consortium and say who takes part in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brainjepa_core.extras import require
+from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.version import VERSION
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the consortium.")]
+FolderOption = Annotated[Path, typer.Option("--dir", help="Folder of the consortium.")]
+
+
+def _say(text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def init(
+    folder: Folder,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or IP address that sites use; several times, the kit's first."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the consortium; the first host by default.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="That sites use; 443 by default.")
+    ] = None,
+) -> None:
+    """Set up a consortium, or renew its server's certificate; writes DIR/kit for the sites."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder, set_up
+
+        now = datetime.now(UTC)
+        done = set_up(folder, host or (), name=name, port=port, now=now)
+        _say(f"Consortium '{done.kit.consortium}' at {done.kit.address}")
+        for line in done.made or ("nothing: all is there and in force",):
+            _say(f"  made: {line}")
+        _say(
+            f"  the server's certificate, for {', '.join(done.hosts)}, ends in "
+            f"{(done.ends - now).days} days; call this again in its last 60"
+        )
+        _say(f"  for sites: {ConsortiumFolder(folder).kit}, by any way; nothing in it is secret")
+        _say(
+            f"  keep secret: {ConsortiumFolder(folder).authority_key}, and a copy in a safe place; "
+            "it cannot be made again"
+        )
+        _say("Fingerprint, to read out on the telephone and never to send with the kit:")
+        _say(f"  {done.kit.fingerprint}")
+
+
+def admit(
+    requests: Annotated[list[Path], typer.Argument(metavar="REQUEST...", help="Sites' requests.")],
+    folder: FolderOption,
+) -> None:
+    """Admit the sites whose requests these are; compare each fingerprint on the telephone."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_server.deploying.admission import admit
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+
+        consortium, refused = ConsortiumFolder.open(folder), []
+        for path in requests:
+            try:
+                admission = admit(consortium, path)
+            except ValueError as error:  # one bad request keeps no other out
+                refused.append(str(error))
+                continue
+            site, version = admission.request.site, admission.request.version
+            done = "admitted" if admission.new else "is admitted already, nothing changed"
+            _say(f"Site '{site}' {done}; its key, to compare on the telephone:")
+            _say(f"  {admission.request.fingerprint}")
+            if version != VERSION:
+                _say(f"  it has brainjepa-federated {version}, this machine {VERSION}")
+        if refused:
+            raise ValueError("\n".join(refused))
+
+
+def revoke(
+    site: Annotated[str, typer.Argument(metavar="NAME", help="Of the site.")],
+    folder: FolderOption,
+) -> None:
+    """Take a site out; its key is not admitted again."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_server.deploying.admission import revoke
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+
+        revoke(ConsortiumFolder.open(folder), site)
+        _say(f"Site '{site}' revoked; to come back it needs a new key, and a request with it")
+
+
+def sites(folder: Folder) -> None:
+    """List the admitted sites with the fingerprints of their keys."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_core.consortium.fingerprints import of_key
+        from brainjepa_server.deploying.admission import admitted_sites
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+
+        found = admitted_sites(ConsortiumFolder.open(folder))
+        for name, key in found.items():
+            _say(f"{name}  {of_key(key)}")
+        if not found:
+            _say("No site is admitted yet (brainjepa server admit REQUEST --dir DIR)")
