@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_client.deploying.cli import join
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.devices import require_device
 from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
-for command in (embed, probe, finetune, interpret, evaluate):
+for command in (join, embed, probe, finetune, interpret, evaluate):
     app.command()(command)
 
 

@@ -1,0 +1,1 @@
+"""A site's own machine: how it joins a consortium."""

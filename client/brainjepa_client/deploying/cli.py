@@ -1,0 +1,71 @@
+"""Commands of a site that takes part in a consortium."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from brainjepa_client.using.cli import SiteFile
+from brainjepa_core.extras import require
+from brainjepa_core.terminal import console, errors_in_one_line
+
+if TYPE_CHECKING:
+    from brainjepa_core.consortium.kit import Kit
+
+
+def _say(text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def join(
+    kit: Annotated[Path, typer.Argument(metavar="KIT", help="The file of the coordinator.")],
+    site: SiteFile,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="As it was told on the telephone; asked for without.")
+    ] = None,
+) -> None:
+    """Join a consortium: make the site's key, and NAME.request here to send to the coordinator."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_client.deploying.joining import join, was_compared
+        from brainjepa_client.settings import SiteSettings
+        from brainjepa_core.consortium.kit import read_kit
+        from brainjepa_core.settings import read_settings
+
+        offered = read_kit(kit)  # before the site's YAML: who exchanges the two is told so
+        settings = read_settings(site, SiteSettings)
+        compared = was_compared(offered, settings.state, datetime.now(UTC))
+        _say(f"Consortium '{offered.consortium}' at {offered.address}; fingerprint of its kit:")
+        _say(f"  {offered.fingerprint}")
+        _require_compared(offered, fingerprint, compared=compared)
+        joined = join(offered, settings.name, settings.state, Path.cwd())
+        made = "made" if joined.new_key else "kept"
+        _say(f"The site's key was {made}, and stays here; to compare on the telephone:")
+        _say(f"  {joined.request.fingerprint}")
+        _say(f"Send to the coordinator: {joined.path}")
+
+
+def _require_compared(kit: Kit, told: str | None, *, compared: bool) -> None:
+    """Go on only with a fingerprint that the coordinator has told, not the kit alone."""
+    from brainjepa_core.consortium.fingerprints import compare
+
+    if told is not None:
+        compare(told, kit.fingerprint)
+        _say("It is the one that was told.")
+    elif compared:
+        _say("It is the one that was compared when this site joined.")
+    elif not sys.stdin.isatty():
+        raise ValueError(
+            "expected the fingerprint that the coordinator tells on the telephone, found neither "
+            "--fingerprint nor a terminal to ask at; give --fingerprint"
+        )
+    elif not typer.confirm("Is this what the coordinator read out to you on the telephone?"):
+        raise ValueError(
+            "expected the fingerprint that was told, found another by your answer; nothing was "
+            "made: ask the coordinator for the kit again"
+        )

@@ -1,0 +1,41 @@
+"""The lines that docs/deployment.md shows do run, one after the other."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import yaml
+from typer.testing import CliRunner
+
+from brainjepa import command
+from brainjepa_core.consortium.kit import read_kit
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text()
+
+
+def test_a_consortium_is_set_up_by_the_guide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("store").mkdir()
+    Path("store", "store.json").write_text("{}")
+    Path("site.yaml").write_text(
+        yaml.safe_dump({"name": "Lyon", "store": "store", "state": "state"})
+    )
+    lines = "".join(re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)).splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        if "$KIT_FINGERPRINT" in line:
+            told = read_kit(Path("consortium", "kit")).fingerprint
+            line = line.replace("$KIT_FINGERPRINT", told)
+        program, *words = shlex.split(line)
+        result = CliRunner().invoke(command(), words)
+        assert (program, result.exit_code) == ("brainjepa", 0), result.output
+    assert not list(Path("consortium", "admitted").iterdir())
+    assert len(list(Path("consortium", "revoked").iterdir())) == 1
+
+
+def test_what_it_names_is_there():
+    root = Path(__file__).parents[1]
+    named = re.findall(r"\]\((?!http)([^)#]+)\)", GUIDE)
+    assert named and [name for name in named if not (root / "docs" / name).exists()] == []
