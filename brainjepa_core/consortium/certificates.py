@@ -31,6 +31,8 @@ def read_authority(content: bytes) -> x509.Certificate:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
         is_authority = constraints.value.ca
         certificate.verify_directly_issued_by(certificate)
+        # Read here for the first time, so that a strange one is refused here too.
+        common_name(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except Exception as error:  # as above
         raise ValueError("a certificate that no authority signed for itself") from error
     if not is_authority:

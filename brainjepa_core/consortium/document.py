@@ -110,8 +110,8 @@ def read_document(path: Path, kind: Kind, fields: tuple[str, ...], *, certified:
     """
     lines = _lines(path, kind)
     begin = lines.index(_BEGIN) if _BEGIN in lines else len(lines)
+    _require_kind(lines[:begin], path.name, kind)
     written = _fields(lines[:begin], path.name, kind)
-    _require_kind(written, path.name, kind)
     tail = "\n".join(line for line in lines[begin:] if line)
     lacking = [f"'{field}'" for field in fields if field not in written]
     if certified and not (tail.endswith(_END) and tail.count(_BEGIN) == tail.count(_END) == 1):
@@ -194,12 +194,15 @@ def _fields(lines: list[str], name: str, kind: Kind) -> dict[str, tuple[str, int
     return fields
 
 
-def _require_kind(fields: Mapping[str, tuple[str, int]], name: str, kind: Kind) -> None:
-    found, _ = fields.get("brainjepa", ("", 0))
+def _require_kind(lines: list[str], name: str, kind: Kind) -> None:
+    """Refuse other kinds and formats, whatever else such a file may hold."""
+    matches = ((number, _FIELD.fullmatch(line)) for number, line in enumerate(lines, start=1))
+    told = {match[1]: (match[2], number) for number, match in matches if match is not None}
+    found, _ = told.get("brainjepa", ("", 0))
     if found != kind:
         what = f"a {found}" if found in _MAKER else "another file"
         raise ValueError(f"{name}: expected a {kind}, found {what}; give {_MAKER[kind]}")
-    written, line = fields.get("format", ("none", 1))
+    written, line = told.get("format", ("none", 1))
     if written != str(FORMAT):
         newer = re.fullmatch("[1-9][0-9]*", written)
         mend = "a newer version made it: update brainjepa-federated here" if newer else _again(kind)

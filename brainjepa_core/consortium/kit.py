@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from brainjepa_core.consortium import fingerprints
 from brainjepa_core.consortium.certificates import common_name, read_authority
 from brainjepa_core.consortium.document import document_text, read_document
-from brainjepa_core.consortium.names import require_consortium_name, require_host
+from brainjepa_core.consortium.names import require_consortium_name, require_host, shown
 
 _ABOUT = "Nothing here is secret. Compare the fingerprint on the telephone before you join."
 _FIELDS = ("consortium", "host", "port", "fingerprint")
@@ -71,16 +71,19 @@ def read_kit(path: Path) -> Kit:
         In one line: the file, what was expected and found, and whom to ask for what.
     """
     document = read_document(path, "kit", _FIELDS, certified=True)
-    try:
-        require_consortium_name(document["consortium"])
-        host = require_host(document["host"])
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+    for field, require, expected in (
+        ("consortium", require_consortium_name, "a name of printable characters"),
+        ("host", require_host, "a host name or an IP address"),
+    ):
+        try:
+            require(document[field])
+        except ValueError as error:
+            raise document.wrong(field, expected, shown(document[field])) from error
     port = int(document.matching("port", "[1-9][0-9]{0,4}", "a port from 1 to 65535"))
     if port > 65535:
         raise document.wrong("port", "a port from 1 to 65535", str(port))
     try:
-        kit = Kit(host, port, read_authority(document.certificate))
+        kit = Kit(require_host(document["host"]), port, read_authority(document.certificate))
     except ValueError as error:
         found = f"expected the certificate of the consortium's authority, found {error}"
         raise ValueError(f"{path.name}: {found}; ask the coordinator for the kit again") from error

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
 from hypothesis import strategies as st
 from made_consortium import HOST, NOW, altered, consortium, request
 
-from brainjepa_core.consortium.certificates import require_in_force
+from brainjepa_core.consortium.certificates import read_authority, require_in_force
 from brainjepa_core.consortium.document import LARGEST
+from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit, read_kit
-from brainjepa_server.deploying.certificates import AUTHORITY_DAYS, make_authority
+from brainjepa_server.deploying.certificates import (
+    AUTHORITY_DAYS,
+    make_authority,
+    make_server_certificate,
+)
 
 AGAIN = r"ask again for the file that the coordinator made \(brainjepa server init\)"
 GIVE = r"give the file that the coordinator made \(brainjepa server init\)"
@@ -72,7 +79,8 @@ def test_mail_and_editors_leave_it_readable(path, change):
         ("format: 1", "format: one", f"line 3: format: expected 1, found 'one'; {AGAIN}"),
         ("format: 1\n", "", f"line 1: format: expected 1, found 'none'; {AGAIN}"),
         (f"host: {HOST}\n", "", f"kit: expected a whole kit, found it without 'host'; {AGAIN}"),
-        (f"host: {HOST}", "host: a b", "kit: expected the coordinator's host name"),
+        (f"host: {HOST}", "host: a b", "line 5: host: expected a host name or an IP address, "
+         "found 'a b'; ask again"),
         ("port: 443", "port: 0", f"line 6: port: expected a port from 1 to 65535, found "
          f"'0'; {AGAIN}"),
         ("port: 443", "port: 65536", "expected a port from 1 to 65535, found 65536"),
@@ -84,7 +92,8 @@ def test_mail_and_editors_leave_it_readable(path, change):
          f"text; {GIVE}"),
         ("consortium: Three", "consortium: Four", "line 4: consortium: expected that of the kit's "
          f"certificate, found another; {AGAIN}"),
-        ("consortium: Three", "consortium: \x1b[2J", "expected a consortium's name of 1 to 64"),
+        ("consortium: Three", "consortium: \x1b[2J", "line 4: consortium: expected a name of "
+         "printable characters, found"),
         ("port: 443", "> port: 443", "line 6: expected a kit's 'field: value'"),
         ("fingerprint: ", "fingerprint: 00", "line 7: fingerprint: expected that of the kit's "
          f"certificate, found another; {AGAIN}"),
@@ -97,6 +106,15 @@ def test_mail_and_editors_leave_it_readable(path, change):
 def test_what_was_damaged_is_said(path, old, new, text):
     with pytest.raises(ValueError, match=text):
         read_kit(altered(path, old, new))
+
+
+def test_a_format_of_later_says_so_whatever_it_holds(path):
+    altered(path, "format: 1", "format: 12")
+    altered(path, "port: 443", "addresses:\n  - one\nport: 443\nport: 444")
+    with pytest.raises(
+        ValueError, match=r"line 3: format: expected 1, found '12'; a newer version"
+    ):
+        read_kit(path)
 
 
 def test_a_truncated_kit_is_no_kit(path):
@@ -171,6 +189,47 @@ def test_the_server_s_certificate_is_no_authority(path, tmp_path):
     path.write_text(Kit(kit.host, kit.port, server).text())
     with pytest.raises(ValueError, match="found a certificate that no authority signed for itself"):
         read_kit(path)
+
+
+def test_a_server_that_signs_for_itself_is_no_authority(path):
+    """As most tutorials make it: what it signs, clients refuse."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    authority = make_authority(key, "brainjepa server", NOW)
+    server = make_server_certificate(authority, key, key.public_key(), [HOST], NOW)
+    path.write_text(Kit(HOST, 443, server).text())
+    with pytest.raises(ValueError, match="found a certificate that is no authority's; ask the"):
+        read_kit(path)
+
+
+def der(tag: int, content: bytes) -> bytes:
+    length = len(content).to_bytes(2, "big").lstrip(b"\0")
+    long_form = bytes([0x80 + len(length)]) if len(content) > 127 else b""
+    return bytes([tag]) + long_form + length + content
+
+
+def signed_anew(path: Path, old: bytes, new: bytes) -> bytes:
+    """The authority's certificate with other bytes in it, and a signature that fits them."""
+    key = load_key(path.parent / "pki" / "ca.key", "")
+    inside = read_kit(path).authority.tbs_certificate_bytes
+    assert old in inside
+    content = inside.replace(old, new)
+    ecdsa_with_sha384 = bytes.fromhex("300a06082a8648ce3d040303")
+    signature = der(0x03, b"\0" + key.sign(content, ec.ECDSA(hashes.SHA384())))
+    text = base64.encodebytes(der(0x30, content + ecdsa_with_sha384 + signature)).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode()
+
+
+def test_an_authority_s_strange_certificate_is_refused_too(path):
+    """A signature shows who made it, not that it can be read."""
+    name = b"\x0fThree hospitals"
+    assert read_authority(signed_anew(path, name, name))
+    for old, new in (
+        (b"\x0c" + name, b"\x03" + name),  # a name of bits
+        (b"\x0c" + name, b"\x1e" + name),  # of two bytes a letter
+        (b"\x17\x0d", b"\x18\x0d"),  # a year of four digits
+    ):
+        with pytest.raises(ValueError, match=r"^a damaged cert|^a certificate that no authority"):
+            read_authority(signed_anew(path, old, new))
 
 
 def test_a_certificate_holds_between_its_two_ends():
