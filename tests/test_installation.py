@@ -68,6 +68,7 @@ def test_a_model_is_made_and_used_without_an_extra(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+JOIN = ("site", "join", "kit", "old/study.yaml")
 RAY = ("simulate", "demo", "--out", "new", "--engine", "flower")
 
 
@@ -77,6 +78,8 @@ RAY = ("simulate", "demo", "--out", "new", "--engine", "flower")
         (["flwr"], ["demo", "--out", "old"], "flwr, which is", "federation"),
         (["flwr"], ["evaluate-sites", ".", "--task", "age"], "flwr, which is", "federation"),
         (["ray"], RAY, "ray, which is", "simulation"),
+        (["cryptography"], ["server", "sites", "."], "cryptography, which is", "federation"),
+        (["cryptography"], JOIN, "cryptography, which is", "federation"),
         (["flwr", "ray"], RAY, "flwr and ray, which are", "federation,simulation"),
     ],
 )
