@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from shared_data import SHARED
+from shared_data import ROOT as SHARED
 
 ROOT = Path(__file__).parents[1]
 CASES = sorted((SHARED / "cases").glob("[0-9]*.py"))
