@@ -17,9 +17,9 @@ import numpy as np
 from brainjepa_client.answering.site import LOG
 from brainjepa_client.consent.audit_log import (
     REMOVED,
+    audit_log,
     people_removed,
     site_salt,
-    write_event,
 )
 from brainjepa_client.consent.participation import TakenPart, part_taken
 from brainjepa_client.consent.results_made import results_made
@@ -107,7 +107,8 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
         studies = tuple(part_taken(site.state, label, salt))
         if not before:
             parts = {part.study: part.to_json() for part in studies}
-            write_event(site.state, REMOVED, {**person_mark._asdict(), "studies": parts})
+            facts = {"event": REMOVED, **person_mark._asdict(), "studies": parts}
+            audit_log(site.state).append(facts)
         scans = store.withdraw([person_mark])
         store.tidy()
     theirs = sorted({key for key in keys if person_label(key[0]) == label})
