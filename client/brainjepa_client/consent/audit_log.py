@@ -1,7 +1,8 @@
 """What happened to people's data at a site, a line an event, without a name: ``audit.jsonl``.
 
-Lines are chained (`brainjepa_core.chained_log`), so that none can be changed unseen. People appear as salted fingerprints. The salt is the site's secret (``salt``, in its state folder):
-with it, and only with it, a label can be looked up.
+Lines are chained (`brainjepa_core.chained_log`), so that none can be changed unseen. People appear
+as salted fingerprints. The salt is the site's secret (``salt``, in its state folder): with it, and
+only with it, a label can be looked up.
 """
 
 from __future__ import annotations
