@@ -24,7 +24,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images.label_image import Index, rows_of_names
 from brainjepa_core.signals.images.parcellate import SAME_GRID_MM, Parcellated, means
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, require_there
 from brainjepa_core.signals.scan import ScanHeader
 
 _AXES: dict[type, str] = {
@@ -145,6 +145,7 @@ def read_header(file: Path) -> ScanHeader:
         If there is no such file, it is no such CIFTI, has fewer than two frames, or is shorter
         than its header says.
     """
+    require_there(file)
     try:
         with file.open("rb") as stream:
             header = nib.Nifti2Header(stream.read(540), check=False)
@@ -153,8 +154,6 @@ def read_header(file: Path) -> ScanHeader:
             xml = stream.read(max(start - XML_STARTS, 0)).decode("utf-8", "replace")
         shape = header.get_data_shape()
         step = header.get_data_dtype().itemsize
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, numpy's or Python's errors
         raise _no_cifti(file, plainly(error)) from error
     series = re.search(r"<MatrixIndicesMap[^>]*CIFTI_INDEX_TYPE_SERIES[^>]*>", xml)
@@ -176,6 +175,14 @@ def read_header(file: Path) -> ScanHeader:
     return ScanHeader(frames, _tr(dict(re.findall(r'(\w+)="([^"]*)"', series[0]))))
 
 
+def is_cifti(file: Path) -> bool:
+    """Whether a file is CIFTI, by its header; by its name where it is damaged."""
+    try:
+        return isinstance(nib.load(file), nib.Cifti2Image)
+    except Exception:  # damage, which whoever reads the file tells
+        return file.name.endswith(".dlabel.nii")
+
+
 def _tr(attributes: dict[str, str]) -> float:
     """Seconds of a step, from the attributes of the map of the series."""
     try:
@@ -192,10 +199,9 @@ def _no_cifti(file: Path, found: str) -> ScanProblem:
 
 
 def _load(file: Path) -> Any:
+    require_there(file)
     try:
         image = nib.load(file)
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, the parser's or Python's errors
         found = plainly(error)
         raise ScanProblem(file, "a CIFTI file", found, "copy or convert it again") from error
