@@ -54,6 +54,8 @@ class Preparation:
         People in the store of whom no file is found any more.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    told : tuple of str
+        What finding the scans told, such as files passed over.
     """
 
     settings: PreparationSettings
@@ -66,6 +68,7 @@ class Preparation:
     waiting: tuple[FoundScan, ...]
     relabelled: int = 0
     gone: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, site: SiteSettings, people: Sequence[str] = ()) -> Preparation:
@@ -110,13 +113,24 @@ class Preparation:
         relabelled = _relabel(store, phenotypes, {scan.key for scan in scans})
         here = {scan.subject for scan in found.scans}
         gone = () if people else tuple(sorted({r.subject for r in store.records} - here))
+        told = tuple(found.told())
         return cls(
-            settings, atlas, store, reports, phenotypes, len(scans), done, waiting, relabelled, gone
+            settings,
+            atlas,
+            store,
+            reports,
+            phenotypes,
+            len(scans),
+            done,
+            waiting,
+            relabelled,
+            gone,
+            told,
         )
 
     def notes(self) -> list[str]:
-        """What a data manager should know of the people, a sentence each."""
-        notes = self.phenotypes.notes()
+        """What a data manager should know of files and people, a sentence each."""
+        notes = [*self.told, *self.phenotypes.notes()]
         if self.relabelled:
             notes.append(f"phenotypes of {self.relabelled} scans in the store were corrected")
         if self.gone:
@@ -191,7 +205,8 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
 def _what_matters(settings: PreparationSettings) -> dict[str, Any]:
     """Settings that scans depend on; files by their content, wherever they lie."""
     told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    del told["input"]["folder"]
+    for name in ("folder", "mask"):  # scans with a mask are read alike whether it is needed
+        del told["input"][name]
     for name in ("label_image", "label_table", "names"):
         path = getattr(settings.input, name)
         if path is not None:

@@ -33,7 +33,7 @@ class Validation:
     without_row : int
         People with scans whom no table of phenotypes names.
     notes : tuple of str
-        What else to know of the tables; may name people, and stays at the site.
+        What else to know of files and tables; may name people, and stays at the site.
     """
 
     scans: int
@@ -79,7 +79,7 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
         tuple(sorted({round(header.tr, 4) for header in headers.values()})),
         tuple(problems),
         len(phenotypes.without_row),
-        tuple(phenotypes.notes()),
+        (*found.told(), *phenotypes.notes()),
     )
 
 
