@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs import archive, fmriprep, hcp, series, ukb, xcpd
+from brainjepa_core.signals.inputs.passed_over import PassedOver
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
@@ -15,10 +16,11 @@ from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes
 
 @dataclass(frozen=True)
 class Found:
-    """Scans of a site by key, and problems of those that could not be taken up."""
+    """Scans of a site by key, problems of others, and what is passed over."""
 
     scans: tuple[FoundScan, ...]
     problems: tuple[ScanProblem, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
@@ -31,12 +33,15 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
     """
     kind = settings.input.kind
     scans: Sequence[FoundScan]
+    passed: Sequence[PassedOver] = ()
     if kind == "fmriprep":
         scans, problems = fmriprep.find(settings.input, atlas, settings.cleaning)
     elif kind == "series":
         scans, problems = series.find(settings.input, atlas, settings.phenotypes)
+    elif kind == "hcp":
+        scans, problems, passed = hcp.find(settings.input, atlas)
     else:
-        forms = {"hcp": hcp, "xcpd": xcpd, "ukb": ukb, "archive": archive}
+        forms = {"xcpd": xcpd, "ukb": ukb, "archive": archive}
         scans, problems = forms[kind].find(settings.input, atlas)
     if not scans and not problems:
         task = f" of task '{settings.input.task}'" if settings.input.task else ""
@@ -44,7 +49,7 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
             f"expected scans{task} in the form '{kind}' in '{settings.input.folder}', found none; "
             "correct input.folder, input.kind or input.task"
         )
-    return Found(tuple(sorted(scans, key=lambda scan: scan.key)), tuple(problems))
+    return Found(tuple(sorted(scans, key=lambda scan: scan.key)), tuple(problems), tuple(passed))
 
 
 def find_phenotypes(settings: PreparationSettings) -> Phenotypes:

@@ -25,6 +25,7 @@ from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
+from brainjepa_core.signals.inputs.passed_over import PassedOver, in_words
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
@@ -54,6 +55,8 @@ class Preparation:
         People in the store of whom no file is found any more.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    passed_over : tuple of PassedOver
+        What lies among the scans and is not taken.
     """
 
     settings: PreparationSettings
@@ -66,6 +69,7 @@ class Preparation:
     waiting: tuple[FoundScan, ...]
     relabelled: int = 0
     gone: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
     @classmethod
     def of(cls, site: SiteSettings, people: Sequence[str] = ()) -> Preparation:
@@ -111,12 +115,22 @@ class Preparation:
         here = {scan.subject for scan in found.scans}
         gone = () if people else tuple(sorted({r.subject for r in store.records} - here))
         return cls(
-            settings, atlas, store, reports, phenotypes, len(scans), done, waiting, relabelled, gone
+            settings,
+            atlas,
+            store,
+            reports,
+            phenotypes,
+            len(scans),
+            done,
+            waiting,
+            relabelled,
+            gone,
+            found.passed_over,
         )
 
     def notes(self) -> list[str]:
         """What a data manager should know of the people, a sentence each."""
-        notes = self.phenotypes.notes()
+        notes = [*in_words(self.passed_over), *self.phenotypes.notes()]
         if self.relabelled:
             notes.append(f"phenotypes of {self.relabelled} scans in the store were corrected")
         if self.gone:
