@@ -10,6 +10,7 @@ from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.tables.labels import visit_of
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.signals.tables.site_archive import SiteArchive, read_site_archive
@@ -74,6 +75,6 @@ def scans_of(file: Path, atlas: Atlas, told_tr: float | None) -> list[ArchiveSca
     except ValueError as error:
         raise refusal(file, error) from error
     return [
-        ArchiveScan(person, "", "", (file,), archive, place, atlas, told_tr)
+        ArchiveScan(*visit_of(person), "", (file,), archive, place, atlas, told_tr)
         for place, person in enumerate(archive.people)
     ]

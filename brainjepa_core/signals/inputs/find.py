@@ -51,16 +51,20 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
     """
     kind = settings.input.kind
     scans: Sequence[FoundScan]
+    passed: Sequence[PassedOver] = ()
     if kind == "fmriprep":
         scans, problems = fmriprep.find(settings.input, atlas, settings.cleaning)
     elif kind == "series":
         scans, problems = series.find(settings.input, atlas, settings.phenotypes)
+    elif kind == "hcp":
+        scans, problems, passed = hcp.find(settings.input, atlas)
     else:
-        forms = {"hcp": hcp, "xcpd": xcpd, "ukb": ukb, "archive": archive}
+        forms = {"xcpd": xcpd, "ukb": ukb, "archive": archive}
         scans, problems = forms[kind].find(settings.input, atlas)
     known = (*settings.phenotypes, settings.input.names, settings.input.label_table)
     tables = {path.resolve() for path in known if path is not None}
-    over = not_taken(settings.input, scans, problems, tables)
+    told = tables | {file for file, _ in passed}
+    over = (*passed, *not_taken(settings.input, scans, problems, told))
     if not scans and not problems:
         task = f" of task '{settings.input.task}'" if settings.input.task else ""
         instead = f" ({'; '.join(in_words(over))})" if over else ""
@@ -71,7 +75,7 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
     without = people_without(settings.input, scans, problems)
     notes = (*_label_notes(settings.input), *_mask_notes(scans), *without)
     ordered = tuple(sorted(scans, key=lambda scan: scan.key))
-    return Found(ordered, tuple(problems), tuple(over), notes)
+    return Found(ordered, tuple(problems), over, notes)
 
 
 def _label_notes(settings: InputSettings) -> list[str]:

@@ -26,6 +26,7 @@ from brainjepa_core.signals.tables.bids_names import (
     composed,
     run_of,
 )
+from brainjepa_core.signals.tables.labels import visit_of
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import (
     Time,
@@ -200,7 +201,8 @@ def _key(file: Path, part: Part) -> tuple[Key, str | None]:
         subject = f"sub-{entities['sub']}"
         run += [name] if name and not inner else []
     else:
-        subject = name or composed(_stem(file))
+        subject, visit = visit_of(name or composed(_stem(file)))
+        entities.setdefault("ses", visit)
         run = run if name else []
     session, task = entities.get("ses", ""), entities.get("task")
     return (subject, session, "_".join(filter(None, run))), task

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 # BIDS' n/a, R's NA, pandas' NaN and <NA>, Python's None, SQL's NULL, a spreadsheet's #N/A.
 MISSING = frozenset({"", "n/a", "na", "nan", "-nan", "<na>", "#n/a", "null", "none"})
@@ -43,3 +44,14 @@ def number(cell: str) -> float | None:
 def has_decimal_comma(cell: str) -> bool:
     """Whether a cell looks like a number with a comma, which is left as text and told."""
     return _DECIMAL_COMMA.fullmatch(cell.strip()) is not None
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there twice, spaces and case aside; empty ones do not count."""
+    seen: set[str] = set()
+    for name in names:
+        bare = name.strip().casefold()
+        if bare and bare in seen:
+            return name.strip()
+        seen.add(bare)
+    return None

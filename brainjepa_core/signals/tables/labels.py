@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+
+# HCP's names of imaging sessions: HCA6002236_V1_MR, HCD0001305_V1_X1_MR, 100610_7T.
+_VISIT = re.compile(
+    r"(?P<person>.+?)(?:_(?P<visit>V\d+)(?:_(?P<part>[A-Z]\d?))?)?(?:_(?P<scanner>\dT))?(?:_MR\d*)?"
+)
 
 
 def person_label(text: str) -> str:
@@ -18,6 +24,30 @@ def person_label(text: str) -> str:
 def session_label(text: str) -> str:
     """A session's label: without ``ses-``, accents as one character."""
     return unicodedata.normalize("NFC", text.strip()).removeprefix("ses-")
+
+
+def visit_of(label: str) -> tuple[str, str]:
+    """Person and session that one of HCP's names of a visit means.
+
+    Parameters
+    ----------
+    label : str
+        ``HCA6002236_V1_MR``; one without a visit is a person's.
+
+    Returns
+    -------
+    person, session : str
+        ``HCA6002236`` and ``V1``; the session is empty where there is no visit.
+
+    Examples
+    --------
+    >>> visit_of("HCA6002236_V1_MR"), visit_of("100610_7T"), visit_of("HCD0001305_MR")
+    (('HCA6002236', 'V1'), ('100610', '7T'), ('HCD0001305', ''))
+    """
+    found = _VISIT.fullmatch(label)
+    if found is None:
+        return label, ""
+    return found["person"], "".join(found[name] or "" for name in ("visit", "part", "scanner"))
 
 
 def join_labels(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:

@@ -15,7 +15,12 @@ from typing import Any
 from brainjepa_core.problems import plainly, value_in_words
 from brainjepa_core.signals.problems import is_there
 from brainjepa_core.signals.tables.cells import has_decimal_comma, number
-from brainjepa_core.signals.tables.labels import join_labels, person_label, session_label
+from brainjepa_core.signals.tables.labels import (
+    join_labels,
+    person_label,
+    session_label,
+    visit_of,
+)
 from brainjepa_core.signals.tables.rows import Row, read_rows
 
 PERSON, SESSION = "participant_id", "session_id"
@@ -65,14 +70,24 @@ class Phenotypes:
         }
         told = {person for person, label in labels.items() if label in self.people}
         told |= {person for person, _ in sessions}
-        without = frozenset(labels[person] for person in told)
+        found = {labels[person] for person in told}
+        visits = self._of_visits((person, session) for person in ours for session in ours[person])
         return JoinedPhenotypes(
             phenotypes=self,
             labels=labels,
             session_labels=sessions,
-            without_row=tuple(sorted(ours.keys() - told)),
-            without_scan=tuple(sorted({*self.people, *theirs} - without)),
+            visit_labels=visits,
+            without_row=tuple(sorted(ours.keys() - told - {person for person, _ in visits})),
+            without_scan=tuple(sorted({*self.people, *theirs} - found - {*visits.values()})),
         )
+
+    def _of_visits(self, scans: Iterable[Scan]) -> dict[Scan, str]:
+        """Labels of people that name one visit each, as HCP's folders do, by person and session."""
+        named: dict[Scan, list[str]] = defaultdict(list)
+        for label in self.people:
+            if visit_of(label) != (label, ""):
+                named[visit_of(label)].append(label)
+        return {scan: named[scan][0] for scan in scans if len(named.get(scan, ())) == 1}
 
     def of(self, subject: str, session: str = "") -> dict[str, Any]:
         """Columns of one scan; see `JoinedPhenotypes.of`."""
@@ -90,6 +105,8 @@ class JoinedPhenotypes:
         The tables' label of each person who has one.
     session_labels : mapping of (str, str) to (str, str)
         The tables' labels of each person and session that have them.
+    visit_labels : mapping of (str, str) to str
+        The tables' label of each person and session that one of HCP's names of a visit means.
     without_row, without_scan : tuple of str
         People of the scans whom no table knows; people of the tables who have no scan.
     """
@@ -97,11 +114,12 @@ class JoinedPhenotypes:
     phenotypes: Phenotypes
     labels: Mapping[str, str]
     session_labels: Mapping[Scan, Scan]
+    visit_labels: Mapping[Scan, str]
     without_row: tuple[str, ...]
     without_scan: tuple[str, ...]
 
     def of(self, subject: str, session: str = "") -> dict[str, Any]:
-        """Columns of a scan; a session's own value replaces the person's.
+        """Columns of a scan; a visit's or session's own value replaces the person's.
 
         Parameters
         ----------
@@ -109,9 +127,11 @@ class JoinedPhenotypes:
             With or without ``sub-`` and ``ses-``.
         """
         person = person_label(subject)
+        ours = (person, session_label(session))
         known = self.phenotypes.people.get(self.labels.get(person, ""), {})
-        scan = self.session_labels.get((person, session_label(session)), ("", ""))
-        return {**known, **self.phenotypes.sessions.get(scan, {})}
+        visit = self.phenotypes.people.get(self.visit_labels.get(ours, ""), {})
+        theirs = self.session_labels.get(ours, ("", ""))
+        return {**known, **visit, **self.phenotypes.sessions.get(theirs, {})}
 
     def notes(self) -> list[str]:
         """Sentences for the data manager, with an example of each side; they stay at the site."""

@@ -150,7 +150,7 @@ def _parse(lines: Iterable[str], file: Path, names: Sequence[str] = ()) -> Table
         raise ScanProblem(
             file, "numbers, one row a frame", "no row of numbers", "write the file again"
         )
-    labelled = _number(start[0]) is None
+    labelled = _number(start[0]) is None and not has_decimal_comma(_bare(start[0]))
     # pandas writes its index as a first column without a name: neither names nor signal
     skipped = 1 if labelled or (header and header[0] == "" and len(header) == len(start)) else 0
     values, labels = [], []
