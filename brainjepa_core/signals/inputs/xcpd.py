@@ -148,6 +148,11 @@ def _measures(file: BidsFile, suffix: str) -> bool:
     return mean and file["suffix"] == suffix and file["ext"] == ".tsv" and bool(_label(file))
 
 
+def _place(file: BidsFile) -> tuple[str, ...]:
+    """Scan, grid and atlas of a series or its coverage."""
+    return (*file.key, *(file[entity] for entity in VARIANT), _label(file))
+
+
 def _label(file: BidsFile) -> str:
     return file["atlas"] or file["seg"]
 
@@ -239,7 +244,7 @@ class _Companions:
         self._motion = {file.key: file.path for file in tables if file["suffix"] == "motion"}
         self._outliers = {file.key: file.path for file in tables if file["suffix"] == "outliers"}
         self._coverage = {
-            (*file.key, file["space"], _label(file)): file.path
+            _place(file): file.path
             for file in tables
             if file["suffix"] == "coverage" or file["stat"] == "coverage"
         }
@@ -252,7 +257,7 @@ class _Companions:
         self, key: Key, chosen: Sequence[BidsFile], atlas: Atlas, told_tr: float | None
     ) -> XcpdScan:
         series = tuple(file.path for file in chosen)
-        places = [(*key, file["space"], _label(file)) for file in chosen]
+        places = [_place(file) for file in chosen]
         coverage = tuple(self._coverage[place] for place in places if place in self._coverage)
         sidecars = tuple(self._sidecars.get(key, ()))
         motion, outliers = self._motion.get(key), self._outliers.get(key)

@@ -274,7 +274,8 @@ def test_spaces(tmp_path):
     assert all(SPACE in file.name for file in scan.series)
     assert "fsLR" in found(tmp_path, space="fsLR")[0][0].series[0].name
     scans, (problem,) = found(tmp_path, space="MNI152NLin6Asym")
-    assert scans == [] and "found 2 versions; choose one with input.space (MNI152NLin2009cAsym or fsLR)" in str(problem)
+    assert scans == [] and problem.found == "2 versions"
+    assert problem.mend == "choose one with input.space (MNI152NLin2009cAsym or fsLR)"
     for file in run.folder.glob("*fsLR*"):
         file.unlink()
     assert len(found(tmp_path, space="MNI152NLin6Asym")[0]) == 1  # the only one there is
@@ -338,6 +339,12 @@ def test_the_site_chooses_of_two_resolutions(tmp_path):
         run.both(space=f"{SPACE}_res-{res}")
     scans, (problem,) = found(tmp_path)
     assert scans == [] and problem.mend == "choose one with input.res (1 or 2)"
+    for res, share in (("1", 1.0), ("2", 0.7)):
+        table = pd.DataFrame({"Node": FOURS, "coverage": share})
+        name = f"{SPACE}_res-{res}_atlas-4S456Parcels_stat-coverage_bold.tsv"
+        table.to_csv(run.path(name), sep="\t", index=False)
+    (scan,), problems = found(tmp_path, res="1")
+    assert [file.name for file in scan.coverage] == [run.path(name.replace("2_at", "1_at")).name]
     (scan,), problems = found(tmp_path, res="2")
     assert problems == [] and all("_res-2_" in file.name for file in scan.series)
     scans, (problem,) = found(tmp_path, res="native")
