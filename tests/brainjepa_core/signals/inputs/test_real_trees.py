@@ -160,5 +160,5 @@ def test_xcpds_lists_of_outputs(tmp_path, dataset):
 
 
 def test_xcpds_list_of_a_run_without_atlases(tmp_path):
-    with pytest.raises(ValueError, match="found none .*8 passed over, .*bold as .nii.gz; series"):
+    with pytest.raises(ValueError, match=r"found none .*8 passed over, .*bold as .nii.gz; series"):
         find_scans(painted_list(tmp_path, "ds001419_nifti"), ATLAS)
