@@ -32,7 +32,7 @@ from brainjepa_core.signals.tables.series_files import ending
 
 IMAGES = ("nii", "gii", "mgz", "mgh", "img")
 TABLES = ("tsv", "csv", "txt", "1D", "npy", "npz", "h5", "hdf5", "mat", "zip")
-DATA = re.compile(rf"\.({'|'.join((*IMAGES, *TABLES))})(\.(gz|bz2|xz|zst))?$")
+DATA = re.compile(rf"\.({'|'.join((*IMAGES, *TABLES))})(\.(gz|bz2|xz|zst))?$", re.I)
 # Folders of other data: anatomy, other modalities, pictures and logs, what scans were made from.
 ASIDE = frozenset(
     (
@@ -85,7 +85,7 @@ def people_without(
         return []
     pattern, depth = "*" if settings.kind == "hcp" else "sub-*", len(settings.folder.parts)
     folders = [path for path in settings.folder.glob(pattern) if "." not in path.name]
-    people = {path.name for path in folders if path.is_dir()}
+    people = {path.name for path in folders if path.is_dir() or not path.exists()}
     taken = [*(scan.files[0] for scan in scans), *(problem.file for problem in problems)]
     with_scans = {f.parts[depth] for f in taken if f.is_relative_to(settings.folder)}
     without = sorted(people - with_scans)

@@ -91,3 +91,11 @@ def test_folders_that_are_links_to_nowhere(tmp_path):
         False
     ] * 2
     assert [problem.file.name for problem in problems] == ["sub-01"]
+
+
+def test_a_folder_of_phenotypes_that_is_a_link_to_nowhere(tmp_path):
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-01\t30\n")
+    assert read_phenotypes(tmp_path).people
+    (tmp_path / "phenotype").symlink_to("/nowhere/phenotype")
+    with pytest.raises(ScanProblem, match=r"phenotype: .* a link to a file that is not there"):
+        read_phenotypes(tmp_path)

@@ -284,3 +284,18 @@ def test_a_persons_folder_that_is_a_link_to_nowhere(tree):
     scans, (problem,) = found(tree)
     assert len(scans) == len(tree.scans)
     assert str(problem).startswith("sub-99: expected a file, or none, found a link to a file that")
+
+
+@pytest.mark.parametrize("which", ["bold", "mask", "confounds", "sidecar"])
+@pytest.mark.parametrize("left", ["link", "text"])
+def test_content_that_was_not_fetched_is_a_problem_that_names_the_file(tree, which, left):
+    scan = next(iter(tree.scans.values()))
+    file = getattr(scan, which)
+    file.unlink()
+    if left == "link":
+        file.symlink_to("../../../.git/annex/objects/xx/MD5E-s9--0/MD5E-s9--0")
+    else:
+        file.write_text("/annex/objects/MD5E-s9--0\n")
+    with pytest.raises(ScanProblem, match=r"fetch its content \(datalad get\)") as caught:
+        found(tree)[0][0].check()
+    assert caught.value.file == file

@@ -162,7 +162,7 @@ def test_hcp(tmp_path):
         "100307/T1w/T1w_acpc_dc.nii.gz",
         "100408/rfMRI_REST1_LR_Atlas_MSMAll_hp2000_clean.ptseries.nii",
     )
-    (tmp_path / "100610").mkdir()
+    (tmp_path / "100610").symlink_to("/nowhere")
     people, *files = told(tmp_path, "hcp")
     assert people.startswith("2 of 3 people's folders hold no scan that was taken, such as 100408")
     assert sorted(s.split(": ")[1] for s in files) == [
