@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from brainjepa_core.problems import plainly
 from brainjepa_core.usable import UnusableScan
 
 # What git-annex (unlocked files) and Git LFS leave where the content was not fetched.
@@ -56,6 +57,12 @@ def is_there(file: Path) -> bool:
             if stream.read(POINTER_BYTES).startswith(POINTERS):
                 raise _not_fetched(file, "a text that stands for content not fetched")
     return True
+
+
+def unreadable(error: OSError) -> ScanProblem:
+    """The problem of a folder that the disk does not list."""
+    mend = "give whoever prepares the right to read it"
+    return ScanProblem(error.filename or "", "a folder that can be listed", plainly(error), mend)
 
 
 def is_folder(path: Path, problems: list[ScanProblem]) -> bool:

@@ -169,9 +169,7 @@ def test_unknown_atlas_says_what_there_is():
 
 def test_a_table_that_is_not_there_or_was_not_fetched(tmp_path):
     table = tmp_path / "rois.tsv"
-    with pytest.raises(
-        ValueError, match=r"ROI names 'rois.tsv' in UTF-8, found no such file; "
-    ):
+    with pytest.raises(ValueError, match=r"ROI names 'rois.tsv' in UTF-8, found no such file; "):
         load_atlas(table)
     table.symlink_to(".git/annex/objects/xx/rois.tsv")
     with pytest.raises(ValueError, match=r"found a link to a file that is not there \(datalad get"):

@@ -15,7 +15,7 @@ from typing import Any
 
 from brainjepa_core.problems import plainly, value_in_words
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.problems import ScanProblem, is_folder, is_there
+from brainjepa_core.signals.problems import ScanProblem, is_folder, is_there, unreadable
 from brainjepa_core.signals.tables.bids_names import bids_entities, scan_key
 from brainjepa_core.usable import TR_RANGE
 
@@ -46,14 +46,14 @@ def walk_functional(root: Path) -> tuple[list[BidsFile], list[ScanProblem]]:
     """Files of ``sub-*/[ses-*/]func`` in order of their paths.
 
     A name in another encoding than UTF-8 is a problem, for nothing could be written about it; so
-    is a folder that is a link to nowhere.
+    is a folder that is a link to nowhere or cannot be listed.
     """
     files: list[BidsFile] = []
     problems: list[ScanProblem] = []
     for subject in _folders(root, "sub-", problems):
         for parent in (subject, *_folders(subject, "ses-", problems)):
             functional = parent / "func"
-            for name in sorted(os.listdir(functional)) if is_folder(functional, problems) else ():
+            for name in _listed(functional, problems) if is_folder(functional, problems) else ():
                 if not name.startswith("sub-"):
                     continue
                 try:
@@ -63,10 +63,17 @@ def walk_functional(root: Path) -> tuple[list[BidsFile], list[ScanProblem]]:
     return files, problems
 
 
+def _listed(folder: Path, problems: list[ScanProblem]) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        problems.append(unreadable(error))
+        return []
+
+
 def _folders(parent: Path, prefix: str, problems: list[ScanProblem]) -> list[Path]:
-    with os.scandir(parent) as entries:
-        named = [entry for entry in entries if entry.name.startswith(prefix)]
-        return sorted(Path(e.path) for e in named if e.is_dir() or is_folder(Path(e), problems))
+    named = [parent / name for name in _listed(parent, problems) if name.startswith(prefix)]
+    return [path for path in named if path.is_dir() or is_folder(path, problems)]
 
 
 def _parse(path: Path) -> BidsFile:

@@ -106,9 +106,8 @@ class FmriprepScan(FoundScan):
             )
 
     def _tr(self, header: float) -> float:
-        sidecar = self.image.with_name(self.image.name.split(".")[0] + ".json")
-        if self.told_tr is None:
-            sidecar = nearest_with("RepetitionTime", self.sidecars, sidecar)
+        beside = self.image.with_name(self.image.name.split(".")[0] + ".json")
+        sidecar = nearest_with("RepetitionTime", self.sidecars, beside)
         return repetition_time(self.image, header, sidecar, self.told_tr)
 
     def read(self) -> RawScan:
@@ -279,7 +278,7 @@ def _scan(
     cleaning: CleaningSettings,
 ) -> FmriprepScan:
     mask, confounds = beside.mask(image), beside.confounds(image)
-    sidecars = beside.sidecars.of(image)
+    sidecars = () if settings.tr else beside.sidecars.of(image)  # the site's word is believed
     files = tuple(path for path in (image.path, mask, confounds, *sidecars) if path is not None)
     return FmriprepScan(
         *image.key,

@@ -84,8 +84,9 @@ def people_without(
     if settings.kind not in ("fmriprep", "xcpd", "hcp"):
         return []
     pattern, depth = "*" if settings.kind == "hcp" else "sub-*", len(settings.folder.parts)
-    folders = [path for path in settings.folder.glob(pattern) if "." not in path.name]
-    people = {path.name for path in folders if path.is_dir() or not path.exists()}
+    gone = {path for path in settings.folder.glob(pattern) if not path.exists()}  # links
+    folders = {path for path in settings.folder.glob(pattern) if path.is_dir()}
+    people = {path.name for path in folders | {link for link in gone if "." not in link.name}}
     taken = [*(scan.files[0] for scan in scans), *(problem.file for problem in problems)]
     with_scans = {f.parts[depth] for f in taken if f.is_relative_to(settings.folder)}
     without = sorted(people - with_scans)
@@ -124,7 +125,8 @@ def _fmriprep(file: Path, settings: InputSettings) -> str:
 
 def _suffix(file: Path) -> str:
     """BIDS suffix of a name; parsing whole names of everything would take longer than all else."""
-    return file.name.split(".")[0].rsplit("_", 1)[-1]
+    found = re.search(r"_([A-Za-z0-9]+)\.[^_]*$", file.name)
+    return found[1] if found else ""
 
 
 def _elsewhere(file: Path, settings: InputSettings) -> str:

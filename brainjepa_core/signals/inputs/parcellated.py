@@ -14,7 +14,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import SHOWN, Atlas
-from brainjepa_core.signals.problems import ScanProblem, UnusableProblem, is_folder
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem, is_folder, unreadable
 from brainjepa_core.signals.scan import Mask, RawScan, ScanHeader
 from brainjepa_core.usable import MIN_FRAMES
 
@@ -32,7 +32,11 @@ def walk(
     files: list[Path] = []
     problems: list[ScanProblem] = []
     seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+
+    def onerror(error: OSError) -> None:
+        problems.append(unreadable(error))
+
+    for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()

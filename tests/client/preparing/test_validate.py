@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
 from brainjepa_client.preparing.validate import problems_as_tsv, validate
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_simulations.painting.broken_scans import FAULTS
 
@@ -119,3 +121,24 @@ def test_what_is_passed_over_is_told_by_both_commands(tree):
 def words(result) -> str:
     """What a command printed, in one line."""
     return " ".join(unstyle(result.stdout).split())
+
+
+@pytest.mark.parametrize("kind", ["hcp", "xcpd"])
+def test_motion_that_was_not_fetched_is_told_before_preparing(tmp_path, kind):
+    runs = {
+        "hcp": "100307/MNINonLinear/Results/rfMRI_REST1_LR/rfMRI_REST1_LR_Atlas_clean.ptseries.nii",
+        "xcpd": "sub-01/func/sub-01_task-rest_space-A_atlas-Own_stat-mean_timeseries.tsv",
+    }
+    motion = {"hcp": "Movement_RelativeRMS.txt", "xcpd": "sub-01_task-rest_motion.tsv"}[kind]
+    series = tmp_path / "in" / runs[kind]
+    series.parent.mkdir(parents=True)
+    series.write_text("a\tb\n1\t2\n2\t1\n3\t3\n")
+    (series.parent / motion).symlink_to("../nowhere")
+    (tmp_path / "rois.tsv").write_text("name\na\nb\n")
+    (tmp_path / "site.yaml").write_text(
+        f"name: a\nstore: store\nstate: state\nprepare:\n  atlas: rois.tsv\n"
+        f"  input: {{kind: {kind}, folder: in, tr: 2}}\n"
+    )
+    (problem,) = validate(read_settings(tmp_path / "site.yaml", SiteSettings)).problems
+    assert problem.file == series.parent / motion
+    assert "datalad get" in problem.mend
