@@ -37,7 +37,7 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
     if kind == "fmriprep":
         scans, problems = fmriprep.find(settings.input, atlas, settings.cleaning)
     elif kind == "series":
-        scans, problems = series.find(settings.input, atlas, settings.phenotypes)
+        scans, problems, passed = series.find(settings.input, atlas, settings.phenotypes)
     elif kind == "hcp":
         scans, problems, passed = hcp.find(settings.input, atlas)
     else:
