@@ -31,6 +31,7 @@ def import_site_archive(
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
     say: Say = lambda _: None,
+    missing: Sequence[float | str] = (),
 ) -> ScanStore:
     """Import one site's archive.
 
@@ -48,6 +49,8 @@ def import_site_archive(
     say : callable
         Told, in a sentence each, which scans cannot be used and are left out, and how many people
         have no row or no scan. The sentences name people: they are for the site's own eyes.
+    missing : sequence
+        What stands for "not known" in the table of participants beside n/a and the like.
 
     Returns
     -------
@@ -65,7 +68,9 @@ def import_site_archive(
             atlas = Atlas.from_names(read_site_archive(file).names, name="ROIs of the archive")
         except ValueError as error:
             raise refusal(file, error) from error
-    return _store(archives.scans_of(file, atlas, None), store_path, participants, atlas, say)
+    return _store(
+        archives.scans_of(file, atlas, None), store_path, participants, atlas, say, missing
+    )
 
 
 def import_directory(
@@ -77,6 +82,7 @@ def import_directory(
     atlas: Atlas | None = None,
     say: Say = lambda _: None,
     time: Time | None = None,
+    missing: Sequence[float | str] = (),
 ) -> ScanStore:
     """Import a folder of parcellated scans, in any of the forms of `signals.inputs.series`.
 
@@ -90,7 +96,7 @@ def import_directory(
     store_path : path
     tr : float
         Seconds, of all scans.
-    participants, atlas, say
+    participants, atlas, say, missing
         As in `import_site_archive`; also told how many files are passed over.
     time : {"rows", "columns"}, optional
         What the frames are, where a file has as many frames as ROIs and no names.
@@ -114,7 +120,7 @@ def import_directory(
             f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in the folder; "
             "give the folder that holds them"
         )
-    return _store([scan for scan, _ in found.scans], store_path, participants, atlas, say)
+    return _store([scan for scan, _ in found.scans], store_path, participants, atlas, say, missing)
 
 
 def _store(
@@ -123,9 +129,10 @@ def _store(
     participants: str | Path | None,
     atlas: Atlas,
     say: Say,
+    missing: Sequence[float | str],
 ) -> ScanStore:
     """Read scan after scan into a store, with what is known of its person."""
-    known = Phenotypes() if participants is None else read_phenotypes([participants])
+    known = Phenotypes() if participants is None else read_phenotypes([participants], missing)
     phenotypes = known.joined((scan.subject, scan.session) for scan in scans)
     store = None
     for scan in scans:

@@ -61,6 +61,6 @@ def find_phenotypes(settings: PreparationSettings) -> Phenotypes:
         If a table cannot be used.
     """
     if settings.phenotypes:
-        return read_phenotypes(settings.phenotypes)
+        return read_phenotypes(settings.phenotypes, settings.missing)
     folder = settings.input.folder
-    return read_phenotypes(folder if folder.is_dir() else folder.parent)
+    return read_phenotypes(folder if folder.is_dir() else folder.parent, settings.missing)

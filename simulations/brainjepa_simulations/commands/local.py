@@ -27,6 +27,9 @@ Participants = Annotated[
 ]
 
 
+Missing = Annotated[
+    list[str] | None, typer.Option(help="Code for missing in participants.tsv, such as -9999.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 
@@ -36,6 +39,7 @@ def import_scans(
     ],
     out: Annotated[Path, typer.Option(help="Folder that gets one store a site.")],
     participants: Participants = None,
+    missing: Missing = None,
 ) -> None:
     """Import site archives, one store each; repeating it changes nothing."""
     from brainjepa_core.signals.importing.importers import import_site_archive
@@ -48,7 +52,11 @@ def import_scans(
             )
         for archive in archives:
             store = import_site_archive(
-                archive, out / archive.stem, participants, say=_note(archive.stem)
+                archive,
+                out / archive.stem,
+                participants,
+                say=_note(archive.stem),
+                missing=missing or (),
             )
             name = escape(archive.stem)
             console.print(f"{name}: {len(store.records)} scans, {len(store.atlas)} ROIs")
@@ -69,6 +77,7 @@ def import_folder(
     tr: Annotated[float, typer.Option(help="Repetition time in seconds.")],
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
     participants: Participants = None,
+    missing: Missing = None,
     time: Annotated[
         Literal["rows", "columns"] | None,
         typer.Option(help="What frames are, if files do not say."),
@@ -86,6 +95,7 @@ def import_folder(
             participants,
             say=_note(folder.name),
             time=time,
+            missing=missing or (),
         )
         console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
 
