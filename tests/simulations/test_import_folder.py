@@ -35,7 +35,7 @@ def test_a_folder_of_every_kind_is_imported_and_what_is_not_read_is_told(tmp_pat
     (folder / "g.xlsx").write_text("x")
     common = ["--names", tmp_path / "names.txt", "--tr", 2, "--out", tmp_path / "store"]
     shown = run(0, "import-folder", folder, *common)
-    assert "folder: 1 passed over, such as g.xlsx: not one of .tsv, .csv, " in shown
+    assert "folder: 1 passed over, such as g.xlsx: .xlsx is not read" in shown
     store = ScanStore.open(tmp_path / "store")
     for record in store.records:
         expected = series[record.subject].T.astype(np.float32)

@@ -19,7 +19,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.preparation import CleaningSettings
-from brainjepa_core.signals.problems import ScanProblem, UnusableProblem, is_there
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem, is_there, require_there
 from brainjepa_core.signals.scan import Mask
 from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number, repeated
 
@@ -82,6 +82,7 @@ def check_columns(table: Path, settings: CleaningSettings) -> None:
     ScanProblem
         Naming the columns that are missing, or one that is there twice.
     """
+    require_there(table)
     try:
         with table.open(encoding="utf-8-sig") as stream:
             columns = stream.readline().rstrip("\r\n").split("\t")

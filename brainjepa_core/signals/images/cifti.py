@@ -24,7 +24,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images.label_image import Index, rows_of_names
 from brainjepa_core.signals.images.parcellate import SAME_GRID_MM, Parcellated, means
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, require_there
 from brainjepa_core.signals.scan import ScanHeader
 
 _AXES: dict[type, str] = {
@@ -177,6 +177,14 @@ def read_header(file: Path) -> ScanHeader:
     return ScanHeader(frames, _tr(dict(re.findall(r'(\w+)="([^"]*)"', series[0]))))
 
 
+def is_cifti(file: Path) -> bool:
+    """Whether a file is CIFTI, by its header; by its name where it is damaged."""
+    try:
+        return isinstance(nib.load(file), nib.Cifti2Image)
+    except Exception:  # damage, which whoever reads the file tells
+        return file.name.endswith(".dlabel.nii")
+
+
 def surfaces_of(file: Path) -> dict[str, int]:
     """Vertices of each surface of a ``dtseries.nii``, by its structure; its header alone is read.
 
@@ -196,6 +204,7 @@ def surfaces_of(file: Path) -> dict[str, int]:
 
 def _header(file: Path) -> tuple[Any, int, str]:
     """NIfTI-2 header, where the values start, and the XML between."""
+    require_there(file)
     try:
         with file.open("rb") as stream:
             header = nib.Nifti2Header(stream.read(540), check=False)
@@ -203,8 +212,6 @@ def _header(file: Path) -> tuple[Any, int, str]:
             stream.seek(XML_STARTS)
             xml = stream.read(max(start - XML_STARTS, 0)).decode("utf-8", "replace")
             header.get_data_shape()
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, numpy's or Python's errors
         raise _no_cifti(file, plainly(error)) from error
     return header, start, xml
@@ -226,10 +233,9 @@ def _no_cifti(file: Path, found: str) -> ScanProblem:
 
 
 def _load(file: Path) -> Any:
+    require_there(file)
     try:
         image = nib.load(file)
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, the parser's or Python's errors
         found = plainly(error)
         raise ScanProblem(file, "a CIFTI file", found, "copy or convert it again") from error

@@ -31,7 +31,7 @@ from brainjepa_core.signals.inputs.hcp_runs import is_of_rest_and_task, joined_r
 from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.inputs.passed_over import PassedOver
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.problems import ScanProblem, is_there
+from brainjepa_core.signals.problems import ScanProblem, is_folder, is_there
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
 from brainjepa_core.signals.tables.bids_names import composed
 from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
@@ -83,7 +83,7 @@ def find(
     passed: list[PassedOver] = []
     for results in sorted(settings.folder.glob(f"*/{RESULTS}")):
         person, session = visit_of(composed(results.parents[1].name))
-        runs = [run for run in sorted(results.iterdir()) if run.is_dir()]
+        runs = [run for run in sorted(results.iterdir()) if is_folder(run, problems)]
         cleaned, uncleaned, others = _sorted_out(runs, settings.task, ending)
         passed += others
         for run, versions in cleaned.items():

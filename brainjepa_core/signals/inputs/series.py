@@ -31,7 +31,6 @@ from brainjepa_core.signals.tables.bids_names import (
 from brainjepa_core.signals.tables.labels import visit_of
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import (
-    SERIES_ENDINGS,
     Time,
     ending,
     read_series,
@@ -44,7 +43,7 @@ from brainjepa_core.signals.tables.site_archive import is_site_archive
 # Tables that lie among scans and are none.
 OF_PEOPLE = ("participants", "sessions", "scans", "phenotype")
 BESIDE = (*OF_PEOPLE, "events", "motion", "outliers", "design", "coverage", "relmat", "regressors")
-NO_SERIES = "no series by its name (events, motion, confounds, matrices and the like)"
+NO_SERIES = "tables that are no series by their names"
 # What nobody would take for a scan.
 TEXTS = ("readme", "license", "changes", "authors", "makefile")
 PAGES = (".json", ".md", ".rst", ".html", ".css", ".js", ".pdf", ".log", ".yaml", ".yml", ".bib")
@@ -123,7 +122,7 @@ def find(
     found = scans_of(settings.folder, columns, atlas, settings.tr, beside, settings.time)
     taken = [scan for scan, task in found.scans if settings.task in (None, task)]
     others = [scan for scan, task in found.scans if settings.task not in (None, task)]
-    why = f"of another task than {settings.task} (input.task)"
+    why = f"tasks other than {settings.task} (input.task)"
     passed = [*found.passed_over, *(PassedOver(scan.files[0], why) for scan in others)]
     return taken, found.problems, passed
 
@@ -236,7 +235,7 @@ def _why_no_series(file: Path) -> str:
     name = file.name.lower()
     if name.endswith((*PAGES, *PICTURES, *PROGRAMS)) or name.startswith(TEXTS):
         return ""
-    return f"not one of {', '.join(SERIES_ENDINGS)}"
+    return f"{''.join(file.suffixes[-2:]) or 'a file without an ending'} is not read"
 
 
 def _key(file: Path, part: Part) -> tuple[Key, str | None]:

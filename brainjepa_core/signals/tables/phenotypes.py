@@ -200,7 +200,8 @@ def _tables(source: str | Path | Sequence[str | Path]) -> list[Path]:
         return [Path(table) for table in source]
     folder = Path(source)
     participants = folder / "participants.tsv"
-    tables = sorted((folder / "phenotype").glob("*.tsv"))
+    more = folder / "phenotype"
+    tables = sorted(more.glob("*.tsv")) if is_there(more) else []
     return [participants, *tables] if is_there(participants) else tables
 
 

@@ -25,7 +25,6 @@ from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
-from brainjepa_core.signals.inputs.passed_over import PassedOver, in_words
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
@@ -55,8 +54,8 @@ class Preparation:
         People in the store of whom no file is found any more.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
-    passed_over : tuple of PassedOver
-        What lies among the scans and is not taken.
+    told : tuple of str
+        What finding the scans told, such as files passed over.
     """
 
     settings: PreparationSettings
@@ -69,7 +68,7 @@ class Preparation:
     waiting: tuple[FoundScan, ...]
     relabelled: int = 0
     gone: tuple[str, ...] = ()
-    passed_over: tuple[PassedOver, ...] = ()
+    told: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, site: SiteSettings, people: Sequence[str] = ()) -> Preparation:
@@ -114,6 +113,7 @@ class Preparation:
         relabelled = _relabel(store, phenotypes, {scan.key for scan in scans})
         here = {scan.subject for scan in found.scans}
         gone = () if people else tuple(sorted({r.subject for r in store.records} - here))
+        told = tuple(found.told())
         return cls(
             settings,
             atlas,
@@ -125,12 +125,12 @@ class Preparation:
             waiting,
             relabelled,
             gone,
-            found.passed_over,
+            told,
         )
 
     def notes(self) -> list[str]:
-        """What a data manager should know of the people, a sentence each."""
-        notes = [*in_words(self.passed_over), *self.phenotypes.notes()]
+        """What a data manager should know of files and people, a sentence each."""
+        notes = [*self.told, *self.phenotypes.notes()]
         if self.relabelled:
             notes.append(f"phenotypes of {self.relabelled} scans in the store were corrected")
         if self.gone:
@@ -205,7 +205,8 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
 def _what_matters(settings: PreparationSettings) -> dict[str, Any]:
     """Settings that scans depend on; files by their content, wherever they lie."""
     told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    del told["input"]["folder"]
+    for name in ("folder", "mask"):  # scans with a mask are read alike whether it is needed
+        del told["input"][name]
     for name in ("label_image", "label_table", "names"):
         path = getattr(settings.input, name)
         if path is not None:

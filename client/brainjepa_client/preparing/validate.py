@@ -12,7 +12,6 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
-from brainjepa_core.signals.inputs.passed_over import in_words
 from brainjepa_core.signals.problems import ScanProblem
 
 COLUMNS = ("file", "expected", "found", "mend")
@@ -34,7 +33,7 @@ class Validation:
     without_row : int
         People with scans whom no table of phenotypes names.
     notes : tuple of str
-        What is passed over, and what to know of the tables; may name people, and stays at the site.
+        What else to know of files and tables; may name people, and stays at the site.
     """
 
     scans: int
@@ -80,7 +79,7 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
         tuple(sorted({round(header.tr, 4) for header in headers.values()})),
         tuple(problems),
         len(phenotypes.without_row),
-        (*in_words(found.passed_over), *phenotypes.notes()),
+        (*found.told(), *phenotypes.notes()),
     )
 
 

@@ -6,6 +6,7 @@ import csv
 import re
 
 import pytest
+import yaml
 from click import unstyle
 from painted_sites import change, files_of, painted, site_of
 from typer.testing import CliRunner
@@ -81,3 +82,40 @@ def test_nothing_to_validate(tree):
 
 def tree_input(tree) -> dict[str, str]:
     return dict(kind="fmriprep", folder=str(tree.dataset), label_image=str(tree.label_image))
+
+
+def test_a_scan_without_its_mask_fails_or_is_told_in_table_and_page(tree):
+    scan = next(iter(tree.scans.values()))
+    scan.mask.unlink()
+    (problem,) = validate(site_of(tree)).problems
+    assert problem.file == scan.bold and "its brain mask beside it" in problem.expected
+    result = CliRunner().invoke(app, ["prepare", str(tree.site)])
+    assert result.exit_code == 1 and "5 scans in the store" in words(result)
+
+    own = yaml.safe_load(tree.site.read_text())["prepare"]["input"]
+    change(tree, input={**own, "mask": "optional"})
+    note = "1 of 6 scans have no brain mask (input.mask: optional), such as"
+    assert note in words(CliRunner().invoke(app, ["validate", str(tree.site)]))
+    result = CliRunner().invoke(app, ["prepare", str(tree.site)])  # into the same store
+    assert result.exit_code == 0 and note in words(result)
+    assert "6 scans in the store" in words(result)
+    table = csv.DictReader((tree.folder / "store-quality/scans.tsv").open(), delimiter="\t")
+    assert sorted(float(row["masked"]) for row in table) == [0, 1, 1, 1, 1, 1]
+    page = (tree.folder / "store-quality/index.html").read_text()
+    assert "1 included scan read without a brain mask" in page
+
+
+def test_what_is_passed_over_is_told_by_both_commands(tree):
+    scan = next(iter(tree.scans.values()))
+    other = scan.bold.with_name(scan.bold.name.replace("task-rest", "task-nback"))
+    other.write_bytes(scan.bold.read_bytes())
+    change(tree, input={**tree_input(tree), "task": "rest"})
+    told = f"1 passed over, such as {other.name}: task nback, not rest (input.task)"
+    for command in ("validate", "prepare"):
+        result = CliRunner().invoke(app, [command, str(tree.site)])
+        assert result.exit_code == 0 and told in words(result)
+
+
+def words(result) -> str:
+    """What a command printed, in one line."""
+    return " ".join(unstyle(result.stdout).split())

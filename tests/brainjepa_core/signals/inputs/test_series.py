@@ -82,11 +82,11 @@ def test_what_is_found_and_not_read_is_told(tmp_path):
     scans, problems, passed = found(tmp_path, task="rest")
     assert len(scans) == 1 and problems == []
     assert sorted(in_words(passed)) == [
-        "1 passed over, such as sub-01_task-rest_motion.tsv: no series by its name (events, "
-        "motion, confounds, matrices and the like)",
-        "1 passed over, such as sub-02_task-nback.npy: of another task than rest (input.task)",
-        "3 passed over, such as sub-03.xlsx: not one of .tsv, .csv, .tsv.gz, .csv.gz, .1D, .npy, "
-        ".npz, .h5, .hdf5, .mat",
+        "1 passed over, such as sub-01_task-rest_motion.tsv: tables that are no series by their "
+        "names",
+        "1 passed over, such as sub-02_task-nback.npy: tasks other than rest (input.task)",
+        "1 passed over, such as sub-05.dat: .dat is not read",
+        "2 passed over, such as sub-03.xlsx: .xlsx is not read",
     ]
 
 

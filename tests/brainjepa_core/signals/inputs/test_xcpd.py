@@ -278,7 +278,8 @@ def test_spaces(tmp_path):
     assert all(SPACE in file.name for file in scan.series)
     assert "fsLR" in found(tmp_path, space="fsLR")[0][0].series[0].name
     scans, (problem,) = found(tmp_path, space="MNI152NLin6Asym")
-    assert scans == [] and "found spaces MNI152NLin2009cAsym, fsLR; choose one" in str(problem)
+    assert scans == [] and problem.found == "2 versions"
+    assert problem.mend == "choose one with input.space (MNI152NLin2009cAsym or fsLR)"
     for file in run.folder.glob("*fsLR*"):
         file.unlink()
     assert len(found(tmp_path, space="MNI152NLin6Asym")[0]) == 1  # the only one there is
@@ -334,3 +335,28 @@ def test_garbage_raises_nothing_but_problems(tmp_path_factory, content, data):
             except ScanProblem as problem:
                 problems.append(problem)
     assert problems and all(": expected " in str(problem) for problem in problems)
+
+
+def test_the_site_chooses_of_two_resolutions(tmp_path):
+    run = Run(tmp_path)
+    for res in ("1", "2"):
+        run.both(space=f"{SPACE}_res-{res}")
+    scans, (problem,) = found(tmp_path)
+    assert scans == [] and problem.mend == "choose one with input.res (1 or 2)"
+    for res, share in (("1", 1.0), ("2", 0.7)):
+        table = pd.DataFrame({"Node": FOURS, "coverage": share})
+        name = f"{SPACE}_res-{res}_atlas-4S456Parcels_stat-coverage_bold.tsv"
+        table.to_csv(run.path(name), sep="\t", index=False)
+    (scan,), problems = found(tmp_path, res="1")
+    assert [file.name for file in scan.coverage] == [run.path(name.replace("2_at", "1_at")).name]
+    (scan,), problems = found(tmp_path, res="2")
+    assert problems == [] and all("_res-2_" in file.name for file in scan.series)
+    scans, (problem,) = found(tmp_path, res="native")
+    assert scans == [] and problem.mend == "choose one with input.res (1 or 2)"
+
+
+def test_the_site_chooses_of_two_cohorts(tmp_path):
+    for cohort in ("1", "2"):
+        Run(tmp_path).both(space=f"space-MNIInfant_cohort-{cohort}")
+    assert found(tmp_path)[1][0].mend == "choose one with input.cohort (1 or 2)"
+    assert len(found(tmp_path, cohort="1")[0]) == 1
