@@ -187,6 +187,8 @@ class PreparationSettings(Frozen):
     phenotypes : tuple of Path
         ``participants.tsv``, and tables of a ``phenotype`` folder with their JSON; by default
         those of the input folder.
+    missing : tuple of float or str
+        What stands for "not known" in those tables beside n/a and the like: ``[-9999]``.
     quality : Path, optional
         Folder of tables and pages; by default the store's name with ``-quality``.
     derivatives : Path, optional
@@ -200,6 +202,7 @@ class PreparationSettings(Frozen):
     cleaning: CleaningSettings = CleaningSettings()
     exclude: ExclusionSettings = ExclusionSettings()
     phenotypes: tuple[FilePath, ...] = ()
+    missing: tuple[float | str, ...] = ()
     quality: FilePath | None = None
     derivatives: FilePath | None = None
     processes: int | None = Field(None, ge=1)

@@ -55,7 +55,7 @@ def find_scans(settings: PreparationSettings, atlas: Atlas) -> Found:
     if kind == "fmriprep":
         scans, problems = fmriprep.find(settings.input, atlas, settings.cleaning)
     elif kind == "series":
-        scans, problems = series.find(settings.input, atlas, settings.phenotypes)
+        scans, problems, passed = series.find(settings.input, atlas, settings.phenotypes)
     elif kind == "hcp":
         scans, problems, passed = hcp.find(settings.input, atlas)
     else:
@@ -106,6 +106,6 @@ def find_phenotypes(settings: PreparationSettings) -> Phenotypes:
         If a table cannot be used.
     """
     if settings.phenotypes:
-        return read_phenotypes(settings.phenotypes)
+        return read_phenotypes(settings.phenotypes, settings.missing)
     folder = settings.input.folder
-    return read_phenotypes(folder if folder.is_dir() else folder.parent)
+    return read_phenotypes(folder if folder.is_dir() else folder.parent, settings.missing)

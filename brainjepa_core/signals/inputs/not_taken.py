@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from brainjepa_core.signals.inputs import series, ukb
+from brainjepa_core.signals.inputs import ukb
 from brainjepa_core.signals.inputs.bids import NATIVE, VERSIONS, WORDS
 from brainjepa_core.signals.inputs.fmriprep import (
     COMPRESSED,
@@ -28,7 +28,6 @@ from brainjepa_core.signals.preparation import InputSettings, Kind
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.tables.bids_names import bids_entities
-from brainjepa_core.signals.tables.series_files import ending
 
 IMAGES = ("nii", "gii", "mgz", "mgh", "img")
 TABLES = ("tsv", "csv", "txt", "1D", "npy", "npz", "h5", "hdf5", "mat", "zip")
@@ -62,7 +61,7 @@ def not_taken(
     known : collection of Path
         Paths of files that are told already, and resolved ones of tables that are read as such.
     """
-    if settings.kind == "archive":
+    if settings.kind not in _WHY:  # a folder of series tells itself, to importers too
         return []
     taken = {file for scan in scans for file in scan.files} | set(known)
     named = "\n".join(f"{problem.file}\n{problem.found}" for problem in problems)
@@ -208,19 +207,9 @@ def _ukb(file: Path, settings: InputSettings) -> str:
     return "other tables and archives" if re.search("fmri|zip$", file.name, re.I) else ""
 
 
-def _series(file: Path, settings: InputSettings) -> str:
-    entities = bids_entities(file.name)
-    if file.parent.name == "phenotype" or file.name.split(".")[0] in series.OF_PEOPLE:
-        return ""
-    if not ending(file):
-        return f"{DATA.search(file.name)[0]} is not read"  # type: ignore[index]
-    return _other_task(entities, settings) or "tables that are no series by their names"
-
-
 _WHY: dict[Kind, Callable[[Path, InputSettings], str]] = {
     "fmriprep": _fmriprep,
     "xcpd": _xcpd,
     "hcp": _hcp,
     "ukb": _ukb,
-    "series": _series,
 }

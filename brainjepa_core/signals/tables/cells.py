@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 
 # BIDS' n/a, R's NA, pandas' NaN and <NA>, Python's None, SQL's NULL, a spreadsheet's #N/A.
-MISSING = frozenset({"", "n/a", "na", "nan", "-nan", "<na>", "#n/a", "null", "none"})
+# A lone point is SAS' and Stata's; #NULL! is SPSS'.
+MISSING = frozenset({"", "n/a", "na", "nan", "-nan", "<na>", "#n/a", "null", "none", ".", "#null!"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 
@@ -39,6 +40,12 @@ def number(cell: str) -> float | None:
         return None
     value = float(cell)
     return value if math.isfinite(value) else None
+
+
+def number_or_text(cell: str) -> float | str:
+    """A number, or the text as it is."""
+    value = number(cell)
+    return cell if value is None else value
 
 
 def has_decimal_comma(cell: str) -> bool:

@@ -14,13 +14,15 @@ from typing import Any
 
 from brainjepa_core.problems import plainly, value_in_words
 from brainjepa_core.signals.problems import is_there
-from brainjepa_core.signals.tables.cells import has_decimal_comma, number
+from brainjepa_core.signals.tables.cells import number_or_text
+from brainjepa_core.signals.tables.doubts import doubts
 from brainjepa_core.signals.tables.labels import (
     join_labels,
     person_label,
     session_label,
     visit_of,
 )
+from brainjepa_core.signals.tables.missing_codes import CodesByColumn
 from brainjepa_core.signals.tables.rows import Row, read_rows
 
 PERSON, SESSION = "participant_id", "session_id"
@@ -157,13 +159,18 @@ def told_displacement(row: Mapping[str, Any]) -> float | None:
     return told if isinstance(told, float) else None
 
 
-def read_phenotypes(source: str | Path | Sequence[str | Path]) -> Phenotypes:
+def read_phenotypes(
+    source: str | Path | Sequence[str | Path], missing: Iterable[str | float] = ()
+) -> Phenotypes:
     """Read tables of people, with their JSON (``Levels``, ``Units``, ``Description``).
 
     Parameters
     ----------
     source : path or sequence of paths
         Tables; or a BIDS folder, of which ``participants.tsv`` and ``phenotype/*.tsv`` are taken.
+    missing : iterable
+        Numbers and words that stand for "not known" in every column, beside the usual ones and
+        those that a column's JSON tells.
 
     Raises
     ------
@@ -177,8 +184,9 @@ def read_phenotypes(source: str | Path | Sequence[str | Path]) -> Phenotypes:
     for table in _tables(source):
         columns = _read_json(table.with_suffix(".json"))
         descriptions |= {name: text for name, facts in columns.items() if (text := _meaning(facts))}
-        rows = [(_person(row, table), row.known(PERSON)) for row in read_rows(table, PERSON)]
-        notes += _commas(table, (row for _, row in rows))
+        codes = CodesByColumn(missing, columns)
+        rows = [(_person(row, table), row.known(PERSON, codes)) for row in read_rows(table, PERSON)]
+        notes += doubts(table.name, [row for _, row in rows], columns)
         if any(SESSION in row for _, row in rows):
             by_session = [((person, _session(row, table)), row) for person, row in rows]
             _add(sessions, by_session, columns, table, "participant and session")
@@ -205,16 +213,6 @@ def _person(row: Row, table: Path) -> str:
             "complete it, or remove the row"
         )
     return person
-
-
-def _commas(table: Path, rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """A note a column that has numbers with a comma, which stay text."""
-    count = Counter(name for row in rows for name, cell in row.items() if has_decimal_comma(cell))
-    return [
-        f"column '{name}' of {table.name} has a decimal comma in {cells} cells, which stay text; "
-        "write a point"
-        for name, cells in sorted(count.items())
-    ]
 
 
 def _session(row: dict[str, str], table: Path) -> str:
@@ -288,14 +286,8 @@ def _decoded(text: str, facts: Mapping[str, Any]) -> float | str:
     Labels of levels may be text or, since BIDS 1.9, objects. Those of words (``M``: a person who
     ...) explain them rather than replace them.
     """
-    value, levels = _value(text), facts.get("Levels")
+    value, levels = number_or_text(text), facts.get("Levels")
     label = levels.get(text) if isinstance(levels, dict) else None
     if isinstance(label, dict):
         label = label.get("Description")
     return label if isinstance(label, str) and not isinstance(value, str) else value
-
-
-def _value(text: str) -> float | str:
-    """A number, or the text as it is."""
-    value = number(text)
-    return text if value is None else value

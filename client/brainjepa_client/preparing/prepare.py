@@ -35,7 +35,7 @@ from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_disp
 
 SETTINGS = "preparation.json"  # in the store: what its scans were made with
 # Changing these changes no scan.
-WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
+WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes", "missing"}
 
 
 @dataclass(frozen=True)

@@ -201,9 +201,9 @@ def test_series(tmp_path):
         "phenotype/traits.tsv",
     )
     assert told(tmp_path, "series", names=names, task="rest") == [
-        "1 passed over, such as sub-01_task-nback_timeseries.tsv: task nback, not rest "
-        "(input.task)",
         "1 passed over, such as sub-01_task-rest_stat-coverage_bold.tsv: tables that are no series "
         "by their names",
         "1 passed over, such as sub-02_task-rest_bold.nii.gz: .nii.gz is not read",
+        "1 passed over, such as sub-01_task-nback_timeseries.tsv: tasks other than rest "
+        "(input.task)",
     ]

@@ -240,8 +240,12 @@ def test_a_scan_of_outliers_alone_cannot_be_used(tmp_path, column):
 @pytest.mark.parametrize(
     ("table", "content", "text"),
     [
-        ("motion.tsv", "framewise_displacement\n" + "0,2\n" * 15, "found a decimal comma"),
-        ("motion.tsv", "a\tframewise_displacement\n" + "1\t1_0\n" * 15, "found text in a cell"),
+        (
+            "motion.tsv",
+            "framewise_displacement\n" + "0,2\n" * 15,
+            "a decimal comma in line 2",
+        ),
+        ("motion.tsv", "a\tframewise_displacement\n" + "1\t1_0\n" * 15, "found text in line 2"),
         ("motion.tsv", "framewise_displacement\n" + "0.1\nn/a\n" + "0.1\n" * 13, "found 1 of 15"),
         (
             "motion.tsv",
