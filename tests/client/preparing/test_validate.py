@@ -120,7 +120,7 @@ def test_what_is_passed_over_is_told_by_both_commands(tree):
 
 def words(result) -> str:
     """What a command printed, in one line."""
-    return " ".join(unstyle(result.stdout).split())
+    return " ".join(unstyle(result.output).split())
 
 
 @pytest.mark.parametrize("kind", ["hcp", "xcpd"])
@@ -142,3 +142,23 @@ def test_motion_that_was_not_fetched_is_told_before_preparing(tmp_path, kind):
     (problem,) = validate(read_settings(tmp_path / "site.yaml", SiteSettings)).problems
     assert problem.file == series.parent / motion
     assert "datalad get" in problem.mend
+
+
+def test_a_store_without_scans_takes_other_settings(tree):
+    """Who is told to choose a resolution can do so where nothing was stored yet."""
+    for scan in tree.scans.values():
+        for file in (scan.bold, scan.mask):
+            copy = file.with_name(file.name.replace("_desc-", "_res-2_desc-"))
+            copy.write_bytes(file.read_bytes())
+    result = CliRunner().invoke(app, ["prepare", str(tree.site)])
+    assert result.exit_code == 1 and "0 scans in the store" in words(result)
+    own = yaml.safe_load(tree.site.read_text())["prepare"]["input"]
+    change(tree, input={**own, "res": 2}, exclude={"seconds": 10000})
+    result = CliRunner().invoke(app, ["prepare", str(tree.site)])
+    assert "0 scans in the store" in words(result) and "6 left out by" in words(result)
+    change(tree, exclude={})  # what was left out by another rule is not finished
+    result = CliRunner().invoke(app, ["prepare", str(tree.site)])
+    assert result.exit_code == 0 and "6 scans in the store" in words(result)
+    change(tree, input=own)
+    result = CliRunner().invoke(app, ["prepare", str(tree.site)])
+    assert result.exit_code == 1 and "found others in prepare.input.res" in words(result)
