@@ -80,12 +80,15 @@ def people_without(
     settings: InputSettings, scans: Sequence[FoundScan], problems: Sequence[ScanProblem]
 ) -> list[str]:
     """A sentence about people's folders of which nothing was taken or named, if there are any."""
-    if settings.kind not in ("fmriprep", "xcpd", "hcp"):
+    patterns = {"fmriprep": "sub-*", "xcpd": "sub-*", "hcp": "*", "ukb": "*"}
+    if settings.kind not in patterns:
         return []
-    pattern, depth = "*" if settings.kind == "hcp" else "sub-*", len(settings.folder.parts)
-    gone = {path for path in settings.folder.glob(pattern) if not path.exists()}  # links
-    folders = {path for path in settings.folder.glob(pattern) if path.is_dir()}
-    people = {path.name for path in folders | {link for link in gone if "." not in link.name}}
+    pattern, depth = patterns[settings.kind], len(settings.folder.parts)
+    people = {
+        path.name
+        for path in settings.folder.glob(pattern)
+        if (path.is_dir() and path.name[0] != ".") or ("." not in path.name and not path.exists())
+    }
     taken = [*(scan.files[0] for scan in scans), *(problem.file for problem in problems)]
     with_scans = {f.parts[depth] for f in taken if f.is_relative_to(settings.folder)}
     without = sorted(people - with_scans)

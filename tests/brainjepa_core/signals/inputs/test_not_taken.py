@@ -163,6 +163,7 @@ def test_hcp(tmp_path):
         "100408/rfMRI_REST1_LR_Atlas_MSMAll_hp2000_clean.ptseries.nii",
     )
     (tmp_path / "100610").symlink_to("/nowhere")
+    (tmp_path / ".git").mkdir()
     people, *files = told(tmp_path, "hcp")
     assert people.startswith("2 of 3 people's folders hold no scan that was taken, such as 100408")
     assert sorted(s.split(": ")[1] for s in files) == [
@@ -181,8 +182,11 @@ def test_ukb(tmp_path):
         "1000001_2_0/fMRI/fMRI.Glasser.csv.gz",
         "1000001_20227_2_0.zip",
         "1000001_2_0/T1/notes.csv",
+        "1000002_2_0/T1/T1.nii.gz",
     )
     assert told(tmp_path, "ukb") == [
+        "1 of 2 people's folders hold no scan that was taken, such as 1000002_2_0 (a DataLad "
+        "dataset that was not installed is an empty folder)",
         "2 passed over, such as 1000001_20227_2_0.zip: other tables and archives",
         "1 passed over, such as fMRI.Schaefer17n400p.csv.gz: copies of tables that are there",
     ]
