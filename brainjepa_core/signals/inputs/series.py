@@ -235,7 +235,8 @@ def _why_no_series(file: Path) -> str:
     name = file.name.lower()
     if name.endswith((*PAGES, *PICTURES, *PROGRAMS)) or name.startswith(TEXTS):
         return ""
-    return f"{''.join(file.suffixes[-2:]) or 'a file without an ending'} is not read"
+    end = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    return f"{end or 'a file without an ending'} is not read"
 
 
 def _key(file: Path, part: Part) -> tuple[Key, str | None]:
