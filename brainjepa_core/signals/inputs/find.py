@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images.templates import template_note
@@ -15,6 +15,11 @@ from brainjepa_core.signals.preparation import InputSettings, PreparationSetting
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes
+
+NO_TABLE = (
+    "no table of people lies beside the scans (participants.tsv, phenotype/*.tsv), so that nobody "
+    "has phenotypes; name tables as prepare.phenotypes if tasks need them"
+)
 
 
 @dataclass(frozen=True)
@@ -108,4 +113,6 @@ def find_phenotypes(settings: PreparationSettings) -> Phenotypes:
     if settings.phenotypes:
         return read_phenotypes(settings.phenotypes, settings.missing)
     folder = settings.input.folder
-    return read_phenotypes(folder if folder.is_dir() else folder.parent, settings.missing)
+    known = read_phenotypes(folder if folder.is_dir() else folder.parent, settings.missing)
+    nothing = not known.people and not known.sessions
+    return replace(known, notes=(*known.notes, NO_TABLE)) if nothing else known

@@ -53,8 +53,9 @@ class HcpScan(FoundScan):
     told_tr: float | None = None
 
     def check(self) -> ScanHeader:
-        """Frames and repetition time by the header."""
+        """Frames, repetition time and surfaces by the header."""
         header = cifti.read_header(self.files[0])
+        _fitting(self.files[:1], self.labels)
         sidecar = self.files[0].with_suffix("").with_suffix(".json")
         tr = repetition_time(self.files[0], header.tr, sidecar, self.told_tr)
         return header_of(self.files[0], header.frames, tr)
@@ -88,7 +89,7 @@ def find(
         passed += others
         for run, versions in cleaned.items():
             try:
-                series = _fitting(versions, labels)
+                series = versions[0] if len(versions) == 1 else _fitting(versions, labels)
             except ScanProblem as problem:
                 problems.append(problem)
                 continue
@@ -143,9 +144,9 @@ def _fitting(versions: Sequence[Path], labels: CiftiLabels | None) -> Path:
     Raises
     ------
     ScanProblem
-        If there are several, and none of them fits: names each with its vertices.
+        If none of them fits: names each with its vertices.
     """
-    if labels is None or len(versions) == 1:
+    if labels is None:
         return versions[-1]
     own = labels.surfaces()
     vertices = {version: surfaces_of(version) for version in versions}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from brainjepa_core.signals.inputs import ukb
+from brainjepa_core.signals.inputs import ukb, xcpd
 from brainjepa_core.signals.inputs.bids import NATIVE, VERSIONS, WORDS
 from brainjepa_core.signals.inputs.fmriprep import (
     COMPRESSED,
@@ -178,7 +178,7 @@ def _xcpd(file: Path, settings: InputSettings) -> str:
         return "neither series nor their motion and coverage"
     entities = bids_entities(file.name)
     end = entities.get("ext", "")
-    if end != ".tsv":
+    if end not in xcpd.TABLES:
         return f"{suffix} as {end}; series of regions are read as .tsv"
     if suffix == "bold":
         return "maps of one number a region"

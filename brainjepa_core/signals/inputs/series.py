@@ -18,7 +18,7 @@ from brainjepa_core.signals.inputs.bids import repetition_time, without_copies
 from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan, walk
 from brainjepa_core.signals.inputs.passed_over import PassedOver
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
 from brainjepa_core.signals.tables.array_files import Part
 from brainjepa_core.signals.tables.bids_names import (
@@ -196,6 +196,7 @@ def read_names(file: Path) -> tuple[str, ...]:
     ScanProblem
         If the file cannot be read, or names an ROI twice.
     """
+    is_there(file)  # what was not fetched is told as such
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -235,7 +236,8 @@ def _why_no_series(file: Path) -> str:
     name = file.name.lower()
     if name.endswith((*PAGES, *PICTURES, *PROGRAMS)) or name.startswith(TEXTS):
         return ""
-    return f"{''.join(file.suffixes[-2:]) or 'a file without an ending'} is not read"
+    end = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    return f"{end or 'a file without an ending'} is not read"
 
 
 def _key(file: Path, part: Part) -> tuple[Key, str | None]:

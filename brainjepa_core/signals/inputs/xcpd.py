@@ -45,6 +45,7 @@ from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_nam
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.signals.tables.text_tables import first_row, peek_table, read_table
 
+TABLES = (".tsv", ".tsv.gz")
 VARIANT = ("space", *VERSIONS)
 Key = tuple[str, str, str]
 
@@ -145,7 +146,7 @@ def find(settings: InputSettings, atlas: Atlas) -> tuple[list[XcpdScan], list[Sc
 
 def _measures(file: BidsFile, suffix: str) -> bool:
     mean = file["stat"] in ("", "mean") and not file["desc"]
-    return mean and file["suffix"] == suffix and file["ext"] == ".tsv" and bool(_label(file))
+    return mean and file["suffix"] == suffix and file["ext"] in TABLES and bool(_label(file))
 
 
 def _place(file: BidsFile) -> tuple[str, ...]:
@@ -239,7 +240,7 @@ class _Companions:
     """Files beside the series, by the scan they belong to."""
 
     def __init__(self, files: Sequence[BidsFile]) -> None:
-        tables = [file for file in files if file["ext"] == ".tsv"]
+        tables = [file for file in files if file["ext"] in TABLES]
         # sorted by path: a plain name comes after, and replaces, desc-filtered
         self._motion = {file.key: file.path for file in tables if file["suffix"] == "motion"}
         self._outliers = {file.key: file.path for file in tables if file["suffix"] == "outliers"}

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.tables.matlab_files import (
     OWN,
     header_in_hdf5,
@@ -240,6 +240,7 @@ def _hdf5_headers(file: Path) -> dict[str, Header]:
 @contextmanager
 def _damage_named(file: Path) -> Iterator[None]:
     """Whatever opening and unpacking raise, as a problem of this file."""
+    is_there(file)  # what was not fetched is told as such
     try:
         yield
     except Exception as error:  # damage surfaces as zipfile's, zlib's, numpy's or HDF5's errors

@@ -12,6 +12,8 @@ _VISIT = re.compile(
     r"(?P<person>.+?)(?:_(?P<visit>V\d+)(?:_(?P<part>[A-Z]\d?))?)?(?:_(?P<scanner>\dT))?(?:_MR\d*)?"
 )
 
+_DIGITS = re.compile(r"0*([0-9]+)(?:\.0+)?")
+
 
 def person_label(text: str) -> str:
     """A person's label: without ``sub-``, accents as one character.
@@ -54,7 +56,8 @@ def join_labels(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
     """Which of their labels means each of ours.
 
     Equal labels mean the same. Tables and folders often disagree on leading zeros (``50002`` and
-    ``0050002``): those mean the same if just one label on either side has that value.
+    ``0050002``), and a table that was read as numbers has ``50002.0``: those mean the same if just
+    one label on either side has that value.
 
     Parameters
     ----------
@@ -80,6 +83,6 @@ def join_labels(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
 
 
 def _value(label: str) -> str:
-    """A label of digits without its leading zeros; any other as it is."""
-    digits = label.isascii() and label.isdecimal()
-    return (label.lstrip("0") or "0") if digits else label
+    """A label of digits without its leading zeros and empty decimals; any other as it is."""
+    found = _DIGITS.fullmatch(label)
+    return found[1] if found else label

@@ -7,6 +7,7 @@ but told, and refused where it would be learned from.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -90,6 +91,12 @@ def suspects(values: Iterable[Any]) -> dict[float, int]:
     plain = [v for v in every if isinstance(v, float) and v not in found]
     words = any(isinstance(v, str) for v in every)
     return {v: n for v, n in sorted(found.items()) if words or _stands_out(v, plain)}
+
+
+def are_ages(values: Iterable[Any]) -> bool:
+    """Whether all values are ages in years, and none of them looks like a code."""
+    numbers = [float(v) if isinstance(v, float | int) else math.nan for v in values]
+    return all(AGES[0] <= v <= AGES[1] for v in numbers) and not suspects(numbers)
 
 
 def outside_of_life(column: str, values: Iterable[Any]) -> int:

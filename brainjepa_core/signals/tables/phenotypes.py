@@ -137,9 +137,9 @@ class JoinedPhenotypes:
 
     def notes(self) -> list[str]:
         """Sentences for the data manager, with an example of each side; they stay at the site."""
-        if not self.phenotypes.people and not self.phenotypes.sessions:
-            return []
         notes = list(self.phenotypes.notes)
+        if not self.phenotypes.people and not self.phenotypes.sessions:
+            return notes
         if self.without_row:
             notes.append(
                 f"{len(self.without_row)} people have no row of phenotypes, such as "
@@ -154,9 +154,12 @@ class JoinedPhenotypes:
 
 
 def told_displacement(row: Mapping[str, Any]) -> float | None:
-    """Mean framewise displacement in mm of a scan, if its row of phenotypes tells it."""
+    """Mean framewise displacement in mm of a scan, if its row of phenotypes tells it.
+
+    A negative one is a code for missing.
+    """
     told = row.get(TOLD_FD)
-    return told if isinstance(told, float) else None
+    return told if isinstance(told, float) and told >= 0 else None
 
 
 def read_phenotypes(

@@ -22,7 +22,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
 
 TEXT_ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz", ".1D")
@@ -106,6 +106,7 @@ def _opened(file: Path) -> BinaryIO:
 @contextmanager
 def _damage_named(file: Path) -> Iterator[None]:
     """Whatever opening, unpacking and decoding raise, as a problem of this file."""
+    is_there(file)  # what was not fetched is told as such
     try:
         yield
     except ScanProblem:

@@ -12,6 +12,7 @@ from painted_sites import change, files_of, painted, site_of
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
+from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.preparing.validate import problems_as_tsv, validate
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
@@ -162,3 +163,36 @@ def test_a_store_without_scans_takes_other_settings(tree):
     change(tree, input=own)
     result = CliRunner().invoke(app, ["prepare", str(tree.site)])
     assert result.exit_code == 1 and "found others in prepare.input.res" in words(result)
+
+
+def test_people_and_rows_that_do_not_meet_are_told_with_an_example(tree):
+    rows = tree.participants.read_text().splitlines()
+    tree.participants.write_text("\n".join([*rows[:-1], rows[-1].replace("sub-", "sub-x")]) + "\n")
+    for table in (tree.dataset / "phenotype").glob("*"):
+        table.unlink()
+    gone = rows[-1].split("\t")[0].removeprefix("sub-")
+    expected = (
+        f"1 people have no row of phenotypes, such as '{gone}'",
+        f"1 people of the tables have no scan, such as 'x{gone}'",
+    )
+    assert set(expected) <= set(validate(site_of(tree)).notes)
+    assert set(expected) <= set(Preparation.of(site_of(tree)).notes())
+    tree.participants.unlink()
+    note = "no table of people lies beside the scans (participants.tsv, phenotype/*.tsv)"
+    told = [*validate(site_of(tree)).notes, *Preparation.of(site_of(tree)).notes()]
+    assert sum(text.startswith(note) for text in told) == 2
+
+
+def test_codes_for_missing_are_told_until_they_are_named(tree):
+    rows = tree.participants.read_text().splitlines()
+    place = rows[0].split("\t").index("age")
+    cells = rows[1].split("\t")
+    cells[place] = "-9999"
+    tree.participants.write_text("\n".join([rows[0], "\t".join(cells), *rows[2:]]) + "\n")
+    (note,) = (note for note in validate(site_of(tree)).notes if "-9999" in note)
+    assert "has -9999 in 1 rows, which looks like a code for missing" in note
+    assert any("-9999" in note for note in Preparation.of(site_of(tree)).notes())
+    change(tree, missing=[-9999])
+    assert not any("-9999" in note for note in validate(site_of(tree)).notes)
+    person = Preparation.of(site_of(tree)).phenotypes.of(cells[0])
+    assert person and "age" not in person

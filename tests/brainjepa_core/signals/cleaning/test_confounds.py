@@ -70,6 +70,7 @@ def test_motion_that_is_known_of_no_frame_is_unknown(image, word):
     [
         ({40: "n/a"}, "expected framewise_displacement of every frame but the first, found 1 of"),
         ({3: "0,90", 5: "0,1"}, "numbers in column framewise_displacement, found a decimal comma"),
+        ({7: "-9999"}, "framewise_displacement of 0 mm or more, found 1 of 100 frames below"),
         ({7: "high"}, "numbers in column framewise_displacement, found text in line 9; write n/a"),
         ({7: "1_0"}, "numbers in column framewise_displacement, found text in line 9; write n/a"),
     ],

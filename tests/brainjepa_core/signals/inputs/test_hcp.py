@@ -62,6 +62,7 @@ def test_the_most_processed_resting_runs(tree, folder):
         ("nan", "every frame but the first, found 1 of 30 frames without a number; take the"),
         ("0,1", "a number a line, with a point, found a decimal comma in line 4; copy the file"),
         ("1_0", "a number a line, with a point, found text in line 4; copy the file again"),
+        ("-1", "framewise_displacement of 0 mm or more, found 1 of 30 frames below; write n/a"),
         ("", "30 lines, one a frame, found 29; give the file of this run"),
     ],
 )
@@ -176,6 +177,15 @@ def test_the_version_on_the_labels_surface_is_taken(tree, tmp_path):
     (scan,), problems, _ = found(tree, tmp_path / "7T")
     assert scan.files[0] == fits and problems == []
     assert np.isfinite(scan.read().series).any()
+
+
+def test_a_run_on_another_surface_shows_by_its_header(tree, tmp_path):
+    run = "rfMRI_REST1_7T_PA"
+    file = paint(tree, tmp_path / "7T", "100610", run, "_Atlas_1.6mm_MSMAll_hp2000_clean")
+    dense(tree, file, 900)
+    (scan,), *_ = found(tree, tmp_path / "7T")
+    with pytest.raises(ScanProblem, match=r"a hemisphere, as in .*dlabel.nii, found 900 in"):
+        scan.check()
 
 
 def test_versions_of_which_none_fits_are_both_named(tree, tmp_path):

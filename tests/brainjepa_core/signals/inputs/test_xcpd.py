@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 from pathlib import Path
@@ -95,6 +96,16 @@ def test_every_generation_of_names(tmp_path, form):
     with pytest.raises(ScanProblem, match=r"repetition time .* found none; .*or say input.tr"):
         scans[1].check()
     assert found(root, task="rest")[0] and not found(root, task="nback")[0]
+
+
+def test_compressed_tables(tmp_path):
+    run = Run(tmp_path).both().motion([0.1] * 12, [0] * 12)
+    for file in run.folder.glob("*.tsv"):
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    (scan,), problems = found(tmp_path)
+    assert problems == [] and scan.check().frames == 12
+    assert np.array_equal(scan.read().series, run.truth) and scan.read().fd[1] == 0.1
 
 
 def test_other_sizes_of_the_4s_atlas_are_passed_over(tmp_path):

@@ -53,6 +53,8 @@ def test_a_join_pairs_equal_labels_and_zeros_where_nothing_else_is_meant(ours, t
         ({"0050002": 1.0}, ["sub-50002"], [1.0]),
         ({"1": 1.0, "01": 2.0}, ["sub-1", "sub-01", "sub-001"], [1.0, 2.0, None]),
         ({"1": 1.0}, ["sub-01", "sub-001"], [None, None]),
+        ({"50002.0": 1.0}, ["sub-0050002"], [1.0]),  # of a table that was read as numbers
+        ({"50002.5": 1.0}, ["sub-50002"], [None]),
     ],
 )
 def test_people_and_tables_are_joined(table, folders, ages):

@@ -277,6 +277,18 @@ def test_files_that_are_gone(tmp_path):
             read_series(tmp_path / f"x{kind}", NAMES)
 
 
+@pytest.mark.parametrize("kind", SERIES_ENDINGS)
+@pytest.mark.parametrize("form", ["link", "text"])
+def test_files_that_were_not_fetched(tmp_path, kind, form):
+    file = tmp_path / f"x{kind}"
+    if form == "link":
+        file.symlink_to("../.git/annex/objects/nowhere")
+    else:
+        file.write_text("/annex/objects/MD5-s10--0\n")
+    with pytest.raises(ScanProblem, match=f"^x{kind}: .*; fetch its content .datalad get., or rem"):
+        read_series(file, NAMES)
+
+
 def cohort_gradients(names: list[str]) -> np.ndarray:
     """Gradients of STAGES' cortex in 17-network order, read under the names given."""
     atlas = load_atlas()
