@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.problems import plainly
+
 DEFAULT_ATLAS = "tian3_schaefer400_17networks"
 UNKNOWN = "n/a"
 SHOWN = 3  # names an error lists before it says how many more there are
@@ -168,10 +170,17 @@ def load_atlas(name: str | Path = DEFAULT_ATLAS) -> Atlas:
     Raises
     ------
     ValueError
-        If there is no such atlas, or the table has no column ``name``.
+        If there is no such atlas, or the table cannot be read or has no column ``name``.
     """
     if Path(name).suffix == ".tsv":
-        return _from_table(Path(name).stem, Path(name).read_text(encoding="utf-8-sig"))
+        try:
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"expected a table of ROI names '{Path(name).name}' in UTF-8, found "
+                f"{plainly(error)}; correct the path of the atlas, or fetch the file"
+            ) from error
+        return _from_table(Path(name).stem, text)
     return _shipped(str(name))
 
 

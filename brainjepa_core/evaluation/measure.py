@@ -23,6 +23,7 @@ from brainjepa_core.gradients import fisher_z, functional_connectivity
 from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
+from brainjepa_core.signals.tables.missing_codes import are_ages
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.ridge import held_out_r2
 from brainjepa_core.usable import live_rois, why_unusable
@@ -89,9 +90,9 @@ def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
     groups = {"connectivity": np.stack(scores)}
     facts = [windows.people[p].records[0].phenotypes for p in people]
     sites = np.array([windows.people[p].store for p in people])
-    if all(isinstance(f.get("age"), float | int) for f in facts):
-        age = np.array([[f["age"]] for f in facts], np.float64)
-        groups["age within site"] = within_groups(age, sites)
+    ages = [f.get("age") for f in facts]
+    if are_ages(ages):
+        groups["age within site"] = within_groups(np.array([ages], np.float64).T, sites)
     latents = sorted(k for k in facts[0] if k.startswith("latent_") and all(k in f for f in facts))
     if latents:
         groups["latents"] = np.array([[f[k] for k in latents] for f in facts], np.float64)

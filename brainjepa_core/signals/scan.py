@@ -49,6 +49,8 @@ class RawScan:
         What cleaning takes out.
     keep : ndarray of bool [F], optional
         False where a frame is censored; all are kept where it is missing.
+    masked : bool, optional
+        Whether a brain mask said which voxels count; missing for what is no volume.
     details : dict
         Facts for the sidecar of the derivative, under names of BIDS where it has them.
     """
@@ -60,6 +62,7 @@ class RawScan:
     fd: Float64 | None = None
     regressors: Float64 | None = None
     keep: Mask | None = None
+    masked: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 

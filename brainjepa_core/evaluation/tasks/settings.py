@@ -69,6 +69,9 @@ class TaskSettings(Frozen):
         Columns that splits keep balanced beside the class (or the quartile of the target);
         ``site`` may be one.
     include : tuple of Rule
+    missing : tuple of float or str, optional
+        What stands for "not known" in every column beside n/a and the like: ``[-9999]``. Where it
+        is not said, numbers that look like such codes are refused; where it is, believed.
     within_site : bool
         Sites differ in the target: scores are also given within sites.
     subgroups : tuple of str
@@ -82,6 +85,7 @@ class TaskSettings(Frozen):
     covariates: tuple[str, ...] = ()
     stratify: tuple[str, ...] = ()
     include: tuple[Rule, ...] = ()
+    missing: tuple[Value, ...] | None = None
     within_site: bool = False
     subgroups: tuple[str, ...] = ("site", "sex", "age", "ancestry")
 

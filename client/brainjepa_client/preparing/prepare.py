@@ -46,7 +46,7 @@ from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_disp
 
 NUMBERS = 1  # raised when the same files and settings give other numbers: the code that matters
 # Changing these changes no scan.
-WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
+WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes", "missing"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Preparation:
         The others.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    told : tuple of str
+        What finding the scans told, such as files passed over.
     changes : tuple of str
         What else has been done to the store, and what should be known of it, a sentence each.
     """
@@ -73,6 +75,7 @@ class Preparation:
     found: int
     finished: int
     waiting: tuple[FoundScan, ...]
+    told: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
     @classmethod
@@ -104,21 +107,22 @@ class Preparation:
         found = find_scans(settings, atlas)
         if settings.derivatives is not None:
             require_names_apart((scan.key for scan in found.scans), atlas)
+        tables = find_phenotypes(settings)  # read first: what is wrong in them leaves no store
         store = _store(site, settings, atlas)
         with store.writing(wait=False):
             store.tidy()
-            _note_settings(store, settings, atlas)
+            renewed = _note_settings(store, settings, atlas)
             store.withdraw(people_removed(site.state))
             here = [scan for scan in found.scans if not store.withdrawn.has(scan.subject)]
             chosen = _of_people(here, people)
-            phenotypes = find_phenotypes(settings).joined(s.key[:2] for s in here)
+            phenotypes = tables.joined(s.key[:2] for s in here)
             relabelled = relabel(store, phenotypes, {scan.key for scan in chosen})
             gone = sorted({r.key for r in store.records} - {scan.key for scan in here})
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             reports = Reports(site.quality, {record.key for record in store.records})
-            if not people:
-                reports.keep_only(here)
+            if renewed or not people:
+                reports.keep_only(() if renewed else here)
             for problem in found.problems:
                 reports.write_problem(problem)
         waiting = tuple(
@@ -130,11 +134,14 @@ class Preparation:
             *(() if people else _on_gone(gone, drop_gone)),
         )
         done = len(chosen) - len(waiting)
-        return cls(settings, atlas, store, reports, phenotypes, len(chosen), done, waiting, changes)
+        told = tuple(found.told())
+        return cls(
+            settings, atlas, store, reports, phenotypes, len(chosen), done, waiting, told, changes
+        )
 
     def notes(self) -> list[str]:
-        """What a data manager should know of the people, a sentence each."""
-        return [*self.phenotypes.notes(), *self.changes]
+        """What a data manager should know of files and people, a sentence each."""
+        return [*self.told, *self.phenotypes.notes(), *self.changes]
 
     def run(self) -> Iterator[ScanReport]:
         """Prepare the waiting scans; a report for each, once it is on disk.
@@ -249,7 +256,7 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
         return ScanStore.create(site.store, atlas)
     found = _read_settings(site.store / PREPARATION)
     changed = _differences(found, _what_matters(settings, atlas))
-    if changed:
+    if changed and ScanStore.open(site.store).records:
         raise ValueError(
             f"expected the settings that the store was prepared with, found others in "
             f"{', '.join(changed)}; go on with those, or give another folder as store"
@@ -257,12 +264,14 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
     return ScanStore.create(site.store, atlas)
 
 
-def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> None:
-    """Write beside a new store what its scans are made with."""
-    path = store.path / PREPARATION
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(_what_matters(settings, atlas), indent=1) + "\n")
+def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> bool:
+    """Write beside a store without scans what they are made with; whether that is news."""
+    path, told = store.path / PREPARATION, _what_matters(settings, atlas)
+    if path.exists() and not _differences(_read_settings(path), told):
+        return False
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n")
+    return True
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -279,7 +288,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
 def _what_matters(settings: PreparationSettings, atlas: Atlas) -> dict[str, Any]:
     """Settings that scans depend on; files by their content, wherever they lie."""
     told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    del told["input"]["folder"]
+    for name in ("folder", "mask"):  # scans with a mask are read alike whether it is needed
+        del told["input"][name]
     of_all: dict[str, Path | None] = {"names": settings.input.names}
     if settings.input.label_image is not None:
         labels = LabelImage(settings.input.label_image, atlas, settings.input.label_table)

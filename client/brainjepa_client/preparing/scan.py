@@ -21,6 +21,8 @@ from brainjepa_core.signals.importing.derivatives import write_derivative
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan
+from brainjepa_core.signals.tables.series_files import refusal
+from brainjepa_core.usable import UnusableScan
 from brainjepa_core.version import VERSION
 
 
@@ -69,6 +71,8 @@ def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job
         return _prepare(settings, atlas, figures, job)
     except ScanProblem as problem:
         return _failed(scan, problem)
+    except UnusableScan as reason:
+        return _failed(scan, refusal(scan.files[0], reason))
     except Exception as error:  # one scan's defect, foreseen or not, is no reason to stop the rest
         if is_disk_full(error):  # which is no scan's own: the rest would fail as well
             raise

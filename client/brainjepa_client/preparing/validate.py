@@ -12,7 +12,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, require_there
 
 COLUMNS = ("file", "expected", "found", "mend")
 
@@ -33,7 +33,7 @@ class Validation:
     without_row : int
         People with scans whom no table of phenotypes names.
     notes : tuple of str
-        What else to know of the tables; may name people, and stays at the site.
+        What else to know of files and tables; may name people, and stays at the site.
     """
 
     scans: int
@@ -66,6 +66,8 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
     headers = {}
     for scan in found.scans:
         try:
+            for file in scan.files:  # headers do not tell that a table was not fetched
+                require_there(file)
             headers[scan.key] = scan.check()
         except ScanProblem as problem:
             problems.append(problem)
@@ -79,7 +81,7 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
         tuple(sorted({round(header.tr, 4) for header in headers.values()})),
         tuple(problems),
         len(phenotypes.without_row),
-        tuple(phenotypes.notes()),
+        (*found.told(), *phenotypes.notes()),
     )
 
 

@@ -51,6 +51,7 @@ def look_first(
         *_rules(reports),
         *(_order(summary) if summary else ()),
         *_times(included),
+        *_masks(included),
         *(_rois(summary, atlas) if summary else ()),
         *_unusual(included),
         *_unknown(reports, exclude),
@@ -93,6 +94,16 @@ def _times(included: Sequence[ScanReport]) -> list[str]:
         return []
     told = ", ".join(f"{tr} in {_number(count, 'scan')}" for tr, count in times.most_common(SHOWN))
     return [f"Repetition times differ: {told}. Make sure that each is what the scanner used."]
+
+
+def _masks(included: Sequence[ScanReport]) -> list[str]:
+    without = [report for report in included if report.quality.get("masked") == 0]
+    if not without:
+        return []
+    return [
+        f"{_number(len(without), 'included scan')} read without a brain mask ({_names(without)}): "
+        "their regions average voxels that others' do not."
+    ]
 
 
 def _rois(summary: SiteSummary, atlas: Atlas) -> list[str]:

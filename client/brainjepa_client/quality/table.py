@@ -37,6 +37,7 @@ NUMBERS: dict[str, tuple[str, str]] = {
     "tsnr": ("Temporal signal-to-noise ratio, median over the voxels of all ROIs.", ""),
     "coverage_mean": ("Share of an ROI that the scan saw, mean over ROIs.", ""),
     "coverage_min": ("Share of an ROI that the scan saw, least over ROIs.", ""),
+    "masked": ("1 where a brain mask said which voxels count, 0 where there was none.", ""),
     "missing_rois": ("ROIs without data: outside the image, or seen by less than half.", ""),
     "dead_rois": ("ROIs with data that hardly vary over time.", ""),
     "fc_mean": ("Mean correlation of two ROIs; high values hint at motion or breathing.", ""),

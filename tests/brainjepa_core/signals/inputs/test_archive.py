@@ -44,6 +44,15 @@ def test_a_scan_for_each_participant(tmp_path):
     assert [scan.check().tr for scan in each] == [0.7, 2.5, 3.0]
 
 
+def test_repetition_times_are_seconds_as_they_were_written(tmp_path):
+    scans, _ = found(tmp_path, tr=np.float32(1.667))
+    assert {scan.check().tr for scan in scans} == {1.667}  # not 1.66700005
+    scans, _ = found(tmp_path, tr=np.array([2000.0, 2.0, 2.0]))
+    text = r"site.npz: expected a repetition time between 0.1 and 20 seconds, found 2000; write it"
+    with pytest.raises(ScanProblem, match=text):
+        [scan.check() for scan in scans]
+
+
 def test_scans_are_what_an_import_stores(tmp_path):
     file = shared("data", "abide", "STANFORD.npz")
     store = import_site_archive(file, tmp_path / "store")
