@@ -88,6 +88,11 @@ class FoundScan(ABC):
         """Subject, session and run."""
         return self.subject, self.session, self.run
 
+    @property
+    def read_whole(self) -> bool:
+        """Whether it is a volume that is read without a brain mask, as the settings allow."""
+        return False
+
     @abstractmethod
     def check(self) -> ScanHeader:
         """Look at headers only.

@@ -267,7 +267,7 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
 def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> bool:
     """Write beside a store without scans what they are made with; whether that is news."""
     path, told = store.path / PREPARATION, _what_matters(settings, atlas)
-    if path.exists() and not _differences(_read_settings(path), told):
+    if store.records or (path.exists() and not _differences(_read_settings(path), told)):
         return False
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")

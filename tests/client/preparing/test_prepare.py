@@ -300,6 +300,18 @@ def test_corrected_motion_of_a_table_is_judged_anew(tree):
     assert store_of(tree).records == ()
 
 
+def test_a_scan_without_a_mask_leaves_once_masks_are_asked_for(tree):
+    next(iter(tree.scans.values())).mask.unlink()
+    content = yaml.safe_load(tree.site.read_text())
+    content["prepare"]["input"]["mask"] = "optional"
+    tree.site.write_text(yaml.safe_dump(content))
+    assert {report.status for report in run(tree)} == {"included"}
+    del content["prepare"]["input"]["mask"]
+    tree.site.write_text(yaml.safe_dump(content))
+    assert [report.status for report in run(tree)] == ["failed"]
+    assert len(store_of(tree).records) == len(tree.scans) - 1
+
+
 def test_a_label_table_beside_the_image_counts_by_its_content(tree):
     run(tree)
     image = site_of(tree).preparation().input.label_image
