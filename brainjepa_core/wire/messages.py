@@ -47,6 +47,14 @@ WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
 WITHIN_A_SITE = ("holdout", "kfold", "personalised")
 
 
+def told_round(index: int) -> int:
+    """Number of a round wherever people read it: the first one is 1, though messages count from 0.
+
+    Rounds have this number in folders, records, pages, MLflow, logs, errors and scenarios.
+    """
+    return index + 1
+
+
 class ProbeRequest(Frozen):
     """The part of an evaluate request that asks about a task.
 

@@ -18,7 +18,16 @@ from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    KINDS,
+    TRAIN,
+    Reply,
+    Request,
+    told_round,
+)
 
 LOG = "log.txt"
 
@@ -47,7 +56,9 @@ class Site:
         -------
         Reply
         """
-        where = f"{request.assignment.study_id} round {request.assignment.round}"
+        where = request.assignment.study_id
+        if request.kind in (TRAIN, EVALUATE):
+            where += f" round {told_round(request.assignment.round)}"
         kind = request.kind if request.kind in KINDS else "a message of unknown kind"
         try:
             reply = self._answer(request)

@@ -1,5 +1,7 @@
 """A site's training state on its own disk, a folder a round: ``STATE/<study>/round-<number>``.
 
+Rounds on disk are numbered from 1, as wherever people read them.
+
 A request for a round starts from the newest state of an earlier round, never from the one the
 same request wrote before. So a repeated request gives the same reply, wherever a first one was
 killed.
@@ -24,7 +26,7 @@ from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import Assignment
+from brainjepa_core.wire.messages import Assignment, told_round
 
 FACTS, FOLLOWERS = "round.json", "followers.safetensors"
 KEPT = 2  # the round that may be asked for again needs the one before it
@@ -59,9 +61,8 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
     Refusal
         If the state is of a study of the same name with other settings, or damaged.
     """
-    earlier = [
-        number for number in rounds(study_folder(state, assignment)) if number < assignment.round
-    ]
+    own = told_round(assignment.round)
+    earlier = [number for number in rounds(study_folder(state, assignment)) if number < own]
     local = assignment.target == "local"
     if not earlier or not (moments or local):
         return
@@ -84,27 +85,27 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
     if moments:
         load_optimizer_arrays(training, arrays)
     if followers:
-        own = training.model.state_dict()
-        training.model.load_state_dict({**own, **followers})
+        whole = training.model.state_dict()
+        training.model.load_state_dict({**whole, **followers})
 
 
 def write_state(state: Path, assignment: Assignment, training: Training) -> None:
     """Save the round's end atomically; later rounds go, of earlier ones the newest stays."""
-    folder = study_folder(state, assignment)
+    folder, own = study_folder(state, assignment), told_round(assignment.round)
     with _locked(folder):
         for number in rounds(folder):
-            if number >= assignment.round:  # a future that the coordinator gave up
+            if number >= own:  # a future that the coordinator gave up
                 _remove(_round_folder(state, assignment, number))
         clear_leftovers(folder)
         for path in folder.glob("round-*"):
             if not (path / FACTS).is_file():  # a kill came between the two steps of a removal
                 shutil.rmtree(path)
-        with atomic_folder(_round_folder(state, assignment, assignment.round)) as temporary:
+        with atomic_folder(_round_folder(state, assignment, own)) as temporary:
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)
             if assignment.target == "local":
                 save_file(_followers(training), temporary / FOLLOWERS)
             facts = {
-                "round": assignment.round,
+                "round": own,
                 "step": training.step,
                 "study": _fingerprint(assignment),
             }

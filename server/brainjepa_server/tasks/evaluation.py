@@ -29,7 +29,8 @@ from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import Ridge, predicted_moments
 from brainjepa_core.wire.messages import BASIS, ProbeRequest
 from brainjepa_server.combining.validation import RejectedReply
-from brainjepa_server.rounds.joining import gather
+from brainjepa_server.record.history import read_history
+from brainjepa_server.rounds.joining import Door, gather
 from brainjepa_server.rounds.round import Weights
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
@@ -133,7 +134,12 @@ def evaluate_task(
 
 
 def evaluate_finished(
-    grid: Grid, settings: StudySettings, folder: Path, question: TaskQuestion, model: str = FINAL
+    grid: Grid,
+    settings: StudySettings,
+    folder: Path,
+    question: TaskQuestion,
+    model: str = FINAL,
+    nodes: int | None = None,
 ) -> TaskReport:
     """`evaluate_task` of a finished study's model, over the sites that are there now.
 
@@ -146,6 +152,8 @@ def evaluate_finished(
         Of the study.
     question : TaskQuestion
     model : {"final", "best"}
+    nodes : int, optional
+        How many nodes the grid has in all, where that is known.
 
     Raises
     ------
@@ -153,7 +161,7 @@ def evaluate_finished(
         If there is no such model, it is of another atlas, or too few sites fit together.
     """
     trained, provenance = read_model(folder / model)
-    members = gather(grid, settings)
+    members = gather(Door(grid, settings), read_history(folder).site_names, nodes)
     if provenance.rois != members.rois:
         raise ValueError(
             f"expected sites with the {len(provenance.rois)} ROIs of the model's atlas "

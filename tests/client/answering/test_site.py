@@ -76,7 +76,7 @@ def test_answers_name_nobody(canary_store, place, arrays):
         assert reply.refusal == "" and reply.metrics, kind
         assert_nothing_leaks(reply)
     log = (place / "canary-state" / LOG).read_text()
-    assert "small round 0: train answered with" in log and CANARY not in log
+    assert "small round 1: train answered with" in log and CANARY not in log
 
 
 def errors() -> list[Exception]:
@@ -169,7 +169,7 @@ def damage(kind: str, store, state) -> None:
     elif kind == "state is a file":
         state.write_text("canary")
     elif kind == "damaged state":
-        folder = state / "small" / "round-000000"
+        folder = state / "small" / "round-000001"
         folder.mkdir(parents=True)
         (folder / "round.json").write_text("canary")
 

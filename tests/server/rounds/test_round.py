@@ -134,7 +134,7 @@ def test_only_honest_replies_count_and_the_others_get_a_reason(faults, quorum):
     honest = [node for node, fault in enumerate(faults, 1) if fault is None]
     settings = make_settings(quorum)
     if len(honest) < quorum:
-        text = rf"expected at least {quorum} usable replies \(rounds.quorum\) in round 0, found"
+        text = rf"expected at least {quorum} usable replies \(rounds.quorum\) in round 1, found"
         with pytest.raises(ValueError, match=text) as caught:
             one_round(faults, settings)
         left_out = len(faults) - len(honest)
@@ -168,7 +168,7 @@ def test_each_fault_alone(fault, combine):
 
 def test_a_round_as_it_is_recorded():
     _, record, heard = one_round([None, None, "refusal"], make_settings(), number=2)
-    assert (record.number, record.first_step) == (2, 4)
+    assert (record.number, record.first_step) == (3, 4)
     assert heard[:2] == [("site-01", ""), ("site-02", "")]
     assert record.rejected == {
         "site-03": "no usable reply: this site's policy does not allow train"

@@ -22,6 +22,12 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.sums.moments import fold_moments
 from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.wire.messages import Reply
+from brainjepa_server.record.history import (
+    RoundRecord,
+    RunHistory,
+    SiteRecord,
+    write_history,
+)
 from brainjepa_server.settings import RoundSettings
 from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
 
@@ -241,7 +247,10 @@ def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
     )
     rois = tuple(consortium.windows.atlas.rois)
     told = provenance_of(model, rois)
+    trained = dict.fromkeys(consortium.sites().nodes, SiteRecord())
     write_model(tmp_path / "final", model, told)
+    for folder in (tmp_path, tmp_path / "other"):
+        write_history(folder, RunHistory(rounds=[RoundRecord(number=1, sites=trained)]))
     settings = SETTINGS.model_copy(update={"rounds": RoundSettings(local_steps=2, quorum=1)})
     grid = consortium.grid("plain")
     found = evaluate_finished(grid, settings, tmp_path, TaskQuestion(AGE, parts=("probe",)))
