@@ -28,7 +28,7 @@ from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
 
-WIRE_VERSION = 3  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 4  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)

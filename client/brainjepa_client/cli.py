@@ -245,12 +245,12 @@ def _messages(settings: SiteSettings, store: ScanStore) -> Table:
     least = f"each over at least {policy.min_people_in_sum} people"
     leaves = {
         "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
-        "store, device; people, scans and frames rounded down to multiples of "
+        "store, device; people and scans rounded down to multiples of "
         f"{policy.round_counts_to}",
         "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
-        f"{least}; exact numbers of people, scans and frames",
-        "train": "weights of the model after the round; number of scans or people, losses, "
-        "seconds, signs of collapse",
+        f"{least}; exact number of people",
+        "train": "weights of the model after the round; number of scans or people, rounded "
+        "likewise, losses, seconds, signs of collapse",
         "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
         f"{least}; number of people, angle to the consensus gradients, signs of collapse",
     }

@@ -24,7 +24,8 @@ class PolicySettings(Frozen):
     min_people_in_sum : int
         Sums over fewer people (a pair of ROIs that few scans show, a small fold) are left out.
     round_counts_to : int
-        Numbers in ``describe`` are rounded down to multiples of this.
+        Numbers of people and scans that are told are rounded down to multiples of this, what a
+        reply counts by too. Sums over people hold exact numbers of people.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
     reset_optimizer : bool
@@ -46,6 +47,10 @@ class PolicySettings(Frozen):
     min_people_a_class: int = Field(5, ge=1)
     share_probe: bool = False
     task_columns: tuple[str, ...] | None = None
+
+    def rounded(self, count: int) -> int:
+        """A number of people or scans as it is told."""
+        return count // self.round_counts_to * self.round_counts_to
 
 
 class SiteSettings(Frozen):

@@ -84,6 +84,8 @@ class StudyProgress:
             f"{len(record.sites)} sites  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
+        for name, reason in record.capped.items():
+            self.console.print(f"  counts for less: {name}: {reason}", markup=False)
         self._unjudged(record.unjudged)
 
 

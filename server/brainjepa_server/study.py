@@ -175,6 +175,7 @@ class Study:
                 members.rois,
                 self.settings.floors,
                 self.settings.pretraining.basis,
+                members.counts,
             )
             start = self._start(members)
             self.basis, total = start.basis if start else found.basis, found.total
@@ -294,7 +295,7 @@ class Study:
         )
 
     def _sites(self, members: Members) -> Sites:
-        return Sites(self.door.grid, members.nodes, self.folder)
+        return Sites(self.door.grid, members.nodes, self.folder, members.counts)
 
     @property
     def _basis32(self) -> Float32:

@@ -57,7 +57,7 @@ YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
 PATCHES = 4  # of a window in a dry run's training
 EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
 NUMBER_BYTES = 8
-COUNTS = ("subjects", "scans", "frames")
+COUNTS = ("subjects", "scans")
 # Numbers that are the same in every round of a study, whatever the weights.
 STEADY = ("share", "people")
 LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
@@ -270,7 +270,7 @@ def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
     if kind == DESCRIBE and name in COUNTS:
         return (*floors, "round_counts_to")
     if kind == TRAIN:
-        return (*floors, "max_steps_per_round")
+        return (*floors, "round_counts_to" if name == "share" else "max_steps_per_round")
     if kind in (GRADIENTS, EVALUATE) and (is_array or name == "people"):  # those in told folds
         return (*floors, "min_people_in_sum")
     return floors

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
-from brainjepa_server.combining.validation import LONGEST_REFUSAL, safe
+from brainjepa_server.combining.validation import LONGEST_REFUSAL, Counts, safe
 from brainjepa_server.rounds.sites import LATE, Answer, Sites, read_reply
 from brainjepa_server.settings import SITE_NAME, StudySettings
 
@@ -46,6 +46,11 @@ class Members:
     left_out: dict[str, str] = field(default_factory=dict)
     asked: set[int] = field(default_factory=set)
     roster: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """How many people and scans each member told of."""
+        return {name: Counts.of(self.about[name]) for name in self.nodes}
 
     def admit(self, answers: Iterable[tuple[int, Answer]]) -> None:
         """Take in sites that describe themselves as fitting; give a reason for each other."""

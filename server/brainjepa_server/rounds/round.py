@@ -14,7 +14,7 @@ from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, told_round
 from brainjepa_server.combining.aggregation import combiner
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
-from brainjepa_server.combining.validation import RejectedReply, check_reply
+from brainjepa_server.combining.validation import RejectedReply, capped, check_reply
 from brainjepa_server.combining.validation import number as number_of
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.sites import Answer, Sites
@@ -91,6 +91,7 @@ def train_round(
     together = combiner(settings.aggregation, weights, sites.folder)
     records: dict[str, SiteRecord] = {}
     rejected: dict[str, str] = {}
+    lowered: dict[str, str] = {}
     down = up = 0
     arrays: Arrays = {**weights, BASIS: basis}
     for answer in sites.ask(
@@ -105,6 +106,9 @@ def train_round(
             rejected[answer.site] = str(error)
             heard(answer.site, str(error))
         else:
+            update, reason = capped(update, settings.aggregation.shares, answer.counts)
+            if reason:
+                lowered[answer.site] = reason
             together.add(update)
             records[answer.site] = _site_record(update.metrics, assignment.steps, answer)
     _require_quorum(settings, number, records, rejected)
@@ -122,6 +126,7 @@ def train_round(
         bytes_up=up,
         sites=records,
         rejected=rejected,
+        capped=lowered,
     )
 
 
@@ -147,7 +152,7 @@ def evaluate(
         EVALUATE, assignment, arrays, sorted(sites.nodes), settings.rounds.deadline
     ):
         try:
-            yardstick.add(answer.reply)
+            yardstick.add(answer.reply, answer.counts)
         except RejectedReply as error:
             rejected[answer.site] = str(error)
             continue

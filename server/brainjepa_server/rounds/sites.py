@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from brainjepa_core.wire.messages import (
     told_round,
 )
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_server.combining.validation import Counts
 from brainjepa_server.study_folder import SPOOL
 
 POLL_SECONDS = 0.2
@@ -58,12 +59,13 @@ MESSAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A site's reply and what it cost."""
+    """A site's reply, what it cost, and what the site told of when it joined."""
 
     site: str
     reply: Reply
     bytes_down: int
     bytes_up: int
+    counts: Counts | None = None
 
 
 class Sites:
@@ -76,12 +78,21 @@ class Sites:
         Node of each site.
     folder : path, optional
         Where replies wait; the system's folder for temporary files by default.
+    counts : mapping of str to Counts, optional
+        What sites told of when they joined, which goes with each of their answers.
     """
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int], folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        nodes: Mapping[str, int],
+        folder: Path | None = None,
+        counts: Mapping[str, Counts] | None = None,
+    ) -> None:
         self._grid = grid
         self.nodes = dict(nodes)
         self.folder = folder
+        self.counts = dict(counts or {})
 
     def ask(
         self,
@@ -119,7 +130,8 @@ class Sites:
             down = sum(value.nbytes for value in arrays.values())
             for name in names:
                 reason = LATE if asked[name] else UNSENT
-                yield spooled.get(name, _Spooled(refusal=reason)).answer(name, down)
+                answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, down)
+                yield replace(answer, counts=self.counts.get(name))
 
     def send(
         self, kind: str, assignment: Assignment, arrays: Arrays, names: list[str], deadline: float

@@ -220,7 +220,7 @@ REFUSALS = {
     ),
     "protocol": (
         {}, lambda arrays: ask(DESCRIBE, version=99),
-        "expected messages of version 3, found 99; bring coordinator and site to one version",
+        "expected messages of version 4, found 99; bring coordinator and site to one version",
     ),
     "not allowed": (
         {"allow": ["describe", "train"]}, lambda arrays: ask(GRADIENTS),
@@ -287,11 +287,11 @@ def test_description(canary_store, tmp_path):
     site = make_site(canary_store, tmp_path)
     metrics = site.answer(ask(DESCRIBE)).metrics
     store = ScanStore.open(canary_store)
-    exact = {"subjects": 12, "scans": 12, "frames": 480}
-    expected = {"subjects": 10, "scans": 10, "frames": 480}
+    exact = {"subjects": 12, "scans": 12}
+    expected = {"subjects": 10, "scans": 10}
     assert metrics.keys() == {
         "site", "wire_version", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint",
-        "rois", "subjects", "scans", "frames", "device", "threads",
+        "rois", "subjects", "scans", "device", "threads",
     }  # fmt: skip
     assert {k: metrics[k] for k in expected} == expected and metrics["site"] == "one"
     assert metrics["rois"].split("\n") == list(store.atlas.rois)

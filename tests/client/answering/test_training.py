@@ -171,9 +171,14 @@ def test_numbers_of_a_reply(stores, start, tmp_path):
     scans = sum(len(person.records) for person in windows.people)
     assert scans > windows.subjects
     expected = {"scans": scans, "subjects": windows.subjects, "equal": 1}
+    exact = make_site(stores[1], tmp_path, round_counts_to=1)
+    coarse = make_site(stores[1], tmp_path, round_counts_to=50)
     for share, number in expected.items():
+        assert exact.answer(ask_round(0, start, share=share)).metrics["share"] == number
+        reply = coarse.answer(ask_round(0, start, share=share))
+        assert reply.metrics["share"] == 1  # nobody by its rounding, and still a site
         reply = site.answer(ask_round(0, start, share=share))
-        assert reply.metrics["share"] == float(number)
+        assert reply.metrics["share"] == float(max(number // 10 * 10, 1))
     assert reply.metrics.keys() == {
         "share", "loss", "loss_last", "steps", "seconds", *SIGNS
     }  # fmt: skip
