@@ -223,7 +223,7 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     rows = {
         "store": str(settings.store),
         "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
-        "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
+        "people": f"{people}, told as {policy.rounded(people)}",
         "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
         "damaged scans": f"{damaged}"
         + (": restore the store, or prepare it again" if damaged else ""),
@@ -233,6 +233,9 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
         "people needed": f"{policy.min_subjects} outside a study's held-out fold"
         + ("" if people >= policy.min_subjects else ": the site will refuse"),
         "steps a round": f"at most {policy.max_steps_per_round}",
+        "a study at most": f"width {policy.max_width}, depth {policy.max_depth}, windows of "
+        f"{policy.max_frames} frames, steps of {policy.max_batch_size} people with "
+        f"{policy.max_masks_per_sample} masks each",
     }
     for name, value in rows.items():
         table.add_row(name, escape(value))

@@ -11,10 +11,11 @@ import torch
 
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
+from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.answering.task_evaluation import evaluate_task
 from brainjepa_client.answering.training import train
 from brainjepa_client.answering.yardstick import evaluate
-from brainjepa_client.guarding.policy import Refusal, require_allowed
+from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
@@ -91,12 +92,15 @@ class Site:
         store = ScanStore.open(settings.store)
         if request.kind == DESCRIBE:
             return describe(settings, store)
+        summed = store.fingerprint if request.kind == GRADIENTS else None
+        require_same_study(settings.state, assignment, summed)
         windows = assignment.pretraining.windows_of([store])
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
         folds = folds_of_windows(windows, seed, assignment.folds)
         training = windows.only(np.flatnonzero(folds != held_out).tolist())
         if request.kind == GRADIENTS:
+            require_told_apart(settings.policy, int((folds == held_out).sum()))
             return gradients(settings, training)
         if request.kind == TRAIN:
             return train(settings, training, request)

@@ -10,7 +10,6 @@ killed.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.problems import plainly
 from brainjepa_core.wire.messages import Assignment, told_round
 
 FACTS, FOLLOWERS = "round.json", "followers.safetensors"
@@ -59,7 +59,7 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
     Raises
     ------
     Refusal
-        If the state is of a study of the same name with other settings, or damaged.
+        If the state is damaged.
     """
     own = told_round(assignment.round)
     earlier = [number for number in rounds(study_folder(state, assignment)) if number < own]
@@ -68,20 +68,13 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
         return
     folder = _round_folder(state, assignment, earlier[-1])
     try:
-        facts = json.loads((folder / FACTS).read_text())
-        same = facts["study"] == _fingerprint(assignment)
         arrays = load_file(folder / OPTIMIZER)
         followers = load_file(folder / FOLLOWERS) if local and (folder / FOLLOWERS).exists() else {}
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise Refusal(
             f"expected a readable state of round {earlier[-1]} at this site, found "
-            f"{type(error).__name__}; its manager should restore or remove it"
+            f"{plainly(error)}; its manager should restore or remove it"
         ) from error
-    if not same:
-        raise Refusal(
-            "expected the settings this study had in earlier rounds, found others; go on with "
-            "those, or give the study a new name"
-        )
     if moments:
         load_optimizer_arrays(training, arrays)
     if followers:
@@ -92,7 +85,7 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
 def write_state(state: Path, assignment: Assignment, training: Training) -> None:
     """Save the round's end atomically; later rounds go, of earlier ones the newest stays."""
     folder, own = study_folder(state, assignment), told_round(assignment.round)
-    with _locked(folder):
+    with locked(folder):
         for number in rounds(folder):
             if number >= own:  # a future that the coordinator gave up
                 _remove(_round_folder(state, assignment, number))
@@ -104,11 +97,7 @@ def write_state(state: Path, assignment: Assignment, training: Training) -> None
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)
             if assignment.target == "local":
                 save_file(_followers(training), temporary / FOLLOWERS)
-            facts = {
-                "round": own,
-                "step": training.step,
-                "study": _fingerprint(assignment),
-            }
+            facts = {"round": own, "step": training.step}
             (temporary / FACTS).write_text(json.dumps(facts) + "\n")
         for number in rounds(folder)[:-KEPT]:
             _remove(_round_folder(state, assignment, number))
@@ -129,12 +118,8 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _fingerprint(assignment: Assignment) -> str:
-    return hashlib.sha256(assignment.pretraining.model_dump_json().encode()).hexdigest()
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One writer at a time: a process that was thought dead may still be finishing its round."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

@@ -127,7 +127,8 @@ def _collapse(training: Training, batch: Batch) -> dict[str, float]:
     batch = batch.to(training.device)
     if len(batch.x) < 2:
         return {}
-    return collapse_metrics(training.model.encode(batch.x, batch.token_valid))
+    tokens = training.model.encode(batch.x, batch.token_valid)
+    return collapse_metrics(tokens, batch.token_valid)
 
 
 def _leaving(training: Training, assignment: Assignment) -> dict[str, Any]:

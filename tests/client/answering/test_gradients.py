@@ -16,7 +16,8 @@ PAIRS = ROIS * (ROIS - 1) // 2
 
 
 def test_sums_over_sites_are_pooled_sums(stores, tmp_path):
-    replies = [make_site(store, tmp_path).answer(ask(GRADIENTS)) for store in stores]
+    sites = [make_site(store, tmp_path / store.name) for store in stores]
+    replies = [site.answer(ask(GRADIENTS)) for site in sites]
     pooled = Windows([ScanStore.open(store) for store in stores], STUDY.windows)
     subjects = [person.records[0].subject for person in pooled.people]
     kept = [i for i, name in enumerate(subjects) if fold_of(name, 0, 5) != 0]
@@ -35,8 +36,10 @@ def test_sums_over_sites_are_pooled_sums(stores, tmp_path):
 
 
 def test_another_fold_holds_out_other_people(stores, tmp_path):
-    site = make_site(stores[0], tmp_path)
-    replies = [site.answer(ask(GRADIENTS, held_out_fold=k)) for k in range(5)]
+    replies = [
+        make_site(stores[0], tmp_path / str(k)).answer(ask(GRADIENTS, held_out_fold=k))
+        for k in range(5)
+    ]
     people = sum(reply.metrics["subjects"] for reply in replies)
     assert people == 4 * 12  # everybody is held out once
     for k, reply in enumerate(replies):

@@ -301,13 +301,13 @@ def test_state_of_other_settings_or_damaged_is_refused(stores, start, tmp_path):
     site.answer(ask_round(0, start))
     reply = site.answer(ask_round(1, start, make_study(clip_norm=1.0)))
     assert reply.refusal == (
-        "expected the settings this study had in earlier rounds, found others; go on with those, "
-        "or give the study a new name"
+        "expected pretraining.training.clip_norm = None as when this site first answered the "
+        "study, found 1.0; go on with the first settings, or give the study a new name"
     )
     (tmp_path / "small" / "round-000001" / "optimizer.safetensors").write_bytes(b"half")
     reply = site.answer(ask_round(1, start))
     assert reply.refusal == (
-        "expected a readable state of round 1 at this site, found SafetensorError; its manager "
-        "should restore or remove it"
+        "expected a readable state of round 1 at this site, found damage, or another "
+        "format; its manager should restore or remove it"
     )
     assert site.answer(ask_round(0, start)).refusal == ""
