@@ -22,6 +22,7 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.sums.moments import fold_moments
 from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.wire.messages import Reply
+from brainjepa_server.combining.validation import Counts
 from brainjepa_server.record.history import (
     RoundRecord,
     RunHistory,
@@ -189,6 +190,18 @@ def test_refusals_are_reasons(consortium, policy, text):
     report = consortium.evaluate(sites, SEX, parts=("probe",))
     assert report.probes[HEADLINE]["ridge"].people == 60
     assert text in report.left_out["sums"]["site-03"]
+
+
+def test_a_site_counts_in_no_table_with_more_people_than_it_can_have(consortium):
+    sites = consortium.sites()
+    sites.counts = {name: Counts(30, 30) for name in sites.nodes} | {"site-02": Counts(5, 5)}
+    report = consortium.evaluate(sites, SEX)
+    text = "expected the 5 people that the site told of when it joined (rounded down: fewer than"
+    told = {what: reasons for what, reasons in report.left_out.items() if "site-02" in reasons}
+    assert {"scores", "sums"} < told.keys() and len(told) == 3  # and what the probe did there
+    assert all(reasons["site-02"].startswith(text) for reasons in told.values())
+    assert report.matrices[HEADLINE].reasons["scores at site-02"].startswith(text)
+    assert "site-02" not in report.sites
 
 
 def test_nobody_answers(consortium):

@@ -31,6 +31,8 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server import study as study_module
 from brainjepa_server.app import app as server_app
+from brainjepa_server.record.attendance import attendance
+from brainjepa_server.record.history import read_history
 from brainjepa_server.record.report import write_report
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -316,6 +318,28 @@ def test_a_late_joiner_and_a_leaver(tmp_path, monkeypatch):
         ["site-01", "site-02"], ["site-01", "site-02", "site-03"], ["site-02", "site-03"],
     ]  # fmt: skip
     assert summary(tmp_path)["basis"]["sites"] == ["site-01", "site-02"]
+    assert list(summary(tmp_path)["stores"]) == ["site-01", "site-02", "site-03"]
+    assert "Came after it was made: site-03." in attendance(read_history(tmp_path))
+    assert "Came after it was made: site-03." in write_report(tmp_path).read_text()
+
+
+def test_whose_people_no_baseline_was_judged_by_is_recorded(tmp_path, monkeypatch, capsys):
+    chosen = scenario(3)
+    prepare(chosen, tmp_path)
+    make_sites(chosen, tmp_path)
+    file = tmp_path / "sites" / "site-03.yaml"
+    site = yaml.safe_load(file.read_text())
+    site["policy"]["allow"] = ["describe", "train"]
+    file.write_text(yaml.safe_dump(site))
+    coordinate(chosen, tmp_path, InProcessGrid, monkeypatch)
+    found, text = summary(tmp_path), "no usable reply: this site's policy does not allow {} (policy"
+    assert list(found["unjudged"]) == ["random weights"]
+    for reasons in (found["unjudged"]["random weights"], found["rounds"][-1]["unjudged"]):
+        assert list(reasons) == ["site-03"]
+        assert reasons["site-03"].startswith(text.format("evaluate"))
+    assert found["basis"]["left_out"]["site-03"].startswith(text.format("gradients"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not in the yardstick: site-03: no usable reply: this site's policy" in shown
 
 
 def test_two_sites_of_one_name(tmp_path, monkeypatch, capsys):
@@ -342,6 +366,7 @@ def test_a_site_of_another_atlas_is_left_out(tmp_path, capsys):
     run(chosen, tmp_path / "run")
     assert sorted(summary(tmp_path / "run")["rounds"][0]["sites"]) == ["site-01", "site-02"]
     shown = " ".join(capsys.readouterr().out.split())
+    assert summary(tmp_path / "run")["left_out"]["z-other"].startswith("expected the atlas of")
     assert "left out z-other: expected the atlas of the others" in shown
     assert "import with the same atlas" in shown
 
