@@ -122,6 +122,8 @@ def test_full_report(tmp_path: Path) -> None:
     assert "beats a model with random weights (R² 0.050) by 0.150" in page
     assert "Components 1/2 are under 5% apart" in page
     assert '<tr class="best"><td>3</td><td>10 to 14</td>' in page
+    assert "Rounds are numbered from 1" in page and "<td>1</td><td>0 to 4</td>" in page
+    assert f"The consensus is of 60 people of {len(SITES)} sites: {SITES[0]}" in page
     assert "<td>3.0 MB</td><td>2.5 kB</td>" in page and "rounds.local_steps" in page
     for encoded in re.findall(r'base64,([^"]+)"', page):
         assert base64.b64decode(encoded).startswith(b"\x89PNG")
@@ -162,9 +164,10 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
         number=1,
         sites={ATTACK: SiteRecord(loss=1.0, drift=3.0)},
         rejected={f"{ATTACK}2": ATTACK},
+        capped={f"{ATTACK}3": ATTACK},
         yardstick=[YardstickRow(model=ATTACK, pool="p_1", outcome=ATTACK, r2=0.1)],
     )
-    facts = BasisFacts(hash=ATTACK, drift={ATTACK: 1.0})
+    facts = BasisFacts(hash=ATTACK, drift={ATTACK: 1.0}, sites=(ATTACK,), left_out={ATTACK: ATTACK})
     history = RunHistory(
         name=ATTACK, settings={ATTACK: ATTACK}, versions={ATTACK: ATTACK}, basis=facts,
         rounds=[record], baselines=[YardstickRow(model=ATTACK, pool=ATTACK, outcome="o", r2=0.2)],
@@ -172,6 +175,14 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
     page = page_of(tmp_path, history)
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page and "\x00" not in page
     assert "{{ title }} {% raw %} $oops" in page
+
+
+def test_a_reply_that_counted_for_less_is_shown_with_the_reason(tmp_path: Path) -> None:
+    record = RoundRecord(number=2, sites={"a": SiteRecord()}, capped={"a": "expected a share of 9"})
+    history = RunHistory(rounds=[RoundRecord(number=1), record])
+    page = page_of(tmp_path, history)
+    assert "counted for less" in page
+    assert re.search(r"<td[^>]*>2</td><td[^>]*>a</td><td[^>]*>expected a share of 9</td>", page)
 
 
 def test_many_rounds_and_sites(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from brainjepa_core.wire.messages import WIRE_VERSION
 from brainjepa_server.rounds.sites import LATE
 from brainjepa_simulations.engines.flower_engine import (
     ENVIRONMENT,
@@ -50,6 +51,7 @@ clientapp = "five:client_app"
 [tool.flwr.app.config]
 result = "{result}"
 """
+# Its sites load no torch, which each answer would load anew.
 APP = """
 import json
 import threading
@@ -75,7 +77,7 @@ def reply(message, refusal="", **facts):
 @client_app.query("describe")
 def describe(message, context):
     name = context.node_config["site"]
-    return reply(message, wire_version=4, site=name, atlas="two", rois="left\\nright")
+    return reply(message, wire_version=WIRE_VERSION, site=name, atlas="two", rois="left\\nright")
 
 
 @client_app.train()
@@ -180,7 +182,7 @@ def test_a_silent_site_first_in_the_alphabet_takes_nobody_with_it(consortium):
     result, app = consortium.folder / "result.json", consortium.folder / "app"
     app.mkdir()
     (app / "pyproject.toml").write_text(PROJECT.format(result=result))
-    (app / "five.py").write_text(APP)
+    (app / "five.py").write_text(APP.replace("WIRE_VERSION", str(WIRE_VERSION)))
     (consortium.home / "config.toml").write_text(CONNECTION.format(port=link))
     superlink = consortium.start("flower-superlink", "--insecure", "--port", str(link))
     consortium.wait(lambda: listens(link), superlink)
