@@ -164,7 +164,9 @@ def gather(door: Door, known: Collection[str] = (), nodes: int | None = None) ->
     until = time.monotonic() + wait
     told: dict[int, Answer] = {}
     while True:
-        told |= dict(door.come(set(door.grid.get_node_ids()), set(told)))
+        present = set(door.grid.get_node_ids())
+        told = {node: answer for node, answer in told.items() if node in present}
+        told |= dict(door.come(present, set(told)))
         names = {_name_of(answer.reply.metrics) for answer in told.values()}
         if (expected and expected <= names) or (nodes is not None and len(told) >= nodes):
             break

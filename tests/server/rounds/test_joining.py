@@ -166,6 +166,23 @@ def test_a_silent_node_keeps_nobody_at_the_door(clock):
     assert sorted(members.nodes) == ["a", "b", "c"]
 
 
+def test_a_node_that_goes_and_comes_back_is_asked_again():
+    """Its first answer was Flower's, that it is gone; it is back before the time is over."""
+    told = {1: facts("a"), 2: facts("b"), 3: "the site is not connected any more"}
+    grid = grid_of(told, [1, 2, 3], [1, 2], [1, 2, 3])
+    ids = grid.get_node_ids
+
+    def back():
+        found = ids()
+        if len(grid.present) == 1:
+            told[3] = facts("c")
+        return found
+
+    grid.get_node_ids = back
+    members = gather(grid, settings(wait=9))
+    assert sorted(members.nodes) == ["a", "b", "c"] and members.left_out == {}
+
+
 def test_a_late_joiner_that_is_silent_holds_up_no_round_and_is_asked_again(clock):
     told = {1: facts("a"), 2: facts("b"), 3: None}
     grid = grid_of(told, [1, 2], [1, 2, 3])
