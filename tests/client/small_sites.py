@@ -16,7 +16,6 @@ import torch
 from brainjepa_client.answering import state as state_module
 from brainjepa_client.answering import training as training_module
 from brainjepa_client.answering.site import Site
-from brainjepa_client.answering.studies import STUDY as STUDY_FILE
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
@@ -116,8 +115,7 @@ def weights_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def rounds_on_disk(state: Path) -> list[str]:
-    names = sorted(p.name for p in (state / "small").iterdir())
-    return [name for name in names if name not in ("lock", STUDY_FILE)]
+    return sorted(p.name for p in (state / "small").glob("round-*"))
 
 
 def _hang(*_: object) -> None:
