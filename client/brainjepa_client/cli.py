@@ -262,7 +262,7 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     rows = {
         "store": str(settings.store),
         "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
-        "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
+        "people": f"{people}, told as {policy.rounded(people)}",
         "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
         "damaged scans": f"{damaged}"
         + (": restore the store, or prepare it again" if damaged else ""),
@@ -272,6 +272,9 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
         "people needed": f"{policy.min_subjects} outside a study's held-out fold"
         + ("" if people >= policy.min_subjects else ": the site will refuse"),
         "steps a round": f"at most {policy.max_steps_per_round}",
+        "a study at most": f"width {policy.max_width}, depth {policy.max_depth}, windows of "
+        f"{policy.max_frames} frames, steps of {policy.max_batch_size} people with "
+        f"{policy.max_masks_per_sample} masks each",
     }
     for name, value in rows.items():
         table.add_row(name, escape(value))
@@ -284,12 +287,12 @@ def _messages(settings: SiteSettings, store: ScanStore) -> Table:
     least = f"each over at least {policy.min_people_in_sum} people"
     leaves = {
         "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
-        "store, device; people, scans and frames rounded down to multiples of "
+        "store, device; people and scans rounded down to multiples of "
         f"{policy.round_counts_to}",
         "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
-        f"{least}; exact numbers of people, scans and frames",
-        "train": "weights of the model after the round; number of scans or people, losses, "
-        "seconds, signs of collapse",
+        f"{least}; exact number of people",
+        "train": "weights of the model after the round; number of scans or people, rounded "
+        "likewise, losses, seconds, signs of collapse",
         "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
         f"{least}; number of people, angle to the consensus gradients, signs of collapse",
     }

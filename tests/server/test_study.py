@@ -15,7 +15,8 @@ from brainjepa_server.progress import StudyProgress, told
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import only_one, score_of
+from brainjepa_server.study import score_of
+from brainjepa_server.study_folder import only_one
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
 
@@ -41,12 +42,12 @@ def test_what_the_coordinator_is_shown():
     progress = StudyProgress(Console(file=shown, width=200), 3)
     members = Members("three", ("a", "b"), {"x": 1, "y": 2}, left_out={"z": "[red]no"})
     progress.members(members)
-    with progress.round(0, 2) as heard:
+    with progress.round(1, 2) as heard:
         heard("x", "")
         heard("y", "expected [this]")
     site = SiteRecord(loss=0.5, share=1)
-    progress.finished(RoundRecord(number=0, seconds=1.0, bytes_up=2_000_000, sites={"x": site}))
-    progress.finished(RoundRecord(number=1))
+    progress.finished(RoundRecord(number=1, seconds=1.0, bytes_up=2_000_000, sites={"x": site}))
+    progress.finished(RoundRecord(number=2))
     progress.resumed(1)
     text = shown.getvalue()
     assert "2 sites, 2 ROIs: x, y" in text and "left out z: [red]no" in text

@@ -85,7 +85,7 @@ def study(**change) -> dict:
         ({"threads": 0}, "threads: Input should be greater than or equal to 1 (found 0)"),
         ({"study": None}, "study: expected a value, found none; add the field"),
         ({"policy": {"min_subjects": 0}}, "policy.min_subjects: Input should be greater"),
-        ({"faults": {"dropouts": {9: [0]}}},
+        ({"faults": {"dropouts": {9: [1]}}},
          "expected sites from 1 to 2 (those of the cohort) in faults, found 9; correct the number"),
     ],
 )  # fmt: skip

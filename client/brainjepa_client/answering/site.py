@@ -13,17 +13,27 @@ from numpy.typing import NDArray
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
 from brainjepa_client.answering.state import study_folder
+from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.answering.task_evaluation import evaluate_task
 from brainjepa_client.answering.training import drawn, train
 from brainjepa_client.answering.yardstick import evaluate
 from brainjepa_client.consent.audit_log import site_salt
 from brainjepa_client.consent.participation import note_answer
-from brainjepa_client.guarding.policy import Refusal, require_allowed
+from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    KINDS,
+    TRAIN,
+    Reply,
+    Request,
+    told_round,
+)
 
 LOG = "log.txt"
 
@@ -52,7 +62,9 @@ class Site:
         -------
         Reply
         """
-        where = f"{request.assignment.study_id} round {request.assignment.round}"
+        where = request.assignment.study_id
+        if request.kind in (TRAIN, EVALUATE):
+            where += f" round {told_round(request.assignment.round)}"
         kind = request.kind if request.kind in KINDS else "a message of unknown kind"
         try:
             reply = self._answer(request)
@@ -85,6 +97,8 @@ class Site:
         store = ScanStore.open(settings.store)
         if request.kind == DESCRIBE:
             return describe(settings, store)
+        summed = store.fingerprint if request.kind == GRADIENTS else None
+        require_same_study(settings.state, assignment, summed)
         windows = assignment.pretraining.windows_of([store])
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
@@ -92,6 +106,7 @@ class Site:
         learning = np.flatnonzero(folds != held_out)
         training = windows.only(learning.tolist())
         if request.kind == GRADIENTS:
+            require_told_apart(settings.policy, len(folds) - len(learning))
             reply, behind = gradients(settings, training), learning
         elif request.kind == TRAIN:
             reply, behind = train(settings, training, request), learning[drawn(request, training)]

@@ -16,6 +16,7 @@ from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Row, Table, settings_table
 from brainjepa_server.record import figures
+from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import (
     FEDERATED,
     RoundRecord,
@@ -139,7 +140,7 @@ def _rounds(history: RunHistory, comparison: Comparison) -> Section:
         if outcome:
             cells.append(_number(Comparison(record.yardstick).r2(FEDERATED, pool, outcome), 3))
         rows.append(Row(cells, "best" if record.number == history.best_round else ""))
-    note = "Rounds are numbered from 0, as in summary.json and MLflow."
+    note = "Rounds are numbered from 1, as everywhere."
     if any(row.kind for row in rows):
         note += f" Round {history.best_round} was the best by the yardstick."
     if len(history.rounds) > len(shown):
@@ -167,7 +168,11 @@ def _round_row(record: RoundRecord) -> list[object]:
 
 
 def _rejected(history: RunHistory) -> Section:
-    rows = [(r.number, site, why) for r in history.rounds for site, why in r.rejected.items()]
+    rows = [
+        (r.number, site, why)
+        for r in history.rounds
+        for site, why in (*r.rejected.items(), *r.capped.items())
+    ]
     shown = rows[-SHOWN_REJECTIONS:]
     table = Table.of(("round", "site", "reason"), shown, ("text", "text", "long"))
     return {"table": table, "all": len(rows)} if rows else None
@@ -180,7 +185,7 @@ def _basis(folder: Path, history: RunHistory, atlas: Atlas | None) -> Section:
     small = [
         i for i, gap in enumerate(facts.eigengaps, 1) if gap is not None and gap < SWAPPABLE_GAP
     ]
-    about = f"Made of {facts.subjects} subjects of {facts.sites} sites (as the sites rounded them)."
+    about = attendance(history)
     if small:
         about += (
             f" Components {', '.join(f'{i}/{i + 1}' for i in small)} are under "

@@ -47,7 +47,8 @@ def evaluate_sites(
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     run_config = {"virtual-sites": str((folder / SITES).resolve())}
     grid = InProcessGrid(client_app, sites, run_config)
-    return evaluate_finished(grid, settings, folder, TaskQuestion(task, penalty=penalty), model)
+    question = TaskQuestion(task, penalty=penalty)
+    return evaluate_finished(grid, settings, folder, question, model, sites)
 
 
 def write_task_report(report: TaskReport, path: Path) -> None:

@@ -22,6 +22,13 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.sums.moments import fold_moments
 from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.wire.messages import Reply
+from brainjepa_server.combining.validation import Counts
+from brainjepa_server.record.history import (
+    RoundRecord,
+    RunHistory,
+    SiteRecord,
+    write_history,
+)
 from brainjepa_server.settings import RoundSettings
 from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
 
@@ -185,6 +192,18 @@ def test_refusals_are_reasons(consortium, policy, text):
     assert text in report.left_out["sums"]["site-03"]
 
 
+def test_a_site_counts_in_no_table_with_more_people_than_it_can_have(consortium):
+    sites = consortium.sites()
+    sites.counts = {name: Counts(30, 30) for name in sites.nodes} | {"site-02": Counts(5, 5)}
+    report = consortium.evaluate(sites, SEX)
+    text = "expected the 5 people that the site told of when it joined (rounded down: fewer than"
+    told = {what: reasons for what, reasons in report.left_out.items() if "site-02" in reasons}
+    assert {"scores", "sums"} < told.keys() and len(told) == 3  # and what the probe did there
+    assert all(reasons["site-02"].startswith(text) for reasons in told.values())
+    assert report.matrices[HEADLINE].reasons["scores at site-02"].startswith(text)
+    assert "site-02" not in report.sites
+
+
 def test_nobody_answers(consortium):
     report = consortium.evaluate(consortium.sites("silent", lambda _: {"allow": ()}), SEX)
     assert report.sites == report.probes == {} and report.rows() == []
@@ -241,7 +260,10 @@ def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
     )
     rois = tuple(consortium.windows.atlas.rois)
     told = provenance_of(model, rois)
+    trained = dict.fromkeys(consortium.sites().nodes, SiteRecord())
     write_model(tmp_path / "final", model, told)
+    for folder in (tmp_path, tmp_path / "other"):
+        write_history(folder, RunHistory(rounds=[RoundRecord(number=1, sites=trained)]))
     settings = SETTINGS.model_copy(update={"rounds": RoundSettings(local_steps=2, quorum=1)})
     grid = consortium.grid("plain")
     found = evaluate_finished(grid, settings, tmp_path, TaskQuestion(AGE, parts=("probe",)))
