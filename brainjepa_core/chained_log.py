@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from brainjepa_core.files import room_for
-from brainjepa_core.problems import plainly
+from brainjepa_core.problems import counted
 
 BEGIN = "0" * 64  # before the first line
 TAIL = 4096  # bytes read at once from the end
@@ -78,9 +78,10 @@ class ChainedLog:
                 content = dict(json.loads(line))
                 previous = content["previous"]
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise self._broken(number, plainly(error)) from error
+                raise self._broken(f"damage in line {number}", number - 1) from error
             if previous != expected:
-                raise self._broken(number, f"the hash {str(previous)[:12]} of another line")
+                which = f"line {number - 1} or {number}" if number > 1 else "line 1"
+                raise self._broken(f"that {which} is not", max(0, number - 2))
             expected = _digest(line)
             yield content
 
@@ -98,10 +99,11 @@ class ChainedLog:
                 if line.endswith(b"\n"):
                     yield line[:-1]
 
-    def _broken(self, number: int, found: str) -> ValueError:
+    def _broken(self, found: str, sound: int) -> ValueError:
+        before = f"{counted(sound, 'line')} before did not change; " if sound else ""
         return ValueError(
-            f"expected line {number} of '{self.path}' to follow the line before it, found {found}; "
-            f"lines up to {number - 1} are as they were written: restore the file from a backup"
+            f"expected lines of '{self.path}' as they were written, found {found}; {before}restore "
+            "the file from a backup, and ask who changed it"
         )
 
 

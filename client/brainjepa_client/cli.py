@@ -210,6 +210,32 @@ def remove(
         write_qc(settings)
 
 
+@app.command()
+def log(
+    site: SiteFile,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check that no line was changed.")
+    ] = False,
+) -> None:
+    """What was asked of this site, what it answered or refused, and who was removed."""
+    from brainjepa_client.consent.audit_log import audit_log, line_in_words
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.problems import counted
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        kept = audit_log(read_settings(site, SiteSettings).state)
+        lines = list(kept.lines())
+        for line in () if verify else lines:
+            console.print(escape(line_in_words(line)), soft_wrap=True, highlight=False)
+        console.print(
+            f"{counted(len(lines), 'line')}, each vouched for by the next; note the hash of the "
+            f"last one: {kept.head}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
 @app.command("dry-run")
 def dry_run(
     site: SiteFile,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.answering.task_evaluation import evaluate_task
 from brainjepa_client.answering.training import drawn, train
 from brainjepa_client.answering.yardstick import evaluate
-from brainjepa_client.consent.audit_log import site_salt
+from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.settings import SiteSettings
@@ -68,13 +69,14 @@ class Site:
         kind = request.kind if request.kind in KINDS else "a message of unknown kind"
         try:
             reply = self._answer(request)
+            self._audit(kind, request, reply)  # before it leaves
         except Refusal as refusal:
             self._log(f"{where}: {kind} refused: {refusal}", _trace(refusal))
-            return Reply(refusal=str(refusal))
+            return self._refused(kind, request, str(refusal))
         except Exception as error:  # whatever it says may name a person or a path
             self._log(f"{where}: {kind} failed", _trace(error))
-            name = type(error).__name__
-            return Reply(refusal=f"the site failed in {kind} ({name}); see its own log")
+            text = f"the site failed in {kind} ({type(error).__name__}); see its own log"
+            return self._refused(kind, request, text)
         sent = sum(array.nbytes for array in reply.arrays.values())
         self._log(
             f"{where}: {kind} answered with {len(reply.arrays)} arrays, {sent} bytes, and "
@@ -116,6 +118,25 @@ class Site:
             reply, behind = evaluate(settings, windows, folds, request), np.arange(len(folds))
         self._note(request, windows, behind)
         return reply
+
+    def _refused(self, kind: str, request: Request, text: str) -> Reply:
+        reply = Reply(refusal=text)
+        with suppress(OSError):  # nothing of a person leaves, so it may leave unwritten
+            self._audit(kind, request, reply)
+        return reply
+
+    def _audit(self, kind: str, request: Request, reply: Reply) -> None:
+        """Write an answer into the site's audit log: what it holds, by name and bytes."""
+        facts = {
+            "event": REFUSED if reply.refusal else ANSWERED,
+            "study": request.assignment.study_id,
+            "kind": kind,
+            "round": told_round(request.assignment.round),
+            "arrays": {name: array.nbytes for name, array in reply.arrays.items()},
+            "numbers": list(reply.metrics),
+            "refusal": reply.refusal,
+        }
+        audit_log(self.settings.state).append(facts)
 
     def _note(self, request: Request, windows: Windows, behind: NDArray[np.int64]) -> None:
         """Write down who is behind an answer, which does not leave without that."""

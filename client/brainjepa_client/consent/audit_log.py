@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from brainjepa_core.chained_log import ChainedLog
 from brainjepa_core.files import room_for
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.withdrawn import Fingerprint
 
 AUDIT, SALT = "audit.jsonl", "salt"
-REMOVED = "removed"
+REMOVED, ANSWERED, REFUSED = "removed", "answered", "refused"
 
 
 def site_salt(state: Path) -> str:
@@ -59,3 +62,17 @@ def people_removed(state: Path) -> list[Fingerprint]:
         for event in audit_log(state).lines()
         if event["event"] == REMOVED
     ]
+
+
+def line_in_words(line: Mapping[str, Any]) -> str:
+    """A line of the log for people: when, what, and how much left."""
+    when = f"{line['time']}  {line['event']}"
+    if line["event"] == REMOVED:
+        studies = ", ".join(line["studies"]) or "no study"
+        return f"{when} a person (fingerprint {line['person'][:12]}), who was in {studies}"
+    what = f"{when} {line['kind']} of study '{line['study']}', round {line['round']}"
+    if line["event"] == REFUSED:
+        return f"{what}: {line['refusal']}"
+    arrays, numbers = line["arrays"], len(line["numbers"])
+    size = sum(arrays.values())
+    return f"{what}: {counted(len(arrays), 'array')} of {size} bytes, {counted(numbers, 'number')}"
