@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -257,11 +257,7 @@ class Study:
 
     def _finish(self, members: Members, state: RoundState) -> None:
         """Write ``final`` (the last round) and ``best`` (the best by the yardstick)."""
-        best = max(
-            (r for r in self.history.rounds if r.yardstick),
-            key=lambda r: (_order(score_of(r.yardstick)), -r.number),
-            default=None,
-        )
+        best = best_of(self.history.rounds)
         rows = best.yardstick if best else ()
         kept = tuple(row for row in self.history.baselines if row.model != FEDERATED)
         self.history = self.history.having(
@@ -311,8 +307,10 @@ def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | Non
     return found[0] if found else None
 
 
-def _order(score: float | None) -> float:
-    return -np.inf if score is None else score
+def best_of(rounds: Sequence[RoundRecord]) -> RoundRecord | None:
+    """The round with the highest score, the earliest of equals; None where none has one."""
+    scored = [(score, r) for r in rounds if (score := score_of(r.yardstick)) is not None]
+    return max(scored, key=lambda found: found[0])[1] if scored else None
 
 
 @contextmanager
