@@ -71,6 +71,8 @@ class EvaluationPlan:
         Also fine-tune the models, and train the first one's network from scratch.
     thorough : bool
         Also connectivity in tangent space, BrainNetCNN and the Brain Network Transformer.
+    device : str
+        Where people are embedded and everything is trained that torch trains.
     """
 
     task: TaskSettings
@@ -78,6 +80,7 @@ class EvaluationPlan:
     models: Mapping[str, BrainModel]
     finetune: FinetuneSettings | None = None
     thorough: bool = False
+    device: str = "cpu"
 
     def settings(self) -> dict[str, Any]:
         """Task, protocol and fine-tuning as plain values."""
@@ -203,8 +206,9 @@ def table_methods(
     reference = next(method for method in methods if method.name == connectivity_name(data))
     assert isinstance(reference, FeatureMethod)
     if comparison.thorough:
-        methods += network_methods(windows, data, ConnectivityFeatures(windows, cache))
-    models = dict(comparison.models)
+        features = ConnectivityFeatures(windows, cache)
+        methods += network_methods(windows, data, features, comparison.device)
+    models = {name: model.to(comparison.device) for name, model in comparison.models.items()}
     if not models:
         return methods
     first = next(iter(models.values()))
@@ -213,7 +217,8 @@ def table_methods(
         say(f"embedding with {name}")
         methods += probe_methods(name, model, windows, reference, cache)
     if comparison.finetune is not None:
-        for name, model in comparison.models.items():
+        for name in comparison.models:
+            model = models[name]
             methods.append(finetuned_method(name, model, windows, comparison.finetune))
         methods.append(scratch_method(first, windows, comparison.finetune))
     return methods

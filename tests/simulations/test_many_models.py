@@ -14,12 +14,18 @@ from typer.testing import CliRunner
 from brainjepa import command
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.using import site_evaluation
-from brainjepa_core.evaluation.comparison import EvaluationPlan
+from brainjepa_core.evaluation import comparison
+from brainjepa_core.evaluation.comparison import EvaluationPlan, table_methods
+from brainjepa_core.evaluation.learning.finetune import FinetuneMethod
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
-from brainjepa_core.evaluation.methods.model_methods import finetuned_method
+from brainjepa_core.evaluation.learning.probe import ProbeMethod
+from brainjepa_core.evaluation.learning.supervised import device_of
+from brainjepa_core.evaluation.methods import model_methods
+from brainjepa_core.evaluation.methods.network_methods import ConnectivityNetworkMethod
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import load_task
+from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
 from brainjepa_core.pretraining.basis import connectivity_sum
@@ -289,7 +295,9 @@ def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, 
     )
 
 
-def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path, monkeypatch):
+def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
+    stores, checkpoint, tmp_path, monkeypatch
+):
     """Torch's meta device stands for a GPU: parameters there, and no numbers."""
     compared = []
     for module in (many_models, site_evaluation):
@@ -297,22 +305,43 @@ def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path,
             module, "compare_models", lambda given, windows, *_: compared.append((given, windows))
         )
     task, protocol = load_task("sex"), ProtocolSettings(kind="kfold")
-    run_evaluation(stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, device="meta")
+    run_evaluation(
+        stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, thorough=True,
+        finetune=FinetuneSettings(), device="meta",
+    )  # fmt: skip
     site = SiteSettings(name="one", store=stores[0], state=tmp_path)
     site = site.model_copy(update={"device": "meta"})
     site_evaluation.compare_at_site(
         site,
         checkpoint,
-        lambda models: EvaluationPlan(task, protocol, models),
+        lambda models: EvaluationPlan(task, protocol, models, FinetuneSettings(), thorough=True),
         tmp_path,
         print,
         print,
     )
     assert len(compared) == 2
+    embedded = []
+
+    def embed(model, windows, people, pools, *_):
+        embedded.append(device_of(model).type)
+        return {pool: np.zeros((len(people), 2)) for pool in pools}
+
+    monkeypatch.setattr(model_methods, "cached_embeddings", embed)
+    for module in (comparison, model_methods):  # there is no number to copy from
+        monkeypatch.setattr(module, "from_scratch", lambda model, *_: model)
+
+    def probe(name, model, *rest):
+        model.basis = torch.zeros(model.basis.shape)
+        return model_methods.probe_methods(name, model, *rest)
+
+    monkeypatch.setattr(comparison, "probe_methods", probe)
     for given, windows in compared:
-        (model,) = given.models.values()
-        assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-        assert finetuned_method("mine", model, windows, FinetuneSettings()).device == "meta"
+        methods = table_methods(given, windows, task_data(task, windows), tmp_path, print)
+        kinds = (ProbeMethod, FinetuneMethod, ConnectivityNetworkMethod)
+        trained = [method for method in methods if isinstance(method, kinds)]
+        assert len(trained) == 2 + 2 + 2  # with random weights; from scratch; both networks
+        assert {method.device for method in trained} == {"meta"}
+    assert embedded == ["meta"] * 4
 
 
 def test_a_device_that_is_not_there(stores, tmp_path):

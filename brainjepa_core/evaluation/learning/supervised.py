@@ -139,7 +139,8 @@ def fit(
         last_look, total = step + 1, torch.zeros_like(total)
         validation = _validate(network, inputs, target, encoded, split, settings)
         if validation is not None:
-            _finite(validation, f"loss of the {len(split.validation)} validation people", data, step)
+            people = len(split.validation)
+            _finite(validation, f"loss of the {people} validation people", data, step)
         look = Look(step + 1, loss, validation)
         if progress is not None:
             progress(look)

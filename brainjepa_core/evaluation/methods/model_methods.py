@@ -66,7 +66,7 @@ def probe_methods(
     probe = FeatureMethod(f"{name}: probe", found[HEADLINE], connectivity.estimator)
     return [
         probe,
-        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL]),
+        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
         FusionMethod(f"{name}: probe and FC", [connectivity, probe]),
     ]
 
@@ -85,11 +85,11 @@ def scratch_method(model: BrainModel, windows: Windows, settings: FinetuneSettin
 
 
 def network_methods(
-    windows: Windows, data: TaskData, features: ConnectivityFeatures
+    windows: Windows, data: TaskData, features: ConnectivityFeatures, device: str = "cpu"
 ) -> Sequence[Method]:
-    """BrainNetCNN and Brain Network Transformer on correlation matrices."""
+    """BrainNetCNN and Brain Network Transformer on correlation matrices, trained on a device."""
     matrices = connectivity_matrices(windows, data, features)
-    return [ConnectivityNetworkMethod(name, matrices) for name in NETWORKS]
+    return [ConnectivityNetworkMethod(name, matrices, device=device) for name in NETWORKS]
 
 
 def connectivity_matrices(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,9 @@ def compare_at_site(
         windows = Windows([ScanStore.open(site.store)])
     else:
         model, windows = site_model(site, checkpoint)
-        models["model"] = model.to(site.device)
-    return compare_models(table(models), windows, out, say, progress)
+        models["model"] = model
+    plan = replace(table(models), device=site.device)
+    return compare_models(plan, windows, out, say, progress)
 
 
 def finetune_site(

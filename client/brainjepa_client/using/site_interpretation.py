@@ -14,6 +14,7 @@ from brainjepa_core.evaluation.interpretation.attribution import attribute_peopl
 from brainjepa_core.evaluation.interpretation.tables import write_interpretation
 from brainjepa_core.evaluation.learning.finetune import Finetuned
 from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
+from brainjepa_core.evaluation.learning.supervised import device_of
 from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
@@ -64,7 +65,7 @@ def interpret_site(
     data = task_data(task, windows)
     rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
     people = data.people[rows].tolist()
-    network = fitted.network.eval()
+    network = fitted.network.eval().to(site.device)
     networks = networks_of(windows, network.basis.cpu().numpy())
     say(f"attention of {len(people)} people")
     attention = people_attention(_backbone(fitted), windows, people, networks)
@@ -75,7 +76,9 @@ def interpret_site(
         return out
 
     say("integrated gradients")
-    attribution = attribute_people(score, windows, people, network.settings.patch)
+    attribution = attribute_people(
+        score, windows, people, network.settings.patch, device=site.device
+    )
     groups = None
     if data.classes:
         groups = np.array(data.classes)[data.target[rows].astype(np.int64)]
@@ -94,4 +97,4 @@ def _backbone(fitted: Finetuned) -> BrainModel:
     network = fitted.network
     model = network.family.new(network.settings, network.basis.cpu())
     model.embedder.load_state_dict(network.encoder.state_dict())
-    return model.eval()
+    return model.eval().to(device_of(network))

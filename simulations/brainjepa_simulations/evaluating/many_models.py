@@ -105,7 +105,9 @@ def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainModel:
     return model.eval()
 
 
-def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> BrainModel:
+def sibling_model(
+    study: Path, windows: Windows, out: Path, family: str, device: str = "cpu"
+) -> BrainModel:
     """A study's people, sizes and steps with another family's objective; kept in OUT/<family>.
 
     As the study's pooled model, it never sees the held-out fold.
@@ -125,7 +127,7 @@ def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> Brai
     held_out = {"folds": settings.folds, "held_out_fold": settings.held_out_fold}
     claim_folder(run, {**told, **held_out, "basis hash": basis.hash}, RESULTS)
     if not (run / "final").exists():
-        training = local.new_training(basis, "cpu")
+        training = local.new_training(basis, device)
         pretrain(training, people, provenance(windows, basis), run, progress=False)
     return read_model(run / "final")[0].eval()
 
@@ -159,7 +161,7 @@ def run_evaluation(
     mae : bool
         Train a masked autoencoder where a checkpoint is a study's.
     device : str
-        Of the models: where people are embedded and models fine-tuned.
+        Where people are embedded and everything is trained that torch trains.
     say, progress : callable
         As in `brainjepa_core.evaluation.comparison.compare_models`.
 
@@ -179,9 +181,8 @@ def run_evaluation(
     for line in to_be_trained(mae and not made, finetune, len(models) + mae):
         say(f"to be trained: {line}")
     if mae and study is not None:
-        models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER)
-    models = {name: model.to(device) for name, model in models.items()}
-    comparison = EvaluationPlan(task, protocol, models, finetune, thorough)
+        models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER, device)
+    comparison = EvaluationPlan(task, protocol, models, finetune, thorough, device)
     return compare_models(comparison, windows, out, say, progress)
 
 
