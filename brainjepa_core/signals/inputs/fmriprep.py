@@ -95,7 +95,7 @@ class FmriprepScan(FoundScan):
             tsnr=parts.tsnr,
             fd=confounds.fd,
             regressors=confounds.regressors,
-            keep=None if confounds.keep.all() else confounds.keep,
+            keep=confounds.keep,
             details={"Cleaning": cleaning, "ConfoundRegressors": list(confounds.names)},
         )
 

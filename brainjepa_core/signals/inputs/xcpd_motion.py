@@ -15,7 +15,7 @@ from typing import Any
 from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import Mask
+from brainjepa_core.signals.scan import DROPPED, Mask
 from brainjepa_core.signals.tables.text_tables import read_table
 
 
@@ -61,13 +61,14 @@ def read_motion(series: Path, frames: int, motion: Path | None, outliers: Path |
             "copy series and motion tables from one run of XCP-D",
         )
     kept = None if fd is None or moved is None else fd[~moved]
-    return Motion(kept, None, {"CensoredFramesDropped": gone})
+    return Motion(kept, None, {DROPPED: gone})
 
 
 def _all_there(fd: Float64 | None, moved: Mask | None) -> Motion:
-    if moved is None or not moved.any():
+    if moved is None:
         return Motion(fd)
-    return Motion(fd, ~moved, {"CensoredFramesInterpolated": int(moved.sum())})
+    told = {"CensoredFramesInterpolated": int(moved.sum())} if moved.any() else {}
+    return Motion(fd, ~moved, told)
 
 
 def _column(file: Path) -> Float64:

@@ -51,12 +51,12 @@ def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
 def _from_store(store: ScanStore, record: ScanRecord, figures: Path) -> ScanReport:
     """What a stored series tells; numbers that came with it are believed."""
     series = np.asarray(store.series(record), np.float64)
-    raw = RawScan(series, record.tr, np.isfinite(series[:, 0]).astype(np.float64))
+    raw = RawScan(series, record.tr, np.where(np.isfinite(series[:, 0]), np.nan, 0.0))
     quality = {**scan_quality(raw, series), **record.qc}
     order = neighbour_alarm(*half_connectivity(series), store.atlas.centroids)
     if order is not None:
         quality["order_score"] = order.score
     picture = figures / f"{digest(record.key)}.png"
     report = ScanReport(*record.key, "included", quality, (), f"{FIGURES}/{picture.name}")
-    draw_scan(picture, raw, series, store.atlas, title=report.name)
+    draw_scan(picture, raw, series, store.atlas, quality, title=report.name)
     return report
