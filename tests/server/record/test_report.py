@@ -117,9 +117,12 @@ def test_full_report(tmp_path: Path) -> None:
     basis().save(tmp_path / BASIS)
     connectivity(ROIS).save(tmp_path / CONNECTIVITY)
     page = page_of(tmp_path, full())
-    assert page.count("<img") == 7
+    assert page.count("<img") == 9
+    for outcome in ("connectivity", "latents"):  # each with its pictures and its sentence
+        assert f"R2 of {outcome} by model and pool" in page and f"R2 of {outcome} by round" in page
+        assert f"{outcome}: explains 20% of the differences (R² 0.200); ahead of random" in page
+        assert f"<th>R2 of {outcome}</th>" in page
     assert "Federated study pilot" in page and basis().hash in page
-    assert "beats a model with random weights (R² 0.050) by 0.150" in page
     assert "Components 1/2 are under 5% apart" in page
     assert '<tr class="best"><td>2</td><td>10 to 14</td>' in page
     assert "<td>3.0 MB</td><td>2.5 kB</td>" in page and "rounds.local_steps" in page
@@ -174,6 +177,15 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
     assert "{{ title }} {% raw %} $oops" in page
 
 
+def test_a_site_without_a_drift_is_named(tmp_path: Path) -> None:
+    history = full()
+    facts = history.basis.model_copy(update={"drift": {"site-01": 20.0, "site-02": None}})
+    silent = {"site-01": SiteRecord(drift=30.0), "site-02": SiteRecord()}
+    rounds = [record.model_copy(update={"sites": silent}) for record in history.rounds]
+    page = page_of(tmp_path, history.having(basis=facts, rounds=rounds))
+    assert "Drift is not known of site-02: nothing was told" in page
+
+
 def test_many_rounds_and_sites(tmp_path: Path) -> None:
     history = full(SHOWN_ROUNDS + 20)
     many = {f"site-{i:02d}": SiteRecord(loss=0.1 * i) for i in range(30)}
@@ -189,7 +201,7 @@ def test_damaged_or_foreign_basis(tmp_path: Path) -> None:
     assert "of another study" in page_of(tmp_path, full())
     basis().save(tmp_path / BASIS)
     connectivity(ROIS[:3]).save(tmp_path / CONNECTIVITY)  # of other ROIs: left out
-    assert page_of(tmp_path, full()).count("<img") == 7
+    assert page_of(tmp_path, full()).count("<img") == 9
 
 
 def test_command(tmp_path: Path) -> None:
