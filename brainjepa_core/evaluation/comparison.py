@@ -20,8 +20,10 @@ from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
+    controls_of,
     finetuned_method,
     network_methods,
+    of_model,
     probe_methods,
     scratch_method,
 )
@@ -136,10 +138,13 @@ def compare_models(
     methods = table_methods(comparison, windows, data, out / CACHE, say)
     predictions = predict_all(methods, data, splits, out, progress)
     reference = connectivity_name(data)
-    results = evaluate_predictions(data, predictions, comparison.protocol.kind, reference)
+    kind = comparison.protocol.kind
+    names = [method.name for method in methods]
+    controls = controls_of(names, comparison.models)
+    results = evaluate_predictions(data, predictions, kind, reference, controls)
     write_results(out, results)
-    asked = next(iter(comparison.models), "")  # the others stand beside the first
-    subjects = [method.name for method in methods if method.name.split(":")[0] == asked]
+    asked = next(iter(comparison.models), None)  # the others stand beside the first
+    subjects = [] if asked is None else of_model(names, asked)
     page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
     log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
     return results

@@ -51,7 +51,7 @@ STUDY = PretrainingSettings(
     windows={"frames": 32},
     basis={"components": 4, "sparsity": 0.2},
 )
-KEYS = ["model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n"]
+KEYS = ["model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n", "unit"]
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +105,24 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     assert {row["protocol"] for row in rows} == {"kfold"} and {row["n"] for row in rows} == {48}
     models = {row["model"] for row in rows}
     assert {
-        "mean or majority", "site mean", "motion only", "FC correlation + SVM",
+        "majority", "site majority", "motion only", "FC correlation + SVM",
         "FC partial correlation + logistic", "mine: probe", "mine: published probe",
         "mine: probe and FC", "mine: fine-tuned", "random weights: probe", "from scratch",
     } <= models  # fmt: skip
-    assert "MAE: probe" not in models  # only a study says with which budget
+    assert "masked autoencoder: probe" not in models  # only a study says with which budget
     assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
     page = (out / "results.html").read_text()
     assert "mine: probe" in page and "<html" in page
     assert (out / "mlflow.db").exists()
     comparisons = json.loads((out / "comparisons.json").read_text())
-    assert {c["against"] for c in comparisons} == {"FC correlation + SVM"}
+    against = {c["model"]: c["against"] for c in comparisons if "mine" in c["model"]}
+    assert {c["against"] for c in comparisons} == {"FC correlation + SVM", *against.values()}
+    assert against == {
+        "mine: probe": "random weights: probe",
+        "mine: published probe": "random weights: published probe",
+        "mine: probe and FC": "random weights: probe and FC",
+        "mine: fine-tuned": "from scratch",
+    }
 
     predictions = {p: p.stat().st_mtime_ns for p in (out / "predictions").iterdir()}
     result, _ = call(*command)
@@ -139,7 +146,7 @@ def test_baselines_alone(stores, protocol, tmp_path):
     )
     assert result.exit_code == 0, result.output
     rows = json.loads((out / "results.json").read_text())
-    assert {row["metric"] for row in rows} == {"mse", "mae", "r", "r2"}
+    assert {row["metric"] for row in rows} == {"mse", "mae", "standardised mse", "r", "r2"}
     assert "FC correlation + SVR" in {row["model"] for row in rows}
     assert not any(":" in row["model"] for row in rows)
 
@@ -246,7 +253,8 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     models = {row["model"] for row in json.loads((tmp_path / "probe" / "results.json").read_text())}
-    assert "model: probe and FC" in models and "model: fine-tuned" not in models
+    name = checkpoint.name  # the row says which model it is of
+    assert f"{name}: probe and FC" in models and f"{name}: fine-tuned" not in models
 
     kept = tmp_path / "kept"
     result, _ = call(

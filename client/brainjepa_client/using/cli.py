@@ -165,15 +165,17 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
 
 
 def print_results(results: Results) -> None:
-    """Print every model's figures of all people, with intervals."""
-    metrics = list(dict.fromkeys(row.metric for row in results.rows))
+    """Print every model's figures of all people, with units and intervals."""
+    from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
+
+    units = units_of(results.rows)
     table = Table(title="mean, and 95 % interval over people")
     table.add_column("model")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
+    for metric, unit in units.items():
+        table.add_column(metric_label(metric, unit), justify="right")
     for model in dict.fromkeys(row.model for row in results.rows):
         cells = {row.metric: row for row in results.rows if row.model == model}
-        shown = (cells.get(metric) for metric in metrics)
+        shown = (cells.get(metric) for metric in units)
         texts = ["-" if c is None else f"{c.mean:.3f}\n{c.low:.3f} {c.high:.3f}" for c in shown]
         table.add_row(escape(model), *texts)
     console.print(table)

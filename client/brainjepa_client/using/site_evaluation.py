@@ -25,7 +25,7 @@ from brainjepa_core.files import atomic_path, require_new
 from brainjepa_core.models.checkpoint import model_digest, read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
-from brainjepa_core.models.sources import model_folder
+from brainjepa_core.models.sources import model_folder, model_name
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -117,7 +117,7 @@ def compare_at_site(
         windows = Windows([ScanStore.open(site.store)])
     else:
         model, windows = site_model(site, checkpoint)
-        models["model"] = model
+        models[model_name(checkpoint)] = model
     plan = replace(table(models), device=site.device)
     return compare_models(plan, windows, out, say, progress)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainjepa_client.answering.app import app as client_app
+from brainjepa_core.evaluation.scores.metrics import metric_unit
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
@@ -58,10 +59,17 @@ def write_task_report(report: TaskReport, path: Path) -> None:
             name: {"people": s.people, "classes": list(s.classes), "metrics": _plain(s.metrics)}
             for name, s in report.sites.items()
         },
+        "units": {
+            metric: metric_unit(metric, report.unit)
+            for site in report.sites.values()
+            for metrics in site.metrics.values()
+            for metric in metrics
+        },
         "matrices": {
             pool: {
                 "sites": list(m.sites),
                 "values": {metric: _plain(v.tolist()) for metric, v in m.values.items()},
+                "units": {metric: metric_unit(metric, report.unit) for metric in m.values},
                 "people": m.people,
                 "reasons": m.reasons,
             }

@@ -133,7 +133,7 @@ TestTables = Tables.TestCase
 @pytest.fixture(scope="module", autouse=True)
 def only_what_decides_the_tables():
     def two_methods(asked, windows, data, cache, say):
-        wanted = ("mean or majority", comparison.connectivity_name(data))
+        wanted = ("mean", comparison.connectivity_name(data))
         found = comparison.baseline_methods(windows, data, cache, comparison.KINDS[:1])
         return [method for method in found if method.name in wanted]
 
