@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -35,6 +36,44 @@ def clear_leftovers(folder: str | Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lone_writer(lock: Path, what: str, *, wait: bool) -> Iterator[None]:
+    """Hold a lock file, which no two processes (or threads that open it anew) hold at once.
+
+    Parameters
+    ----------
+    lock : Path
+        The file; it stays. A process that ends, however it does, lets go.
+    what : str
+        For the error: "into the store".
+    wait : bool
+        Until the other one is done; else that there is another one is an error.
+
+    Raises
+    ------
+    BlockingIOError
+    """
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno,
+                f"expected to be alone in writing {what} '{lock.parent}', found another command at "
+                "work there; wait until it has ended, and run this one again",
+            ) from error
+        yield
+
+
+def state_of_file(path: Path) -> tuple[int, int, int] | None:
+    """What shows that a file is another one than before: inode, size, time of change; or None."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _temporary_name(path: Path) -> Path:

@@ -62,3 +62,8 @@ def is_disk_full(error: BaseException) -> bool:
 def value_in_words(value: Any) -> str:
     """What kind of value a JSON or YAML file holds."""
     return _OF_VALUES.get(type(value), "something else")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 scan``, ``2 scans``, ``3 people``: a number with its noun."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

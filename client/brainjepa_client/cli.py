@@ -84,6 +84,9 @@ def prepare(
     preset: Annotated[str | None, typer.Option(help="BIDS App: cleaning.preset.")] = None,
     processes: Annotated[int | None, typer.Option(help="BIDS App: scans at once.")] = None,
     name: Annotated[str | None, typer.Option(help="BIDS App: name of the site.")] = None,
+    drop_gone: Annotated[
+        bool, typer.Option("--drop-gone", help="Take scans out whose files are gone.")
+    ] = False,
 ) -> None:
     """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
     from brainjepa_client.preparing.bids_app import site_of_call
@@ -112,7 +115,15 @@ def prepare(
         else:
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
-        failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
+        if drop_gone and people:
+            raise ValueError(
+                "expected --drop-gone for a whole site, found it beside --participant-label; leave "
+                "one of them out"
+            )
+        if level == "participant":
+            failed = prepare_site(settings, people, drop_gone=drop_gone)
+        else:
+            failed = write_qc(settings)
         if failed:
             raise typer.Exit(1)
 
@@ -138,12 +149,14 @@ def prepared_site(path: Path) -> SiteSettings:
     return settings
 
 
-def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
+def prepare_site(
+    settings: SiteSettings, people: tuple[str, ...] = (), *, drop_gone: bool = False
+) -> int:
     """Prepare with progress on the terminal; returns the number of scans that failed."""
     from brainjepa_client.preparing.prepare import Preparation
 
     with waiting(console, "Looking for scans"):
-        preparation = Preparation.of(settings, people)
+        preparation = Preparation.of(settings, people, drop_gone=drop_gone)
     console.print(
         f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
         "finished before"
@@ -169,6 +182,24 @@ def write_qc(settings: SiteSettings) -> int:
         soft_wrap=True,
     )
     return counts["failed"]
+
+
+@app.command()
+def remove(
+    site: SiteFile,
+    person: Annotated[str, typer.Argument(help="Label, with or without sub-.")],
+) -> None:
+    """Take a person who withdraws out of all that the site keeps, for good."""
+    from brainjepa_client.consent.withdrawal import remove_person
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line(AGAIN):
+        settings = read_settings(site, SiteSettings)
+        removal = remove_person(settings, person)
+        for line in removal.in_words():
+            console.print(escape(line), soft_wrap=True)
+        write_qc(settings)
 
 
 @app.command("dry-run")

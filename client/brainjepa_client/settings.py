@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
-from brainjepa_core.signals.storing.store import HEADER
+from brainjepa_core.signals.storing.store_header import HEADER
 
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 

@@ -136,14 +136,15 @@ class LabelImage:
         return _on_grid(self, self._stamp, header.shape, tuple(header.affine.ravel().tolist()))
 
     @property
-    def _names_file(self) -> Path | None:
+    def names_file(self) -> Path | None:
+        """The table that names its labels; None where there is none."""
         beside = self.image.with_name(re.sub(r"\.nii(\.gz)?$", "", self.image.name) + ".tsv")
         return self.table or (beside if beside.exists() else None)
 
     @property
     def _stamp(self) -> tuple[int, ...]:
         """Times of change: what a process read before is not believed once a file is new."""
-        files = (self.image, self._names_file)
+        files = (self.image, self.names_file)
         return tuple(f.stat().st_mtime_ns for f in files if f is not None and f.exists())
 
     def _read(self) -> _Labelled:
@@ -184,7 +185,7 @@ def _read(labels: LabelImage, stamp: tuple[int, ...]) -> _Labelled:
 
 def _rows_of_labels(labels: LabelImage, found: Index) -> Index:
     """Row of each label in the atlas; -1 for what is no ROI of it."""
-    file, atlas = labels._names_file, labels.atlas
+    file, atlas = labels.names_file, labels.atlas
     if file is not None:
         names = _read_names(file)
         rows = rows_of_names(list(names.values()), atlas, file)

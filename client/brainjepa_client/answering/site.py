@@ -8,16 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
+from brainjepa_client.answering.state import study_folder
 from brainjepa_client.answering.task_evaluation import evaluate_task
-from brainjepa_client.answering.training import train
+from brainjepa_client.answering.training import drawn, train
 from brainjepa_client.answering.yardstick import evaluate
+from brainjepa_client.consent.audit_log import site_salt
+from brainjepa_client.consent.participation import note_answer
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
 
 LOG = "log.txt"
@@ -84,14 +89,26 @@ class Site:
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
         folds = folds_of_windows(windows, seed, assignment.folds)
-        training = windows.only(np.flatnonzero(folds != held_out).tolist())
+        learning = np.flatnonzero(folds != held_out)
+        training = windows.only(learning.tolist())
         if request.kind == GRADIENTS:
-            return gradients(settings, training)
-        if request.kind == TRAIN:
-            return train(settings, training, request)
-        if assignment.probe is not None:
-            return evaluate_task(settings, windows, folds, request)
-        return evaluate(settings, windows, folds, request)
+            reply, behind = gradients(settings, training), learning
+        elif request.kind == TRAIN:
+            reply, behind = train(settings, training, request), learning[drawn(request, training)]
+        elif assignment.probe is not None:
+            reply, behind = evaluate_task(settings, windows, folds, request), np.arange(len(folds))
+        else:
+            reply, behind = evaluate(settings, windows, folds, request), np.arange(len(folds))
+        self._note(request, windows, behind)
+        return reply
+
+    def _note(self, request: Request, windows: Windows, behind: NDArray[np.int64]) -> None:
+        """Write down who is behind an answer, which does not leave without that."""
+        state, assignment = self.settings.state, request.assignment
+        people = [person.records[0].subject for person in windows.people]
+        folder = study_folder(state, assignment)
+        number, salt = assignment.round, site_salt(state)
+        note_answer(folder, request.kind, number, people, behind.tolist(), salt)
 
     def _log(self, line: str, details: str = "") -> None:
         """Add to the log; a full disk keeps no answer back."""

@@ -16,7 +16,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
 from brainjepa_core.pretraining.metrics import collapse_metrics
-from brainjepa_core.pretraining.sampling import Batch, batches_ahead
+from brainjepa_core.pretraining.sampling import Batch, batches_ahead, draws_of_step
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Assignment, Reply, Request, Scalar
@@ -68,6 +68,20 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     metrics["seconds"] = time.perf_counter() - started
     return Reply(
         metrics, encode_weights(_leaving(training, assignment), request.arrays, assignment.wire)
+    )
+
+
+def drawn(request: Request, windows: Windows) -> list[int]:
+    """Which people a round's steps see, ascending: a function of the request."""
+    assignment = request.assignment
+    settings = assignment.pretraining.training
+    steps = range(assignment.first_step, assignment.first_step + assignment.steps)
+    return sorted(
+        {
+            draw.subject
+            for step in steps
+            for draw in draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
+        }
     )
 
 

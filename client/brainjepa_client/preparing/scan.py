@@ -119,7 +119,6 @@ def _write_derivative(
     cleaned: Float64,
     atlas: Atlas,
 ) -> None:
-    space = settings.input.space if settings.input.label_image is not None else ""
     unseen = {
         roi: round(float(share), 4)
         for roi, share in zip(atlas.rois, raw.coverage, strict=True)
@@ -143,4 +142,9 @@ def _write_derivative(
         sidecar["CensoredFrames"] = np.flatnonzero(~raw.keep).tolist()
     if raw.fd is not None:
         sidecar["MeanFramewiseDisplacement"] = float(raw.fd[1:].mean())
-    write_derivative(folder, scan.key, space, atlas, cleaned, sidecar)
+    write_derivative(folder, scan.key, space_of(settings), atlas, cleaned, sidecar)
+
+
+def space_of(settings: PreparationSettings) -> str:
+    """BIDS ``space`` of derivatives; empty where the input came without images."""
+    return settings.input.space if settings.input.label_image is not None else ""

@@ -17,7 +17,8 @@ from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbou
 from brainjepa_core.signals.cleaning.quality import scan_quality
 from brainjepa_core.signals.scan import RawScan
 from brainjepa_core.signals.storing.scan_table import ScanRecord
-from brainjepa_core.signals.storing.store import HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 
 
 def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
@@ -35,7 +36,13 @@ def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
         Scans included, excluded and failed; the page.
     """
     store = ScanStore.open(site.store) if (site.store / HEADER).exists() else None
-    reports = Reports(site.quality).all()
+    stored = set() if store is None else {record.key for record in store.records}
+    # After a kill a report may lag behind the store, which is what counts.
+    reports = [
+        report
+        for report in Reports(site.quality).all()
+        if (report.status == "included") == (report.key in stored)
+    ]
     told = {report.key for report in reports}
     if store is not None:
         missing = [record for record in store.records if record.key not in told]

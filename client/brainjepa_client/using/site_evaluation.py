@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import load_arrays
 from brainjepa_core.evaluation.comparison import EvaluationPlan, Say, compare_models
@@ -70,6 +71,7 @@ def write_embeddings(
         If the model is of another atlas, or `out` is a file that holds something else.
     """
     _require_embeddings(out)
+    note_results(site.state, "embeddings", out)
     model, windows = site_model(site, checkpoint)
     networks = networks_of(windows, model.basis.cpu().numpy())
     people = range(windows.subjects)
@@ -112,6 +114,7 @@ def compare_at_site(
     out : Path
     say, progress : callable
     """
+    note_results(site.state, "an evaluation", out)
     models = {}
     if checkpoint is None:
         windows = Windows([ScanStore.open(site.store)])
@@ -142,6 +145,7 @@ def finetune_site(
         If the folder exists; before anything is learned.
     """
     require_new(out)
+    note_results(site.state, "a fine-tuned model", out)
     model, windows = site_model(site, checkpoint)
     data = task_data(task, windows)
     origin = EvaluationPlan(task, STOPPING, {"model": model}, settings).origin(windows, data)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.interpretation.attention import people_attention
 from brainjepa_core.evaluation.interpretation.attribution import attribute_people
@@ -58,6 +59,7 @@ def interpret_site(
     ValueError
         If the model is of another atlas, or the task has nobody here.
     """
+    note_results(site.state, "an interpretation", out)
     fitted, told = read_finetuned(finetuned)
     patch = fitted.network.settings.patch
     windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch)

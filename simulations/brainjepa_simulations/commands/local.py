@@ -73,6 +73,26 @@ def import_folder(
         console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
 
 
+def relabel(
+    store: Annotated[Path, typer.Argument(help="A store that was imported.", exists=True)],
+    participants: Annotated[
+        list[Path], typer.Option(help="participants.tsv, or another table of people.", exists=True)
+    ],
+) -> None:
+    """Give scans that are in a store already the phenotypes of tables, and no others."""
+    from brainjepa_core.problems import counted
+    from brainjepa_core.signals.importing.relabel import relabel_imported
+    from brainjepa_core.signals.storing.store import ScanStore
+
+    with errors_in_one_line(AGAIN):
+        opened = ScanStore.open(store)
+        changed, notes = relabel_imported(opened, participants)
+        for note in notes:
+            console.print(escape(note))
+        scans = counted(len(opened.records), "scan")
+        console.print(f"{changed} of {scans} have other phenotypes now")
+
+
 def pretrain(
     stores: Stores,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run is resumed.")],

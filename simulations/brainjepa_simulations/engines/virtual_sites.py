@@ -17,7 +17,8 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.origin import claim_folder
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.importing.importers import import_site_archive
-from brainjepa_core.signals.storing.store import HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server.settings import SITE_NAME
 from brainjepa_simulations.cohort.cohort import CohortSettings

@@ -196,11 +196,13 @@ def test_damaged_disks_name_nobody(canary_store, tmp_path, arrays, kind):
 
 
 def test_a_log_that_cannot_be_written_keeps_no_answer_back(canary_store, tmp_path, arrays):
+    """But nothing leaves that rests on people of whom it could not be written down."""
     site = make_site(canary_store, tmp_path / "state")
     (tmp_path / "state").write_text("a file")
-    assert site.answer(ask(GRADIENTS)).refusal == ""
-    reply = site.answer(ask_round(0, arrays))
-    assert reply.refusal.startswith("the site failed in train (")
+    assert site.answer(ask(DESCRIBE)).refusal == ""
+    for request in (ask(GRADIENTS), ask_round(0, arrays)):
+        reply = site.answer(request)
+        assert reply.refusal.startswith(f"the site failed in {request.kind} (")
 
 
 def test_leaving_the_program_is_no_error_of_the_site(canary_store, tmp_path):
