@@ -15,7 +15,12 @@ from matplotlib.figure import Figure
 from brainjepa_core.evaluation.features.connectivity import KINDS, ConnectivityFeatures
 from brainjepa_core.evaluation.learning.finetune import from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
-from brainjepa_core.evaluation.methods.baselines import baseline_methods, estimator_name
+from brainjepa_core.evaluation.methods.baselines import (
+    MOTION,
+    TABULAR,
+    baseline_methods,
+    estimator_name,
+)
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
@@ -30,10 +35,13 @@ from brainjepa_core.evaluation.methods.model_methods import (
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_figures import forest
-from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
+from brainjepa_core.evaluation.report.result_page import PAGE, TaskFacts, write_result_page
 from brainjepa_core.evaluation.scores.evaluation import KEPT, predict_all
 from brainjepa_core.evaluation.scores.results import (
+    COMPARISONS,
+    GAPS,
     RESULTS,
+    SUBGROUPS,
     Predictions,
     Results,
     write_results,
@@ -55,7 +63,15 @@ from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
-CACHE = "cache"
+CACHE, FIGURES = "cache", "figures"
+TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS)
+WRITTEN = (
+    KEPT,
+    CACHE,
+    FIGURES,
+    PAGE,
+    *(f"{name}.{end}" for name in TABLES for end in ("json", "tsv")),
+)
 Say = Callable[[str], None]
 
 
@@ -133,7 +149,8 @@ def compare_models(
     """
     data = task_data(comparison.task, windows)
     splits = splits_of(comparison.protocol, data)
-    claim_folder(out, comparison.origin(windows, data), (KEPT, f"{RESULTS}.json"))
+    origin = comparison.origin(windows, data)
+    claim_folder(out, origin, WRITTEN)
     say(_who_takes_part(data, splits))
     methods = table_methods(comparison, windows, data, out / CACHE, say)
     predictions = predict_all(methods, data, splits, out, progress)
@@ -146,14 +163,16 @@ def compare_models(
     asked = next(iter(comparison.models), None)  # the others stand beside the first
     subjects = [] if asked is None else of_model(names, asked)
     page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
-    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
+    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, origin, (page,))
     return results
 
 
 def phenotypes_digest(data: TaskData) -> str:
-    """Of who takes part, at which site, and all that is known of them."""
+    """Of who takes part, at which site, and what is known of them in columns that are read."""
     arrays = (data.people, data.sites, data.target, data.covariates)
-    return digest([*(array.tolist() for array in arrays), data.classes, data.facts, data.left_out])
+    read = {*data.task.columns, *MOTION, *TABULAR}
+    facts = [{name: f[name] for name in sorted(read & f.keys())} for f in data.facts]
+    return digest([*(array.tolist() for array in arrays), data.classes, facts, data.left_out])
 
 
 def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
@@ -181,8 +200,8 @@ def _write_pictures(
         data, [p for name in drawn for p in predictions if p.model == name], reference
     )
     metrics = list(dict.fromkeys(row.metric for row in results.rows))
-    _save(out / "figures" / "models.png", forest(results.rows, metrics, reference, subjects))
-    _save(out / "figures" / "predictions.png", truth)
+    _save(out / FIGURES / "models.png", forest(results.rows, metrics, reference, subjects))
+    _save(out / FIGURES / "predictions.png", truth)
     facts = TaskFacts.of(
         data,
         comparison.protocol.kind,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,15 +88,23 @@ def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
     people = range(windows.subjects)
     scores = [connectivity_scores(_mean_connectivity(windows, p), components) for p in people]
     groups = {"connectivity": np.stack(scores)}
-    facts = [windows.people[p].records[0].phenotypes for p in people]
+    facts = outcome_phenotypes(windows)
     sites = np.array([windows.people[p].store for p in people])
     if all(isinstance(f.get("age"), float | int) for f in facts):
         age = np.array([[f["age"]] for f in facts], np.float64)
         groups["age within site"] = within_groups(age, sites)
-    latents = sorted(k for k in facts[0] if k.startswith("latent_") and all(k in f for f in facts))
+    latents = sorted(k for k in facts[0] if k != "age" and all(k in f for f in facts))
     if latents:
         groups["latents"] = np.array([[f[k] for k in latents] for f in facts], np.float64)
     return groups
+
+
+def outcome_phenotypes(windows: Windows) -> list[dict[str, Any]]:
+    """What outcomes are taken from, by person: age, and latents of a synthetic cohort."""
+    return [
+        {k: v for k, v in p.records[0].phenotypes.items() if k == "age" or k.startswith("latent_")}
+        for p in windows.people
+    ]
 
 
 def _mean_connectivity(windows: Windows, person: int) -> Float64:

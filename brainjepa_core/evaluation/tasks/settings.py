@@ -118,6 +118,13 @@ class TaskSettings(Frozen):
         return self
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the task reads, the one it predicts first."""
+        rules = (rule.column for rule in self.include)
+        asked = (self.column, *self.covariates, *self.stratify, *rules, *self.subgroups)
+        return tuple(dict.fromkeys(asked))
+
+    @property
     def target_unit(self) -> str:
         """What errors of predicted numbers are told in; empty for classes."""
         if self.kind == "classification":
