@@ -31,6 +31,7 @@ from brainjepa_core.usable import live_rois, why_unusable
 FOLDS = 5
 JOINT = "mean + second order"
 HEADLINE = "network_covariance"  # the pool that models are compared by, fixed beforehand
+NETWORKS = "networks"  # what plain connectivity is read from
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def measure_connectivity(
     The connectivity outcomes are left out: they are functions of what is read from.
     """
     features = np.stack([_network_connectivity(windows, p, networks) for p in outcomes.people])
-    rows = _rows("connectivity", "networks", features, outcomes)
+    rows = _rows("connectivity", NETWORKS, features, outcomes)
     return [row for row in rows if row.outcome != "connectivity"]
 
 
