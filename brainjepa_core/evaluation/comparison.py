@@ -178,8 +178,9 @@ def phenotypes_digest(data: TaskData) -> str:
 def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
     """A line for a person."""
     missing = untested_sites(splits, data)
+    sites = len(set(data.sites.tolist()))
     return (
-        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
+        f"{len(data)} people of {sites} {'site' if sites == 1 else 'sites'}, {len(splits)} splits"
         + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
         + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
     )

@@ -201,7 +201,10 @@ class _Part:
         shown = [within, whole] if len(within) > 1 else [self.metrics]
         return {
             "picture": Picture.of(figure, f"Figures of all models, {self.title}"),
-            "tables": [model_table(self.rows, m, self.reference, self.subjects) for m in shown],
+            "tables": [
+                model_table(self.rows, m, self.reference, self.subjects, self._compared())
+                for m in shown
+            ],
             "tested": counts([row.n for row in self.rows]),
         }
 
@@ -241,7 +244,8 @@ class _Part:
 
     def _people(self) -> dict[str, Any]:
         facts = self.facts
-        told = f"{sum(facts.sites.values())} people of {len(facts.sites)} sites"
+        sites = f"{len(facts.sites)} {'site' if len(facts.sites) == 1 else 'sites'}"
+        told = f"{sum(facts.sites.values())} people of {sites}"
         if facts.classes:
             told += ": " + ", ".join(f"{count} {name}" for name, count in facts.classes.items())
         left_out = sum(facts.left_out.values())

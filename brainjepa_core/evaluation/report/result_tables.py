@@ -8,32 +8,30 @@ import numpy as np
 
 from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
 from brainjepa_core.evaluation.report.result_verdict import interval, number, outcome, p_value
-from brainjepa_core.evaluation.scores.metrics import lower_is_better
 from brainjepa_core.evaluation.scores.results import Comparison, Gap, Row
 from brainjepa_core.pages.table import Cell, Table
 from brainjepa_core.pages.table import Row as Line
 
 
 def model_table(
-    rows: Sequence[Row], metrics: Sequence[str], reference: str | None, subjects: Sequence[str]
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    reference: str | None,
+    subjects: Sequence[str],
+    comparisons: Sequence[Comparison],
 ) -> Table:
-    """A row a model, a column a metric; the best of each column is bold."""
+    """A row a model, a column a metric; what is clearly better than the reference is bold."""
     found, units = {(row.model, row.metric): row for row in rows}, units_of(rows)
-    best = {metric: _best(rows, metric) for metric in metrics}
+    against = [c for c in comparisons if c.against == reference]
+    better = {(c.model, c.metric) for c in against if outcome(c) == "better"}
     lines = []
     for model in dict.fromkeys(row.model for row in rows):
-        cells = [figure_cell(found.get((model, m)), model == best[m]) for m in metrics]
+        cells = [figure_cell(found.get((model, m)), (model, m) in better) for m in metrics]
         kind = "subject" if model in subjects else ""
         kind = "reference" if model == reference else kind
         lines.append(Line([model, *cells], kind))
     headings = [metric_label(metric, units.get(metric, "")) for metric in metrics]
     return Table(["model", *headings], lines, ("name",))
-
-
-def _best(rows: Sequence[Row], metric: str) -> str | None:
-    known = [row for row in rows if row.metric == metric and np.isfinite(row.mean)]
-    sign = -1 if lower_is_better(metric) else 1
-    return max(known, key=lambda row: sign * row.mean).model if known else None
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:

@@ -47,11 +47,13 @@ def look_first(
     exclude: ExclusionSettings,
     summary: SiteSummary | None,
     atlas: Atlas,
+    damaged: Sequence[str] = (),
 ) -> list[str]:
     """Sentences, the most urgent one first; empty if nothing asks for a look."""
     included = [report for report in reports if report.status == "included"]
     return [
         *_failures(reports),
+        *_damaged(damaged),
         *_rules(reports),
         *(_order(summary) if summary else ()),
         *_times(included),
@@ -69,6 +71,15 @@ def _failures(reports: Sequence[ScanReport]) -> list[str]:
     return [
         f"{_number(len(failed), 'scan')} could not be used ({_names(failed)}): mend the files as "
         "the reasons say, then prepare again; finished scans are not repeated."
+    ]
+
+
+def _damaged(files: Sequence[str]) -> list[str]:
+    if not files:
+        return []
+    return [
+        f"{_number(len(files), 'report')} cannot be read ({_listed(files)}): prepare again, which "
+        "makes them anew. Scans of the store are told of from their series until then."
     ]
 
 

@@ -80,6 +80,7 @@ def write_quality(
     reports: Sequence[ScanReport],
     exclude: ExclusionSettings | None = None,
     store: ScanStore | None = None,
+    damaged: Sequence[str] = (),
 ) -> Path:
     """Write ``index.html``, ``scans.tsv`` and ``scans.json`` into a folder.
 
@@ -94,6 +95,8 @@ def write_quality(
         The rules that held; none by default.
     store : ScanStore, optional
         For what is said of all included scans together; each of its scans is read.
+    damaged : sequence of str
+        Files of reports that could not be read.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def write_quality(
         title=f"Quality of the scans of {site}",
         subtitle=f"{len(reports)} scans · atlas {atlas.name}, {len(atlas)} ROIs",
         in_short=in_short(reports),
-        first=look_first(reports, rules, summary, atlas),
+        first=look_first(reports, rules, summary, atlas, damaged),
         spread=Picture.of(figures.distributions(panels), SPREAD) if panels else None,
         site=None if summary is None else _site(reports, summary, atlas),
         headings=[SHOWN[name][0] for name in shown],

@@ -31,6 +31,7 @@ from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.version import VERSION
 
 EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
 
@@ -78,7 +79,8 @@ def write_embeddings(
     found = cached_embeddings(
         model.to(site.device), windows, people, EMBEDDED, networks, site.state, progress
     )
-    origin = {**data_origin(windows), "windows": windows.describe(), "model": model_digest(model)}
+    made_by = {"model": model_digest(model), "version": VERSION}
+    origin = {**data_origin(windows), "windows": windows.describe(), **made_by}
     subjects = np.array([person.records[0].subject for person in windows.people])
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, subject=subjects, origin=np.array(json.dumps(origin)), **found)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from brainjepa_client.quality.advice import in_short, look_first
 from brainjepa_client.quality.page import PAGE, ScanReport, write_quality
 from brainjepa_client.quality.summary import SiteSummary
+from brainjepa_client.quality.tables_and_page import write_site_quality
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.storing.store import ScanStore
@@ -242,3 +245,20 @@ def test_advice_warns_of_rules_that_take_many(tmp_path):
 def test_people_are_counted_once():
     twice = [ScanReport("sub-1", s, "", "included", {}) for s in "12"]
     assert in_short(twice) == "2 of 2 scans are in the store (1 person)."
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"report": {"status": "odd"}}', "\xff"])
+def test_a_damaged_report_stops_nothing_and_is_named(tmp_path, content):
+    """Its scan is in the store: it is judged from there, and the others are told of as before."""
+    store = filled(tmp_path / "store", 2)
+    site = SiteSettings(name="x", store=tmp_path / "store", state=tmp_path / "state")
+    files = site.quality / "reports"
+    files.mkdir(parents=True)
+    whole = ScanReport(*store.records[0].key, "included", {"tr": 2.0, "mean_fd": 0.25})
+    (files / "whole.json").write_text(json.dumps({"made_from": [], "report": whole.to_json()}))
+    (files / "bad.json").write_text(content, encoding="latin-1")
+    counts, page = write_site_quality(site)
+    assert counts == {"included": 2}
+    text = Reader(page.read_text()).text
+    assert "1 report cannot be read (reports/bad.json): prepare again, which makes them" in text
+    assert "0.250" in text and "sub-1" in text

@@ -14,6 +14,7 @@ from made_predictions import holdouts, predictions, sites_in_turn, task_data
 
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
+from brainjepa_core.evaluation.report.result_tables import model_table
 from brainjepa_core.evaluation.report.result_verdict import number, p_value, verdict
 from brainjepa_core.evaluation.scores.results import Comparison, Results, Row
 from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
@@ -258,3 +259,12 @@ def test_chance_of_a_task(evaluated):
         "auc": 0.5, "auc within site": 0.5, "balanced accuracy": 0.5, "accuracy": 0.5,
     }  # fmt: skip
     assert age.headline == "r within site" and age.chance["standardised mse"] == 1
+
+
+def test_bold_is_what_is_clearly_better_and_never_just_the_highest():
+    better, lucky = compared("good", 0.1, 0.01), compared("lucky", 0.12, 0.4)
+    reference = Row("FC", "dx", "sites", "auc", 0.7, 0.1, 0.6, 0.8, 60)
+    rows = (reference, better[0], lucky[0])
+    table = model_table(rows, ["auc"], "FC", [], [better[1], lucky[1]])
+    bold = {line.cells[0]: line.cells[1].strong for line in table.rows}
+    assert bold == {"FC": False, "good": True, "lucky": False}
