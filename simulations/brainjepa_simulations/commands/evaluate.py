@@ -93,13 +93,13 @@ def evaluate_sites(
         from brainjepa_core.evaluation.report.result_figures import metric_label
         from brainjepa_core.evaluation.tasks.settings import load_task
         from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
-        from brainjepa_simulations.evaluating.asked_sites import write_task_report
+        from brainjepa_simulations.evaluating.asked_sites import report_origin, write_task_report
 
         chosen = load_task(task)
         with waiting(console, "Asking the sites"):
             report = ask(run, chosen, which, penalty)
         path = run / f"task-{chosen.name}.json"
-        write_task_report(report, path)
+        write_task_report(report, path, report_origin(run, chosen, which))
         table = Table(title=f"{chosen.name}, nobody's data moved")
         for heading in ("model", "metric", "value", "people"):
             table.add_column(heading, justify="left" if heading in ("model", "metric") else "right")
