@@ -242,7 +242,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     vectors = np.load(out)
     assert len(vectors["subject"]) == 16 and vectors["mean"].shape == (16, 8)
     told = json.loads(str(vectors["origin"]))
-    assert told.keys() == {"ROIs", "people", "scans", "windows", "model"}
+    assert told.keys() == {"ROIs", "people", "scans", "windows", "model", "version"}
     before = out.read_bytes()
     result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
     assert result.exit_code == 0 and out.read_bytes() == before
