@@ -279,6 +279,14 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     assert len(rows) == 1 + COHORT.rois and rows[0].startswith("roi\tnetwork\t")
     assert (looks / "attention.tsv").exists() and (looks / "attention.png").exists()
 
+    before = {path: path.read_bytes() for path in looks.iterdir()}
+    result, _ = call(
+        "site", "interpret", site, "--model", kept, "--task", "sex", "--people", 5, "--out", looks
+    )
+    assert result.exit_code == 1
+    assert "expected the same most people as the results in this folder" in unstyle(result.stderr)
+    assert {path: path.read_bytes() for path in looks.iterdir()} == before
+
 
 def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, monkeypatch):
     for name in ("cached_embeddings", "site_model"):
