@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,6 +127,27 @@ def require_new(folder: Path) -> None:
         raise FileExistsError(
             f"expected a new folder name, found that '{folder.name}' exists; "
             "choose another name or remove the old folder first"
+        )
+
+
+def require_own_table(path: Path, columns: Sequence[str]) -> None:
+    """Refuse to replace a file that is no table with these columns, which are the command's own.
+
+    Raises
+    ------
+    FileExistsError
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline().rstrip("\n")
+    except (OSError, UnicodeError):
+        first = ""
+    if first != "\t".join(columns):
+        raise FileExistsError(
+            f"expected a new file, or the table that this command wrote before, found another "
+            f"'{path.name}'; give another --out"
         )
 
 

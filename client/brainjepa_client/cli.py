@@ -39,13 +39,21 @@ def validate(
     out: Annotated[Path | None, typer.Option(help="Write the problems there, as TSV.")] = None,
 ) -> None:
     """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
-    from brainjepa_client.preparing.validate import problems_as_tsv, validate, write_problems
+    from brainjepa_client.preparing.validate import (
+        COLUMNS,
+        problems_as_tsv,
+        validate,
+        write_problems,
+    )
     from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.files import require_own_table
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
         root = settings.preparation().input.folder
+        if out is not None:
+            require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Looking at headers", counted=True) as work:
             found = validate(settings, lambda n: work.update(total=n, done=work.done + 1))
         if out is not None:
@@ -251,12 +259,15 @@ def dry_run(
 ) -> None:
     """Every array and number that each message would send, and the policy line that allows it."""
     from brainjepa_client.guarding.dry_run import dry_run
-    from brainjepa_client.guarding.dry_run_table import print_dry_run, write_dry_run
+    from brainjepa_client.guarding.dry_run_table import COLUMNS, print_dry_run, write_dry_run
+    from brainjepa_core.files import require_own_table
     from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         chosen = None if settings is None else read_settings(settings, PretrainingSettings)
+        if out is not None:
+            require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Asking the site"):
             run = dry_run(site, chosen, wire)
         print_dry_run(run, console, summary=summary)

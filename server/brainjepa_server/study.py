@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from brainjepa_server.record.history import (
     START,
     SUMMARY,
     BasisFacts,
+    RoundRecord,
     RunHistory,
     YardstickRow,
     append_round,
@@ -303,8 +305,7 @@ class Study:
 
     def _finish(self, members: Members, state: RoundState) -> None:
         """Write ``final`` (the last round) and ``best`` (the best by the yardstick)."""
-        scored = [r for r in self.history.rounds if score_of(r.yardstick) is not None]
-        best = max(scored, key=lambda r: (score_of(r.yardstick), -r.number), default=None)
+        best = best_of(self.history.rounds)
         rows = best.yardstick if best else ()
         kept = tuple(row for row in self.history.baselines if row.model != FEDERATED)
         self.history = self.history.having(
@@ -330,3 +331,9 @@ def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | Non
     """What rounds are compared by: R2 of the connectivity components from the headline pool."""
     found = [r.r2 for r in rows if r.pool == HEADLINE and r.outcome == "connectivity"]
     return found[0] if found else None
+
+
+def best_of(rounds: Sequence[RoundRecord]) -> RoundRecord | None:
+    """The round with the highest score, the earliest of equals; None where none has one."""
+    scored = [(score, r) for r in rounds if (score := score_of(r.yardstick)) is not None]
+    return max(scored, key=lambda found: found[0])[1] if scored else None

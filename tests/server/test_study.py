@@ -15,7 +15,7 @@ from brainjepa_server.progress import StudyProgress, told
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import score_of
+from brainjepa_server.study import best_of, score_of
 from brainjepa_server.study_folder import only_one
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
@@ -30,6 +30,18 @@ def test_rounds_are_compared_by_connectivity_from_the_headline_pool():
     assert score_of(rows) is None and score_of([]) is None
     assert score_of([*rows, row(HEADLINE, "connectivity", 0.25)]) == 0.25
     assert score_of([row(HEADLINE, "connectivity", float("nan"))]) is None
+
+
+def test_the_best_round_is_one_that_was_scored():
+    """Of rounds whose score is unknown none is the best, however often they were evaluated."""
+    scores = (None, 0.2, float("nan"), 0.4, 0.4, None)
+    rounds = [
+        RoundRecord(number=i + 1, yardstick=[row(HEADLINE, "connectivity", score)])
+        for i, score in enumerate(scores)
+    ]
+    assert best_of(rounds) is rounds[3]
+    unknown = [rounds[0], RoundRecord(number=7, yardstick=[row(HEADLINE, "latents", 0.9)])]
+    assert best_of(unknown) is None and best_of([]) is None
 
 
 def test_a_line_of_the_yardstick():

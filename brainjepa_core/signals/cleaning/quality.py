@@ -40,13 +40,12 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
     """
     missing = np.isnan(cleaned).all(1)
     usable = live_rois(cleaned)
-    keep = np.ones(raw.series.shape[1], bool) if raw.keep is None else raw.keep
     known: dict[str, float] = {
         "tr": raw.tr,
         "frames": cleaned.shape[1],
         "seconds": cleaned.shape[1] * raw.tr,
         "dropped": raw.series.shape[1] - cleaned.shape[1],
-        "censored": 1 - keep.mean(),
+        "censored": raw.censored,
         "tsnr": raw.tsnr,
         "coverage_mean": raw.coverage.mean(),
         "coverage_min": raw.coverage.min(),

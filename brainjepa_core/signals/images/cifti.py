@@ -307,7 +307,7 @@ def _tsnr(values: Float64) -> Float64:
 def read_parcels(scan: Path, atlas: Atlas) -> Parcellated:
     """Series of a ``ptseries.nii``, by the names of its parcels.
 
-    Coverage is 1 where a parcel has values and varies from 0, else 0; tSNR is unknown.
+    Coverage is 0 where a parcel has no values or is 0 throughout, else unknown (NaN), as is tSNR.
 
     Raises
     ------
@@ -322,5 +322,5 @@ def read_parcels(scan: Path, atlas: Atlas) -> Parcellated:
     sums = np.zeros((len(atlas), header.frames))
     sums[rows[known]] = values[known]
     counted = np.bincount(rows[known], minlength=len(atlas))
-    series, coverage = means(sums, counted, np.ones(len(atlas), np.int64))
-    return Parcellated(series, coverage, float("nan"), header.tr)
+    series, _ = means(sums, counted, np.ones(len(atlas), np.int64))
+    return Parcellated(series, np.where(counted > 0, np.nan, 0.0), float("nan"), header.tr)

@@ -126,7 +126,7 @@ class FmriprepScan(FoundScan):
             tsnr=parts.tsnr,
             fd=confounds.fd,
             regressors=confounds.regressors,
-            keep=None if confounds.keep.all() else confounds.keep,
+            keep=confounds.keep,
             masked=None if isinstance(self.labels, CiftiLabels) else self.mask is not None,
             details={"Cleaning": cleaning, "ConfoundRegressors": list(confounds.names)},
         )

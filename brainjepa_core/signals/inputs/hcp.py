@@ -68,7 +68,8 @@ class HcpScan(FoundScan):
         else:
             parts = parcellate_cifti(self.files[0], self.labels)
         fd = _displacement(self.files[0].parent / MOTION, header.frames)
-        return RawScan(parts.series, header.tr, parts.coverage, parts.tsnr, fd)
+        keep = np.ones(parts.series.shape[1], bool)  # HCP's pipelines censor nothing
+        return RawScan(parts.series, header.tr, parts.coverage, parts.tsnr, fd, keep=keep)
 
 
 def find(

@@ -94,7 +94,7 @@ def raw_scan(
     series : ndarray of float64 [R, F]
         In atlas order.
     coverage : ndarray of float64 [R], optional
-        1 for every ROI with a signal by default; NaN where it is not known.
+        NaN where it is not known, as for every ROI with a signal by default.
     fd, keep, details
         As in `RawScan`.
 
@@ -105,7 +105,7 @@ def raw_scan(
     """
     header_of(file, series.shape[1], tr)
     silent = (np.isnan(series) | (series == 0)).all(1)
-    seen = np.where(silent, 0.0, 1.0)
+    seen = np.where(silent, 0.0, np.nan)
     if coverage is not None:
         seen = np.where(silent | np.isnan(coverage), seen, coverage)
     gone = seen < LEAST_COVERAGE

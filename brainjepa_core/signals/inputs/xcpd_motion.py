@@ -23,7 +23,7 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
-from brainjepa_core.signals.scan import Mask
+from brainjepa_core.signals.scan import DROPPED, Mask
 from brainjepa_core.signals.tables.text_tables import read_table
 
 IN_THE_END = ("interpolation", "denoising")
@@ -74,14 +74,14 @@ def read_motion(series: Path, frames: int, motion: Path | None, outliers: Path |
             "copy series and motion tables from one run of XCP-D",
         )
     kept = None if fd is None or not explains else fd[~explains[0]]
-    return Motion(kept, None, {"CensoredFramesDropped": gone})
+    return Motion(kept, None, {DROPPED: gone})
 
 
 def _all_there(fd: Float64 | None, flags: dict[str, Mask], outliers: Path | None) -> Motion:
     """Of a series with every frame: what the regression left out is not there either."""
-    moved = np.any([*flags.values()], axis=0)
-    if outliers is None or not moved.any():
+    if outliers is None:
         return Motion(fd)
+    moved = np.any([*flags.values()], axis=0)
     if moved.all():
         raise UnusableProblem(
             outliers,
@@ -89,7 +89,8 @@ def _all_there(fd: Float64 | None, flags: dict[str, Mask], outliers: Path | None
             f"none of {len(moved)}",
             "leave the scan out, or run XCP-D with a higher --fd-thresh",
         )
-    return Motion(fd, ~moved, {"CensoredFramesInterpolated": int(moved.sum())})
+    told = {"CensoredFramesInterpolated": int(moved.sum())} if moved.any() else {}
+    return Motion(fd, ~moved, told)
 
 
 def _flags(file: Path) -> dict[str, Mask]:

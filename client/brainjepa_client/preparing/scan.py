@@ -103,10 +103,11 @@ def _prepare(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Jo
     picture = figures / f"{digest(scan.key)}.png"
     status: Status = "excluded" if reasons else "included"
     place = f"{figures.name}/{picture.name}"
-    coverage = tuple(raw.coverage.round(4).tolist())
+    known = np.isfinite(raw.coverage).all()
+    coverage = tuple(raw.coverage.round(4).tolist()) if known else ()
     report = ScanReport(*scan.key, status, quality, tuple(reasons), place, coverage)
     threshold = settings.cleaning.fd_threshold if settings.cleaning.scrub else None
-    draw_scan(picture, raw, cleaned, atlas, title=report.name, fd_threshold=threshold)
+    draw_scan(picture, raw, cleaned, atlas, quality, title=report.name, fd_threshold=threshold)
     if reasons:
         return Prepared(report)
     if settings.derivatives is not None:
@@ -136,10 +137,11 @@ def _write_derivative(
         "RepetitionTime": raw.tr,
         "SamplingFrequency": 1 / raw.tr,
         "Sources": sources,
-        "Coverage": unseen,  # of ROIs that the scan does not see whole
         **raw.details,
         "GeneratedBy": f"brainjepa-federated {VERSION}",
     }
+    if np.isfinite(raw.coverage).all():
+        sidecar["Coverage"] = unseen  # of ROIs that the scan does not see whole
     if raw.keep is not None:
         sidecar["CensoredFrames"] = np.flatnonzero(~raw.keep).tolist()
     if raw.fd is not None:

@@ -85,6 +85,11 @@ class Reports:
         reports = [ScanReport.from_json(content["report"]) for content in found if content]
         return sorted(reports, key=lambda report: report.key)
 
+    def damaged(self) -> list[str]:
+        """Files of reports that cannot be read, named from the folder of the quality page."""
+        paths = sorted(self._folder.glob("*.json"))
+        return [f"{FOLDER}/{path.name}" for path in paths if self._read(path) is None]
+
     def _read(self, path: Path) -> dict[str, Any] | None:
         """A report with what it was made from; None where it is missing or damaged."""
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, require_own_table
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.problems import ScanProblem, require_there
 
@@ -98,6 +98,7 @@ def problems_as_tsv(problems: Sequence[ScanProblem], root: Path) -> str:
 
 
 def write_problems(problems: Sequence[ScanProblem], root: Path, path: Path) -> None:
-    """Write the table of problems in one step."""
+    """Write the table of problems in one step, in the place of an earlier one only."""
+    require_own_table(path, COLUMNS)
     with atomic_path(path) as temporary:
         temporary.write_text(problems_as_tsv(problems, root), encoding="utf-8")

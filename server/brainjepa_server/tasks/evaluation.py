@@ -114,7 +114,7 @@ def evaluate_task(
     """
     task, parts, pools = question.task, question.parts, question.pools
     probe = ProbeRequest(want="scores", task=task, protocol=question.protocol, pools=pools)
-    report = TaskReport(task.name, question.protocol.kind)
+    report = TaskReport(task.name, question.protocol.kind, task.target_unit)
     asking = Asking(sites, settings, {**weights, BASIS: basis}, probe, report)
     names = sorted(sites.nodes)
     if "scores" in parts:
@@ -246,15 +246,16 @@ def _judged(
             (found,) = judged.histograms
             counts = found if counts is None else counts + found
     metrics = dict(fitted.metrics)
-    if asking.classes:
-        for name in dict.fromkeys(name for found in sites.values() for name in found):
-            known = [site for site in sites if name in sites[site]]
-            weights = [sizes[site] for site in known]
-            mean = float(np.average([sites[site][name] for site in known], weights=weights))
-            metrics["auc within site" if name == "auc" else name] = mean
-        if counts is not None:
-            metrics["auc"] = counts.auc()
-    tested = sum(sizes.values()) if asking.classes else 0
+    for name in dict.fromkeys(name for found in sites.values() for name in found):
+        if name in metrics:
+            continue  # what sums tell of all people is not a mean over sites
+        known = [site for site in sites if name in sites[site]]
+        weights = [sizes[site] for site in known]
+        mean = float(np.average([sites[site][name] for site in known], weights=weights))
+        metrics["auc within site" if name == "auc" else name] = mean
+    if counts is not None:
+        metrics["auc"] = counts.auc()
+    tested = sum(sizes.values())
     return FederatedProbe(
         estimator, fitted.final, fitted.probes, metrics, fitted.people, tested, sites
     )

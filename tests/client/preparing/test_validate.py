@@ -58,6 +58,13 @@ def test_a_problem_is_one_line_and_exit_1(tree, tmp_path, fault):
     assert out.read_text() in shown
 
 
+def test_a_table_of_somebody_else_is_not_replaced(tree):
+    result = CliRunner().invoke(app, ["validate", str(tree.site), "--out", str(tree.participants)])
+    assert result.exit_code == 1
+    assert "found another 'participants.tsv'; give another --out" in unstyle(result.stderr)
+    assert tree.participants.read_text().startswith("participant_id\t")
+
+
 def test_no_problems_no_exit(tree):
     result = CliRunner().invoke(app, ["validate", str(tree.site)])
     assert result.exit_code == 0 and "problems" not in result.stdout

@@ -31,7 +31,7 @@ from brainjepa_server.record.history import (
     read_history,
     write_history,
 )
-from brainjepa_server.record.verdict import POOLS, Comparison, verdict
+from brainjepa_server.record.verdict import Comparison, verdict
 
 names = st.text(min_size=1, max_size=12)
 counts = st.integers(0, 2**53)
@@ -213,45 +213,6 @@ def test_names_of_sites_alone() -> None:
     assert is_alone(alone("site-01")) and not any(map(is_alone, (FEDERATED, POOLED, RANDOM)))
 
 
-def test_verdict_is_about_the_pool_that_measure_calls_the_headline() -> None:
-    assert POOLS[0] == HEADLINE
-    assert Comparison((row("federated", 0.9, "std"), row("federated", 0.1))).pool == HEADLINE
-
-
-def test_verdict_before_anything() -> None:
-    assert verdict(RunHistory()).startswith("Training has not begun. Nothing has been measured")
-
-
-def test_verdict_compares() -> None:
-    record = RoundRecord(
-        number=1,
-        sites={"site-01": SiteRecord(), "site-02": SiteRecord()},
-        rejected={"site-03": "late"},
-        yardstick=[row(FEDERATED, 0.5), row(RANDOM, 0.1)],
-    )
-    history = RunHistory(total_rounds=4, rounds=[record])
-    text = verdict(history)
-    assert text.startswith("Rounds done: 1 of 4, with 2 sites; 1 reply was left out.")
-    assert "(after round 1) explains 50% of the differences in latents" in text
-    assert "beats a model with random weights (R² 0.100) by 0.400." in text
-    assert text.endswith("Not compared yet with sites alone.")
-
-    baselines = [row(POOLED, 0.505), row(alone("site-01"), 0.4), row(alone("site-02"), 0.6)]
-    text = verdict(history.having(baselines=[*baselines, row(RANDOM, 0.7)]))
-    assert "falls short of a model with random weights (R² 0.700) by 0.200." in text
-    assert "about as well as what sites reach alone, on average (R² 0.500, difference +0" in text
-    assert "and it is ahead of 1 of 2 sites." in text
-    assert (
-        "about as well as training on all data in one place (R² 0.505, difference -0.005)" in text
-    )
-    assert "Not compared" not in text
-
-
-def test_verdict_of_a_model_that_tells_nothing() -> None:
-    record = RoundRecord(number=1, yardstick=[row(FEDERATED, -0.2)])
-    assert "tells nothing of latents (R² -0.200" in verdict(RunHistory(rounds=[record]))
-
-
 def test_best_round_is_compared_else_the_last_evaluated() -> None:
     records = [RoundRecord(number=n, yardstick=[row(FEDERATED, n / 10)]) for n in (1, 2, 3)]
     history = RunHistory(rounds=[*records, RoundRecord(number=4)])
@@ -263,7 +224,8 @@ def test_best_round_is_compared_else_the_last_evaluated() -> None:
     assert Comparison.of(final).r2(FEDERATED, HEADLINE, "latents") == 0.9
     picked = history.having(best_round=2, baselines=records[1].yardstick)
     assert Comparison.of(picked).round == 2
-    assert "(after round 2, the best of 3 by this yardstick, which flatters" in verdict(picked)
+    flattered = "of the model after round 2, the best of 3 by this yardstick, which flatters"
+    assert flattered in " ".join(verdict(picked))
 
 
 @pytest.mark.parametrize("number", [None, 1, 2, "x" * 99])

@@ -117,9 +117,12 @@ def test_full_report(tmp_path: Path) -> None:
     basis().save(tmp_path / BASIS)
     connectivity(ROIS).save(tmp_path / CONNECTIVITY)
     page = page_of(tmp_path, full())
-    assert page.count("<img") == 7
+    assert page.count("<img") == 9
+    for outcome in ("connectivity", "latents"):  # each with its pictures and its sentence
+        assert f"R2 of {outcome} by model and pool" in page and f"R2 of {outcome} by round" in page
+        assert f"{outcome}: explains 20% of the differences (R² 0.200); ahead of random" in page
+        assert f"<th>R2 of {outcome}</th>" in page
     assert "Federated study pilot" in page and basis().hash in page
-    assert "beats a model with random weights (R² 0.050) by 0.150" in page
     assert "Components 1/2 are under 5% apart" in page
     assert '<tr class="best"><td>3</td><td>10 to 14</td>' in page
     assert "Rounds are numbered from 1" in page and "<td>1</td><td>0 to 4</td>" in page
@@ -185,6 +188,17 @@ def test_a_reply_that_counted_for_less_is_shown_with_the_reason(tmp_path: Path) 
     assert re.search(r"<td[^>]*>2</td><td[^>]*>a</td><td[^>]*>expected a share of 9</td>", page)
 
 
+def test_a_site_without_a_drift_is_named(tmp_path: Path) -> None:
+    history = full()
+    facts = history.basis.model_copy(
+        update={"drift": {**dict.fromkeys(SITES, 20.0), "site-02": None}}
+    )
+    silent = {**dict.fromkeys(SITES, SiteRecord(drift=30.0)), "site-02": SiteRecord()}
+    rounds = [record.model_copy(update={"sites": silent}) for record in history.rounds]
+    page = page_of(tmp_path, history.having(basis=facts, rounds=rounds))
+    assert "Drift is not known of site-02: nothing was told" in page
+
+
 def test_many_rounds_and_sites(tmp_path: Path) -> None:
     history = full(SHOWN_ROUNDS + 20)
     many = {f"site-{i:02d}": SiteRecord(loss=0.1 * i) for i in range(30)}
@@ -200,7 +214,7 @@ def test_damaged_or_foreign_basis(tmp_path: Path) -> None:
     assert "of another study" in page_of(tmp_path, full())
     basis().save(tmp_path / BASIS)
     connectivity(ROIS[:3]).save(tmp_path / CONNECTIVITY)  # of other ROIs: left out
-    assert page_of(tmp_path, full()).count("<img") == 7
+    assert page_of(tmp_path, full()).count("<img") == 9
 
 
 def test_command(tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ def test_metrics_of_the_pooled_predictions(consortium, sex, age):
     predicted = np.array([fits[k].predict(row)[0] for k, row in zip(folds, x, strict=True)])
     found = age.probes[HEADLINE]["ridge"].metrics
     assert found["r"] == pytest.approx(np.corrcoef(predicted, data.target)[0, 1], abs=1e-6)
+    error = np.abs(predicted - data.target).mean()  # sites tell three digits
+    assert found["mae"] == pytest.approx(error, abs=0.05)
+    assert found["mse"] == pytest.approx(((predicted - data.target) ** 2).mean(), abs=1e-6)
+    assert age.probes[HEADLINE]["ridge"].tested == 90
     data, x, folds = consortium.pooled(SEX)
     for probe in sex.probes[HEADLINE].values():
         scores = np.array([probe.fits[k].predict(r) for k, r in zip(folds, x, strict=True)])
@@ -283,7 +287,7 @@ def provenance_of(model: BrainModel, rois: tuple[str, ...]) -> Provenance:
 
 def test_rows_have_the_keys_of_results(sex):
     rows = sex.rows()
-    keys = {"model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n"}
+    keys = {"model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n", "unit"}
     assert all(row.keys() == keys for row in rows)
     found = {(row["model"], row["metric"]): row for row in rows}
     federated = found[f"federated ridge probe ({HEADLINE})", "auc"]
@@ -291,3 +295,12 @@ def test_rows_have_the_keys_of_results(sex):
     aucs = [site.metrics["connectivity"]["auc"] for site in sex.sites.values()]
     row = found["connectivity at sites", "auc"]
     assert (row["mean"], row["sd"]) == (np.mean(aucs), np.std(aucs, ddof=1))
+
+
+def test_one_unit_a_metric_whoever_tells_it(sex, age):
+    """Sites and the common probe tell errors in years, never in spreads beside years."""
+    units = {(row["metric"], row["unit"]) for row in age.rows()}
+    assert units == {
+        ("r", ""), ("r2", ""), ("mae", "years"), ("mse", "years²"), ("standardised mse", "SD²"),
+    }  # fmt: skip
+    assert {row["unit"] for row in sex.rows()} == {""}

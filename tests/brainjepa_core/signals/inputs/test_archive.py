@@ -38,7 +38,9 @@ def test_a_scan_for_each_participant(tmp_path):
     assert problems == [] and [scan.check().frames for scan in scans] == [20, 12, 9]
     raw = pickle.loads(pickle.dumps(scans[0])).read()
     assert np.array_equal(raw.series[:2], TS[12:32].T[[2, 0]].astype(float)) and raw.tr == 2.5
-    assert np.isnan(raw.series[2]).all() and raw.coverage.tolist() == [1, 1, 0]
+    assert np.isnan(raw.series[2]).all() and np.array_equal(
+        raw.coverage, [np.nan, np.nan, 0], equal_nan=True
+    )
     assert found(tmp_path, told=0.8)[0][1].read().tr == 0.8
     each = found(tmp_path, tr=np.array([2.5, 0.7, 3.0]))[0]
     assert [scan.check().tr for scan in each] == [0.7, 2.5, 3.0]

@@ -33,7 +33,7 @@ def test_painted_volumes_give_the_series_they_were_painted_from(tree):
         np.testing.assert_allclose(raw.series, painted.truth, rtol=0, atol=1e-6)
         assert raw.tr == painted.tr and (raw.coverage == 1).all() and raw.tsnr > 10
         assert raw.fd[1:].mean() == pytest.approx(painted.mean_fd)
-        assert raw.keep is None
+        assert raw.keep.all() and raw.censored == 0
 
 
 def test_as_nilearns_masker_reads_them(tree):
@@ -97,7 +97,7 @@ def test_no_table_is_needed_where_nothing_is_taken_out(tree):
     scan = next(iter(tree.scans.values()))
     scan.confounds.unlink()
     raw = found(tree, CleaningSettings(preset="none"))[0][0].read()
-    assert raw.fd is None and raw.regressors is None and raw.keep is None
+    assert raw.fd is None and raw.regressors is None and raw.keep.all()
     with pytest.raises(ScanProblem, match=r"bold.nii.gz: expected a confounds table beside it for"):
         found(tree)[0][0].check()
 

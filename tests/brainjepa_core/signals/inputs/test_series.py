@@ -65,7 +65,8 @@ def test_a_folder_of_scans(tmp_path):
         assert (scan.check().frames, scan.check().tr) == (6, 2.0)
         raw = scan.read()
         assert np.array_equal(raw.series[:2], VALUES.T[[2, 0]])
-        assert np.isnan(raw.series[2]).all() and raw.coverage.tolist() == [1, 1, 0]
+        assert np.isnan(raw.series[2]).all() and raw.coverage[2] == 0
+        assert np.isnan(raw.coverage[:2]).all() and np.isnan(raw.censored)
         assert np.isnan(raw.tsnr) and raw.fd is raw.keep is raw.regressors is None
     assert [scan.key[0] for scan in found(tmp_path, task="rest")[0]] == ["sub-01", "sub-Zoë"]
     (tmp_path / "none").mkdir()
@@ -246,7 +247,8 @@ def test_stages_by_name(tmp_path):
     place = people.tolist().index(scans[7].subject)
     row = atlas.rois.index(names_in_7network_order()[50])
     assert np.array_equal(raw.series[row], ts[place, :, 0].astype(np.float64))
-    assert np.isnan(raw.series[:50]).all() and raw.coverage.sum() == 400
+    assert np.isnan(raw.series[:50]).all() and (raw.coverage[:50] == 0).all()
+    assert np.isnan(raw.coverage[50:]).all()
     assert scans[7].check().frames == 234
 
 

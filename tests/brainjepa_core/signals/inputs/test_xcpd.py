@@ -90,7 +90,7 @@ def test_every_generation_of_names(tmp_path, form):
     ]
     assert (scans[0].check().frames, scans[0].check().tr) == (12, 0.8)
     raw = pickle.loads(pickle.dumps(scans[0])).read()
-    assert np.array_equal(raw.series, run.truth) and (raw.coverage == 1).all()
+    assert np.array_equal(raw.series, run.truth) and np.isnan(raw.coverage).all()
     assert raw.details == {} and raw.fd is None and raw.tr == 0.8
     assert np.array_equal(found(root)[0][1].read().series, other.truth)
     with pytest.raises(ScanProblem, match=r"repetition time .* found none; .*or say input.tr"):
@@ -140,7 +140,7 @@ def test_coverage_tables(tmp_path, name):
     table = pd.DataFrame({"coverage": np.r_[0.9, 0.4, np.ones(401)]}, index=FOURS)
     table.to_csv(run.path(f"{SPACE}_{name.format('4S456Parcels')}"), sep="\t", index_label="Node")
     raw = found(tmp_path)[0][0].read()
-    assert raw.coverage[50:53].tolist() == [0.9, 0.4, 1] and (raw.coverage[:50] == 1).all()
+    assert raw.coverage[50:53].tolist() == [0.9, 0.4, 1] and np.isnan(raw.coverage[:50]).all()
     assert np.isnan(raw.series[51]).all() and np.isfinite(raw.series[50]).all()
     run.path(f"{SPACE}_{name.format('Tian')}").write_text("Node\tcoverage\tx\na\t1\t2\n")
     with pytest.raises(ScanProblem, match="expected columns Node and coverage, found 2 columns"):
@@ -155,6 +155,7 @@ def test_frames_that_are_gone_and_frames_that_are_interpolated(tmp_path):
     linc = Run(tmp_path / "linc", frames=12).both().motion(fd, moved)
     raw = found(tmp_path / "linc")[0][0].read()
     assert raw.details == {"CensoredFramesDropped": 3} and raw.keep is None
+    assert raw.censored == 3 / 15
     assert np.array_equal(raw.fd, whole[kept]) and raw.series.shape[1] == 12
     linc.path("outliers.tsv").unlink()
     raw = found(tmp_path / "linc")[0][0].read()
@@ -167,7 +168,7 @@ def test_frames_that_are_gone_and_frames_that_are_interpolated(tmp_path):
 
     Run(tmp_path / "still", frames=15).both().motion(fd, [0] * 15)
     raw = found(tmp_path / "still")[0][0].read()
-    assert raw.details == {} and raw.keep is None and np.array_equal(raw.fd, whole)
+    assert raw.details == {} and raw.censored == 0 and np.array_equal(raw.fd, whole)
 
     Run(tmp_path / "odd", frames=13).both().motion(fd, moved)
     text = "13 frames, and 15 in the tables, outliers among them: 3 by framewise_displacement; copy"
