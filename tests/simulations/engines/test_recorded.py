@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from small_consortium import NoTracker, run, same, scenario, summary, weights
+from small_consortium import FakeClient, NoTracker, run, same, scenario, summary, weights
 
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_server import study as study_module
 from brainjepa_server.record.history import ROUNDS, SUMMARY, read_history
+from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.record.verdict import verdict
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.study_folder import BASIS_FILE, BEST, SPOOL
 
@@ -47,6 +49,26 @@ def test_a_round_writes_no_more_than_the_one_before_it(tmp_path, monkeypatch):
     assert len(rounds) == 4 and max(rounds) - min(rounds) < 50
     assert len((tmp_path / ROUNDS).read_text().splitlines()) == 6
     assert "rounds" not in json.loads((tmp_path / SUMMARY).read_text())
+
+
+def test_rounds_have_one_number_wherever_people_read_them(tmp_path, monkeypatch, capsys):
+    mlflow = FakeClient()
+    monkeypatch.setattr("brainjepa_server.study.StudyTracker", StudyTracker)
+    monkeypatch.setattr("brainjepa_core.tracking.tracker.mlflow_client", mlflow)
+    faults = {"dropouts": {2: [3]}}  # a scenario's third round, which is the last
+    run(scenario(2, rounds={"evaluate_every": 1}, faults=faults), tmp_path)
+    history, shown = read_history(tmp_path), capsys.readouterr().out
+    assert [record.number for record in history.rounds] == [1, 2, 3]
+    assert list(history.rounds[2].rejected) == ["site-02"]
+    assert sorted({step for step, _ in mlflow.losses}) == [1, 2, 3]
+    assert "round   1 of 3" in shown and "round   3 of 3" in shown and "round   0" not in shown
+    assert (tmp_path / "rounds" / f"round-{history.best_round:06d}").is_dir()
+    assert f"after round {history.best_round}, the best of 3" in verdict(history)
+    site = tmp_path / "site-state" / "site-01"
+    assert sorted(p.name for p in (site / "small").glob("round-*"))[-1] == "round-000003"
+    log = (site / "log.txt").read_text()
+    assert "small round 1: train answered" in log and "small round 3: evaluate answered" in log
+    assert "small: gradients answered" in log and "round 0" not in log
 
 
 def stop_at(monkeypatch, name: str, call: int) -> None:
