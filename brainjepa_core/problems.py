@@ -59,6 +59,12 @@ def is_disk_full(error: BaseException) -> bool:
     return told or _CUT_SHORT.search(str(error)) is not None
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its GPU was not enough."""
+    told = "out of memory" in str(error) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+
+
 def value_in_words(value: Any) -> str:
     """What kind of value a JSON or YAML file holds."""
     return _OF_VALUES.get(type(value), "something else")

@@ -11,15 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_core.command_log import keep_log, logger
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line
 from brainjepa_core.waiting import waiting
+from brainjepa_core.words import counted
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.signals.storing.store import ScanStore
 
-app = typer.Typer(
+app = Commands(
     name="site",
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
@@ -52,13 +54,15 @@ def validate(
             write_problems(found.problems, root, out)
         trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
         console.print(
-            f"{found.scans} scans of {found.people} people can be read: {found.frames} frames, "
-            f"repetition times of {trs} s; {found.without_row} people without a row of phenotypes"
+            f"{counted(found.scans, 'scan')} of {counted(found.people, 'person')} can be read: "
+            f"{counted(found.frames, 'frame')}, repetition times of {trs} s; "
+            f"{counted(found.without_row, 'person')} without a row of phenotypes",
+            soft_wrap=True,
         )
         for note in found.notes:
             console.print(escape(note))
         if found.problems:
-            console.print(f"{len(found.problems)} problems:")
+            console.print(f"{counted(len(found.problems), 'problem')}:")
             sys.stdout.write(problems_as_tsv(found.problems, root))
             raise typer.Exit(1)
 
@@ -112,6 +116,7 @@ def prepare(
         else:
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
+        keep_log(settings.quality)
         failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
         if failed:
             raise typer.Exit(1)
@@ -124,7 +129,9 @@ def qc(site: SiteFile) -> None:
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
-        write_qc(read_settings(site, SiteSettings))
+        settings = read_settings(site, SiteSettings)
+        keep_log(settings.quality)
+        write_qc(settings)
 
 
 def prepared_site(path: Path) -> SiteSettings:
@@ -145,14 +152,15 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
     with waiting(console, "Looking for scans"):
         preparation = Preparation.of(settings, people)
     console.print(
-        f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
-        "finished before"
+        f"{escape(settings.name)}: {counted(preparation.found, 'scan')} found, "
+        f"{preparation.finished} of them finished before"
     )
     for note in preparation.notes():
         console.print(escape(note))
     with waiting(console, "Scans", len(preparation.waiting)) as work:
-        for _ in preparation.run():
+        for report in preparation.run():
             work.advance()
+            logger.debug(f"{report.name}: {report.status}")
     return write_qc(settings)
 
 
@@ -163,7 +171,7 @@ def write_qc(settings: SiteSettings) -> int:
     with waiting(console, "Drawing the quality page"):
         counts, page = write_site_quality(settings)
     console.print(
-        f"{counts['included']} scans in the store {escape(str(settings.store))}, "
+        f"{counted(counts['included'], 'scan')} in the store {escape(str(settings.store))}, "
         f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
         f"[bold]{escape(str(page))}[/bold]",
         soft_wrap=True,
@@ -210,7 +218,9 @@ def check(site: SiteFile) -> None:
         settings = read_settings(site, SiteSettings)
         require_device(settings.device)
         store = ScanStore.open(settings.store)
-        console.print(_holdings(settings, store))
+        with waiting(console, "Reading the store"):
+            holdings = _holdings(settings, store)
+        console.print(holdings)
         console.print(_messages(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
 
@@ -222,7 +232,7 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
     rows = {
         "store": str(settings.store),
-        "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
+        "atlas": f"{store.atlas.name}, {counted(len(store.atlas), 'ROI')}",
         "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
         "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
         "damaged scans": f"{damaged}"
@@ -242,13 +252,13 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
 def _messages(settings: SiteSettings, store: ScanStore) -> Table:
     policy = settings.policy
     pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
-    least = f"each over at least {policy.min_people_in_sum} people"
+    least = f"each over at least {counted(policy.min_people_in_sum, 'person')}"
     leaves = {
         "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
         "store, device; people, scans and frames rounded down to multiples of "
         f"{policy.round_counts_to}",
-        "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
-        f"{least}; exact numbers of people, scans and frames",
+        "gradients": "sums of correlations and numbers of people for "
+        f"{counted(pairs, 'pair')} of ROIs, {least}; exact numbers of people, scans and frames",
         "train": "weights of the model after the round; number of scans or people, losses, "
         "seconds, signs of collapse",
         "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from rich.console import Console
 
+from brainjepa_core.command_log import keep_log, logs
 from brainjepa_core.settings import read_settings
+from brainjepa_core.terminal import console
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
@@ -22,4 +23,6 @@ def main(grid: Grid, context: Context) -> None:
     """Run or continue the study whose settings lie in ``study-folder``."""
     folder = Path(str(context.run_config["study-folder"]))
     settings = read_settings(folder / STUDY_FILE, StudySettings)
-    Study(grid, settings, folder, StudyProgress(Console(), settings.total_rounds)).run()
+    with logs():
+        keep_log(folder)
+        Study(grid, settings, folder, StudyProgress(console, settings.total_rounds)).run()

@@ -51,7 +51,7 @@ def test_what_the_coordinator_is_shown():
     text = shown.getvalue()
     assert "2 sites, 2 ROIs: x, y" in text and "left out z: [red]no" in text
     assert "left out y: expected [this]" in text and "resuming after round 1 of 3" in text
-    assert "round   1 of 3  loss 0.5000  1 sites  1.0 s  2.0 MB up" in text
+    assert "round   1 of 3  loss 0.5000  1 site  1.0 s  2.0 MB up" in text
     assert "round   2 of 3  loss -  0 sites  0.0 s  0.0 MB up" in text
 
 

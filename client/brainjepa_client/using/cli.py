@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
 from brainjepa_core.waiting import waiting
@@ -44,13 +45,13 @@ def embed(
     """One vector a person from a model; stays at the site."""
     from brainjepa_client.using.site_evaluation import write_embeddings
 
-    with errors_in_one_line(AGAIN), waiting(console, "Embedding", counted=True) as work:
-        write_embeddings(
-            _settings(site),
-            model,
-            out,
-            lambda done, people: work.update(done=done, total=people),
-        )
+    with errors_in_one_line(AGAIN):
+        settings = _settings(site)
+        keep_log(settings.state)
+        with waiting(console, "Embedding", counted=True) as work:
+            write_embeddings(
+                settings, model, out, lambda done, people: work.update(done=done, total=people)
+            )
     console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
@@ -100,8 +101,10 @@ def finetune(
     with errors_in_one_line():
         chosen = finetune_settings("yes" if settings is None else str(settings))
         assert chosen is not None
+        told = _settings(site)
+        keep_log(told.state)
         with waiting(console, "Fine-tuning"):
-            finetune_site(_settings(site), model, load_task(task), chosen, out)
+            finetune_site(told, model, load_task(task), chosen, out)
         console.print(
             f"[bold]{escape(str(out))}[/bold] holds the model; how well it does on people it has "
             "not seen is what `site evaluate` says",
@@ -123,10 +126,10 @@ def interpret(
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line():
+        settings = _settings(site)
+        keep_log(out)
         with waiting(console, "Looking into the model") as work:
-            paths = interpret_site(
-                _settings(site), model, load_task(task), out, people, work.update
-            )
+            paths = interpret_site(settings, model, load_task(task), out, people, work.update)
         for path in paths:
             console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)
 
@@ -196,9 +199,11 @@ def _compare(
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line(AGAIN):
+        settings = _settings(site)
+        keep_log(out)
         with waiting(console, "Evaluating") as work:
             results = compare_at_site(
-                _settings(site),
+                settings,
                 model,
                 lambda models: EvaluationPlan(
                     load_task(task),

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
 from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
@@ -57,6 +58,7 @@ def evaluate(
 
     with errors_in_one_line(AGAIN):
         require_device(device)
+        keep_log(out)
         with waiting(console, "Evaluating") as work:
             results = run_evaluation(
                 data,
@@ -95,6 +97,7 @@ def evaluate_sites(
         from brainjepa_simulations.evaluating.asked_sites import write_task_report
 
         chosen = load_task(task)
+        keep_log(run)
         with waiting(console, "Asking the sites"):
             report = ask(run, chosen, which, penalty)
         path = run / f"task-{chosen.name}.json"

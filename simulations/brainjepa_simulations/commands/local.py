@@ -10,11 +10,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.waiting import waiting
+from brainjepa_core.words import counted
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import YardstickScore
     from brainjepa_core.pretraining.settings import PretrainingSettings
+    from brainjepa_core.signals.storing.store import ScanStore
 
 Stores = Annotated[
     list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
@@ -42,12 +46,19 @@ def import_scans(
                 "expected archives of different names, found two of one name, whose sites would "
                 "become one store; rename one, or import them into different folders"
             )
-        for archive in archives:
-            store = import_site_archive(
-                archive, out / archive.stem, participants, say=_note(archive.stem)
-            )
-            name = escape(archive.stem)
-            console.print(f"{name}: {len(store.records)} scans, {len(store.atlas)} ROIs")
+        keep_log(out)
+        with waiting(console, "Importing", len(archives)) as work:
+            for archive in archives:
+                work.update(f"Importing {archive.stem}")
+                store = import_site_archive(
+                    archive, out / archive.stem, participants, say=_note(archive.stem)
+                )
+                work.advance()
+                console.print(f"{escape(archive.stem)}: {_holds(store)}")
+
+
+def _holds(store: ScanStore) -> str:
+    return f"{counted(len(store.records), 'scan')}, {counted(len(store.atlas), 'ROI')}"
 
 
 def _note(where: str) -> Callable[[str], None]:
@@ -69,8 +80,10 @@ def import_folder(
     from brainjepa_core.signals.importing.importers import import_directory
 
     with errors_in_one_line(AGAIN):
-        store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
-        console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
+        keep_log(out.parent)
+        with waiting(console, "Importing"):
+            store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
+        console.print(_holds(store))
 
 
 def pretrain(
@@ -85,6 +98,7 @@ def pretrain(
         from brainjepa_core.signals.storing.stores import open_stores
 
         opened, study = open_stores(stores), _read_study(settings)
+        keep_log(out)
         model = pretrain_locally(opened, out, study, device, say=console.print)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
 
@@ -102,8 +116,12 @@ def measure(
         from brainjepa_core.signals.storing.stores import open_stores
 
         study, opened = _read_study(settings), open_stores(stores)
-        print_rows(measure_run(run, opened, study, device))
-        console.print(f"The run in one picture: [bold]{draw_run(run, opened[0].atlas)}[/bold]")
+        keep_log(run)
+        with waiting(console, "Measuring"):
+            rows = measure_run(run, opened, study, device)
+            picture = draw_run(run, opened[0].atlas)
+        print_rows(rows)
+        console.print(f"The run in one picture: [bold]{escape(str(picture))}[/bold]")
 
 
 def export(
@@ -126,7 +144,8 @@ def export(
                 f"expected a model whose family has published checkpoints, found '{family.name}'; "
                 "the folder itself is what others load"
             )
-        family.write_published(read, out)
+        with waiting(console, "Writing the model"):
+            family.write_published(read, out)
         console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 

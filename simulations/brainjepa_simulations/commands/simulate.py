@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
 from brainjepa_core.terminal import console, errors_in_one_line
 from brainjepa_core.waiting import waiting
@@ -50,9 +51,12 @@ def simulate(
         chosen = read_scenario(scenario, data)
         _require_free(out, SUMMARY, resume)
         claim_run(out, chosen)
-        out.mkdir(parents=True, exist_ok=True)
-        stores = make_sites(chosen, out, [prepared_site(path) for path in site or ()])
-        run_study(engine, chosen, out, len(stores))
+        keep_log(out)
+        guests = [prepared_site(path) for path in site or ()]
+        with waiting(console, "Making the sites"):
+            stores = make_sites(chosen, out, guests)
+        with waiting(console, "Study"):
+            run_study(engine, chosen, out, len(stores))
         if compare:
             from brainjepa_simulations.baselines.compare import compare as train_baselines
 
@@ -63,7 +67,8 @@ def simulate(
                     console.print(f"  {name}")
                     work.advance()
         console.print(comparison(read_history(out)))
-        report = write_report(out, stores[0].atlas)
+        with waiting(console, "Drawing the report"):
+            report = write_report(out, stores[0].atlas)
         console.print(
             f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
         )

@@ -126,7 +126,7 @@ def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> Brai
     claim_folder(run, {**told, **held_out, "basis hash": basis.hash}, RESULTS)
     if not (run / "final").exists():
         training = local.new_training(basis, "cpu")
-        pretrain(training, people, provenance(windows, basis), run, progress=False)
+        pretrain(training, people, provenance(windows, basis), run)
     return read_model(run / "final")[0].eval()
 
 
