@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from brainjepa_core.problems import is_disk_full
+from brainjepa_core.problems import is_disk_full, plainly
 
 
 @contextmanager
@@ -28,6 +31,23 @@ def room_for(path: Path) -> Iterator[None]:
         ) from error
 
 
+def read_json(path: Path) -> Any:
+    """Read what a program of ours wrote as JSON.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, where it is not there or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"expected intact JSON in '{path}', found {plainly(error)}; restore the file, or make "
+            "it anew with the command that wrote it"
+        ) from error
+
+
 def clear_leftovers(folder: str | Path) -> None:
     """Remove what a kill left half-written in a folder that has one writer at a time."""
     for path in Path(folder).glob(".*.tmp"):
@@ -39,6 +59,13 @@ def clear_leftovers(folder: str | Path) -> None:
 
 def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def final_name(path: str | Path) -> Path:
+    """What a file or folder that is half-written will be called."""
+    path = Path(path)
+    name = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", path.name)
+    return path.with_name(name) if path.name else path
 
 
 def _sync(path: Path) -> None:

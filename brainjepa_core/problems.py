@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -16,6 +17,7 @@ _OF_CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (IsADirectoryError, "a folder"),
     (NotADirectoryError, "a file where a folder should be"),
     (PermissionError, "no permission to open it"),
+    (FileExistsError, "something of that name already"),
     (UnicodeError, "bytes that are not text in UTF-8"),
     (ConnectionError, "a connection that failed"),
     (TimeoutError, "no answer in time"),
@@ -65,6 +67,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
 
 
+def found_value(value: Any) -> str:
+    """A value of a JSON or YAML file as it may be written there."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, Path) else value_in_words(value)
+
+
 def value_in_words(value: Any) -> str:
     """What kind of value a JSON or YAML file holds."""
     return _OF_VALUES.get(type(value), "something else")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 scan``, ``2 scans``, ``3 people``: a number with its noun."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -7,10 +7,35 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic_core import ErrorDetails
 
-from brainjepa_core.problems import value_in_words
+from brainjepa_core.problems import found_value, value_in_words
 from brainjepa_core.yaml_file import read_yaml
 
+# What pydantic expected that its own text says in Python's words.
+_KINDS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "fields with values",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "invalid_key": "the name of a field (in quotes, where it looks like a number)",
+    "list_type": "a list",
+    "model_attributes_type": "fields with values",
+    "model_type": "fields with values",
+    "path_type": "a path",
+    "string_type": "text (in quotes, where it looks like a number)",
+    "tuple_type": "a list",
+}
+_BOUNDS = (
+    ("greater than or equal to", "a number of at least"),
+    ("less than or equal to", "a number of at most"),
+    ("greater than", "a number above"),
+    ("less than", "a number below"),
+)
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -85,10 +110,22 @@ def list_problems(
         elif part["type"] == "value_error":  # our own text, which says what was found
             problem = part["msg"].removeprefix("Value error, ")
         else:
-            problem = f"{part['msg']} (found {part['input']!r})"
+            problem = f"expected {_expected(part)}, found {found_value(part['input'])}; correct it"
         text = f"{where}: {problem}" if where else problem
         problems.append(place(part["loc"]) + " ".join(text.split()))
     return problems
+
+
+def _expected(problem: ErrorDetails) -> str:
+    """What pydantic expected, without Python's names for it."""
+    if problem["type"] in _KINDS:
+        return _KINDS[problem["type"]]
+    if problem["type"] == "string_pattern_mismatch":
+        return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
+    told = problem["msg"].removeprefix("Input should be ")
+    for theirs, ours in _BOUNDS:
+        told = told.replace(theirs, ours)
+    return told
 
 
 def problems_of(error: ValidationError) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import click
@@ -20,7 +22,8 @@ from brainjepa_core.command_log import (
     log_error,
     logs,
 )
-from brainjepa_core.problems import is_out_of_memory
+from brainjepa_core.files import final_name
+from brainjepa_core.problems import is_out_of_memory, plainly
 from brainjepa_core.version import versions
 
 console = LoggedConsole()
@@ -69,6 +72,58 @@ class Command(TyperCommand):
                 be_verbose()
             with errors_in_one_line():
                 return super().invoke(ctx)
+
+
+def folder_to_write(path: Path) -> Path:
+    """Of an option: a folder, or the name of a new one; asked before any work.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is a file, or cannot be made.
+    """
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(
+            f"expected a folder or the name of a new one, found the file '{path}'; give another"
+        )
+    return _can_be_made(path)
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Of an option: a file, or the name of a new one; asked before any work.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is a folder, or cannot be made.
+    """
+    if path is None:
+        return None
+    if path.is_dir():
+        raise typer.BadParameter(
+            f"expected a file or the name of a new one, found the folder '{path}'; add a name"
+        )
+    return _can_be_made(path)
+
+
+def _can_be_made(path: Path) -> Path:
+    broken = next((p for p in (path, *path.parents) if p.is_symlink() and not p.exists()), None)
+    if broken is not None:
+        raise typer.BadParameter(
+            f"expected a place to write to, found a link to nowhere in '{broken}'; mend or remove "
+            "it, or give another place"
+        )
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if there != path and not there.is_dir():
+        raise typer.BadParameter(
+            f"expected a place to write to, found '{there}' in the way, a file; give another place"
+        )
+    if not os.access(there, os.W_OK):
+        raise typer.BadParameter(
+            f"expected a place to write to, found no permission to write to '{there}'; change "
+            "that, or give another place"
+        )
+    return path
 
 
 def _print_versions(asked: bool) -> None:
@@ -135,7 +190,11 @@ def _text(error: Exception) -> str:
             "expected memory for this step, found none left; close other programs, or take "
             "smaller batches or fewer processes"
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"expected to read or write '{final_name(error.filename)}', found {plainly(error)}; "
+            "check the path, its permissions and the disk"
+        )
     if isinstance(error, OSError) and error.strerror:  # without "[Errno 28]"
-        where = "" if error.filename is None else f": '{error.filename}'"
-        return f"{error.strerror[0].lower()}{error.strerror[1:]}{where}"
+        return error.strerror
     return str(error) if isinstance(error, (ValueError, OSError)) else ""

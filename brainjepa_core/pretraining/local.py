@@ -17,11 +17,11 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.waiting import waiting
-from brainjepa_core.words import counted
 
 BASIS = "basis.npz"
 RESULTS = (BASIS, LOG, "states", "final")
@@ -67,7 +67,7 @@ def pretrain_locally(
     require_origin(run, origin, RESULTS)
     if say is not None:
         say(
-            f"{counted(windows.subjects, 'person')} of {counted(len(stores), 'site')}, "
+            f"{counted(windows.subjects, 'person', 'people')} of {counted(len(stores), 'site')}, "
             f"{counted(sizes.rois, 'ROI')} x {counted(sizes.frames, 'frame')} = "
             f"{counted(sizes.tokens, 'token')}; {study.preset}, recipe {study.recipe}, "
             f"{counted(study.training.schedule.total_steps, 'step')} of "

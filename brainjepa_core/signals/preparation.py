@@ -182,6 +182,17 @@ class PreparationSettings(Frozen):
     derivatives: FilePath | None = None
     processes: int | None = Field(None, ge=1)
 
+    @field_validator("phenotypes")
+    @classmethod
+    def _there(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        gone = next((path for path in paths if not path.exists()), None)
+        if gone is not None:
+            raise ValueError(
+                f"expected tables of phenotypes, found no '{gone}'; correct the path, which starts "
+                "at the YAML's folder"
+            )
+        return paths
+
     @field_validator("atlas")
     @classmethod
     def _table_from_its_file(cls, atlas: str, info: ValidationInfo) -> str:

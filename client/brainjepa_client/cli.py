@@ -13,9 +13,9 @@ from rich.table import Table
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, file_to_write
 from brainjepa_core.waiting import waiting
-from brainjepa_core.words import counted
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
@@ -38,7 +38,9 @@ def _main() -> None:
 @app.command()
 def validate(
     site: SiteFile,
-    out: Annotated[Path | None, typer.Option(help="Write the problems there, as TSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the problems there, as TSV.", callback=file_to_write)
+    ] = None,
 ) -> None:
     """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
     from brainjepa_client.preparing.validate import problems_as_tsv, validate, write_problems
@@ -54,9 +56,9 @@ def validate(
             write_problems(found.problems, root, out)
         trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
         console.print(
-            f"{counted(found.scans, 'scan')} of {counted(found.people, 'person')} can be read: "
-            f"{counted(found.frames, 'frame')}, repetition times of {trs} s; "
-            f"{counted(found.without_row, 'person')} without a row of phenotypes",
+            f"{counted(found.scans, 'scan')} of {counted(found.people, 'person', 'people')} can be "
+            f"read: {counted(found.frames, 'frame')}, repetition times of {trs} s; "
+            f"{counted(found.without_row, 'person', 'people')} without a row of phenotypes",
             soft_wrap=True,
         )
         for note in found.notes:
@@ -72,7 +74,7 @@ def prepare(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="SITE.yaml | IN OUT participant", help="A site, or a BIDS App call."
+            metavar="SITE.yaml | IN OUT participant|group", help="A site, or a BIDS App call."
         ),
     ],
     participant_label: Annotated[
@@ -90,7 +92,11 @@ def prepare(
     name: Annotated[str | None, typer.Option(help="BIDS App: name of the site.")] = None,
 ) -> None:
     """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
-    from brainjepa_client.preparing.bids_app import site_of_call
+    from brainjepa_client.preparing.bids_app import (
+        refuse_beside_yaml,
+        site_of_call,
+        write_site_file,
+    )
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
@@ -101,23 +107,21 @@ def prepare(
             "space": space,
             "task": task,
             "atlas": atlas,
-            "cleaning": {"preset": preset} if preset else None,
+            "preset": preset,
             "processes": processes,
             "name": name,
         }
         given = {key: value for key, value in options.items() if value is not None}
         if len(words) > 1:
             settings, level, people = site_of_call(words, participant_label or (), given)
-        elif given:
-            raise ValueError(
-                f"expected {', '.join(given)} in the site's YAML, found as options; options are "
-                "for the call IN OUT participant"
-            )
         else:
+            refuse_beside_yaml(words[0], given)
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
         keep_log(settings.quality)
         failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
+        if len(words) > 1:
+            write_site_file(Path(words[1]), settings)
         if failed:
             raise typer.Exit(1)
 
@@ -187,7 +191,9 @@ def dry_run(
         typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
     ] = None,
     wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
-    out: Annotated[Path | None, typer.Option(help="Write the table there, as TSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)
+    ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="One line for all weights of a module.")
     ] = False,
@@ -252,7 +258,7 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
 def _messages(settings: SiteSettings, store: ScanStore) -> Table:
     policy = settings.policy
     pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
-    least = f"each over at least {counted(policy.min_people_in_sum, 'person')}"
+    least = f"each over at least {counted(policy.min_people_in_sum, 'person', 'people')}"
     leaves = {
         "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
         "store, device; people, scans and frames rounded down to multiples of "

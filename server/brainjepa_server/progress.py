@@ -9,8 +9,8 @@ from rich.console import Console
 
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.problems import counted
 from brainjepa_core.waiting import waiting
-from brainjepa_core.words import counted
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
@@ -41,7 +41,7 @@ class StudyProgress:
 
     def consensus(self, found: Consensus, basis: ConsensusBasis) -> None:
         """The basis, and whose it is."""
-        people = counted(found.total.subjects, "person")
+        people = counted(found.total.subjects, "person", "people")
         told = f"consensus basis {found.basis.hash[:12]} of {people}"
         if basis.hash != found.basis.hash:
             told = f"basis {basis.hash[:12]} of the model it starts from; connectivity of {people}"

@@ -77,11 +77,11 @@ def test_no_state_in_a_file(stores, tmp_path, name):
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"name": "St. Mary's"}, "name: String should match"),
-        ({"threads": 0}, "threads: Input should be greater"),
-        ({"device": "gpu"}, "device: String should match"),
-        ({"policy": {"min_subjects": 0}}, "policy.min_subjects: Input should be greater"),
-        ({"policy": {"allow": ["tell"]}}, "policy.allow.0: Input should be 'describe'"),
+        ({"name": "St. Mary's"}, "name: expected text of the form"),
+        ({"threads": 0}, "threads: expected a number of at least"),
+        ({"device": "gpu"}, "device: expected text of the form"),
+        ({"policy": {"min_subjects": 0}}, "policy.min_subjects: expected a number of at least"),
+        ({"policy": {"allow": ["tell"]}}, "policy.allow.0: expected 'describe'"),
         ({"policy": {"min": 3}}, "policy.min: no such field; check the spelling or remove it"),
     ],
 )

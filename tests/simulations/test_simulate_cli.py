@@ -111,7 +111,7 @@ def test_errors_are_one_line_and_come_before_any_round(tmp_path, file):
     assert "expected study.rounds.quorum of at most the 2 sites of the cohort, found 5" in text
     assert not out.exists()
     text = failure("simulate", "abide", "--data", tmp_path, "--out", out)
-    assert text.startswith("expected scan stores or site archives (.npz) in the data folder")
+    assert text.startswith("expected scan stores or site archives (.npz) in '")
     assert not (out / "summary.json").exists()
 
 

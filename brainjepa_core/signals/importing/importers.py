@@ -105,7 +105,7 @@ def import_directory(
         raise problems[0]
     if not found:
         raise ValueError(
-            f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in the folder; "
+            f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in '{folder}'; "
             "give the folder that holds them"
         )
     return _store([scan for scan, _ in found], store_path, participants, atlas, say)

@@ -22,7 +22,7 @@ from brainjepa_client.preparing.workers import in_order
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, read_json
 from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
@@ -35,6 +35,7 @@ from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_disp
 
 SETTINGS = "preparation.json"  # in the store: what its scans were made with
 # Changing these changes no scan.
+EXAMPLES = 10  # labels that are told where one is not known
 WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
 
 
@@ -91,11 +92,7 @@ class Preparation:
             map(person_label, people), (person_label(scan.subject) for scan in found.scans)
         ).values()
         scans = [s for s in found.scans if not people or person_label(s.subject) in named]
-        if people and not scans:
-            raise ValueError(
-                f"expected scans of the {len(people)} people named, found none of theirs; spell "
-                "labels as the files do"
-            )
+        _require_all(people, [scan.subject for scan in found.scans])
         phenotypes = find_phenotypes(settings).joined(s.key[:2] for s in found.scans)
         if settings.derivatives is not None:
             require_names_apart((scan.key for scan in found.scans), atlas)
@@ -166,12 +163,25 @@ class Preparation:
         return prepared.report
 
 
+def _require_all(people: Sequence[str], found: Sequence[str]) -> None:
+    """Refuse labels of whom there is no scan, saying which labels there are."""
+    there = sorted({person_label(subject) for subject in found})
+    known = join_labels(map(person_label, people), there)
+    unknown = [label for label in people if person_label(label) not in known]
+    if unknown:
+        more = " ..." if len(there) > EXAMPLES else ""
+        raise ValueError(
+            f"expected scans of everybody named, found none of {', '.join(unknown)}; the labels "
+            f"that files have are {', '.join(there[:EXAMPLES])}{more}"
+        )
+
+
 def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> ScanStore:
     """The site's store, new or made with the same settings."""
     told = _what_matters(settings)
     path = site.store / SETTINGS
     if path.exists():
-        changed = _differences(json.loads(path.read_text()), told)
+        changed = _differences(read_json(path), told)
         if changed:
             raise ValueError(
                 f"expected the settings that the store was prepared with, found others in "

@@ -11,7 +11,13 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.terminal import (
+    AGAIN,
+    console,
+    errors_in_one_line,
+    file_to_write,
+    folder_to_write,
+)
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -34,13 +40,18 @@ ProtocolName = Annotated[
 Finetune = Annotated[
     str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder of the results; goes on where it stopped.")]
+Out = Annotated[
+    Path,
+    typer.Option(help="Folder of the results; goes on where it stopped.", callback=folder_to_write),
+]
 
 
 def embed(
     site: SiteFile,
     model: Model,
-    out: Annotated[Path, typer.Option(help="File (.npz); holds subject ids.", dir_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="File (.npz); holds subject ids.", callback=file_to_write)
+    ],
 ) -> None:
     """One vector a person from a model; stays at the site."""
     from brainjepa_client.using.site_evaluation import write_embeddings
@@ -89,7 +100,9 @@ def finetune(
     site: SiteFile,
     model: Model,
     task: TaskName,
-    out: Annotated[Path, typer.Option(help="New folder of the fine-tuned model.")],
+    out: Annotated[
+        Path, typer.Option(help="New folder of the fine-tuned model.", callback=folder_to_write)
+    ],
     settings: Annotated[
         Path | None, typer.Option(help="YAML of fine-tuning; defaults without.")
     ] = None,
@@ -118,7 +131,9 @@ def interpret(
         Path, typer.Option(help="Folder of a fine-tuned model.", exists=True, file_okay=False)
     ],
     task: TaskName,
-    out: Annotated[Path, typer.Option(help="Folder of tables and pictures.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of tables and pictures.", callback=folder_to_write)
+    ],
     people: Annotated[int, typer.Option(min=2, help="At most so many are looked at.")] = 40,
 ) -> None:
     """Where a fine-tuned model looks: attention between networks, attribution to regions."""

@@ -11,9 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import (
+    AGAIN,
+    console,
+    errors_in_one_line,
+    file_to_write,
+    folder_to_write,
+)
 from brainjepa_core.waiting import waiting
-from brainjepa_core.words import counted
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import YardstickScore
@@ -34,7 +40,9 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 def import_scans(
     archives: Annotated[list[Path], typer.Argument(help="Site archives (.npz).", exists=True)],
-    out: Annotated[Path, typer.Option(help="Folder that gets one store a site.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets one store a site.", callback=folder_to_write)
+    ],
     participants: Participants = None,
 ) -> None:
     """Import site archives, one store each; repeating it changes nothing."""
@@ -73,7 +81,7 @@ def import_folder(
         Path, typer.Option(help="ROI names, one a line.", exists=True, dir_okay=False)
     ],
     tr: Annotated[float, typer.Option(help="Repetition time in seconds.")],
-    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store.", callback=folder_to_write)],
     participants: Participants = None,
 ) -> None:
     """Import a folder of parcellated scans."""
@@ -88,7 +96,10 @@ def import_folder(
 
 def pretrain(
     stores: Stores,
-    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run is resumed.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Run folder; an unfinished run is resumed.", callback=folder_to_write),
+    ],
     settings: SettingsFile = None,
     device: Device = "cpu",
 ) -> None:
@@ -104,7 +115,9 @@ def pretrain(
 
 
 def measure(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", exists=True)],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a finished run.", exists=True, file_okay=False)
+    ],
     stores: Stores,
     settings: SettingsFile = None,
     device: Device = "cpu",
@@ -126,9 +139,12 @@ def measure(
 
 def export(
     model: Annotated[
-        Path, typer.Argument(help="Folder of a model, a run or a study.", exists=True)
+        Path,
+        typer.Argument(help="Folder of a model, a run or a study.", exists=True, file_okay=False),
     ],
-    out: Annotated[Path, typer.Option(help="File that is written (.pth.tar).", dir_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="File that is written (.pth.tar).", callback=file_to_write)
+    ],
 ) -> None:
     """Write a model as the authors of its family keep theirs, for code that reads those."""
     from brainjepa_core.models.registry import family_of

@@ -9,13 +9,15 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.command_log import keep_log
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
-from brainjepa_core.words import counted
 
 
 def paint(
-    out: Annotated[Path, typer.Option(help="Folder that gets one folder a site.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets one folder a site.", callback=folder_to_write)
+    ],
     sites: Annotated[int, typer.Option(min=1, help="First so many sites of the scenario.")] = 1,
     subjects: Annotated[int | None, typer.Option(min=1, help="First so many people each.")] = None,
     scenario: Annotated[str, typer.Option(help="YAML, or a shipped scenario.")] = "demo",
@@ -51,7 +53,7 @@ def paint(
             ):
                 tree = write_tree(out / site.name, site)
             console.print(
-                f"{escape(str(tree.site))}: {counted(len(site.subjects), 'person')}, "
+                f"{escape(str(tree.site))}: {counted(len(site.subjects), 'person', 'people')}, "
                 f"{counted(len(tree.scans), 'scan')}, {counted(len(site.rois), 'ROI')}",
                 soft_wrap=True,
             )

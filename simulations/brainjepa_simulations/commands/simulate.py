@@ -12,7 +12,7 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def simulate(
     scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", callback=folder_to_write)],
     data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
     site: Annotated[
         list[Path] | None,
@@ -76,7 +76,10 @@ def simulate(
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder of the demo; an earlier demo in it is replaced.")
+        Path,
+        typer.Option(
+            help="Folder of the demo; an earlier demo in it is replaced.", callback=folder_to_write
+        ),
     ] = Path("demo-run"),
 ) -> None:
     """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
