@@ -38,13 +38,13 @@ class LoggedConsole(Console):
 
     def print(self, *objects: Any, **how: Any) -> None:
         """As rich's, which calls it also to move the cursor."""
-        super().print(*objects, **how)
         if _open and not any(isinstance(thing, Control) for thing in objects):
             plain = Console(file=io.StringIO(), width=WIDTH, color_system=None)
             plain.print(*objects, **how)
             for line in plain.file.getvalue().splitlines():  # type: ignore[attr-defined]
                 if line.strip():
                     logger.info(line.rstrip())
+        super().print(*objects, **how)  # last: what is on the terminal is in the log
 
 
 class _LogFile(logging.Handler):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
-from pydantic_core import ErrorDetails
 
 from brainjepa_core.problems import found_value, value_in_words
 from brainjepa_core.yaml_file import read_yaml
@@ -79,27 +78,19 @@ def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> S
             "write one 'field: value' a line"
         )
 
-    def place(field: Sequence[Hashable]) -> str:
-        line = document.nearest_line(field)
-        return f"{path.name}: " if line is None else f"{path.name} line {line}: "
-
     try:
         return kind.model_validate({**content, **overrides}, context={"folder": path.parent})
     except ValidationError as error:
-        raise ValueError("\n".join(list_problems(error, place))) from error
+        lines = [document.nearest_line(part["loc"]) or 0 for part in error.errors()]
+        told = sorted(zip(lines, list_problems(error), strict=True), key=lambda pair: pair[0])
+        places = [f"{path.name} line {line}: " if line else f"{path.name}: " for line, _ in told]
+        raise ValueError(
+            "\n".join(place + text for place, (_, text) in zip(places, told, strict=True))
+        ) from error
 
 
-def list_problems(
-    error: ValidationError, place: Callable[[Sequence[Hashable]], str] = lambda _: ""
-) -> list[str]:
-    """Every field that does not fit, one line each: where it is, what was expected and found.
-
-    Parameters
-    ----------
-    error : ValidationError
-    place : callable, optional
-        From the steps to a field to what stands before its name.
-    """
+def list_problems(error: ValidationError) -> list[str]:
+    """Every field that does not fit, one line each: its name, what was expected and found."""
     problems = []
     for part in error.errors(include_url=False):
         where = ".".join(str(step) for step in part["loc"])
@@ -112,17 +103,17 @@ def list_problems(
         else:
             problem = f"expected {_expected(part)}, found {found_value(part['input'])}; correct it"
         text = f"{where}: {problem}" if where else problem
-        problems.append(place(part["loc"]) + " ".join(text.split()))
+        problems.append(" ".join(text.split()))
     return problems
 
 
-def _expected(problem: ErrorDetails) -> str:
+def _expected(problem: Mapping[str, Any]) -> str:
     """What pydantic expected, without Python's names for it."""
     if problem["type"] in _KINDS:
         return _KINDS[problem["type"]]
     if problem["type"] == "string_pattern_mismatch":
         return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
-    told = problem["msg"].removeprefix("Input should be ")
+    told: str = problem["msg"].removeprefix("Input should be ")
     for theirs, ours in _BOUNDS:
         told = told.replace(theirs, ours)
     return told

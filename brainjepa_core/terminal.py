@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import click
 import typer
 from rich.console import Console
 from rich.markup import escape
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from brainjepa_core.command_log import (
     LoggedConsole,
@@ -39,9 +39,29 @@ PASSED_ON = (click.exceptions.Exit, click.exceptions.Abort, click.ClickException
 class Commands(typer.Typer):
     """A group of commands, each a `Command`."""
 
+    def __init__(self, **more: Any) -> None:
+        super().__init__(cls=Group, **more)
+
     def command(self, name: str | None = None, **more: Any) -> Callable[[Any], Any]:
         """As typer's."""
         return super().command(name, cls=Command, **more)
+
+
+class Group(TyperGroup):
+    """Commands, where a name that is one of a group below is told with that group's name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As typer's."""
+        groups = [name for name, one in self.commands.items() if args[0] in _below(one)]
+        if groups and args[0] not in self.commands:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{groups[0]} {args[0]}'?")
+        return super().resolve_command(ctx, args)
+
+
+def _below(command: click.Command) -> Collection[str]:
+    return command.commands if isinstance(command, click.Group) else ()
 
 
 class Command(TyperCommand):

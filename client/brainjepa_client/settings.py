@@ -86,7 +86,8 @@ class SiteSettings(Frozen):
             found = f"a folder without {HEADER}" if path.is_dir() else "no such folder"
             raise ValueError(
                 f"expected the folder of a scan store, found '{path}', {found}; import the scans "
-                "first (brainjepa import), correct the path, or say how to prepare it (prepare)"
+                "first (brainjepa import), correct the path, or add a section prepare that says "
+                "where the scans are, and make the store (brainjepa site prepare)"
             )
         return path
 

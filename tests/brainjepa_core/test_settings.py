@@ -115,8 +115,9 @@ def test_a_study_survives_the_way_through_a_file(tmp_path):
         ),
         (
             "nmae: x\nwindow: {frames: 0}",
-            " line 2: window.frames: expected a number of at least 1, found 0; correct it\n"
-            "study.yaml line 1: nmae: no such field; check the spelling or remove it",
+            " line 1: nmae: no such field; check the spelling or remove it\n"
+            "study.yaml line 2: window.frames: expected a number of at least 1, found 0; "
+            "correct it",
         ),
     ],
 )

@@ -40,17 +40,17 @@ def test_the_home_folder(stores, tmp_path, monkeypatch):
 
 
 def test_a_missing_store(tmp_path):
-    assert error(tmp_path, store=str(tmp_path / "gone"), state=str(tmp_path)) == (
-        "site.yaml line 3: store: expected the folder of a scan store, found "
-        f"'{tmp_path / 'gone'}', no "
-        "such folder; import the scans first (brainjepa import), correct the path, or say how to "
-        "prepare it (prepare)"
+    gone = tmp_path / "gone"
+    mend = (
+        "; import the scans first (brainjepa import), correct the path, or add a section prepare "
+        "that says where the scans are, and make the store (brainjepa site prepare)"
+    )
+    expected = "site.yaml line 3: store: expected the folder of a scan store, found"
+    assert error(tmp_path, store=str(gone), state=str(tmp_path)) == (
+        f"{expected} '{gone}', no such folder{mend}"
     )
     assert error(tmp_path, store=str(tmp_path), state=str(tmp_path / "s")) == (
-        "site.yaml line 3: store: expected the folder of a scan store, found "
-        f"'{tmp_path}', a folder "
-        "without store.json; import the scans first (brainjepa import), correct the path, or say "
-        "how to prepare it (prepare)"
+        f"{expected} '{tmp_path}', a folder without store.json{mend}"
     )
 
 
@@ -107,6 +107,7 @@ def test_paths_start_at_the_yaml_s_folder(tmp_path, monkeypatch):
     home = tmp_path / "hospital"
     (home / "scans").mkdir(parents=True)
     (home / "names.txt").write_text("a\nb\n")
+    (home / "ages.tsv").write_text("participant_id\tage\n")
     source = {"kind": "series", "folder": "scans", "names": "names.txt"}
     prepare = {"input": source, "atlas": "mine.tsv", "phenotypes": ["ages.tsv"]}
     prepare |= {"quality": "pages", "derivatives": "bids"}

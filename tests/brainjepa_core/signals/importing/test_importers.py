@@ -165,7 +165,7 @@ def test_parts_that_do_not_fit_leave_nothing_behind(tmp_path, changes, error):
 
 def test_missing_parts_are_named(tmp_path):
     np.savez(tmp_path / "site.npz", ts=np.zeros((2, 2)), lengths=[2], roi=["a", "b"])
-    with pytest.raises(ValueError, match="in the archive, found participant_id, tr missing"):
+    with pytest.raises(ValueError, match="in the archive, found no participant_id, tr; give"):
         import_site_archive(tmp_path / "site.npz", tmp_path / "store")
 
 
