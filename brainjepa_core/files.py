@@ -104,6 +104,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_outside(path: Path, scans: Path) -> None:
+    """Refuse to write into a folder of scans, which is read only and searched again.
+
+    Raises
+    ------
+    ValueError
+    """
+    path, inner = path.resolve(), scans.resolve()
+    if inner.is_dir() and inner in (path, *path.parents):
+        raise ValueError(
+            f"expected a place outside the scans' folder '{scans}', found '{path}' within it, "
+            "where what is written would be taken for scans; choose another place"
+        )
+
+
 def require_new(folder: Path) -> None:
     """Refuse the name of a folder that exists; asked before long work, and again at its end.
 

@@ -221,6 +221,21 @@ def test_a_folder_of_scans_that_is_not_there_is_told_as_the_call_names_it(workpl
     )
 
 
+def test_nothing_is_written_into_a_folder_of_scans(workplace):
+    text = (
+        "expected a place outside the scans' folder '{}', found '{}' within it, where what is "
+        "written would be taken for scans; choose another place"
+    )
+    words = ("series", "--names", "names.txt", "--tr", "2", "--out")
+    for out in ("series", "series/store"):
+        assert told("import-folder", *words, out) == text.format("series", workplace / out)
+    scans = workplace / "painted" / "fmriprep"
+    for out in ("painted/fmriprep", "painted/fmriprep/derivatives/brainjepa"):
+        call = ("site", "prepare", "painted/fmriprep", out, "participant", *IMAGE)
+        assert told(*call) == text.format("painted/fmriprep", workplace / out)
+    assert not (scans / "derivatives").exists() and not (workplace / "series" / "store").exists()
+
+
 def test_the_same_files_by_other_paths_are_no_other_settings(workplace, monkeypatch):
     """From another folder, and with absolute paths in the YAML."""
     monkeypatch.chdir(workplace / "series")

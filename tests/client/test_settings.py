@@ -149,3 +149,16 @@ def test_a_prepare_section_that_is_wrong_is_the_only_problem(tmp_path):
     assert text.startswith("site.yaml line 3: prepare.input: expected names for input of kind")
     text = error(tmp_path, **prepared(tmp_path, kind="fmriprep"))
     assert text.startswith("site.yaml line 3: prepare.input: expected a label_image for input")
+
+
+@pytest.mark.parametrize("field", ["store", "state", "prepare.quality", "prepare.derivatives"])
+def test_nothing_is_written_into_the_scans_folder(tmp_path, field):
+    content = prepared(tmp_path)
+    inside = tmp_path / "scans" / "derivatives" / "brainjepa"
+    place = content["prepare"] if "." in field else content
+    place[field.rpartition(".")[2]] = str(inside)
+    assert error(tmp_path, **content).endswith(
+        f": {field}: expected a place outside the scans' folder '{tmp_path / 'scans'}', found "
+        f"'{inside}' within it, where what is written would be taken for scans; choose another "
+        "place"
+    )

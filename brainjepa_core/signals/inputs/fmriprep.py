@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.cleaning.confounds import check_columns, read_confounds
+from brainjepa_core.signals.cleaning.displacement import mean_displacement
 from brainjepa_core.signals.images import cifti
 from brainjepa_core.signals.images.cifti import CiftiLabels, parcellate_cifti
 from brainjepa_core.signals.images.label_image import LabelImage
@@ -80,6 +81,10 @@ class FmriprepScan(FoundScan):
                 "copy it there from fMRIPrep's output, or set cleaning.preset: none",
             )
         return header_of(self.image, header.frames, tr)
+
+    def told_fd(self) -> float | None:
+        """Of the table of confounds."""
+        return None if self.confounds is None else mean_displacement(self.confounds)
 
     def read(self) -> RawScan:
         """Mean signal of each ROI, with what cleaning takes out."""

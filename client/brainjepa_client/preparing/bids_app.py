@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, require_outside
 from brainjepa_core.settings import list_problems
 
 INPUT = ("label_image", "label_table", "space", "task")
@@ -72,6 +72,7 @@ def site_of_call(
         "store": str(out / "store"),
         "state": str(out / "state"),
     }
+    require_outside(out, source)
     try:  # words of a call start where it is made; those of OUT/site.yaml, nowhere
         settings = SiteSettings.model_validate(content, context={"folder": Path.cwd()})
     except ValidationError as error:

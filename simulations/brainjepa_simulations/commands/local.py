@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
+from brainjepa_core.files import require_outside
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import (
     AGAIN,
@@ -88,6 +89,7 @@ def import_folder(
     from brainjepa_core.signals.importing.importers import import_directory
 
     with errors_in_one_line(AGAIN):
+        require_outside(out, folder)
         keep_log(out.parent)
         with waiting(console, "Importing"):
             store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
