@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -161,8 +162,9 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
     )
     for note in preparation.notes():
         console.print(escape(note))
-    with waiting(console, "Scans", len(preparation.waiting)) as work:
-        for report in preparation.run():
+    scans = len(preparation.waiting)
+    with waiting(console, "Scans", scans) as work, closing(preparation.run()) as reports:
+        for report in reports:
             work.advance()
             logger.debug(f"{report.name}: {report.status}")
     return write_qc(settings)

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 from click import unstyle
-from small_consortium import InThisProcess, plan, same, summary, weights
+from small_consortium import in_this_process_alone, plan, same, summary, weights
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -44,7 +44,7 @@ def file(tmp_path):
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(compare_module, "in_order", in_this_process_alone)
 
 
 def test_a_study_from_nothing_to_its_report(tmp_path, file):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from brainjepa_client.preparing.workers import in_order
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.files import atomic_path, read_json
+from brainjepa_core.files import atomic_path, clear_leftovers, read_json
 from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
@@ -123,18 +124,28 @@ class Preparation:
             )
         return notes
 
-    def run(self) -> Iterator[ScanReport]:
+    def run(self) -> Generator[ScanReport, None, None]:
         """Prepare the waiting scans; a report for each, once it is on disk."""
         if self.settings.derivatives is not None:
             write_description(self.settings.derivatives)
         processes = self.settings.processes or len(os.sched_getaffinity(0))
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
-        results = in_order(work, map(self._job, self.waiting), processes)
-        for scan, prepared in zip(self.waiting, results, strict=True):
-            report = self._keep(scan, prepared)
-            self.reports.write(scan, report)
-            yield report
+        try:
+            with closing(in_order(work, map(self._job, self.waiting), processes)) as results:
+                for scan, prepared in zip(self.waiting, results, strict=True):
+                    report = self._keep(scan, prepared)
+                    self.reports.write(scan, report)
+                    yield report
+        finally:
+            self._clear_leftovers()
+
+    def _clear_leftovers(self) -> None:
+        """Remove what processes that were killed had half-written."""
+        clear_leftovers(self.reports.figures)
+        if self.settings.derivatives is not None:
+            for folder in self.settings.derivatives.glob("sub-*/**/func"):
+                clear_leftovers(folder)
 
     def _job(self, scan: FoundScan) -> Job:
         return Job(scan, told_displacement(self.phenotypes.of(scan.subject, scan.session)))

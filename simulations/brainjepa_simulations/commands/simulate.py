@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -62,8 +63,9 @@ def simulate(
 
             console.print("Baselines, with the same seed, basis and number of local steps:")
             processes = max(1, (os.cpu_count() or 1) // chosen.threads)
-            with waiting(console, "Baselines", len(stores) + 1) as work:
-                for name in train_baselines(chosen, out, stores, processes):
+            baselines = train_baselines(chosen, out, stores, processes)
+            with waiting(console, "Baselines", len(stores) + 1) as work, closing(baselines) as done:
+                for name in done:
                     console.print(f"  {name}")
                     work.advance()
         console.print(comparison(read_history(out)))
