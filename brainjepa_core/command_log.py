@@ -25,6 +25,7 @@ from brainjepa_core.version import versions
 
 LOG = "brainjepa.log"
 WIDTH = 160  # of tables
+PEOPLE = "--participant-label"  # an option whose words name people
 LINE = "brainjepa line"  # of click's context: the command as it was written
 logger = logging.getLogger("brainjepa")
 logger.setLevel(logging.DEBUG)
@@ -47,12 +48,18 @@ class LoggedConsole(Console):
         super().print(*objects, **how)  # last: what is on the terminal is in the log
 
 
+def print_only(console: Console, text: str) -> None:
+    """Print a line that is not for the log: it may name people, or the log has it already."""
+    Console.print(console, text, markup=False, highlight=False, soft_wrap=True)
+
+
 class _LogFile(logging.Handler):
     """Appends to a file from the first line of work on; a refusal before it leaves no trace."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self._begun = path, False
+        self._first = f"{_command_line()} ({versions()})"  # now: other threads have no context
         self.setLevel(logging.DEBUG if _is_verbose() else logging.INFO)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
@@ -63,9 +70,8 @@ class _LogFile(logging.Handler):
                 return
             text = self.format(record) + "\n"
             if not self._begun:
-                first = f"{_command_line()} ({versions()})"
-                heading = logging.makeLogRecord({"levelname": "INFO", "msg": first})
-                text = f"{self.format(heading)}\n{text}"
+                heading = {"levelname": "INFO", "msg": self._first, "created": record.created}
+                text = f"{self.format(logging.makeLogRecord(heading))}\n{text}"
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -97,7 +103,8 @@ def keep_log(folder: Path) -> None:
     ----------
     folder : Path
         What the command writes, or what it is in where that is a file, a store, or a folder that
-        is made whole at the end. It may hold subject ids, so it stays where the results are.
+        is made whole at the end. Whom a command names on the terminal (`print_only`) is not in it,
+        but with ``--verbose``.
     """
     path = folder.absolute() / LOG
     if path not in _files():
@@ -149,5 +156,6 @@ def _command_line() -> str:
 
 
 def keep_line(context: click.Context, words: list[str]) -> None:
-    """Remember a command as it was written, for the first line of its log."""
-    context.meta[LINE] = shlex.join([*context.command_path.split(), *words])
+    """Remember a command as it was written, for the first line of its log; people aside."""
+    told = words[: words.index(PEOPLE) + 1] if PEOPLE in words else words
+    context.meta[LINE] = shlex.join([*context.command_path.split(), *told])

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brainjepa_core.command_log import logger
+from brainjepa_core.command_log import logger, print_only
 
 EVERY = 30.0  # seconds between the lines of a log
 
@@ -123,7 +123,7 @@ def _lines(console: Console, work: Work) -> Iterator[None]:
     def tell() -> None:
         while not ended.wait(EVERY):
             if not console.is_terminal:
-                console.out(work.line(), highlight=False)
+                print_only(console, work.line())
             logger.info(work.line())
 
     teller = threading.Thread(target=tell, daemon=True)

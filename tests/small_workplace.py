@@ -70,5 +70,6 @@ def write_workplace(folder: Path) -> Path:
     task = TaskSettings(name="age", column="age", kind="regression")
     learning = FinetuneSettings(steps=1)
     finetune_site(site, folder / "run", task, learning, folder / "finetuned")
-    write_tree(folder / "painted", generate_site(COHORT, 0))
+    tree = write_tree(folder / "painted", generate_site(COHORT, 0))
+    tree.site.write_text(f"{tree.site.read_text().rstrip()}\n  processes: 1\n")
     return folder

@@ -243,7 +243,7 @@ def test_the_same_files_by_other_paths_are_no_other_settings(workplace, monkeypa
         site = (workplace / "painted" / "site.yaml").read_text()
         tree = place / "painted" if place.is_absolute() else Path("..", "painted")
         text = site.replace("folder: fmriprep", f"folder: {tree / 'fmriprep'}")
-        text = text.replace("atlas: atlas.tsv", f"atlas: {tree / 'atlas.tsv'}\n  processes: 1")
+        text = text.replace("atlas: atlas.tsv", f"atlas: {tree / 'atlas.tsv'}")
         (workplace / "painted" / "again.yaml").write_text(text)
         words = ["site", "prepare", "../painted/again.yaml"]
         result = CliRunner().invoke(command(), words)

@@ -49,6 +49,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
@@ -152,7 +153,8 @@ def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
     """A line for a person."""
     missing = untested_sites(splits, data)
     return (
-        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
+        f"{counted(len(data), 'person', 'people')} of "
+        f"{counted(len(set(data.sites.tolist())), 'site')}, {counted(len(splits), 'split')}"
         + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
         + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
     )

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
-from brainjepa_core.command_log import keep_log, logger
+from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, file_to_write
@@ -161,7 +161,7 @@ def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
         f"{preparation.finished} of them finished before"
     )
     for note in preparation.notes():
-        console.print(escape(note))
+        print_only(console, note)  # may name people
     scans = len(preparation.waiting)
     with waiting(console, "Scans", scans) as work, closing(preparation.run()) as reports:
         for report in reports:
@@ -240,7 +240,7 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
     rows = {
         "store": str(settings.store),
-        "atlas": f"{store.atlas.name}, {counted(len(store.atlas), 'ROI')}",
+        "atlas": f"{counted(len(store.atlas), 'ROI')} of '{store.atlas.name}'",
         "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
         "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
         "damaged scans": f"{damaged}"

@@ -77,6 +77,7 @@ def test_a_log_holds_what_was_called_and_what_the_terminal_showed(tmp_path):
     first, *lines = log_of(out)
     assert first.startswith(f"INFO brainjepa work --out {out} (brainjepa ")
     assert lines[:2] == ["INFO 2 people of", "INFO 1 site"]
+    assert lines.count("INFO 1 site") == 1
     assert any("federated" in line and "0.41" in line for line in lines)
     assert any(line.startswith("WARNING ") and "divide by zero" in line for line in lines)
     assert "Scans: 1 of 3" not in "\n".join(lines)  # half a minute had not passed

@@ -122,7 +122,7 @@ def test_import_makes_one_store_a_site_and_repeating_it_changes_nothing(tmp_path
         "a: 5 people have no row of phenotypes, such as 'a-1'\n"
         "a: 6 scans, 9 ROIs\n"
         "b: 6 people have no row of phenotypes, such as 'b-0'\n"
-        "b: 1 people of the tables have no scan, such as 'a-0'\n"
+        "b: 1 person of the tables has no scan, such as 'a-0'\n"
         "b: 6 scans, 9 ROIs\n"
     )
     a, b = (ScanStore.open(tmp_path / "stores" / name) for name in "ab")

@@ -145,7 +145,7 @@ def test_a_demo_that_holds_work_of_others_is_left_alone(tmp_path):
     text = failure("demo", "--out", out)
     assert text == (
         "expected a new folder, or one that holds what an earlier demo made and nothing else, "
-        "found 1 other files, such as 'sites/thesis.txt'; give another --out, or move them away"
+        "found 1 other file, such as 'sites/thesis.txt'; give another --out, or move them away"
     )
     assert contents(out) == before
 

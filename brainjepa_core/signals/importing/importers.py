@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.inputs import archive as archives
 from brainjepa_core.signals.inputs import series
 from brainjepa_core.signals.problems import ScanProblem
@@ -152,7 +153,8 @@ def _store(
     gone = sorted({r.subject for r in store.records} - here) if store is not None else []
     if gone:
         say(
-            f"{len(gone)} people in the store are not in what was imported, such as {gone[0]}; "
+            f"{counted(len(gone), 'person in the store is', 'people in the store are')} not in "
+            f"what was imported, such as {gone[0]}; "
             "import into a new folder to be without them"
         )
     return store or ScanStore.create(store_path, atlas)

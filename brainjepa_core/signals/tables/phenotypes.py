@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.problems import plainly, value_in_words
+from brainjepa_core.problems import counted, plainly, value_in_words
 from brainjepa_core.signals.problems import is_there
 from brainjepa_core.signals.tables.cells import has_decimal_comma, number
 from brainjepa_core.signals.tables.labels import join_labels, person_label, session_label
@@ -120,12 +120,14 @@ class JoinedPhenotypes:
         notes = list(self.phenotypes.notes)
         if self.without_row:
             notes.append(
-                f"{len(self.without_row)} people have no row of phenotypes, such as "
+                f"{counted(len(self.without_row), 'person has', 'people have')} no row of "
+                "phenotypes, such as "
                 f"'{self.without_row[0]}'"
             )
         if self.without_scan:
             notes.append(
-                f"{len(self.without_scan)} people of the tables have no scan, such as "
+                f"{counted(len(self.without_scan), 'person', 'people')} of the tables "
+                f"{'has' if len(self.without_scan) == 1 else 'have'} no scan, such as "
                 f"'{self.without_scan[0]}'"
             )
         return notes
@@ -190,7 +192,8 @@ def _commas(table: Path, rows: Iterable[Mapping[str, str]]) -> list[str]:
     """A note a column that has numbers with a comma, which stay text."""
     count = Counter(name for row in rows for name, cell in row.items() if has_decimal_comma(cell))
     return [
-        f"column '{name}' of {table.name} has a decimal comma in {cells} cells, which stay text; "
+        f"column '{name}' of {table.name} has a decimal comma in {counted(cells, 'cell')}, which "
+        "stay text; "
         "write a point"
         for name, cells in sorted(count.items())
     ]

@@ -24,6 +24,7 @@ from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path, clear_leftovers, read_json
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
@@ -116,10 +117,12 @@ class Preparation:
         """What a data manager should know of the people, a sentence each."""
         notes = self.phenotypes.notes()
         if self.relabelled:
-            notes.append(f"phenotypes of {self.relabelled} scans in the store were corrected")
+            scans = counted(self.relabelled, "scan")
+            notes.append(f"phenotypes of {scans} in the store were corrected")
         if self.gone:
             notes.append(
-                f"files of {len(self.gone)} people in the store are gone, such as {self.gone[0]}; "
+                f"files of {counted(len(self.gone), 'person', 'people')} in the store are gone, "
+                f"such as {self.gone[0]}; "
                 "bring them back, or prepare into a new store to be without them"
             )
         return notes

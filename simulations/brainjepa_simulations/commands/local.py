@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log
+from brainjepa_core.command_log import keep_log, print_only
 from brainjepa_core.files import require_outside
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import (
@@ -71,7 +71,7 @@ def _holds(store: ScanStore) -> str:
 
 
 def _note(where: str) -> Callable[[str], None]:
-    return lambda text: console.print(escape(f"{where}: {text}"))
+    return lambda text: print_only(console, f"{where}: {text}")  # may name people
 
 
 def import_folder(

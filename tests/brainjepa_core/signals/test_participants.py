@@ -25,7 +25,7 @@ def test_participants_edge_cases(tmp_path):
         "3": {"age": 3.0, "site": "1_000", "score": "34,5"},
     }
     assert known.notes == (
-        "column 'score' of participants.tsv has a decimal comma in 1 cells, which stay text; "
+        "column 'score' of participants.tsv has a decimal comma in 1 cell, which stay text; "
         "write a point",
     )
     table.write_text("participant_id\tage\nsub-1\t1\nsub-1\t2\n")

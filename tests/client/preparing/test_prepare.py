@@ -15,6 +15,7 @@ from brainjepa_client.preparing.scan import Job, prepare_scan
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_core.atlas import load_atlas
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.tables.series_files import read_series
 
 
@@ -227,7 +228,7 @@ def test_corrected_phenotypes_reach_the_store(tree):
     again = Preparation.of(site_of(tree))
     own = [key for key in before if key[0] == person]
     assert again.waiting == () and again.relabelled == len(own)
-    assert f"phenotypes of {len(own)} scans in the store were corrected" in again.notes()
+    assert f"phenotypes of {counted(len(own), 'scan')} in the store were corrected" in again.notes()
     after = {record.key: record.phenotypes for record in store_of(tree).records}
     assert all(after[key] == {**before[key], "age": 99} for key in own)
     assert all(after[key] == before[key] for key in before.keys() - set(own))
@@ -243,7 +244,7 @@ def test_people_whose_files_are_gone_are_named_and_stay(tree):
     again = Preparation.of(site_of(tree))
     assert again.gone == (person,)
     assert any(
-        f"files of 1 people in the store are gone, such as {person};" in n for n in again.notes()
+        f"files of 1 person in the store are gone, such as {person};" in n for n in again.notes()
     )
     assert person in {record.subject for record in store_of(tree).records}
 

@@ -203,8 +203,8 @@ def test_people_are_joined_and_levels_decoded_as_in_prepare(tmp_path):
     found = [record.phenotypes for record in store.records]
     assert found == [{"sex": "male"}, {"sex": "female", "age": 30.0}, {}]
     assert said == [
-        "1 people have no row of phenotypes, such as 'p3'",
-        "1 people of the tables have no scan, such as 'x'",
+        "1 person has no row of phenotypes, such as 'p3'",
+        "1 person of the tables has no scan, such as 'x'",
     ]
 
 
