@@ -59,6 +59,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
@@ -180,7 +181,8 @@ def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
     missing = untested_sites(splits, data)
     sites = len(set(data.sites.tolist()))
     return (
-        f"{len(data)} people of {sites} {'site' if sites == 1 else 'sites'}, {len(splits)} splits"
+        f"{counted(len(data), 'person', 'people')} of {counted(sites, 'site')}, "
+        f"{counted(len(splits), 'split')}"
         + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
         + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
     )

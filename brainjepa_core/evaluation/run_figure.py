@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.measure import HEADLINE, NETWORKS
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, read_json
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pages.palette import BLUE, GREEN, GREY, ORANGE, PALE, VERMILLION, styles
+from brainjepa_core.pretraining.loop import RunLog
 
 MODELS = {"pretrained": BLUE, "random weights": PALE, "connectivity": ORANGE}
 
@@ -35,13 +35,13 @@ def draw_run(run: str | Path, atlas: Atlas | None = None) -> Path:
     Path
     """
     run = Path(run)
-    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = RunLog.lines(run)
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     axes = figure.subplots(2, 2)
     _basis(axes[0, 0], ConsensusBasis.load(run / "basis.npz"), atlas)
     _loss(axes[0, 1], lines)
     _collapse(axes[1, 0], [line for line in lines if "position_share" in line])
-    _yardstick(axes[1, 1], json.loads((run / "yardstick.json").read_text()))
+    _yardstick(axes[1, 1], read_json(run / "yardstick.json"))
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
     path = run / "run.png"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.atlas import DEFAULT_ATLAS
+from brainjepa_core.files import require_outside
 from brainjepa_core.settings import FilePath, Frozen, from_its_file
 from brainjepa_core.signals.problems import is_there
 from brainjepa_core.usable import require_seconds
@@ -206,6 +207,24 @@ class PreparationSettings(Frozen):
     quality: FilePath | None = None
     derivatives: FilePath | None = None
     processes: int | None = Field(None, ge=1)
+
+    @field_validator("quality", "derivatives")
+    @classmethod
+    def _outside_the_scans(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and "input" in info.data:
+            require_outside(path, info.data["input"].folder)
+        return path
+
+    @field_validator("phenotypes")
+    @classmethod
+    def _there(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        gone = next((path for path in paths if not path.exists()), None)
+        if gone is not None:
+            raise ValueError(
+                f"expected tables of phenotypes, found no '{gone}'; correct the path, which starts "
+                "at the YAML's folder"
+            )
+        return paths
 
     @field_validator("atlas")
     @classmethod

@@ -113,6 +113,10 @@ class FoundScan(ABC):
             For the first thing that would keep the scan from being read.
         """
 
+    def told_fd(self) -> float | None:
+        """Mean framewise displacement in mm, where files tell it without the signal."""
+        return None
+
     @abstractmethod
     def read(self) -> RawScan:
         """Read the scan.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,15 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, file_to_write
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.signals.storing.store import ScanStore
 
-app = typer.Typer(
+app = Commands(
     name="site",
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
@@ -36,7 +39,9 @@ def _main() -> None:
 @app.command()
 def validate(
     site: SiteFile,
-    out: Annotated[Path | None, typer.Option(help="Write the problems there, as TSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the problems there, as TSV.", callback=file_to_write)
+    ] = None,
 ) -> None:
     """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
     from brainjepa_client.preparing.validate import (
@@ -60,13 +65,15 @@ def validate(
             write_problems(found.problems, root, out)
         trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
         console.print(
-            f"{found.scans} scans of {found.people} people can be read: {found.frames} frames, "
-            f"repetition times of {trs} s; {found.without_row} people without a row of phenotypes"
+            f"{counted(found.scans, 'scan')} of {counted(found.people, 'person', 'people')} can be "
+            f"read: {counted(found.frames, 'frame')}, repetition times of {trs} s; "
+            f"{counted(found.without_row, 'person', 'people')} without a row of phenotypes",
+            soft_wrap=True,
         )
         for note in found.notes:
             console.print(escape(note))
         if found.problems:
-            console.print(f"{len(found.problems)} problems:")
+            console.print(f"{counted(len(found.problems), 'problem')}:")
             sys.stdout.write(problems_as_tsv(found.problems, root))
             raise typer.Exit(1)
 
@@ -76,7 +83,7 @@ def prepare(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="SITE.yaml | IN OUT participant", help="A site, or a BIDS App call."
+            metavar="SITE.yaml | IN OUT participant|group", help="A site, or a BIDS App call."
         ),
     ],
     participant_label: Annotated[
@@ -101,7 +108,11 @@ def prepare(
     ] = False,
 ) -> None:
     """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
-    from brainjepa_client.preparing.bids_app import site_of_call
+    from brainjepa_client.preparing.bids_app import (
+        refuse_beside_yaml,
+        site_of_call,
+        write_site_file,
+    )
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
@@ -116,21 +127,18 @@ def prepare(
             "mask": mask,
             "task": task,
             "atlas": atlas,
-            "cleaning": {"preset": preset} if preset else None,
+            "preset": preset,
             "processes": processes,
             "name": name,
         }
         given = {key: value for key, value in options.items() if value is not None}
         if len(words) > 1:
             settings, level, people = site_of_call(words, participant_label or (), given)
-        elif given:
-            raise ValueError(
-                f"expected {', '.join(given)} in the site's YAML, found as options; options are "
-                "for the call IN OUT participant"
-            )
         else:
+            refuse_beside_yaml(words[0], given)
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
+        keep_log(settings.quality)
         if drop_gone and people:
             raise ValueError(
                 "expected --drop-gone for a whole site, found it beside --participant-label; leave "
@@ -140,6 +148,8 @@ def prepare(
             failed = prepare_site(settings, people, drop_gone=drop_gone)
         else:
             failed = write_qc(settings)
+        if len(words) > 1:
+            write_site_file(Path(words[1]), settings)
         if failed:
             raise typer.Exit(1)
 
@@ -151,7 +161,9 @@ def qc(site: SiteFile) -> None:
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
-        write_qc(read_settings(site, SiteSettings))
+        settings = read_settings(site, SiteSettings)
+        keep_log(settings.quality)
+        write_qc(settings)
 
 
 def prepared_site(path: Path) -> SiteSettings:
@@ -174,14 +186,16 @@ def prepare_site(
     with waiting(console, "Looking for scans"):
         preparation = Preparation.of(settings, people, drop_gone=drop_gone)
     console.print(
-        f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
-        "finished before"
+        f"{escape(settings.name)}: {counted(preparation.found, 'scan')} found, "
+        f"{preparation.finished} of them finished before"
     )
     for note in preparation.notes():
-        console.print(escape(note))
-    with waiting(console, "Scans", len(preparation.waiting)) as work:
-        for _ in preparation.run():
+        print_only(console, note)  # may name people
+    scans = len(preparation.waiting)
+    with waiting(console, "Scans", scans) as work, closing(preparation.run()) as reports:
+        for report in reports:
             work.advance()
+            logger.debug(f"{report.name}: {report.status}")
     return write_qc(settings)
 
 
@@ -192,7 +206,7 @@ def write_qc(settings: SiteSettings) -> int:
     with waiting(console, "Drawing the quality page"):
         counts, page = write_site_quality(settings)
     console.print(
-        f"{counts['included']} scans in the store {escape(str(settings.store))}, "
+        f"{counted(counts['included'], 'scan')} in the store {escape(str(settings.store))}, "
         f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
         f"[bold]{escape(str(page))}[/bold]",
         soft_wrap=True,
@@ -252,7 +266,9 @@ def dry_run(
         typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
     ] = None,
     wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
-    out: Annotated[Path | None, typer.Option(help="Write the table there, as TSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)
+    ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="One line for all weights of a module.")
     ] = False,
@@ -286,7 +302,9 @@ def check(site: SiteFile) -> None:
         settings = read_settings(site, SiteSettings)
         require_device(settings.device)
         store = ScanStore.open(settings.store)
-        console.print(_holdings(settings, store))
+        with waiting(console, "Reading the store"):
+            holdings = _holdings(settings, store)
+        console.print(holdings)
         console.print(_messages(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
 
@@ -298,7 +316,7 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
     rows = {
         "store": str(settings.store),
-        "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
+        "atlas": f"{counted(len(store.atlas), 'ROI')} of '{store.atlas.name}'",
         "people": f"{people}, told as {policy.rounded(people)}",
         "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
         "damaged scans": f"{damaged}"
@@ -321,13 +339,13 @@ def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
 def _messages(settings: SiteSettings, store: ScanStore) -> Table:
     policy = settings.policy
     pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
-    least = f"each over at least {policy.min_people_in_sum} people"
+    least = f"each over at least {counted(policy.min_people_in_sum, 'person', 'people')}"
     leaves = {
         "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
         "store, device; people and scans rounded down to multiples of "
         f"{policy.round_counts_to}",
-        "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
-        f"{least}; exact number of people",
+        "gradients": "sums of correlations and numbers of people for "
+        f"{counted(pairs, 'pair')} of ROIs, {least}; exact number of people",
         "train": "weights of the model after the round; number of scans or people, rounded "
         "likewise, losses, seconds, signs of collapse",
         "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from brainjepa_core.files import require_outside
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
@@ -103,8 +104,17 @@ class SiteSettings(Frozen):
             found = f"a folder without {HEADER}" if path.is_dir() else "no such folder"
             raise ValueError(
                 f"expected the folder of a scan store, found '{path}', {found}; import the scans "
-                "first (brainjepa import), correct the path, or say how to prepare it (prepare)"
+                "first (brainjepa import), correct the path, or add a section prepare that says "
+                "where the scans are, and make the store (brainjepa site prepare)"
             )
+        return path
+
+    @field_validator("store", "state")
+    @classmethod
+    def _outside_the_scans(cls, path: Path, info: ValidationInfo) -> Path:
+        prepare = info.data.get("prepare")
+        if prepare is not None:
+            require_outside(path, prepare.input.folder)
         return path
 
     @field_validator("state")

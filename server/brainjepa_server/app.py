@@ -6,9 +6,10 @@ from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from rich.console import Console
 
+from brainjepa_core.command_log import keep_log, logs
 from brainjepa_core.settings import read_settings
+from brainjepa_core.terminal import console
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
@@ -26,5 +27,6 @@ def main(grid: Grid, context: Context) -> None:
     folder = Path(str(context.run_config["study-folder"]))
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     nodes = int(str(context.run_config["nodes"])) if "nodes" in context.run_config else None
-    progress = StudyProgress(Console(), settings.total_rounds)
-    Study(grid, settings, folder, progress, nodes).run()
+    with logs():
+        keep_log(folder)
+        Study(grid, settings, folder, StudyProgress(console, settings.total_rounds), nodes).run()

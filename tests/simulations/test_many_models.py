@@ -296,7 +296,7 @@ def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, 
     before = out.read_bytes()
     result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
     assert unstyle(result.stderr) == (
-        "Error: expected a new file, or embeddings to make anew, found another npz in 'mine.npz'; "
+        f"Error: expected a new file, or embeddings to make anew, found another file, '{out}'; "
         "give another --out\n"
     )
     assert out.read_bytes() == before

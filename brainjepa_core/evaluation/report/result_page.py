@@ -29,6 +29,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table, settings_table
+from brainjepa_core.problems import counted
 
 PAGE = "results.html"
 PANELS = 4  # of the forest plot; all metrics are in the table
@@ -244,12 +245,13 @@ class _Part:
 
     def _people(self) -> dict[str, Any]:
         facts = self.facts
-        sites = f"{len(facts.sites)} {'site' if len(facts.sites) == 1 else 'sites'}"
-        told = f"{sum(facts.sites.values())} people of {sites}"
+        everybody = counted(sum(facts.sites.values()), "person", "people")
+        told = f"{everybody} of {counted(len(facts.sites), 'site')}"
         if facts.classes:
             told += ": " + ", ".join(f"{count} {name}" for name, count in facts.classes.items())
         left_out = sum(facts.left_out.values())
-        told += f". {left_out} people were left out." if left_out else ". Nobody was left out."
+        many = counted(left_out, "person was", "people were") if left_out else "Nobody was"
+        told += f". {many} left out."
         tables = [Table.of(("site", "people"), facts.sites.items(), ("name",))]
         if facts.left_out:
             reasons = facts.left_out.items()

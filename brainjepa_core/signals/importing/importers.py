@@ -126,7 +126,7 @@ def import_directory(
         say(note)
     if not found.scans:
         raise ValueError(
-            f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in the folder; "
+            f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in '{folder}'; "
             "give the folder that holds them"
         )
     return _store([scan for scan, _ in found.scans], store_path, participants, atlas, say, missing)

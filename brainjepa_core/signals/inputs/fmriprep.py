@@ -12,6 +12,7 @@ from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.cleaning.confounds import check_columns, read_confounds
+from brainjepa_core.signals.cleaning.displacement import mean_displacement
 from brainjepa_core.signals.images import cifti
 from brainjepa_core.signals.images.cifti import CiftiLabels, is_cifti, parcellate_cifti
 from brainjepa_core.signals.images.label_image import LabelImage
@@ -109,6 +110,10 @@ class FmriprepScan(FoundScan):
         beside = self.image.with_name(self.image.name.split(".")[0] + ".json")
         sidecar = nearest_with("RepetitionTime", self.sidecars, beside)
         return repetition_time(self.image, header, sidecar, self.told_tr)
+
+    def told_fd(self) -> float | None:
+        """Of the table of confounds."""
+        return None if self.confounds is None else mean_displacement(self.confounds)
 
     def read(self) -> RawScan:
         """Mean signal of each ROI, with what cleaning takes out."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.problems import plainly, value_in_words
+from brainjepa_core.problems import counted, plainly, value_in_words
 from brainjepa_core.signals.problems import is_there
 from brainjepa_core.signals.tables.cells import number_or_text
 from brainjepa_core.signals.tables.doubts import doubts
@@ -142,12 +142,14 @@ class JoinedPhenotypes:
             return notes
         if self.without_row:
             notes.append(
-                f"{len(self.without_row)} people have no row of phenotypes, such as "
+                f"{counted(len(self.without_row), 'person has', 'people have')} no row of "
+                "phenotypes, such as "
                 f"'{self.without_row[0]}'"
             )
         if self.without_scan:
             notes.append(
-                f"{len(self.without_scan)} people of the tables have no scan, such as "
+                f"{counted(len(self.without_scan), 'person', 'people')} of the tables "
+                f"{'has' if len(self.without_scan) == 1 else 'have'} no scan, such as "
                 f"'{self.without_scan[0]}'"
             )
         return notes

@@ -56,15 +56,16 @@ def read_rows(table: Path, needed: str) -> list[Row]:
             lines = list(_lines(stream))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
-            f"expected a tab-separated table in UTF-8, found {plainly(error)}; "
-            f"give a BIDS participants.tsv, and save {table.name} as UTF-8"
+            f"expected a tab-separated table in UTF-8, found {plainly(error)} in {table.name}; "
+            "correct the path, and save the table as UTF-8"
         ) from error
     (_, first), *rows = lines or [(0, [])]
     columns = [name.strip() for name in first]
     if not rows or needed not in columns:
         raise ValueError(
-            f"expected a tab-separated table with a column {needed}, found columns "
-            f"{columns if rows else []}; give a BIDS participants.tsv"
+            f"expected a tab-separated table with a column {needed}, found "
+            f"{', '.join(filter(None, columns)) if rows else 'no rows'} in {table.name}; give a "
+            "BIDS participants.tsv"
         )
     _refuse_repeated(columns, table)
     for line, cells in rows:

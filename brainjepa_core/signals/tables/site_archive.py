@@ -88,8 +88,8 @@ def read_site_archive(path: Path) -> SiteArchive:
     missing = [key for key in ARCHIVE_KEYS if key not in headers]
     if missing:
         raise ValueError(
-            f"expected {', '.join(ARCHIVE_KEYS)} in the archive, found {', '.join(missing)} "
-            "missing; add them"
+            f"expected {', '.join(ARCHIVE_KEYS)} in the archive, found no {', '.join(missing)}; "
+            "give a site archive, or add what it lacks"
         )
     parts = {key: _loaded(path, key) for key in SMALL}
     shape, dtype = headers[TS]

@@ -30,6 +30,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.storing.store import ScanStore
 
@@ -108,12 +109,13 @@ def write_quality(
     write_table(folder, reports)
     shown = _shown(reports)
     panels = _panels(reports, rules)
+    scans, rois = counted(len(reports), "scan"), counted(len(atlas), "ROI")
     return write_page(
         folder / PAGE,
         "brainjepa_client.quality",
         "page.html",
         title=f"Quality of the scans of {site}",
-        subtitle=f"{len(reports)} scans · atlas {atlas.name}, {len(atlas)} ROIs",
+        subtitle=f"{scans} · {rois} of '{atlas.name}'",
         in_short=in_short(reports),
         first=look_first(reports, rules, summary, atlas, damaged),
         spread=Picture.of(figures.distributions(panels), SPREAD) if panels else None,

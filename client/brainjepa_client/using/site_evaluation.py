@@ -89,10 +89,16 @@ def write_embeddings(
 
 def _require_embeddings(out: Path) -> None:
     """Refuse to replace what `write_embeddings` did not write."""
-    if out.exists() and not {"subject", "origin", *EMBEDDED} <= load_arrays(out).keys():
+    if not out.exists():
+        return
+    try:
+        ours = {"subject", "origin", *EMBEDDED} <= load_arrays(out).keys()
+    except ValueError:
+        ours = False
+    if not ours:
         raise ValueError(
-            f"expected a new file, or embeddings to make anew, found another npz in '{out.name}'; "
-            "give another --out"
+            f"expected a new file, or embeddings to make anew, found another file, '{out}'; give "
+            "another --out"
         )
 
 

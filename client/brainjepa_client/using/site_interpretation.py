@@ -24,6 +24,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -77,7 +78,7 @@ def interpret_site(
     people = data.people[rows].tolist()
     network = fitted.network.eval().to(site.device)
     networks = networks_of(windows, network.basis.cpu().numpy())
-    say(f"attention of {len(people)} people")
+    say(f"attention of {counted(len(people), 'person', 'people')}")
     attention = people_attention(_backbone(fitted), windows, people, networks)
 
     def score(x: Tensor, valid: Tensor | None) -> Tensor:

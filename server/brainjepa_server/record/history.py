@@ -296,7 +296,7 @@ def read_history(folder: str | Path) -> RunHistory:
     path = Path(folder) / SUMMARY
     if not path.is_file():
         raise ValueError(
-            f"expected {SUMMARY} in the folder of a federated study, found none; "
+            f"expected {SUMMARY} in the folder of a federated study, found none in '{folder}'; "
             "give the folder that the coordinator wrote to"
         )
     content = path.read_bytes()

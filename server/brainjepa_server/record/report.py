@@ -15,6 +15,7 @@ from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Row, Table, settings_table
+from brainjepa_core.problems import counted
 from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import (
@@ -231,7 +232,8 @@ def _settings(history: RunHistory) -> Table:
 
 def _subtitle(history: RunHistory) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in history.versions.items())
-    parts = [f"{len(history.site_names)} sites", f"{len(history.rounds)} rounds", versions]
+    sites, rounds = len(history.site_names), len(history.rounds)
+    parts = [counted(sites, "site"), counted(rounds, "round"), versions]
     return " · ".join(part for part in parts if part)
 
 

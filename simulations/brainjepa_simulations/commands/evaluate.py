@@ -9,17 +9,24 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
 
 
 def evaluate(
     data: Annotated[
-        Path, typer.Argument(help="Folder of stores, or of site archives.", exists=True)
+        Path,
+        typer.Argument(help="Folder of stores, or of site archives.", exists=True, file_okay=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the results; goes on where it stopped.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the results; goes on where it stopped.", callback=folder_to_write
+        ),
+    ],
     task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
     protocol: Annotated[
         str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
@@ -57,6 +64,7 @@ def evaluate(
 
     with errors_in_one_line(AGAIN):
         require_device(device)
+        keep_log(out)
         with waiting(console, "Evaluating") as work:
             results = run_evaluation(
                 data,
@@ -96,6 +104,7 @@ def evaluate_sites(
         from brainjepa_simulations.evaluating.asked_sites import report_origin, write_task_report
 
         chosen = load_task(task)
+        keep_log(run)
         with waiting(console, "Asking the sites"):
             report = ask(run, chosen, which, penalty)
         path = run / f"task-{chosen.name}.json"

@@ -132,7 +132,7 @@ def open_data(data: Path, folder: Path) -> list[Path]:
         stores.append(store)
     if not stores:
         raise ValueError(
-            "expected scan stores or site archives (.npz) in the data folder, found none; "
-            "import scans first (brainjepa import)"
+            f"expected scan stores or site archives (.npz) in '{data}', found none; correct the "
+            "path, or import scans first (brainjepa import)"
         )
     return stores

@@ -45,8 +45,8 @@ def evaluate_sites(
     sites = len(list((folder / SITES).glob("*.yaml")))
     if not sites:
         raise ValueError(
-            f"expected the folder of a simulated study with its {SITES}, found none; give the "
-            "--out of brainjepa simulate"
+            f"expected the folder of a simulated study with its {SITES}, found none in "
+            f"'{folder}'; give the --out of brainjepa simulate"
         )
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     run_config = {"virtual-sites": str((folder / SITES).resolve())}

@@ -22,6 +22,7 @@ from brainjepa_core.origin import claim_folder
 from brainjepa_core.pretraining.local import RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
+from brainjepa_core.problems import counted
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -128,7 +129,7 @@ def sibling_model(
     claim_folder(run, {**told, **held_out, "basis hash": basis.hash}, RESULTS)
     if not (run / "final").exists():
         training = local.new_training(basis, device)
-        pretrain(training, people, provenance(windows, basis), run, progress=False)
+        pretrain(training, people, provenance(windows, basis), run)
     return read_model(run / "final")[0].eval()
 
 
@@ -205,7 +206,7 @@ def to_be_trained(mae: bool, finetune: FinetuneSettings | None, models: int) -> 
         told.append("a masked autoencoder with the study's budget (left out by --no-mae)")
     if finetune is not None and models:
         told.append(
-            f"fine-tuning of {models} models and one network from scratch, for every split and "
-            "seed (left out by --finetune no)"
+            f"fine-tuning of {counted(models, 'model')} and one network from scratch, for every "
+            "split and seed (left out by --finetune no)"
         )
     return told

@@ -101,7 +101,7 @@ def test_only_some_people(tree):
     person = next(iter(tree.scans))[0]
     reports = run(tree, [person])
     assert {report.subject for report in reports} == {person}
-    with pytest.raises(ValueError, match="expected scans of the 1 people named, found none of th"):
+    with pytest.raises(ValueError, match="expected scans of everybody named, found none of "):
         run(tree, ["sub-nobody"])
 
 

@@ -15,7 +15,9 @@ from brainjepa_client.cli import app
 from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.preparing.validate import problems_as_tsv, validate
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.atlas import load_atlas
 from brainjepa_core.settings import read_settings
+from brainjepa_core.signals.inputs.find import find_scans
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_simulations.painting.broken_scans import FAULTS
 
@@ -33,6 +35,44 @@ def test_a_sound_site(tree):
     assert found.frames == sum(scan.truth.shape[1] for scan in tree.scans.values())
     assert found.without_row == 0 and seen == [6] * 6
     assert files_of(tree.folder) == before
+
+
+def test_scans_that_a_rule_will_leave_out_are_told(tree):
+    assert validate(site_of(tree)).notes == ()
+    scans = len(tree.scans)
+    change(tree, exclude={"mean_fd": 0.0001, "seconds": 9999})
+    told = f"prepare will leave out {scans} scans of {scans}, by what headers and tables tell: "
+    assert validate(site_of(tree)).notes == (
+        f"{told}{scans} by exclude.mean_fd, {scans} by exclude.seconds",
+    )
+    _, *still = tree.scans.values()
+    for scan in still:  # unknown is not known to be too much
+        table = scan.confounds.read_text().replace("framewise_displacement", "fd")
+        scan.confounds.write_text(table)
+    change(tree, exclude={"mean_fd": 0.0001})
+    (note,) = validate(site_of(tree)).notes
+    assert note == told.replace(f"{scans} scans", "1 scan") + "1 by exclude.mean_fd"
+    result = CliRunner().invoke(app, ["validate", str(tree.site)])
+    assert result.exit_code == 0
+    assert note in " ".join(unstyle(result.stdout).split())
+
+
+def test_what_validate_tells_of_motion_is_what_prepare_finds(tree):
+    found = find_scans(site_of(tree).preparation(), load_atlas(str(tree.atlas_table))).scans
+    for scan in found:
+        assert scan.told_fd() == pytest.approx(scan.read().fd[1:].mean(), rel=1e-12)
+    table = found[0].confounds
+    for text in (
+        "",
+        "a\tb\n1\t2\n",
+        "framewise_displacement\nn/a\n0,1\n",
+        "framewise_displacement\nn/a\nn/a\n",
+        "a\tframewise_displacement\n1\tn/a\n1\n",
+    ):
+        table.write_text(text)
+        assert found[0].told_fd() is None
+    table.unlink()
+    assert found[0].told_fd() is None
 
 
 def test_people_whom_no_table_names(tree):

@@ -100,7 +100,7 @@ def test_file_there_and_back(tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected summary.json .*found none; give the folder"):
+    with pytest.raises(ValueError, match=r"expected summary.json .*found none in '.*'; give the"):
         read_history(tmp_path)
 
 
