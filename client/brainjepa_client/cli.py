@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
@@ -20,7 +19,6 @@ from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
-    from brainjepa_core.signals.storing.store import ScanStore
 
 app = Commands(
     name="site",
@@ -294,6 +292,7 @@ def dry_run(
 @app.command()
 def check(site: SiteFile) -> None:
     """What the store holds, whether it is intact, and what the policy says; changes nothing."""
+    from brainjepa_client.guarding.check_tables import holdings, messages
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.storing.store import ScanStore
@@ -305,55 +304,5 @@ def check(site: SiteFile) -> None:
         with waiting(console, "Reading the store"):
             holdings = _holdings(settings, store)
         console.print(holdings)
-        console.print(_messages(settings, store))
+        console.print(messages(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
-
-
-def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
-    records, policy = store.records, settings.policy
-    people, damaged = len({record.subject for record in records}), len(store.verify())
-    table = Table(title=escape(settings.name), show_header=False)
-    trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
-    rows = {
-        "store": str(settings.store),
-        "atlas": f"{counted(len(store.atlas), 'ROI')} of '{store.atlas.name}'",
-        "people": f"{people}, told as {policy.rounded(people)}",
-        "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
-        "damaged scans": f"{damaged}"
-        + (": restore the store, or prepare it again" if damaged else ""),
-        "scans that lack ROIs": str(sum(bool(record.missing) for record in records)),
-        "state and log": str(settings.state),
-        "device": settings.device,
-        "people needed": f"{policy.min_subjects} outside a study's held-out fold"
-        + ("" if people >= policy.min_subjects else ": the site will refuse"),
-        "steps a round": f"at most {policy.max_steps_per_round}",
-        "a study at most": f"width {policy.max_width}, depth {policy.max_depth}, windows of "
-        f"{policy.max_frames} frames, steps of {policy.max_batch_size} people with "
-        f"{policy.max_masks_per_sample} masks each",
-    }
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    return table
-
-
-def _messages(settings: SiteSettings, store: ScanStore) -> Table:
-    policy = settings.policy
-    pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
-    least = f"each over at least {counted(policy.min_people_in_sum, 'person', 'people')}"
-    leaves = {
-        "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
-        "store, device; people and scans rounded down to multiples of "
-        f"{policy.round_counts_to}",
-        "gradients": "sums of correlations and numbers of people for "
-        f"{counted(pairs, 'pair')} of ROIs, {least}; exact number of people",
-        "train": "weights of the model after the round; number of scans or people, rounded "
-        "likewise, losses, seconds, signs of collapse",
-        "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
-        f"{least}; number of people, angle to the consensus gradients, signs of collapse",
-    }
-    table = Table(title="What would leave")
-    for heading in ("message", "allowed", "what leaves"):
-        table.add_column(heading)
-    for kind, text in leaves.items():
-        table.add_row(kind, "yes" if kind in policy.allow else "no", text)
-    return table

@@ -24,7 +24,7 @@ from brainjepa_client.preparing.workers import in_order
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.files import atomic_path, clear_leftovers
+from brainjepa_core.files import atomic_path, clear_leftovers, read_json
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.importing.derivatives import (
