@@ -29,7 +29,7 @@ NO_STORE = "correct the path, or make the store (brainjepa import, or site prepa
 MODEL = "expected a model folder with model.json and model.safetensors, found"
 NO_MODEL = "give the folder of a model, a run or a study"
 CALL = ("painted/fmriprep", "o", "participant")
-IMAGE = ("--label-image", "painted/atlas/atlas-Painted_dseg.nii.gz")
+IMAGE = ("--label-image", "painted/atlas/tpl-MNI152NLin2009cAsym_atlas-Painted_dseg.nii.gz")
 TASK = ("--task", "task.yaml", "--out", "o")
 PLACES = "name: a\nstore: stores/a\nstate: state\n"
 

@@ -302,7 +302,7 @@ def check(site: SiteFile) -> None:
         require_device(settings.device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
-            holdings = _holdings(settings, store)
-        console.print(holdings)
+            held = holdings(settings, store)
+        console.print(held)
         console.print(messages(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")

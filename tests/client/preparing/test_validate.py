@@ -219,8 +219,8 @@ def test_people_and_rows_that_do_not_meet_are_told_with_an_example(tree):
         table.unlink()
     gone = rows[-1].split("\t")[0].removeprefix("sub-")
     expected = (
-        f"1 people have no row of phenotypes, such as '{gone}'",
-        f"1 people of the tables have no scan, such as 'x{gone}'",
+        f"1 person has no row of phenotypes, such as '{gone}'",
+        f"1 person of the tables has no scan, such as 'x{gone}'",
     )
     assert set(expected) <= set(validate(site_of(tree)).notes)
     assert set(expected) <= set(Preparation.of(site_of(tree)).notes())
