@@ -46,7 +46,8 @@ CALLS: dict[str, dict[str, str]] = {
     "site prepare": {
         "words": "painted/fmriprep", "out": NEW, "level": "participant",
         "--label-image": "painted/atlas/tpl-MNI152NLin2009cAsym_atlas-Painted_dseg.nii.gz",
-        "--label-table": "painted/atlas/tpl-MNI152NLin2009cAsym_atlas-Painted_dseg.tsv", "--atlas": "painted/atlas.tsv",
+        "--label-table": "painted/atlas/tpl-MNI152NLin2009cAsym_atlas-Painted_dseg.tsv",
+        "--atlas": "painted/atlas.tsv",
     },
     "site qc": {"site": "site.yaml"},
     "site dry-run": {"site": "site.yaml", "--settings": "study.yaml", "--out": NEW},

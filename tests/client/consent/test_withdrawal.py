@@ -73,6 +73,26 @@ def test_nothing_of_the_person_is_left_and_others_keep_all(tree):
     assert len(tables) == len(others)
 
 
+def test_logs_of_commands_lose_the_name_and_keep_their_times(tree, tmp_path):
+    site, person = site_of(tree), next(iter(tree.scans))[0]
+    label = person.removeprefix("sub-")
+    note_results(site.state, "an evaluation", tmp_path / "evaluated")
+    text = (
+        f"2026-11-26 03:04:05,{label} INFO brainjepa a b --participant-label {label} 7\n"
+        f"2026-11-26 03:04:06,001 DEBUG {person} rest: included, {label} of them\n"
+    )
+    for folder in (site.state, site.quality, tmp_path / "evaluated"):
+        folder.mkdir(exist_ok=True)
+        (folder / "brainjepa.log").write_text(text)
+    remove_person(site, person)
+    for folder in (site.state, site.quality, tmp_path / "evaluated"):
+        assert (folder / "brainjepa.log").read_text() == (
+            f"2026-11-26 03:04:05,{label} INFO brainjepa a b --participant-label "
+            "[removed] 7\n"
+            f"2026-11-26 03:04:06,001 DEBUG [removed] rest: included, {label} of them\n"
+        )
+
+
 def test_the_person_stays_out_of_this_store_and_of_a_new_one(tree):
     site, person = site_of(tree), next(iter(tree.scans))[0]
     theirs = sum(key[0] == person for key in tree.scans)
