@@ -38,7 +38,9 @@ class LoggedConsole(Console):
     """A console whose lines go to the command's log as well."""
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """As rich's, which calls it also to move the cursor."""
+        """As rich's, which calls it also to move the cursor; text is broken on terminals only."""
+        if not self.is_terminal and all(isinstance(thing, str) for thing in objects):
+            how.setdefault("soft_wrap", True)
         if _open and not any(isinstance(thing, Control) for thing in objects):
             plain = Console(file=io.StringIO(), width=WIDTH, color_system=None)
             plain.print(*objects, **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import warnings
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from brainjepa_core import command_log
 from brainjepa_core import waiting as waiting_module
-from brainjepa_core.command_log import LOG, keep_log, logger
+from brainjepa_core.command_log import LOG, LoggedConsole, keep_log, logger
 from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line
 from brainjepa_core.waiting import waiting
 
@@ -152,6 +153,15 @@ def test_a_log_on_a_terminal_gets_the_lines_of_long_work_too(tmp_path, monkeypat
             assert written.wait(60)
     logger.removeHandler(listener)
     assert any(line.startswith("INFO Training: 0 min") for line in log_of(tmp_path))
+
+
+def test_text_is_not_broken_where_no_terminal_is():
+    broken = {}
+    for terminal in (False, True):
+        file = io.StringIO()
+        LoggedConsole(file=file, width=20, force_terminal=terminal).print("R2 of age " * 5)
+        broken[terminal] = file.getvalue().count("\n") > 1
+    assert broken == {False: False, True: True}
 
 
 def test_a_disk_without_room_for_the_log_stops_no_work(tmp_path):
