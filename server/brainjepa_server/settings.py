@@ -45,6 +45,9 @@ class RoundSettings(Frozen):
         roster are there.
     evaluate_every : int
         Rounds between evaluations; the last round is always evaluated.
+    keep_every : int
+        Every so many rounds one stays on disk, beside the newest two and the best, so that a study
+        can go back to before somebody who withdraws.
     """
 
     local_steps: int = Field(50, ge=1)
@@ -53,6 +56,7 @@ class RoundSettings(Frozen):
     deadline: float = Field(3600.0, gt=0)
     joining_time: float = Field(600.0, gt=0)
     evaluate_every: int = Field(1, ge=1)
+    keep_every: int = Field(10, ge=1)
 
     @model_validator(mode="after")
     def _reachable(self) -> RoundSettings:

@@ -24,6 +24,7 @@ KEPT = 2  # the newest round, and one to fall back on; the best one is kept besi
 # What may change between runs of a study: how long and how often, never what is computed.
 FREE = (
     "rounds.quorum", "rounds.deadline", "rounds.joining_time", "rounds.evaluate_every",
+    "rounds.keep_every",
     "sites",  # a site that joins late
     "start_from.model", "start_from.gradients",  # where it lies, not what it is
 )  # fmt: skip
@@ -101,7 +102,9 @@ def _score(path: Path) -> float | None:
 
 
 def write_round(directory: str | Path, state: RoundState) -> Path:
-    """Save ``DIR/rounds/round-<number>`` in one step; drop all but the newest two and the best.
+    """Save ``DIR/rounds/round-<number>`` in one step; drop those that need not be kept.
+
+    Kept are the newest two, the best, and one every ``rounds.keep_every``.
 
     Raises
     ------
@@ -123,7 +126,8 @@ def write_round(directory: str | Path, state: RoundState) -> Path:
         (folder / STATE).write_text(json.dumps(facts, indent=1) + "\n")
     best = best_round(directory)
     for old in round_folders(directory)[:-KEPT]:
-        if old != best:
+        number = int(old.name.removeprefix("round-"))
+        if old != best and number % state.settings.rounds.keep_every:
             (old / STATE).unlink()  # incomplete from here on, wherever this is killed
             shutil.rmtree(old)
     return path

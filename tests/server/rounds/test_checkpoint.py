@@ -79,6 +79,17 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path):
     assert read_newest(tmp_path, make_settings(), BASIS).round == 9
 
 
+def test_one_of_every_so_many_is_kept_to_go_back_to(tmp_path):
+    settings = make_settings(rounds=RoundSettings(keep_every=3))
+    for number in range(1, 9):
+        write_round(tmp_path, make_state(number, settings=settings))
+    assert names(tmp_path) == [3, 6, 7, 8]
+    sparser = make_settings(rounds=RoundSettings(keep_every=6))  # it may change on resume
+    assert read_newest(tmp_path, sparser, BASIS).round == 8
+    write_round(tmp_path, make_state(9, settings=sparser))
+    assert names(tmp_path) == [6, 8, 9]
+
+
 def test_numbers_count_as_numbers(tmp_path):
     for number in (999_999, 1_000_000):
         write_round(tmp_path, make_state(number))
