@@ -91,6 +91,7 @@ def command() -> typer.Typer:
     app.callback()(options)
     app.command("import")(local.import_scans)
     app.command("import-folder")(local.import_folder)
+    app.command()(local.relabel)
     app.command()(local.pretrain)
     app.command()(local.measure)
     app.command()(local.export)

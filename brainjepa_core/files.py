@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,44 @@ def clear_leftovers(folder: str | Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lone_writer(lock: Path, what: str, *, wait: bool) -> Iterator[None]:
+    """Hold a lock file, which no two processes (or threads that open it anew) hold at once.
+
+    Parameters
+    ----------
+    lock : Path
+        The file; it stays. A process that ends, however it does, lets go.
+    what : str
+        For the error: "into the store".
+    wait : bool
+        Until the other one is done; else that there is another one is an error.
+
+    Raises
+    ------
+    BlockingIOError
+    """
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno,
+                f"expected to be alone in writing {what} '{lock.parent}', found another command at "
+                "work there; wait until it has ended, and run this one again",
+            ) from error
+        yield
+
+
+def state_of_file(path: Path) -> tuple[int, int, int] | None:
+    """What shows that a file is another one than before: inode, size, time of change; or None."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _temporary_name(path: Path) -> Path:
@@ -130,6 +169,27 @@ def require_new(folder: Path) -> None:
         raise FileExistsError(
             f"expected a new folder name, found that '{folder.name}' exists; "
             "choose another name or remove the old folder first"
+        )
+
+
+def require_own_table(path: Path, columns: Sequence[str]) -> None:
+    """Refuse to replace a file that is no table with these columns, which are the command's own.
+
+    Raises
+    ------
+    FileExistsError
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline().rstrip("\n")
+    except (OSError, UnicodeError):
+        first = ""
+    if first != "\t".join(columns):
+        raise FileExistsError(
+            f"expected a new file, or the table that this command wrote before, found another "
+            f"'{path.name}'; give another --out"
         )
 
 

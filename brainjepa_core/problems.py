@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -47,6 +48,8 @@ def plainly(error: BaseException, otherwise: str = "damage, or another format") 
         return f"damaged JSON (line {error.lineno})"
     if is_disk_full(error):
         return "a full disk"
+    if isinstance(error, FileNotFoundError) and os.path.lexists(error.filename or ""):
+        return "a link to a file that is not there (datalad get fetches its content)"
     for kind, words in _OF_CLASSES:
         if isinstance(error, kind):
             return words

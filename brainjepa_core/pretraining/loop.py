@@ -126,7 +126,8 @@ def pretrain(
         ]
         batch = batches[0].to(training.device)
         if len(batch.x) > 1:
-            lines[-1] |= collapse_metrics(training.model.encode(batch.x, batch.token_valid))
+            tokens = training.model.encode(batch.x, batch.token_valid)
+            lines[-1] |= collapse_metrics(tokens, batch.token_valid)
         log.append(lines)
         losses.clear()
         work.update(f"pretraining, loss {lines[-1]['loss']:.4f}", done=training.step)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
@@ -20,7 +19,6 @@ from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
-    from brainjepa_core.signals.storing.store import ScanStore
 
 app = Commands(
     name="site",
@@ -44,13 +42,21 @@ def validate(
     ] = None,
 ) -> None:
     """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
-    from brainjepa_client.preparing.validate import problems_as_tsv, validate, write_problems
+    from brainjepa_client.preparing.validate import (
+        COLUMNS,
+        problems_as_tsv,
+        validate,
+        write_problems,
+    )
     from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.files import require_own_table
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
         root = settings.preparation().input.folder
+        if out is not None:
+            require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Looking at headers", counted=True) as work:
             found = validate(settings, lambda n: work.update(total=n, done=work.done + 1))
         if out is not None:
@@ -87,10 +93,17 @@ def prepare(
     label_table: Annotated[Path | None, typer.Option(help="BIDS App: names of labels.")] = None,
     atlas: Annotated[str | None, typer.Option(help="BIDS App: shipped name, or a TSV.")] = None,
     space: Annotated[str | None, typer.Option(help="BIDS App: space of the images.")] = None,
+    res: Annotated[str | None, typer.Option(help="BIDS App: resolution, where several.")] = None,
+    den: Annotated[str | None, typer.Option(help="BIDS App: density, where several.")] = None,
+    cohort: Annotated[str | None, typer.Option(help="BIDS App: cohort, where several.")] = None,
+    mask: Annotated[str | None, typer.Option(help="BIDS App: required or optional.")] = None,
     task: Annotated[str | None, typer.Option(help="BIDS App: only this task.")] = None,
     preset: Annotated[str | None, typer.Option(help="BIDS App: cleaning.preset.")] = None,
     processes: Annotated[int | None, typer.Option(help="BIDS App: scans at once.")] = None,
     name: Annotated[str | None, typer.Option(help="BIDS App: name of the site.")] = None,
+    drop_gone: Annotated[
+        bool, typer.Option("--drop-gone", help="Take scans out whose files are gone.")
+    ] = False,
 ) -> None:
     """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
     from brainjepa_client.preparing.bids_app import (
@@ -106,6 +119,10 @@ def prepare(
             "label_image": label_image,
             "label_table": label_table,
             "space": space,
+            "res": res,
+            "den": den,
+            "cohort": cohort,
+            "mask": mask,
             "task": task,
             "atlas": atlas,
             "preset": preset,
@@ -119,8 +136,16 @@ def prepare(
             refuse_beside_yaml(words[0], given)
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
+        if drop_gone and people:
+            raise ValueError(
+                "expected --drop-gone for a whole site, found it beside --participant-label; leave "
+                "one of them out"
+            )
         keep_log(settings.quality)
-        failed = prepare_site(settings, people) if level == "participant" else write_qc(settings)
+        if level == "participant":
+            failed = prepare_site(settings, people, drop_gone=drop_gone)
+        else:
+            failed = write_qc(settings)
         if len(words) > 1:
             write_site_file(Path(words[1]), settings)
         if failed:
@@ -150,12 +175,14 @@ def prepared_site(path: Path) -> SiteSettings:
     return settings
 
 
-def prepare_site(settings: SiteSettings, people: tuple[str, ...] = ()) -> int:
+def prepare_site(
+    settings: SiteSettings, people: tuple[str, ...] = (), *, drop_gone: bool = False
+) -> int:
     """Prepare with progress on the terminal; returns the number of scans that failed."""
     from brainjepa_client.preparing.prepare import Preparation
 
     with waiting(console, "Looking for scans"):
-        preparation = Preparation.of(settings, people)
+        preparation = Preparation.of(settings, people, drop_gone=drop_gone)
     console.print(
         f"{escape(settings.name)}: {counted(preparation.found, 'scan')} found, "
         f"{preparation.finished} of them finished before"
@@ -185,6 +212,50 @@ def write_qc(settings: SiteSettings) -> int:
     return counts["failed"]
 
 
+@app.command()
+def remove(
+    site: SiteFile,
+    person: Annotated[str, typer.Argument(help="Label, with or without sub-.")],
+) -> None:
+    """Take a person who withdraws out of all that the site keeps, for good."""
+    from brainjepa_client.consent.withdrawal import remove_person
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line(AGAIN):
+        settings = read_settings(site, SiteSettings)
+        removal = remove_person(settings, person)
+        for line in removal.in_words():
+            console.print(escape(line), soft_wrap=True)
+        write_qc(settings)
+
+
+@app.command()
+def log(
+    site: SiteFile,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check that no line was changed.")
+    ] = False,
+) -> None:
+    """What was asked of this site, what it answered or refused, and who was removed."""
+    from brainjepa_client.consent.audit_log import audit_log, line_in_words
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.problems import counted
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        kept = audit_log(read_settings(site, SiteSettings).state)
+        lines = list(kept.lines())
+        for line in () if verify else lines:
+            console.print(escape(line_in_words(line)), soft_wrap=True, highlight=False)
+        console.print(
+            f"{counted(len(lines), 'line')}, each vouched for by the next; note the hash of the "
+            f"last one: {kept.head}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
 @app.command("dry-run")
 def dry_run(
     site: SiteFile,
@@ -202,12 +273,15 @@ def dry_run(
 ) -> None:
     """Every array and number that each message would send, and the policy line that allows it."""
     from brainjepa_client.guarding.dry_run import dry_run
-    from brainjepa_client.guarding.dry_run_table import print_dry_run, write_dry_run
+    from brainjepa_client.guarding.dry_run_table import COLUMNS, print_dry_run, write_dry_run
+    from brainjepa_core.files import require_own_table
     from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         chosen = None if settings is None else read_settings(settings, PretrainingSettings)
+        if out is not None:
+            require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Asking the site"):
             run = dry_run(site, chosen, wire)
         print_dry_run(run, console, summary=summary)
@@ -218,6 +292,7 @@ def dry_run(
 @app.command()
 def check(site: SiteFile) -> None:
     """What the store holds, whether it is intact, and what the policy says; changes nothing."""
+    from brainjepa_client.guarding.site_tables import holdings_table, messages_table
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.storing.store import ScanStore
@@ -227,54 +302,7 @@ def check(site: SiteFile) -> None:
         require_device(settings.device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
-            holdings = _holdings(settings, store)
+            holdings = holdings_table(settings, store)
         console.print(holdings)
-        console.print(_messages(settings, store))
+        console.print(messages_table(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
-
-
-def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
-    records, policy = store.records, settings.policy
-    people, damaged = len({record.subject for record in records}), len(store.verify())
-    table = Table(title=escape(settings.name), show_header=False)
-    trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
-    rows = {
-        "store": str(settings.store),
-        "atlas": f"{counted(len(store.atlas), 'ROI')} of '{store.atlas.name}'",
-        "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
-        "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
-        "damaged scans": f"{damaged}"
-        + (": restore the store, or prepare it again" if damaged else ""),
-        "scans that lack ROIs": str(sum(bool(record.missing) for record in records)),
-        "state and log": str(settings.state),
-        "device": settings.device,
-        "people needed": f"{policy.min_subjects} outside a study's held-out fold"
-        + ("" if people >= policy.min_subjects else ": the site will refuse"),
-        "steps a round": f"at most {policy.max_steps_per_round}",
-    }
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    return table
-
-
-def _messages(settings: SiteSettings, store: ScanStore) -> Table:
-    policy = settings.policy
-    pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
-    least = f"each over at least {counted(policy.min_people_in_sum, 'person', 'people')}"
-    leaves = {
-        "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
-        "store, device; people, scans and frames rounded down to multiples of "
-        f"{policy.round_counts_to}",
-        "gradients": "sums of correlations and numbers of people for "
-        f"{counted(pairs, 'pair')} of ROIs, {least}; exact numbers of people, scans and frames",
-        "train": "weights of the model after the round; number of scans or people, losses, "
-        "seconds, signs of collapse",
-        "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
-        f"{least}; number of people, angle to the consensus gradients, signs of collapse",
-    }
-    table = Table(title="What would leave")
-    for heading in ("message", "allowed", "what leaves"):
-        table.add_column(heading)
-    for kind, text in leaves.items():
-        table.add_row(kind, "yes" if kind in policy.allow else "no", text)
-    return table

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from brainjepa_core.files import require_outside
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
-from brainjepa_core.signals.storing.store import HEADER
+from brainjepa_core.signals.storing.store_header import HEADER
 
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 
@@ -25,9 +25,17 @@ class PolicySettings(Frozen):
     min_people_in_sum : int
         Sums over fewer people (a pair of ROIs that few scans show, a small fold) are left out.
     round_counts_to : int
-        Numbers in ``describe`` are rounded down to multiples of this.
+        Numbers of people and scans that are told are rounded down to multiples of this, what a
+        reply counts by too. Sums over people hold exact numbers of people.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
+    max_width, max_depth : int
+        Of a model's layers. Where the inner layer of a block is more than four times as wide as
+        the block, a quarter of it counts as width.
+    max_frames : int
+        Of a window.
+    max_batch_size, max_masks_per_sample : int
+        Of an optimiser step.
     reset_optimizer : bool
         Start every round with fresh AdamW moments, whatever the study says.
     min_people_a_class : int
@@ -43,10 +51,19 @@ class PolicySettings(Frozen):
     round_counts_to: int = Field(10, ge=1)
     allow: tuple[Kind, ...] = ("describe", "gradients", "train", "evaluate")
     max_steps_per_round: int = Field(1000, ge=1)
+    max_width: int = Field(1280, ge=1)
+    max_depth: int = Field(32, ge=1)
+    max_frames: int = Field(2000, ge=1)
+    max_batch_size: int = Field(1024, ge=1)
+    max_masks_per_sample: int = Field(16, ge=1)
     reset_optimizer: bool = False
     min_people_a_class: int = Field(5, ge=1)
     share_probe: bool = False
     task_columns: tuple[str, ...] | None = None
+
+    def rounded(self, count: int) -> int:
+        """A number of people or scans as it is told."""
+        return count // self.round_counts_to * self.round_counts_to
 
 
 class SiteSettings(Frozen):

@@ -20,9 +20,14 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run or continue the study whose settings lie in ``study-folder``."""
+    """Run or continue the study whose settings lie in ``study-folder``.
+
+    A simulation says in ``nodes`` how many sites it has, so that nobody is waited for in vain.
+    """
     folder = Path(str(context.run_config["study-folder"]))
     settings = read_settings(folder / STUDY_FILE, StudySettings)
+    nodes = int(str(context.run_config["nodes"])) if "nodes" in context.run_config else None
+    progress = StudyProgress(console, settings.total_rounds)
     with logs():
         keep_log(folder)
-        Study(grid, settings, folder, StudyProgress(console, settings.total_rounds)).run()
+        Study(grid, settings, folder, progress, nodes).run()

@@ -115,7 +115,7 @@ def weights_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def rounds_on_disk(state: Path) -> list[str]:
-    return sorted(p.name for p in (state / "small").iterdir() if p.name != "lock")
+    return sorted(p.name for p in (state / "small").glob("round-*"))
 
 
 def _hang(*_: object) -> None:

@@ -110,7 +110,7 @@ def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
 
 
 def summary(folder: Path, *, timed: bool = False) -> Any:
-    """What a study recorded, without what a clock measured unless `timed`."""
+    """What a study recorded, rounds too, without what a clock measured unless `timed`."""
 
     def without(value: Any) -> Any:
         if isinstance(value, dict):
@@ -118,6 +118,7 @@ def summary(folder: Path, *, timed: bool = False) -> Any:
         return [without(v) for v in value] if isinstance(value, list) else value
 
     found = json.loads((folder / "summary.json").read_text())
+    found["rounds"] = [json.loads(line) for line in (folder / "rounds.jsonl").open()]
     return found if timed else without(found)
 
 

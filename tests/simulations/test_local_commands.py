@@ -19,7 +19,8 @@ from brainjepa_core.command_log import LOG
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.scan_table import TABLE
-from brainjepa_core.signals.storing.store import HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.terminal import errors_in_one_line
 

@@ -85,7 +85,7 @@ def study(**change) -> dict:
         ({"threads": 0}, "threads: expected a number of at least 1, found 0; correct it"),
         ({"study": None}, "study: expected a value, found none; add the field"),
         ({"policy": {"min_subjects": 0}}, "policy.min_subjects: expected a number of at least"),
-        ({"faults": {"dropouts": {9: [0]}}},
+        ({"faults": {"dropouts": {9: [1]}}},
          "expected sites from 1 to 2 (those of the cohort) in faults, found 9; correct the number"),
     ],
 )  # fmt: skip

@@ -83,6 +83,21 @@ def test_a_study_from_nothing_to_its_report(tmp_path, file):
     assert models == {"federated", "random weights", "pooled", "site-01 alone", "site-02 alone"}
 
 
+def test_baselines_are_trained_on_the_cores_that_this_process_may_use(tmp_path, file, monkeypatch):
+    """A container has fewer of them than its machine."""
+    asked = []
+
+    def in_so_many(work, items, processes):
+        asked.append(processes)
+        return in_this_process_alone(work, items, processes)
+
+    monkeypatch.setattr(compare_module, "in_order", in_so_many)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7})
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    success("simulate", file, "--out", tmp_path / "run", "--compare")
+    assert asked == [3]
+
+
 def test_a_study_that_was_cut_short_is_resumed(tmp_path, file, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")

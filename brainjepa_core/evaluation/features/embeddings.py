@@ -23,6 +23,7 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import digest
 from brainjepa_core.signals.windows import Windows
 
+CACHE = "embeddings"  # in the folder that a cache is kept in
 FORMAT = 1  # raised when the same content gives other numbers
 
 
@@ -63,7 +64,7 @@ def cached_embeddings(
         If a pool is unknown, or networks are needed and missing.
     """
     everybody = [int(person) for person in people]
-    folder = None if cache is None else cache / "embeddings" / _model_key(model, pools, networks)
+    folder = None if cache is None else cache / CACHE / _model_key(model, pools, networks)
     rows: list[Mapping[str, Float32]] = []
     for done, person in enumerate(everybody, start=1):
         file = None if folder is None else folder / f"{person_key(windows, person)}.npz"

@@ -40,8 +40,15 @@ def known_displacement(fd: Float64, file: Path) -> Float64 | None:
     Raises
     ------
     ScanProblem
-        If it is known of some of the later frames only.
+        If it is known of some of the later frames only, or negative: a code for missing.
     """
+    if (fd < 0).any():
+        raise ScanProblem(
+            file,
+            f"{FD} of 0 mm or more",
+            f"{int((fd < 0).sum())} of {len(fd)} frames below",
+            "write n/a where it is not known",
+        )
     known = np.isfinite(fd[1:])
     if not known.any():
         return None

@@ -24,8 +24,10 @@ BIDS_VERSION = "1.11.0"
 DIGITS = 7  # float32's
 
 
-def write_description(folder: Path) -> None:
-    """Write ``dataset_description.json`` of a derivative dataset."""
+def begin_dataset(folder: Path) -> None:
+    """Write ``dataset_description.json``, and remove tables that a kill left half-written."""
+    for path in folder.glob("sub-*/**/.sub-*_timeseries.*.tmp"):
+        path.unlink()
     content = {
         "Name": "Parcellated time series",
         "BIDSVersion": BIDS_VERSION,
@@ -76,6 +78,32 @@ def write_derivative(
     with atomic_path(table) as temporary:
         temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return table
+
+
+def remove_derivatives(folder: Path, subject: str, name: str = "") -> None:
+    """Remove a person's tables and their JSON; other files of a folder stay.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the dataset.
+    subject : str
+        With or without ``sub-``.
+    name : str
+        Of one scan's files, as `derivative_name` gives it; all of the person's by default.
+    """
+    person = folder / _label("sub", subject)
+    for path in person.rglob(f"{name or _label('sub', subject) + '_*_timeseries'}.*"):
+        if path.suffix in (".tsv", ".json") and "_stat-mean_" in path.name:
+            path.unlink()
+    for place in sorted((p for p in person.rglob("*") if p.is_dir()), reverse=True):
+        _remove_empty(place)
+    _remove_empty(person)
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def require_names_apart(keys: Iterable[tuple[str, str, str]], atlas: Atlas) -> None:

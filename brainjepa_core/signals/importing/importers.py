@@ -8,17 +8,26 @@ was cut short can simply be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.problems import counted
+from brainjepa_core.signals.importing.made_from import (
+    content_digest,
+    note_import,
+    require_imported,
+)
 from brainjepa_core.signals.inputs import archive as archives
 from brainjepa_core.signals.inputs import series
+from brainjepa_core.signals.inputs.passed_over import in_words
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.scan import FoundScan
+from brainjepa_core.signals.scan import FoundScan, RawScan
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.withdrawn import WithdrawnPerson
 from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes, told_displacement
-from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, refusal
+from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, Time, refusal
 from brainjepa_core.signals.tables.site_archive import read_site_archive
 from brainjepa_core.usable import UnusableScan
 
@@ -31,6 +40,7 @@ def import_site_archive(
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
     say: Say = lambda _: None,
+    missing: Sequence[float | str] = (),
 ) -> ScanStore:
     """Import one site's archive.
 
@@ -48,6 +58,8 @@ def import_site_archive(
     say : callable
         Told, in a sentence each, which scans cannot be used and are left out, and how many people
         have no row or no scan. The sentences name people: they are for the site's own eyes.
+    missing : sequence
+        What stands for "not known" in the table of participants beside n/a and the like.
 
     Returns
     -------
@@ -65,7 +77,9 @@ def import_site_archive(
             atlas = Atlas.from_names(read_site_archive(file).names, name="ROIs of the archive")
         except ValueError as error:
             raise refusal(file, error) from error
-    return _store(archives.scans_of(file, atlas, None), store_path, participants, atlas, say)
+    return _store(
+        archives.scans_of(file, atlas, None), store_path, participants, atlas, say, missing
+    )
 
 
 def import_directory(
@@ -76,6 +90,8 @@ def import_directory(
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
     say: Say = lambda _: None,
+    time: Time | None = None,
+    missing: Sequence[float | str] = (),
 ) -> ScanStore:
     """Import a folder of parcellated scans, in any of the forms of `signals.inputs.series`.
 
@@ -89,8 +105,10 @@ def import_directory(
     store_path : path
     tr : float
         Seconds, of all scans.
-    participants, atlas, say
-        As in `import_site_archive`.
+    participants, atlas, say, missing
+        As in `import_site_archive`; also told how many files are passed over.
+    time : {"rows", "columns"}, optional
+        What the frames are, where a file has as many frames as ROIs and no names.
 
     Raises
     ------
@@ -101,15 +119,17 @@ def import_directory(
     columns = series.read_names(Path(names))
     atlas = atlas or Atlas.from_names(columns, name=Path(names).stem)
     beside = {Path(path).resolve() for path in (names, participants) if path is not None}
-    found, problems = series.scans_of(Path(folder), columns, atlas, tr, beside)
-    if problems:
-        raise problems[0]
-    if not found:
+    found = series.scans_of(Path(folder), columns, atlas, tr, beside, time)
+    if found.problems:
+        raise found.problems[0]
+    for note in in_words(found.passed_over):
+        say(note)
+    if not found.scans:
         raise ValueError(
             f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in '{folder}'; "
             "give the folder that holds them"
         )
-    return _store([scan for scan, _ in found], store_path, participants, atlas, say)
+    return _store([scan for scan, _ in found.scans], store_path, participants, atlas, say, missing)
 
 
 def _store(
@@ -118,43 +138,72 @@ def _store(
     participants: str | Path | None,
     atlas: Atlas,
     say: Say,
+    missing: Sequence[float | str],
 ) -> ScanStore:
     """Read scan after scan into a store, with what is known of its person."""
-    known = Phenotypes() if participants is None else read_phenotypes([participants])
+    require_imported(Path(store_path))
+    known = Phenotypes() if participants is None else read_phenotypes([participants], missing)
     phenotypes = known.joined((scan.subject, scan.session) for scan in scans)
     store = None
-    for scan in scans:
-        try:
-            raw = scan.read()
-            # Made once a scan was read, which shows damage of an archive: nothing is left then.
-            store = store or ScanStore.create(store_path, atlas)
-            row = phenotypes.of(scan.subject, scan.session)
-            motion = told_displacement(row)
-            store.append(
-                raw.series,
-                subject=scan.subject,
-                session=scan.session,
-                run=scan.run,
-                tr=raw.tr,
-                qc={} if motion is None else {"mean_fd": motion},
-                phenotypes=row,
-                replace=True,
-            )
-        except UnusableScan as reason:
-            name = " ".join(filter(None, scan.key))
-            say(f"left out {name}: {reason}")
-        except ScanProblem:
-            raise
-        except ValueError as error:
-            raise refusal(scan.files[0], error) from error
-    for note in phenotypes.notes():
+    unusable, withdrawn = [], set()
+    with ExitStack() as held:
+        for scan in scans:
+            try:
+                raw = scan.read()
+                # Made once a scan was read, which shows damage of an archive: nothing is left then.
+                if store is None:
+                    store = ScanStore.create(store_path, atlas)
+                    held.enter_context(store.writing(wait=False))
+                    store.tidy()
+                _take_in(store, scan, raw, phenotypes.of(scan.subject, scan.session))
+            except UnusableScan as reason:
+                unusable.append(scan.key)
+                say(f"left out {' '.join(filter(None, scan.key))}: {reason}")
+            except WithdrawnPerson:
+                withdrawn.add(scan.subject)
+            except ScanProblem:
+                raise
+            except ValueError as error:
+                raise refusal(scan.files[0], error) from error
+        store = store or ScanStore.create(store_path, atlas)
+        store.remove(unusable)  # earlier forms of them may be there
+        files = {file for scan in scans for file in scan.files}
+        told = None if participants is None else content_digest([Path(participants)])
+        note_import(store.path, {"scans": content_digest(files), "participants": told})
+    for note in (*phenotypes.notes(), *_no_longer_there(store, scans, len(withdrawn))):
         say(note)
-    here = {scan.subject for scan in scans}
-    gone = sorted({r.subject for r in store.records} - here) if store is not None else []
+    return store
+
+
+def _take_in(store: ScanStore, scan: FoundScan, raw: RawScan, row: dict[str, Any]) -> None:
+    """Put a scan into the store, in the place of an earlier form of it."""
+    motion = told_displacement(row)
+    store.append(
+        raw.series,
+        subject=scan.subject,
+        session=scan.session,
+        run=scan.run,
+        tr=raw.tr,
+        qc={} if motion is None else {"mean_fd": motion},
+        phenotypes=row,
+        replace=True,
+    )
+
+
+def _no_longer_there(store: ScanStore, scans: Sequence[FoundScan], withdrawn: int) -> list[str]:
+    """Sentences on what the store has beyond the import, and the import beyond the store."""
+    notes = []
+    if withdrawn:
+        many = f"{withdrawn} people who were removed (site remove) are left out"
+        one = "1 person who was removed (site remove) is left out"
+        notes.append(one if withdrawn == 1 else many)
+    here = {scan.key for scan in scans}
+    gone = [record for record in store.records if record.key not in here]
     if gone:
-        say(
-            f"{counted(len(gone), 'person in the store is', 'people in the store are')} not in "
-            f"what was imported, such as {gone[0]}; "
-            "import into a new folder to be without them"
+        notes.append(
+            f"{counted(len(gone), 'scan')} of "
+            f"{counted(len({r.subject for r in gone}), 'person', 'people')} in the store not in "
+            f"what was imported, such as {' '.join(filter(None, gone[0].key))}; import into a new "
+            "folder to be without"
         )
-    return store or ScanStore.create(store_path, atlas)
+    return notes

@@ -2,14 +2,16 @@
 
 ::
 
-    store.json     atlas name, ROI names, format
-    scans.jsonl    one line a scan (`scan_table`)
-    scans/*.npy    float32 [R, F] a scan, a row of NaN where the site lacks the ROI
+    store.json       atlas name, ROI names, format
+    scans.jsonl      one line a scan (`scan_table`)
+    scans/*.npy      float32 [R, F] a scan, a row of NaN where the site lacks the ROI
+    withdrawn.jsonl  who may not come back (`withdrawn`)
 
-A scan exists once its line is complete. The array is written first, under a temporary name, so a
-crash leaves at most a temporary file (never read), an array without a line (overwritten later) or a
-torn last line (not read, cut off by the next append).
-Readers change nothing, so a store may be opened while an import adds to it.
+A scan exists once its line is complete. The array is written first, under a name of its content, so
+that facts and array always belong together: a crash leaves at most a temporary file, an array that
+no line names (`tidy` removes both) or a torn last line (not read, cut off by the next append).
+Readers change nothing, so a store may be opened while an import adds to it. Writers take turns:
+what another one has done is seen before a change is made.
 
 Shapes: R ROIs, F frames of a scan.
 """
@@ -17,9 +19,8 @@ Shapes: R ROIs, F frames of a scan.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace as changed_copy
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, clear_leftovers, lone_writer, state_of_file
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.storing.scan_table import (
     TABLE,
@@ -43,10 +44,11 @@ from brainjepa_core.signals.storing.scan_table import (
     read_table,
     write_table,
 )
+from brainjepa_core.signals.storing.store_header import HEADER, read_header, write_header
+from brainjepa_core.signals.storing.withdrawn import Fingerprint, WithdrawnPeople, WithdrawnPerson
 from brainjepa_core.usable import require_seconds, require_usable
 
-FORMAT = 1
-HEADER, ARRAYS = "store.json", "scans"
+ARRAYS, LOCK = "scans", ".lock"
 
 
 class ScanStore:
@@ -56,6 +58,8 @@ class ScanStore:
         self.path = path
         self.atlas = atlas
         self._records = {record.key: record for record in records}
+        self._seen = state_of_file(path / TABLE)
+        self._writing = False
 
     @classmethod
     def create(cls, path: str | Path, atlas: Atlas) -> ScanStore:
@@ -67,20 +71,19 @@ class ScanStore:
             If there is a store of another atlas.
         """
         path = Path(path)
-        if (path / HEADER).exists():
-            store = cls.open(path)
-            if store.atlas.rois != atlas.rois:
-                raise ValueError(
-                    f"expected a store of atlas '{atlas.name}' ({len(atlas)} ROIs), found one of "
-                    f"'{store.atlas.name}' ({len(store.atlas)} ROIs); use another folder"
-                )
-            return store
         (path / ARRAYS).mkdir(parents=True, exist_ok=True)
-        (path / TABLE).touch()
-        with atomic_path(path / HEADER) as temporary:
-            header = {"format": FORMAT, **asdict(atlas)}
-            temporary.write_text(json.dumps(header, indent=1) + "\n")
-        return cls(path, atlas, ())
+        if not (path / HEADER).exists():
+            with lone_writer(path / LOCK, "into the store", wait=True):
+                if not (path / HEADER).exists():  # another one may have made it meanwhile
+                    (path / TABLE).touch()
+                    write_header(path, atlas)
+        store = cls.open(path)
+        if store.atlas.rois != atlas.rois:
+            raise ValueError(
+                f"expected a store of atlas '{atlas.name}' ({len(atlas)} ROIs), found one of "
+                f"'{store.atlas.name}' ({len(store.atlas)} ROIs); use another folder"
+            )
+        return store
 
     @classmethod
     def open(cls, path: str | Path) -> ScanStore:
@@ -92,20 +95,9 @@ class ScanStore:
             If the folder is no store, of another format, or its table is damaged.
         """
         path = Path(path)
-        try:
-            header = json.loads((path / HEADER).read_text())
-            found = header.pop("format")
-            atlas = _atlas(header)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"expected a scan store with a readable {HEADER}, found {plainly(error)} in "
-                f"'{path}'; correct the path, or make the store (brainjepa import, or site prepare)"
-            ) from error
-        if found != FORMAT:
-            raise ValueError(
-                f"expected scan store format {FORMAT}, found {found}; import the scans again"
-            )
-        return cls(path, atlas, tuple(read_table(path / TABLE)))
+        store = cls(path, read_header(path), ())
+        store._read()
+        return store
 
     @property
     def records(self) -> tuple[ScanRecord, ...]:
@@ -116,6 +108,34 @@ class ScanStore:
     def fingerprint(self) -> str:
         """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
         return fingerprint_of(self.atlas, self.records)
+
+    @contextmanager
+    def writing(self, *, wait: bool = True) -> Iterator[None]:
+        """Keep other writers out; what they did before is seen from here on.
+
+        Every change does so for itself. Around many changes it makes one of them.
+
+        Parameters
+        ----------
+        wait : bool
+            For a writer that is at work; else it is an error that there is one.
+
+        Raises
+        ------
+        BlockingIOError
+            If another process writes into the store and `wait` is false.
+        """
+        if self._writing:
+            yield
+            return
+        with lone_writer(self.path / LOCK, "into the store", wait=wait):
+            self._writing = True
+            try:
+                if state_of_file(self.path / TABLE) != self._seen:
+                    self._read()
+                yield
+            finally:
+                self._writing = False
 
     def append(
         self,
@@ -154,7 +174,8 @@ class ScanStore:
         ------
         ValueError
             If the array does not fit the atlas, has NaN among frames of an ROI, cannot be used
-            (`brainjepa_core.usable.why_unusable`), or another scan of that name is there.
+            (`brainjepa_core.usable.why_unusable`), or another scan of that name is there; a
+            `WithdrawnPerson` if the subject has been taken out for good.
         """
         array = np.ascontiguousarray(series, np.float32)
         live = self._check(array, subject, tr)
@@ -170,35 +191,49 @@ class ScanStore:
             phenotypes=dict(phenotypes or {}),
         )
         line = line_of(record)
-        known = self._records.get(record.key)
-        if known is not None:
-            same = (known.sha256, known.tr) == (record.sha256, record.tr)
-            if known == as_read(record) or (same and not replace):
-                return False
-            if not replace:
-                raise ValueError(
-                    "expected a scan that is not in the store yet, found another array or TR under "
-                    "the same subject, session and run; give it a run of its own, or build the "
-                    "store anew"
-                )
-        with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
-            np.save(file, array)
-        append_line(self.path / TABLE, line)
-        self._records[record.key] = record
+        with self.writing():
+            if self.withdrawn.has(subject):
+                raise WithdrawnPerson
+            known = self._records.get(record.key)
+            if known is not None:
+                same = (known.sha256, known.tr) == (record.sha256, record.tr)
+                if known == as_read(record) or (same and not replace):
+                    return False
+                if not replace:
+                    raise ValueError(
+                        "expected a scan that is not in the store yet, found another array or TR "
+                        "under the same subject, session and run; give it a run of its own, or "
+                        "build the store anew"
+                    )
+            with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+            append_line(self.path / TABLE, line)
+            self._seen = state_of_file(self.path / TABLE)
+            self._records[record.key] = record
+            if known is not None and known.sha256 != record.sha256:
+                self._array_path(known).unlink(missing_ok=True)
         return True
 
-    def amend(self, changed: Mapping[Key, Mapping[str, Any]]) -> None:
-        """Give scans other phenotypes; arrays stay.
+    def amend(self, records: Iterable[ScanRecord]) -> None:
+        """Give scans other phenotypes and quality; arrays stay.
 
         Parameters
         ----------
-        changed : mapping of (subject, session, run) to mapping
-            All phenotypes of each scan, which must be in the store.
+        records : iterable of ScanRecord
+            As they are to be. A scan that is not there any more, or of another array, is passed
+            over: what is known of it is of another time.
         """
-        amended = {
-            key: changed_copy(self._records[key], phenotypes=dict(changed[key])) for key in changed
-        }
-        self._rewrite({**self._records, **amended})
+        with self.writing():
+            known = self._records
+            changed = {r.key: r for r in records}
+            self._rewrite(
+                {
+                    key: changed_copy(old, phenotypes=new.phenotypes, qc=new.qc)
+                    if (new := changed.get(key)) is not None and new.sha256 == old.sha256
+                    else old
+                    for key, old in known.items()
+                }
+            )
 
     def remove(self, keys: Iterable[Key]) -> int:
         """Take scans out, facts first, so that a kill leaves an array that nothing names.
@@ -213,16 +248,55 @@ class ScanStore:
         int
             How many were there.
         """
-        gone = [self._records[key] for key in keys if key in self._records]
-        if gone:
-            names = {record.key for record in gone}
-            self._rewrite({k: r for k, r in self._records.items() if k not in names})
-        for record in gone:
-            self._array_path(record).unlink(missing_ok=True)
+        with self.writing():
+            gone = [self._records[key] for key in keys if key in self._records]
+            if gone:
+                names = {record.key for record in gone}
+                self._rewrite({k: r for k, r in self._records.items() if k not in names})
+            for record in gone:
+                self._array_path(record).unlink(missing_ok=True)
         return len(gone)
+
+    @property
+    def withdrawn(self) -> WithdrawnPeople:
+        """People who may not come back into this store."""
+        return WithdrawnPeople(self.path)
+
+    def withdraw(self, people: Iterable[Fingerprint]) -> int:
+        """Take people out for good: `append` refuses them from here on.
+
+        Parameters
+        ----------
+        people : iterable of Fingerprint
+            All who have withdrawn, those of before too.
+
+        Returns
+        -------
+        int
+            How many scans of theirs were there.
+        """
+        with self.writing():
+            withdrawn = self.withdrawn.with_others(people)  # first: a kill lets nobody back in
+            return self.remove([r.key for r in self.records if withdrawn.has(r.subject)])
+
+    def tidy(self) -> None:
+        """Remove what killed writers left: half-written files, arrays that no line names."""
+        with self.writing():
+            clear_leftovers(self.path)
+            clear_leftovers(self.path / ARRAYS)
+            named = {self._array_path(record).name for record in self.records}
+            for path in (self.path / ARRAYS).glob("*.npy"):
+                if path.name not in named:
+                    path.unlink()
+
+    def _read(self) -> None:
+        """Take up the table as it is now."""
+        self._seen = state_of_file(self.path / TABLE)
+        self._records = {record.key: record for record in read_table(self.path / TABLE)}
 
     def _rewrite(self, records: dict[Key, ScanRecord]) -> None:
         write_table(self.path / TABLE, records.values())
+        self._seen = state_of_file(self.path / TABLE)
         self._records = dict(records)
 
     def _check(self, array: Float32, subject: str, tr: float) -> NDArray[np.bool_]:
@@ -238,8 +312,8 @@ class ScanStore:
         return require_usable(array, self.atlas.rois)
 
     def _array_path(self, record: ScanRecord) -> Path:
-        name = hashlib.sha256("\0".join(record.key).encode()).hexdigest()[:32]
-        return self.path / ARRAYS / f"{name}.npy"
+        facts = "\0".join((*record.key, record.sha256))
+        return self.path / ARRAYS / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.npy"
 
     def series(self, record: ScanRecord) -> Float32:
         """Memory-mapped array [R, F] of a scan, read-only.
@@ -269,14 +343,3 @@ class ScanStore:
             if intact != record.sha256:
                 damaged.append(record)
         return damaged
-
-
-def _atlas(header: dict[str, Any]) -> Atlas:
-    centroids = header["centroids"]
-    return Atlas(
-        header["name"],
-        tuple(header["rois"]),
-        tuple(header["networks"]),
-        tuple(header["hemispheres"]),
-        None if centroids is None else tuple(tuple(c) for c in centroids),
-    )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.storing.store import HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 
 
 def open_store(path: str | Path) -> ScanStore:

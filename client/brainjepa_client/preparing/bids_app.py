@@ -17,17 +17,21 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path, require_outside
 from brainjepa_core.settings import list_problems
 
-INPUT = ("label_image", "label_table", "space", "task")
+INPUT = ("label_image", "label_table", "space", "res", "den", "cohort", "mask", "task")
 PREPARATION = ("atlas", "processes")
 LEVELS = ("participant", "group")
 SITE_FILE = "site.yaml"
 OPTIONS = {  # of a call, and their fields in a site's YAML
     "atlas": "prepare.atlas",
+    "cohort": "prepare.input.cohort",
+    "den": "prepare.input.den",
     "label_image": "prepare.input.label_image",
     "label_table": "prepare.input.label_table",
+    "mask": "prepare.input.mask",
     "name": "name",
     "preset": "prepare.cleaning.preset",
     "processes": "prepare.processes",
+    "res": "prepare.input.res",
     "space": "prepare.input.space",
     "task": "prepare.input.task",
 }

@@ -3,42 +3,52 @@
 A scan is finished once its report is on disk, which is written after the scan is in the store. A
 kill in between costs that scan's work and changes nothing: a store takes the same scan twice
 without harm. Scans enter in the order of their names, so that killed and whole runs give one store.
+The store follows its files: what they say today replaces what they said before.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan
+from brainjepa_client.consent.audit_log import people_removed
+from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan, space_of
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.preparing.workers import in_order
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.files import atomic_path, clear_leftovers, read_json
-from brainjepa_core.problems import counted
-from brainjepa_core.signals.importing.derivatives import require_names_apart, write_description
+from brainjepa_core.files import atomic_path, clear_leftovers
+from brainjepa_core.problems import counted, plainly
+from brainjepa_core.signals.images.label_image import LabelImage
+from brainjepa_core.signals.importing.derivatives import (
+    begin_dataset,
+    derivative_name,
+    remove_derivatives,
+    require_names_apart,
+)
+from brainjepa_core.signals.importing.made_from import PREPARATION, content_digest
+from brainjepa_core.signals.importing.relabel import relabel
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 
-SETTINGS = "preparation.json"  # in the store: what its scans were made with
+NUMBERS = 1  # raised when the same files and settings give other numbers: the code that matters
 # Changing these changes no scan.
 EXAMPLES = 10  # labels that are told where one is not known
-WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
+WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes", "missing"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,12 @@ class Preparation:
         Scans found, and those an earlier run has finished.
     waiting : tuple of FoundScan
         The others.
-    relabelled : int
-        Scans in the store whose phenotypes are others now, and have been corrected there.
-    gone : tuple of str
-        People in the store of whom no file is found any more.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    told : tuple of str
+        What finding the scans told, such as files passed over.
+    changes : tuple of str
+        What else has been done to the store, and what should be known of it, a sentence each.
     """
 
     settings: PreparationSettings
@@ -67,12 +77,14 @@ class Preparation:
     found: int
     finished: int
     waiting: tuple[FoundScan, ...]
-    relabelled: int = 0
-    gone: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, site: SiteSettings, people: Sequence[str] = ()) -> Preparation:
-        """Look for scans, and for what earlier runs have done.
+    def of(
+        cls, site: SiteSettings, people: Sequence[str] = (), *, drop_gone: bool = False
+    ) -> Preparation:
+        """Look for scans, and bring the store to what can be said without reading them.
 
         Parameters
         ----------
@@ -80,68 +92,82 @@ class Preparation:
             With ``prepare``.
         people : sequence of str
             Subjects to work on, with or without ``sub-``; all by default.
+        drop_gone : bool
+            Take scans whose files are gone out of the store; else they are named only, for a disk
+            may just not be mounted.
 
         Raises
         ------
         ValueError
             If there is no scan, the atlas or the phenotypes cannot be used, derivatives of two
             scans would have one name, or the store was made with other settings.
+        BlockingIOError
+            If another command is writing into the store.
         """
         settings = site.preparation()
         atlas = load_atlas(settings.atlas)
         found = find_scans(settings, atlas)
-        named = join_labels(
-            map(person_label, people), (person_label(scan.subject) for scan in found.scans)
-        ).values()
-        scans = [s for s in found.scans if not people or person_label(s.subject) in named]
-        _require_all(people, [scan.subject for scan in found.scans])
-        phenotypes = find_phenotypes(settings).joined(s.key[:2] for s in found.scans)
+        _require_all(people, found.scans)
         if settings.derivatives is not None:
             require_names_apart((scan.key for scan in found.scans), atlas)
+        tables = find_phenotypes(settings)  # read first: what is wrong in them leaves no store
         store = _store(site, settings, atlas)
-        reports = Reports(site.quality, {record.key for record in store.records})
-        if not people:
-            reports.keep_only(found.scans)
-        for problem in found.problems:
-            reports.write_problem(problem)
-        waiting = tuple(scan for scan in scans if not reports.is_finished(scan))
-        done = len(scans) - len(waiting)
-        relabelled = _relabel(store, phenotypes, {scan.key for scan in scans})
-        here = {scan.subject for scan in found.scans}
-        gone = () if people else tuple(sorted({r.subject for r in store.records} - here))
+        with store.writing(wait=False):
+            store.tidy()
+            renewed = _note_settings(store, settings, atlas)
+            store.withdraw(people_removed(site.state))
+            here = [scan for scan in found.scans if not store.withdrawn.has(scan.subject)]
+            chosen = _of_people(here, people)
+            phenotypes = tables.joined(s.key[:2] for s in here)
+            relabelled = relabel(store, phenotypes, {scan.key for scan in chosen})
+            gone = sorted({r.key for r in store.records} - {scan.key for scan in here})
+            if drop_gone and not people:
+                _leave(store, settings, atlas, gone)
+            reports = Reports(site.quality, {record.key for record in store.records})
+            if renewed or not people:
+                reports.keep_only(() if renewed else here)
+            for problem in found.problems:
+                reports.write_problem(problem)
+        waiting = tuple(
+            scan for scan in chosen if not reports.is_finished(scan, _told_fd(phenotypes, scan))
+        )
+        changes = (
+            *_on_withdrawn(len(found.scans) - len(here)),
+            *_on_phenotypes(relabelled),
+            *(() if people else _on_gone(gone, drop_gone)),
+        )
+        done = len(chosen) - len(waiting)
+        told = tuple(found.told())
         return cls(
-            settings, atlas, store, reports, phenotypes, len(scans), done, waiting, relabelled, gone
+            settings, atlas, store, reports, phenotypes, len(chosen), done, waiting, told, changes
         )
 
     def notes(self) -> list[str]:
-        """What a data manager should know of the people, a sentence each."""
-        notes = self.phenotypes.notes()
-        if self.relabelled:
-            scans = counted(self.relabelled, "scan")
-            notes.append(f"phenotypes of {scans} in the store were corrected")
-        if self.gone:
-            notes.append(
-                f"files of {counted(len(self.gone), 'person', 'people')} in the store are gone, "
-                f"such as {self.gone[0]}; "
-                "bring them back, or prepare into a new store to be without them"
-            )
-        return notes
+        """What a data manager should know of files and people, a sentence each."""
+        return [*self.told, *self.phenotypes.notes(), *self.changes]
 
     def run(self) -> Generator[ScanReport, None, None]:
-        """Prepare the waiting scans; a report for each, once it is on disk."""
-        if self.settings.derivatives is not None:
-            write_description(self.settings.derivatives)
+        """Prepare the waiting scans; a report for each, once it is on disk.
+
+        Raises
+        ------
+        BlockingIOError
+            If another command is writing into the store.
+        """
         processes = self.settings.processes or len(os.sched_getaffinity(0))
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
-        try:
-            with closing(in_order(work, map(self._job, self.waiting), processes)) as results:
-                for scan, prepared in zip(self.waiting, results, strict=True):
-                    report = self._keep(scan, prepared)
-                    self.reports.write(scan, report)
-                    yield report
-        finally:
-            self._clear_leftovers()
+        with self.store.writing(wait=False):
+            if self.settings.derivatives is not None:
+                begin_dataset(self.settings.derivatives)
+            try:
+                with closing(in_order(work, map(self._job, self.waiting), processes)) as results:
+                    for scan, prepared in zip(self.waiting, results, strict=True):
+                        report = self._keep(scan, prepared)
+                        self.reports.write(scan, report, _told_fd(self.phenotypes, scan))
+                        yield report
+            finally:
+                self._clear_leftovers()
 
     def _clear_leftovers(self) -> None:
         """Remove what processes that were killed had half-written."""
@@ -151,12 +177,12 @@ class Preparation:
                 clear_leftovers(folder)
 
     def _job(self, scan: FoundScan) -> Job:
-        return Job(scan, told_displacement(self.phenotypes.of(scan.subject, scan.session)))
+        return Job(scan, _told_fd(self.phenotypes, scan))
 
     def _keep(self, scan: FoundScan, prepared: Prepared) -> ScanReport:
         """Put a scan that passed into the store; what has not passed, or is refused, leaves it."""
         if prepared.series is None:
-            self.store.remove([scan.key])
+            _leave(self.store, self.settings, self.atlas, [scan.key])
             return prepared.report
         try:
             self.store.append(
@@ -170,16 +196,24 @@ class Preparation:
                 replace=True,
             )
         except ValueError as error:
-            self.store.remove([scan.key])
+            _leave(self.store, self.settings, self.atlas, [scan.key])
             expected = "a scan that the store takes"
             problem = ScanProblem(scan.files[0], expected, str(error), "see the message")
             return prepared.failed(problem)
         return prepared.report
 
 
-def _require_all(people: Sequence[str], found: Sequence[str]) -> None:
+def _of_people(scans: Sequence[FoundScan], people: Sequence[str]) -> list[FoundScan]:
+    """Scans of some people; of all if none is named."""
+    named = join_labels(
+        map(person_label, people), (person_label(scan.subject) for scan in scans)
+    ).values()
+    return [scan for scan in scans if not people or person_label(scan.subject) in named]
+
+
+def _require_all(people: Sequence[str], scans: Sequence[FoundScan]) -> None:
     """Refuse labels of whom there is no scan, saying which labels there are."""
-    there = sorted({person_label(subject) for subject in found})
+    there = sorted({person_label(scan.subject) for scan in scans})
     known = join_labels(map(person_label, people), there)
     unknown = [label for label in people if person_label(label) not in known]
     if unknown:
@@ -190,50 +224,102 @@ def _require_all(people: Sequence[str], found: Sequence[str]) -> None:
         )
 
 
+def _told_fd(phenotypes: JoinedPhenotypes, scan: FoundScan) -> float | None:
+    """Mean displacement in mm that phenotypes tell of a scan."""
+    return told_displacement(phenotypes.of(scan.subject, scan.session))
+
+
+def _leave(
+    store: ScanStore, settings: PreparationSettings, atlas: Atlas, keys: Iterable[Key]
+) -> None:
+    """Take scans out of the store, and what was written of them for other tools."""
+    store.remove(keys)
+    if settings.derivatives is not None:
+        for key in keys:
+            name = derivative_name(key, space_of(settings), atlas)
+            remove_derivatives(settings.derivatives, key[0], name)
+
+
+def _on_withdrawn(scans: int) -> list[str]:
+    return [f"{counted(scans, 'scan')} of people who were removed left out"] if scans else []
+
+
+def _on_phenotypes(relabelled: int) -> list[str]:
+    if not relabelled:
+        return []
+    return [f"phenotypes of {counted(relabelled, 'scan')} in the store were corrected"]
+
+
+def _on_gone(gone: Sequence[Key], dropped: bool) -> list[str]:
+    """A sentence on scans in the store whose files are not found any more."""
+    if not gone:
+        return []
+    people = counted(len({subject for subject, _, _ in gone}), "person", "people")
+    first = f"such as {' '.join(filter(None, gone[0]))}"
+    if dropped:
+        return [f"{counted(len(gone), 'scan')} of {people} left the store, {first}: files are gone"]
+    return [
+        f"files of {counted(len(gone), 'scan')} of {people} in the store are gone, {first}; bring "
+        "them back, take the scans out (site prepare --drop-gone), or remove a person who has "
+        "withdrawn (site remove)"
+    ]
+
+
 def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> ScanStore:
     """The site's store, new or made with the same settings."""
-    told = _what_matters(settings)
-    path = site.store / SETTINGS
-    if path.exists():
-        changed = _differences(read_json(path), told)
-        if changed:
+    if not (site.store / PREPARATION).exists():
+        if (site.store / HEADER).exists() and ScanStore.open(site.store).records:
             raise ValueError(
-                f"expected the settings that the store was prepared with, found others in "
-                f"{', '.join(changed)}; go on with those, or give another folder as store"
+                "expected an empty folder or a store that prepare made, found one that was "
+                "imported; give another folder as store"
             )
-    elif (site.store / "scans.jsonl").exists() and ScanStore.open(site.store).records:
+        return ScanStore.create(site.store, atlas)
+    found = _read_settings(site.store / PREPARATION)
+    changed = _differences(found, _what_matters(settings, atlas))
+    if changed and ScanStore.open(site.store).records:
         raise ValueError(
-            "expected an empty folder or a store that prepare made, found one that was imported; "
-            "give another folder as store"
+            f"expected the settings that the store was prepared with, found others in "
+            f"{', '.join(changed)}; go on with those, or give another folder as store"
         )
-    store = ScanStore.create(site.store, atlas)
+    return ScanStore.create(site.store, atlas)
+
+
+def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> bool:
+    """Write beside a store without scans what they are made with; whether that is news."""
+    path, told = store.path / PREPARATION, _what_matters(settings, atlas)
+    if store.records or (path.exists() and not _differences(_read_settings(path), told)):
+        return False
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
-    return store
+    return True
 
 
-def _what_matters(settings: PreparationSettings) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"expected the settings that a store was prepared with in '{path}', found "
+            f"{plainly(error)}; restore the file, or give another folder as store"
+        ) from error
+
+
+def _what_matters(settings: PreparationSettings, atlas: Atlas) -> dict[str, Any]:
     """Settings that scans depend on; files by their content, wherever they lie."""
     told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    del told["input"]["folder"]
-    for name in ("label_image", "label_table", "names"):
-        path = getattr(settings.input, name)
+    for name in ("folder", "mask"):  # scans with a mask are read alike whether it is needed
+        del told["input"][name]
+    of_all: dict[str, Path | None] = {"names": settings.input.names}
+    if settings.input.label_image is not None:
+        labels = LabelImage(settings.input.label_image, atlas, settings.input.label_table)
+        of_all |= {"label_image": labels.image, "label_table": labels.names_file}
+    for name, path in of_all.items():
         if path is not None:
-            told["input"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            told["input"][name] = content_digest([path])
     if Path(settings.atlas).suffix == ".tsv":
-        told["atlas"] = hashlib.sha256(Path(settings.atlas).read_bytes()).hexdigest()
-    return told
-
-
-def _relabel(store: ScanStore, phenotypes: JoinedPhenotypes, found: set[Key]) -> int:
-    """Bring the phenotypes of scans in the store to what the tables say today."""
-    told = {r.key: phenotypes.of(r.subject, r.session) for r in store.records if r.key in found}
-    changed = {
-        r.key: told[r.key] for r in store.records if told.get(r.key, r.phenotypes) != r.phenotypes
-    }
-    if changed:
-        store.amend(changed)
-    return len(changed)
+        told["atlas"] = content_digest([Path(settings.atlas)])
+    return {"numbers": NUMBERS, **told}
 
 
 def _differences(old: Any, new: Any, where: str = "prepare") -> list[str]:

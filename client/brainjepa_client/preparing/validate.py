@@ -11,12 +11,12 @@ from pathlib import Path
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, require_own_table
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.cleaning.quality import reasons_to_exclude
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import ExclusionSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, require_there
 from brainjepa_core.signals.scan import ScanHeader
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
@@ -40,7 +40,7 @@ class Validation:
     without_row : int
         People with scans whom no table of phenotypes names.
     notes : tuple of str
-        What else to know of the tables; may name people, and stays at the site.
+        What else to know of files and tables; may name people, and stays at the site.
     """
 
     scans: int
@@ -73,6 +73,8 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
     headers, motion = {}, {}
     for scan in found.scans:
         try:
+            for file in scan.files:  # headers do not tell that a table was not fetched
+                require_there(file)
             headers[scan.key] = scan.check()
             motion[scan.key] = scan.told_fd() if settings.exclude.mean_fd is not None else None
         except ScanProblem as problem:
@@ -87,7 +89,11 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
         tuple(sorted({round(header.tr, 4) for header in headers.values()})),
         tuple(problems),
         len(phenotypes.without_row),
-        (*_left_out(settings.exclude, headers, motion, phenotypes), *phenotypes.notes()),
+        (
+            *_left_out(settings.exclude, headers, motion, phenotypes),
+            *found.told(),
+            *phenotypes.notes(),
+        ),
     )
 
 
@@ -129,6 +135,7 @@ def problems_as_tsv(problems: Sequence[ScanProblem], root: Path) -> str:
 
 
 def write_problems(problems: Sequence[ScanProblem], root: Path, path: Path) -> None:
-    """Write the table of problems in one step."""
+    """Write the table of problems in one step, in the place of an earlier one only."""
+    require_own_table(path, COLUMNS)
     with atomic_path(path) as temporary:
         temporary.write_text(problems_as_tsv(problems, root), encoding="utf-8")

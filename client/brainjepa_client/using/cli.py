@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 
 YAML = (".yaml", ".yml")
+# Metrics of the terminal's table, which has 80 columns: what tasks are judged by, and an error.
+SHOWN = ("r within site", "r", "mae", "auc within site", "auc", "balanced accuracy")
 SiteFile = Annotated[
     Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
 ]
@@ -183,16 +185,26 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
 
 
 def print_results(results: Results) -> None:
-    """Print every model's figures of all people, with intervals."""
-    metrics = list(dict.fromkeys(row.metric for row in results.rows))
-    table = Table(title="mean, and 95 % interval over people")
-    table.add_column("model")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
+    """Print every model's main figures of all people, with units and intervals."""
+    from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
+    from brainjepa_core.evaluation.report.result_verdict import interval, number
+
+    units = units_of(results.rows)
+    shown = [metric for metric in SHOWN if metric in units]
+    others = ", ".join(metric for metric in units if metric not in shown)
+    table = Table(
+        title="mean, and 95 % interval over people",
+        caption=f"other metrics are in results.tsv: {others}",
+    )
+    table.add_column("model", overflow="fold")
+    for metric in shown:
+        table.add_column(metric_label(metric, units[metric]), justify="right", no_wrap=True)
     for model in dict.fromkeys(row.model for row in results.rows):
         cells = {row.metric: row for row in results.rows if row.model == model}
-        shown = (cells.get(metric) for metric in metrics)
-        texts = ["-" if c is None else f"{c.mean:.3f}\n{c.low:.3f} {c.high:.3f}" for c in shown]
+        found = (cells.get(metric) for metric in shown)
+        texts = [
+            "-" if c is None else f"{number(c.mean)}\n{interval(c.low, c.high)}" for c in found
+        ]
         table.add_row(escape(model), *texts)
     console.print(table)
 

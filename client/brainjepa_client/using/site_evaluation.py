@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import load_arrays
 from brainjepa_core.evaluation.comparison import EvaluationPlan, Say, compare_models
@@ -24,11 +26,12 @@ from brainjepa_core.files import atomic_path, require_new
 from brainjepa_core.models.checkpoint import model_digest, read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
-from brainjepa_core.models.sources import model_folder
+from brainjepa_core.models.sources import model_folder, model_name
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.version import VERSION
 
 EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
 
@@ -69,13 +72,15 @@ def write_embeddings(
         If the model is of another atlas, or `out` is a file that holds something else.
     """
     _require_embeddings(out)
+    note_results(site.state, "embeddings", out)
     model, windows = site_model(site, checkpoint)
     networks = networks_of(windows, model.basis.cpu().numpy())
     people = range(windows.subjects)
     found = cached_embeddings(
         model.to(site.device), windows, people, EMBEDDED, networks, site.state, progress
     )
-    origin = {**data_origin(windows), "windows": windows.describe(), "model": model_digest(model)}
+    made_by = {"model": model_digest(model), "version": VERSION}
+    origin = {**data_origin(windows), "windows": windows.describe(), **made_by}
     subjects = np.array([person.records[0].subject for person in windows.people])
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, subject=subjects, origin=np.array(json.dumps(origin)), **found)  # type: ignore[arg-type]
@@ -117,13 +122,15 @@ def compare_at_site(
     out : Path
     say, progress : callable
     """
+    note_results(site.state, "an evaluation", out)
     models = {}
     if checkpoint is None:
         windows = Windows([ScanStore.open(site.store)])
     else:
         model, windows = site_model(site, checkpoint)
-        models["model"] = model.to(site.device)
-    return compare_models(table(models), windows, out, say, progress)
+        models[model_name(checkpoint)] = model
+    plan = replace(table(models), device=site.device)
+    return compare_models(plan, windows, out, say, progress)
 
 
 def finetune_site(
@@ -146,6 +153,7 @@ def finetune_site(
         If the folder exists; before anything is learned.
     """
     require_new(out)
+    note_results(site.state, "a fine-tuned model", out)
     model, windows = site_model(site, checkpoint)
     data = task_data(task, windows)
     origin = EvaluationPlan(task, STOPPING, {"model": model}, settings).origin(windows, data)

@@ -25,7 +25,7 @@ from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import Reply
-from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history
+from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
 from brainjepa_server.tasks.yardstick import FederatedYardstick
@@ -61,7 +61,7 @@ def compare(
         for job, found in zip(jobs, results, strict=True):
             rows += found
             yield job.name
-    write_history(folder, history.having(baselines=tuple(rows)))
+    write_summary(folder, history.having(baselines=tuple(rows)))
 
 
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -36,15 +36,23 @@ SettingsFile = Annotated[
 Participants = Annotated[
     Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)
 ]
+
+
+Missing = Annotated[
+    list[str] | None, typer.Option(help="Code for missing in participants.tsv, such as -9999.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 
 def import_scans(
-    archives: Annotated[list[Path], typer.Argument(help="Site archives (.npz).", exists=True)],
+    archives: Annotated[
+        list[Path], typer.Argument(help="Site archives (.npz, .h5 or .mat).", exists=True)
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder that gets one store a site.", callback=folder_to_write)
     ],
     participants: Participants = None,
+    missing: Missing = None,
 ) -> None:
     """Import site archives, one store each; repeating it changes nothing."""
     from brainjepa_core.signals.importing.importers import import_site_archive
@@ -60,7 +68,11 @@ def import_scans(
             for archive in archives:
                 work.update(f"Importing {archive.stem}")
                 store = import_site_archive(
-                    archive, out / archive.stem, participants, say=_note(archive.stem)
+                    archive,
+                    out / archive.stem,
+                    participants,
+                    say=_note(archive.stem),
+                    missing=missing or (),
                 )
                 work.advance()
                 console.print(f"{escape(archive.stem)}: {_holds(store)}")
@@ -76,7 +88,8 @@ def _note(where: str) -> Callable[[str], None]:
 
 def import_folder(
     folder: Annotated[
-        Path, typer.Argument(help="One TSV, CSV or NPY a scan.", exists=True, file_okay=False)
+        Path,
+        typer.Argument(help="Series of scans, as tables or arrays.", exists=True, file_okay=False),
     ],
     names: Annotated[
         Path, typer.Option(help="ROI names, one a line.", exists=True, dir_okay=False)
@@ -84,6 +97,11 @@ def import_folder(
     tr: Annotated[float, typer.Option(help="Repetition time in seconds.")],
     out: Annotated[Path, typer.Option(help="Folder of the store.", callback=folder_to_write)],
     participants: Participants = None,
+    missing: Missing = None,
+    time: Annotated[
+        Literal["rows", "columns"] | None,
+        typer.Option(help="What frames are, if files do not say."),
+    ] = None,
 ) -> None:
     """Import a folder of parcellated scans."""
     from brainjepa_core.signals.importing.importers import import_directory
@@ -92,8 +110,37 @@ def import_folder(
         require_outside(out, folder)
         keep_log(out.parent)
         with waiting(console, "Importing"):
-            store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
+            store = import_directory(
+                folder,
+                names,
+                out,
+                tr,
+                participants,
+                say=_note(folder.name),
+                time=time,
+                missing=missing or (),
+            )
         console.print(_holds(store))
+
+
+def relabel(
+    store: Annotated[Path, typer.Argument(help="A store that was imported.", exists=True)],
+    participants: Annotated[
+        list[Path], typer.Option(help="participants.tsv, or another table of people.", exists=True)
+    ],
+) -> None:
+    """Give scans that are in a store already the phenotypes of tables, and no others."""
+    from brainjepa_core.problems import counted
+    from brainjepa_core.signals.importing.relabel import relabel_imported
+    from brainjepa_core.signals.storing.store import ScanStore
+
+    with errors_in_one_line(AGAIN):
+        opened = ScanStore.open(store)
+        changed, notes = relabel_imported(opened, participants)
+        for note in notes:
+            console.print(escape(note))
+        scans = counted(len(opened.records), "scan")
+        console.print(f"{changed} of {scans} have other phenotypes now")
 
 
 def pretrain(

@@ -62,7 +62,7 @@ def simulate(
             from brainjepa_simulations.baselines.compare import compare as train_baselines
 
             console.print("Baselines, with the same seed, basis and number of local steps:")
-            processes = max(1, (os.cpu_count() or 1) // chosen.threads)
+            processes = max(1, len(os.sched_getaffinity(0)) // chosen.threads)
             baselines = train_baselines(chosen, out, stores, processes)
             with waiting(console, "Baselines", len(stores) + 1) as work, closing(baselines) as done:
                 for name in done:

@@ -120,3 +120,16 @@ def test_a_site_file_of_somebody_else_stays(tree, tmp_path):
         f"Error: expected '{out / 'site.yaml'}' as this call would write it, found another; go on "
         "with that file (brainjepa site prepare SITE.yaml), or give another OUT\n"
     )
+
+
+def test_the_version_of_a_scan_may_be_chosen(tree, tmp_path):
+    for scan in tree.scans.values():
+        for file in (scan.bold, scan.mask):
+            copy = file.with_name(file.name.replace("_desc-", "_res-2_desc-"))
+            copy.write_bytes(file.read_bytes())
+    result, shown = call(tree, tmp_path / "out")
+    assert result.exit_code == 1 and "0 scans in the store" in shown
+    result, shown = call(tree, tmp_path / "chosen", "--res", "2", "--mask", "required")
+    assert result.exit_code == 0 and "6 scans in the store" in shown
+    chosen = read_settings(tmp_path / "chosen" / "site.yaml", SiteSettings).preparation().input
+    assert chosen.res == "2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.preparing.scan import Job, prepare_scan
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.quality.table import ScanReport
+from brainjepa_client.quality.tables_and_page import write_site_quality
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.problems import counted
 from brainjepa_core.signals.tables.series_files import read_series
 
 
@@ -227,26 +228,121 @@ def test_corrected_phenotypes_reach_the_store(tree):
     path.write_text("\n".join([header, *corrected]) + "\n")
     again = Preparation.of(site_of(tree))
     own = [key for key in before if key[0] == person]
-    assert again.waiting == () and again.relabelled == len(own)
-    assert f"phenotypes of {counted(len(own), 'scan')} in the store were corrected" in again.notes()
+    assert again.waiting == ()
+    scans = f"{len(own)} scan{'s' if len(own) > 1 else ''}"
+    assert f"phenotypes of {scans} in the store were corrected" in again.notes()
     after = {record.key: record.phenotypes for record in store_of(tree).records}
     assert all(after[key] == {**before[key], "age": 99} for key in own)
     assert all(after[key] == before[key] for key in before.keys() - set(own))
-    assert Preparation.of(site_of(tree)).relabelled == 0
+    assert Preparation.of(site_of(tree)).changes == ()
 
 
-def test_people_whose_files_are_gone_are_named_and_stay(tree):
-    import shutil
-
+def test_scans_whose_files_are_gone_are_named_and_stay_until_told(tree):
     run(tree)
-    person = store_of(tree).records[0].subject
-    shutil.rmtree(site_of(tree).preparation().input.folder / person)
+    derivatives = tree.folder / "derivatives"
+    change(tree, derivatives=str(derivatives))
+    shutil.rmtree(tree.folder / "store-quality" / "reports")  # so that derivatives are written
+    run(tree)
+    gone = [key for key in tree.scans if key[0] == store_of(tree).records[0].subject]
+    for key in gone:
+        tree.scans[key].bold.unlink()
     again = Preparation.of(site_of(tree))
-    assert again.gone == (person,)
-    assert any(
-        f"files of 1 person in the store are gone, such as {person};" in n for n in again.notes()
+    number = "1 scan" if len(gone) == 1 else f"{len(gone)} scans"
+    assert again.changes == (
+        f"files of {number} of 1 person in the store are gone, such as "
+        f"{' '.join(filter(None, gone[0]))}; bring them back, take the scans out (site prepare "
+        "--drop-gone), or remove a person who has withdrawn (site remove)",
     )
-    assert person in {record.subject for record in store_of(tree).records}
+    assert set(gone) <= {record.key for record in store_of(tree).records}
+    assert len(list(derivatives.rglob("*_timeseries.tsv"))) == len(tree.scans)
+    dropped = Preparation.of(site_of(tree), drop_gone=True)
+    assert dropped.changes[0].startswith(f"{number} of 1 person left the store, such as ")
+    left = set(tree.scans) - set(gone)
+    assert {record.key for record in store_of(tree).records} == left
+    assert len(list(derivatives.rglob("*_timeseries.tsv"))) == len(left)
+    quality = tree.folder / "store-quality"
+    assert len(list((quality / "figures").iterdir())) == len(left)
+    assert Preparation.of(site_of(tree)).changes == ()
+
+
+def test_one_of_two_scans_whose_files_are_gone_is_named(tree):
+    run(tree)
+    twice = next(k for k in tree.scans if sum(k[0] == other[0] for other in tree.scans) > 1)
+    tree.scans[twice].bold.unlink()
+    note = Preparation.of(site_of(tree)).changes[0]
+    assert note.startswith(f"files of 1 scan of 1 person in the store are gone, such as {twice[0]}")
+
+
+def test_a_second_prepare_is_refused_while_one_is_at_work(tree):
+    working = Preparation.of(site_of(tree)).run()
+    next(working)
+    with pytest.raises(BlockingIOError, match="expected to be alone in writing into the store"):
+        Preparation.of(site_of(tree))
+    working.close()
+    assert len(Preparation.of(site_of(tree)).waiting) == len(tree.scans) - 1
+
+
+def test_corrected_motion_of_a_table_is_judged_anew(tree):
+    """fMRIPrep without confounds: the table's mean FD decides who is in."""
+    for scan in tree.scans.values():
+        scan.confounds.unlink()
+    rows = tree.participants.read_text().splitlines()
+
+    def tell(value: str) -> None:
+        told = [f"{row}\t{value}" for row in rows[1:]]
+        tree.participants.write_text("\n".join([rows[0] + "\tmean_fd", *told]) + "\n")
+
+    change(tree, cleaning={"preset": "none"})
+    tell("0.1")
+    assert {report.status for report in run(tree)} == {"included"}
+    tell("0.9")
+    assert {report.status for report in run(tree)} == {"excluded"}
+    assert store_of(tree).records == ()
+
+
+def test_a_scan_without_a_mask_leaves_once_masks_are_asked_for(tree):
+    next(iter(tree.scans.values())).mask.unlink()
+    content = yaml.safe_load(tree.site.read_text())
+    content["prepare"]["input"]["mask"] = "optional"
+    tree.site.write_text(yaml.safe_dump(content))
+    assert {report.status for report in run(tree)} == {"included"}
+    del content["prepare"]["input"]["mask"]
+    tree.site.write_text(yaml.safe_dump(content))
+    assert [report.status for report in run(tree)] == ["failed"]
+    assert len(store_of(tree).records) == len(tree.scans) - 1
+
+
+def test_a_label_table_beside_the_image_counts_by_its_content(tree):
+    run(tree)
+    image = site_of(tree).preparation().input.label_image
+    beside = image.with_name(image.name.removesuffix(".nii.gz") + ".tsv")
+    assert beside.exists()
+    beside.write_text(beside.read_text() + "\n")
+    with pytest.raises(ValueError, match=r"found others in prepare\.input\.label_table; go on"):
+        Preparation.of(site_of(tree))
+
+
+def test_a_damaged_report_is_made_anew(tree):
+    run(tree)
+    first, *_ = (tree.folder / "store-quality" / "reports").glob("*.json")
+    first.write_text("{")
+    counts, _ = write_site_quality(site_of(tree))  # from the store, where the report is damaged
+    assert counts == {"included": len(tree.scans)}
+    assert len(run(tree)) == 1
+
+
+def test_the_table_counts_what_the_store_holds(tree):
+    """A kill may come between the store and a report."""
+    run(tree)
+    first, second, *_ = store_of(tree).records
+    store_of(tree).remove([first.key])
+    report = Reports(tree.folder / "store-quality")
+    path = report._path(second.key)
+    content = json.loads(path.read_text())
+    content["report"]["status"] = "excluded"
+    path.write_text(json.dumps(content))
+    counts, _ = write_site_quality(site_of(tree))
+    assert counts == {"included": len(tree.scans) - 1}
 
 
 def test_what_is_left_out_or_fails_now_leaves_the_store(tree):
@@ -274,8 +370,6 @@ def test_a_corrected_sidecar_is_taken_up(tree):
 
 
 def test_an_atlas_image_counts_by_its_content_not_by_its_path(tree, tmp_path):
-    import shutil
-
     run(tree)
     settings = site_of(tree).preparation()
     moved = tmp_path / "moved" / settings.input.label_image.name

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.storing.scan_table import TABLE
-from brainjepa_core.signals.storing.store import ARRAYS, HEADER, ScanStore
+from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
+from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.usable import live_rois
 
 ATLAS = Atlas.from_names(["a", "b", "c"])
@@ -238,7 +239,7 @@ def test_other_formats_and_folders_are_refused(tmp_path):
     filled(tmp_path)
     header = json.loads((tmp_path / HEADER).read_text())
     (tmp_path / HEADER).write_text(json.dumps({**header, "format": 7}))
-    with pytest.raises(ValueError, match="expected scan store format 1, found 7"):
+    with pytest.raises(ValueError, match="expected scan store format 2, found 7"):
         ScanStore.open(tmp_path)
 
 

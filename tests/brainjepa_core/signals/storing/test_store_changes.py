@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ class Changes(RuleBasedStateMachine):
 
     @rule(age=st.integers(20, 22))
     def relabel(self, age) -> None:
-        self.store.amend({key: {"age": age} for key in self.told})
+        self.store.amend(replace(r, phenotypes={"age": age}) for r in self.store.records)
         self.told = {k: (a, tr, {"age": age}, qc) for k, (a, tr, _, qc) in self.told.items()}
 
     @rule(keys=st.sets(st.sampled_from(KEYS), max_size=3))

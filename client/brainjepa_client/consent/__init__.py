@@ -1,0 +1,1 @@
+"""People who take part, and people who do so no longer."""
