@@ -175,10 +175,10 @@ def load_atlas(name: str | Path = DEFAULT_ATLAS) -> Atlas:
     if Path(name).suffix == ".tsv":
         try:
             text = Path(name).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ValueError(
-                f"expected a tab-separated table of ROIs in '{name}', found {plainly(error)}; "
-                "correct the path, fetch the file, or save it as UTF-8"
+                f"expected a table of ROI names '{Path(name).name}' in UTF-8, found "
+                f"{plainly(error)}; correct the path of the atlas, or fetch the file"
             ) from error
         return _from_table(Path(name).stem, text)
     return _shipped(str(name))

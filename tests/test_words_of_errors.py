@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from brainjepa import command
 
 ROOT = Path(__file__).parents[1]
-ARCHIVE = "expected a site archive (.npz with ts, lengths, participant_id, tr, roi), found"
+ARCHIVE = "expected a site archive (.npz with ts, lengths, participant_id, tr, roi; or .h5, .hdf5, "
+ARCHIVE += ".mat), found"
 GIVE_IT = "give the archive, or export it again"
 STORE = "expected a scan store with a readable store.json, found"
 NO_STORE = "correct the path, or make the store (brainjepa import, or site prepare)"
@@ -218,6 +219,13 @@ def test_a_folder_that_is_there_is_refused_before_training(workplace):
 def test_a_folder_of_scans_that_is_not_there_is_told_as_the_call_names_it(workplace):
     assert told("site", "prepare", "fmripep", "o", "participant", *IMAGE) == (
         f"IN: expected a file or folder, found no '{workplace / 'fmripep'}'; correct the path"
+    )
+
+
+def test_a_file_in_the_place_of_a_folder_of_scans(workplace):
+    assert told("site", "prepare", "names.txt", "o", "participant", *IMAGE) == (
+        "IN: expected a folder for input of kind 'fmriprep', found the file "
+        f"'{workplace / 'names.txt'}'; give the folder that holds it, or correct input.kind"
     )
 
 

@@ -25,6 +25,7 @@ CALLS: dict[str, dict[str, str]] = {
         "folder": "series", "--names": "names.txt", "--tr": "2", "--out": NEW,
         "--participants": "a.tsv",
     },
+    "relabel": {"store": "stores/a", "--participants": "a.tsv"},
     "pretrain": {"stores": "stores", "--out": NEW, "--settings": "study.yaml"},
     "measure": {"run": "run", "stores": "stores", "--settings": "study.yaml"},
     "export": {"model": "run", "--out": NEW},
@@ -50,12 +51,14 @@ CALLS: dict[str, dict[str, str]] = {
         "--atlas": "painted/atlas.tsv",
     },
     "site qc": {"site": "site.yaml"},
+    "site log": {"site": "site.yaml"},
+    "site remove": {"site": "site.yaml", "person": "nobody"},
     "site dry-run": {"site": "site.yaml", "--settings": "study.yaml", "--out": NEW},
     "site check": {"site": "site.yaml"},
     "server report": {"folder": "run"},
     "fetch abide": {"--out": NEW},
 }  # fmt: skip
-NO_PATH = {"--tr", "level"}
+NO_PATH = {"--tr", "level", "person"}
 FILES_BY_WORD = {"scenario", "--scenario", "--task", "--protocol", "--finetune", "--model"}
 WRITTEN_WORDS = {"words", "--atlas"}  # of text, since they may be no path
 EMPTY_IS_DEFAULT = {"--settings", "--protocol", "--finetune"}

@@ -75,6 +75,16 @@ class InputSettings(Frozen):
             )
         return path
 
+    @field_validator("folder")
+    @classmethod
+    def _a_folder(cls, path: Path, info: ValidationInfo) -> Path:
+        if info.data.get("kind", "archive") != "archive" and path.is_file():
+            raise ValueError(
+                f"expected a folder for input of kind '{info.data['kind']}', found the file "
+                f"'{path}'; give the folder that holds it, or correct input.kind"
+            )
+        return path
+
     @field_validator("space")
     @classmethod
     def _one_entity(cls, space: str) -> str:
@@ -218,7 +228,7 @@ class PreparationSettings(Frozen):
     @field_validator("phenotypes")
     @classmethod
     def _there(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        gone = next((path for path in paths if not path.exists()), None)
+        gone = next((path for path in paths if not is_there(path)), None)
         if gone is not None:
             raise ValueError(
                 f"expected tables of phenotypes, found no '{gone}'; correct the path, which starts "

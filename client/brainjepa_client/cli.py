@@ -136,12 +136,12 @@ def prepare(
             refuse_beside_yaml(words[0], given)
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
-        keep_log(settings.quality)
         if drop_gone and people:
             raise ValueError(
                 "expected --drop-gone for a whole site, found it beside --participant-label; leave "
                 "one of them out"
             )
+        keep_log(settings.quality)
         if level == "participant":
             failed = prepare_site(settings, people, drop_gone=drop_gone)
         else:
@@ -292,7 +292,7 @@ def dry_run(
 @app.command()
 def check(site: SiteFile) -> None:
     """What the store holds, whether it is intact, and what the policy says; changes nothing."""
-    from brainjepa_client.guarding.check_tables import holdings, messages
+    from brainjepa_client.guarding.site_tables import holdings_table, messages_table
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.storing.store import ScanStore
@@ -302,7 +302,7 @@ def check(site: SiteFile) -> None:
         require_device(settings.device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
-            held = holdings(settings, store)
-        console.print(held)
-        console.print(messages(settings, store))
+            holdings = holdings_table(settings, store)
+        console.print(holdings)
+        console.print(messages_table(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")

@@ -27,6 +27,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = Path(str(context.run_config["study-folder"]))
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     nodes = int(str(context.run_config["nodes"])) if "nodes" in context.run_config else None
+    progress = StudyProgress(console, settings.total_rounds)
     with logs():
         keep_log(folder)
-        Study(grid, settings, folder, StudyProgress(console, settings.total_rounds), nodes).run()
+        Study(grid, settings, folder, progress, nodes).run()

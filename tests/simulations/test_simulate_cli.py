@@ -87,11 +87,11 @@ def test_baselines_are_trained_on_the_cores_that_this_process_may_use(tmp_path, 
     """A container has fewer of them than its machine."""
     asked = []
 
-    def in_order(work, items, processes):
+    def in_so_many(work, items, processes):
         asked.append(processes)
         return in_this_process_alone(work, items, processes)
 
-    monkeypatch.setattr(compare_module, "in_order", in_order)
+    monkeypatch.setattr(compare_module, "in_order", in_so_many)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7})
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     success("simulate", file, "--out", tmp_path / "run", "--compare")

@@ -94,6 +94,10 @@ class FmriprepScan(FoundScan):
             )
         return header_of(self.image, header.frames, tr)
 
+    def told_fd(self) -> float | None:
+        """Of the table of confounds."""
+        return None if self.confounds is None else mean_displacement(self.confounds)
+
     def _check_mask(self, header: NiftiHeader) -> None:
         if self.mask is not None:
             open_mask(self.mask, header)
@@ -110,10 +114,6 @@ class FmriprepScan(FoundScan):
         beside = self.image.with_name(self.image.name.split(".")[0] + ".json")
         sidecar = nearest_with("RepetitionTime", self.sidecars, beside)
         return repetition_time(self.image, header, sidecar, self.told_tr)
-
-    def told_fd(self) -> float | None:
-        """Of the table of confounds."""
-        return None if self.confounds is None else mean_displacement(self.confounds)
 
     def read(self) -> RawScan:
         """Mean signal of each ROI, with what cleaning takes out."""

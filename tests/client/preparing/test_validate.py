@@ -38,20 +38,21 @@ def test_a_sound_site(tree):
 
 
 def test_scans_that_a_rule_will_leave_out_are_told(tree):
-    assert validate(site_of(tree)).notes == ()
+    def told() -> list[str]:
+        return [note for note in validate(site_of(tree)).notes if "leave out" in note]
+
+    assert told() == []
     scans = len(tree.scans)
     change(tree, exclude={"mean_fd": 0.0001, "seconds": 9999})
-    told = f"prepare will leave out {scans} scans of {scans}, by what headers and tables tell: "
-    assert validate(site_of(tree)).notes == (
-        f"{told}{scans} by exclude.mean_fd, {scans} by exclude.seconds",
-    )
+    text = f"prepare will leave out {scans} scans of {scans}, by what headers and tables tell: "
+    assert told() == [f"{text}{scans} by exclude.mean_fd, {scans} by exclude.seconds"]
     _, *still = tree.scans.values()
     for scan in still:  # unknown is not known to be too much
         table = scan.confounds.read_text().replace("framewise_displacement", "fd")
         scan.confounds.write_text(table)
     change(tree, exclude={"mean_fd": 0.0001})
-    (note,) = validate(site_of(tree)).notes
-    assert note == told.replace(f"{scans} scans", "1 scan") + "1 by exclude.mean_fd"
+    (note,) = told()
+    assert note == text.replace(f"{scans} scans", "1 scan") + "1 by exclude.mean_fd"
     result = CliRunner().invoke(app, ["validate", str(tree.site)])
     assert result.exit_code == 0
     assert note in " ".join(unstyle(result.stdout).split())

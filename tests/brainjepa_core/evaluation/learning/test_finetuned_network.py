@@ -165,7 +165,7 @@ def test_gradients_are_finite_where_a_spread_is_zero(pool):
 
 def test_a_network_is_made_where_the_model_lies():
     """On another device than the CPU's; this one has shapes and no numbers."""
-    here = network()
+    here = network_of()
     there = FinetunedNetwork(small_model().to("meta"), 2, here.pools, NETWORKS)
     assert there.head.in_features == here.head.in_features
     assert there.encoder.patch.weight.device.type == there.basis.device.type == "meta"

@@ -1,4 +1,4 @@
-"""The tables of ``site check``: what a site holds, and what would leave it."""
+"""What a site holds and what would leave it, as ``brainjepa site check`` shows them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
 
 
-def holdings(settings: SiteSettings, store: ScanStore) -> Table:
-    """What is in the store, and whether it is enough for a study."""
+def holdings_table(settings: SiteSettings, store: ScanStore) -> Table:
+    """The store, read whole, and what the site itself decides."""
     records, policy = store.records, settings.policy
     people, damaged = len({record.subject for record in records}), len(store.verify())
     table = Table(title=escape(settings.name), show_header=False)
@@ -40,8 +40,8 @@ def holdings(settings: SiteSettings, store: ScanStore) -> Table:
     return table
 
 
-def messages(settings: SiteSettings, store: ScanStore) -> Table:
-    """What each message would take away, and whether the policy allows it."""
+def messages_table(settings: SiteSettings, store: ScanStore) -> Table:
+    """What each kind of message would send, and whether the policy allows it."""
     policy = settings.policy
     pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
     least = f"each over at least {counted(policy.min_people_in_sum, 'person', 'people')}"
