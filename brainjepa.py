@@ -77,14 +77,12 @@ def __dir__() -> list[str]:
 @functools.cache
 def command() -> typer.Typer:
     """The whole command line: a group for each room, and a researcher's own commands."""
-    import typer
-
     import brainjepa_client.cli
     import brainjepa_server.cli
-    from brainjepa_core.terminal import options
+    from brainjepa_core.terminal import Commands, options
     from brainjepa_simulations.commands import evaluate, fetch, local, paint, simulate
 
-    app = typer.Typer(
+    app = Commands(
         help="Hospitals pretrain one Brain-JEPA together; scans stay where they are.",
         no_args_is_help=True,
         pretty_exceptions_show_locals=False,

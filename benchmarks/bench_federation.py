@@ -277,7 +277,7 @@ def report_many(args: argparse.Namespace) -> None:
             if done.returncode:
                 print(f"many     {engine}: failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
                 continue
-            rounds = json.loads((out / "summary.json").read_text())["rounds"]
+            rounds = [json.loads(line) for line in (out / "rounds.jsonl").open()]
         asked = ", ".join(
             f"{len(r['sites']) + len(r['rejected'])} in {r['seconds']:.0f} s" for r in rounds
         )

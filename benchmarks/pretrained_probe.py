@@ -68,7 +68,9 @@ def rows_of(trait: str, model: BrainJEPA, windows: Windows, cache: Path) -> list
         probe_methods(RANDOM, from_scratch(model), windows, fc, cache)[0],
     ]
     scores = score_models(data, predict_all(methods, data, splits_of(PROTOCOL, data)))
-    against = compare(scores, f"{RANDOM}: probe", trait, PROTOCOL.kind)
+    control = f"{RANDOM}: probe"
+    pairs = {name: control for name in scores if name != control}
+    against = compare(scores, pairs, data.task, PROTOCOL.kind)
     differences = {c.model: c for c in against if c.metric == "r"}
     return [
         {

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.problems import plainly
+
 DEFAULT_ATLAS = "tian3_schaefer400_17networks"
 UNKNOWN = "n/a"
 SHOWN = 3  # names an error lists before it says how many more there are
@@ -168,10 +170,17 @@ def load_atlas(name: str | Path = DEFAULT_ATLAS) -> Atlas:
     Raises
     ------
     ValueError
-        If there is no such atlas, or the table has no column ``name``.
+        If there is no such atlas, or the table cannot be read or has no column ``name``.
     """
     if Path(name).suffix == ".tsv":
-        return _from_table(Path(name).stem, Path(name).read_text(encoding="utf-8-sig"))
+        try:
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"expected a table of ROI names '{Path(name).name}' in UTF-8, found "
+                f"{plainly(error)}; correct the path of the atlas, or fetch the file"
+            ) from error
+        return _from_table(Path(name).stem, text)
     return _shipped(str(name))
 
 
@@ -197,8 +206,8 @@ def _from_table(name: str, text: str) -> Atlas:
     rows = list(table)
     if not rows or "name" not in rows[0]:
         raise ValueError(
-            f"expected a tab-separated table with a column 'name', found columns "
-            f"{list(rows[0]) if rows else []}; add one row an ROI"
+            f"expected a tab-separated table with a column 'name', found "
+            f"{', '.join(columns) or 'no columns'} in atlas '{name}'; add one row an ROI"
         )
     named = Atlas.from_names([row["name"] for row in rows], name)
     centroids = None
@@ -207,8 +216,8 @@ def _from_table(name: str, text: str) -> Atlas:
             centroids = tuple((float(r["x"]), float(r["y"]), float(r["z"])) for r in rows)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "expected x, y and z of every ROI in mm, found a cell without a number; complete "
-                "them, or leave out the three columns"
+                "expected x, y and z of every ROI in mm, found a cell without a number in "
+                f"atlas '{name}'; complete them, or leave out the three columns"
             ) from error
     return Atlas(
         name,

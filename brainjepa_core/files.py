@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from brainjepa_core.problems import is_disk_full
+from brainjepa_core.problems import is_disk_full, plainly
 
 
 @contextmanager
@@ -29,22 +32,20 @@ def room_for(path: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def may_write(folder: Path, mend: str) -> Iterator[None]:
-    """Say of a folder in which this user can write nothing what it is, and what to do.
+def read_json(path: Path) -> Any:
+    """Read what a program of ours wrote as JSON.
 
     Raises
     ------
     ValueError
+        Naming the file, where it is not there or damaged.
     """
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"expected a folder in which this user may write, found '{folder}', where it may not; "
-            f"{mend}"
+            f"expected intact JSON in '{path}', found {plainly(error)}; restore the file, or make "
+            "it anew with the command that wrote it"
         ) from error
 
 
@@ -99,6 +100,13 @@ def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
+def final_name(path: str | Path) -> Path:
+    """What a file or folder that is half-written will be called."""
+    path = Path(path)
+    name = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", path.name)
+    return path.with_name(name) if path.name else path
+
+
 def _sync(path: Path) -> None:
     """Ask the disk to hold `path` before a rename makes it visible."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -135,6 +143,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_outside(path: Path, scans: Path) -> None:
+    """Refuse to write into a folder of scans, which is read only and searched again.
+
+    Raises
+    ------
+    ValueError
+    """
+    path, inner = path.resolve(), scans.resolve()
+    if inner.is_dir() and inner in (path, *path.parents):
+        raise ValueError(
+            f"expected a place outside the scans' folder '{scans}', found '{path}' within it, "
+            "where what is written would be taken for scans; choose another place"
+        )
+
+
 def require_new(folder: Path) -> None:
     """Refuse the name of a folder that exists; asked before long work, and again at its end.
 
@@ -146,6 +169,27 @@ def require_new(folder: Path) -> None:
         raise FileExistsError(
             f"expected a new folder name, found that '{folder.name}' exists; "
             "choose another name or remove the old folder first"
+        )
+
+
+def require_own_table(path: Path, columns: Sequence[str]) -> None:
+    """Refuse to replace a file that is no table with these columns, which are the command's own.
+
+    Raises
+    ------
+    FileExistsError
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline().rstrip("\n")
+    except (OSError, UnicodeError):
+        first = ""
+    if first != "\t".join(columns):
+        raise FileExistsError(
+            f"expected a new file, or the table that this command wrote before, found another "
+            f"'{path.name}'; give another --out"
         )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -16,6 +18,7 @@ _OF_CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (IsADirectoryError, "a folder"),
     (NotADirectoryError, "a file where a folder should be"),
     (PermissionError, "no permission to open it"),
+    (FileExistsError, "something of that name already"),
     (UnicodeError, "bytes that are not text in UTF-8"),
     (ConnectionError, "a connection that failed"),
     (TimeoutError, "no answer in time"),
@@ -45,6 +48,8 @@ def plainly(error: BaseException, otherwise: str = "damage, or another format") 
         return f"damaged JSON (line {error.lineno})"
     if is_disk_full(error):
         return "a full disk"
+    if isinstance(error, FileNotFoundError) and os.path.lexists(error.filename or ""):
+        return "a link to a file that is not there (datalad get fetches its content)"
     for kind, words in _OF_CLASSES:
         if isinstance(error, kind):
             return words
@@ -57,6 +62,21 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether a write failed for want of room: a full disk, a quota, a limit on files' sizes."""
     told = isinstance(error, OSError) and error.errno in FULL
     return told or _CUT_SHORT.search(str(error)) is not None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its GPU was not enough."""
+    told = "out of memory" in str(error) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+
+
+def found_value(value: Any) -> str:
+    """A value of a JSON or YAML file as it may be written there."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, Path) else value_in_words(value)
 
 
 def value_in_words(value: Any) -> str:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
-from brainjepa_core.problems import value_in_words
+from brainjepa_core.problems import found_value, value_in_words
 from brainjepa_core.yaml_file import read_yaml
 
+# What pydantic expected that its own text says in Python's words.
+_KINDS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "fields with values",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "invalid_key": "the name of a field (in quotes, where it looks like a number)",
+    "list_type": "a list",
+    "model_attributes_type": "fields with values",
+    "model_type": "fields with values",
+    "path_type": "a path",
+    "string_type": "text (in quotes, where it looks like a number)",
+    "tuple_type": "a list",
+}
+_BOUNDS = (
+    ("greater than or equal to", "a number of at least"),
+    ("less than or equal to", "a number of at most"),
+    ("greater than", "a number above"),
+    ("less than", "a number below"),
+)
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -54,27 +78,19 @@ def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> S
             "write one 'field: value' a line"
         )
 
-    def place(field: Sequence[Hashable]) -> str:
-        line = document.nearest_line(field)
-        return f"{path.name}: " if line is None else f"{path.name} line {line}: "
-
     try:
         return kind.model_validate({**content, **overrides}, context={"folder": path.parent})
     except ValidationError as error:
-        raise ValueError("\n".join(list_problems(error, place))) from error
+        lines = [document.nearest_line(part["loc"]) or 0 for part in error.errors()]
+        told = sorted(zip(lines, list_problems(error), strict=True), key=lambda pair: pair[0])
+        places = [f"{path.name} line {line}: " if line else f"{path.name}: " for line, _ in told]
+        raise ValueError(
+            "\n".join(place + text for place, (_, text) in zip(places, told, strict=True))
+        ) from error
 
 
-def list_problems(
-    error: ValidationError, place: Callable[[Sequence[Hashable]], str] = lambda _: ""
-) -> list[str]:
-    """Every field that does not fit, one line each: where it is, what was expected and found.
-
-    Parameters
-    ----------
-    error : ValidationError
-    place : callable, optional
-        From the steps to a field to what stands before its name.
-    """
+def list_problems(error: ValidationError) -> list[str]:
+    """Every field that does not fit, one line each: its name, what was expected and found."""
     problems = []
     for part in error.errors(include_url=False):
         where = ".".join(str(step) for step in part["loc"])
@@ -85,10 +101,22 @@ def list_problems(
         elif part["type"] == "value_error":  # our own text, which says what was found
             problem = part["msg"].removeprefix("Value error, ")
         else:
-            problem = f"{part['msg']} (found {part['input']!r})"
+            problem = f"expected {_expected(part)}, found {found_value(part['input'])}; correct it"
         text = f"{where}: {problem}" if where else problem
-        problems.append(place(part["loc"]) + " ".join(text.split()))
+        problems.append(" ".join(text.split()))
     return problems
+
+
+def _expected(problem: Mapping[str, Any]) -> str:
+    """What pydantic expected, without Python's names for it."""
+    if problem["type"] in _KINDS:
+        return _KINDS[problem["type"]]
+    if problem["type"] == "string_pattern_mismatch":
+        return f"text of the form {problem['ctx']['pattern'].strip('^$')}"
+    told: str = problem["msg"].removeprefix("Input should be ")
+    for theirs, ours in _BOUNDS:
+        told = told.replace(theirs, ours)
+    return told
 
 
 def problems_of(error: ValidationError) -> str:

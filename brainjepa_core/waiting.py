@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from brainjepa_core.command_log import logger, print_only
+
 EVERY = 30.0  # seconds between the lines of a log
 
 
@@ -44,6 +46,7 @@ class Work:
         self.done = self.done if done is None else done
         self.total = self.total if total is None else total
         self._show(self)
+        logger.debug(self.line())
 
     def advance(self) -> None:
         """Tell that one more is done."""
@@ -73,7 +76,7 @@ def waiting(
     ----------
     console : rich.console.Console
         Where it is no terminal (a pipe, a batch log), a plain line tells every `EVERY` seconds how
-        far the work is, and for how long it has run.
+        far the work is, and for how long it has run; the command's log gets that line anyway.
     what : str
     total : int, optional
         Of what is counted.
@@ -86,9 +89,17 @@ def waiting(
     ------
     Work
     """
+    with _shown(console, what, total, counted, transient) as work, _lines(console, work):
+        yield work
+
+
+@contextmanager
+def _shown(
+    console: Console, what: str, total: int | None, counted: bool, transient: bool
+) -> Iterator[Work]:
+    """The work, with a bar or a spinner where there is a terminal."""
     if not console.is_terminal:
-        with _lines(console, Work(what, total)) as work:
-            yield work
+        yield Work(what, total)
     elif counted or total is not None:
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         text = TextColumn("{task.description}", markup=False)
@@ -105,18 +116,20 @@ def waiting(
 
 
 @contextmanager
-def _lines(console: Console, work: Work) -> Iterator[Work]:
+def _lines(console: Console, work: Work) -> Iterator[None]:
     """A thread that tells how far the work is, which itself may not say a word for hours."""
     ended = threading.Event()
 
     def tell() -> None:
         while not ended.wait(EVERY):
-            console.print(work.line(), markup=False, highlight=False, soft_wrap=True)
+            if not console.is_terminal:
+                print_only(console, work.line())
+            logger.info(work.line())
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
-        yield work
+        yield
     finally:
         ended.set()
         teller.join()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.evaluation.scores.metrics import STANDARDISED
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import ALPHAS, RESOLVED, Ridge, fit_folds, predicted_moments
@@ -66,9 +67,10 @@ class CrossFit:
     predicted : Moments
         Of predictions in place of the features, each person's by the probe of their own fold.
     metrics : dict of str to float
-        ``r``, ``r2`` and ``mse`` (of the target in units of its spread in training) over all
-        people, each by the probe that did not see them; for classes ``r2`` only, the mean over
-        their columns. NaN where the outcome does not vary.
+        ``r``, ``r2``, ``mse`` and ``standardised mse``
+        (`brainjepa_core.evaluation.scores.metrics`) over all people, each by the probe that did not
+        see them; for classes ``r2`` only, the mean over their columns. All but ``mse`` are NaN
+        where the outcome does not vary.
     """
 
     probes: tuple[Ridge, ...]
@@ -136,7 +138,7 @@ def _metrics_of_sums(errors: Float64, standard: Float64, predicted: Moments) -> 
     varies = pp - p * p / n > RESOLVED**2 * pp
     scale = np.sqrt((pp - p * p / n) * spread[0]) if varies else np.nan
     r = float((predicted.xy[0, 0] - p * y[0] / n) / scale)
-    return {"r": r, "r2": r2, "mse": float(standard[0] / n)}
+    return {"r": r, "r2": r2, "mse": float(errors[0] / n), STANDARDISED: float(standard[0] / n)}
 
 
 def held_out_predictions(probes: Sequence[Ridge], features: ArrayLike, folds: ArrayLike) -> Float64:

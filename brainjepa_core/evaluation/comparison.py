@@ -15,23 +15,33 @@ from matplotlib.figure import Figure
 from brainjepa_core.evaluation.features.connectivity import KINDS, ConnectivityFeatures
 from brainjepa_core.evaluation.learning.finetune import from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
-from brainjepa_core.evaluation.methods.baselines import baseline_methods, estimator_name
+from brainjepa_core.evaluation.methods.baselines import (
+    MOTION,
+    TABULAR,
+    baseline_methods,
+    estimator_name,
+)
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
+    controls_of,
     finetuned_method,
     network_methods,
+    of_model,
     probe_methods,
     scratch_method,
 )
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_figures import forest
-from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
+from brainjepa_core.evaluation.report.result_page import PAGE, TaskFacts, write_result_page
 from brainjepa_core.evaluation.scores.evaluation import KEPT, predict_all
 from brainjepa_core.evaluation.scores.results import (
+    COMPARISONS,
+    GAPS,
     RESULTS,
+    SUBGROUPS,
     Predictions,
     Results,
     write_results,
@@ -49,11 +59,20 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
-CACHE = "cache"
+CACHE, FIGURES = "cache", "figures"
+TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS)
+WRITTEN = (
+    KEPT,
+    CACHE,
+    FIGURES,
+    PAGE,
+    *(f"{name}.{end}" for name in TABLES for end in ("json", "tsv")),
+)
 Say = Callable[[str], None]
 
 
@@ -71,6 +90,8 @@ class EvaluationPlan:
         Also fine-tune the models, and train the first one's network from scratch.
     thorough : bool
         Also connectivity in tangent space, BrainNetCNN and the Brain Network Transformer.
+    device : str
+        Where people are embedded and everything is trained that torch trains.
     """
 
     task: TaskSettings
@@ -78,6 +99,7 @@ class EvaluationPlan:
     models: Mapping[str, BrainModel]
     finetune: FinetuneSettings | None = None
     thorough: bool = False
+    device: str = "cpu"
 
     def settings(self) -> dict[str, Any]:
         """Task, protocol and fine-tuning as plain values."""
@@ -128,31 +150,39 @@ def compare_models(
     """
     data = task_data(comparison.task, windows)
     splits = splits_of(comparison.protocol, data)
-    claim_folder(out, comparison.origin(windows, data), (KEPT, f"{RESULTS}.json"))
+    origin = comparison.origin(windows, data)
+    claim_folder(out, origin, WRITTEN)
     say(_who_takes_part(data, splits))
     methods = table_methods(comparison, windows, data, out / CACHE, say)
     predictions = predict_all(methods, data, splits, out, progress)
     reference = connectivity_name(data)
-    results = evaluate_predictions(data, predictions, comparison.protocol.kind, reference)
+    kind = comparison.protocol.kind
+    names = [method.name for method in methods]
+    controls = controls_of(names, comparison.models)
+    results = evaluate_predictions(data, predictions, kind, reference, controls)
     write_results(out, results)
-    asked = next(iter(comparison.models), "")  # the others stand beside the first
-    subjects = [method.name for method in methods if method.name.split(":")[0] == asked]
+    asked = next(iter(comparison.models), None)  # the others stand beside the first
+    subjects = [] if asked is None else of_model(names, asked)
     page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
-    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, (page,))
+    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, origin, (page,))
     return results
 
 
 def phenotypes_digest(data: TaskData) -> str:
-    """Of who takes part, at which site, and all that is known of them."""
+    """Of who takes part, at which site, and what is known of them in columns that are read."""
     arrays = (data.people, data.sites, data.target, data.covariates)
-    return digest([*(array.tolist() for array in arrays), data.classes, data.facts, data.left_out])
+    read = {*data.task.columns, *MOTION, *TABULAR}
+    facts = [{name: f[name] for name in sorted(read & f.keys())} for f in data.facts]
+    return digest([*(array.tolist() for array in arrays), data.classes, facts, data.left_out])
 
 
 def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
     """A line for a person."""
     missing = untested_sites(splits, data)
+    sites = len(set(data.sites.tolist()))
     return (
-        f"{len(data)} people of {len(set(data.sites.tolist()))} sites, {len(splits)} splits"
+        f"{counted(len(data), 'person', 'people')} of {counted(sites, 'site')}, "
+        f"{counted(len(splits), 'split')}"
         + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
         + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
     )
@@ -173,8 +203,8 @@ def _write_pictures(
         data, [p for name in drawn for p in predictions if p.model == name], reference
     )
     metrics = list(dict.fromkeys(row.metric for row in results.rows))
-    _save(out / "figures" / "models.png", forest(results.rows, metrics, reference, subjects))
-    _save(out / "figures" / "predictions.png", truth)
+    _save(out / FIGURES / "models.png", forest(results.rows, metrics, reference, subjects))
+    _save(out / FIGURES / "predictions.png", truth)
     facts = TaskFacts.of(
         data,
         comparison.protocol.kind,
@@ -203,8 +233,9 @@ def table_methods(
     reference = next(method for method in methods if method.name == connectivity_name(data))
     assert isinstance(reference, FeatureMethod)
     if comparison.thorough:
-        methods += network_methods(windows, data, ConnectivityFeatures(windows, cache))
-    models = dict(comparison.models)
+        features = ConnectivityFeatures(windows, cache)
+        methods += network_methods(windows, data, features, comparison.device)
+    models = {name: model.to(comparison.device) for name, model in comparison.models.items()}
     if not models:
         return methods
     first = next(iter(models.values()))
@@ -213,7 +244,8 @@ def table_methods(
         say(f"embedding with {name}")
         methods += probe_methods(name, model, windows, reference, cache)
     if comparison.finetune is not None:
-        for name, model in comparison.models.items():
+        for name in comparison.models:
+            model = models[name]
             methods.append(finetuned_method(name, model, windows, comparison.finetune))
         methods.append(scratch_method(first, windows, comparison.finetune))
     return methods

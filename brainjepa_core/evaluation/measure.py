@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,7 @@ from brainjepa_core.gradients import fisher_z, functional_connectivity
 from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
+from brainjepa_core.signals.tables.missing_codes import are_ages
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.ridge import held_out_r2
 from brainjepa_core.usable import live_rois, why_unusable
@@ -30,6 +32,7 @@ from brainjepa_core.usable import live_rois, why_unusable
 FOLDS = 5
 JOINT = "mean + second order"
 HEADLINE = "network_covariance"  # the pool that models are compared by, fixed beforehand
+NETWORKS = "networks"  # what plain connectivity is read from
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,23 @@ def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
     people = range(windows.subjects)
     scores = [connectivity_scores(_mean_connectivity(windows, p), components) for p in people]
     groups = {"connectivity": np.stack(scores)}
-    facts = [windows.people[p].records[0].phenotypes for p in people]
+    facts = outcome_phenotypes(windows)
     sites = np.array([windows.people[p].store for p in people])
-    if all(isinstance(f.get("age"), float | int) for f in facts):
-        age = np.array([[f["age"]] for f in facts], np.float64)
-        groups["age within site"] = within_groups(age, sites)
-    latents = sorted(k for k in facts[0] if k.startswith("latent_") and all(k in f for f in facts))
+    ages = [f.get("age") for f in facts]
+    if are_ages(ages):
+        groups["age within site"] = within_groups(np.array([ages], np.float64).T, sites)
+    latents = sorted(k for k in facts[0] if k != "age" and all(k in f for f in facts))
     if latents:
         groups["latents"] = np.array([[f[k] for k in latents] for f in facts], np.float64)
     return groups
+
+
+def outcome_phenotypes(windows: Windows) -> list[dict[str, Any]]:
+    """What outcomes are taken from, by person: age, and latents of a synthetic cohort."""
+    return [
+        {k: v for k, v in p.records[0].phenotypes.items() if k == "age" or k.startswith("latent_")}
+        for p in windows.people
+    ]
 
 
 def _mean_connectivity(windows: Windows, person: int) -> Float64:
@@ -147,7 +158,7 @@ def measure_connectivity(
     The connectivity outcomes are left out: they are functions of what is read from.
     """
     features = np.stack([_network_connectivity(windows, p, networks) for p in outcomes.people])
-    rows = _rows("connectivity", "networks", features, outcomes)
+    rows = _rows("connectivity", NETWORKS, features, outcomes)
     return [row for row in rows if row.outcome != "connectivity"]
 
 

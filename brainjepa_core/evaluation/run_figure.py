@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.evaluation.measure import HEADLINE, NETWORKS
+from brainjepa_core.files import atomic_path, read_json
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pages.palette import BLUE, GREEN, GREY, ORANGE, PALE, VERMILLION, styles
+from brainjepa_core.pretraining.loop import RunLog
 
 MODELS = {"pretrained": BLUE, "random weights": PALE, "connectivity": ORANGE}
 
@@ -34,13 +35,13 @@ def draw_run(run: str | Path, atlas: Atlas | None = None) -> Path:
     Path
     """
     run = Path(run)
-    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = RunLog.lines(run)
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     axes = figure.subplots(2, 2)
     _basis(axes[0, 0], ConsensusBasis.load(run / "basis.npz"), atlas)
     _loss(axes[0, 1], lines)
     _collapse(axes[1, 0], [line for line in lines if "position_share" in line])
-    _yardstick(axes[1, 1], json.loads((run / "yardstick.json").read_text()))
+    _yardstick(axes[1, 1], read_json(run / "yardstick.json"))
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
     path = run / "run.png"
@@ -88,21 +89,21 @@ def _collapse(ax: Axes, lines: list[dict[str, Any]]) -> None:
 
 
 def _yardstick(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    """Every outcome, from the pool that models are compared by (plain connectivity has its own)."""
     outcomes = list(dict.fromkeys(row["outcome"] for row in rows))
-    outcome = "latents" if "latents" in outcomes else outcomes[0]
-    rows = [row for row in rows if row["outcome"] == outcome]
-    pools = list(dict.fromkeys(row["pool"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
+    pool = HEADLINE if any(row["pool"] == HEADLINE for row in rows) else rows[0]["pool"]
+    rows = [row for row in rows if row["pool"] in (pool, NETWORKS)]
     height = 0.8 / len(models)
     for i, model in enumerate(models):
-        found = {row["pool"]: row["r2"] for row in rows if row["model"] == model}
-        places = [pools.index(pool) + i * height for pool in found]
+        found = {row["outcome"]: row["r2"] for row in rows if row["model"] == model}
+        places = [outcomes.index(outcome) + i * height for outcome in found]
         ax.barh(
             places, list(found.values()), height * 0.9, label=model, color=MODELS.get(model, GREY)
         )
-    ax.set_yticks([i + 0.4 - height / 2 for i in range(len(pools))], pools)
+    ax.set_yticks([i + 0.4 - height / 2 for i in range(len(outcomes))], outcomes)
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.axvline(0, color="k", linewidth=0.6)
-    ax.set(title=f"What a ridge probe reads of {outcome}", xlabel="R2 of held-out people")
+    ax.set(title=f"What a ridge probe reads of {pool}", xlabel="R2 of held-out people")
     ax.legend(fontsize=8, frameon=False)

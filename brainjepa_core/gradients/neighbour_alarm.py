@@ -112,22 +112,46 @@ def neighbour_alarm(
         Score about 0 for a random order and about 0.6 for the right one; at least 0.46 is
         "right order", under 0.35 "wrong order". None where the order is not judged: without
         centroids, with fewer than 150 ROIs that have a signal, or if the halves' connectivity
-        correlates less than 0.25.
+        correlates less than 0.25; `why_unjudged` says which.
     """
-    if centroids is None:
+    if why_unjudged(first, second, centroids):
         return None
-    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    known = np.flatnonzero(np.isfinite(one).any(1) & np.isfinite(two).any(1))
-    if known.size < FEWEST_ROIS:
-        return None
-    square = np.ix_(known, known)
-    one, two, places = one[square], two[square], np.asarray(centroids, np.float64)[known]
-    pairs = ~np.eye(len(one), dtype=bool) & np.isfinite(one) & np.isfinite(two)
+    known, one, two, pairs = _known(first, second)
+    places = np.asarray(centroids, np.float64)[known]
     agreement = _correlation(one[pairs], two[pairs])
-    if not agreement >= LEAST_RELIABLE:
-        return None
     both = 2 * agreement / (1 + agreement)  # Spearman and Brown: of the two halves together
     return _judge(_nearness((one + two) / 2, pairs, places) / np.sqrt(both))
+
+
+def why_unjudged(first: ArrayLike, second: ArrayLike, centroids: ArrayLike | None) -> str:
+    """Why `neighbour_alarm`, of the same arguments, does not judge; empty where it does."""
+    if centroids is None:
+        return "the atlas has no centres of its ROIs"
+    known, one, two, pairs = _known(first, second)
+    if known.size < FEWEST_ROIS:
+        return (
+            f"{known.size} ROIs have a known connectivity in both halves of a scan of at least "
+            f"{LEAST_FRAMES} frames, and it takes {FEWEST_ROIS}"
+        )
+    agreement = _correlation(one[pairs], two[pairs])
+    if not agreement >= LEAST_RELIABLE:
+        return (
+            f"too much noise: the connectivity of the first and of the second halves correlates "
+            f"{agreement:.2f}, and it takes {LEAST_RELIABLE:.2f}"
+        )
+    return ""
+
+
+def _known(
+    first: ArrayLike, second: ArrayLike
+) -> tuple[NDArray[np.int64], Float64, Float64, NDArray[np.bool_]]:
+    """ROIs with a signal, the two Fisher z among them, and the pairs that both know."""
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    known = np.flatnonzero(np.isfinite(one).any(1) & np.isfinite(two).any(1))
+    square = np.ix_(known, known)
+    one, two = one[square], two[square]
+    pairs = ~np.eye(len(one), dtype=bool) & np.isfinite(one) & np.isfinite(two)
+    return known, one, two, pairs
 
 
 def _correlation(one: Float64, two: Float64) -> float:

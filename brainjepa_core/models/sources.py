@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ def model_folder(path: str | Path) -> Path:
     """The model's own folder: of a run or a study, its final one."""
     path = Path(path)
     return path / "final" if (path / "final").is_dir() else path
+
+
+def model_name(path: str | Path) -> str:
+    """What a model is called beside others: as the folder of its run or study, or its own."""
+    own = Path(os.path.abspath(model_folder(path)))  # a link is called by its own name
+    return own.parent.name if own.name in ("final", "best") else own.name
 
 
 def read_source(

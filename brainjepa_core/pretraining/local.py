@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from brainjepa_core.arrays import Float64
 from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
@@ -15,9 +17,11 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.waiting import waiting
 
 BASIS = "basis.npz"
 RESULTS = (BASIS, LOG, "states", "final")
@@ -58,17 +62,19 @@ def pretrain_locally(
     require_device(device)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
-    if say is not None:
-        say(
-            f"{windows.subjects} people of {len(stores)} sites, {sizes.rois} ROIs x "
-            f"{sizes.frames} frames = {sizes.tokens} tokens; {study.preset}, recipe "
-            f"{study.recipe}, {study.training.schedule.total_steps} steps of "
-            f"{study.training.batch_size}"
-        )
     run = Path(run)
     origin = run_origin(windows, study, sizes)
     require_origin(run, origin, RESULTS)
-    basis, _ = basis_of_run(windows, study, run)
+    if say is not None:
+        say(
+            f"{counted(windows.subjects, 'person', 'people')} of {counted(len(stores), 'site')}, "
+            f"{counted(sizes.rois, 'ROI')} x {counted(sizes.frames, 'frame')} = "
+            f"{counted(sizes.tokens, 'token')}; {study.preset}, recipe {study.recipe}, "
+            f"{counted(study.training.schedule.total_steps, 'step')} of "
+            f"{study.training.batch_size}"
+        )
+    with waiting(Console(quiet=not progress), "consensus basis"):
+        basis, _ = basis_of_run(windows, study, run)
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)

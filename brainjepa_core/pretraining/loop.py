@@ -41,15 +41,16 @@ class RunLog:
 
     def __init__(self, run: Path, first_step: int) -> None:
         self.path = run / LOG
-        kept = [line for line in self._lines() if line["step"] < first_step]
+        kept = [line for line in self.lines(run) if line["step"] < first_step]
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
+    @staticmethod
+    def lines(run: Path) -> list[dict[str, Any]]:
+        """What a run has logged; none where there is no log."""
+        path = run / LOG
         lines = []
-        for text in self.path.read_text().splitlines():
+        for text in path.read_text().splitlines() if path.exists() else ():
             try:
                 lines.append(json.loads(text))
             except json.JSONDecodeError:
@@ -125,7 +126,8 @@ def pretrain(
         ]
         batch = batches[0].to(training.device)
         if len(batch.x) > 1:
-            lines[-1] |= collapse_metrics(training.model.encode(batch.x, batch.token_valid))
+            tokens = training.model.encode(batch.x, batch.token_valid)
+            lines[-1] |= collapse_metrics(tokens, batch.token_valid)
         log.append(lines)
         losses.clear()
         work.update(f"pretraining, loss {lines[-1]['loss']:.4f}", done=training.step)

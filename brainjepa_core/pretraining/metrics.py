@@ -36,8 +36,15 @@ def effective_rank(vectors: Tensor) -> Tensor:
     return torch.where(total > rounding, entropy.exp(), torch.zeros_like(total))
 
 
-def collapse_metrics(tokens: Tensor) -> dict[str, float]:
+def collapse_metrics(tokens: Tensor, valid: Tensor | None = None) -> dict[str, float]:
     """Signs of collapse and of the position shortcut, from target-encoder tokens [B, N, D].
+
+    Parameters
+    ----------
+    tokens : Tensor [B, N, D]
+    valid : Tensor of bool [B, N], optional
+        False where a token is of padding or of an ROI that a scan lacks; all are compared by
+        default. Positions that are not valid in everybody are left out.
 
     Returns
     -------
@@ -47,6 +54,7 @@ def collapse_metrics(tokens: Tensor) -> dict[str, float]:
         tokens' variance that their position explains (analysis of variance; near 1, tokens say
         where they are and little else); ``rank_tokens``, the effective rank of a person's tokens
         (mean over people), and ``rank_people``, that of mean-pooled people (at most B - 1).
+        Empty where fewer than two positions are valid in everybody.
 
     Raises
     ------
@@ -57,7 +65,9 @@ def collapse_metrics(tokens: Tensor) -> dict[str, float]:
         raise ValueError(
             f"expected at least 2 people to compare, found {len(tokens)}; use a larger batch"
         )
-    tokens = tokens.float()
+    tokens = tokens.float() if valid is None else tokens[:, valid.all(0)].float()
+    if tokens.shape[1] < 2:
+        return {}
     within = tokens.var(0).mean()  # unbiased: over people at a fixed position
     total = tokens.flatten(0, 1).var(0).mean()
     values = {

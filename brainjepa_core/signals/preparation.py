@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.atlas import DEFAULT_ATLAS
+from brainjepa_core.files import require_outside
 from brainjepa_core.settings import FilePath, Frozen, from_its_file
+from brainjepa_core.signals.problems import is_there
 from brainjepa_core.usable import require_seconds
 
 Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
+Label = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML reads 2 as a number
 
 
 class InputSettings(Frozen):
@@ -26,8 +29,13 @@ class InputSettings(Frozen):
         Root of the dataset; for ``archive``, the file.
     space : str
         BIDS ``space`` of the images taken; ``fsLR`` takes CIFTI.
+    res, den, cohort : str, optional
+        BIDS ``res`` (resolution), ``den`` (density of a surface) and ``cohort`` (of a template),
+        where a scan is there in several; ``native`` is a name without it.
     task : str, optional
         BIDS ``task``; all by default.
+    mask : {"required", "optional"}
+        For ``fmriprep``: whether a volume without its brain mask is a problem, or read whole.
     label_image : Path, optional
         NIfTI label image or CIFTI ``dlabel`` of the atlas, for inputs that are images. Without
         it, ``hcp`` takes series of named parcels (``ptseries``).
@@ -46,7 +54,11 @@ class InputSettings(Frozen):
     kind: Kind
     folder: FilePath
     space: str = "MNI152NLin2009cAsym"
+    res: Label | None = None
+    den: Label | None = None
+    cohort: Label | None = None
     task: str | None = None
+    mask: Literal["required", "optional"] = "required"
     label_image: FilePath | None = None
     label_table: FilePath | None = None
     names: FilePath | None = None
@@ -56,12 +68,33 @@ class InputSettings(Frozen):
     @field_validator("folder", "label_image", "label_table", "names")
     @classmethod
     def _there(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.exists():
+        if path is not None and not is_there(path):
             raise ValueError(
                 f"expected a file or folder, found no '{path}'; correct the path, which starts at "
                 "the YAML's folder"
             )
         return path
+
+    @field_validator("folder")
+    @classmethod
+    def _a_folder(cls, path: Path, info: ValidationInfo) -> Path:
+        if info.data.get("kind", "archive") != "archive" and path.is_file():
+            raise ValueError(
+                f"expected a folder for input of kind '{info.data['kind']}', found the file "
+                f"'{path}'; give the folder that holds it, or correct input.kind"
+            )
+        return path
+
+    @field_validator("space")
+    @classmethod
+    def _one_entity(cls, space: str) -> str:
+        """Without the modifiers of fMRIPrep's call (``MNI152NLin6Asym:res-2``)."""
+        if ":" in space or "_" in space:
+            raise ValueError(
+                f"expected a space as file names have it after 'space-', found '{space}'; say "
+                "what is beside it as res, den or cohort"
+            )
+        return space
 
     @field_validator("tr")
     @classmethod
@@ -165,6 +198,8 @@ class PreparationSettings(Frozen):
     phenotypes : tuple of Path
         ``participants.tsv``, and tables of a ``phenotype`` folder with their JSON; by default
         those of the input folder.
+    missing : tuple of float or str
+        What stands for "not known" in those tables beside n/a and the like: ``[-9999]``.
     quality : Path, optional
         Folder of tables and pages; by default the store's name with ``-quality``.
     derivatives : Path, optional
@@ -178,9 +213,28 @@ class PreparationSettings(Frozen):
     cleaning: CleaningSettings = CleaningSettings()
     exclude: ExclusionSettings = ExclusionSettings()
     phenotypes: tuple[FilePath, ...] = ()
+    missing: tuple[float | str, ...] = ()
     quality: FilePath | None = None
     derivatives: FilePath | None = None
     processes: int | None = Field(None, ge=1)
+
+    @field_validator("quality", "derivatives")
+    @classmethod
+    def _outside_the_scans(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and "input" in info.data:
+            require_outside(path, info.data["input"].folder)
+        return path
+
+    @field_validator("phenotypes")
+    @classmethod
+    def _there(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        gone = next((path for path in paths if not is_there(path)), None)
+        if gone is not None:
+            raise ValueError(
+                f"expected tables of phenotypes, found no '{gone}'; correct the path, which starts "
+                "at the YAML's folder"
+            )
+        return paths
 
     @field_validator("atlas")
     @classmethod

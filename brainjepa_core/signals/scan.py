@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float64
 
 Mask = NDArray[np.bool_]
+DROPPED = "CensoredFramesDropped"  # in `RawScan.details`: frames that are not in the series
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class RawScan:
     tr : float
         Seconds.
     coverage : ndarray of float64 [R]
-        Share of an ROI that the scan saw; 1 or 0 where the input came without an image.
+        Share of an ROI that the scan saw, 0 for a missing one; NaN where the input, having no
+        image, does not tell.
     tsnr : float
         Median over the voxels of all ROIs of mean over standard deviation in time; NaN if unknown.
     fd : ndarray of float64 [F], optional
@@ -48,7 +50,9 @@ class RawScan:
     regressors : ndarray of float64 [F, C], optional
         What cleaning takes out.
     keep : ndarray of bool [F], optional
-        False where a frame is censored; all are kept where it is missing.
+        False where a frame is censored; cleaning keeps all where the input does not tell.
+    masked : bool, optional
+        Whether a brain mask said which voxels count; missing for what is no volume.
     details : dict
         Facts for the sidecar of the derivative, under names of BIDS where it has them.
     """
@@ -60,7 +64,16 @@ class RawScan:
     fd: Float64 | None = None
     regressors: Float64 | None = None
     keep: Mask | None = None
+    masked: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def censored(self) -> float:
+        """Share of frames that are censored, or were dropped for it before; NaN if unknown."""
+        gone = self.details.get(DROPPED)
+        if gone is not None:
+            return float(gone / (gone + self.series.shape[1]))
+        return float("nan") if self.keep is None else float(1 - self.keep.mean())
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,11 @@ class FoundScan(ABC):
         """Subject, session and run."""
         return self.subject, self.session, self.run
 
+    @property
+    def read_whole(self) -> bool:
+        """Whether it is a volume that is read without a brain mask, as the settings allow."""
+        return False
+
     @abstractmethod
     def check(self) -> ScanHeader:
         """Look at headers only.
@@ -94,6 +112,10 @@ class FoundScan(ABC):
         ScanProblem
             For the first thing that would keep the scan from being read.
         """
+
+    def told_fd(self) -> float | None:
+        """Mean framewise displacement in mm, where files tell it without the signal."""
+        return None
 
     @abstractmethod
     def read(self) -> RawScan:

@@ -21,7 +21,7 @@ from brainjepa_core.sums.correlation import (
 )
 from brainjepa_core.sums.protocol import SumOverPeople
 from brainjepa_core.sums.rois import check_rois, name_rois, require_same_rois
-from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS
+from brainjepa_core.usable import MIN_ROIS
 
 MAX_Z = 9.0  # of a subject; |r| is cut at 1 - 1e-7, which is z = 8.4
 
@@ -46,13 +46,12 @@ class ConnectivitySum(SumOverPeople):
         Sum over subjects of the Fisher z of each pair, P = R(R-1)/2.
     pair_count : ndarray of int64, shape (P,)
         Subjects in which both ROIs of the pair were observed.
-    subjects, scans, frames : int
-        Totals; frames counts valid ones.
+    subjects : int
+        How many people; of how many scans and frames they have, nothing is kept.
     """
 
     NAME = "connectivity sum"
-    COUNTS = ("subjects", "scans", "frames")
-    ADDED = {"z_sum": np.float64, "pair_count": np.int64} | {name: np.int64 for name in COUNTS}
+    ADDED = {"z_sum": np.float64, "pair_count": np.int64, "subjects": np.int64}
     SHARED = ("rois",)
 
     def __init__(self, rois: Iterable[str]) -> None:
@@ -60,7 +59,7 @@ class ConnectivitySum(SumOverPeople):
         pairs = len(self.rois) * (len(self.rois) - 1) // 2
         self.z_sum = np.zeros(pairs, dtype=np.float64)
         self.pair_count = np.zeros(pairs, dtype=np.int64)
-        self.subjects = self.scans = self.frames = 0
+        self.subjects = 0
 
     def add_scan(
         self,
@@ -116,18 +115,13 @@ class ConnectivitySum(SumOverPeople):
                 f"{len(missing)} masks of missing ROIs and {len(frame_valid)} of valid frames"
             )
         z, seen = np.zeros_like(self.z_sum), np.zeros_like(self.pair_count)
-        frames = 0
         for series, absent, valid in zip(scans, missing, frame_valid, strict=True):
-            kept = valid_frames(series, valid)
-            z_scan, observed = self._scan_z(kept, absent)
+            z_scan, observed = self._scan_z(valid_frames(series, valid), absent)
             z += z_scan
             seen += observed
-            frames += kept.shape[1]
         self.z_sum += z / np.maximum(seen, 1)
         self.pair_count += seen > 0
         self.subjects += 1
-        self.scans += len(scans)
-        self.frames += frames
 
     def _scan_z(
         self, kept: Float64, missing: ArrayLike | None
@@ -194,7 +188,7 @@ class ConnectivitySum(SumOverPeople):
         return self.subjects
 
     def told(self, fewest: int) -> ConnectivitySum:
-        """Without the pairs that fewer people show: both their sums are 0; the totals stay."""
+        """Without the pairs that fewer people show: both their sums are 0; subjects stay."""
         enough = self.pair_count >= fewest
         z_sum, pair_count = (np.where(enough, a, 0) for a in (self.z_sum, self.pair_count))
         return self._made_of({**vars(self), "z_sum": z_sum, "pair_count": pair_count})
@@ -203,13 +197,13 @@ class ConnectivitySum(SumOverPeople):
     def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:
         rois = len(check_rois(take_rois(arrays["rois"])))
         pairs = (rois * (rois - 1) // 2,)
-        return {"z_sum": pairs, "pair_count": pairs} | {name: () for name in cls.COUNTS}
+        return {"z_sum": pairs, "pair_count": pairs, "subjects": ()}
 
     @classmethod
     def _made_of(cls, values: Mapping[str, Any]) -> Self:
         made = cls(str(name) for name in values["rois"])
         made.z_sum, made.pair_count = values["z_sum"], values["pair_count"]
-        made.subjects, made.scans, made.frames = (int(values[name]) for name in cls.COUNTS)
+        made.subjects = int(values["subjects"])
         return made
 
     def _shared(self) -> Arrays:
@@ -219,16 +213,11 @@ class ConnectivitySum(SumOverPeople):
         require_same_rois(self.rois, other.rois)
 
     def _require_possible(self) -> None:
-        """No pair in more people than there are, scans and frames for each, and |z| in bounds."""
+        """No pair in more people than there are, and |z| in bounds."""
         if self.pair_count.max() > self.subjects:
             raise ValueError(
                 f"expected no pair in more than the {self.subjects} subjects, found a pair_count "
                 f"of {self.pair_count.max()}"
-            )
-        if not MIN_FRAMES * self.subjects <= MIN_FRAMES * self.scans <= self.frames:
-            raise ValueError(
-                f"expected at least a scan a subject and {MIN_FRAMES} frames a scan, found "
-                f"{self.subjects} subjects, {self.scans} scans, {self.frames} frames"
             )
         beyond = int((np.abs(self.z_sum) > MAX_Z * self.pair_count).sum())
         if beyond:

@@ -28,7 +28,7 @@ from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
 
-WIRE_VERSION = 3  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 4  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -45,6 +45,14 @@ Target = Literal["average", "line", "local"]
 Want = Literal["scores", "sums", "newton", "probe", "judge"]
 WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
 WITHIN_A_SITE = ("holdout", "kfold", "personalised")
+
+
+def told_round(index: int) -> int:
+    """Number of a round wherever people read it: the first one is 1, though messages count from 0.
+
+    Rounds have this number in folders, records, pages, MLflow, logs, errors and scenarios.
+    """
+    return index + 1
 
 
 class ProbeRequest(Frozen):

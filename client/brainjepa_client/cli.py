@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from brainjepa_client.deploying.cli import join
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, file_to_write
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
-    from brainjepa_core.signals.storing.store import ScanStore
 
-app = typer.Typer(
+app = Commands(
     name="site",
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
@@ -37,29 +38,41 @@ def _main() -> None:
 @app.command()
 def validate(
     site: SiteFile,
-    out: Annotated[Path | None, typer.Option(help="Write the problems there, as TSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the problems there, as TSV.", callback=file_to_write)
+    ] = None,
 ) -> None:
     """Look at names and headers of all scans in seconds; one line a problem, exit 1 if any."""
-    from brainjepa_client.preparing.validate import problems_as_tsv, validate, write_problems
+    from brainjepa_client.preparing.validate import (
+        COLUMNS,
+        problems_as_tsv,
+        validate,
+        write_problems,
+    )
     from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.files import require_own_table
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
         root = settings.preparation().input.folder
+        if out is not None:
+            require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Looking at headers", counted=True) as work:
             found = validate(settings, lambda n: work.update(total=n, done=work.done + 1))
         if out is not None:
             write_problems(found.problems, root, out)
         trs = ", ".join(f"{tr:g}" for tr in found.trs) or "no"
         console.print(
-            f"{found.scans} scans of {found.people} people can be read: {found.frames} frames, "
-            f"repetition times of {trs} s; {found.without_row} people without a row of phenotypes"
+            f"{counted(found.scans, 'scan')} of {counted(found.people, 'person', 'people')} can be "
+            f"read: {counted(found.frames, 'frame')}, repetition times of {trs} s; "
+            f"{counted(found.without_row, 'person', 'people')} without a row of phenotypes",
+            soft_wrap=True,
         )
         for note in found.notes:
             console.print(escape(note))
         if found.problems:
-            console.print(f"{len(found.problems)} problems:")
+            console.print(f"{counted(len(found.problems), 'problem')}:")
             sys.stdout.write(problems_as_tsv(found.problems, root))
             raise typer.Exit(1)
 
@@ -69,7 +82,7 @@ def prepare(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="SITE.yaml | IN OUT participant", help="A site, or a BIDS App call."
+            metavar="SITE.yaml | IN OUT participant|group", help="A site, or a BIDS App call."
         ),
     ],
     participant_label: Annotated[
@@ -81,6 +94,10 @@ def prepare(
     label_table: Annotated[Path | None, typer.Option(help="BIDS App: names of labels.")] = None,
     atlas: Annotated[str | None, typer.Option(help="BIDS App: shipped name, or a TSV.")] = None,
     space: Annotated[str | None, typer.Option(help="BIDS App: space of the images.")] = None,
+    res: Annotated[str | None, typer.Option(help="BIDS App: resolution, where several.")] = None,
+    den: Annotated[str | None, typer.Option(help="BIDS App: density, where several.")] = None,
+    cohort: Annotated[str | None, typer.Option(help="BIDS App: cohort, where several.")] = None,
+    mask: Annotated[str | None, typer.Option(help="BIDS App: required or optional.")] = None,
     task: Annotated[str | None, typer.Option(help="BIDS App: only this task.")] = None,
     preset: Annotated[str | None, typer.Option(help="BIDS App: cleaning.preset.")] = None,
     processes: Annotated[int | None, typer.Option(help="BIDS App: scans at once.")] = None,
@@ -90,7 +107,11 @@ def prepare(
     ] = False,
 ) -> None:
     """Turn a site's files into its store; goes on where it stopped. Exit 1 if a scan failed."""
-    from brainjepa_client.preparing.bids_app import site_of_call
+    from brainjepa_client.preparing.bids_app import (
+        refuse_beside_yaml,
+        site_of_call,
+        write_site_file,
+    )
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
@@ -99,21 +120,21 @@ def prepare(
             "label_image": label_image,
             "label_table": label_table,
             "space": space,
+            "res": res,
+            "den": den,
+            "cohort": cohort,
+            "mask": mask,
             "task": task,
             "atlas": atlas,
-            "cleaning": {"preset": preset} if preset else None,
+            "preset": preset,
             "processes": processes,
             "name": name,
         }
         given = {key: value for key, value in options.items() if value is not None}
         if len(words) > 1:
             settings, level, people = site_of_call(words, participant_label or (), given)
-        elif given:
-            raise ValueError(
-                f"expected {', '.join(given)} in the site's YAML, found as options; options are "
-                "for the call IN OUT participant"
-            )
         else:
+            refuse_beside_yaml(words[0], given)
             settings, level = read_settings(words[0], SiteSettings), "participant"
             people = tuple(participant_label or ())
         if drop_gone and people:
@@ -121,10 +142,13 @@ def prepare(
                 "expected --drop-gone for a whole site, found it beside --participant-label; leave "
                 "one of them out"
             )
+        keep_log(settings.quality)
         if level == "participant":
             failed = prepare_site(settings, people, drop_gone=drop_gone)
         else:
             failed = write_qc(settings)
+        if len(words) > 1:
+            write_site_file(Path(words[1]), settings)
         if failed:
             raise typer.Exit(1)
 
@@ -136,7 +160,9 @@ def qc(site: SiteFile) -> None:
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
-        write_qc(read_settings(site, SiteSettings))
+        settings = read_settings(site, SiteSettings)
+        keep_log(settings.quality)
+        write_qc(settings)
 
 
 def prepared_site(path: Path) -> SiteSettings:
@@ -159,14 +185,16 @@ def prepare_site(
     with waiting(console, "Looking for scans"):
         preparation = Preparation.of(settings, people, drop_gone=drop_gone)
     console.print(
-        f"{escape(settings.name)}: {preparation.found} scans found, {preparation.finished} of them "
-        "finished before"
+        f"{escape(settings.name)}: {counted(preparation.found, 'scan')} found, "
+        f"{preparation.finished} of them finished before"
     )
     for note in preparation.notes():
-        console.print(escape(note))
-    with waiting(console, "Scans", len(preparation.waiting)) as work:
-        for _ in preparation.run():
+        print_only(console, note)  # may name people
+    scans = len(preparation.waiting)
+    with waiting(console, "Scans", scans) as work, closing(preparation.run()) as reports:
+        for report in reports:
             work.advance()
+            logger.debug(f"{report.name}: {report.status}")
     return write_qc(settings)
 
 
@@ -177,7 +205,7 @@ def write_qc(settings: SiteSettings) -> int:
     with waiting(console, "Drawing the quality page"):
         counts, page = write_site_quality(settings)
     console.print(
-        f"{counts['included']} scans in the store {escape(str(settings.store))}, "
+        f"{counted(counts['included'], 'scan')} in the store {escape(str(settings.store))}, "
         f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
         f"[bold]{escape(str(page))}[/bold]",
         soft_wrap=True,
@@ -203,6 +231,32 @@ def remove(
         write_qc(settings)
 
 
+@app.command()
+def log(
+    site: SiteFile,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check that no line was changed.")
+    ] = False,
+) -> None:
+    """What was asked of this site, what it answered or refused, and who was removed."""
+    from brainjepa_client.consent.audit_log import audit_log, line_in_words
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.problems import counted
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        kept = audit_log(read_settings(site, SiteSettings).state)
+        lines = list(kept.lines())
+        for line in () if verify else lines:
+            console.print(escape(line_in_words(line)), soft_wrap=True, highlight=False)
+        console.print(
+            f"{counted(len(lines), 'line')}, each vouched for by the next; note the hash of the "
+            f"last one: {kept.head}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
 @app.command("dry-run")
 def dry_run(
     site: SiteFile,
@@ -211,19 +265,24 @@ def dry_run(
         typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
     ] = None,
     wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
-    out: Annotated[Path | None, typer.Option(help="Write the table there, as TSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)
+    ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="One line for all weights of a module.")
     ] = False,
 ) -> None:
     """Every array and number that each message would send, and the policy line that allows it."""
     from brainjepa_client.guarding.dry_run import dry_run
-    from brainjepa_client.guarding.dry_run_table import print_dry_run, write_dry_run
+    from brainjepa_client.guarding.dry_run_table import COLUMNS, print_dry_run, write_dry_run
+    from brainjepa_core.files import require_own_table
     from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         chosen = None if settings is None else read_settings(settings, PretrainingSettings)
+        if out is not None:
+            require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Asking the site"):
             run = dry_run(site, chosen, wire)
         print_dry_run(run, console, summary=summary)
@@ -234,6 +293,7 @@ def dry_run(
 @app.command()
 def check(site: SiteFile) -> None:
     """What the store holds, whether it is intact, and what the policy says; changes nothing."""
+    from brainjepa_client.guarding.site_tables import holdings_table, messages_table
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.storing.store import ScanStore
@@ -242,53 +302,8 @@ def check(site: SiteFile) -> None:
         settings = read_settings(site, SiteSettings)
         require_device(settings.device)
         store = ScanStore.open(settings.store)
-        console.print(_holdings(settings, store))
-        console.print(_messages(settings, store))
+        with waiting(console, "Reading the store"):
+            holdings = holdings_table(settings, store)
+        console.print(holdings)
+        console.print(messages_table(settings, store))
         console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")
-
-
-def _holdings(settings: SiteSettings, store: ScanStore) -> Table:
-    records, policy = store.records, settings.policy
-    people, damaged = len({record.subject for record in records}), len(store.verify())
-    table = Table(title=escape(settings.name), show_header=False)
-    trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
-    rows = {
-        "store": str(settings.store),
-        "atlas": f"{store.atlas.name}, {len(store.atlas)} ROIs",
-        "people": f"{people}, told as {people // policy.round_counts_to * policy.round_counts_to}",
-        "scans": f"{len(records)}, repetition times of {trs or 'no'} s",
-        "damaged scans": f"{damaged}"
-        + (": restore the store, or prepare it again" if damaged else ""),
-        "scans that lack ROIs": str(sum(bool(record.missing) for record in records)),
-        "state and log": str(settings.state),
-        "device": settings.device,
-        "people needed": f"{policy.min_subjects} outside a study's held-out fold"
-        + ("" if people >= policy.min_subjects else ": the site will refuse"),
-        "steps a round": f"at most {policy.max_steps_per_round}",
-    }
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    return table
-
-
-def _messages(settings: SiteSettings, store: ScanStore) -> Table:
-    policy = settings.policy
-    pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
-    least = f"each over at least {policy.min_people_in_sum} people"
-    leaves = {
-        "describe": "this site's name, versions, atlas name, ROI names, fingerprints of atlas and "
-        "store, device; people, scans and frames rounded down to multiples of "
-        f"{policy.round_counts_to}",
-        "gradients": f"sums of correlations and numbers of people for {pairs} pairs of ROIs, "
-        f"{least}; exact numbers of people, scans and frames",
-        "train": "weights of the model after the round; number of scans or people, losses, "
-        "seconds, signs of collapse",
-        "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
-        f"{least}; number of people, angle to the consensus gradients, signs of collapse",
-    }
-    table = Table(title="What would leave")
-    for heading in ("message", "allowed", "what leaves"):
-        table.add_column(heading)
-    for kind, text in leaves.items():
-        table.add_row(kind, "yes" if kind in policy.allow else "no", text)
-    return table

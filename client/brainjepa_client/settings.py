@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.files import require_outside
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
@@ -25,9 +26,17 @@ class PolicySettings(Frozen):
     min_people_in_sum : int
         Sums over fewer people (a pair of ROIs that few scans show, a small fold) are left out.
     round_counts_to : int
-        Numbers in ``describe`` are rounded down to multiples of this.
+        Numbers of people and scans that are told are rounded down to multiples of this, what a
+        reply counts by too. Sums over people hold exact numbers of people.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
+    max_width, max_depth : int
+        Of a model's layers. Where the inner layer of a block is more than four times as wide as
+        the block, a quarter of it counts as width.
+    max_frames : int
+        Of a window.
+    max_batch_size, max_masks_per_sample : int
+        Of an optimiser step.
     reset_optimizer : bool
         Start every round with fresh AdamW moments, whatever the study says.
     min_people_a_class : int
@@ -43,10 +52,19 @@ class PolicySettings(Frozen):
     round_counts_to: int = Field(10, ge=1)
     allow: tuple[Kind, ...] = ("describe", "gradients", "train", "evaluate")
     max_steps_per_round: int = Field(1000, ge=1)
+    max_width: int = Field(1280, ge=1)
+    max_depth: int = Field(32, ge=1)
+    max_frames: int = Field(2000, ge=1)
+    max_batch_size: int = Field(1024, ge=1)
+    max_masks_per_sample: int = Field(16, ge=1)
     reset_optimizer: bool = False
     min_people_a_class: int = Field(5, ge=1)
     share_probe: bool = False
     task_columns: tuple[str, ...] | None = None
+
+    def rounded(self, count: int) -> int:
+        """A number of people or scans as it is told."""
+        return count // self.round_counts_to * self.round_counts_to
 
 
 class SiteSettings(Frozen):
@@ -87,8 +105,17 @@ class SiteSettings(Frozen):
             found = f"a folder without {HEADER}" if path.is_dir() else "no such folder"
             raise ValueError(
                 f"expected the folder of a scan store, found '{path}', {found}; import the scans "
-                "first (brainjepa import), correct the path, or say how to prepare it (prepare)"
+                "first (brainjepa import), correct the path, or add a section prepare that says "
+                "where the scans are, and make the store (brainjepa site prepare)"
             )
+        return path
+
+    @field_validator("store", "state")
+    @classmethod
+    def _outside_the_scans(cls, path: Path, info: ValidationInfo) -> Path:
+        prepare = info.data.get("prepare")
+        if prepare is not None:
+            require_outside(path, prepare.input.folder)
         return path
 
     @field_validator("state")

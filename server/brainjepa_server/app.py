@@ -6,9 +6,10 @@ from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from rich.console import Console
 
+from brainjepa_core.command_log import keep_log, logs
 from brainjepa_core.settings import read_settings
+from brainjepa_core.terminal import console
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
@@ -19,7 +20,14 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run or continue the study whose settings lie in ``study-folder``."""
+    """Run or continue the study whose settings lie in ``study-folder``.
+
+    A simulation says in ``nodes`` how many sites it has, so that nobody is waited for in vain.
+    """
     folder = Path(str(context.run_config["study-folder"]))
     settings = read_settings(folder / STUDY_FILE, StudySettings)
-    Study(grid, settings, folder, StudyProgress(Console(), settings.total_rounds)).run()
+    nodes = int(str(context.run_config["nodes"])) if "nodes" in context.run_config else None
+    progress = StudyProgress(console, settings.total_rounds)
+    with logs():
+        keep_log(folder)
+        Study(grid, settings, folder, progress, nodes).run()

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import Commands, console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 from brainjepa_server.deploying.cli import admit, init, revoke, sites
 
-app = typer.Typer(name="server", help="Coordinate a study of several sites.", no_args_is_help=True)
+app = Commands(name="server", help="Coordinate a study of several sites.", no_args_is_help=True)
 for command in (init, admit, revoke, sites):
     app.command()(command)
 
@@ -30,4 +32,6 @@ def report(
     from brainjepa_server.record.report import write_report
 
     with errors_in_one_line():
-        console.print(f"Report: [bold]{write_report(folder)}[/bold]")
+        with waiting(console, "Drawing the report"):
+            page = write_report(folder)
+        console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.problems import counted
 from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.history import RoundRecord, YardstickRow
@@ -32,13 +33,18 @@ class StudyProgress:
     def members(self, members: Members) -> None:
         """Who takes part, and who does not and why."""
         names = ", ".join(sorted(members.nodes))
-        self.console.print(f"{len(members.nodes)} sites, {len(members.rois)} ROIs: {names}")
+        self.console.print(
+            f"{counted(len(members.nodes), 'site')}, {counted(len(members.rois), 'ROI')}: {names}"
+        )
         for name, reason in members.left_out.items():
             self.console.print(f"  left out {name}: {reason}", markup=False)
+        absent = sorted(set(members.roster) - members.nodes.keys() - members.left_out.keys())
+        if absent:
+            self.console.print(f"  not there yet: {', '.join(absent)}", markup=False)
 
     def consensus(self, found: Consensus, basis: ConsensusBasis) -> None:
         """The basis, and whose it is."""
-        people = f"{found.total.subjects} people"
+        people = counted(found.total.subjects, "person", "people")
         told = f"consensus basis {found.basis.hash[:12]} of {people}"
         if basis.hash != found.basis.hash:
             told = f"basis {basis.hash[:12]} of the model it starts from; connectivity of {people}"
@@ -62,7 +68,7 @@ class StudyProgress:
     @contextmanager
     def round(self, number: int, sites: int) -> Iterator[Callable[[str, str], None]]:
         """A bar over the sites of a round; yields what is called as each of them answers."""
-        what = f"round {number + 1} of {self.total}"
+        what = f"round {number} of {self.total}"
         with waiting(self.console, what, sites, transient=True) as work:
 
             def heard(site: str, reason: str) -> None:
@@ -77,10 +83,12 @@ class StudyProgress:
         """A round in one line."""
         loss = "-" if record.loss is None else f"{record.loss:.4f}"
         self.console.print(
-            f"round {record.number + 1:>3} of {self.total}  loss {loss}  "
-            f"{len(record.sites)} sites  {record.seconds or 0:.1f} s  "
+            f"round {record.number:>3} of {self.total}  loss {loss}  "
+            f"{counted(len(record.sites), 'site')}  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
+        for name, reason in record.capped.items():
+            self.console.print(f"  counts for less: {name}: {reason}", markup=False)
         self._unjudged(record.unjudged)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.messages import Assignment, Target, Wire
@@ -38,18 +39,23 @@ class RoundSettings(Frozen):
         Sites asked in a round, drawn by round number; all by default.
     deadline : float
         Seconds the coordinator waits for a round's replies.
-    join_deadline : float
-        Seconds it waits for the quorum of sites to appear.
+    joining_time : float
+        Seconds it waits for sites before the consensus is made; no longer than until those of the
+        roster are there.
     evaluate_every : int
         Rounds between evaluations; the last round is always evaluated.
+    keep_every : int
+        Every so many rounds one stays on disk, beside the newest two and the best, so that a study
+        can go back to before somebody who withdraws.
     """
 
     local_steps: int = Field(50, ge=1)
     quorum: int = Field(3, ge=1)
     sites: int | None = Field(None, ge=1)
     deadline: float = Field(3600.0, gt=0)
-    join_deadline: float = Field(600.0, gt=0)
+    joining_time: float = Field(600.0, gt=0)
     evaluate_every: int = Field(1, ge=1)
+    keep_every: int = Field(10, ge=1)
 
     @model_validator(mode="after")
     def _reachable(self) -> RoundSettings:
@@ -141,6 +147,9 @@ class StudySettings(Frozen):
         Names the study on the sites' disks and in MLflow.
     pretraining : PretrainingSettings
         Model, windows, basis and recipe; the schedule's total steps are those of the whole study.
+    sites : tuple of str
+        The roster: names of the sites that may take part, for which the study waits. Without one,
+        any may, and the study waits for the whole ``rounds.joining_time``.
     floors : FloorSettings
     rounds : RoundSettings
     aggregation : AggregationSettings
@@ -152,12 +161,25 @@ class StudySettings(Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     pretraining: PretrainingSettings
+    sites: tuple[str, ...] = ()
     floors: FloorSettings = FloorSettings()
     rounds: RoundSettings = RoundSettings()
     aggregation: AggregationSettings = AggregationSettings()
     start_from: StartSettings | None = None
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
+
+    @field_validator("sites")
+    @classmethod
+    def _names(cls, sites: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name[:40] for name in sites if not SITE_NAME.fullmatch(name)]
+        wrong += sorted({name for name in sites if sites.count(name) > 1})
+        if wrong:
+            raise ValueError(
+                "expected names of 1 to 40 letters, digits, - and _, each once, found "
+                f"'{wrong[0]}'; write each site as its own settings name it"
+            )
+        return sites
 
     @model_validator(mode="after")
     def _whole_rounds(self) -> StudySettings:
@@ -166,6 +188,11 @@ class StudySettings(Frozen):
             raise ValueError(
                 f"expected rounds.local_steps to divide the schedule's total_steps ({total}), "
                 f"found {self.rounds.local_steps}; change one of the two"
+            )
+        if self.sites and len(self.sites) < self.rounds.quorum:
+            raise ValueError(
+                f"expected rounds.quorum of at most the {len(self.sites)} sites of the roster "
+                f"(sites), found {self.rounds.quorum}; lower the quorum or add sites"
             )
         if self.held_out_fold >= self.folds:
             raise ValueError(

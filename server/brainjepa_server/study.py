@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,36 +14,39 @@ from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.models.checkpoint import Provenance, write_model
+from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.version import VERSION
-from brainjepa_core.wire.messages import GRADIENTS
+from brainjepa_core.wire.messages import GRADIENTS, told_round
 from brainjepa_server.combining.consensus import build_consensus
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
+from brainjepa_server.finishing import publish, write_weights
 from brainjepa_server.progress import StudyProgress
-from brainjepa_server.record import figures
 from brainjepa_server.record.history import (
     FEDERATED,
     RANDOM,
+    ROUNDS,
     START,
     SUMMARY,
     BasisFacts,
     RoundRecord,
     RunHistory,
     YardstickRow,
-    read_history,
+    append_round,
     write_history,
+    write_summary,
 )
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
     read_newest,
     read_round,
-    require_same,
+    recorded,
     round_folders,
+    round_name,
     write_round,
 )
-from brainjepa_server.rounds.joining import Members, gather, join_late
+from brainjepa_server.rounds.joining import Door, Members, gather, join_late
 from brainjepa_server.rounds.round import (
     Evaluated,
     Weights,
@@ -57,7 +57,15 @@ from brainjepa_server.rounds.round import (
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.starting import Start, read_start, weights_of
-from brainjepa_server.study_folder import BASIS_FILE, BEST, FINAL, LOCK, STUDY_FILE, SUM_FILE
+from brainjepa_server.study_folder import (
+    BASIS_FILE,
+    BEST,
+    FINAL,
+    LOCK,
+    SUM_FILE,
+    clear_study,
+    only_one,
+)
 
 
 class Study:
@@ -68,15 +76,23 @@ class Study:
     grid : flwr.serverapp.Grid
     settings : StudySettings
     folder : path
-        Gets ``basis.npz``, ``connectivity_sum.npz``, ``rounds/``, ``summary.json``, MLflow's
-        files, and at the end ``final`` and ``best``.
+        Gets ``basis.npz``, ``connectivity_sum.npz``, ``rounds/``, ``summary.json``,
+        ``rounds.jsonl``, MLflow's files, and at the end ``final`` and ``best``.
     progress : StudyProgress
+    nodes : int, optional
+        How many nodes the grid has in all, where that is known.
     """
 
     def __init__(
-        self, grid: Grid, settings: StudySettings, folder: Path, progress: StudyProgress
+        self,
+        grid: Grid,
+        settings: StudySettings,
+        folder: Path,
+        progress: StudyProgress,
+        nodes: int | None = None,
     ) -> None:
-        self.grid, self.settings, self.folder = grid, settings, Path(folder)
+        self.door, self.nodes = Door(grid, settings), nodes
+        self.settings, self.folder = settings, Path(folder)
         self.progress = progress
         self.tracker = StudyTracker(self.folder)
         self.history = RunHistory(
@@ -99,14 +115,12 @@ class Study:
             self._run()
 
     def _run(self) -> None:
-        members = gather(self.grid, self.settings)
+        clear_study(self.folder)
+        self.past = recorded(self.folder, self.history)
+        members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
-        stores = {
-            name: safe(str(about.get("store_fingerprint")))
-            for name, about in sorted(members.about.items())
-        }
-        self.history = self.history.having(stores=stores)
-        tags = {f"store of {name}": fingerprint for name, fingerprint in stores.items()}
+        self._note(members)
+        tags = {f"store of {name}": found for name, found in self.history.stores.items()}
         self.tracker.start(
             self.settings.name, self.history.settings, {**self.history.versions, **tags}
         )
@@ -115,12 +129,24 @@ class Study:
             self._agree(members)
             state = self._first_state(members)
             for number in range(state.round, self.settings.total_rounds):
-                join_late(self.grid, members, self.settings)
+                join_late(self.door, members)
+                if self._note(members):
+                    write_summary(self.folder, self.history)
                 state = self._round(members, state, number)
             self._finish(members, state)
             finished = True
         finally:
             self.tracker.finish("FINISHED" if finished else "FAILED")
+
+    def _note(self, members: Members) -> bool:
+        """Record who takes part with which scans, and who does not; whether that is news."""
+        found = {
+            name: safe(str(about.get("store_fingerprint")))
+            for name, about in sorted(members.about.items())
+        }
+        noted = self.history.having(stores=found, left_out=dict(members.left_out))
+        news, self.history = noted != self.history, noted
+        return news
 
     def _agree(self, members: Members) -> None:
         """The consensus: read where it was made before, else summed over the members."""
@@ -128,11 +154,17 @@ class Study:
             self.basis = ConsensusBasis.load(self.folder / BASIS_FILE)
             self.basis.require_rois(members.rois)
             total = ConnectivitySum.load(self.folder / SUM_FILE)
-            past = read_history(self.folder)
-            require_same(past.settings, self.history.settings, SUMMARY)
-            self.history = self.history.having(basis=past.basis)
+            facts = self.past.basis
+            if facts is None or facts.hash != self.basis.hash:
+                found_hash = "none" if facts is None else facts.hash[:12]
+                raise ValueError(
+                    f"expected the basis {found_hash} that {SUMMARY} records, found "
+                    f"{self.basis.hash[:12]} in {BASIS_FILE}; put the study's own basis back, or "
+                    "start in a new folder"
+                )
+            self.history = self.history.having(basis=facts)
         else:
-            sites = Sites(self.grid, members.nodes)
+            sites = self._sites(members)
             answers = sites.ask(
                 GRADIENTS,
                 self.settings.assignment(),
@@ -145,6 +177,7 @@ class Study:
                 members.rois,
                 self.settings.floors,
                 self.settings.pretraining.basis,
+                members.counts,
             )
             start = self._start(members)
             self.basis, total = start.basis if start else found.basis, found.total
@@ -153,8 +186,9 @@ class Study:
                     hash=self.basis.hash,
                     eigenvalues=tuple(self.basis.eigenvalues.tolist()),
                     eigengaps=tuple(self.basis.eigengaps.tolist()),
-                    sites=len(found.sites),
+                    sites=found.sites,
                     subjects=total.subjects,
+                    left_out=found.left_out,
                 )
             )
             write_history(self.folder, self.history)
@@ -178,12 +212,18 @@ class Study:
         """
         state = read_newest(self.folder, self.settings, self.basis.hash)
         if state is not None:
-            past = read_history(self.folder)
+            if len(self.past.rounds) < state.round:
+                raise ValueError(
+                    f"expected {state.round} rounds in {ROUNDS}, as many as were saved, found "
+                    f"{len(self.past.rounds)}; restore the file from a copy, or start in a new "
+                    "folder"
+                )
             self.history = self.history.having(
-                basis=past.basis,
-                baselines=past.baselines,
-                rounds=tuple(RoundRecord.model_validate(r) for r in state.history),
+                baselines=self.past.baselines,
+                unjudged=self.past.unjudged,
+                rounds=self.past.rounds[: state.round],  # later ones were not saved
             )
+            write_history(self.folder, self.history)
             self.progress.resumed(state.round)
             for record in self.history.rounds:
                 self.tracker.log_round(record)
@@ -197,7 +237,8 @@ class Study:
             assert self.history.basis is not None
             facts = self.history.basis.model_copy(update={"drift": drift})
             baselines = (*self.history.baselines, *rows)
-            self.history = self.history.having(basis=facts, baselines=baselines)
+            unjudged = {**self.history.unjudged, **({model: rejected} if rejected else {})}
+            self.history = self.history.having(basis=facts, baselines=baselines, unjudged=unjudged)
             self.progress.evaluated(model, rows, rejected)
         write_history(self.folder, self.history)
         return RoundState(0, weights, {}, self.settings, self.basis.hash)
@@ -207,9 +248,9 @@ class Study:
         outer = OuterOptimizer(self.settings.aggregation.outer, roles)
         outer.load(state.outer, state.weights)
         asked = chosen_sites(self.settings, list(members.nodes), number)
-        with self.progress.round(number, len(asked)) as heard:
+        with self.progress.round(told_round(number), len(asked)) as heard:
             weights, record = train_round(
-                Sites(self.grid, members.nodes),
+                self._sites(members),
                 self.settings,
                 number,
                 state.weights,
@@ -217,9 +258,9 @@ class Study:
                 outer,
                 heard,
             )
-        last = number + 1 == self.settings.total_rounds
+        last = told_round(number) == self.settings.total_rounds
         score = None
-        if last or (number + 1) % self.settings.rounds.evaluate_every == 0:
+        if last or told_round(number) % self.settings.rounds.evaluate_every == 0:
             rows, drift, unjudged = self._evaluate(members, weights, number, FEDERATED)
             sites = {
                 name: site.model_copy(update={"drift": drift.get(name)})
@@ -230,26 +271,33 @@ class Study:
             )
             score = score_of(rows)
         self.history = self.history.with_round(record)
+        append_round(self.folder, record)  # before the round: a line too many is cut by a resume
         state = replace(
             state,
             round=number + 1,
             weights=weights,
             outer=outer.state,
-            history=[r.model_dump(mode="json") for r in self.history.rounds],
             run_id=self.tracker.run_id or "",
             score=score,
         )
         write_round(self.folder, state)
-        write_history(self.folder, self.history)
         self.tracker.log_round(record)
         self.progress.finished(record)
         return state
 
     def _evaluate(self, members: Members, weights: Weights, number: int, model: str) -> Evaluated:
-        sites = Sites(self.grid, members.nodes)
         return evaluate(
-            sites, self.settings, number, weights, self._basis32, self.components, model
+            self._sites(members),
+            self.settings,
+            number,
+            weights,
+            self._basis32,
+            self.components,
+            model,
         )
+
+    def _sites(self, members: Members) -> Sites:
+        return Sites(self.door.grid, members.nodes, self.folder, members.counts)
 
     @property
     def _basis32(self) -> Float32:
@@ -257,52 +305,26 @@ class Study:
 
     def _finish(self, members: Members, state: RoundState) -> None:
         """Write ``final`` (the last round) and ``best`` (the best by the yardstick)."""
-        best = max(
-            (r for r in self.history.rounds if r.yardstick),
-            key=lambda r: (_order(score_of(r.yardstick)), -r.number),
-            default=None,
-        )
+        best = best_of(self.history.rounds)
         rows = best.yardstick if best else ()
         kept = tuple(row for row in self.history.baselines if row.model != FEDERATED)
         self.history = self.history.having(
             best_round=best.number if best else None, baselines=(*rows, *kept)
         )
-        write_history(self.folder, self.history)
-        self._write_model(FINAL, members, state.weights)
+        write_summary(self.folder, self.history)
+        models = {FINAL: state.weights}
         for path in round_folders(self.folder):
-            if best and path.name == f"round-{best.number + 1:06d}":
-                found = read_round(path, self.settings, self.basis.hash)
-                self._write_model(BEST, members, found.weights)
-        self._publish()
-
-    def _publish(self) -> None:
-        """What MLflow keeps besides numbers: pictures, settings, basis, models."""
-        self.tracker.log_figure(figures.consensus(self.basis, self.mean_fc), "consensus")
-        self.tracker.log_figure(figures.losses(self.history.rounds), "losses")
-        for name in (SUMMARY, STUDY_FILE, BASIS_FILE):
-            if (self.folder / name).exists():
-                self.tracker.log_file(self.folder / name)
-        for path in sorted((self.folder / BEST).glob("*")):
-            self.tracker.log_file(path, BEST)
-        self.tracker.register_model(self.settings.name, self.folder / FINAL)
-
-    def _write_model(self, name: str, members: Members, weights: Weights) -> None:
-        model = self.settings.pretraining.new_model(self.basis)
-        arrays = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
-        model.load_state_dict({**arrays, "basis": model.basis})
-        path = self.folder / name
-        if path.exists():
-            shutil.rmtree(path)
-        write_model(
-            path,
-            model,
-            Provenance(
-                atlas=members.atlas,
-                rois=members.rois,
-                basis_hash=self.basis.hash,
-                signals=self.settings.pretraining.windows.model_dump(exclude={"short"}),
-            ),
+            if best and path.name == round_name(best.number):
+                models[BEST] = read_round(path, self.settings, self.basis.hash).weights
+        tied = Provenance(
+            atlas=members.atlas,
+            rois=members.rois,
+            basis_hash=self.basis.hash,
+            signals=self.settings.pretraining.windows.model_dump(exclude={"short"}),
         )
+        for name, weights in models.items():
+            write_weights(self.folder / name, self.settings.pretraining, self.basis, weights, tied)
+        publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
 
 
 def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | None:
@@ -311,26 +333,7 @@ def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | Non
     return found[0] if found else None
 
 
-def _order(score: float | None) -> float:
-    return -np.inf if score is None else score
-
-
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold a lock that the system frees when the process ends, however it ends.
-
-    Raises
-    ------
-    ValueError
-        If another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                "expected to be the only coordinator of this folder, found another at work in it; "
-                "wait for it, or stop it"
-            ) from error
-        yield
+def best_of(rounds: Sequence[RoundRecord]) -> RoundRecord | None:
+    """The round with the highest score, the earliest of equals; None where none has one."""
+    scored = [(score, r) for r in rounds if (score := score_of(r.yardstick)) is not None]
+    return max(scored, key=lambda found: found[0])[1] if scored else None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.problems import counted
 
 MADE = "demo.json"
 
@@ -27,8 +28,8 @@ def demo_folder(folder: Path) -> Iterator[None]:
     if strangers:
         raise ValueError(
             "expected a new folder, or one that holds what an earlier demo made and nothing "
-            f"else, found {len(strangers)} other files, such as '{min(strangers)}'; give another "
-            "--out, or move them away"
+            f"else, found {counted(len(strangers), 'other file')}, such as '{min(strangers)}'; "
+            "give another --out, or move them away"
         )
     if found:
         shutil.rmtree(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.settings import FilePath, Frozen, read_settings
@@ -16,7 +16,7 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 class FaultSettings(Frozen):
-    """What goes wrong at virtual sites, numbered from 1; rounds are numbered from 0.
+    """What goes wrong at virtual sites, numbered from 1, as rounds are.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class FaultSettings(Frozen):
         difference with the other sign; other arrays altogether.
     """
 
-    dropouts: dict[int, tuple[int, ...]] = {}
+    dropouts: dict[int, tuple[PositiveInt, ...]] = {}
     poison: dict[int, Literal["nan", "huge", "flip", "garbage"]] = {}
 
 

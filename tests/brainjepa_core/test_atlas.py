@@ -152,7 +152,7 @@ def test_table_of_ones_own(tmp_path):
     table.write_text("name\nonly\n")
     assert load_atlas(str(table)).rois == ("only",)
     table.write_text("roi\nonly\n")
-    with pytest.raises(ValueError, match=r"column 'name', found columns \['roi'\]"):
+    with pytest.raises(ValueError, match="column 'name', found roi in atlas '"):
         load_atlas(table)
     table.write_text("name\tx\ty\tz\na\t1\t2\tn/a\n")
     with pytest.raises(ValueError, match="x, y and z of every ROI in mm"):
@@ -165,3 +165,16 @@ def test_table_of_ones_own(tmp_path):
 def test_unknown_atlas_says_what_there_is():
     with pytest.raises(ValueError, match=f"'{DEFAULT_ATLAS}' or a .tsv file, found 'aal'"):
         load_atlas("aal")
+
+
+def test_a_table_that_is_not_there_or_was_not_fetched(tmp_path):
+    table = tmp_path / "rois.tsv"
+    with pytest.raises(ValueError, match=r"ROI names 'rois.tsv' in UTF-8, found no such file; "):
+        load_atlas(table)
+    table.symlink_to(".git/annex/objects/xx/rois.tsv")
+    with pytest.raises(ValueError, match=r"found a link to a file that is not there \(datalad get"):
+        load_atlas(table)
+    table.unlink()
+    table.write_bytes("name\nGehörrinde\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="found bytes that are not text in UTF-8; correct"):
+        load_atlas(table)

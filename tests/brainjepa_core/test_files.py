@@ -16,7 +16,7 @@ from child_process import environment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.files import atomic_folder, atomic_path
+from brainjepa_core.files import atomic_folder, atomic_path, require_own_table
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 
@@ -149,7 +149,7 @@ def test_the_disk_holds_content_before_the_rename_and_the_name_after_it(
 
 HALF_WAY = """
 import sys, time
-from brainjepa_core.files import atomic_folder, atomic_path
+from brainjepa_core.files import atomic_folder, atomic_path, require_own_table
 writer = {"file": atomic_path, "folder": atomic_folder}[sys.argv[1]]
 with writer(sys.argv[2]) as temporary:
     (temporary if sys.argv[1] == "file" else temporary / "weights").write_bytes(b"ne")
@@ -221,3 +221,21 @@ def test_killed_at_any_moment_the_file_is_whole(tmp_path):
         content = target.read_bytes()
         assert len(content) == 64 * 1024
         assert len(set(content)) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"participant_id\tage\nsub-1\t30\n", b"", b"\xff\xfe", b"file\tmend\textra\n"]
+)
+def test_a_table_of_somebody_else_is_not_replaced(tmp_path, content):
+    path = tmp_path / "participants.tsv"
+    require_own_table(path, ("file", "mend"))
+    path.write_bytes(b"file\tmend\nolder\trow\n")
+    require_own_table(path, ("file", "mend"))
+    path.write_bytes(content)
+    text = (
+        "expected a new file, or the table that this command wrote before, found another "
+        "'participants.tsv'; give another --out"
+    )
+    with pytest.raises(FileExistsError, match=text):
+        require_own_table(path, ("file", "mend"))
+    assert path.read_bytes() == content

@@ -6,13 +6,14 @@ import errno
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import SafetensorError
 
 from brainjepa_core.files import atomic_folder, atomic_path, room_for
-from brainjepa_core.problems import plainly, value_in_words
+from brainjepa_core.problems import counted, found_value, plainly, value_in_words
 
 
 def raised(make) -> Exception:
@@ -58,6 +59,16 @@ def test_values_in_words():
         "nothing",
         "something else",
     ]
+
+
+def test_one_and_several():
+    assert [counted(number, "scan") for number in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
+    assert [counted(number, "person", "people") for number in (1, 2)] == ["1 person", "2 people"]
+
+
+def test_values_as_a_file_writes_them():
+    found = [found_value(value) for value in ("a", 1.5, True, None, Path("/a b"), [1])]
+    assert found == ["'a'", "1.5", "true", "nothing", "'/a b'", "a list"]
 
 
 def fill_text():

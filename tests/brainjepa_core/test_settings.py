@@ -86,31 +86,38 @@ def test_a_study_survives_the_way_through_a_file(tmp_path):
             "name: x\nwindow:\n  tr: 2\n  frame: 3",
             " line 4: window.frame: no such field; check the spelling or remove it",
         ),
-        ("name: 3", " line 1: name: Input should be a valid string (found 3)"),
+        (
+            "name: 3",
+            " line 1: name: expected text (in quotes, where it looks like a number), found 3; "
+            "correct it",
+        ),
         (
             "window:\n  frames: many",
-            " line 2: window.frames: Input should be a valid integer, unable to parse string as an "
-            "integer (found 'many')",
+            " line 2: window.frames: expected a whole number, found 'many'; correct it",
         ),
         (
             "window: {frames: 0}",
-            " line 1: window.frames: Input should be greater than or equal to 1 (found 0)",
+            " line 1: window.frames: expected a number of at least 1, found 0; correct it",
         ),
         (
             "trs:\n- 2\n- x",
-            " line 3: trs.1: Input should be a valid number, unable to parse string as a number "
-            "(found 'x')",
+            " line 3: trs.1: expected a number, found 'x'; correct it",
         ),
         # A sentence of our own says itself what was found.
         (
             "window: {frames: 101}",
             ": expected at most 100 frames, found 101; lower it",
         ),
-        ("1: 2", " line 1: 1: Keys should be strings (found 1)"),
+        (
+            "1: 2",
+            " line 1: 1: expected the name of a field (in quotes, where it looks like a number), "
+            "found 1; correct it",
+        ),
         (
             "nmae: x\nwindow: {frames: 0}",
-            " line 2: window.frames: Input should be greater than or equal to 1 (found 0)\n"
-            "study.yaml line 1: nmae: no such field; check the spelling or remove it",
+            " line 1: nmae: no such field; check the spelling or remove it\n"
+            "study.yaml line 2: window.frames: expected a number of at least 1, found 0; "
+            "correct it",
         ),
     ],
 )

@@ -85,7 +85,10 @@ def test_a_terminal_gets_a_bar_or_a_spinner():
 
 @pytest.mark.parametrize(
     ("how", "text"),
-    [((), "stopped\n"), ((AGAIN,), "stopped; run the same command again to go on\n")],
+    [
+        ((), "stopped; run the same command again, which begins anew\n"),
+        ((AGAIN,), "stopped; run the same command again to go on\n"),
+    ],
 )
 def test_ctrl_c_is_one_line_and_130(capsys, how, text):
     with pytest.raises(typer.Exit) as stopped, errors_in_one_line(*how):

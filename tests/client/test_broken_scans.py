@@ -43,9 +43,10 @@ PROBLEMS = {
         True,
     ),
     "short_confounds": ("60 rows, one a frame of the image, found 57; give the table", False),
-    "duplicated": ("one file of a subject, session and run, found also .*res-2.*; move aw", True),
+    "duplicated": ("one file of a subject, session and run, found also .*res-2.*; choose o", True),
+    "no_mask": ("its brain mask beside it, of the same space .*, found none .*; copy it", True),
 }
-HARMLESS = ("no_mask", "non_ascii_subject")
+HARMLESS = ("non_ascii_subject",)
 PARTLY_SEEN = ("zero_field_of_view", "cut_field_of_view", "nan_voxels")
 
 

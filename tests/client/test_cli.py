@@ -37,7 +37,7 @@ def check(path: Path, monkeypatch) -> str:
 
 def test_check(site_file, tmp_path, monkeypatch):
     shown = check(site_file(policy={"allow": ["describe", "gradients"]}), monkeypatch)
-    assert "synthetic networks, 8 ROIs" in shown
+    assert "8 ROIs of 'synthetic networks'" in shown
     assert "12, told as 10" in shown
     assert "20 outside a study's held-out fold: the site will refuse" in shown
     lines = {line.split("│")[1].strip(): line for line in shown.splitlines() if "│" in line}

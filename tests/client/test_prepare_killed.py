@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 
 
-def start(tree) -> subprocess.Popen[str]:
+def start(tree, **how) -> subprocess.Popen[str]:
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     return subprocess.Popen(
         [sys.executable, "-m", "brainjepa", "site", "prepare", str(tree.site)],
@@ -27,6 +28,7 @@ def start(tree) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        **how,
     )
 
 
@@ -96,3 +98,25 @@ def test_killed_again_and_again(tmp_path, processes):
             assert store.verify() == [] and len(store.records) >= len(reports(tree))
     finish(tree)
     assert store_files(tree) == store_files(expected)
+
+
+@pytest.mark.parametrize("signals", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_behind(tmp_path, signals):
+    """As a terminal sends it: to the command and to all that it has started."""
+    tree = whole(tmp_path, "stopped", 2, runs=2)
+    process = start(tree, start_new_session=True)
+    until = time.monotonic() + PATIENCE
+    while not reports(tree):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.001)
+    for _ in range(signals):
+        os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, output
+    assert output.splitlines()[-1] == "stopped; run the same command again to go on"
+    assert not any(word in output for word in ("Traceback", "leaked", "Warning")), output
+    assert not list(tree.folder.rglob("*.tmp"))
+    assert 1 <= len(reports(tree)) < len(tree.scans)
+    finish(tree)
+    store = ScanStore.open(tree.folder / "store")
+    assert store.verify() == [] and len(store.records) == len(tree.scans)

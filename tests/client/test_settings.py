@@ -40,17 +40,17 @@ def test_the_home_folder(stores, tmp_path, monkeypatch):
 
 
 def test_a_missing_store(tmp_path):
-    assert error(tmp_path, store=str(tmp_path / "gone"), state=str(tmp_path)) == (
-        "site.yaml line 3: store: expected the folder of a scan store, found "
-        f"'{tmp_path / 'gone'}', no "
-        "such folder; import the scans first (brainjepa import), correct the path, or say how to "
-        "prepare it (prepare)"
+    gone = tmp_path / "gone"
+    mend = (
+        "; import the scans first (brainjepa import), correct the path, or add a section prepare "
+        "that says where the scans are, and make the store (brainjepa site prepare)"
+    )
+    expected = "site.yaml line 3: store: expected the folder of a scan store, found"
+    assert error(tmp_path, store=str(gone), state=str(tmp_path)) == (
+        f"{expected} '{gone}', no such folder{mend}"
     )
     assert error(tmp_path, store=str(tmp_path), state=str(tmp_path / "s")) == (
-        "site.yaml line 3: store: expected the folder of a scan store, found "
-        f"'{tmp_path}', a folder "
-        "without store.json; import the scans first (brainjepa import), correct the path, or say "
-        "how to prepare it (prepare)"
+        f"{expected} '{tmp_path}', a folder without store.json{mend}"
     )
 
 
@@ -77,11 +77,11 @@ def test_no_state_in_a_file(stores, tmp_path, name):
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"name": "St. Mary's"}, "name: String should match"),
-        ({"threads": 0}, "threads: Input should be greater"),
-        ({"device": "gpu"}, "device: String should match"),
-        ({"policy": {"min_subjects": 0}}, "policy.min_subjects: Input should be greater"),
-        ({"policy": {"allow": ["tell"]}}, "policy.allow.0: Input should be 'describe'"),
+        ({"name": "St. Mary's"}, "name: expected text of the form"),
+        ({"threads": 0}, "threads: expected a number of at least"),
+        ({"device": "gpu"}, "device: expected text of the form"),
+        ({"policy": {"min_subjects": 0}}, "policy.min_subjects: expected a number of at least"),
+        ({"policy": {"allow": ["tell"]}}, "policy.allow.0: expected 'describe'"),
         ({"policy": {"min": 3}}, "policy.min: no such field; check the spelling or remove it"),
     ],
 )
@@ -107,6 +107,7 @@ def test_paths_start_at_the_yaml_s_folder(tmp_path, monkeypatch):
     home = tmp_path / "hospital"
     (home / "scans").mkdir(parents=True)
     (home / "names.txt").write_text("a\nb\n")
+    (home / "ages.tsv").write_text("participant_id\tage\n")
     source = {"kind": "series", "folder": "scans", "names": "names.txt"}
     prepare = {"input": source, "atlas": "mine.tsv", "phenotypes": ["ages.tsv"]}
     prepare |= {"quality": "pages", "derivatives": "bids"}
@@ -148,3 +149,16 @@ def test_a_prepare_section_that_is_wrong_is_the_only_problem(tmp_path):
     assert text.startswith("site.yaml line 3: prepare.input: expected names for input of kind")
     text = error(tmp_path, **prepared(tmp_path, kind="fmriprep"))
     assert text.startswith("site.yaml line 3: prepare.input: expected a label_image for input")
+
+
+@pytest.mark.parametrize("field", ["store", "state", "prepare.quality", "prepare.derivatives"])
+def test_nothing_is_written_into_the_scans_folder(tmp_path, field):
+    content = prepared(tmp_path)
+    inside = tmp_path / "scans" / "derivatives" / "brainjepa"
+    place = content["prepare"] if "." in field else content
+    place[field.rpartition(".")[2]] = str(inside)
+    assert error(tmp_path, **content).endswith(
+        f": {field}: expected a place outside the scans' folder '{tmp_path / 'scans'}', found "
+        f"'{inside}' within it, where what is written would be taken for scans; choose another "
+        "place"
+    )

@@ -169,8 +169,13 @@ class Changes(RuleBasedStateMachine):
     def begin(self) -> None:
         self.place = Path(tempfile.mkdtemp())
         self.files = SiteFiles(self.place / "site")
+        for number, person in enumerate(PEOPLE[:3]):
+            self.files.put(person, "1", number, 20)
+            self.files.rows[person] = {"age": 20, "fd": "0.1"}
+        self.files.write_table()
         self.site = self.files.site("store")
         self.withdrawn: set[str] = set()
+        self.run(drop=False)
 
     @rule(
         person=st.sampled_from(PEOPLE), session=st.sampled_from(SESSIONS), seed=st.integers(0, 2),

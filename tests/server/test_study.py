@@ -15,7 +15,8 @@ from brainjepa_server.progress import StudyProgress, told
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import only_one, score_of
+from brainjepa_server.study import best_of, score_of
+from brainjepa_server.study_folder import only_one
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
 
@@ -31,6 +32,18 @@ def test_rounds_are_compared_by_connectivity_from_the_headline_pool():
     assert score_of([row(HEADLINE, "connectivity", float("nan"))]) is None
 
 
+def test_the_best_round_is_one_that_was_scored():
+    """Of rounds whose score is unknown none is the best, however often they were evaluated."""
+    scores = (None, 0.2, float("nan"), 0.4, 0.4, None)
+    rounds = [
+        RoundRecord(number=i + 1, yardstick=[row(HEADLINE, "connectivity", score)])
+        for i, score in enumerate(scores)
+    ]
+    assert best_of(rounds) is rounds[3]
+    unknown = [rounds[0], RoundRecord(number=7, yardstick=[row(HEADLINE, "latents", 0.9)])]
+    assert best_of(unknown) is None and best_of([]) is None
+
+
 def test_a_line_of_the_yardstick():
     rows = [row("mean", "latents", 0.9), row(HEADLINE, "latents", 0.5), row(HEADLINE, "x", None)]
     assert told(rows) == "R2: latents 0.500" and told(()) == ""
@@ -41,17 +54,17 @@ def test_what_the_coordinator_is_shown():
     progress = StudyProgress(Console(file=shown, width=200), 3)
     members = Members("three", ("a", "b"), {"x": 1, "y": 2}, left_out={"z": "[red]no"})
     progress.members(members)
-    with progress.round(0, 2) as heard:
+    with progress.round(1, 2) as heard:
         heard("x", "")
         heard("y", "expected [this]")
     site = SiteRecord(loss=0.5, share=1)
-    progress.finished(RoundRecord(number=0, seconds=1.0, bytes_up=2_000_000, sites={"x": site}))
-    progress.finished(RoundRecord(number=1))
+    progress.finished(RoundRecord(number=1, seconds=1.0, bytes_up=2_000_000, sites={"x": site}))
+    progress.finished(RoundRecord(number=2))
     progress.resumed(1)
     text = shown.getvalue()
     assert "2 sites, 2 ROIs: x, y" in text and "left out z: [red]no" in text
     assert "left out y: expected [this]" in text and "resuming after round 1 of 3" in text
-    assert "round   1 of 3  loss 0.5000  1 sites  1.0 s  2.0 MB up" in text
+    assert "round   1 of 3  loss 0.5000  1 site  1.0 s  2.0 MB up" in text
     assert "round   2 of 3  loss -  0 sites  0.0 s  0.0 MB up" in text
 
 
@@ -67,10 +80,13 @@ def test_what_the_coordinator_is_shown():
             "rounds: expected quorum of at most the 2 sites asked in a round, found 3; lower",
         ),
         ({"held_out_fold": 5}, "expected held_out_fold below folds (5), found 5; number folds"),
-        ({"name": "../x"}, "name: String should match pattern"),
-        ({"aggregation": {"combine": "sum"}}, "aggregation.combine: Input should be 'mean', "),
-        ({"aggregation": {"max_norm": 0}}, "aggregation.max_norm: Input should be greater than 0"),
-        ({"aggregation": {"outer": {"kind": "adam"}}}, "aggregation.outer.kind: Input should be"),
+        ({"name": "../x"}, "name: expected text of the form"),
+        ({"aggregation": {"combine": "sum"}}, "aggregation.combine: expected 'mean', "),
+        (
+            {"aggregation": {"max_norm": 0}},
+            "aggregation.max_norm: expected a number above 0",
+        ),
+        ({"aggregation": {"outer": {"kind": "adam"}}}, "aggregation.outer.kind: expected"),
         ({"floors": {"people": 3}}, "floors.people: no such field; check the spelling or remove"),
     ],
 )

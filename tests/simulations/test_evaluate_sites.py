@@ -34,9 +34,14 @@ def test_sites_answer_and_a_common_probe_is_made(study):
     result, shown = ask(study, "--task", "age")
     assert result.exit_code == 0, result.output
     assert "federated ridge probe" in shown
+    assert "MAE (years)" in shown and "MSE (years²)" in shown
+    assert "No intervals are known: people's values stay at their sites." in shown
     content = json.loads((study / "task-age.json").read_text())
     assert set(content["sites"]) == {"site-01", "site-02"}
     assert {row["task"] for row in content["rows"]} == {"age"}
+    assert content["made_from"]["model"] == "final" and content["made_from"]["weights"]
+    assert content["made_from"]["task"]["column"] == "age"
+    assert content["units"] == {"r": "", "r2": "", "mae": "years"}
     (matrix,) = content["matrices"].values()
     assert "probe of site-01" in matrix["reasons"]  # probes leave only where share_probe says so
 

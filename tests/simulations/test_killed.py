@@ -42,7 +42,7 @@ def whole(scenario, tmp_path_factory) -> Callable[[], Path]:
 
     def folder() -> Path:
         finish(process, out)
-        assert logged_rounds(out) == list(range(ROUNDS))
+        assert logged_rounds(out) == list(range(1, ROUNDS + 1))
         return out
 
     return folder
@@ -51,16 +51,16 @@ def whole(scenario, tmp_path_factory) -> Callable[[], Path]:
 def test_a_study_killed_twice_ends_with_the_same_weights_in_the_same_run(scenario, whole, tmp_path):
     out = tmp_path / "run"
     # In the middle of round 2: one site has answered, and two have not.
-    run_until(exists(out, "site-state/site-01/tiny/round-000001/round.json"), scenario, out)
+    run_until(exists(out, "site-state/site-01/tiny/round-000002/round.json"), scenario, out)
     before = run_id(out)
     assert not (out / "final").exists()
-    # As soon as round 3 is on disk, before it is in summary.json and MLflow.
+    # As soon as round 3 is on disk, before it is in MLflow.
     run_until(exists(out, "rounds/round-000003/state.json"), scenario, out, "--resume")
     assert not (out / "final").exists()
     run(scenario, out, "--resume")
     assert weights(out) == weights(whole())
     assert run_id(out) == before
-    assert logged_rounds(out) == list(range(ROUNDS))
+    assert logged_rounds(out) == list(range(1, ROUNDS + 1))
 
 
 MOMENTS = {
@@ -69,10 +69,10 @@ MOMENTS = {
     "the sum before its basis": ("connectivity_sum.npz", False),
     "the basis": ("basis.npz", False),
     "the first site's first state, half written": ("site-state/site-01/tiny/.*.tmp", True),
-    "the last site's first state": ("site-state/site-03/tiny/round-000000/round.json", False),
+    "the last site's first state": ("site-state/site-03/tiny/round-000001/round.json", False),
     "a round, half written": ("rounds/.*.tmp", True),
     "the first round": ("rounds/round-000001/state.json", False),
-    "the last site's third state": ("site-state/site-03/tiny/round-000002/round.json", False),
+    "the last site's third state": ("site-state/site-03/tiny/round-000003/round.json", False),
     "the last round": ("rounds/round-000004/state.json", False),
     "the final model's folder": ("final/*", True),
 }
@@ -88,4 +88,4 @@ def test_a_study_killed_when_something_appears_can_be_continued(scenario, whole,
     run(scenario, out, "--resume")
     assert weights(out) == weights(whole())
     assert before in (None, run_id(out))
-    assert logged_rounds(out) == list(range(ROUNDS))
+    assert logged_rounds(out) == list(range(1, ROUNDS + 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 import brainjepa
 from brainjepa import command
+from brainjepa_core.command_log import LOG
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.scan_table import TABLE
@@ -108,7 +108,9 @@ def finished(folder) -> Path:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All but the log of commands, which grows with each."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOG)
+    return {path: path.read_bytes() for path in files}
 
 
 def test_import_makes_one_store_a_site_and_repeating_it_changes_nothing(tmp_path):
@@ -121,7 +123,7 @@ def test_import_makes_one_store_a_site_and_repeating_it_changes_nothing(tmp_path
         "a: 5 people have no row of phenotypes, such as 'a-1'\n"
         "a: 6 scans, 9 ROIs\n"
         "b: 6 people have no row of phenotypes, such as 'b-0'\n"
-        "b: 1 people of the tables have no scan, such as 'a-0'\n"
+        "b: 1 person of the tables has no scan, such as 'a-0'\n"
         "b: 6 scans, 9 ROIs\n"
     )
     a, b = (ScanStore.open(tmp_path / "stores" / name) for name in "ab")
@@ -162,8 +164,10 @@ def test_archives_that_cannot_be_imported_are_one_line(tmp_path):
 
 def test_an_output_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "taken").write_text("")
-    text = failure("import", site_archive(tmp_path / "a.npz"), "--out", tmp_path / "taken")
-    assert re.match(r"(not a directory|file exists): '.*taken", text)
+    text = refused_by_the_parser(
+        "import", site_archive(tmp_path / "a.npz"), "--out", tmp_path / "taken"
+    )
+    assert "'--out': expected a folder or the name of a new one, found the file" in text
 
 
 def test_import_folder(tmp_path):
@@ -232,8 +236,7 @@ def test_settings_that_do_not_fit_are_one_line_and_leave_nothing_behind(folder, 
         ({"windwos": {}}, "windwos: no such field; check the spelling or remove it"),
         (
             {"training": {"schedule": {"total_steps": "many"}}},
-            "training.schedule.total_steps: Input should be a valid integer, unable "
-            "to parse string as an integer (found 'many')",
+            "training.schedule.total_steps: expected a whole number, found 'many'; correct it",
         ),
         (
             {"preset": "huge"},
@@ -264,8 +267,14 @@ def test_settings_that_do_not_fit_are_one_line_and_leave_nothing_behind(folder, 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: WindowSettings(frames=0), "frames: Input should be greater than or equal to 1 ("),
-        (lambda: Path("absent").read_text(), "no such file or directory: 'absent'"),
+        (
+            lambda: WindowSettings(frames=0),
+            "frames: expected a number of at least 1, ",
+        ),
+        (
+            lambda: Path("absent").read_text(),
+            "expected to read or write 'absent', found no such file; check the ",
+        ),
         (
             lambda: int("[/bold] a [red]\n\nb" + 99 * " c"),
             "invalid literal for int() with base 10: ",
@@ -286,14 +295,9 @@ def test_every_problem_has_a_line(capsys, tmp_path):
     with pytest.raises(typer.Exit), errors_in_one_line():
         read_settings(tmp_path / "windows.yaml", WindowSettings)
     assert unstyle(capsys.readouterr().err) == (
-        "Error: windows.yaml line 1: frames: Input should be greater than or equal to 1 (found 0)\n"
+        "Error: windows.yaml line 1: frames: expected a number of at least 1, found 0; correct it\n"
         "windows.yaml line 3: frame: no such field; check the spelling or remove it\n"
     )
-
-
-def test_what_a_user_cannot_mend_keeps_its_traceback():
-    with pytest.raises(KeyError), errors_in_one_line():
-        raise KeyError("a defect of ours")
 
 
 def test_a_run_of_other_settings_is_not_continued(folder, finished, tmp_path):

@@ -14,12 +14,18 @@ from typer.testing import CliRunner
 from brainjepa import command
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.using import site_evaluation
-from brainjepa_core.evaluation.comparison import EvaluationPlan
+from brainjepa_core.evaluation import comparison
+from brainjepa_core.evaluation.comparison import EvaluationPlan, table_methods
+from brainjepa_core.evaluation.learning.finetune import FinetuneMethod
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
-from brainjepa_core.evaluation.methods.model_methods import finetuned_method
+from brainjepa_core.evaluation.learning.probe import ProbeMethod
+from brainjepa_core.evaluation.learning.supervised import device_of
+from brainjepa_core.evaluation.methods import model_methods
+from brainjepa_core.evaluation.methods.network_methods import ConnectivityNetworkMethod
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import load_task
+from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
 from brainjepa_core.pretraining.basis import connectivity_sum
@@ -45,7 +51,7 @@ STUDY = PretrainingSettings(
     windows={"frames": 32},
     basis={"components": 4, "sparsity": 0.2},
 )
-KEYS = ["model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n"]
+KEYS = ["model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n", "unit"]
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +105,24 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     assert {row["protocol"] for row in rows} == {"kfold"} and {row["n"] for row in rows} == {48}
     models = {row["model"] for row in rows}
     assert {
-        "mean or majority", "site mean", "motion only", "FC correlation + SVM",
+        "majority", "site majority", "motion only", "FC correlation + SVM",
         "FC partial correlation + logistic", "mine: probe", "mine: published probe",
         "mine: probe and FC", "mine: fine-tuned", "random weights: probe", "from scratch",
     } <= models  # fmt: skip
-    assert "MAE: probe" not in models  # only a study says with which budget
+    assert "masked autoencoder: probe" not in models  # only a study says with which budget
     assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
     page = (out / "results.html").read_text()
     assert "mine: probe" in page and "<html" in page
     assert (out / "mlflow.db").exists()
     comparisons = json.loads((out / "comparisons.json").read_text())
-    assert {c["against"] for c in comparisons} == {"FC correlation + SVM"}
+    against = {c["model"]: c["against"] for c in comparisons if "mine" in c["model"]}
+    assert {c["against"] for c in comparisons} == {"FC correlation + SVM", *against.values()}
+    assert against == {
+        "mine: probe": "random weights: probe",
+        "mine: published probe": "random weights: published probe",
+        "mine: probe and FC": "random weights: probe and FC",
+        "mine: fine-tuned": "from scratch",
+    }
 
     predictions = {p: p.stat().st_mtime_ns for p in (out / "predictions").iterdir()}
     result, _ = call(*command)
@@ -133,7 +146,7 @@ def test_baselines_alone(stores, protocol, tmp_path):
     )
     assert result.exit_code == 0, result.output
     rows = json.loads((out / "results.json").read_text())
-    assert {row["metric"] for row in rows} == {"mse", "mae", "r", "r2"}
+    assert {row["metric"] for row in rows} == {"mse", "mae", "standardised mse", "r", "r2"}
     assert "FC correlation + SVR" in {row["model"] for row in rows}
     assert not any(":" in row["model"] for row in rows)
 
@@ -229,7 +242,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     vectors = np.load(out)
     assert len(vectors["subject"]) == 16 and vectors["mean"].shape == (16, 8)
     told = json.loads(str(vectors["origin"]))
-    assert told.keys() == {"ROIs", "people", "scans", "windows", "model"}
+    assert told.keys() == {"ROIs", "people", "scans", "windows", "model", "version"}
     before = out.read_bytes()
     result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
     assert result.exit_code == 0 and out.read_bytes() == before
@@ -240,7 +253,8 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     models = {row["model"] for row in json.loads((tmp_path / "probe" / "results.json").read_text())}
-    assert "model: probe and FC" in models and "model: fine-tuned" not in models
+    name = checkpoint.name  # the row says which model it is of
+    assert f"{name}: probe and FC" in models and f"{name}: fine-tuned" not in models
 
     kept = tmp_path / "kept"
     result, _ = call(
@@ -265,6 +279,14 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     assert len(rows) == 1 + COHORT.rois and rows[0].startswith("roi\tnetwork\t")
     assert (looks / "attention.tsv").exists() and (looks / "attention.png").exists()
 
+    before = {path: path.read_bytes() for path in looks.iterdir()}
+    result, _ = call(
+        "site", "interpret", site, "--model", kept, "--task", "sex", "--people", 5, "--out", looks
+    )
+    assert result.exit_code == 1
+    assert "expected the same most people as the results in this folder" in unstyle(result.stderr)
+    assert {path: path.read_bytes() for path in looks.iterdir()} == before
+
 
 def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, monkeypatch):
     for name in ("cached_embeddings", "site_model"):
@@ -274,7 +296,7 @@ def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, 
     before = out.read_bytes()
     result, _ = call("site", "embed", site, "--model", checkpoint, "--out", out)
     assert unstyle(result.stderr) == (
-        "Error: expected a new file, or embeddings to make anew, found another npz in 'mine.npz'; "
+        f"Error: expected a new file, or embeddings to make anew, found another file, '{out}'; "
         "give another --out\n"
     )
     assert out.read_bytes() == before
@@ -289,7 +311,9 @@ def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, 
     )
 
 
-def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path, monkeypatch):
+def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
+    stores, checkpoint, tmp_path, monkeypatch
+):
     """Torch's meta device stands for a GPU: parameters there, and no numbers."""
     compared = []
     for module in (many_models, site_evaluation):
@@ -297,22 +321,43 @@ def test_models_go_to_the_device_that_is_asked_for(stores, checkpoint, tmp_path,
             module, "compare_models", lambda given, windows, *_: compared.append((given, windows))
         )
     task, protocol = load_task("sex"), ProtocolSettings(kind="kfold")
-    run_evaluation(stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, device="meta")
+    run_evaluation(
+        stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, thorough=True,
+        finetune=FinetuneSettings(), device="meta",
+    )  # fmt: skip
     site = SiteSettings(name="one", store=stores[0], state=tmp_path)
     site = site.model_copy(update={"device": "meta"})
     site_evaluation.compare_at_site(
         site,
         checkpoint,
-        lambda models: EvaluationPlan(task, protocol, models),
+        lambda models: EvaluationPlan(task, protocol, models, FinetuneSettings(), thorough=True),
         tmp_path,
         print,
         print,
     )
     assert len(compared) == 2
+    embedded = []
+
+    def embed(model, windows, people, pools, *_):
+        embedded.append(device_of(model).type)
+        return {pool: np.zeros((len(people), 2)) for pool in pools}
+
+    monkeypatch.setattr(model_methods, "cached_embeddings", embed)
+    for module in (comparison, model_methods):  # there is no number to copy from
+        monkeypatch.setattr(module, "from_scratch", lambda model, *_: model)
+
+    def probe(name, model, *rest):
+        model.basis = torch.zeros(model.basis.shape)
+        return model_methods.probe_methods(name, model, *rest)
+
+    monkeypatch.setattr(comparison, "probe_methods", probe)
     for given, windows in compared:
-        (model,) = given.models.values()
-        assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-        assert finetuned_method("mine", model, windows, FinetuneSettings()).device == "meta"
+        methods = table_methods(given, windows, task_data(task, windows), tmp_path, print)
+        kinds = (ProbeMethod, FinetuneMethod, ConnectivityNetworkMethod)
+        trained = [method for method in methods if isinstance(method, kinds)]
+        assert len(trained) == 2 + 2 + 2  # with random weights; from scratch; both networks
+        assert {method.device for method in trained} == {"meta"}
+    assert embedded == ["meta"] * 4
 
 
 def test_a_device_that_is_not_there(stores, tmp_path):

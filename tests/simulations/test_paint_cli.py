@@ -51,7 +51,7 @@ def test_the_demo_s_first_site_is_the_default(tmp_path):
     result, shown = call("--out", tmp_path, "--subjects", 1)
     assert result.exit_code == 0, shown
     assert "1 people" not in shown and "1 person, " in shown and "48 ROIs" in shown
-    assert [path.name for path in tmp_path.iterdir()] == ["site-01"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["brainjepa.log", "site-01"]
 
 
 def test_more_sites_than_there_are(tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 from click import unstyle
-from small_consortium import InThisProcess, plan, same, summary, weights
+from small_consortium import in_this_process_alone, plan, same, summary, weights
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -44,7 +44,7 @@ def file(tmp_path):
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(compare_module, "in_order", in_this_process_alone)
 
 
 def test_a_study_from_nothing_to_its_report(tmp_path, file):
@@ -83,6 +83,21 @@ def test_a_study_from_nothing_to_its_report(tmp_path, file):
     assert models == {"federated", "random weights", "pooled", "site-01 alone", "site-02 alone"}
 
 
+def test_baselines_are_trained_on_the_cores_that_this_process_may_use(tmp_path, file, monkeypatch):
+    """A container has fewer of them than its machine."""
+    asked = []
+
+    def in_so_many(work, items, processes):
+        asked.append(processes)
+        return in_this_process_alone(work, items, processes)
+
+    monkeypatch.setattr(compare_module, "in_order", in_so_many)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7})
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    success("simulate", file, "--out", tmp_path / "run", "--compare")
+    assert asked == [3]
+
+
 def test_a_study_that_was_cut_short_is_resumed(tmp_path, file, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
@@ -111,7 +126,7 @@ def test_errors_are_one_line_and_come_before_any_round(tmp_path, file):
     assert "expected study.rounds.quorum of at most the 2 sites of the cohort, found 5" in text
     assert not out.exists()
     text = failure("simulate", "abide", "--data", tmp_path, "--out", out)
-    assert text.startswith("expected scan stores or site archives (.npz) in the data folder")
+    assert text.startswith("expected scan stores or site archives (.npz) in '")
     assert not (out / "summary.json").exists()
 
 
@@ -145,7 +160,7 @@ def test_a_demo_that_holds_work_of_others_is_left_alone(tmp_path):
     text = failure("demo", "--out", out)
     assert text == (
         "expected a new folder, or one that holds what an earlier demo made and nothing else, "
-        "found 1 other files, such as 'sites/thesis.txt'; give another --out, or move them away"
+        "found 1 other file, such as 'sites/thesis.txt'; give another --out, or move them away"
     )
     assert contents(out) == before
 

@@ -41,6 +41,9 @@ KINDS: tuple[Kind, ...] = ("correlation", "partial correlation", "tangent")
 class ConnectivityFeatures:
     """Features of the people of some windows, computed when they are first asked for.
 
+    What is kept of a person is float32 and triangles only; covariances come and go, since those of
+    ten thousand people are larger than a machine's memory.
+
     Parameters
     ----------
     windows : Windows
@@ -58,8 +61,7 @@ class ConnectivityFeatures:
     def __init__(self, windows: Windows, cache: Path | None = None) -> None:
         self._windows = windows
         self._cache = cache
-        self._covariances: dict[int, list[Float64]] = {}
-        self._stateless: dict[tuple[Kind, int], Float32] = {}
+        self._kept: dict[tuple[Kind, int], Float32] = {}
         self._latest: tuple[str, Float32] = ("", np.empty((0, 0), np.float32))
 
     def of(self, kind: Kind) -> Features:
@@ -70,17 +72,19 @@ class ConnectivityFeatures:
 
     def covariances(self, person: int) -> list[Float64]:
         """Shrunk covariance [R, R] of each scan of a person, NaN where an ROI is missing."""
-        if person not in self._covariances:
-            scans = self._windows.aligned(person)
-            self._covariances[person] = [shrunk_covariance(*scan) for scan in scans]
-        return self._covariances[person]
+        return [shrunk_covariance(*scan) for scan in self._windows.aligned(person)]
 
     def _person(self, kind: Kind, person: int) -> Float32:
+        """Features of pairs [E]; for the tangent space the mean covariance, [E + R]."""
         person = int(person)
-        if (kind, person) not in self._stateless:
-            scans = [pair_features(c, kind) for c in self.covariances(person)]
-            self._stateless[kind, person] = mean_known(scans).astype(np.float32)
-        return self._stateless[kind, person]
+        if (kind, person) not in self._kept:
+            found = self.covariances(person)
+            if kind == "tangent":
+                known = mean_known(found)[np.tril_indices(len(found[0]))]
+            else:
+                known = mean_known([pair_features(c, kind) for c in found])
+            self._kept[kind, person] = known.astype(np.float32)
+        return self._kept[kind, person]
 
     def _tangent(self, data: TaskData, training: Index) -> Float32:
         key = self._key(data, training)
@@ -88,7 +92,7 @@ class ConnectivityFeatures:
             file = None if self._cache is None else self._cache / "tangent" / f"{key}.npz"
             found = None if file is None else load_arrays(file)
             if found is None:
-                people = [mean_known(self.covariances(int(p))) for p in data.people]
+                people = [_whole(self._person("tangent", p)) for p in data.people]
                 found = {"tangent": tangent_features(people, training)}
                 if file is not None:
                     save_arrays(file, found)
@@ -108,6 +112,15 @@ def shrunk_covariance(series: NDArray[np.floating], valid: NDArray[np.bool_]) ->
     standard = (found - found.mean(0)) / np.where(spread > 0, spread, 1)
     full = np.full((len(valid), len(valid)), np.nan)
     full[np.ix_(valid, valid)] = ledoit_wolf(standard, assume_centered=True)[0]
+    return full
+
+
+def _whole(triangle: Float32) -> Float64:
+    """A symmetric matrix [R, R] from its lower triangle with the diagonal [E + R]."""
+    rois = int(np.sqrt(2 * len(triangle)))
+    full = np.empty((rois, rois))
+    rows, columns = np.tril_indices(rois)
+    full[rows, columns] = full[columns, rows] = triangle
     return full
 
 

@@ -25,6 +25,10 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.pages.brain import brain_views
 
 ALL = "all people"
+WRITTEN = (
+    *("attention.tsv", "attention.png", "attention_difference.png"),
+    *("attribution.tsv", "attribution.png", "attribution_difference.png"),
+)
 ALPHA = 0.05
 ATTENTION_LABEL = "attention, 1 where it is spread evenly"
 
@@ -47,6 +51,7 @@ def write_interpretation(
     *,
     attention: Float64,
     attribution: Attribution,
+    unit: str,
     groups: ArrayLike | None = None,
     sites: ArrayLike | None = None,
     seed: int = 0,
@@ -62,6 +67,8 @@ def write_interpretation(
         Of `people_attention`.
     attribution : Attribution
         Of the same people in the same order.
+    unit : str
+        Of the score that is attributed.
     groups : array of str [n], optional
         Means are given of each group; of two, also the difference, second less first by name.
     sites : array [n], optional
@@ -81,15 +88,15 @@ def write_interpretation(
     rests = _Summary(attribution.values, groups, sites, seed)
     pairs = np.indices(attention.shape[1:]).reshape(3, -1)
     keys = {"block": pairs[0] + 1, "from": np.take(names, pairs[1]), "to": np.take(names, pairs[2])}
-    rois = {"roi": atlas.rois, "network": np.take(names, networks)}
+    rois = {"roi": atlas.rois, "network": np.take(names, networks), "unit": unit}
     paths = [
         _write_table(folder / "attention.tsv", pd.DataFrame({**keys, **looks.columns()})),
         _write_table(folder / "attribution.tsv", pd.DataFrame({**rois, **rests.columns()})),
     ]
     pictures = _attention_pictures(looks, names)
     if atlas.centroids is not None:
-        label = f"adds to the score ({attribution.unexplained:.1%} unexplained)"
-        pictures |= _attribution_pictures(rests, atlas.centroids, label)
+        label = f"adds to the score, {unit} ({attribution.unexplained:.1%} unexplained)"
+        pictures |= _attribution_pictures(rests, atlas.centroids, label, unit)
     return paths + [_write_picture(folder / f"{n}.png", figure) for n, figure in pictures.items()]
 
 
@@ -144,7 +151,7 @@ def _attention_pictures(looks: _Summary, names: Sequence[str]) -> dict[str, Figu
 
 
 def _attribution_pictures(
-    rests: _Summary, centroids: Sequence[tuple[float, float, float]], label: str
+    rests: _Summary, centroids: Sequence[tuple[float, float, float]], label: str, unit: str
 ) -> dict[str, Figure]:
     panels = {f"{name} (n = {rests.counts[name]})": mean for name, mean in rests.means.items()}
     pictures = {"attribution": brain_views(panels, centroids, label)}
@@ -152,7 +159,7 @@ def _attribution_pictures(
         pictures["attribution_difference"] = brain_views(
             {rests.title: rests.difference.difference},
             centroids,
-            f"adds more to the score (ring: q < {ALPHA})",
+            f"adds more to the score, {unit} (ring: q < {ALPHA})",
             marked={rests.title: rests.marked()},
         )
     return pictures

@@ -59,8 +59,11 @@ class FinetunedNetwork(nn.Module):
         self.register_buffer("networks", labels)
         self.pools = pool_names(pool, labels)
         s = model.settings
+        device = model.basis.device
+        blank = torch.zeros(1, s.rois, s.frames, device=device)
+        groups = None if labels is None else labels.to(device)
         with torch.no_grad():
-            width = model.embed(torch.zeros(1, s.rois, s.frames), self.pools, None, labels).shape[1]
+            width = model.embed(blank, self.pools, None, groups).shape[1]
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.head = nn.Linear(width, outputs)

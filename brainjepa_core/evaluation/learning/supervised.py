@@ -120,7 +120,8 @@ def fit(
     Raises
     ------
     ValueError
-        If training has one class or value only, or its loss is not finite.
+        If training has one class or value only, or its loss, in training or in validation, is not
+        finite: no state would be the best one.
     """
     target = LearnedTarget.of(data, split.train, settings.balance)
     encoded = target.encode(what_is_left(data, split.train)).to(device_of(network))
@@ -134,9 +135,13 @@ def fit(
         )
         if (step + 1) % settings.evaluate_every and step + 1 < settings.steps:
             continue
-        loss = _finite(float(total) / (step + 1 - last_look), data, step)
+        loss = _finite(float(total) / (step + 1 - last_look), "loss", data, step)
         last_look, total = step + 1, torch.zeros_like(total)
-        look = Look(step + 1, loss, _validate(network, inputs, target, encoded, split, settings))
+        validation = _validate(network, inputs, target, encoded, split, settings)
+        if validation is not None:
+            people = len(split.validation)
+            _finite(validation, f"loss of the {people} validation people", data, step)
+        look = Look(step + 1, loss, validation)
         if progress is not None:
             progress(look)
         if look.validation is None or look.validation < best_loss:
@@ -286,10 +291,10 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items() if name not in frozen}
 
 
-def _finite(loss: float, data: TaskData, step: int) -> float:
+def _finite(loss: float, what: str, data: TaskData, step: int) -> float:
     if not np.isfinite(loss):
         raise ValueError(
-            f"task '{data.task.name}': expected a finite loss, found {loss} by step {step + 1}; "
+            f"task '{data.task.name}': expected a finite {what}, found {loss} by step {step + 1}; "
             "lower lr, and check features for values that are not finite"
         )
     return loss

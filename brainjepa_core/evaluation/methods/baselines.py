@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.feature_extraction import DictVectorizer
@@ -37,23 +37,27 @@ class Average:
 
     Attributes
     ----------
+    kind : {"classification", "regression"}
+        Of the task.
     by_site : bool
         Of the training people of a person's own site, where there are any: what site identity
         alone tells. When whole sites are left out, it tells nothing.
     """
 
+    kind: Literal["classification", "regression"]
     by_site: bool = False
 
     @property
     def name(self) -> str:
-        """``site mean`` or ``mean or majority``."""
-        return "site mean" if self.by_site else "mean or majority"
+        """What it says: ``mean`` or ``majority``, ``site mean`` or ``site majority``."""
+        said = "mean" if self.kind == "regression" else "majority"
+        return f"site {said}" if self.by_site else said
 
     def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t], or shares of classes [t, K]."""
         training = np.union1d(split.train, split.validation)
         told = data.target
-        if data.task.kind == "classification":
+        if self.kind == "classification":
             told = np.eye(len(data.classes))[data.target.astype(np.int64)]
         overall = told[training].mean(0)
         rows = []
@@ -170,7 +174,8 @@ def baseline_methods(
     list of Method
         Motion and tabular baselines only where the facts hold their columns.
     """
-    methods: list[Method] = [Average(), Average(by_site=True)]
+    kind = data.task.kind
+    methods: list[Method] = [Average(kind), Average(kind, by_site=True)]
     if data.task.kind == "regression" and data.task.covariates:
         methods.append(CovariatesOnly())
     for name, columns in (("motion only", MOTION), ("tabular", TABULAR)):

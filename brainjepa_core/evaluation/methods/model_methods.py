@@ -5,7 +5,7 @@ Shapes: n people of the windows, R ROIs, P features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 
-RANDOM = "random weights"
+RANDOM, SCRATCH = "random weights", "from scratch"
 PUBLISHED_POOL = "mean"  # of z-scored signals it tells little; it is shown all the same
 POOLS = (HEADLINE, PUBLISHED_POOL)
 
@@ -66,7 +66,7 @@ def probe_methods(
     probe = FeatureMethod(f"{name}: probe", found[HEADLINE], connectivity.estimator)
     return [
         probe,
-        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL]),
+        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
         FusionMethod(f"{name}: probe and FC", [connectivity, probe]),
     ]
 
@@ -81,15 +81,15 @@ def finetuned_method(
 def scratch_method(model: BrainModel, windows: Windows, settings: FinetuneSettings) -> Method:
     """The same network and the same budget of labelled steps, from random weights."""
     untrained = from_scratch(model, settings.seed)
-    return FinetuneMethod("from scratch", untrained, windows, settings, _device(untrained))
+    return FinetuneMethod(SCRATCH, untrained, windows, settings, _device(untrained))
 
 
 def network_methods(
-    windows: Windows, data: TaskData, features: ConnectivityFeatures
+    windows: Windows, data: TaskData, features: ConnectivityFeatures, device: str = "cpu"
 ) -> Sequence[Method]:
-    """BrainNetCNN and Brain Network Transformer on correlation matrices."""
+    """BrainNetCNN and Brain Network Transformer on correlation matrices, trained on a device."""
     matrices = connectivity_matrices(windows, data, features)
-    return [ConnectivityNetworkMethod(name, matrices) for name in NETWORKS]
+    return [ConnectivityNetworkMethod(name, matrices, device=device) for name in NETWORKS]
 
 
 def connectivity_matrices(
@@ -103,6 +103,23 @@ def connectivity_matrices(
     for person, values in zip(data.people, pairs, strict=True):
         matrices[person, rows, columns] = matrices[person, columns, rows] = values
     return matrices
+
+
+def controls_of(methods: Sequence[str], models: Iterable[str]) -> dict[str, str]:
+    """By the name of a method of some models, that of the same method without pretraining."""
+    found = {}
+    for model in models:
+        for method in of_model(methods, model):
+            kind = method.removeprefix(f"{model}: ")
+            control = SCRATCH if kind == "fine-tuned" else f"{RANDOM}: {kind}"
+            if control in methods:
+                found[method] = control
+    return found
+
+
+def of_model(methods: Iterable[str], model: str) -> list[str]:
+    """Names of the methods of a model."""
+    return [method for method in methods if method.startswith(f"{model}: ")]
 
 
 def _device(model: BrainModel) -> str:

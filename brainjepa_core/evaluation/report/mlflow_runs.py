@@ -13,13 +13,18 @@ from typing import Any
 
 from brainjepa_core.evaluation.scores.results import Results, Row
 from brainjepa_core.files import atomic_path
+from brainjepa_core.origin import digest
 from brainjepa_core.tracking.tracker import Tracker
 
 RUNS = "mlflow_runs.json"  # the runs that this folder's evaluation made, and may replace
 
 
 def log_evaluation(
-    folder: Path, results: Results, settings: Mapping[str, Any], artifacts: tuple[Path, ...] = ()
+    folder: Path,
+    results: Results,
+    settings: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    artifacts: tuple[Path, ...] = (),
 ) -> bool:
     """Log every model's figures as a run of experiment ``evaluate <task>``.
 
@@ -33,6 +38,9 @@ def log_evaluation(
     results : Results
     settings : mapping
         Parameters of every run.
+    origin : mapping
+        All that the results were made from, as in ``origin.json``: a tag of every run holds the
+        digest of it, and others those of scans, people, phenotypes and models.
     artifacts : tuple of Path
         Files kept with every run.
 
@@ -45,7 +53,7 @@ def log_evaluation(
     models = dict.fromkeys((row.task, row.model) for row in results.rows)
     for task, model in models:
         rows = [row for row in results.rows if (row.task, row.model) == (task, model)]
-        tracker.log_model(f"evaluate {task}", model, rows, settings)
+        tracker.log_model(f"evaluate {task}", model, rows, settings, _fingerprints(origin))
         for path in artifacts:
             tracker.log_file(path)
         tracker.finish()
@@ -63,13 +71,23 @@ class EvaluationTracker(Tracker):
     )
 
     def log_model(
-        self, experiment: str, model: str, rows: Sequence[Row], settings: Mapping[str, Any]
+        self,
+        experiment: str,
+        model: str,
+        rows: Sequence[Row],
+        settings: Mapping[str, Any],
+        tags: Mapping[str, str],
     ) -> None:
         """Begin the model's run with its figures, in place of the one that the folder had."""
-        self._guard("log a model", lambda: self._log_model(experiment, model, rows, settings))
+        self._guard("log a model", lambda: self._log_model(experiment, model, rows, settings, tags))
 
     def _log_model(
-        self, experiment: str, model: str, rows: Sequence[Row], settings: Mapping[str, Any]
+        self,
+        experiment: str,
+        model: str,
+        rows: Sequence[Row],
+        settings: Mapping[str, Any],
+        tags: Mapping[str, str],
     ) -> None:
         self._connect()
         made = self._made()
@@ -79,7 +97,7 @@ class EvaluationTracker(Tracker):
         run = self._begin(experiment, model)
         made.setdefault(experiment, {})[model] = run.info.run_id
         self._remember(made)
-        self._describe(run, settings, {})
+        self._describe(run, settings, tags)
         self._log_metrics({name: value for row in rows for name, value in _figures(row).items()})
 
     def _made(self) -> dict[str, dict[str, str]]:
@@ -95,6 +113,12 @@ class EvaluationTracker(Tracker):
         content = {"folder": str(self.folder.resolve()), "runs": made}
         with atomic_path(self.folder / RUNS) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _fingerprints(origin: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of all that results were made from, and of each of its parts that is told as one."""
+    parts = {f"made from {name}": v for name, v in origin.items() if isinstance(v, str)}
+    return {"made from": digest(origin), **parts}
 
 
 def _figures(row: Row) -> dict[str, float]:

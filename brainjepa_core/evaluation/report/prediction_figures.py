@@ -44,15 +44,16 @@ def truth_figure(
     if len(data.classes) == 2:
         return _roc(pools, colors, data.classes[1])
     figure = Figure(figsize=(2.75 * len(pools) + 0.4, 3.1), layout="constrained")
-    panels = figure.subplots(1, len(pools), squeeze=False)[0]
+    panels = figure.subplots(1, len(pools), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (model, pool) in zip(panels, pools.items(), strict=True):
         if data.classes:
             _confusion(ax, pool, data.classes)
         else:
-            _scatter(ax, pool, colors[model])
+            _scatter(ax, pool, colors[model], data.task.target_unit)
         ax.set_title(short_name(model), fontsize=8.5)
         ax.tick_params(labelsize=8)
-    panels[0].set_ylabel("true class" if data.classes else "predicted", fontsize=9)
+    predicted = f"predicted ({data.task.target_unit})"
+    panels[0].set_ylabel("true class" if data.classes else predicted, fontsize=9)
     return figure
 
 
@@ -73,11 +74,11 @@ def _roc(pools: dict[str, Pooled], colors: dict[str, str], positive: str) -> Fig
     return figure
 
 
-def _scatter(ax: Axes, pool: Pooled, color: str) -> None:
+def _scatter(ax: Axes, pool: Pooled, color: str, unit: str) -> None:
     ax.scatter(pool.truth, pool.values, s=9, color=color, alpha=0.45, linewidths=0)
     ends = [pool.truth.min(), pool.truth.max()]
     ax.plot(ends, ends, color=INK, linewidth=0.8, linestyle=":")
-    ax.set_xlabel("true", fontsize=9)
+    ax.set_xlabel(f"true ({unit})", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
 
 

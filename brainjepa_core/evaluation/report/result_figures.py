@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from brainjepa_core.evaluation.scores.metrics import WITHIN_SITE, lower_is_better
+from brainjepa_core.evaluation.scores.metrics import STANDARDISED, WITHIN_SITE, lower_is_better
 from brainjepa_core.evaluation.scores.results import Row
 from brainjepa_core.pages.palette import BLUE, CATEGORIES, GREY, GRID, INK, ORANGE
 
@@ -20,16 +20,23 @@ LABELS = {
     "f1": "F1",
     "r": "Pearson r",
     "r2": "R²",
-    "mse": "MSE (standardised)",
+    "mse": "MSE",
     "mae": "MAE",
+    STANDARDISED: "standardised MSE",
 }
 LONGEST_NAME = 44  # characters of a model beside a picture
 
 
-def metric_label(metric: str) -> str:
-    """As headings and axes call it."""
+def metric_label(metric: str, unit: str = "") -> str:
+    """As headings and axes call it, with its unit where it has one."""
     plain = metric.removesuffix(WITHIN_SITE)
-    return LABELS.get(plain, plain) + (WITHIN_SITE if plain != metric else "")
+    label = LABELS.get(plain, plain) + (WITHIN_SITE if plain != metric else "")
+    return f"{label} ({unit})" if unit else label
+
+
+def units_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Unit by metric."""
+    return {row.metric: row.unit for row in rows}
 
 
 def forest(
@@ -54,7 +61,7 @@ def forest(
     chance : dict, optional
         Figure of knowing nothing, by metric.
     """
-    chance = chance or {}
+    chance, units = chance or {}, units_of(rows)
     models = list(dict.fromkeys(row.model for row in rows))
     figure = Figure(figsize=(11, 1.35 + 0.27 * len(models)), layout="constrained")
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
@@ -68,7 +75,8 @@ def forest(
             color = ORANGE if models[place] == reference else GREY
             _interval(ax, row, place, BLUE if models[place] in subjects else color)
         better = "←" if lower_is_better(metric) else "→"
-        ax.set_xlabel(f"{metric_label(metric)}  (better {better})", fontsize=9)
+        label = metric_label(metric, units.get(metric, ""))
+        ax.set_xlabel(f"{label}\nbetter {better}", fontsize=9)
         _tidy(ax)
     panels[0].set_yticks(range(len(models)), [short_name(model) for model in models], fontsize=8.5)
     panels[0].set_ylim(len(models) - 0.4, -0.6)
@@ -118,7 +126,7 @@ def groups(
     labels = [f"{short_name(name.replace('=', ': ', 1))}  (n = {counts[name]})" for name in names]
     ax.set_yticks([places[name] for name in names], labels, fontsize=8.5)
     ax.set_ylim(max(places.values()) + 0.6, -0.6)
-    ax.set_xlabel(metric_label(metric), fontsize=9)
+    ax.set_xlabel(metric_label(metric, rows[0].unit), fontsize=9)
     _tidy(ax)
     figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=8.5, frameon=False)
     return figure

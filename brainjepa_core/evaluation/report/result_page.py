@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from brainjepa_core.evaluation.report import result_figures as figures
-from brainjepa_core.evaluation.report.result_figures import metric_label
+from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
 from brainjepa_core.evaluation.report.result_tables import (
     comparison_table,
     counts,
@@ -22,13 +22,14 @@ from brainjepa_core.evaluation.report.result_tables import (
     model_table,
 )
 from brainjepa_core.evaluation.report.result_verdict import verdict
-from brainjepa_core.evaluation.scores.metrics import WITHIN_SITE, headline
+from brainjepa_core.evaluation.scores.metrics import STANDARDISED, WITHIN_SITE, headline
 from brainjepa_core.evaluation.scores.results import Comparison, Gap, Results, Row
 from brainjepa_core.evaluation.scores.subgroups import METRICS
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table, settings_table
+from brainjepa_core.problems import counted
 
 PAGE = "results.html"
 PANELS = 4  # of the forest plot; all metrics are in the table
@@ -100,7 +101,7 @@ class TaskFacts:
     def chance(self) -> dict[str, float]:
         """Figures of knowing nothing, by metric."""
         if self.kind == "regression":
-            plain = {"r": 0.0, "r2": 0.0, "mse": 1.0}
+            plain = {"r": 0.0, "r2": 0.0, STANDARDISED: 1.0}
             return plain | {f"{name}{WITHIN_SITE}": plain[name] for name in ("r", "r2")}
         known = {"auc": 0.5, f"auc{WITHIN_SITE}": 0.5, "balanced accuracy": 1 / len(self.classes)}
         return known | {"accuracy": max(self.classes.values()) / sum(self.classes.values())}
@@ -177,7 +178,12 @@ class _Part:
         return told | {
             "models": self._models(),
             "reference": self.reference or "a reference",
-            "comparisons": self._comparisons(),
+            "comparisons": self._comparisons(
+                [c for c in self._compared() if c.against == self.reference]
+            ),
+            "controls": self._comparisons(
+                [c for c in self._compared() if c.against != self.reference]
+            ),
             "pictures": [Picture.of(figure, name) for name, figure in facts.pictures.items()],
             "groups": self._groups(),
             "people": self._people(),
@@ -196,12 +202,17 @@ class _Part:
         shown = [within, whole] if len(within) > 1 else [self.metrics]
         return {
             "picture": Picture.of(figure, f"Figures of all models, {self.title}"),
-            "tables": [model_table(self.rows, m, self.reference, self.subjects) for m in shown],
+            "tables": [
+                model_table(self.rows, m, self.reference, self.subjects, self._compared())
+                for m in shown
+            ],
             "tested": counts([row.n for row in self.rows]),
         }
 
-    def _comparisons(self) -> dict[str, Any] | None:
-        mine = [c for c in self.results.comparisons if self._mine(c)]
+    def _compared(self) -> list[Comparison]:
+        return [c for c in self.results.comparisons if self._mine(c)]
+
+    def _comparisons(self, mine: Sequence[Comparison]) -> dict[str, Any] | None:
         if not mine:
             return None
         first = [c for c in mine if c.metric == self.facts.headline]
@@ -220,20 +231,27 @@ class _Part:
         metric, *others = METRICS[self.facts.kind]
         figure = figures.groups(rows, metric, self.shown, self.reference)
         tables = {m: group_table(rows, gaps, m, self.shown) for m in (metric, *others)}
+        units = units_of(rows)
+
+        def label(metric: str) -> str:
+            return metric_label(metric, units.get(metric, ""))
+
         return {
-            "picture": Picture.of(figure, f"{metric_label(metric)} of groups of people"),
+            "picture": Picture.of(figure, f"{label(metric)} of groups of people"),
             "table": tables[metric],
             "spread": metric == "r",
-            "others": [(metric_label(m), tables[m]) for m in others],
+            "others": [(label(m), tables[m]) for m in others],
         }
 
     def _people(self) -> dict[str, Any]:
         facts = self.facts
-        told = f"{sum(facts.sites.values())} people of {len(facts.sites)} sites"
+        everybody = counted(sum(facts.sites.values()), "person", "people")
+        told = f"{everybody} of {counted(len(facts.sites), 'site')}"
         if facts.classes:
             told += ": " + ", ".join(f"{count} {name}" for name, count in facts.classes.items())
         left_out = sum(facts.left_out.values())
-        told += f". {left_out} people were left out." if left_out else ". Nobody was left out."
+        many = counted(left_out, "person was", "people were") if left_out else "Nobody was"
+        told += f". {many} left out."
         tables = [Table.of(("site", "people"), facts.sites.items(), ("name",))]
         if facts.left_out:
             reasons = facts.left_out.items()

@@ -6,50 +6,51 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brainjepa_core.evaluation.report.result_figures import metric_label
+from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
 from brainjepa_core.evaluation.report.result_verdict import interval, number, outcome, p_value
-from brainjepa_core.evaluation.scores.metrics import lower_is_better
 from brainjepa_core.evaluation.scores.results import Comparison, Gap, Row
 from brainjepa_core.pages.table import Cell, Table
 from brainjepa_core.pages.table import Row as Line
 
 
 def model_table(
-    rows: Sequence[Row], metrics: Sequence[str], reference: str | None, subjects: Sequence[str]
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    reference: str | None,
+    subjects: Sequence[str],
+    comparisons: Sequence[Comparison],
 ) -> Table:
-    """A row a model, a column a metric; the best of each column is bold."""
-    found = {(row.model, row.metric): row for row in rows}
-    best = {metric: _best(rows, metric) for metric in metrics}
+    """A row a model, a column a metric; what is clearly better than the reference is bold."""
+    found, units = {(row.model, row.metric): row for row in rows}, units_of(rows)
+    against = [c for c in comparisons if c.against == reference]
+    better = {(c.model, c.metric) for c in against if outcome(c) == "better"}
     lines = []
     for model in dict.fromkeys(row.model for row in rows):
-        cells = [figure_cell(found.get((model, m)), model == best[m]) for m in metrics]
+        cells = [figure_cell(found.get((model, m)), (model, m) in better) for m in metrics]
         kind = "subject" if model in subjects else ""
         kind = "reference" if model == reference else kind
         lines.append(Line([model, *cells], kind))
-    return Table(["model", *map(metric_label, metrics)], lines, ("name",))
-
-
-def _best(rows: Sequence[Row], metric: str) -> str | None:
-    known = [row for row in rows if row.metric == metric and np.isfinite(row.mean)]
-    sign = -1 if lower_is_better(metric) else 1
-    return max(known, key=lambda row: sign * row.mean).model if known else None
+    headings = [metric_label(metric, units.get(metric, "")) for metric in metrics]
+    return Table(["model", *headings], lines, ("name",))
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """Differences from the reference, and whether they are clear."""
+    """Differences from what models are compared with, and whether they are clear."""
     repeated = any(np.isfinite(c.p_repeated) for c in comparisons)
-    metrics = {c.metric for c in comparisons}
-    headings = ["model", *(["metric"] if len(metrics) > 1 else [])]
-    headings += ["difference" if len(metrics) > 1 else f"difference in {metric_label(*metrics)}"]
+    labels = dict.fromkeys(metric_label(c.metric, c.unit) for c in comparisons)
+    several, apart = len(labels) > 1, len({c.against for c in comparisons}) > 1
+    headings = ["model", *(["against"] if apart else []), *(["metric"] if several else [])]
+    headings += ["difference" if several else f"difference in {next(iter(labels))}"]
     headings += ["95 % interval", "p", "p corrected"]
     headings += ["p over repetitions"] if repeated else []
     lines = []
     for c in comparisons:
-        cells = [c.model, *([metric_label(c.metric)] if len(metrics) > 1 else [])]
+        cells = [c.model, *([c.against] if apart else [])]
+        cells += [metric_label(c.metric, c.unit)] if several else []
         cells += [number(c.difference), interval(c.low, c.high)]
         cells += map(p_value, [c.p, c.p_holm] + ([c.p_repeated] if repeated else []))
         lines.append(Line([*cells, outcome(c)], outcome(c)))
-    return Table([*headings, "verdict"], lines, ("name",))
+    return Table([*headings, "verdict"], lines, ("name", *(["name"] if apart else [])))
 
 
 def group_table(
@@ -70,7 +71,8 @@ def group_table(
             lines.append(Line([name, count, *map(figure_cell, cells)]))
         between = [gap_cell(gap_of.get((column, model))) for model in models]
         lines.append(Line([f"gap by {column}", "", *between], "gap"))
-    return Table([metric_label(metric), "people", *models], lines, ("name",))
+    unit = next((row.unit for row in rows if row.metric == metric), "")
+    return Table([metric_label(metric, unit), "people", *models], lines, ("name",))
 
 
 def figure_cell(row: Row | None, strong: bool = False) -> Cell:

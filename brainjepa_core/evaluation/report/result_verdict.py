@@ -1,4 +1,4 @@
-"""What an evaluation says in plain words: whether a model beats functional connectivity."""
+"""What an evaluation says in plain words: what a model is worth beside connectivity."""
 
 from __future__ import annotations
 
@@ -66,11 +66,9 @@ def verdict(
     """
     key = (task, protocol, metric)
     rows = {r.model: r for r in results.rows if (r.task, r.protocol, r.metric) == key}
-    found = {
-        c.model: c
-        for c in results.comparisons
-        if (c.task, c.protocol, c.metric, c.against) == (*key, reference)
-    }
+    mine = [c for c in results.comparisons if (c.task, c.protocol, c.metric) == key]
+    found = {c.model: c for c in mine if c.against == reference}
+    controls = {c.model: c for c in mine if c.against != reference}
     if reference not in rows:
         return [
             "No functional-connectivity baseline was evaluated, so this table cannot tell whether "
@@ -83,8 +81,16 @@ def verdict(
             + _figure(rows[reference], chance)
         ]
     missing = [model for model in subjects if model not in found]
-    sentences = [_answer([found[model] for model in compared]), _figure(rows[reference], chance)]
-    sentences += [_compared(rows[m], found[m], len(found), chance) for m in compared]
+    answer = _answer([found[model] for model in compared])
+    learned = _beside_random([controls[model] for model in compared if model in controls])
+    sentences = [f"{answer} {learned}", _figure(rows[reference], chance)]
+    for model in compared:
+        text = _compared(rows[model], found[model], len(found), chance)
+        if model in controls:
+            text += (
+                f" Less {controls[model].against}: {_difference(controls[model], len(controls))}."
+            )
+        sentences.append(text)
     return sentences + [f"{model} was not evaluated." for model in missing]
 
 
@@ -108,21 +114,46 @@ def _answer(comparisons: Sequence[Comparison]) -> str:
     return f"{answer}; {worse} of them {does} worse." if worse else f"{answer}."
 
 
+def _beside_random(comparisons: Sequence[Comparison]) -> str:
+    """Whether pretraining mattered."""
+    kinds = [outcome(comparison) for comparison in comparisons]
+    better, count = kinds.count("better"), len(kinds)
+    if not count:
+        return "Whether pretraining mattered is not known: random weights were not evaluated."
+    if better == count:
+        which = "It is" if count == 1 else f"All {count} are"
+        return f"{which} clearly better than with random weights."
+    if count == 1:
+        return (
+            "Random weights do as well or better."
+            if kinds[0] == "worse"
+            else ("It is not clearly better than with random weights.")
+        )
+    which = f"{better} of {count} {'is' if better == 1 else 'are'}" if better else "None is"
+    return f"{which} clearly better than with random weights."
+
+
 def _figure(row: Row, chance: float | None) -> str:
-    text = f"{row.model}: {metric_label(row.metric)} {number(row.mean)} "
-    text += f"({interval(row.low, row.high)}), {row.n} people{_by_chance(row, chance)}."
-    return text
+    return f"{_told(row)}, {row.n} people{_by_chance(row, chance)}."
 
 
 def _compared(row: Row, comparison: Comparison, count: int, chance: float | None) -> str:
-    text = f"{row.model}: {metric_label(row.metric)} {number(row.mean)} "
-    text += f"({interval(row.low, row.high)}){_by_chance(row, chance)}; "
-    text += f"difference {number(comparison.difference)} "
-    text += f"({interval(comparison.low, comparison.high)}), p = {p_value(comparison.p_holm)}"
+    told = _difference(comparison, count)
+    return f"{_told(row)}{_by_chance(row, chance)}; difference {told}."
+
+
+def _told(row: Row) -> str:
+    label = metric_label(row.metric, row.unit)
+    return f"{row.model}: {label} {number(row.mean)} ({interval(row.low, row.high)})"
+
+
+def _difference(comparison: Comparison, count: int) -> str:
+    text = f"{number(comparison.difference)} ({interval(comparison.low, comparison.high)}), "
+    text += f"p = {p_value(comparison.p_holm)}"
     text += f" after correction for {count} models" if count > 1 else ""
     if math.isfinite(comparison.p_repeated):
         text += f" (p = {p_value(comparison.p_repeated)} over repetitions)"
-    return f"{text}: {outcome(comparison)}.".replace("p = <", "p <")
+    return f"{text}: {outcome(comparison)}".replace("p = <", "p <")
 
 
 def _by_chance(row: Row, chance: float | None) -> str:

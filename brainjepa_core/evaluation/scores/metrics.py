@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 
-LOWER_IS_BETTER = frozenset({"mse", "mae"})
+STANDARDISED = "standardised mse"  # as published
+LOWER_IS_BETTER = frozenset({"mse", "mae", STANDARDISED})
 HEADLINE = {"regression": "r", "classification": "auc"}
 WITHIN_SITE = " within site"
 
@@ -21,6 +22,12 @@ WITHIN_SITE = " within site"
 def lower_is_better(metric: str) -> bool:
     """Whether a small number is a good one, within sites or not."""
     return metric.removesuffix(WITHIN_SITE) in LOWER_IS_BETTER
+
+
+def metric_unit(metric: str, unit: str) -> str:
+    """Unit of a metric of a target in some unit; empty for metrics without one."""
+    plain = metric.removesuffix(WITHIN_SITE)
+    return {"mae": unit, "mse": f"{unit}²", STANDARDISED: "SD²"}.get(plain, "")
 
 
 def headline(kind: str, within_site: bool) -> str:
@@ -41,8 +48,8 @@ def regression_scores(
     ----------
     target, prediction : ndarray [t]
     unit : ndarray [t]
-        Standard deviation of the target in the training part that each prediction comes from:
-        ``mse`` is that of the standardised target, as published (the mean cancels out).
+        Standard deviation of the target in the training part that each prediction comes from,
+        for the error of the standardised target (the mean cancels out).
     weights : ndarray [b, t]
     sites : ndarray [t], optional
         Numbers of sites: target and prediction are taken less the mean of their site's tested
@@ -52,8 +59,9 @@ def regression_scores(
     Returns
     -------
     dict of ndarray [b]
-        ``mse``; ``mae`` in units of the target; ``r``, Pearson's; ``r2``. NaN where undefined:
-        ``r`` of a constant, ``r2`` of a constant target.
+        ``mae`` in units of the target, and ``mse`` in their square; ``standardised mse`` in squared
+        standard deviations; ``r``, Pearson's; ``r2``. NaN where undefined: ``r`` of a constant,
+        ``r2`` of a constant target.
     """
     parts = [target, prediction, (target - prediction) / unit]
     if sites is not None:
@@ -67,8 +75,9 @@ def regression_scores(
     pp[pp <= total * (1e-12 * np.abs(prediction).max(initial=0)) ** 2] = np.nan
     around_site = np.where(np.isnan(yy), np.nan, _sum(weights, target_part**2))
     return {
-        "mse": _ratio(_sum(weights, standard_error**2), total),
+        "mse": _ratio(_sum(weights, error**2), total),
         "mae": _ratio(_sum(weights, np.abs(error)), total),
+        STANDARDISED: _ratio(_sum(weights, standard_error**2), total),
         "r": _sum(weights, y * p) / np.sqrt(yy * pp),
         "r2": 1 - _sum(weights, error**2) / (yy if sites is None else around_site),
     }

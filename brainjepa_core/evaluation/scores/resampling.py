@@ -21,10 +21,11 @@ from brainjepa_core.evaluation.scores.metrics import (
     WITHIN_SITE,
     auc,
     classification_scores,
+    metric_unit,
     regression_scores,
 )
 from brainjepa_core.evaluation.scores.results import Predictions, Row
-from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
 Index = NDArray[np.int64]
 Seed = int | Sequence[int]
@@ -121,10 +122,15 @@ class Score:
         """95 %, by percentiles."""
         return percentile_interval(self.draws)
 
-    def row(self, model: str, task: str, protocol: str, metric: str, group: str = "") -> Row:
+    def row(
+        self, model: str, task: TaskSettings, protocol: str, metric: str, group: str = ""
+    ) -> Row:
         """As it stands in the table."""
         low, high = self.interval
-        return Row(model, task, protocol, metric, self.mean, self.sd, low, high, self.n, group)
+        unit = metric_unit(metric, task.target_unit)
+        return Row(
+            model, task.name, protocol, metric, self.mean, self.sd, low, high, self.n, group, unit
+        )
 
 
 def score_models(

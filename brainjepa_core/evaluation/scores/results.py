@@ -65,6 +65,8 @@ class Row:
         Tested people.
     group : str
         ``sex=F``; empty for all people.
+    unit : str
+        Of mean, sd, low and high; empty where they have none.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Row:
     high: Number
     n: int
     group: str = ""
+    unit: str = ""
 
 
 @checked_dataclass(frozen=True, config=STRICT)
@@ -95,6 +98,8 @@ class Comparison:
     p_repeated : float
         Of the corrected resampled t-test over repetitions, uncorrected for the number of models;
         NaN with one repetition, or where repetitions share what they test.
+    unit : str
+        Of difference, low and high; empty where they have none.
     """
 
     model: str
@@ -108,6 +113,7 @@ class Comparison:
     p: Number
     p_holm: Number
     p_repeated: Number = math.nan
+    unit: str = ""
 
 
 @checked_dataclass(frozen=True, config=STRICT)
@@ -129,6 +135,8 @@ class Gap:
         Mean gap between groups of the same sizes that are drawn at random.
     p : float
         Share of such random groupings with a gap as large.
+    unit : str
+        Of gap, low, high and chance; empty where they have none.
     """
 
     model: str
@@ -143,6 +151,7 @@ class Gap:
     high: Number
     chance: Number
     p: Number
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,7 +202,7 @@ def write_results(folder: str | Path, results: Results) -> Path:
     folder = Path(folder)
     whole = [{k: v for k, v in _plain(row).items() if k != "group"} for row in results.rows]
     keys = [field.name for field in fields(Row)]
-    _write(folder, RESULTS, whole, keys[:-1])
+    _write(folder, RESULTS, whole, [key for key in keys if key != "group"])
     _write(folder, SUBGROUPS, [_plain(row) for row in results.subgroups], keys)
     for name, kind, items in (
         (COMPARISONS, Comparison, results.comparisons),

@@ -5,13 +5,14 @@ Shapes: Q repetitions, D draws of people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.evaluation.scores.metrics import metric_unit
 from brainjepa_core.evaluation.scores.resampling import (
     DRAWS,
     Score,
@@ -20,7 +21,7 @@ from brainjepa_core.evaluation.scores.resampling import (
 )
 from brainjepa_core.evaluation.scores.results import Comparison, Predictions, Results
 from brainjepa_core.evaluation.scores.subgroups import score_subgroups
-from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
 
 def evaluate_predictions(
@@ -28,6 +29,7 @@ def evaluate_predictions(
     predictions: Sequence[Predictions],
     protocol: str,
     reference: str | None = None,
+    controls: Mapping[str, str] | None = None,
     *,
     draws: int = DRAWS,
     seed: int = 0,
@@ -43,6 +45,8 @@ def evaluate_predictions(
         Its name in the tables.
     reference : str, optional
         Model that all others are compared with: the connectivity baseline.
+    controls : mapping of str to str, optional
+        By model, what it must beat to have learned anything: the same with random weights.
     draws : int
         Bootstrap draws of people.
     seed : int
@@ -53,14 +57,16 @@ def evaluate_predictions(
         See `brainjepa_core.evaluation.scores.resampling.score_models` and `compare`.
     """
     scores = score_models(data, predictions, draws, seed)
-    task = data.task.name
     comparisons: list[Comparison] = []
-    if reference is not None:
-        repeated = corrected_share(predictions[0])
-        comparisons = compare(scores, reference, task, protocol, repeated=repeated)
+    for pairs in (
+        {model: reference for model in scores if reference not in (None, model)},
+        controls or {},
+    ):
+        repeated = corrected_share(predictions[0]) if pairs else None
+        comparisons += compare(scores, pairs, data.task, protocol, repeated)
     subgroups, gaps = score_subgroups(data, predictions, protocol, draws=draws, seed=seed)
     rows = [
-        score.row(model, task, protocol, metric)
+        score.row(model, data.task, protocol, metric)
         for model, metrics in scores.items()
         for metric, score in metrics.items()
     ]
@@ -69,59 +75,59 @@ def evaluate_predictions(
 
 def compare(
     scores: dict[str, dict[str, Score]],
-    reference: str,
-    task: str,
+    pairs: Mapping[str, str],
+    task: TaskSettings,
     protocol: str,
-    others: Sequence[str] | None = None,
     repeated: float | None = None,
 ) -> list[Comparison]:
-    """Each of the others less the reference, by the paired bootstrap over people.
+    """Each model less the one it is compared with, by the paired bootstrap over people.
 
     p values invert the interval: twice the smaller share of draws on either side of no
     difference, with one draw added to each so that none is 0 [1]_. Holm's correction takes the
-    models of one metric as a family.
+    pairs of one metric as a family.
 
     Parameters
     ----------
     scores : dict
         Of `brainjepa_core.evaluation.scores.resampling.score_models`.
-    reference : str
-    task, protocol : str
-        As the comparisons name them.
-    others : sequence of str, optional
-        By default all but the reference.
+    pairs : mapping of str to str
+        By model, the one it is compared with.
+    task : TaskSettings
+    protocol : str
+        Its name in the tables.
     repeated : float, optional
         Tested people for each trained one in a repeated hold-out, see `corrected_share`.
 
     Raises
     ------
     ValueError
-        If the reference or one of the others was not scored.
+        If one of the models was not scored.
 
     References
     ----------
     .. [1] Davison and Hinkley (1997), Bootstrap Methods and their Application, 4.
     """
-    others = [model for model in scores if model != reference] if others is None else others
-    for model in (reference, *others):
+    for model in (*pairs, *pairs.values()):
         if model not in scores:
             raise ValueError(
-                f"task {task}: expected one of the models {sorted(scores)} to compare, found "
+                f"task {task.name}: expected one of the models {sorted(scores)} to compare, found "
                 f"{model!r}; choose one of them or add it to the evaluation"
             )
     found = []
-    for metric, base in scores[reference].items():
-        pairs = [(model, scores[model][metric]) for model in others]
-        p = [bootstrap_p(score.draws - base.draws) for _, score in pairs]
-        for (model, score), p_one, p_all in zip(pairs, p, holm(p), strict=True):
+    for metric in next(iter(scores.values())):
+        both = [(scores[model][metric], scores[other][metric]) for model, other in pairs.items()]
+        p = [bootstrap_p(score.draws - base.draws) for score, base in both]
+        unit = metric_unit(metric, task.target_unit)
+        parts = zip(pairs.items(), both, p, holm(p), strict=True)
+        for (model, other), (score, base), p_one, p_all in parts:
             low, high = percentile_interval(score.draws - base.draws)
             by_seed = score.repetitions - base.repetitions
             t_test = np.nan if repeated is None else corrected_resampled_p(by_seed, repeated)
             difference = score.mean - base.mean
             found.append(
                 Comparison(
-                    model, reference, task, protocol, metric, difference, low, high, p_one,
-                    float(p_all), t_test,
+                    model, other, task.name, protocol, metric, difference, low, high, p_one,
+                    float(p_all), t_test, unit,
                 )
             )  # fmt: skip
     return found

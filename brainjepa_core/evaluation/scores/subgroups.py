@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.scores.metrics import lower_is_better
+from brainjepa_core.evaluation.scores.metrics import lower_is_better, metric_unit
 from brainjepa_core.evaluation.scores.resampling import (
     DRAWS,
     Pooled,
@@ -109,14 +109,15 @@ def score_subgroups(
             continue
         scores = _group_scores(data, models, groups, floor, draws, [seed, 1 + i])
         for (model, metric, group), score in scores.items():
-            rows.append(score.row(model, data.task.name, protocol, metric, group))
+            rows.append(score.row(model, data.task, protocol, metric, group))
         for model, pool in models.items():
             for metric in METRICS[data.task.kind]:
                 found = {group: scores[model, metric, group] for group in groups}
                 rng = np.random.default_rng([seed, 1 + i])
                 gap = _gap(data, pool, groups, metric, found, rng)
                 if gap is not None:
-                    gaps.append(Gap(model, data.task.name, protocol, metric, column, *gap))
+                    unit = metric_unit(metric, data.task.target_unit)
+                    gaps.append(Gap(model, data.task.name, protocol, metric, column, *gap, unit))
     return rows, gaps
 
 

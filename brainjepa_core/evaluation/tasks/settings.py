@@ -69,10 +69,15 @@ class TaskSettings(Frozen):
         Columns that splits keep balanced beside the class (or the quartile of the target);
         ``site`` may be one.
     include : tuple of Rule
+    missing : tuple of float or str, optional
+        What stands for "not known" in every column beside n/a and the like: ``[-9999]``. Where it
+        is not said, numbers that look like such codes are refused; where it is, believed.
     within_site : bool
         Sites differ in the target: scores are also given within sites.
     subgroups : tuple of str
         Columns by which performance is broken down; ``age`` is taken in bands.
+    unit : str
+        Of the column's numbers, such as years (which ``age`` is in if nothing else is said).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
@@ -82,8 +87,10 @@ class TaskSettings(Frozen):
     covariates: tuple[str, ...] = ()
     stratify: tuple[str, ...] = ()
     include: tuple[Rule, ...] = ()
+    missing: tuple[Value, ...] | None = None
     within_site: bool = False
     subgroups: tuple[str, ...] = ("site", "sex", "age", "ancestry")
+    unit: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -113,6 +120,20 @@ class TaskSettings(Frozen):
                 f"{len(values) - len(set(values))} of them repeated; mend classes"
             )
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the task reads, the one it predicts first."""
+        rules = (rule.column for rule in self.include)
+        asked = (self.column, *self.covariates, *self.stratify, *rules, *self.subgroups)
+        return tuple(dict.fromkeys(asked))
+
+    @property
+    def target_unit(self) -> str:
+        """What errors of predicted numbers are told in; empty for classes."""
+        if self.kind == "classification":
+            return ""
+        return self.unit or ("years" if self.column == "age" else f"units of {self.column}")
 
 
 def shipped_tasks() -> tuple[str, ...]:

@@ -20,6 +20,14 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskData, TaskSettings, Value
 from brainjepa_core.signals.people import Person
 from brainjepa_core.signals.tables import cells
+from brainjepa_core.signals.tables.missing_codes import (
+    NO_CODES,
+    Codes,
+    codes_of,
+    is_code,
+    outside_of_life,
+    suspects,
+)
 from brainjepa_core.signals.windows import Windows
 
 LEAST_PEOPLE = 5  # of each class, or of a regression
@@ -44,13 +52,16 @@ def task_data(task: TaskSettings, windows: Windows) -> TaskData:
     Raises
     ------
     ValueError
-        If a column is not there; nobody is left; there is one class only, or one with fewer than
-        five people; a regression's target is text, constant, or known of fewer than five; a
-        covariate is not known of everybody, or is part number and part text.
+        If a column is not there, or has numbers that look like codes for missing (see
+        `TaskSettings.missing`) or like no ages; nobody is left; there is one class only, or one
+        with fewer than five people; a regression's target is text, constant, or known of fewer
+        than five; a covariate is not known of everybody, or is part number and part text.
     """
-    everyone = [_facts(windows, person) for person in windows.people]
+    codes = codes_of(task.missing or ())
+    everyone = [_facts(windows, person, codes) for person in windows.people]
     _refuse_unknown_columns(task, everyone)
     people, left_out = _included(task, everyone)
+    _refuse_doubtful(task, [everyone[person] for person in people])
     targets = [everyone[person][task.column] for person in people]
     classes: tuple[str, ...] = ()
     if task.kind == "classification":
@@ -73,16 +84,22 @@ def task_data(task: TaskSettings, windows: Windows) -> TaskData:
     )
 
 
-def _facts(windows: Windows, person: Person) -> Facts:
+def _facts(windows: Windows, person: Person, codes: Codes) -> Facts:
     """What is known of a person, cleaned."""
     record = person.records[0]
-    found = {name: _known(value) for name, value in {**record.phenotypes, **record.qc}.items()}
+    told = {**record.phenotypes, **record.qc}
+    found = {name: _known(value, codes) for name, value in told.items()}
     site = windows.stores[person.store].path.name
     return {**{name: value for name, value in found.items() if value is not None}, "site": site}
 
 
-def _known(value: Any) -> Value | None:
+def _known(value: Any, codes: Codes = NO_CODES) -> Value | None:
     """A finite number, also one written as text; a text; or None where nothing is known."""
+    found = _number_or_text(value)
+    return None if found is None or is_code(found, codes) else found
+
+
+def _number_or_text(value: Any) -> Value | None:
     if isinstance(value, str):
         if cells.is_missing(value):
             return None
@@ -112,6 +129,28 @@ def _refuse_unknown_columns(task: TaskSettings, everyone: Sequence[Facts]) -> No
                 f"task '{task.name}': expected column '{column}', found it of none of "
                 f"{len(everyone)} people; {mend}? Mend the task, or import the scans with a "
                 "participants table that has it"
+            )
+
+
+def _refuse_doubtful(task: TaskSettings, facts: Sequence[Facts]) -> None:
+    """Refuse to learn from what may stand for "not known", or can be no age in years."""
+    columns = [task.column] if task.classes is None else []
+    columns += [*task.covariates, *task.stratify, *(rule.column for rule in task.include)]
+    for column in dict.fromkeys([*columns, *task.subgroups]):
+        values = [known[column] for known in facts if column in known]
+        for code, count in suspects(values).items() if task.missing is None else ():
+            raise ValueError(
+                f"task '{task.name}': expected '{column}' to be known or n/a, found {code:g} of "
+                f"{count} of {len(facts)} people, which looks like a code for missing; write n/a "
+                f"in the participants table, or say missing: [{code:g}] in the task, or "
+                "missing: [] if it is a value"
+            )
+        odd = outside_of_life(column, values)
+        if odd:
+            raise ValueError(
+                f"task '{task.name}': expected ages of 0 to 120 years in '{column}', found {odd} "
+                f"of {len(facts)} people outside; correct the table, or rename the column if its "
+                "unit is another"
             )
 
 

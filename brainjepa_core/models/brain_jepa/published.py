@@ -245,6 +245,10 @@ def read_published(path: str | Path, gradients: Any) -> BrainJEPA:
     return from_official(**{part: found[part] for part in PARTS}, gradient=gradients)
 
 
+def _told(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
 def to_official(model: BrainJEPA) -> dict[str, dict[str, Tensor]]:
     """Published names of a model's arrays: ``{"encoder": ..., "predictor": ..., ...}``.
 
@@ -256,8 +260,8 @@ def to_official(model: BrainJEPA) -> dict[str, dict[str, Tensor]]:
     found = {name: getattr(model.settings, name) for name in PUBLISHED}
     if found != PUBLISHED:
         raise ValueError(
-            f"expected a model of the published arithmetic ({PUBLISHED}), found {found}; "
-            "published code would compute something else from these weights"
+            f"expected a model of the published arithmetic ({_told(PUBLISHED)}), found "
+            f"{_told(found)}; published code would compute something else from these weights"
         )
     s = model.settings
     heads = (s.width // HEAD_WIDTH, s.width // HEAD_WIDTH)

@@ -18,7 +18,7 @@ from scipy.interpolate import CubicSpline, make_interp_spline
 from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.preparation import CleaningSettings
 from brainjepa_core.signals.scan import Mask, RawScan
-from brainjepa_core.usable import MIN_FRAMES
+from brainjepa_core.usable import MIN_FRAMES, UnusableScan
 
 LEAST_FREE = 5  # frames that must remain after censoring beyond the number of regressors
 
@@ -45,7 +45,8 @@ def clean_series(scan: RawScan, settings: CleaningSettings) -> Float64:
     Raises
     ------
     ValueError
-        If too few frames are left for the regressors, or the band does not fit the TR.
+        If the band does not fit the TR; an `UnusableScan` if too few frames are left for the
+        regressors.
     """
     here = np.isfinite(scan.series).all(1)
     cleaned = np.full(scan.series.shape, np.nan)
@@ -117,9 +118,10 @@ def _require_frames(keep: Mask, regressors: Float64 | None) -> None:
     count = 0 if regressors is None else regressors.shape[1]
     least = count + 1 + LEAST_FREE if count or not keep.all() else MIN_FRAMES
     if keep.sum() < least:
-        raise ValueError(
+        raise UnusableScan(
             f"expected at least {least} frames after censoring for {count} regressors, found "
-            f"{keep.sum()} of {len(keep)}; choose a simpler cleaning.preset or higher thresholds"
+            f"{keep.sum()} of {len(keep)}; choose a simpler cleaning.preset or higher thresholds "
+            "(cleaning.fd_threshold, cleaning.dvars_threshold), or leave the scan out"
         )
 
 

@@ -19,13 +19,14 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.preparation import CleaningSettings
-from brainjepa_core.signals.problems import ScanProblem, is_there
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem, is_there, require_there
 from brainjepa_core.signals.scan import Mask
-from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
+from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number, repeated
 
 COMPCOR = "motion24_acompcor"  # reads from the table's JSON which component is of which tissue
 MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
 TISSUES = ("white_matter", "csf")
+DVARS, NOT_STEADY = "std_dvars", "non_steady_state"
 FULL = ("", "_derivative1", "_power2", "_derivative1_power2")
 
 # Arguments of nilearn's load_confounds, and the columns it will look for.
@@ -79,18 +80,24 @@ def check_columns(table: Path, settings: CleaningSettings) -> None:
     Raises
     ------
     ScanProblem
-        Naming the columns that are missing.
+        Naming the columns that are missing, or one that is there twice.
     """
+    require_there(table)
     try:
         with table.open(encoding="utf-8-sig") as stream:
-            columns = set(stream.readline().rstrip("\r\n").split("\t"))
+            columns = stream.readline().rstrip("\r\n").split("\t")
     except (OSError, UnicodeDecodeError) as error:
         raise ScanProblem(
             table, "a confounds table in UTF-8", plainly(error), "write it again"
         ) from error
+    twice = repeated(columns)
+    if twice is not None:
+        raise ScanProblem(
+            table, "each column once", f"'{twice}' twice in the first line", "keep the right one"
+        )
     needed = list(_COLUMNS[settings.preset])
     if settings.scrub:
-        needed += [FD, "std_dvars"]
+        needed += [FD, DVARS]
     missing = [name for name in needed if name not in columns]
     if settings.preset == COMPCOR and not any("comp_cor" in name for name in columns):
         missing.append("a_comp_cor_00")
@@ -133,38 +140,99 @@ def read_confounds(
     if table is None:
         return Confounds(None, (), np.ones(frames, bool), None)
     check_columns(table, settings)
-    fd = _displacement(table, frames)
-    chosen = _arguments(settings)
-    if not chosen["strategy"]:
-        return Confounds(None, (), np.ones(frames, bool), fd)
+    content = _read(table, frames)
+    if settings.scrub:
+        _require_known(content, table)
+    fd, dvars = (_numbers(content, name, table) for name in (FD, DVARS))
+    fd = None if fd is None else known_displacement(fd, table)
+    keep, values, names = _steady(content, table), None, ()
+    if settings.preset != "none" or settings.scrub:
+        regressors, kept = _load(image, table, content, settings)
+        keep &= kept
+        values, names = regressors.to_numpy(np.float64), tuple(regressors.columns)
+    if not keep.any():
+        raise _nothing_left(table, fd, dvars, frames, settings)
+    if not names:
+        return Confounds(None, (), keep, fd)
+    if not np.isfinite(values).all():
+        bad = [names[place] for place in np.flatnonzero(~np.isfinite(values).all(0))]
+        raise ScanProblem(
+            table, "numbers in every row", f"gaps in {', '.join(bad[:3])}", "write the table again"
+        )
+    return Confounds(values, names, keep, fd)
+
+
+def _steady(content: pd.DataFrame, table: Path) -> Mask:
+    """Frames that no column flags as before the steady state; nilearn finds the same ones."""
+    keep = np.ones(len(content), bool)
+    for name in content:
+        if name.startswith(NOT_STEADY):
+            keep &= _numbers(content, name, table) != 1
+    return keep
+
+
+def _load(
+    image: Path, table: Path, content: pd.DataFrame, settings: CleaningSettings
+) -> tuple[pd.DataFrame, Mask]:
+    """Regressors, and the frames kept, as nilearn finds them."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            regressors, kept = load_confounds(str(image), **chosen)
+            regressors, kept = load_confounds(str(image), **_arguments(settings))
     except Exception as error:  # nilearn raises what its parts raise; its text says which part
+        for name in content:
+            _numbers(content, name, table)
         raise ScanProblem(
             table,
             f"confounds that nilearn can read for preset '{settings.preset}'",
             " ".join(str(error).split())[:200] or plainly(error),
             "run fMRIPrep with its confounds, or choose another cleaning.preset",
         ) from error
-    keep = np.ones(frames, bool)
+    keep = np.full(len(content), kept is None)
     if kept is not None:
-        keep[:] = False
         keep[kept] = True
-    values = regressors.to_numpy(np.float64)
-    if not np.isfinite(values).all():
-        bad = regressors.columns[~np.isfinite(values).all(0)]
-        raise ScanProblem(
-            table, "numbers in every row", f"gaps in {', '.join(bad[:3])}", "write the table again"
-        )
-    if not values.shape[1]:
-        return Confounds(None, (), keep, fd)
-    return Confounds(values, tuple(regressors.columns), keep, fd)
+    return regressors, keep
+
+
+def _require_known(content: pd.DataFrame, table: Path) -> None:
+    """Refuse to scrub by what is not known: nilearn would keep those frames."""
+    for name in (FD, DVARS):
+        values = _numbers(content, name, table)
+        unknown = len(content) - 1 if values is None else int(np.isnan(values[1:]).sum())
+        if unknown:
+            raise ScanProblem(
+                table,
+                f"{name} of every frame but the first for cleaning.scrub",
+                f"{unknown} of {len(content)} frames without a number",
+                "run fMRIPrep's confounds again, or set cleaning.scrub: false",
+            )
+
+
+def _nothing_left(
+    table: Path, fd: Float64 | None, dvars: Float64 | None, frames: int, settings: CleaningSettings
+) -> UnusableProblem:
+    """Why there is nothing to clean: how many frames are beyond which threshold."""
+    limits = (
+        ("fd_threshold", settings.fd_threshold, " mm", fd),
+        ("dvars_threshold", settings.dvars_threshold, "", dvars),
+    )
+    beyond = [
+        f"{int((values > limit).sum())} beyond {name} {limit:g}{unit}"
+        for name, limit, unit, values in limits
+        if settings.scrub and values is not None
+    ]
+    found = f"none of {frames} left ({', '.join(beyond) or 'none is of the steady state'}"
+    short = "; stretches of fewer than five frames between them go too" if beyond else ""
+    return UnusableProblem(
+        table,
+        "frames that are not censored",
+        f"{found}{short})",
+        "raise the thresholds under cleaning, or leave the scan out",
+    )
 
 
 def _arguments(settings: CleaningSettings) -> dict[str, Any]:
-    """Of nilearn's load_confounds; an empty strategy takes nothing."""
+    """Of nilearn's load_confounds."""
     chosen: dict[str, Any] = {"strategy": (), **PRESETS.get(settings.preset, {})}
     if settings.scrub:
         chosen["strategy"] = (*chosen["strategy"], "scrub")
@@ -173,8 +241,8 @@ def _arguments(settings: CleaningSettings) -> dict[str, Any]:
     return chosen
 
 
-def _displacement(table: Path, frames: int) -> Float64 | None:
-    """Framewise displacement; also the place where a table of another scan shows."""
+def _read(table: Path, frames: int) -> pd.DataFrame:
+    """The table as text; also the place where a table of another scan shows."""
     try:
         content = pd.read_csv(
             table, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig"
@@ -190,13 +258,19 @@ def _displacement(table: Path, frames: int) -> Float64 | None:
             f"{len(content)}",
             "give the table of this scan",
         )
-    if FD not in content:
+    return content
+
+
+def _numbers(content: pd.DataFrame, name: str, table: Path) -> Float64 | None:
+    """A column [F], NaN where nothing is known; None where there is no such column."""
+    if name not in content:
         return None
-    cells = content[FD].tolist()
+    cells = content[name].tolist()
     numbers = [nan if is_missing(cell) else number(cell) for cell in cells]
     if None in numbers:
-        comma = any(map(has_decimal_comma, cells))
-        found = "a decimal comma" if comma else "text in a cell"
+        row = numbers.index(None)
+        comma = has_decimal_comma(cells[row])
+        found = f"{'a decimal comma' if comma else 'text'} in line {row + 2}"
         mend = "write points, as fMRIPrep does" if comma else "write n/a where it is not known"
-        raise ScanProblem(table, f"numbers in column {FD}", found, mend)
-    return known_displacement(np.array(numbers, np.float64), table)
+        raise ScanProblem(table, f"numbers in column {name}", found, mend)
+    return np.array(numbers, np.float64)

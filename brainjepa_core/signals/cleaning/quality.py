@@ -35,17 +35,17 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
         ``censored`` (share of the frames); ``mean_fd`` and ``max_fd`` (mm, without the first
         frame, which has no predecessor); ``tsnr``; ``coverage_mean`` and ``coverage_min`` over
         ROIs; ``missing_rois`` and ``dead_rois`` (counts: without data; with data, but no signal);
-        ``fc_mean`` (mean correlation of two ROIs). What is not known is not in it.
+        ``fc_mean`` (mean correlation of two ROIs); ``masked`` (1 with a brain mask, 0 without).
+        What is not known is not in it.
     """
     missing = np.isnan(cleaned).all(1)
     usable = live_rois(cleaned)
-    keep = np.ones(raw.series.shape[1], bool) if raw.keep is None else raw.keep
     known: dict[str, float] = {
         "tr": raw.tr,
         "frames": cleaned.shape[1],
         "seconds": cleaned.shape[1] * raw.tr,
         "dropped": raw.series.shape[1] - cleaned.shape[1],
-        "censored": 1 - keep.mean(),
+        "censored": raw.censored,
         "tsnr": raw.tsnr,
         "coverage_mean": raw.coverage.mean(),
         "coverage_min": raw.coverage.min(),
@@ -53,6 +53,8 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
         "dead_rois": (~missing & ~usable).sum(),
         "fc_mean": mean_correlation(np.asarray(cleaned[usable], np.float64)),
     }
+    if raw.masked is not None:
+        known["masked"] = raw.masked
     if raw.fd is not None and len(raw.fd) > 1:
         known |= {"mean_fd": raw.fd[1:].mean(), "max_fd": raw.fd[1:].max()}
     return {name: float(value) for name, value in known.items() if np.isfinite(value)}

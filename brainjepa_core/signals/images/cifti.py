@@ -24,7 +24,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images.label_image import Index, rows_of_names
 from brainjepa_core.signals.images.parcellate import SAME_GRID_MM, Parcellated, means
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, require_there
 from brainjepa_core.signals.scan import ScanHeader
 
 _AXES: dict[type, str] = {
@@ -35,6 +35,7 @@ _AXES: dict[type, str] = {
     SeriesAxis: "frames",
 }
 PIECE_BYTES = 16 << 20
+_MODEL = re.compile(r"<BrainModel\s[^>]*>")
 XML_STARTS = 540 + 4 + 8  # NIfTI-2 header, extender, size and code of the extension
 
 
@@ -57,6 +58,16 @@ class CiftiLabels:
             If it is no dlabel file of ROIs of the atlas.
         """
         self._read()
+
+    def surfaces(self) -> dict[str, int]:
+        """Vertices of each surface that the labels are on, by its structure.
+
+        Raises
+        ------
+        ScanProblem
+            As `check`.
+        """
+        return dict(self._read()[1].nvertices)
 
     def on_axis(self, scan: Path, axis: BrainModelAxis) -> tuple[Index, Index]:
         """ROI of each of a scan's grayordinates [G], -1 for none, and sizes of whole ROIs [R].
@@ -145,18 +156,8 @@ def read_header(file: Path) -> ScanHeader:
         If there is no such file, it is no such CIFTI, has fewer than two frames, or is shorter
         than its header says.
     """
-    try:
-        with file.open("rb") as stream:
-            header = nib.Nifti2Header(stream.read(540), check=False)
-            start = int(header["vox_offset"])
-            stream.seek(XML_STARTS)
-            xml = stream.read(max(start - XML_STARTS, 0)).decode("utf-8", "replace")
-        shape = header.get_data_shape()
-        step = header.get_data_dtype().itemsize
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
-    except Exception as error:  # damage surfaces as nibabel's, numpy's or Python's errors
-        raise _no_cifti(file, plainly(error)) from error
+    header, start, xml = _header(file)
+    shape, step = header.get_data_shape(), header.get_data_dtype().itemsize
     series = re.search(r"<MatrixIndicesMap[^>]*CIFTI_INDEX_TYPE_SERIES[^>]*>", xml)
     if len(shape) != 6 or series is None:
         raise _no_cifti(file, f"a file of shape {list(map(int, shape))} without a series")
@@ -176,6 +177,46 @@ def read_header(file: Path) -> ScanHeader:
     return ScanHeader(frames, _tr(dict(re.findall(r'(\w+)="([^"]*)"', series[0]))))
 
 
+def is_cifti(file: Path) -> bool:
+    """Whether a file is CIFTI, by its header; by its name where it is damaged."""
+    try:
+        return isinstance(nib.load(file), nib.Cifti2Image)
+    except Exception:  # damage, which whoever reads the file tells
+        return file.name.endswith(".dlabel.nii")
+
+
+def surfaces_of(file: Path) -> dict[str, int]:
+    """Vertices of each surface of a ``dtseries.nii``, by its structure; its header alone is read.
+
+    Raises
+    ------
+    ScanProblem
+        If there is no such file, or it is no CIFTI.
+    """
+    _, _, xml = _header(file)
+    models = [dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in re.findall(_MODEL, xml)]
+    return {
+        model["BrainStructure"]: int(model["SurfaceNumberOfVertices"])
+        for model in models
+        if model.get("SurfaceNumberOfVertices", "").isdecimal() and "BrainStructure" in model
+    }
+
+
+def _header(file: Path) -> tuple[Any, int, str]:
+    """NIfTI-2 header, where the values start, and the XML between."""
+    require_there(file)
+    try:
+        with file.open("rb") as stream:
+            header = nib.Nifti2Header(stream.read(540), check=False)
+            start = int(header["vox_offset"])
+            stream.seek(XML_STARTS)
+            xml = stream.read(max(start - XML_STARTS, 0)).decode("utf-8", "replace")
+            header.get_data_shape()
+    except Exception as error:  # damage surfaces as nibabel's, numpy's or Python's errors
+        raise _no_cifti(file, plainly(error)) from error
+    return header, start, xml
+
+
 def _tr(attributes: dict[str, str]) -> float:
     """Seconds of a step, from the attributes of the map of the series."""
     try:
@@ -192,10 +233,9 @@ def _no_cifti(file: Path, found: str) -> ScanProblem:
 
 
 def _load(file: Path) -> Any:
+    require_there(file)
     try:
         image = nib.load(file)
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, the parser's or Python's errors
         found = plainly(error)
         raise ScanProblem(file, "a CIFTI file", found, "copy or convert it again") from error
@@ -267,7 +307,7 @@ def _tsnr(values: Float64) -> Float64:
 def read_parcels(scan: Path, atlas: Atlas) -> Parcellated:
     """Series of a ``ptseries.nii``, by the names of its parcels.
 
-    Coverage is 1 where a parcel has values and varies from 0, else 0; tSNR is unknown.
+    Coverage is 0 where a parcel has no values or is 0 throughout, else unknown (NaN), as is tSNR.
 
     Raises
     ------
@@ -282,5 +322,5 @@ def read_parcels(scan: Path, atlas: Atlas) -> Parcellated:
     sums = np.zeros((len(atlas), header.frames))
     sums[rows[known]] = values[known]
     counted = np.bincount(rows[known], minlength=len(atlas))
-    series, coverage = means(sums, counted, np.ones(len(atlas), np.int64))
-    return Parcellated(series, coverage, float("nan"), header.tr)
+    series, _ = means(sums, counted, np.ones(len(atlas), np.int64))
+    return Parcellated(series, np.where(counted > 0, np.nan, 0.0), float("nan"), header.tr)

@@ -24,7 +24,8 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas, names_in_7network_order, to_17network_names
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.images.nifti_stream import NiftiHeader, load_nifti, read_values
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.images.templates import require_template
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.tables.rows import read_rows
 
 FAR_MM, FAR_SHARE = 15.0, 0.05
@@ -83,13 +84,15 @@ class LabelImage:
     atlas: Atlas
     table: Path | None = None
 
-    def check(self, space: str | None = None) -> None:
+    def check(self, space: str | None = None, cohort: str | None = None) -> None:
         """Read the image and its names.
 
         Parameters
         ----------
         space : str, optional
-            BIDS ``space`` of the scans; that of the image's file name must be the same.
+            BIDS ``space`` of the scans; the template of the image's file name must be the same.
+        cohort : str, optional
+            Of the scans' template, likewise.
 
         Raises
         ------
@@ -97,14 +100,8 @@ class LabelImage:
             If the image is in another space, has labels that are no integers, has no ROI of the
             atlas, or has ROIs where the atlas has others.
         """
-        named = re.search(r"(?:^|_)(?:space|tpl)-([A-Za-z0-9]+)", self.image.name)
-        if space and named and named[1] != space:
-            raise ScanProblem(
-                self.image,
-                f"a label image in the scans' space {space}",
-                f"one in {named[1]} by its name",
-                "give the atlas in that space, or take scans of the image's space",
-            )
+        if space:
+            require_template(self.image, space, cohort)
         self._read()
 
     def on_grid(self, scan: Path, header: NiftiHeader) -> GridLabels:
@@ -139,7 +136,7 @@ class LabelImage:
     def names_file(self) -> Path | None:
         """The table that names its labels; None where there is none."""
         beside = self.image.with_name(re.sub(r"\.nii(\.gz)?$", "", self.image.name) + ".tsv")
-        return self.table or (beside if beside.exists() else None)
+        return self.table or (beside if is_there(beside) else None)
 
     @property
     def _stamp(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, require_there
 
 BLOCK = 8
 PIECE = 1 << 18  # compressed bytes at a time: what comes out of them stays in the cache
@@ -127,10 +127,9 @@ def load_nifti(file: Path) -> Any:
     ScanProblem
         If there is no such file, it is no NIfTI, or its affine is unusable.
     """
+    require_there(file)
     try:
         image = nib.load(file)
-    except FileNotFoundError:
-        raise ScanProblem(file, "a file", "none of that name", "restore it") from None
     except Exception as error:  # damage surfaces as nibabel's, zlib's, gzip's or Python's errors
         empty = file.is_file() and file.stat().st_size == 0
         found = "an empty file" if empty else plainly(error)

@@ -192,15 +192,14 @@ def read_mask(mask: Path, header: NiftiHeader) -> Mask:
     Raises
     ------
     ScanProblem
-        If it cannot be read, is on another grid than the scan, or is nowhere a number.
+        If it cannot be read, is on another grid than the scan, or has nothing inside.
     """
     values = read_values(mask, open_mask(mask, header))
     known = np.isfinite(values)
-    if not known.any():
-        raise ScanProblem(
-            mask, "numbers, not 0 inside the brain", "NaN everywhere", "write the mask again"
-        )
     inside: Mask = known & (values != 0)
+    if not inside.any():
+        found = "0 everywhere" if known.any() else "NaN everywhere"
+        raise ScanProblem(mask, "numbers, not 0 inside the brain", found, "write the mask again")
     return inside
 
 

@@ -24,10 +24,8 @@ BIDS_VERSION = "1.11.0"
 DIGITS = 7  # float32's
 
 
-def begin_dataset(folder: Path) -> None:
-    """Write ``dataset_description.json``, and remove tables that a kill left half-written."""
-    for path in folder.glob("sub-*/**/.sub-*_timeseries.*.tmp"):
-        path.unlink()
+def write_description(folder: Path) -> None:
+    """Write ``dataset_description.json`` of a derivative dataset."""
     content = {
         "Name": "Parcellated time series",
         "BIDSVersion": BIDS_VERSION,
@@ -35,6 +33,12 @@ def begin_dataset(folder: Path) -> None:
         "GeneratedBy": [{"Name": "brainjepa-federated", "Version": VERSION}],
     }
     _write_json(folder / "dataset_description.json", content)
+
+
+def clear_half_written(folder: Path) -> None:
+    """Remove tables that a kill left half-written."""
+    for path in folder.glob("sub-*/**/.sub-*_timeseries.*.tmp"):
+        path.unlink()
 
 
 def write_derivative(

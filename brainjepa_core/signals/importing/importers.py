@@ -21,12 +21,13 @@ from brainjepa_core.signals.importing.made_from import (
 )
 from brainjepa_core.signals.inputs import archive as archives
 from brainjepa_core.signals.inputs import series
+from brainjepa_core.signals.inputs.passed_over import in_words
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.withdrawn import WithdrawnPerson
 from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes, told_displacement
-from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, refusal
+from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, Time, refusal
 from brainjepa_core.signals.tables.site_archive import read_site_archive
 from brainjepa_core.usable import UnusableScan
 
@@ -39,6 +40,7 @@ def import_site_archive(
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
     say: Say = lambda _: None,
+    missing: Sequence[float | str] = (),
 ) -> ScanStore:
     """Import one site's archive.
 
@@ -56,6 +58,8 @@ def import_site_archive(
     say : callable
         Told, in a sentence each, which scans cannot be used and are left out, and how many people
         have no row or no scan. The sentences name people: they are for the site's own eyes.
+    missing : sequence
+        What stands for "not known" in the table of participants beside n/a and the like.
 
     Returns
     -------
@@ -73,7 +77,9 @@ def import_site_archive(
             atlas = Atlas.from_names(read_site_archive(file).names, name="ROIs of the archive")
         except ValueError as error:
             raise refusal(file, error) from error
-    return _store(archives.scans_of(file, atlas, None), store_path, participants, atlas, say)
+    return _store(
+        archives.scans_of(file, atlas, None), store_path, participants, atlas, say, missing
+    )
 
 
 def import_directory(
@@ -84,6 +90,8 @@ def import_directory(
     participants: str | Path | None = None,
     atlas: Atlas | None = None,
     say: Say = lambda _: None,
+    time: Time | None = None,
+    missing: Sequence[float | str] = (),
 ) -> ScanStore:
     """Import a folder of parcellated scans, in any of the forms of `signals.inputs.series`.
 
@@ -97,8 +105,10 @@ def import_directory(
     store_path : path
     tr : float
         Seconds, of all scans.
-    participants, atlas, say
-        As in `import_site_archive`.
+    participants, atlas, say, missing
+        As in `import_site_archive`; also told how many files are passed over.
+    time : {"rows", "columns"}, optional
+        What the frames are, where a file has as many frames as ROIs and no names.
 
     Raises
     ------
@@ -109,15 +119,17 @@ def import_directory(
     columns = series.read_names(Path(names))
     atlas = atlas or Atlas.from_names(columns, name=Path(names).stem)
     beside = {Path(path).resolve() for path in (names, participants) if path is not None}
-    found, problems = series.scans_of(Path(folder), columns, atlas, tr, beside)
-    if problems:
-        raise problems[0]
-    if not found:
+    found = series.scans_of(Path(folder), columns, atlas, tr, beside, time)
+    if found.problems:
+        raise found.problems[0]
+    for note in in_words(found.passed_over):
+        say(note)
+    if not found.scans:
         raise ValueError(
-            f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in the folder; "
+            f"expected scans ending in {', '.join(SERIES_ENDINGS)}, found none in '{folder}'; "
             "give the folder that holds them"
         )
-    return _store([scan for scan, _ in found], store_path, participants, atlas, say)
+    return _store([scan for scan, _ in found.scans], store_path, participants, atlas, say, missing)
 
 
 def _store(
@@ -126,10 +138,11 @@ def _store(
     participants: str | Path | None,
     atlas: Atlas,
     say: Say,
+    missing: Sequence[float | str],
 ) -> ScanStore:
     """Read scan after scan into a store, with what is known of its person."""
     require_imported(Path(store_path))
-    known = Phenotypes() if participants is None else read_phenotypes([participants])
+    known = Phenotypes() if participants is None else read_phenotypes([participants], missing)
     phenotypes = known.joined((scan.subject, scan.session) for scan in scans)
     store = None
     unusable, withdrawn = [], set()

@@ -10,9 +10,11 @@ from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.tables.labels import visit_of
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.signals.tables.site_archive import SiteArchive, read_site_archive
+from brainjepa_core.usable import require_seconds
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class ArchiveScan(FoundScan):
 
     def check(self) -> ScanHeader:
         """Length and repetition time as the archive has them."""
-        tr = self.told_tr or self.archive.trs[self.place]
-        return header_of(self.files[0], self.archive.lengths[self.place], tr)
+        file, tr = self.files[0], self.told_tr or self.archive.trs[self.place]
+        try:
+            require_seconds(tr)
+        except ValueError as error:
+            raise refusal(file, error) from error
+        return header_of(file, self.archive.lengths[self.place], tr)
 
     def read(self) -> RawScan:
         """The series in atlas order."""
@@ -74,6 +80,6 @@ def scans_of(file: Path, atlas: Atlas, told_tr: float | None) -> list[ArchiveSca
     except ValueError as error:
         raise refusal(file, error) from error
     return [
-        ArchiveScan(person, "", "", (file,), archive, place, atlas, told_tr)
+        ArchiveScan(*visit_of(person), "", (file,), archive, place, atlas, told_tr)
         for place, person in enumerate(archive.people)
     ]

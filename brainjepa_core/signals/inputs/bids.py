@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brainjepa_core.problems import plainly, value_in_words
-from brainjepa_core.signals.problems import ScanProblem, is_there
+from brainjepa_core.signals.preparation import InputSettings
+from brainjepa_core.signals.problems import ScanProblem, is_folder, is_there, unreadable
 from brainjepa_core.signals.tables.bids_names import bids_entities, scan_key
 from brainjepa_core.usable import TR_RANGE
 
+VERSIONS = ("res", "den", "cohort")
+WORDS = {"space": "space", "res": "resolution", "den": "density", "cohort": "cohort"}
+NATIVE = "native"  # what a name without the entity has
 TR_TOLERANCE = 0.01  # seconds; headers are float32, sidecars often rounded to milliseconds
 
 
@@ -41,13 +45,15 @@ class BidsFile:
 def walk_functional(root: Path) -> tuple[list[BidsFile], list[ScanProblem]]:
     """Files of ``sub-*/[ses-*/]func`` in order of their paths.
 
-    A name in another encoding than UTF-8 is a problem: nothing could be written about it.
+    A name in another encoding than UTF-8 is a problem, for nothing could be written about it; so
+    is a folder that is a link to nowhere or cannot be listed.
     """
-    files, problems = [], []
-    for subject in _folders(root, "sub-"):
-        for parent in (subject, *_folders(subject, "ses-")):
+    files: list[BidsFile] = []
+    problems: list[ScanProblem] = []
+    for subject in _folders(root, "sub-", problems):
+        for parent in (subject, *_folders(subject, "ses-", problems)):
             functional = parent / "func"
-            for name in sorted(os.listdir(functional)) if functional.is_dir() else ():
+            for name in _listed(functional, problems) if is_folder(functional, problems) else ():
                 if not name.startswith("sub-"):
                     continue
                 try:
@@ -57,9 +63,17 @@ def walk_functional(root: Path) -> tuple[list[BidsFile], list[ScanProblem]]:
     return files, problems
 
 
-def _folders(parent: Path, prefix: str) -> list[Path]:
-    with os.scandir(parent) as entries:
-        return sorted(Path(e.path) for e in entries if e.name.startswith(prefix) and e.is_dir())
+def _listed(folder: Path, problems: list[ScanProblem]) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        problems.append(unreadable(error))
+        return []
+
+
+def _folders(parent: Path, prefix: str, problems: list[ScanProblem]) -> list[Path]:
+    named = [parent / name for name in _listed(parent, problems) if name.startswith(prefix)]
+    return [path for path in named if path.is_dir() or is_folder(path, problems)]
 
 
 def _parse(path: Path) -> BidsFile:
@@ -145,12 +159,37 @@ def _plausible(tr: float, file: Path, what: str) -> float:
     )
 
 
-def without_copies(scans: list[Any]) -> tuple[list[Any], list[ScanProblem]]:
+def in_variant(images: Sequence[BidsFile], settings: InputSettings) -> list[BidsFile]:
+    """Images in the space, resolution, density and cohort that the settings ask for.
+
+    Raises
+    ------
+    ValueError
+        If there are images, and none of them is. Names the setting and the values found.
+    """
+    chosen = list(images)
+    for entity in ("space", *VERSIONS):
+        told = getattr(settings, entity)
+        found = sorted({image[entity] or NATIVE for image in chosen})
+        chosen = [image for image in chosen if told in (None, image[entity] or NATIVE)]
+        if found and not chosen:
+            raise ValueError(
+                f"expected images in {WORDS[entity]} {told} (input.{entity}), found only "
+                f"{', '.join(found)}; choose one of these, with the atlas in it"
+            )
+    return chosen
+
+
+def without_copies(
+    scans: list[Any], versions: Sequence[str] = ()
+) -> tuple[list[Any], list[ScanProblem]]:
     """Scans of which there is one, and a problem for each that the folder holds twice.
 
     Parameters
     ----------
     scans : list of FoundScan
+    versions : sequence of str
+        Entities by which a setting of their name chooses.
     """
     by_key: dict[tuple[str, str, str], list[Any]] = {}
     for scan in scans:
@@ -158,13 +197,24 @@ def without_copies(scans: list[Any]) -> tuple[list[Any], list[ScanProblem]]:
     problems = []
     for same in by_key.values():
         if len(same) > 1:
-            names = ", ".join(scan.files[0].name for scan in same[1:])
-            problems.append(
-                ScanProblem(
-                    same[0].files[0],
-                    "one file of a subject, session and run",
-                    f"also {names}",
-                    "move away all but one",
-                )
-            )
+            file, *others = (scan.files[0] for scan in same)
+            expected = "one file of a subject, session and run"
+            found = f"also {', '.join(other.name for other in others)}"
+            mend = choice([file, *others], versions) or "move away all but one"
+            problems.append(ScanProblem(file, expected, found, mend))
     return [same[0] for same in by_key.values() if len(same) == 1], problems
+
+
+def choice(files: Sequence[Path], versions: Sequence[str]) -> str:
+    """Settings that tell files apart, with the values to choose from."""
+    named = [bids_entities(file.name) for file in files]
+    values = {
+        version: sorted({entities.get(version, NATIVE) for entities in named})
+        for version in versions
+    }
+    settings = [
+        f"input.{version} ({' or '.join(found)})"
+        for version, found in values.items()
+        if len(found) > 1
+    ]
+    return f"choose one with {' and '.join(settings)}" if settings else ""

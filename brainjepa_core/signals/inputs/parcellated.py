@@ -6,7 +6,7 @@ Shapes: R ROIs, F frames.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,38 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import SHOWN, Atlas
-from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem, is_folder, unreadable
 from brainjepa_core.signals.scan import Mask, RawScan, ScanHeader
 from brainjepa_core.usable import MIN_FRAMES
 
 LEAST_COVERAGE = 0.5  # below, an ROI counts as missing
 
 
-def walk(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], list[ScanProblem]]:
+def walk(
+    folder: Path, wanted: Callable[[Path], bool], aside: Collection[str] = ()
+) -> tuple[list[Path], list[ScanProblem]]:
     """Wanted files at any depth in order of their paths; links are followed, but not in circles.
 
-    Hidden files and folders are passed over; a name that is not in UTF-8 is a problem.
+    Hidden files and folders, and folders of names that are `aside`, are passed over. A name that is
+    not in UTF-8 is a problem, and so is a folder that is a link to nowhere.
     """
-    files, problems, seen = [], [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    files: list[Path] = []
+    problems: list[ScanProblem] = []
+    seen = set()
+
+    def onerror(error: OSError) -> None:
+        problems.append(unreadable(error))
+
+    for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [n for n in folders if not n.startswith(".") and n not in aside]
         for name in names:
             file = Path(parent, name)
-            if name.startswith(".") or not wanted(file):
+            if name.startswith(".") or is_folder(file, problems) or not wanted(file):
                 continue
             try:
                 str(file.relative_to(folder)).encode()
@@ -85,7 +94,7 @@ def raw_scan(
     series : ndarray of float64 [R, F]
         In atlas order.
     coverage : ndarray of float64 [R], optional
-        1 for every ROI with a signal by default; NaN where it is not known.
+        NaN where it is not known, as for every ROI with a signal by default.
     fd, keep, details
         As in `RawScan`.
 
@@ -96,7 +105,7 @@ def raw_scan(
     """
     header_of(file, series.shape[1], tr)
     silent = (np.isnan(series) | (series == 0)).all(1)
-    seen = np.where(silent, 0.0, 1.0)
+    seen = np.where(silent, 0.0, np.nan)
     if coverage is not None:
         seen = np.where(silent | np.isnan(coverage), seen, coverage)
     gone = seen < LEAST_COVERAGE

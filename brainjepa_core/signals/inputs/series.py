@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.inputs import archive
 from brainjepa_core.signals.inputs.bids import repetition_time, without_copies
 from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan, walk
+from brainjepa_core.signals.inputs.passed_over import PassedOver
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
 from brainjepa_core.signals.tables.array_files import Part
 from brainjepa_core.signals.tables.bids_names import (
@@ -26,6 +28,7 @@ from brainjepa_core.signals.tables.bids_names import (
     composed,
     run_of,
 )
+from brainjepa_core.signals.tables.labels import visit_of
 from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_names
 from brainjepa_core.signals.tables.series_files import (
     Time,
@@ -40,6 +43,12 @@ from brainjepa_core.signals.tables.site_archive import is_site_archive
 # Tables that lie among scans and are none.
 OF_PEOPLE = ("participants", "sessions", "scans", "phenotype")
 BESIDE = (*OF_PEOPLE, "events", "motion", "outliers", "design", "coverage", "relmat", "regressors")
+NO_SERIES = "tables that are no series by their names"
+# What nobody would take for a scan.
+TEXTS = ("readme", "license", "changes", "authors", "makefile")
+PAGES = (".json", ".md", ".rst", ".html", ".css", ".js", ".pdf", ".log", ".yaml", ".yml", ".bib")
+PICTURES = (".svg", ".png", ".jpg", ".jpeg", ".gif")
+PROGRAMS = (".py", ".m", ".r", ".sh", ".ipynb", ".toml")
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,10 @@ FoundSeries = SeriesScan | archive.ArchiveScan
 
 def find(
     settings: InputSettings, atlas: Atlas, tables: Collection[Path] = ()
-) -> tuple[list[FoundSeries], list[ScanProblem]]:
-    """Scans of a folder by key, and what keeps others out; array files are opened, tables not.
+) -> tuple[list[FoundSeries], list[ScanProblem], list[PassedOver]]:
+    """Scans of a folder by key, what keeps others out, and what is passed over.
+
+    Array files are opened, tables not.
 
     Parameters
     ----------
@@ -108,8 +119,28 @@ def find(
     except ValueError as error:
         raise refusal(settings.names, error) from error
     beside = {path.resolve() for path in (settings.names, *tables)}
-    found, problems = scans_of(settings.folder, columns, atlas, settings.tr, beside, settings.time)
-    return [scan for scan, task in found if settings.task in (None, task)], problems
+    found = scans_of(settings.folder, columns, atlas, settings.tr, beside, settings.time)
+    taken = [scan for scan, task in found.scans if settings.task in (None, task)]
+    others = [scan for scan, task in found.scans if settings.task not in (None, task)]
+    why = f"tasks other than {settings.task} (input.task)"
+    passed = [*found.passed_over, *(PassedOver(scan.files[0], why) for scan in others)]
+    return taken, found.problems, passed
+
+
+class FolderOfSeries(NamedTuple):
+    """What a folder holds.
+
+    Attributes
+    ----------
+    scans : list of (scan, str or None)
+        By key, with the task that their names tell.
+    problems : list of ScanProblem
+    passed_over : list of PassedOver
+    """
+
+    scans: list[tuple[FoundSeries, str | None]]
+    problems: list[ScanProblem]
+    passed_over: list[PassedOver]
 
 
 def scans_of(
@@ -119,8 +150,8 @@ def scans_of(
     told_tr: float | None,
     beside: Collection[Path] = (),
     time: Time | None = None,
-) -> tuple[list[tuple[FoundSeries, str | None]], list[ScanProblem]]:
-    """Scans of a folder by key with the task that their names tell, and what keeps others out.
+) -> FolderOfSeries:
+    """Look for scans in a folder and those below it.
 
     Parameters
     ----------
@@ -135,7 +166,8 @@ def scans_of(
     time : {"rows", "columns"}, optional
         As in `read_series`.
     """
-    files, problems = walk(folder, lambda file: _is_series(file) and file.resolve() not in beside)
+    every, problems = walk(folder, lambda file: file.resolve() not in beside)
+    files = [file for file in every if _is_series(file)]
     scans: list[FoundSeries] = []
     tasks: dict[Key, str | None] = {}
     for file in files:
@@ -150,7 +182,10 @@ def scans_of(
         except ScanProblem as problem:
             problems.append(problem)
     single, copies = without_copies(sorted(scans, key=lambda scan: scan.key))
-    return [(scan, tasks.get(scan.key)) for scan in single], problems + copies
+    passed = [PassedOver(file, why) for file in every if (why := _why_no_series(file))]
+    return FolderOfSeries(
+        [(scan, tasks.get(scan.key)) for scan in single], problems + copies, passed
+    )
 
 
 def read_names(file: Path) -> tuple[str, ...]:
@@ -161,6 +196,7 @@ def read_names(file: Path) -> tuple[str, ...]:
     ScanProblem
         If the file cannot be read, or names an ROI twice.
     """
+    is_there(file)  # what was not fetched is told as such
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -190,6 +226,20 @@ def _is_series(file: Path) -> bool:
     return measure and stem.split("_")[-1] not in BESIDE
 
 
+def _why_no_series(file: Path) -> str:
+    """Why a file that may look like a scan is none; empty where it is one, or nobody would ask."""
+    if _is_series(file):
+        return ""
+    if ending(file):
+        of_people = file.parent.name == "phenotype" or _stem(file).split("_")[-1] in OF_PEOPLE
+        return "" if of_people else NO_SERIES
+    name = file.name.lower()
+    if name.endswith((*PAGES, *PICTURES, *PROGRAMS)) or name.startswith(TEXTS):
+        return ""
+    end = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    return f"{end or 'a file without an ending'} is not read"
+
+
 def _key(file: Path, part: Part) -> tuple[Key, str | None]:
     """Subject, session and run, and the task among them."""
     name = composed(part.name).replace("/", "_")
@@ -200,7 +250,8 @@ def _key(file: Path, part: Part) -> tuple[Key, str | None]:
         subject = f"sub-{entities['sub']}"
         run += [name] if name and not inner else []
     else:
-        subject = name or composed(_stem(file))
+        subject, visit = visit_of(name or composed(_stem(file)))
+        entities.setdefault("ses", visit)
         run = run if name else []
     session, task = entities.get("ses", ""), entities.get("task")
     return (subject, session, "_".join(filter(None, run))), task

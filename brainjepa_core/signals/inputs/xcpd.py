@@ -28,7 +28,10 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs.bids import (
+    NATIVE,
+    VERSIONS,
     BidsFile,
+    choice,
     read_sidecar,
     repetition_time,
     walk_functional,
@@ -42,7 +45,8 @@ from brainjepa_core.signals.tables.roi_names import in_atlas_order, to_atlas_nam
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.signals.tables.text_tables import first_row, peek_table, read_table
 
-VARIANT = ("space", "cohort", "res", "den")
+TABLES = (".tsv", ".tsv.gz")
+VARIANT = ("space", *VERSIONS)
 Key = tuple[str, str, str]
 
 
@@ -129,10 +133,10 @@ def find(settings: InputSettings, atlas: Atlas) -> tuple[list[XcpdScan], list[Sc
     series: dict[Key, list[BidsFile]] = {}
     for file in _without_joined([file for file in files if _measures(file, "timeseries")]):
         series.setdefault(file.key, []).append(file)
-    beside, choice, scans = _Companions(files), _Choice(atlas), []
+    beside, atlases, scans = _Companions(files), _Choice(atlas), []
     for key, own in sorted(series.items()):
         try:
-            chosen = choice.of(_one_variant(own, settings.space))
+            chosen = atlases.of(_one_variant(own, settings))
         except ScanProblem as problem:
             problems.append(problem)
             continue
@@ -142,7 +146,12 @@ def find(settings: InputSettings, atlas: Atlas) -> tuple[list[XcpdScan], list[Sc
 
 def _measures(file: BidsFile, suffix: str) -> bool:
     mean = file["stat"] in ("", "mean") and not file["desc"]
-    return mean and file["suffix"] == suffix and file["ext"] == ".tsv" and bool(_label(file))
+    return mean and file["suffix"] == suffix and file["ext"] in TABLES and bool(_label(file))
+
+
+def _place(file: BidsFile) -> tuple[str, ...]:
+    """Scan, grid and atlas of a series or its coverage."""
+    return (*file.key, *(file[entity] for entity in VARIANT), _label(file))
 
 
 def _label(file: BidsFile) -> str:
@@ -159,21 +168,25 @@ def _without_run(file: BidsFile) -> Key:
     return replace(file, entities={k: v for k, v in file.entities.items() if k != "run"}).key
 
 
-def _one_variant(files: Sequence[BidsFile], space: str) -> list[BidsFile]:
-    """The files in the space asked for, or in the only one there is."""
+def _one_variant(files: Sequence[BidsFile], settings: InputSettings) -> list[BidsFile]:
+    """The files in the space asked for, or in the only one there is, of the version asked for."""
+    told = [getattr(settings, version) for version in VERSIONS]
     variants: dict[tuple[str, ...], list[BidsFile]] = {}
     for file in files:
-        variants.setdefault(tuple(file[entity] for entity in VARIANT), []).append(file)
-    asked = [variant for variant in variants if variant[0] == space] or list(variants)
-    labels = [_label(file) for file in variants[asked[0]]]
+        versions = [file[version] or NATIVE for version in VERSIONS]
+        if all(wish in (None, found) for wish, found in zip(told, versions, strict=True)):
+            variants.setdefault((file["space"], *versions), []).append(file)
+    asked = [variant for variant in variants if variant[0] == settings.space] or list(variants)
+    labels = [_label(file) for variant in asked for file in variants[variant]]
     if len(asked) == 1 and len(set(labels)) == len(labels):
         return variants[asked[0]]
-    found = ", ".join("_".join(filter(None, variant)) or "none" for variant in asked)
+    names = [file.path for variant in asked for file in variants[variant]]
+    chosen = choice(names or [file.path for file in files], VARIANT)
     raise ScanProblem(
         files[0].path,
         "one time series an atlas",
-        f"spaces {found}" if len(asked) > 1 else "two of one atlas",
-        "choose one with input.space, or move away all but one",
+        f"{len(asked)} versions" if len(asked) != 1 else "two of one atlas",
+        chosen or ("move away all but one" if names else "choose another input.res, den or cohort"),
     )
 
 
@@ -227,12 +240,12 @@ class _Companions:
     """Files beside the series, by the scan they belong to."""
 
     def __init__(self, files: Sequence[BidsFile]) -> None:
-        tables = [file for file in files if file["ext"] == ".tsv"]
+        tables = [file for file in files if file["ext"] in TABLES]
         # sorted by path: a plain name comes after, and replaces, desc-filtered
         self._motion = {file.key: file.path for file in tables if file["suffix"] == "motion"}
         self._outliers = {file.key: file.path for file in tables if file["suffix"] == "outliers"}
         self._coverage = {
-            (*file.key, file["space"], _label(file)): file.path
+            _place(file): file.path
             for file in tables
             if file["suffix"] == "coverage" or file["stat"] == "coverage"
         }
@@ -245,7 +258,7 @@ class _Companions:
         self, key: Key, chosen: Sequence[BidsFile], atlas: Atlas, told_tr: float | None
     ) -> XcpdScan:
         series = tuple(file.path for file in chosen)
-        places = [(*key, file["space"], _label(file)) for file in chosen]
+        places = [_place(file) for file in chosen]
         coverage = tuple(self._coverage[place] for place in places if place in self._coverage)
         sidecars = tuple(self._sidecars.get(key, ()))
         motion, outliers = self._motion.get(key), self._outliers.get(key)

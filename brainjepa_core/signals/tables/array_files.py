@@ -1,7 +1,8 @@
-"""Arrays in NPY, NPZ and HDF5 files: which scans a file holds, and one of them.
+"""Arrays in NPY, NPZ, HDF5 and MATLAB files: which scans a file holds, and one of them.
 
 A file holds one 2-D array, several that are a scan each, or ``ts`` [S, F, R] of all scans with
-``participant_id`` [S]; then ``roi`` [R] may name the columns, and ``tr`` give seconds.
+``participant_id`` [S]; then ``roi`` [R] may name the columns. ``tr`` gives seconds: an array of
+one number (or one a scan), or an attribute of HDF5.
 
 Shapes: S scans, F frames, R ROIs.
 """
@@ -21,10 +22,20 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
+from brainjepa_core.signals.tables.matlab_files import (
+    OWN,
+    header_in_hdf5,
+    is_old_matlab,
+    load_old,
+    old_headers,
+    texts_of,
+    values_in_hdf5,
+)
 
-ARRAY_ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
-ALL_SCANS, PEOPLE, COLUMNS, SECONDS = "ts", "participant_id", "roi", "tr"
+ARRAY_ENDINGS = (".npy", ".npz", ".h5", ".hdf5", ".mat")
+ALL_SCANS, PEOPLE, COLUMNS = "ts", "participant_id", "roi"
+SECONDS = ("tr", "t_r", "repetitiontime", "repetition_time")  # in any case
 NUMBERS = "fiu"  # kinds of dtypes
 NAMELESS = ""  # of the only array of an NPY file
 
@@ -73,7 +84,7 @@ def array_headers(file: Path) -> dict[str, Header]:
             return {NAMELESS: (array.shape, array.dtype)}
         if file.suffix == ".npz":
             return _npz_headers(file)
-        return _hdf5_headers(file)
+        return old_headers(file) if is_old_matlab(file) else _hdf5_headers(file)
 
 
 def parts_of(file: Path) -> list[Part]:
@@ -90,7 +101,7 @@ def parts_of(file: Path) -> list[Part]:
     scans = {
         name: shape
         for name, (shape, dtype) in headers.items()
-        if len(shape) == 2 and dtype.kind in NUMBERS
+        if len(shape) == 2 and dtype.kind in NUMBERS and not _is_vector(file, shape)
     }
     if not scans:
         raise ScanProblem(
@@ -100,7 +111,11 @@ def parts_of(file: Path) -> list[Part]:
             "write one 2-D array a scan, or ts [scans, frames, ROIs] with participant_id",
         )
     alone = len(scans) == 1
-    return [Part("" if alone else name, name, shape) for name, shape in scans.items()]
+    with _damage_named(file):
+        return [
+            Part("" if alone else name, name, shape, tr=_seconds(file, headers, name)[0])
+            for name, shape in scans.items()
+        ]
 
 
 def read_part(file: Path, part: Part) -> Float64:
@@ -119,39 +134,67 @@ def read_part(file: Path, part: Part) -> Float64:
 def load_array(file: Path, name: str, place: int | None = None) -> NDArray[Any]:
     """An array, or what is at `place` on its first axis; never unpickles.
 
-    The last array that was unpacked from an NPZ is kept: each of its scans would unpack it again.
+    The last array that was unpacked is kept: each of its scans would unpack it again.
     """
     if file.suffix == ".npy":
         found: NDArray[Any] = np.load(file, allow_pickle=False)
         return found
-    if file.suffix == ".npz":
+    if file.suffix == ".npz" or is_old_matlab(file):
         state = file.stat()
-        array = _npz_array(file, name, state.st_mtime_ns, state.st_size)
+        array = _unpacked(file, name, state.st_mtime_ns, state.st_size)
         return array if place is None else array[place]
     with h5py.File(file, "r") as handle:
-        return np.asarray(handle[name][() if place is None else place])
+        return values_in_hdf5(handle[name], place)
 
 
 @lru_cache(maxsize=1)
-def _npz_array(file: Path, name: str, _changed: int, _size: int) -> NDArray[Any]:
-    with np.load(file, allow_pickle=False) as archive:
-        array: NDArray[Any] = archive[name]
+def _unpacked(file: Path, name: str, _changed: int, _size: int) -> NDArray[Any]:
+    if file.suffix == ".npz":
+        with np.load(file, allow_pickle=False) as archive:
+            array: NDArray[Any] = archive[name]
+    else:
+        array = load_old(file, name)
     array.setflags(write=False)
     return array
+
+
+def exact_seconds(array: NDArray[Any]) -> list[float]:
+    """Numbers as they were written: 1.667 in float32 is 1.667, not 1.66700005."""
+    return [float(str(value)) for value in np.asarray(array).ravel()]
+
+
+def _seconds(file: Path, headers: dict[str, Header], name: str) -> list[float | None]:
+    """Repetition times that a file tells of an array; a single None where it tells none."""
+    for other, (_, dtype) in headers.items():
+        if other.rsplit("/", 1)[-1].casefold() in SECONDS and dtype.kind in NUMBERS:
+            return [
+                None if np.isnan(tr) else tr for tr in exact_seconds(load_array(file, other))
+            ] or [None]
+    if file.suffix in (".npy", ".npz") or is_old_matlab(file):
+        return [None]
+    with h5py.File(file, "r") as handle:
+        for item in (handle[name], handle[name].parent, handle):
+            for attribute, value in item.attrs.items():
+                if attribute.casefold() in SECONDS and np.asarray(value).dtype.kind in NUMBERS:
+                    return list(exact_seconds(value))
+    return [None]
+
+
+def _is_vector(file: Path, shape: tuple[int, ...]) -> bool:
+    """To MATLAB, a number is a matrix too."""
+    return file.suffix == ".mat" and min(shape) < 2
 
 
 def _parts_of_all(file: Path, headers: dict[str, Header]) -> list[Part]:
     shape, dtype = headers[ALL_SCANS]
     with _damage_named(file):
-        people = _texts(load_array(file, PEOPLE))
-        columns = _texts(load_array(file, COLUMNS)) if COLUMNS in headers else None
-        seconds = np.asarray(
-            load_array(file, SECONDS) if SECONDS in headers else np.nan, float
-        ).ravel()
+        people = texts_of(load_array(file, PEOPLE))
+        columns = texts_of(load_array(file, COLUMNS)) if COLUMNS in headers else None
+        seconds = _seconds(file, headers, ALL_SCANS)
     fits = (
         len(shape) == 3
         and dtype.kind in NUMBERS
-        and shape[:1] == headers[PEOPLE][0]
+        and shape[0] == len(people)
         and len(seconds) in (1, len(people))
         and (columns is None or len(columns) in shape[1:])
     )
@@ -162,15 +205,11 @@ def _parts_of_all(file: Path, headers: dict[str, Header]) -> list[Part]:
             f"ts {dtype} {list(shape)}, participant_id {list(headers[PEOPLE][0])}",
             "write the file again",
         )
-    trs = [float(tr) for tr in np.broadcast_to(seconds, len(people))]
+    trs = seconds * len(people) if len(seconds) == 1 else seconds
     return [
-        Part(person, ALL_SCANS, shape[1:], place, None if np.isnan(tr) else tr, columns)
+        Part(person, ALL_SCANS, shape[1:], place, tr, columns)
         for place, (person, tr) in enumerate(zip(people, trs, strict=True))
     ]
-
-
-def _texts(array: NDArray[Any]) -> tuple[str, ...]:
-    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in array.tolist())
 
 
 def _npz_headers(file: Path) -> dict[str, Header]:
@@ -190,8 +229,8 @@ def _hdf5_headers(file: Path) -> dict[str, Header]:
     headers: dict[str, Header] = {}
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape is not None:
-            headers[name] = (item.shape, item.dtype)
+        if isinstance(item, h5py.Dataset) and item.shape is not None and not name.startswith(OWN):
+            headers[name] = header_in_hdf5(item)
 
     with h5py.File(file, "r") as handle:
         handle.visititems(visit)
@@ -201,6 +240,7 @@ def _hdf5_headers(file: Path) -> dict[str, Header]:
 @contextmanager
 def _damage_named(file: Path) -> Iterator[None]:
     """Whatever opening and unpacking raise, as a problem of this file."""
+    is_there(file)  # what was not fetched is told as such
     try:
         yield
     except Exception as error:  # damage surfaces as zipfile's, zlib's, numpy's or HDF5's errors

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 # BIDS' n/a, R's NA, pandas' NaN and <NA>, Python's None, SQL's NULL, a spreadsheet's #N/A.
-MISSING = frozenset({"", "n/a", "na", "nan", "-nan", "<na>", "#n/a", "null", "none"})
+# A lone point is SAS' and Stata's; #NULL! is SPSS'.
+MISSING = frozenset({"", "n/a", "na", "nan", "-nan", "<na>", "#n/a", "null", "none", ".", "#null!"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 
@@ -40,6 +42,23 @@ def number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def number_or_text(cell: str) -> float | str:
+    """A number, or the text as it is."""
+    value = number(cell)
+    return cell if value is None else value
+
+
 def has_decimal_comma(cell: str) -> bool:
     """Whether a cell looks like a number with a comma, which is left as text and told."""
     return _DECIMAL_COMMA.fullmatch(cell.strip()) is not None
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there twice, spaces and case aside; empty ones do not count."""
+    seen: set[str] = set()
+    for name in names:
+        bare = name.strip().casefold()
+        if bare and bare in seen:
+            return name.strip()
+        seen.add(bare)
+    return None

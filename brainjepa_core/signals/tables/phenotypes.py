@@ -12,10 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.problems import plainly, value_in_words
+from brainjepa_core.problems import counted, plainly, value_in_words
 from brainjepa_core.signals.problems import is_there
-from brainjepa_core.signals.tables.cells import has_decimal_comma, number
-from brainjepa_core.signals.tables.labels import join_labels, person_label, session_label
+from brainjepa_core.signals.tables.cells import number_or_text
+from brainjepa_core.signals.tables.doubts import doubts
+from brainjepa_core.signals.tables.labels import (
+    join_labels,
+    person_label,
+    session_label,
+    visit_of,
+)
+from brainjepa_core.signals.tables.missing_codes import CodesByColumn
 from brainjepa_core.signals.tables.rows import Row, read_rows
 
 PERSON, SESSION = "participant_id", "session_id"
@@ -65,14 +72,24 @@ class Phenotypes:
         }
         told = {person for person, label in labels.items() if label in self.people}
         told |= {person for person, _ in sessions}
-        without = frozenset(labels[person] for person in told)
+        found = {labels[person] for person in told}
+        visits = self._of_visits((person, session) for person in ours for session in ours[person])
         return JoinedPhenotypes(
             phenotypes=self,
             labels=labels,
             session_labels=sessions,
-            without_row=tuple(sorted(ours.keys() - told)),
-            without_scan=tuple(sorted({*self.people, *theirs} - without)),
+            visit_labels=visits,
+            without_row=tuple(sorted(ours.keys() - told - {person for person, _ in visits})),
+            without_scan=tuple(sorted({*self.people, *theirs} - found - {*visits.values()})),
         )
+
+    def _of_visits(self, scans: Iterable[Scan]) -> dict[Scan, str]:
+        """Labels of people that name one visit each, as HCP's folders do, by person and session."""
+        named: dict[Scan, list[str]] = defaultdict(list)
+        for label in self.people:
+            if visit_of(label) != (label, ""):
+                named[visit_of(label)].append(label)
+        return {scan: named[scan][0] for scan in scans if len(named.get(scan, ())) == 1}
 
     def of(self, subject: str, session: str = "") -> dict[str, Any]:
         """Columns of one scan; see `JoinedPhenotypes.of`."""
@@ -90,6 +107,8 @@ class JoinedPhenotypes:
         The tables' label of each person who has one.
     session_labels : mapping of (str, str) to (str, str)
         The tables' labels of each person and session that have them.
+    visit_labels : mapping of (str, str) to str
+        The tables' label of each person and session that one of HCP's names of a visit means.
     without_row, without_scan : tuple of str
         People of the scans whom no table knows; people of the tables who have no scan.
     """
@@ -97,11 +116,12 @@ class JoinedPhenotypes:
     phenotypes: Phenotypes
     labels: Mapping[str, str]
     session_labels: Mapping[Scan, Scan]
+    visit_labels: Mapping[Scan, str]
     without_row: tuple[str, ...]
     without_scan: tuple[str, ...]
 
     def of(self, subject: str, session: str = "") -> dict[str, Any]:
-        """Columns of a scan; a session's own value replaces the person's.
+        """Columns of a scan; a visit's or session's own value replaces the person's.
 
         Parameters
         ----------
@@ -109,41 +129,53 @@ class JoinedPhenotypes:
             With or without ``sub-`` and ``ses-``.
         """
         person = person_label(subject)
+        ours = (person, session_label(session))
         known = self.phenotypes.people.get(self.labels.get(person, ""), {})
-        scan = self.session_labels.get((person, session_label(session)), ("", ""))
-        return {**known, **self.phenotypes.sessions.get(scan, {})}
+        visit = self.phenotypes.people.get(self.visit_labels.get(ours, ""), {})
+        theirs = self.session_labels.get(ours, ("", ""))
+        return {**known, **visit, **self.phenotypes.sessions.get(theirs, {})}
 
     def notes(self) -> list[str]:
         """Sentences for the data manager, with an example of each side; they stay at the site."""
-        if not self.phenotypes.people and not self.phenotypes.sessions:
-            return []
         notes = list(self.phenotypes.notes)
+        if not self.phenotypes.people and not self.phenotypes.sessions:
+            return notes
         if self.without_row:
             notes.append(
-                f"{len(self.without_row)} people have no row of phenotypes, such as "
+                f"{counted(len(self.without_row), 'person has', 'people have')} no row of "
+                "phenotypes, such as "
                 f"'{self.without_row[0]}'"
             )
         if self.without_scan:
             notes.append(
-                f"{len(self.without_scan)} people of the tables have no scan, such as "
+                f"{counted(len(self.without_scan), 'person', 'people')} of the tables "
+                f"{'has' if len(self.without_scan) == 1 else 'have'} no scan, such as "
                 f"'{self.without_scan[0]}'"
             )
         return notes
 
 
 def told_displacement(row: Mapping[str, Any]) -> float | None:
-    """Mean framewise displacement in mm of a scan, if its row of phenotypes tells it."""
+    """Mean framewise displacement in mm of a scan, if its row of phenotypes tells it.
+
+    A negative one is a code for missing.
+    """
     told = row.get(TOLD_FD)
-    return told if isinstance(told, float) else None
+    return told if isinstance(told, float) and told >= 0 else None
 
 
-def read_phenotypes(source: str | Path | Sequence[str | Path]) -> Phenotypes:
+def read_phenotypes(
+    source: str | Path | Sequence[str | Path], missing: Iterable[str | float] = ()
+) -> Phenotypes:
     """Read tables of people, with their JSON (``Levels``, ``Units``, ``Description``).
 
     Parameters
     ----------
     source : path or sequence of paths
         Tables; or a BIDS folder, of which ``participants.tsv`` and ``phenotype/*.tsv`` are taken.
+    missing : iterable
+        Numbers and words that stand for "not known" in every column, beside the usual ones and
+        those that a column's JSON tells.
 
     Raises
     ------
@@ -157,8 +189,9 @@ def read_phenotypes(source: str | Path | Sequence[str | Path]) -> Phenotypes:
     for table in _tables(source):
         columns = _read_json(table.with_suffix(".json"))
         descriptions |= {name: text for name, facts in columns.items() if (text := _meaning(facts))}
-        rows = [(_person(row, table), row.known(PERSON)) for row in read_rows(table, PERSON)]
-        notes += _commas(table, (row for _, row in rows))
+        codes = CodesByColumn(missing, columns)
+        rows = [(_person(row, table), row.known(PERSON, codes)) for row in read_rows(table, PERSON)]
+        notes += doubts(table.name, [row for _, row in rows], columns)
         if any(SESSION in row for _, row in rows):
             by_session = [((person, _session(row, table)), row) for person, row in rows]
             _add(sessions, by_session, columns, table, "participant and session")
@@ -172,7 +205,8 @@ def _tables(source: str | Path | Sequence[str | Path]) -> list[Path]:
         return [Path(table) for table in source]
     folder = Path(source)
     participants = folder / "participants.tsv"
-    tables = sorted((folder / "phenotype").glob("*.tsv"))
+    more = folder / "phenotype"
+    tables = sorted(more.glob("*.tsv")) if is_there(more) else []
     return [participants, *tables] if is_there(participants) else tables
 
 
@@ -184,16 +218,6 @@ def _person(row: Row, table: Path) -> str:
             "complete it, or remove the row"
         )
     return person
-
-
-def _commas(table: Path, rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """A note a column that has numbers with a comma, which stay text."""
-    count = Counter(name for row in rows for name, cell in row.items() if has_decimal_comma(cell))
-    return [
-        f"column '{name}' of {table.name} has a decimal comma in {cells} cells, which stay text; "
-        "write a point"
-        for name, cells in sorted(count.items())
-    ]
 
 
 def _session(row: dict[str, str], table: Path) -> str:
@@ -267,14 +291,8 @@ def _decoded(text: str, facts: Mapping[str, Any]) -> float | str:
     Labels of levels may be text or, since BIDS 1.9, objects. Those of words (``M``: a person who
     ...) explain them rather than replace them.
     """
-    value, levels = _value(text), facts.get("Levels")
+    value, levels = number_or_text(text), facts.get("Levels")
     label = levels.get(text) if isinstance(levels, dict) else None
     if isinstance(label, dict):
         label = label.get("Description")
     return label if isinstance(label, str) and not isinstance(value, str) else value
-
-
-def _value(text: str) -> float | str:
-    """A number, or the text as it is."""
-    value = number(text)
-    return text if value is None else value

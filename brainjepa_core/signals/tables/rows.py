@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.tables.cells import is_missing
+from brainjepa_core.signals.tables.missing_codes import Codes, is_code
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,19 @@ class Row:
     line: int
     cells: dict[str, str]
 
-    def known(self, without: str) -> dict[str, str]:
-        """Cells in which something is known, but for one column."""
+    def known(self, without: str, codes: Mapping[str, Codes]) -> dict[str, str]:
+        """Cells in which something is known, but for one column.
+
+        Parameters
+        ----------
+        without : str
+        codes : mapping of str to set
+            By column, what stands for "not known" there beside the usual words.
+        """
         return {
             name: cell
             for name, cell in self.cells.items()
-            if name != without and not is_missing(cell)
+            if name != without and not is_missing(cell) and not is_code(cell, codes[name])
         }
 
 
@@ -33,7 +41,7 @@ def read_rows(table: Path, needed: str) -> list[Row]:
     Parameters
     ----------
     table : Path
-        In UTF-8, with or without a byte order mark.
+        In UTF-8, with or without a byte order mark. Spaces around names are not part of them.
     needed : str
         Column that has to be there.
 
@@ -48,14 +56,16 @@ def read_rows(table: Path, needed: str) -> list[Row]:
             lines = list(_lines(stream))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
-            f"expected a tab-separated table in UTF-8, found {plainly(error)}; "
-            f"give a BIDS participants.tsv, and save {table.name} as UTF-8"
+            f"expected a tab-separated table in UTF-8, found {plainly(error)} in {table.name}; "
+            "correct the path, and save the table as UTF-8"
         ) from error
-    (_, columns), *rows = lines or [(0, [])]
+    (_, first), *rows = lines or [(0, [])]
+    columns = [name.strip() for name in first]
     if not rows or needed not in columns:
         raise ValueError(
-            f"expected a tab-separated table with a column {needed}, found columns "
-            f"{columns if rows else []}; give a BIDS participants.tsv"
+            f"expected a tab-separated table with a column {needed}, found "
+            f"{', '.join(filter(None, columns)) if rows else 'no rows'} in {table.name}; give a "
+            "BIDS participants.tsv"
         )
     _refuse_repeated(columns, table)
     for line, cells in rows:
@@ -74,11 +84,14 @@ def _lines(stream: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _refuse_repeated(columns: Sequence[str], table: Path) -> None:
-    for place, name in enumerate(columns):
-        if name and name in columns[:place]:
+    """Refuse a name that is there twice, whatever its case."""
+    alike = [name.casefold() for name in columns]
+    for place, name in enumerate(alike):
+        if name and name in alike[:place]:
             raise ValueError(
-                f"expected each column once, found '{name}' as columns {columns.index(name) + 1} "
-                f"and {place + 1} in line 1 of {table.name}; rename or remove one"
+                f"expected each column once, found '{columns[place]}' as columns "
+                f"{alike.index(name) + 1} and {place + 1} in line 1 of {table.name}; rename or "
+                "remove one"
             )
 
 

@@ -173,6 +173,7 @@ def _time_axis(
             file,
             "another number of frames than of ROIs, or word of which axis is time",
             f"{count} of both",
-            "say input.time: rows (or columns), or write the names of the ROIs into the file",
+            "say which axis is time: rows or columns (input.time, --time), or write the names of "
+            "the ROIs into the file",
         )
     return 0 if time == "rows" else 1

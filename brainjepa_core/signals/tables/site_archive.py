@@ -1,4 +1,4 @@
-"""Site archives: one NPZ with all scans of a site below one another.
+"""Site archives: one file of arrays with all scans of a site below one another.
 
 ::
 
@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.problems import plainly
-from brainjepa_core.signals.tables.array_files import array_headers, load_array
+from brainjepa_core.signals.tables.array_files import (
+    ARRAY_ENDINGS,
+    array_headers,
+    exact_seconds,
+    load_array,
+)
+from brainjepa_core.signals.tables.matlab_files import texts_of
 
 ARCHIVE_KEYS = ("ts", "lengths", "participant_id", "tr", "roi")
 TS, *SMALL = ARCHIVE_KEYS
@@ -61,8 +67,8 @@ class SiteArchive:
 
 
 def is_site_archive(path: Path) -> bool:
-    """Whether an NPZ has scans below one another, by the names of its arrays."""
-    return path.suffix == ".npz" and {TS, "lengths"} <= array_headers(path).keys()
+    """Whether a file has scans below one another, by the names of its arrays."""
+    return path.suffix in ARRAY_ENDINGS and {TS, "lengths"} <= array_headers(path).keys()
 
 
 def read_site_archive(path: Path) -> SiteArchive:
@@ -73,7 +79,7 @@ def read_site_archive(path: Path) -> SiteArchive:
     ValueError
         If it is damaged, a part is missing, or its parts do not fit one another.
     """
-    if path.is_dir() or path.suffix != ".npz":
+    if path.is_dir() or path.suffix not in ARRAY_ENDINGS:
         raise _no_archive("a folder" if path.is_dir() else "another kind of file")
     try:
         headers = array_headers(path)
@@ -82,34 +88,40 @@ def read_site_archive(path: Path) -> SiteArchive:
     missing = [key for key in ARCHIVE_KEYS if key not in headers]
     if missing:
         raise ValueError(
-            f"expected {', '.join(ARCHIVE_KEYS)} in the archive, found {', '.join(missing)} "
-            "missing; add them"
+            f"expected {', '.join(ARCHIVE_KEYS)} in the archive, found no {', '.join(missing)}; "
+            "give a site archive, or add what it lacks"
         )
     parts = {key: _loaded(path, key) for key in SMALL}
     shape, dtype = headers[TS]
     _refuse_misfits(parts, shape, dtype)
-    trs = np.broadcast_to(parts["tr"], parts["lengths"].shape)
+    trs = exact_seconds(parts["tr"])
     return SiteArchive(
         path,
         tuple(parts["participant_id"].tolist()),
         tuple(parts["roi"].tolist()),
-        tuple(parts["lengths"].tolist()),
-        tuple(float(tr) for tr in trs),
+        tuple(int(length) for length in parts["lengths"]),
+        tuple(trs * len(parts["lengths"]) if len(trs) == 1 else trs),
     )
 
 
 def _loaded(path: Path, key: str) -> NDArray[Any]:
     try:
         array = load_array(path, key)
-        return array.astype(str) if key in ("participant_id", "roi") else array
+        if key in ("participant_id", "roi"):
+            return np.array(texts_of(array))
+        if key == TS or path.suffix != ".mat":
+            return array
+        # To MATLAB, a list is a matrix, and a count a double.
+        whole = key == "lengths" and (array == np.round(array)).all()
+        return array.ravel().astype(np.int64 if whole else array.dtype)
     except Exception as error:  # damage surfaces as zlib's, zipfile's, numpy's or Python's errors
         raise _no_archive(plainly(error.__cause__ or error)) from error
 
 
 def _no_archive(found: str) -> ValueError:
     return ValueError(
-        f"expected a site archive (.npz with {', '.join(ARCHIVE_KEYS)}), found "
-        f"{found}; give the archive, or export it again"
+        f"expected a site archive (.npz with {', '.join(ARCHIVE_KEYS)}; or .h5, .hdf5, .mat), "
+        f"found {found}; give the archive, or export it again"
     )
 
 

@@ -2,7 +2,7 @@
 
 A line of names may lead, and names may stand in front of every row; cells that are empty or n/a are
 NaN. Nothing is guessed: a cell that is no number, or a row that is longer or shorter than the
-others, is a problem.
+others, is a problem that names its line.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, is_there
 from brainjepa_core.signals.tables.cells import has_decimal_comma, is_missing, number
 
 TEXT_ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz", ".1D")
 LEAST_NUMBERED = 5  # columns: 1, 2, 3 could be a frame
+Line = tuple[int, list[str]]  # its number and its cells
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_table(file: Path, names: Sequence[str] = ()) -> Table:
         If there is none, it is damaged, a cell is no number, or rows differ in length.
     """
     with _damage_named(file), _opened(file) as stream:
-        return _parse(_lines(file, io.TextIOWrapper(stream, "utf-8-sig")), file, names)
+        return _parse(_lines(file, io.TextIOWrapper(stream, "utf-8-sig"), names), file, names)
 
 
 def peek_table(file: Path, names: Sequence[str] = ()) -> tuple[Table, int]:
@@ -78,7 +79,7 @@ def peek_table(file: Path, names: Sequence[str] = ()) -> tuple[Table, int]:
         As `read_table`, as far as the first two lines show.
     """
     with _damage_named(file), _opened(file) as stream:
-        lines = _lines(file, io.TextIOWrapper(stream, "utf-8-sig"))
+        lines = _lines(file, io.TextIOWrapper(stream, "utf-8-sig"), names)
         first = list(itertools.islice(lines, 2))
         table = _parse(first, file, names)
         return table, len(table.values) + sum(1 for _ in lines)
@@ -93,9 +94,8 @@ def first_row(file: Path) -> Table:
         As `read_table`, as far as the first two lines show.
     """
     with _damage_named(file), _opened(file) as stream:
-        return _parse(
-            itertools.islice(_lines(file, io.TextIOWrapper(stream, "utf-8-sig")), 2), file
-        )
+        lines = _lines(file, io.TextIOWrapper(stream, "utf-8-sig"))
+        return _parse(itertools.islice(lines, 2), file)
 
 
 def _opened(file: Path) -> BinaryIO:
@@ -106,6 +106,7 @@ def _opened(file: Path) -> BinaryIO:
 @contextmanager
 def _damage_named(file: Path) -> Iterator[None]:
     """Whatever opening, unpacking and decoding raise, as a problem of this file."""
+    is_there(file)  # what was not fetched is told as such
     try:
         yield
     except ScanProblem:
@@ -119,43 +120,56 @@ def _damage_named(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _lines(file: Path, stream: IO[str]) -> Iterator[str]:
-    """Lines with something on them; AFNI marks comments with #."""
-    comment = "#" if file.suffix == ".1D" else "\n"
-    for line in stream:
-        if line.strip() and not line.lstrip().startswith(comment):
-            yield line.rstrip("\r\n")
+def _lines(file: Path, stream: IO[str], names: Sequence[str] = ()) -> Iterator[Line]:
+    """Cells of lines with something on them, and their numbers counted from 1.
 
-
-def _delimiter(file: Path) -> str | None:
-    if file.suffix == ".1D":
-        return None  # any white space
-    return "\t" if ".tsv" in file.suffixes else ","
+    AFNI marks comments with #, and may write the labels of its columns in one.
+    """
+    afni = file.suffix == ".1D"
+    delimiter = None if afni else "\t" if ".tsv" in file.suffixes else ","  # None: white space
+    labels = {*names}
+    for place, line in enumerate(stream, 1):
+        bare = line.strip()
+        if afni and bare.startswith("#"):
+            bare = bare.lstrip("# \t")
+            if len(bare.split()) < 2 or not labels.issuperset(bare.split()):
+                continue
+            line, labels = bare, set()
+        if bare:
+            if delimiter == "," and ";" in bare:
+                raise ScanProblem(
+                    file,
+                    "commas between cells, and points in numbers",
+                    f"semicolons in line {place}",
+                    "export the table again, as an English one",
+                )
+            yield place, line.rstrip("\r\n").split(delimiter)
 
 
 def _bare(cell: str) -> str:
     return cell.strip(' "')
 
 
-def _parse(lines: Iterable[str], file: Path, names: Sequence[str] = ()) -> Table:
-    rows: Iterator[list[str]] = (line.split(_delimiter(file)) for line in lines)
-    first, second = next(rows, [""]), next(rows, None)
+def _parse(lines: Iterable[Line], file: Path, names: Sequence[str] = ()) -> Table:
+    rows = iter(lines)
+    (line, first), following = next(rows, (1, [""])), next(rows, None)
+    second = None if following is None else following[1]
     header = [_bare(cell) for cell in first] if _is_header(first, second, names) else None
     if header is not None:
-        start = second or [""]
+        line, start = following or (line, [""])
     else:
         start = first
-        rows = rows if second is None else itertools.chain([second], rows)
+        rows = rows if following is None else itertools.chain([following], rows)
     if not any(map(_bare, start)):
         raise ScanProblem(
             file, "numbers, one row a frame", "no row of numbers", "write the file again"
         )
-    labelled = _number(start[0]) is None
+    labelled = _number(start[0]) is None and not has_decimal_comma(_bare(start[0]))
     # pandas writes its index as a first column without a name: neither names nor signal
     skipped = 1 if labelled or (header and header[0] == "" and len(header) == len(start)) else 0
     values, labels = [], []
-    for cells in itertools.chain([start], rows):
-        values.append(_numbers(cells, skipped, len(start), file))
+    for place, cells in itertools.chain([(line, start)], rows):
+        values.append(_numbers(cells, skipped, len(start), file, place))
         labels.append(_bare(cells[0]))
     array = np.array(values, np.float64)
     columns = None if header is None else _column_names(header, array.shape[1], len(start), file)
@@ -165,7 +179,9 @@ def _parse(lines: Iterable[str], file: Path, names: Sequence[str] = ()) -> Table
 def _is_header(cells: Sequence[str], below: Sequence[str] | None, names: Sequence[str]) -> bool:
     """Names, the numbers of labels, or those that pandas gives to columns without names."""
     others = [_number(cell) for cell in cells[1:] or cells]
-    if None in others or (names and [_bare(cell) for cell in cells[-len(names) :]] == [*names]):
+    if None in others and not any(has_decimal_comma(_bare(cell)) for cell in cells):
+        return True
+    if names and sorted(map(_bare, cells[-len(names) :])) == sorted(names):
         return True
     if len(cells) < LEAST_NUMBERED:
         return False
@@ -174,7 +190,7 @@ def _is_header(cells: Sequence[str], below: Sequence[str] | None, names: Sequenc
 
 def _labels(cells: Sequence[str]) -> bool:
     """Whether cells are whole numbers, each another one, as labels of an atlas are."""
-    bare = [_bare(cell) for cell in cells]
+    bare = [_bare(cell).removesuffix(".0") for cell in cells]
     return all(cell.isdecimal() for cell in bare) and len({*bare}) == len(bare)
 
 
@@ -205,12 +221,12 @@ def _number(cell: str) -> float | None:
     return math.nan if is_missing(cell) else number(cell)
 
 
-def _numbers(cells: Sequence[str], skipped: int, width: int, file: Path) -> list[float]:
+def _numbers(cells: Sequence[str], skipped: int, width: int, file: Path, line: int) -> list[float]:
     if len(cells) != width:
         raise ScanProblem(
             file,
             f"{width} cells in every row",
-            f"{len(cells)} in one",
+            f"{len(cells)} in line {line}",
             "write the file again; it may have been cut short",
         )
     own = cells[skipped:]
@@ -224,7 +240,7 @@ def _numbers(cells: Sequence[str], skipped: int, width: int, file: Path) -> list
         raise ScanProblem(
             file,
             "numbers, one row a frame",
-            "a decimal comma" if comma else "text in a cell",
+            f"{'a decimal comma' if comma else 'text'} in line {line}",
             "write a point" if comma else "put n/a where a value is missing",
         )
     return numbers

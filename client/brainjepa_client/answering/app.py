@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -57,6 +58,7 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
         arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
         reply = site.answer(Request(kind, assignment, arrays))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
+        traceback.print_exc()  # to the SuperNode's own log: without settings there is no other
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")
     return Message(_to_records(reply), reply_to=message)
 

@@ -11,12 +11,13 @@ from brainjepa_core.wire.messages import WIRE_VERSION, Reply
 
 
 def describe(settings: SiteSettings, store: ScanStore) -> Reply:
-    """Reply to ``describe``: no arrays, counts rounded down as the policy says."""
-    step = settings.policy.round_counts_to
+    """Reply to ``describe``: no arrays, counts rounded down as the policy says.
+
+    Frames are not told: where all scans are of one length, they are the exact number of scans.
+    """
     counts = {
         "subjects": len({record.subject for record in store.records}),
         "scans": len(store.records),
-        "frames": sum(record.frames for record in store.records),
     }
     return Reply(
         {
@@ -28,7 +29,7 @@ def describe(settings: SiteSettings, store: ScanStore) -> Reply:
             "atlas_fingerprint": store.atlas.fingerprint,
             "store_fingerprint": store.fingerprint,
             "rois": "\n".join(store.atlas.rois),
-            **{name: count // step * step for name, count in counts.items()},
+            **{name: settings.policy.rounded(count) for name, count in counts.items()},
             "device": settings.device.split(":")[0],
             "threads": torch.get_num_threads(),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import Reply, Scalar
+from brainjepa_core.wire.messages import Reply
 
 
 def gradients(settings: SiteSettings, training: Windows) -> Reply:
@@ -21,9 +21,9 @@ def gradients(settings: SiteSettings, training: Windows) -> Reply:
     -------
     Reply
         ``z_sum`` float64 [P] and ``pair_count`` int64 [P], both 0 for pairs that fewer people
-        show than the policy asks for.
+        show than the policy asks for; ``subjects``, which `pair_count` tells anyway.
     """
     told = connectivity_sum(training).told(settings.policy.min_people_in_sum)
     arrays = told.to_arrays()
-    counts: dict[str, Scalar] = {name: int(arrays[name]) for name in told.COUNTS}
-    return Reply(counts, {"z_sum": arrays["z_sum"], "pair_count": arrays["pair_count"]})
+    sums = {name: arrays[name] for name in ("z_sum", "pair_count")}
+    return Reply({"subjects": told.subjects}, sums)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,17 +14,27 @@ from numpy.typing import NDArray
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
 from brainjepa_client.answering.state import study_folder
+from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.answering.task_evaluation import evaluate_task
 from brainjepa_client.answering.training import drawn, train
 from brainjepa_client.answering.yardstick import evaluate
-from brainjepa_client.consent.audit_log import site_salt
+from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
-from brainjepa_client.guarding.policy import Refusal, require_allowed
+from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, KINDS, TRAIN, Reply, Request
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    KINDS,
+    TRAIN,
+    Reply,
+    Request,
+    told_round,
+)
 
 LOG = "log.txt"
 
@@ -52,17 +63,20 @@ class Site:
         -------
         Reply
         """
-        where = f"{request.assignment.study_id} round {request.assignment.round}"
+        where = request.assignment.study_id
+        if request.kind in (TRAIN, EVALUATE):
+            where += f" round {told_round(request.assignment.round)}"
         kind = request.kind if request.kind in KINDS else "a message of unknown kind"
         try:
             reply = self._answer(request)
+            self._audit(kind, request, reply)  # before it leaves
         except Refusal as refusal:
             self._log(f"{where}: {kind} refused: {refusal}", _trace(refusal))
-            return Reply(refusal=str(refusal))
+            return self._refused(kind, request, str(refusal))
         except Exception as error:  # whatever it says may name a person or a path
             self._log(f"{where}: {kind} failed", _trace(error))
-            name = type(error).__name__
-            return Reply(refusal=f"the site failed in {kind} ({name}); see its own log")
+            text = f"the site failed in {kind} ({type(error).__name__}); see its own log"
+            return self._refused(kind, request, text)
         sent = sum(array.nbytes for array in reply.arrays.values())
         self._log(
             f"{where}: {kind} answered with {len(reply.arrays)} arrays, {sent} bytes, and "
@@ -85,6 +99,8 @@ class Site:
         store = ScanStore.open(settings.store)
         if request.kind == DESCRIBE:
             return describe(settings, store)
+        summed = store.fingerprint if request.kind == GRADIENTS else None
+        require_same_study(settings.state, assignment, summed)
         windows = assignment.pretraining.windows_of([store])
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
@@ -92,6 +108,7 @@ class Site:
         learning = np.flatnonzero(folds != held_out)
         training = windows.only(learning.tolist())
         if request.kind == GRADIENTS:
+            require_told_apart(settings.policy, len(folds) - len(learning))
             reply, behind = gradients(settings, training), learning
         elif request.kind == TRAIN:
             reply, behind = train(settings, training, request), learning[drawn(request, training)]
@@ -101,6 +118,25 @@ class Site:
             reply, behind = evaluate(settings, windows, folds, request), np.arange(len(folds))
         self._note(request, windows, behind)
         return reply
+
+    def _refused(self, kind: str, request: Request, text: str) -> Reply:
+        reply = Reply(refusal=text)
+        with suppress(OSError):  # nothing of a person leaves, so it may leave unwritten
+            self._audit(kind, request, reply)
+        return reply
+
+    def _audit(self, kind: str, request: Request, reply: Reply) -> None:
+        """Write an answer into the site's audit log: what it holds, by name and bytes."""
+        facts = {
+            "event": REFUSED if reply.refusal else ANSWERED,
+            "study": request.assignment.study_id,
+            "kind": kind,
+            "round": told_round(request.assignment.round),
+            "arrays": {name: array.nbytes for name, array in reply.arrays.items()},
+            "numbers": list(reply.metrics),
+            "refusal": reply.refusal,
+        }
+        audit_log(self.settings.state).append(facts)
 
     def _note(self, request: Request, windows: Windows, behind: NDArray[np.int64]) -> None:
         """Write down who is behind an answer, which does not leave without that."""

@@ -1,5 +1,7 @@
 """A site's training state on its own disk, a folder a round: ``STATE/<study>/round-<number>``.
 
+Rounds on disk are numbered from 1, as wherever people read them.
+
 A request for a round starts from the newest state of an earlier round, never from the one the
 same request wrote before. So a repeated request gives the same reply, wherever a first one was
 killed.
@@ -8,7 +10,6 @@ killed.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import Assignment
+from brainjepa_core.problems import plainly
+from brainjepa_core.wire.messages import Assignment, told_round
 
 FACTS, FOLLOWERS = "round.json", "followers.safetensors"
 KEPT = 2  # the round that may be asked for again needs the one before it
@@ -57,57 +59,45 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
     Raises
     ------
     Refusal
-        If the state is of a study of the same name with other settings, or damaged.
+        If the state is damaged.
     """
-    earlier = [
-        number for number in rounds(study_folder(state, assignment)) if number < assignment.round
-    ]
+    own = told_round(assignment.round)
+    earlier = [number for number in rounds(study_folder(state, assignment)) if number < own]
     local = assignment.target == "local"
     if not earlier or not (moments or local):
         return
     folder = _round_folder(state, assignment, earlier[-1])
     try:
-        facts = json.loads((folder / FACTS).read_text())
-        same = facts["study"] == _fingerprint(assignment)
         arrays = load_file(folder / OPTIMIZER)
         followers = load_file(folder / FOLLOWERS) if local and (folder / FOLLOWERS).exists() else {}
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise Refusal(
             f"expected a readable state of round {earlier[-1]} at this site, found "
-            f"{type(error).__name__}; its manager should restore or remove it"
+            f"{plainly(error)}; its manager should restore or remove it"
         ) from error
-    if not same:
-        raise Refusal(
-            "expected the settings this study had in earlier rounds, found others; go on with "
-            "those, or give the study a new name"
-        )
     if moments:
         load_optimizer_arrays(training, arrays)
     if followers:
-        own = training.model.state_dict()
-        training.model.load_state_dict({**own, **followers})
+        whole = training.model.state_dict()
+        training.model.load_state_dict({**whole, **followers})
 
 
 def write_state(state: Path, assignment: Assignment, training: Training) -> None:
     """Save the round's end atomically; later rounds go, of earlier ones the newest stays."""
-    folder = study_folder(state, assignment)
-    with _locked(folder):
+    folder, own = study_folder(state, assignment), told_round(assignment.round)
+    with locked(folder):
         for number in rounds(folder):
-            if number >= assignment.round:  # a future that the coordinator gave up
+            if number >= own:  # a future that the coordinator gave up
                 _remove(_round_folder(state, assignment, number))
         clear_leftovers(folder)
         for path in folder.glob("round-*"):
             if not (path / FACTS).is_file():  # a kill came between the two steps of a removal
                 shutil.rmtree(path)
-        with atomic_folder(_round_folder(state, assignment, assignment.round)) as temporary:
+        with atomic_folder(_round_folder(state, assignment, own)) as temporary:
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)
             if assignment.target == "local":
                 save_file(_followers(training), temporary / FOLLOWERS)
-            facts = {
-                "round": assignment.round,
-                "step": training.step,
-                "study": _fingerprint(assignment),
-            }
+            facts = {"round": own, "step": training.step}
             (temporary / FACTS).write_text(json.dumps(facts) + "\n")
         for number in rounds(folder)[:-KEPT]:
             _remove(_round_folder(state, assignment, number))
@@ -128,12 +118,8 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _fingerprint(assignment: Assignment) -> str:
-    return hashlib.sha256(assignment.pretraining.model_dump_json().encode()).hexdigest()
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One writer at a time: a process that was thought dead may still be finishing its round."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

@@ -215,7 +215,7 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
     splits = splits_of(probe.protocol, data)
     everybody = _embeddings(settings, windows, np.arange(windows.subjects), request)
     methods: dict[str, Method] = {
-        NOTHING: Average(),
+        NOTHING: Average(data.task.kind),
         CONNECTIVITY: FeatureMethod("", ConnectivityFeatures(windows).of("correlation")),
         **{pool: FeatureMethod("", x) for pool, x in everybody.items()},
     }

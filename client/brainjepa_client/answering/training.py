@@ -12,7 +12,7 @@ import torch
 from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.state import load_state, study_folder, write_state
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_client.settings import SiteSettings
+from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -59,7 +59,7 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     losses, last = _run(training, windows, assignment, study_folder(settings.state, assignment))
     write_state(settings.state, assignment, training)
     metrics: dict[str, Scalar] = {
-        "share": _share(windows, assignment),
+        "share": _share(settings.policy, windows, assignment),
         "loss": float(losses.mean()),
         "loss_last": float(losses[-1]),
         "steps": len(losses),
@@ -127,10 +127,13 @@ def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
     )
 
 
-def _share(windows: Windows, assignment: Assignment) -> float:
-    if assignment.share == "scans":
-        return float(sum(len(person.records) for person in windows.people))
-    return float(windows.subjects) if assignment.share == "subjects" else 1.0
+def _share(policy: PolicySettings, windows: Windows, assignment: Assignment) -> float:
+    """What the reply counts by, rounded as in ``describe``; a site of fewer counts as one."""
+    if assignment.share == "equal":
+        return 1.0
+    scans = sum(len(person.records) for person in windows.people)
+    told = policy.rounded(scans if assignment.share == "scans" else windows.subjects)
+    return float(max(told, 1))
 
 
 def _collapse(training: Training, batch: Batch) -> dict[str, float]:
@@ -138,7 +141,8 @@ def _collapse(training: Training, batch: Batch) -> dict[str, float]:
     batch = batch.to(training.device)
     if len(batch.x) < 2:
         return {}
-    return collapse_metrics(training.model.encode(batch.x, batch.token_valid))
+    tokens = training.model.encode(batch.x, batch.token_valid)
+    return collapse_metrics(tokens, batch.token_valid)
 
 
 def _leaving(training: Training, assignment: Assignment) -> dict[str, Any]:

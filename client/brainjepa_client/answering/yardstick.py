@@ -76,11 +76,8 @@ def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float
     x, frame_valid, roi_valid = windows.batch(people, [(seed,)] * len(people))
     valid = token_validity(frame_valid, roi_valid, model.settings.patch)
     device = model.basis.device
-    tokens = model.encode(
-        torch.from_numpy(x).to(device),
-        None if valid is None else torch.from_numpy(valid).to(device),
-    )
-    return collapse_metrics(tokens)
+    told = None if valid is None else torch.from_numpy(valid).to(device)
+    return collapse_metrics(model.encode(torch.from_numpy(x).to(device), told), told)
 
 
 def _drift(training: Windows, basis: ArrayLike, sparsity: float) -> dict[str, float]:

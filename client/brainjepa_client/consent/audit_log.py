@@ -1,25 +1,25 @@
 """What happened to people's data at a site, a line an event, without a name: ``audit.jsonl``.
 
-People appear as salted fingerprints. The salt is the site's secret (``salt``, in its state folder):
-with it, and only with it, a label can be looked up.
+Lines are chained (`brainjepa_core.chained_log`), so that none can be changed unseen. People appear
+as salted fingerprints. The salt is the site's secret (``salt``, in its state folder): with it, and
+only with it, a label can be looked up.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from brainjepa_core.chained_log import ChainedLog
 from brainjepa_core.files import room_for
-from brainjepa_core.problems import plainly
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.withdrawn import Fingerprint
 
 AUDIT, SALT = "audit.jsonl", "salt"
-REMOVED = "removed"
+REMOVED, ANSWERED, REFUSED = "removed", "answered", "refused"
 
 
 def site_salt(state: Path) -> str:
@@ -44,52 +44,35 @@ def site_salt(state: Path) -> str:
     return salt
 
 
-def write_event(state: Path, event: str, facts: Mapping[str, Any]) -> None:
-    """Add a line to the audit log; it is on disk when this returns.
+def audit_log(state: Path) -> ChainedLog:
+    """The site's log of events: questions and answers, and people who were removed.
 
     Parameters
     ----------
     state : Path
         The site's state folder.
-    event : str
-    facts : mapping
-        JSON can hold it; no name of a person, path or file.
     """
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    path = state / AUDIT
-    state.mkdir(parents=True, exist_ok=True)
-    with room_for(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"time": now, "event": event, **facts}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_events(state: Path) -> list[dict[str, Any]]:
-    """All lines of the audit log, oldest first; a last line torn by a kill is left out.
-
-    Raises
-    ------
-    ValueError
-        If a line is damaged.
-    """
-    path = state / AUDIT
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-    events = []
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            events.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"expected an event in line {number} of '{path}', found {plainly(error)}; restore "
-                "the file: it says who has withdrawn"
-            ) from error
-    return events
+    return ChainedLog(state / AUDIT)
 
 
 def people_removed(state: Path) -> list[Fingerprint]:
     """Fingerprints of the people that ``site remove`` took out."""
     return [
         Fingerprint(event["salt"], event["person"])
-        for event in read_events(state)
+        for event in audit_log(state).lines()
         if event["event"] == REMOVED
     ]
+
+
+def line_in_words(line: Mapping[str, Any]) -> str:
+    """A line of the log for people: when, what, and how much left."""
+    when = f"{line['time']}  {line['event']}"
+    if line["event"] == REMOVED:
+        studies = ", ".join(line["studies"]) or "no study"
+        return f"{when} a person (fingerprint {line['person'][:12]}), who was in {studies}"
+    what = f"{when} {line['kind']} of study '{line['study']}', round {line['round']}"
+    if line["event"] == REFUSED:
+        return f"{what}: {line['refusal']}"
+    arrays, numbers = line["arrays"], len(line["numbers"])
+    size = sum(arrays.values())
+    return f"{what}: {counted(len(arrays), 'array')} of {size} bytes, {counted(numbers, 'number')}"

@@ -24,7 +24,7 @@ import numpy as np
 from brainjepa_core.files import atomic_path, room_for
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.storing.withdrawn import Fingerprint
-from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN
+from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, told_round
 
 ANSWERS = "answers.jsonl"
 
@@ -130,7 +130,7 @@ def part_taken(state: Path, label: str, salt: str) -> list[TakenPart]:
         rounds: dict[str, set[int]] = {GRADIENTS: set(), TRAIN: set(), EVALUATE: set()}
         for answer in _answers(path):
             if _took_part(path.parent, answer, person):
-                rounds.setdefault(answer["kind"], set()).add(answer["round"] + 1)
+                rounds.setdefault(answer["kind"], set()).add(told_round(answer["round"]))
         if any(rounds.values()):
             trained, evaluated = (tuple(sorted(rounds[kind])) for kind in (TRAIN, EVALUATE))
             basis = bool(rounds[GRADIENTS])

@@ -17,15 +17,16 @@ import numpy as np
 from brainjepa_client.answering.site import LOG
 from brainjepa_client.consent.audit_log import (
     REMOVED,
+    audit_log,
     people_removed,
     site_salt,
-    write_event,
 )
 from brainjepa_client.consent.participation import TakenPart, part_taken
 from brainjepa_client.consent.results_made import results_made
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import load_arrays
+from brainjepa_core.command_log import LOG as COMMAND_LOG
 from brainjepa_core.evaluation.comparison import CACHE as OF_EVALUATION
 from brainjepa_core.evaluation.features.embeddings import CACHE as OF_EMBEDDINGS
 from brainjepa_core.files import atomic_path
@@ -38,6 +39,7 @@ from brainjepa_core.signals.storing.withdrawn import Fingerprint
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 
 GONE = "[removed]"  # in the place of a name in logs
+ASKED = "--participant-label"
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,15 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
         studies = tuple(part_taken(site.state, label, salt))
         if not before:
             parts = {part.study: part.to_json() for part in studies}
-            write_event(site.state, REMOVED, {**person_mark._asdict(), "studies": parts})
+            facts = {"event": REMOVED, **person_mark._asdict(), "studies": parts}
+            audit_log(site.state).append(facts)
         scans = store.withdraw([person_mark])
         store.tidy()
     theirs = sorted({key for key in keys if person_label(key[0]) == label})
     if site.prepare is not None and site.prepare.derivatives is not None:
         remove_derivatives(site.prepare.derivatives, label)
     results = _clear_results(site.state, label)
-    _clear_state(site.state, {f"sub-{label}", *(key[0] for key in theirs)})
+    _clear_state(site, label, {key[0] for key in theirs})
     reports.remove(theirs)  # last: it is what finds the person again after a kill
     return Removal(scans, before, studies, tuple(results))
 
@@ -156,21 +159,30 @@ def _without(path: Path, label: str) -> None:
         np.savez_compressed(stream, **rows)  # type: ignore[arg-type]
 
 
-def _clear_state(state: Path, names: Collection[str]) -> None:
-    """Remove caches and lists of bad batches, and the person's names from the log."""
+def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> None:
+    """Remove caches, and the person's names from logs and lists of bad batches."""
+    state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
-    for path in state.glob(f"*/{BAD_BATCH}"):
-        _rewrite(path, names)
-    _rewrite(state / LOG, names)
+    names = {f"sub-{label}", *subjects}
+    for path in (state / LOG, *state.glob(f"*/{BAD_BATCH}")):
+        _rewrite(path, names, label)
+    made = [path if path.is_dir() else path.parent for _, path in results_made(state)]
+    for folder in {state, site.quality, *made}:
+        _rewrite(folder / COMMAND_LOG, names, label)
 
 
-def _rewrite(path: Path, names: Collection[str]) -> None:
+def _rewrite(path: Path, names: Collection[str], label: str) -> None:
     """Put `GONE` in the place of names in a text file."""
     if not path.exists():
         return
     words = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    named = re.compile(rf"(?<![\w.:-])({words})(?![\w-])")  # nor within 03:22:11
+    asked = re.compile(rf"(?<![\w.,:/-]){re.escape(label)}(?![\w.:/-])")
     text = path.read_text(encoding="utf-8", errors="replace")
-    cleared = re.sub(rf"(?<![\w.:-])({words})(?![\w-])", GONE, text)  # nor within 03:22:11
-    if cleared != text:
+    lines = [
+        asked.sub(GONE, line) if ASKED in line else line  # where a bare label is a person
+        for line in named.sub(GONE, text).splitlines(keepends=True)
+    ]
+    if "".join(lines) != text:
         with atomic_path(path) as temporary:
-            temporary.write_text(cleared, encoding="utf-8")
+            temporary.write_text("".join(lines), encoding="utf-8")

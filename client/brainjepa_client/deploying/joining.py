@@ -13,7 +13,7 @@ from brainjepa_core.consortium.certificates import require_in_force
 from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.consortium.request import JoinRequest, request_text
-from brainjepa_core.files import atomic_path, lone_writer, may_write
+from brainjepa_core.files import atomic_path, lone_writer
 from brainjepa_core.version import VERSION
 
 # A study's folder has no dot in its name: these never meet one.
@@ -89,20 +89,16 @@ def join(kit: Kit, name: str, state: Path, folder: Path) -> Joined:
     Raises
     ------
     ValueError
-        If a key is there that is damaged or that others can read, or a folder is read-only.
+        If a key is there that is damaged or that others can read.
     OSError
     """
-    with may_write(state, "call this as the user who owns the site's state folder"):
-        state.mkdir(parents=True, exist_ok=True)
-        with lone_writer(state / LOCK, "into the site's state folder", wait=False):
-            key, new = _site_key(state / KEY)
-            with atomic_path(state / KIT) as temporary:
-                temporary.write_text(kit.text(), encoding="utf-8")
+    state.mkdir(parents=True, exist_ok=True)
+    with lone_writer(state / LOCK, "into the site's state folder", wait=False):
+        key, new = _site_key(state / KEY)
+        with atomic_path(state / KIT) as temporary:
+            temporary.write_text(kit.text(), encoding="utf-8")
     path = folder / f"{name}.request"
-    with (
-        may_write(folder, "call this from a folder of your own: the request is written there"),
-        atomic_path(path) as temporary,
-    ):
+    with atomic_path(path) as temporary:
         temporary.write_text(request_text(name, VERSION, key), encoding="utf-8")
     return Joined(JoinRequest(name, VERSION, key.public_key()), path, new)
 

@@ -15,6 +15,7 @@ has a column of two values, since that is the most that a task has a site send, 
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.guarding.policy_lines import PolicyLine, policy_lines
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
@@ -57,7 +59,7 @@ YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
 PATCHES = 4  # of a window in a dry run's training
 EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
 NUMBER_BYTES = 8
-COUNTS = ("subjects", "scans", "frames")
+COUNTS = ("subjects", "scans")
 # Numbers that are the same in every round of a study, whatever the weights.
 STEADY = ("share", "people")
 LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
@@ -155,18 +157,29 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     settings = read_settings(site, SiteSettings)
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)
+    study = study or PretrainingSettings()
     rows: list[ReplyPart] = []
     errors: dict[str, str] = {}
-    for request in requests(store, study or PretrainingSettings(), wire):
+    for request in requests(store, study, wire):
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
-            reply = Site(settings.model_copy(update={"state": state})).answer(request)
+            reply = _answer(settings.model_copy(update={"state": state}), request, study)
             message = message_of(request)
             found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
                 errors[message] = (state / LOG).read_text(encoding="utf-8").splitlines()[-1]
             rows += found
     return DryRun(settings.name, wire, tuple(rows), errors)
+
+
+def _answer(settings: SiteSettings, request: Request, study: PretrainingSettings) -> Reply:
+    """The site's reply, or the refusal of the same request about the study in its own size."""
+    whole = request.assignment.model_copy(update={"pretraining": study})
+    try:
+        require_allowed(settings.policy, Request(request.kind, whole), lambda: sys.maxsize)
+    except Refusal as refusal:
+        return Reply(refusal=str(refusal))
+    return Site(settings).answer(request)
 
 
 def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterator[Request]:
@@ -270,9 +283,9 @@ def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
     if kind == DESCRIBE and name in COUNTS:
         return (*floors, "round_counts_to")
     if kind == TRAIN:
-        return (*floors, "max_steps_per_round")
-    if kind in (GRADIENTS, EVALUATE) and (is_array or name == "people"):  # those in told folds
-        return (*floors, "min_people_in_sum")
+        return (*floors, "round_counts_to" if name == "share" else "max_steps_per_round")
+    if kind == GRADIENTS or (kind == EVALUATE and (is_array or name == "people")):
+        return (*floors, "min_people_in_sum")  # people are those in told folds
     return floors
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from brainjepa_client.guarding.dry_run import DryRun, ReplyPart
 from brainjepa_client.guarding.policy_lines import PolicyLine
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, require_own_table
 
 COLUMNS = ("message", "name", "what", "dtype", "shape", "bytes", "value", "policy", "floors")
 LEGEND = (
@@ -114,7 +114,14 @@ def summarised(rows: Sequence[ReplyPart]) -> list[ReplyPart]:
 
 
 def write_dry_run(run: DryRun, path: Path) -> None:
-    """Write a TSV of all rows; texts are in JSON's quotes, so that a line stays a line."""
+    """Write a TSV of all rows; texts are in JSON's quotes, so that a line stays a line.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there, and no such table.
+    """
+    require_own_table(path, COLUMNS)
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from brainjepa_client.settings import PolicySettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import DESCRIBE, KINDS, TRAIN, WIRE_VERSION, Assignment, Request
+
+USUAL_RATIO = 4.0  # of the inner layer of a transformer's block over its width
 
 
 class Refusal(ValueError):
@@ -29,7 +32,7 @@ def require_allowed(
     ------
     Refusal
         If the kind is unknown or not allowed, the version is another, the assignment is
-        inconsistent, there are too many steps or too few people.
+        inconsistent, the study is too large, there are too many steps or too few people.
     """
     kind, assignment = request.kind, request.assignment
     if kind not in KINDS:
@@ -53,11 +56,57 @@ def require_allowed(
         )
     if kind == TRAIN:
         _require_steps(policy, assignment)
+    require_size(policy, assignment.pretraining)
     if training_people() < policy.min_subjects:
         raise Refusal(
             f"this site's policy asks for at least {policy.min_subjects} people outside the "
             "held-out fold (policy.min_subjects), and it has fewer; go on without this site"
         )
+
+
+def require_told_apart(policy: PolicySettings, held_out: int) -> None:
+    """Refuse a sum whose difference from that of everybody is a sum over too few.
+
+    Raises
+    ------
+    Refusal
+    """
+    if 0 < held_out < policy.min_people_in_sum:
+        raise Refusal(
+            f"this site's policy asks for at least {policy.min_people_in_sum} people in a sum "
+            "(policy.min_people_in_sum), and its held-out fold has fewer; hold out another fold, "
+            "or go on without this site"
+        )
+
+
+def require_size(policy: PolicySettings, study: PretrainingSettings) -> None:
+    """Refuse a study whose steps ask more of this site's machines than its policy allows.
+
+    Raises
+    ------
+    Refusal
+        Naming the line of the policy.
+    """
+    sizes = study.model_settings(rois=1).model_dump()
+    ratio = max(sizes.get("mlp_ratio", 0.0) / USUAL_RATIO, 1.0)
+    wide = [value for name, value in sizes.items() if name.endswith("width")]
+    deep = [value for name, value in sizes.items() if name.endswith("depth")]
+    asked = {
+        "max_width": (max(wide, default=0) * ratio, "a model's width"),
+        "max_depth": (max(deep, default=0), "a model's depth"),
+        "max_frames": (study.windows.frames, "windows.frames"),
+        "max_batch_size": (study.training.batch_size, "training.batch_size"),
+        "max_masks_per_sample": (
+            study.training.masks.masks_per_sample,
+            "training.masks.masks_per_sample",
+        ),
+    }
+    for line, (found, what) in asked.items():
+        if found > getattr(policy, line):
+            raise Refusal(
+                f"this site's policy allows {what} of at most {getattr(policy, line)} "
+                f"(policy.{line}), found {found:g}; make the study smaller, or ask its manager"
+            )
 
 
 def _require_steps(policy: PolicySettings, assignment: Assignment) -> None:

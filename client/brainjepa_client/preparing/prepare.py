@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,14 +24,15 @@ from brainjepa_client.preparing.workers import in_order
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.files import atomic_path
-from brainjepa_core.problems import counted, plainly
+from brainjepa_core.files import atomic_path, clear_leftovers, read_json
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.importing.derivatives import (
-    begin_dataset,
+    clear_half_written,
     derivative_name,
     remove_derivatives,
     require_names_apart,
+    write_description,
 )
 from brainjepa_core.signals.importing.made_from import PREPARATION, content_digest
 from brainjepa_core.signals.importing.relabel import relabel
@@ -46,7 +48,8 @@ from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_disp
 
 NUMBERS = 1  # raised when the same files and settings give other numbers: the code that matters
 # Changing these changes no scan.
-WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes"}
+EXAMPLES = 10  # labels that are told where one is not known
+WITHOUT_EFFECT = {"processes", "quality", "derivatives", "phenotypes", "missing"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Preparation:
         The others.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    told : tuple of str
+        What finding the scans told, such as files passed over.
     changes : tuple of str
         What else has been done to the store, and what should be known of it, a sentence each.
     """
@@ -73,6 +78,7 @@ class Preparation:
     found: int
     finished: int
     waiting: tuple[FoundScan, ...]
+    told: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
     @classmethod
@@ -102,23 +108,25 @@ class Preparation:
         settings = site.preparation()
         atlas = load_atlas(settings.atlas)
         found = find_scans(settings, atlas)
+        _require_all(people, [scan.subject for scan in found.scans])
         if settings.derivatives is not None:
             require_names_apart((scan.key for scan in found.scans), atlas)
+        tables = find_phenotypes(settings)  # read first: what is wrong in them leaves no store
         store = _store(site, settings, atlas)
         with store.writing(wait=False):
             store.tidy()
-            _note_settings(store, settings, atlas)
+            renewed = _note_settings(store, settings, atlas)
             store.withdraw(people_removed(site.state))
             here = [scan for scan in found.scans if not store.withdrawn.has(scan.subject)]
             chosen = _of_people(here, people)
-            phenotypes = find_phenotypes(settings).joined(s.key[:2] for s in here)
+            phenotypes = tables.joined(s.key[:2] for s in here)
             relabelled = relabel(store, phenotypes, {scan.key for scan in chosen})
             gone = sorted({r.key for r in store.records} - {scan.key for scan in here})
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             reports = Reports(site.quality, {record.key for record in store.records})
-            if not people:
-                reports.keep_only(here)
+            if renewed or not people:
+                reports.keep_only(() if renewed else here)
             for problem in found.problems:
                 reports.write_problem(problem)
         waiting = tuple(
@@ -130,13 +138,16 @@ class Preparation:
             *(() if people else _on_gone(gone, drop_gone)),
         )
         done = len(chosen) - len(waiting)
-        return cls(settings, atlas, store, reports, phenotypes, len(chosen), done, waiting, changes)
+        told = tuple(found.told())
+        return cls(
+            settings, atlas, store, reports, phenotypes, len(chosen), done, waiting, told, changes
+        )
 
     def notes(self) -> list[str]:
-        """What a data manager should know of the people, a sentence each."""
-        return [*self.phenotypes.notes(), *self.changes]
+        """What a data manager should know of files and people, a sentence each."""
+        return [*self.told, *self.phenotypes.notes(), *self.changes]
 
-    def run(self) -> Iterator[ScanReport]:
+    def run(self) -> Generator[ScanReport, None, None]:
         """Prepare the waiting scans; a report for each, once it is on disk.
 
         Raises
@@ -148,13 +159,23 @@ class Preparation:
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
         with self.store.writing(wait=False):
+            self._clear_leftovers()
             if self.settings.derivatives is not None:
-                begin_dataset(self.settings.derivatives)
-            results = in_order(work, map(self._job, self.waiting), processes)
-            for scan, prepared in zip(self.waiting, results, strict=True):
-                report = self._keep(scan, prepared)
-                self.reports.write(scan, report, _told_fd(self.phenotypes, scan))
-                yield report
+                write_description(self.settings.derivatives)
+            try:
+                with closing(in_order(work, map(self._job, self.waiting), processes)) as results:
+                    for scan, prepared in zip(self.waiting, results, strict=True):
+                        report = self._keep(scan, prepared)
+                        self.reports.write(scan, report, _told_fd(self.phenotypes, scan))
+                        yield report
+            finally:
+                self._clear_leftovers()
+
+    def _clear_leftovers(self) -> None:
+        """Remove what processes that were killed had half-written."""
+        clear_leftovers(self.reports.figures)
+        if self.settings.derivatives is not None:
+            clear_half_written(self.settings.derivatives)
 
     def _job(self, scan: FoundScan) -> Job:
         return Job(scan, _told_fd(self.phenotypes, scan))
@@ -183,18 +204,25 @@ class Preparation:
         return prepared.report
 
 
+def _require_all(people: Sequence[str], found: Sequence[str]) -> None:
+    """Refuse labels of whom there is no scan, saying which labels there are."""
+    there = sorted({person_label(subject) for subject in found})
+    known = join_labels(map(person_label, people), there)
+    unknown = [label for label in people if person_label(label) not in known]
+    if unknown:
+        more = " ..." if len(there) > EXAMPLES else ""
+        raise ValueError(
+            f"expected scans of everybody named, found none of {', '.join(unknown)}; the labels "
+            f"that files have are {', '.join(there[:EXAMPLES])}{more}"
+        )
+
+
 def _of_people(scans: Sequence[FoundScan], people: Sequence[str]) -> list[FoundScan]:
     """Scans of some people; of all if none is named."""
     named = join_labels(
         map(person_label, people), (person_label(scan.subject) for scan in scans)
     ).values()
-    chosen = [scan for scan in scans if not people or person_label(scan.subject) in named]
-    if people and not chosen:
-        raise ValueError(
-            f"expected scans of the {len(people)} people named, found none of theirs; spell "
-            "labels as the files do"
-        )
-    return chosen
+    return [scan for scan in scans if not people or person_label(scan.subject) in named]
 
 
 def _told_fd(phenotypes: JoinedPhenotypes, scan: FoundScan) -> float | None:
@@ -247,9 +275,9 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
                 "imported; give another folder as store"
             )
         return ScanStore.create(site.store, atlas)
-    found = _read_settings(site.store / PREPARATION)
+    found = read_json(site.store / PREPARATION)
     changed = _differences(found, _what_matters(settings, atlas))
-    if changed:
+    if changed and ScanStore.open(site.store).records:
         raise ValueError(
             f"expected the settings that the store was prepared with, found others in "
             f"{', '.join(changed)}; go on with those, or give another folder as store"
@@ -257,29 +285,21 @@ def _store(site: SiteSettings, settings: PreparationSettings, atlas: Atlas) -> S
     return ScanStore.create(site.store, atlas)
 
 
-def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> None:
-    """Write beside a new store what its scans are made with."""
-    path = store.path / PREPARATION
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(_what_matters(settings, atlas), indent=1) + "\n")
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"expected the settings that a store was prepared with in '{path}', found "
-            f"{plainly(error)}; restore the file, or give another folder as store"
-        ) from error
+def _note_settings(store: ScanStore, settings: PreparationSettings, atlas: Atlas) -> bool:
+    """Write beside a store without scans what they are made with; whether that is news."""
+    path, told = store.path / PREPARATION, _what_matters(settings, atlas)
+    if store.records or (path.exists() and not _differences(read_json(path), told)):
+        return False
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n")
+    return True
 
 
 def _what_matters(settings: PreparationSettings, atlas: Atlas) -> dict[str, Any]:
     """Settings that scans depend on; files by their content, wherever they lie."""
     told = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-    del told["input"]["folder"]
+    for name in ("folder", "mask"):  # scans with a mask are read alike whether it is needed
+        del told["input"][name]
     of_all: dict[str, Path | None] = {"names": settings.input.names}
     if settings.input.label_image is not None:
         labels = LabelImage(settings.input.label_image, atlas, settings.input.label_table)

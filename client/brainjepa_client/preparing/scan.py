@@ -21,6 +21,8 @@ from brainjepa_core.signals.importing.derivatives import write_derivative
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan
+from brainjepa_core.signals.tables.series_files import refusal
+from brainjepa_core.usable import UnusableScan
 from brainjepa_core.version import VERSION
 
 
@@ -69,6 +71,8 @@ def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job
         return _prepare(settings, atlas, figures, job)
     except ScanProblem as problem:
         return _failed(scan, problem)
+    except UnusableScan as reason:
+        return _failed(scan, refusal(scan.files[0], reason))
     except Exception as error:  # one scan's defect, foreseen or not, is no reason to stop the rest
         if is_disk_full(error):  # which is no scan's own: the rest would fail as well
             raise
@@ -99,10 +103,11 @@ def _prepare(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Jo
     picture = figures / f"{digest(scan.key)}.png"
     status: Status = "excluded" if reasons else "included"
     place = f"{figures.name}/{picture.name}"
-    coverage = tuple(raw.coverage.round(4).tolist())
+    known = np.isfinite(raw.coverage).all()
+    coverage = tuple(raw.coverage.round(4).tolist()) if known else ()
     report = ScanReport(*scan.key, status, quality, tuple(reasons), place, coverage)
     threshold = settings.cleaning.fd_threshold if settings.cleaning.scrub else None
-    draw_scan(picture, raw, cleaned, atlas, title=report.name, fd_threshold=threshold)
+    draw_scan(picture, raw, cleaned, atlas, quality, title=report.name, fd_threshold=threshold)
     if reasons:
         return Prepared(report)
     if settings.derivatives is not None:
@@ -132,10 +137,11 @@ def _write_derivative(
         "RepetitionTime": raw.tr,
         "SamplingFrequency": 1 / raw.tr,
         "Sources": sources,
-        "Coverage": unseen,  # of ROIs that the scan does not see whole
         **raw.details,
         "GeneratedBy": f"brainjepa-federated {VERSION}",
     }
+    if np.isfinite(raw.coverage).all():
+        sidecar["Coverage"] = unseen  # of ROIs that the scan does not see whole
     if raw.keep is not None:
         sidecar["CensoredFrames"] = np.flatnonzero(~raw.keep).tolist()
     if raw.fd is not None:

@@ -85,6 +85,11 @@ class Reports:
         reports = [ScanReport.from_json(content["report"]) for content in found if content]
         return sorted(reports, key=lambda report: report.key)
 
+    def damaged(self) -> list[str]:
+        """Files of reports that cannot be read, named from the folder of the quality page."""
+        paths = sorted(self._folder.glob("*.json"))
+        return [f"{FOLDER}/{path.name}" for path in paths if self._read(path) is None]
+
     def _read(self, path: Path) -> dict[str, Any] | None:
         """A report with what it was made from; None where it is missing or damaged."""
         try:
@@ -109,7 +114,7 @@ def digest(key: Key) -> str:
 
 
 def _made_from(scan: FoundScan, told_fd: float | None) -> list[Any]:
-    """What a scan is made from: its files, the JSON beside each, the motion that is told."""
+    """What a scan is made from: its files, the JSON beside each, and what it is told of it."""
     files = set(scan.files)
     for field in fields(scan):  # sidecars of other files, which some forms look into
         value = getattr(scan, field.name)
@@ -119,7 +124,8 @@ def _made_from(scan: FoundScan, told_fd: float | None) -> list[Any]:
             if isinstance(part, Path)
         }
     files |= {path.with_name(path.name.split(".")[0] + ".json") for path in files}
-    return [told_fd, *(_stamp(path) for path in sorted(files) if path.is_file())]
+    told = [told_fd, scan.read_whole]
+    return [*told, *(_stamp(path) for path in sorted(files) if path.is_file())]
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, require_own_table
+from brainjepa_core.problems import counted
+from brainjepa_core.signals.cleaning.quality import reasons_to_exclude
 from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.preparation import ExclusionSettings
+from brainjepa_core.signals.problems import ScanProblem, require_there
+from brainjepa_core.signals.scan import ScanHeader
+from brainjepa_core.signals.storing.scan_table import Key
+from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 
 COLUMNS = ("file", "expected", "found", "mend")
 
@@ -33,7 +40,7 @@ class Validation:
     without_row : int
         People with scans whom no table of phenotypes names.
     notes : tuple of str
-        What else to know of the tables; may name people, and stays at the site.
+        What else to know of files and tables; may name people, and stays at the site.
     """
 
     scans: int
@@ -63,10 +70,13 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
     settings = site.preparation()
     found = find_scans(settings, load_atlas(settings.atlas))
     problems = list(found.problems)
-    headers = {}
+    headers, motion = {}, {}
     for scan in found.scans:
         try:
+            for file in scan.files:  # headers do not tell that a table was not fetched
+                require_there(file)
             headers[scan.key] = scan.check()
+            motion[scan.key] = scan.told_fd() if settings.exclude.mean_fd is not None else None
         except ScanProblem as problem:
             problems.append(problem)
         progress(len(found.scans))
@@ -79,8 +89,37 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
         tuple(sorted({round(header.tr, 4) for header in headers.values()})),
         tuple(problems),
         len(phenotypes.without_row),
-        tuple(phenotypes.notes()),
+        (
+            *found.told(),
+            *_left_out(settings.exclude, headers, motion, phenotypes),
+            *phenotypes.notes(),
+        ),
     )
+
+
+def _left_out(
+    rules: ExclusionSettings,
+    headers: Mapping[Key, ScanHeader],
+    motion: Mapping[Key, float | None],
+    phenotypes: JoinedPhenotypes,
+) -> list[str]:
+    """How many scans `prepare` will leave out, as far as is known before a signal is read."""
+    broken: Counter[str] = Counter()
+    scans = 0
+    for key, header in headers.items():
+        fd = motion[key]
+        fd = told_displacement(phenotypes.of(*key[:2])) if fd is None else fd
+        known = {"seconds": header.frames * header.tr} | ({} if fd is None else {"mean_fd": fd})
+        reasons = reasons_to_exclude(known, rules, rois=1)
+        broken.update(reason.rpartition("(")[2].rstrip(")") for reason in reasons)
+        scans += bool(reasons)
+    if not scans:
+        return []
+    why = ", ".join(f"{number} by {rule}" for rule, number in sorted(broken.items()))
+    return [
+        f"prepare will leave out {counted(scans, 'scan')} of {len(headers)}, by what headers and "
+        f"tables tell: {why}"
+    ]
 
 
 def problems_as_tsv(problems: Sequence[ScanProblem], root: Path) -> str:
@@ -96,6 +135,7 @@ def problems_as_tsv(problems: Sequence[ScanProblem], root: Path) -> str:
 
 
 def write_problems(problems: Sequence[ScanProblem], root: Path, path: Path) -> None:
-    """Write the table of problems in one step."""
+    """Write the table of problems in one step, in the place of an earlier one only."""
+    require_own_table(path, COLUMNS)
     with atomic_path(path) as temporary:
         temporary.write_text(problems_as_tsv(problems, root), encoding="utf-8")

@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -20,8 +21,11 @@ AHEAD = 2  # scans a process that may be done before their turn: what a slow one
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], processes: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Apply `work` to items in so many processes; results come in the order of items.
+
+    Whoever stops early (Ctrl-C, an error) closes this iterator: the processes are killed, whatever
+    they are at.
 
     Memory holds a few results a process, however many items there are.
 
@@ -43,23 +47,39 @@ def in_order(
         return
     # A fresh interpreter for each: this one may run threads (progress bars), which a fork breaks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(processes, context, _start)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            with _uninterrupted():  # the process that this may start never hears of Ctrl-C
                 waiting.append(pool.submit(work, item))
-                if len(waiting) >= AHEAD * processes:
-                    yield waiting.popleft().result()
-            while waiting:
+            if len(waiting) >= AHEAD * processes:
                 yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise ValueError(
-                f"expected {processes} processes to work to the end, found one killed, mostly for "
-                "want of memory; lower prepare.processes and run again: finished scans are kept"
-            ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ValueError(
+            f"expected {processes} processes to work to the end, found one killed, mostly for "
+            "want of memory; lower prepare.processes, or free some, and run again: what is "
+            "finished is kept"
+        ) from error
+    finally:
+        with _uninterrupted():  # a second Ctrl-C waits until nothing is left behind
+            if waiting:
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the block is done; processes that it starts inherit that for good."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:
@@ -67,7 +87,6 @@ def _start() -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
     parent = multiprocessing.parent_process()
     assert parent is not None
 

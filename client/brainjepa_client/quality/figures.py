@@ -5,7 +5,7 @@ Shapes: R ROIs, F frames as measured, F' frames after cleaning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
@@ -41,6 +40,8 @@ from brainjepa_core.usable import live_rois
 FEWEST_LABELLED = 0.035  # share of the ROIs that a network needs for its name beside a picture
 CARPET, MATRIX = (117, 235), 150  # rows and columns that are drawn at most; more are averaged
 LEVELS = 13  # shades: fewer make files small, and nobody tells more apart
+FC_LIMIT = 0.8  # ends of the scale of correlations, one for all pictures so that they compare
+CARPET_LIMIT = 2.0  # standard deviations, likewise
 
 
 def draw_scan(
@@ -48,6 +49,7 @@ def draw_scan(
     raw: RawScan,
     cleaned: NDArray[np.floating],
     atlas: Atlas,
+    quality: Mapping[str, float],
     *,
     title: str = "",
     fd_threshold: float | None = None,
@@ -63,6 +65,9 @@ def draw_scan(
         F' is F, or the number of frames that are not censored.
     atlas : Atlas
         Its networks order the ROIs.
+    quality : mapping
+        Numbers of the scan's row in the table (`brainjepa_client.quality.table.NUMBERS`), so that
+        picture and table tell the same.
     title : str
     fd_threshold : float, optional
         mm; drawn as a line.
@@ -79,67 +84,84 @@ def draw_scan(
     above, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     frames = raw.series.shape[1]
     keep = np.ones(frames, bool) if raw.keep is None else raw.keep
-    _motion(above, raw, keep, fd_threshold)
+    _motion(above, raw, keep, quality, fd_threshold)
     order = np.argsort(atlas.network_index, kind="stable")
     series = zscore(cleaned)[order]
     if series.shape[1] == keep.sum() < frames:  # frames that were left out stay empty
         whole = np.full((len(series), frames), np.nan, np.float32)
         whole[:, keep] = series
         series = whole
-    _carpet(below, series, raw.tr)
+    signals = _carpet(below, series, raw.tr)
     _networks_beside(below, atlas, names=True)
     beside = figure.add_subplot(grid[1, 1])  # its rows are the carpet's
     image = _matrix(beside, _correlation(cleaned), atlas)
     _networks_beside(beside, atlas, names=False)
-    _bar(figure, image, figure.add_axes((0.64, 0.77, 0.28, 0.017)), "correlation between ROIs")
+    _bar(
+        figure,
+        signals,
+        (0.64, 0.855, 0.28, 0.017),
+        "left: signal, standard deviations from an ROI's mean",
+    )
+    _bar(figure, image, (0.64, 0.765, 0.28, 0.017), "below: correlation between ROIs")
     figure.text(0.02, 0.945, title, fontsize=11, fontweight="bold")
-    figure.text(0.985, 0.945, _in_short(raw, cleaned), fontsize=8.5, ha="right")
+    figure.text(0.985, 0.945, _in_short(quality, len(cleaned)), fontsize=8.5, ha="right")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
     return path
 
 
-def _in_short(raw: RawScan, cleaned: NDArray[np.floating]) -> str:
-    minutes = cleaned.shape[1] * raw.tr / 60
-    parts = [f"{minutes:.1f} min", f"TR {raw.tr:g} s"]
-    parts += [f"tSNR {raw.tsnr:.0f}"] if np.isfinite(raw.tsnr) else []
-    silent = int((~live_rois(cleaned)).sum())
-    return ", ".join([*parts, f"{silent} of {len(cleaned)} ROIs without a signal"])
+def _in_short(quality: Mapping[str, float], rois: int) -> str:
+    parts = [f"{quality['seconds'] / 60:.1f} min", f"TR {quality['tr']:g} s"]
+    parts += [f"tSNR {quality['tsnr']:.0f}"] if "tsnr" in quality else []
+    silent = quality["missing_rois"] + quality["dead_rois"]
+    return ", ".join([*parts, f"{silent:.0f} of {rois} ROIs without a signal"])
 
 
-def _motion(ax: Axes, raw: RawScan, keep: NDArray[np.bool_], threshold: float | None) -> None:
+def _motion(
+    ax: Axes,
+    raw: RawScan,
+    keep: NDArray[np.bool_],
+    quality: Mapping[str, float],
+    threshold: float | None,
+) -> None:
     """Framewise displacement, with the frames that are censored."""
     frames = len(keep)
     ax.set(xlim=(-0.5, frames - 0.5), xticks=[], ylabel="FD (mm)")
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(labelsize=8)
     ax.yaxis.label.set_fontsize(8)
-    if raw.fd is None:
+    known = "mean_fd" in quality
+    told = f"mean FD {quality['mean_fd']:.3f} mm" if known else "motion is not known"
+    if raw.fd is None or not np.isfinite(raw.fd).any():
         ax.set(yticks=[], ylabel="")
         ax.spines["left"].set_visible(False)
-        ax.text(0.5, 0.5, "motion is not known", transform=ax.transAxes, ha="center", color=GREY)
+        told += "; that of each frame is not known" if known else ""
+        ax.text(0.5, 0.5, told, transform=ax.transAxes, ha="center", color=GREY)
         return
-    top = max(1.15 * float(raw.fd.max()), 1.3 * (threshold or 0.0), 0.3)
+    top = max(1.15 * float(np.nanmax(raw.fd)), 1.3 * (threshold or 0.0), 0.3)
     for frame in np.flatnonzero(~keep):
         ax.axvspan(frame - 0.5, frame + 0.5, color=ORANGE, alpha=0.45, linewidth=0)
     ax.plot(raw.fd, color=BLUE, linewidth=0.9)
     ax.set_ylim(0, top)
-    notes = [f"mean {raw.fd[1:].mean():.2f} mm"] if frames > 1 else []
+    notes = [told]
     if threshold is not None:
         ax.axhline(threshold, color=VERMILLION, linewidth=0.8, linestyle="--")
     if not keep.all():
         notes.append(f"{(~keep).sum()} of {frames} frames censored (shaded)")
+    elif "censored" not in quality:
+        notes.append("censoring is not known")
     ax.set_title(", ".join(notes), fontsize=8.5, loc="right", pad=3)
 
 
-def _carpet(ax: Axes, series: Float32, tr: float) -> None:
+def _carpet(ax: Axes, series: Float32, tr: float) -> AxesImage:
     """z-scored signals, one line an ROI; ROIs without a signal stay empty."""
     shown = _fewer(_fewer(series, CARPET[0], 0), CARPET[1], 1)
     shades = _shades("gray")
     extent = (-0.5, series.shape[1] - 0.5, len(series) - 0.5, -0.5)
-    ax.imshow(
-        shown, cmap=shades, vmin=-2, vmax=2, aspect="auto", interpolation="nearest", extent=extent
-    )
+    image = ax.imshow(
+        shown, cmap=shades, vmin=-CARPET_LIMIT, vmax=CARPET_LIMIT, aspect="auto",
+        interpolation="nearest", extent=extent,
+    )  # fmt: skip
     ax.tick_params(labelsize=8)
     minutes = series.shape[1] * tr / 60
     step = next(s for s in (0.5, 1, 2, 5, 10, 20, 60, 1e9) if minutes / s <= 8)
@@ -147,6 +169,7 @@ def _carpet(ax: Axes, series: Float32, tr: float) -> None:
     ax.set_xticks(ticks * 60 / tr - 0.5, [f"{tick:g}" for tick in ticks])
     ax.set_xlabel("minutes (sand: no data)", fontsize=8)
     ax.spines[:].set_visible(False)
+    return image
 
 
 def _matrix(ax: Axes, fc: Float64, atlas: Atlas) -> AxesImage:
@@ -156,10 +179,8 @@ def _matrix(ax: Axes, fc: Float64, atlas: Atlas) -> AxesImage:
     np.fill_diagonal(shown, np.nan)
     for axis in (0, 1):
         shown = _fewer(shown, MATRIX, axis)
-    known = np.abs(shown[np.isfinite(shown)])
-    limit = max(0.1, float(np.quantile(known, 0.98))) if known.size else 1.0
     image = ax.imshow(
-        shown, cmap=_shades(DIVERGING), vmin=-limit, vmax=limit, aspect="auto",
+        shown, cmap=_shades(DIVERGING), vmin=-FC_LIMIT, vmax=FC_LIMIT, aspect="auto",
         interpolation="nearest", extent=(-0.5, len(fc) - 0.5, len(fc) - 0.5, -0.5),
     )  # fmt: skip
     ax.set_xticks([])
@@ -170,12 +191,15 @@ def _matrix(ax: Axes, fc: Float64, atlas: Atlas) -> AxesImage:
     return image
 
 
-def _bar(figure: Figure, image: AxesImage, ax: Axes, label: str) -> None:
-    """What the shades mean."""
-    bar = figure.colorbar(image, cax=ax, orientation="horizontal")
-    bar.ax.set_title(label, fontsize=8.5)
-    bar.ax.tick_params(labelsize=8, length=2)
-    bar.ax.xaxis.set_major_locator(MaxNLocator(6))
+def _bar(
+    figure: Figure, image: AxesImage, place: tuple[float, float, float, float], label: str
+) -> None:
+    """What the shades mean; values beyond the ends have the colours of the ends."""
+    ax = figure.add_axes(place)
+    bar = figure.colorbar(image, cax=ax, orientation="horizontal", extend="both")
+    bar.ax.set_title(label, fontsize=8.5, pad=3)
+    bar.ax.tick_params(labelsize=8, length=2, pad=1)
+    bar.set_ticks(np.linspace(*image.get_clim(), 5).tolist())
     bar.outline.set_visible(False)
 
 
@@ -226,7 +250,7 @@ def mean_connectivity(fc: Float64, atlas: Atlas) -> Figure:
     ax = figure.add_axes((0.16, 0.03, 0.82, 0.87))
     image = _matrix(ax, fc, atlas)
     _networks_beside(ax, atlas, names=True)
-    _bar(figure, image, figure.add_axes((0.35, 0.935, 0.44, 0.013)), "mean correlation")
+    _bar(figure, image, (0.35, 0.935, 0.44, 0.013), "mean correlation")
     return figure
 
 

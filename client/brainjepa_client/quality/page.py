@@ -18,6 +18,7 @@ from brainjepa_client.quality.advice import in_short, look_first
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_client.quality.table import (
     DICTIONARY,
+    NOT_KNOWN,
     NUMBERS,
     TABLE,
     ScanReport,
@@ -29,6 +30,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.storing.store import ScanStore
 
@@ -79,6 +81,7 @@ def write_quality(
     reports: Sequence[ScanReport],
     exclude: ExclusionSettings | None = None,
     store: ScanStore | None = None,
+    damaged: Sequence[str] = (),
 ) -> Path:
     """Write ``index.html``, ``scans.tsv`` and ``scans.json`` into a folder.
 
@@ -93,6 +96,8 @@ def write_quality(
         The rules that held; none by default.
     store : ScanStore, optional
         For what is said of all included scans together; each of its scans is read.
+    damaged : sequence of str
+        Files of reports that could not be read.
 
     Returns
     -------
@@ -104,14 +109,15 @@ def write_quality(
     write_table(folder, reports)
     shown = _shown(reports)
     panels = _panels(reports, rules)
+    scans, rois = counted(len(reports), "scan"), counted(len(atlas), "ROI")
     return write_page(
         folder / PAGE,
         "brainjepa_client.quality",
         "page.html",
         title=f"Quality of the scans of {site}",
-        subtitle=f"{len(reports)} scans · atlas {atlas.name}, {len(atlas)} ROIs",
+        subtitle=f"{scans} · {rois} of '{atlas.name}'",
         in_short=in_short(reports),
-        first=look_first(reports, rules, summary, atlas),
+        first=look_first(reports, rules, summary, atlas, damaged),
         spread=Picture.of(figures.distributions(panels), SPREAD) if panels else None,
         site=None if summary is None else _site(reports, summary, atlas),
         headings=[SHOWN[name][0] for name in shown],
@@ -127,23 +133,24 @@ def write_quality(
 
 def _site(
     reports: Sequence[ScanReport], summary: SiteSummary, atlas: Atlas
-) -> dict[str, str | Picture | None]:
+) -> dict[str, str | bool | Picture | None]:
     """What the template tells of the included scans together."""
     order = summary.order
-    judged = "not judged (without centres of the ROIs, few ROIs, or noise)"
-    coverage = _coverage(reports, summary)
-    partly = int((coverage < 1).sum())
+    coverage, told = _coverage(reports, summary)
     seen = connectivity = None
-    if atlas.centroids is not None:
+    if atlas.centroids is not None and coverage is not None:
         figure = figures.roi_coverage(coverage, np.array(atlas.centroids))
         seen = Picture.of(figure, "Mean coverage of each ROI")
     if np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any():
         figure = figures.mean_connectivity(summary.mean_fc, atlas)
         connectivity = Picture.of(figure, "Mean connectivity, ROIs by network")
     return {
-        "order": judged if order is None else f"{order.verdict} ({order.message})",
-        "partly": f"{partly} of {len(atlas)}" if partly else "",
+        "order": f"not judged ({summary.unjudged})"
+        if order is None
+        else f"{order.verdict} ({order.message})",
+        "told": told,
         "coverage": seen,
+        "unplaced": coverage is not None and seen is None,
         "connectivity": connectivity,
     }
 
@@ -169,10 +176,30 @@ def _panels(
     return panels
 
 
-def _coverage(reports: Sequence[ScanReport], summary: SiteSummary) -> Float64:
-    """Mean over the scans that were read; of an imported store, the share that have an ROI."""
-    known = [report.coverage for report in reports if len(report.coverage) == len(summary.seen)]
-    return np.mean(known, axis=0) if known else summary.seen
+def _coverage(reports: Sequence[ScanReport], summary: SiteSummary) -> tuple[Float64 | None, str]:
+    """Mean share [R] of each ROI that the scans saw, None if unknown; and what is known, in words.
+
+    Series that came without an image tell which ROIs are missing, not how much of the others was
+    seen.
+    """
+    rois = len(summary.seen)
+    read = [report for report in reports if report.status != "failed"]
+    known = [report.coverage for report in read if len(report.coverage) == rois]
+    lacking = int((summary.seen < 1).sum())
+    if not known:
+        return None, (
+            f"Not known: the scans came without images. {lacking or 'None'} of {rois} ROIs "
+            f"{'is' if lacking == 1 else 'are'} missing in some of the included scans."
+        )
+    coverage: Float64 = np.mean(known, axis=0)
+    partly = int((coverage < 1).sum())
+    of_scans = f" (of {len(known)} of {len(read)} scans, the others came without images)"
+    told = (
+        f"{partly} of {rois} ROIs are not seen whole by every scan"
+        if partly
+        else "Every scan that was read sees every ROI whole"
+    )
+    return coverage, told + (of_scans if len(known) < len(read) else "") + "."
 
 
 def _line(report: ScanReport, shown: Sequence[str]) -> ScanLine:
@@ -190,7 +217,7 @@ def _shown(reports: Sequence[ScanReport]) -> list[str]:
 def _shown_number(report: ScanReport, name: str) -> str:
     value = report.quality.get(name)
     if value is None or not math.isfinite(value):
-        return ""
+        return NOT_KNOWN
     return f"{SCALES.get(name, 1.0) * value:.{SHOWN[name][1]}f}"
 
 

@@ -31,12 +31,23 @@ NUMBERS: dict[str, tuple[str, str]] = {
     "frames": ("Frames after cleaning.", ""),
     "seconds": ("Length after cleaning.", "s"),
     "dropped": ("Frames that cleaning left out.", ""),
-    "censored": ("Share of frames censored for motion, dropped or interpolated.", ""),
+    "censored": (
+        "Share of frames censored for motion, dropped or interpolated; n/a where the input does "
+        "not tell.",
+        "",
+    ),
     "mean_fd": ("Mean framewise displacement, without the first frame.", "mm"),
     "max_fd": ("Largest framewise displacement.", "mm"),
     "tsnr": ("Temporal signal-to-noise ratio, median over the voxels of all ROIs.", ""),
-    "coverage_mean": ("Share of an ROI that the scan saw, mean over ROIs.", ""),
-    "coverage_min": ("Share of an ROI that the scan saw, least over ROIs.", ""),
+    "coverage_mean": (
+        "Share of an ROI that the scan saw, mean over ROIs; n/a of series without an image.",
+        "",
+    ),
+    "coverage_min": (
+        "Share of an ROI that the scan saw, least over ROIs; n/a of series without an image.",
+        "",
+    ),
+    "masked": ("1 where a brain mask said which voxels count, 0 where there was none.", ""),
     "missing_rois": ("ROIs without data: outside the image, or seen by less than half.", ""),
     "dead_rois": ("ROIs with data that hardly vary over time.", ""),
     "fc_mean": ("Mean correlation of two ROIs; high values hint at motion or breathing.", ""),

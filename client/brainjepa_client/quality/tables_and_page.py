@@ -38,10 +38,9 @@ def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
     store = ScanStore.open(site.store) if (site.store / HEADER).exists() else None
     stored = set() if store is None else {record.key for record in store.records}
     # After a kill a report may lag behind the store, which is what counts.
+    kept = Reports(site.quality)
     reports = [
-        report
-        for report in Reports(site.quality).all()
-        if (report.status == "included") == (report.key in stored)
+        report for report in kept.all() if (report.status == "included") == (report.key in stored)
     ]
     told = {report.key for report in reports}
     if store is not None:
@@ -51,19 +50,20 @@ def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
     else:
         atlas = load_atlas(site.preparation().atlas)
     rules = None if site.prepare is None else site.prepare.exclude
-    page = write_quality(site.quality, site.name, atlas, reports, rules, store)
+    damaged = kept.damaged()
+    page = write_quality(site.quality, site.name, atlas, reports, rules, store, damaged)
     return Counter(report.status for report in reports), page
 
 
 def _from_store(store: ScanStore, record: ScanRecord, figures: Path) -> ScanReport:
     """What a stored series tells; numbers that came with it are believed."""
     series = np.asarray(store.series(record), np.float64)
-    raw = RawScan(series, record.tr, np.isfinite(series[:, 0]).astype(np.float64))
+    raw = RawScan(series, record.tr, np.where(np.isfinite(series[:, 0]), np.nan, 0.0))
     quality = {**scan_quality(raw, series), **record.qc}
     order = neighbour_alarm(*half_connectivity(series), store.atlas.centroids)
     if order is not None:
         quality["order_score"] = order.score
     picture = figures / f"{digest(record.key)}.png"
     report = ScanReport(*record.key, "included", quality, (), f"{FIGURES}/{picture.name}")
-    draw_scan(picture, raw, series, store.atlas, title=report.name)
+    draw_scan(picture, raw, series, store.atlas, quality, title=report.name)
     return report

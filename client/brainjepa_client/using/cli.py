@@ -9,8 +9,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.terminal import (
+    AGAIN,
+    console,
+    errors_in_one_line,
+    file_to_write,
+    folder_to_write,
+)
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
     from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 
 YAML = (".yaml", ".yml")
+# Metrics of the terminal's table, which has 80 columns: what tasks are judged by, and an error.
+SHOWN = ("r within site", "r", "mae", "auc within site", "auc", "balanced accuracy")
 SiteFile = Annotated[
     Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
 ]
@@ -33,24 +42,29 @@ ProtocolName = Annotated[
 Finetune = Annotated[
     str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder of the results; goes on where it stopped.")]
+Out = Annotated[
+    Path,
+    typer.Option(help="Folder of the results; goes on where it stopped.", callback=folder_to_write),
+]
 
 
 def embed(
     site: SiteFile,
     model: Model,
-    out: Annotated[Path, typer.Option(help="File (.npz); holds subject ids.", dir_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="File (.npz); holds subject ids.", callback=file_to_write)
+    ],
 ) -> None:
     """One vector a person from a model; stays at the site."""
     from brainjepa_client.using.site_evaluation import write_embeddings
 
-    with errors_in_one_line(AGAIN), waiting(console, "Embedding", counted=True) as work:
-        write_embeddings(
-            _settings(site),
-            model,
-            out,
-            lambda done, people: work.update(done=done, total=people),
-        )
+    with errors_in_one_line(AGAIN):
+        settings = _settings(site)
+        keep_log(settings.state)
+        with waiting(console, "Embedding", counted=True) as work:
+            write_embeddings(
+                settings, model, out, lambda done, people: work.update(done=done, total=people)
+            )
     console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
@@ -88,7 +102,9 @@ def finetune(
     site: SiteFile,
     model: Model,
     task: TaskName,
-    out: Annotated[Path, typer.Option(help="New folder of the fine-tuned model.")],
+    out: Annotated[
+        Path, typer.Option(help="New folder of the fine-tuned model.", callback=folder_to_write)
+    ],
     settings: Annotated[
         Path | None, typer.Option(help="YAML of fine-tuning; defaults without.")
     ] = None,
@@ -100,8 +116,10 @@ def finetune(
     with errors_in_one_line():
         chosen = finetune_settings("yes" if settings is None else str(settings))
         assert chosen is not None
+        told = _settings(site)
+        keep_log(told.state)
         with waiting(console, "Fine-tuning"):
-            finetune_site(_settings(site), model, load_task(task), chosen, out)
+            finetune_site(told, model, load_task(task), chosen, out)
         console.print(
             f"[bold]{escape(str(out))}[/bold] holds the model; how well it does on people it has "
             "not seen is what `site evaluate` says",
@@ -115,7 +133,9 @@ def interpret(
         Path, typer.Option(help="Folder of a fine-tuned model.", exists=True, file_okay=False)
     ],
     task: TaskName,
-    out: Annotated[Path, typer.Option(help="Folder of tables and pictures.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of tables and pictures.", callback=folder_to_write)
+    ],
     people: Annotated[int, typer.Option(min=2, help="At most so many are looked at.")] = 40,
 ) -> None:
     """Where a fine-tuned model looks: attention between networks, attribution to regions."""
@@ -123,10 +143,10 @@ def interpret(
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line():
+        settings = _settings(site)
+        keep_log(out)
         with waiting(console, "Looking into the model") as work:
-            paths = interpret_site(
-                _settings(site), model, load_task(task), out, people, work.update
-            )
+            paths = interpret_site(settings, model, load_task(task), out, people, work.update)
         for path in paths:
             console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)
 
@@ -165,16 +185,26 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
 
 
 def print_results(results: Results) -> None:
-    """Print every model's figures of all people, with intervals."""
-    metrics = list(dict.fromkeys(row.metric for row in results.rows))
-    table = Table(title="mean, and 95 % interval over people")
-    table.add_column("model")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
+    """Print every model's main figures of all people, with units and intervals."""
+    from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
+    from brainjepa_core.evaluation.report.result_verdict import interval, number
+
+    units = units_of(results.rows)
+    shown = [metric for metric in SHOWN if metric in units]
+    others = ", ".join(metric for metric in units if metric not in shown)
+    table = Table(
+        title="mean, and 95 % interval over people",
+        caption=f"other metrics are in results.tsv: {others}",
+    )
+    table.add_column("model", overflow="fold")
+    for metric in shown:
+        table.add_column(metric_label(metric, units[metric]), justify="right", no_wrap=True)
     for model in dict.fromkeys(row.model for row in results.rows):
         cells = {row.metric: row for row in results.rows if row.model == model}
-        shown = (cells.get(metric) for metric in metrics)
-        texts = ["-" if c is None else f"{c.mean:.3f}\n{c.low:.3f} {c.high:.3f}" for c in shown]
+        found = (cells.get(metric) for metric in shown)
+        texts = [
+            "-" if c is None else f"{number(c.mean)}\n{interval(c.low, c.high)}" for c in found
+        ]
         table.add_row(escape(model), *texts)
     console.print(table)
 
@@ -196,9 +226,11 @@ def _compare(
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line(AGAIN):
+        settings = _settings(site)
+        keep_log(out)
         with waiting(console, "Evaluating") as work:
             results = compare_at_site(
-                _settings(site),
+                settings,
                 model,
                 lambda models: EvaluationPlan(
                     load_task(task),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from brainjepa_core.files import atomic_path, require_new
 from brainjepa_core.models.checkpoint import model_digest, read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
-from brainjepa_core.models.sources import model_folder
+from brainjepa_core.models.sources import model_folder, model_name
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.version import VERSION
 
 EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
 
@@ -77,7 +79,8 @@ def write_embeddings(
     found = cached_embeddings(
         model.to(site.device), windows, people, EMBEDDED, networks, site.state, progress
     )
-    origin = {**data_origin(windows), "windows": windows.describe(), "model": model_digest(model)}
+    made_by = {"model": model_digest(model), "version": VERSION}
+    origin = {**data_origin(windows), "windows": windows.describe(), **made_by}
     subjects = np.array([person.records[0].subject for person in windows.people])
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, subject=subjects, origin=np.array(json.dumps(origin)), **found)  # type: ignore[arg-type]
@@ -86,10 +89,16 @@ def write_embeddings(
 
 def _require_embeddings(out: Path) -> None:
     """Refuse to replace what `write_embeddings` did not write."""
-    if out.exists() and not {"subject", "origin", *EMBEDDED} <= load_arrays(out).keys():
+    if not out.exists():
+        return
+    try:
+        ours = {"subject", "origin", *EMBEDDED} <= load_arrays(out).keys()
+    except ValueError:
+        ours = False
+    if not ours:
         raise ValueError(
-            f"expected a new file, or embeddings to make anew, found another npz in '{out.name}'; "
-            "give another --out"
+            f"expected a new file, or embeddings to make anew, found another file, '{out}'; give "
+            "another --out"
         )
 
 
@@ -119,8 +128,9 @@ def compare_at_site(
         windows = Windows([ScanStore.open(site.store)])
     else:
         model, windows = site_model(site, checkpoint)
-        models["model"] = model.to(site.device)
-    return compare_models(table(models), windows, out, say, progress)
+        models[model_name(checkpoint)] = model
+    plan = replace(table(models), device=site.device)
+    return compare_models(plan, windows, out, say, progress)
 
 
 def finetune_site(

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.comparison import phenotypes_digest
 from brainjepa_core.evaluation.interpretation.attention import people_attention
 from brainjepa_core.evaluation.interpretation.attribution import attribute_people
-from brainjepa_core.evaluation.interpretation.tables import write_interpretation
+from brainjepa_core.evaluation.interpretation.tables import WRITTEN, write_interpretation
 from brainjepa_core.evaluation.learning.finetune import Finetuned
-from brainjepa_core.evaluation.learning.finetuned_files import read_finetuned
+from brainjepa_core.evaluation.learning.finetuned_files import WEIGHTS, read_finetuned
+from brainjepa_core.evaluation.learning.supervised import device_of
 from brainjepa_core.evaluation.measure import networks_of
-from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.origin import claim_folder
+from brainjepa_core.problems import counted
+from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.version import VERSION
 
 
 def interpret_site(
@@ -56,19 +64,21 @@ def interpret_site(
     Raises
     ------
     ValueError
-        If the model is of another atlas, or the task has nobody here.
+        If the model is of another atlas, the task has nobody here, or the folder holds tables of
+        something else.
     """
-    note_results(site.state, "an interpretation", out)
     fitted, told = read_finetuned(finetuned)
     patch = fitted.network.settings.patch
     windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch)
     told.require_rois(windows.atlas.rois)
     data = task_data(task, windows)
+    claim_folder(out, _origin(windows, data, finetuned, most), WRITTEN)
+    note_results(site.state, "an interpretation", out)
     rows = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
     people = data.people[rows].tolist()
-    network = fitted.network.eval()
+    network = fitted.network.eval().to(site.device)
     networks = networks_of(windows, network.basis.cpu().numpy())
-    say(f"attention of {len(people)} people")
+    say(f"attention of {counted(len(people), 'person', 'people')}")
     attention = people_attention(_backbone(fitted), windows, people, networks)
 
     def score(x: Tensor, valid: Tensor | None) -> Tensor:
@@ -77,7 +87,9 @@ def interpret_site(
         return out
 
     say("integrated gradients")
-    attribution = attribute_people(score, windows, people, network.settings.patch)
+    attribution = attribute_people(
+        score, windows, people, network.settings.patch, device=site.device
+    )
     groups = None
     if data.classes:
         groups = np.array(data.classes)[data.target[rows].astype(np.int64)]
@@ -87,8 +99,27 @@ def interpret_site(
         networks,
         attention=attention,
         attribution=attribution,
+        unit=_unit(data),
         groups=groups,
     )
+
+
+def _unit(data: TaskData) -> str:
+    """Of the output that is attributed: a value is learned standardised, a class as a logit."""
+    return f"logit of {data.classes[-1]}" if data.classes else f"SD of {data.task.column}"
+
+
+def _origin(windows: Windows, data: TaskData, finetuned: Path, most: int) -> dict[str, Any]:
+    """All that decides the tables, for `brainjepa_core.origin`."""
+    return {
+        **data_origin(windows),
+        "windows": windows.describe(),
+        "phenotypes": phenotypes_digest(data),
+        "task": data.task.model_dump(mode="json"),
+        "most people": most,
+        "model": hashlib.sha256((finetuned / WEIGHTS).read_bytes()).hexdigest(),
+        "version": VERSION,
+    }
 
 
 def _backbone(fitted: Finetuned) -> BrainModel:
@@ -96,4 +127,4 @@ def _backbone(fitted: Finetuned) -> BrainModel:
     network = fitted.network
     model = network.family.new(network.settings, network.basis.cpu())
     model.embedder.load_state_dict(network.encoder.state_dict())
-    return model.eval()
+    return model.eval().to(device_of(network))

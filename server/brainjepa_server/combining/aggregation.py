@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -33,11 +34,13 @@ class Combiner(Protocol):
         """The sites' combined weights, float64, once; the combiner is empty afterwards."""
 
 
-def combiner(settings: AggregationSettings, base: Mapping[str, Float32]) -> Combiner:
-    """The combiner that the study names, for one round."""
+def combiner(
+    settings: AggregationSettings, base: Mapping[str, Float32], folder: Path | None = None
+) -> Combiner:
+    """The combiner that the study names, for one round; replies may wait in `folder`."""
     if settings.combine == "mean":
         return WeightedMean(base)
-    return Spooled(base, settings.combine, settings.trim)
+    return Spooled(base, settings.combine, settings.trim, folder)
 
 
 class WeightedMean:

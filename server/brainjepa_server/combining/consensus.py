@@ -13,10 +13,12 @@ from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.sums.protocol import MOST_COUNTED
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.validation import (
+    Counts,
     RejectedReply,
     number,
     of_known_names,
     require_answer,
+    require_told,
 )
 from brainjepa_server.settings import FloorSettings
 
@@ -47,7 +49,9 @@ class Consensus:
     left_out: dict[str, str]
 
 
-def check_sum(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
+def check_sum(
+    reply: Reply, rois: Sequence[str], floor: int, counts: Counts | None = None
+) -> ConnectivitySum:
     """Judge a site's sum over its people.
 
     Parameters
@@ -58,6 +62,8 @@ def check_sum(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
         The study's ROI names in order, R of them; the arrays are over their R(R-1)/2 pairs.
     floor : int
         Fewest subjects.
+    counts : Counts, optional
+        What the site told of when it joined.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def check_sum(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
         And nothing else, whatever the reply is.
     """
     try:
-        return _checked(reply, rois, floor)
+        return _checked(reply, rois, floor, counts)
     except RejectedReply:
         raise
     except Exception as error:  # the last line of defence against a site's bytes
@@ -79,20 +85,20 @@ def check_sum(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
         ) from error
 
 
-def _checked(reply: Reply, rois: Sequence[str], floor: int) -> ConnectivitySum:
+def _checked(
+    reply: Reply, rois: Sequence[str], floor: int, counts: Counts | None
+) -> ConnectivitySum:
     require_answer(reply, ARRAYS)
-    facts = {
-        key: np.array(number(reply.metrics, key, 0, MOST_COUNTED, whole=True), np.int64)
-        for key in ConnectivitySum.COUNTS
-    }
-    if facts["subjects"] < floor:
+    subjects = np.array(number(reply.metrics, "subjects", 0, MOST_COUNTED, whole=True), np.int64)
+    if subjects < floor:
         raise RejectedReply(
-            f"expected at least {floor} subjects, found {facts['subjects']}; "
+            f"expected at least {floor} subjects, found {subjects}; "
             "a basis of few people is about those people"
         )
+    require_told(int(subjects), counts)
     with of_known_names():
         return ConnectivitySum.from_arrays(
-            {"rois": np.array(list(rois), np.str_), **reply.arrays, **facts}
+            {"rois": np.array(list(rois), np.str_), **reply.arrays, "subjects": subjects}
         )
 
 
@@ -101,6 +107,7 @@ def build_consensus(
     rois: Sequence[str],
     floors: FloorSettings,
     settings: BasisSettings,
+    counts: Mapping[str, Counts],
 ) -> Consensus:
     """Sum what the sites sent and compute the basis of all their people.
 
@@ -115,6 +122,8 @@ def build_consensus(
         The study's ROI names in order.
     floors : FloorSettings
     settings : BasisSettings
+    counts : mapping of str to Counts
+        What sites told of when they joined.
 
     Returns
     -------
@@ -130,7 +139,9 @@ def build_consensus(
     left_out: dict[str, str] = {}
     for site in sorted(replies):
         try:
-            total = total + check_sum(replies[site], rois, floors.subjects_per_site)
+            total = total + check_sum(
+                replies[site], rois, floors.subjects_per_site, counts.get(site)
+            )
         except RejectedReply as error:
             left_out[site] = str(error)
         else:

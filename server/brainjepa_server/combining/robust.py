@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_server.combining.validation import Update, require_replies
+from brainjepa_server.study_folder import SPOOL
 
 BLOCK = 1 << 18  # weights of each site in memory at a time
 
@@ -65,7 +66,7 @@ class Spooled:
         folder: str | Path | None = None,
     ) -> None:
         self._base, self._combine, self._trim = base, combine, trim
-        self._folder = tempfile.TemporaryDirectory(prefix="brainjepa-replies-", dir=folder)
+        self._folder = tempfile.TemporaryDirectory(prefix=SPOOL, dir=folder)
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._files: list[Path] = []
         self._dtype = np.dtype(np.float32)

@@ -11,8 +11,8 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,67 @@ def of_known_names() -> Iterator[None]:
         yield
     except ValueError as error:
         raise RejectedReply(str(error)) from error
+
+
+class Counts(NamedTuple):
+    """What a site told of itself when it joined, each rounded down to a multiple of its choice."""
+
+    subjects: int
+    scans: int
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Scalar]) -> Counts:
+        """Those of a reply to ``describe``; what is no number of people or scans counts as 0."""
+        found = (metrics.get(name) for name in cls._fields)
+        return cls(*(n if type(n) is int and 0 <= n <= MAX_SHARE else 0 for n in found))
+
+
+def require_told(people: int, counts: Counts | None) -> None:
+    """Refuse sums of more people than a site can have by what it told when it joined.
+
+    It told a multiple of some number, rounded down: it has fewer than twice as many.
+
+    Raises
+    ------
+    RejectedReply
+    """
+    if counts is not None and people >= max(2 * counts.subjects, 1):
+        raise RejectedReply(
+            f"expected the {counts.subjects} people that the site told of when it joined (rounded "
+            f"down: fewer than twice as many), found {people}; look at the site's version, or have "
+            "it round less (policy.round_counts_to)"
+        )
+
+
+def capped(update: Update, shares: str, counts: Counts | None) -> tuple[Update, str]:
+    """A reply that counts by no more than the site told of when it joined.
+
+    Parameters
+    ----------
+    update : Update
+    shares : {"scans", "subjects", "equal"}
+        What replies count by.
+    counts : Counts, optional
+        None where the site has told nothing.
+
+    Returns
+    -------
+    Update
+        With the largest share that it may have, if it named a larger one.
+    str
+        Then the reason, else nothing.
+    """
+    if counts is None or shares == "equal":
+        return update, ""
+    most = max(getattr(counts, shares), 1)
+    if update.share <= most:
+        return update, ""
+    reason = (
+        f"expected a share of at most {most}, the {shares} that the site told of when it joined, "
+        f"found {update.share:.6g}; its reply counts by {most}"
+    )
+    metrics = {**update.metrics, "share": float(most)}
+    return replace(update, share=float(most), metrics=metrics), reason
 
 
 def require_replies(count: int) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.version import VERSION
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the consortium.")]
@@ -22,7 +22,12 @@ def _say(text: str) -> None:
 
 
 def init(
-    folder: Folder,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of the consortium, new or not.", callback=folder_to_write
+        ),
+    ],
     host: Annotated[
         list[str] | None,
         typer.Option(help="Name or IP address that sites use; several times, the kit's first."),
@@ -85,7 +90,7 @@ def admit(
 
 
 def revoke(
-    site: Annotated[str, typer.Argument(metavar="NAME", help="Of the site.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the site.")],
     folder: FolderOption,
 ) -> None:
     """Take a site out; its key is not admitted again."""
@@ -94,8 +99,8 @@ def revoke(
         from brainjepa_server.deploying.admission import revoke
         from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 
-        revoke(ConsortiumFolder.open(folder), site)
-        _say(f"Site '{site}' revoked; to come back it needs a new key, and a request with it")
+        revoke(ConsortiumFolder.open(folder), name)
+        _say(f"Site '{name}' revoked; to come back it needs a new key, and a request with it")
 
 
 def sites(folder: Folder) -> None:

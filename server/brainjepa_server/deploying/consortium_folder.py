@@ -28,7 +28,7 @@ from brainjepa_core.consortium.certificates import (
 from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.consortium.names import require_consortium_name, require_host
-from brainjepa_core.files import atomic_path, lone_writer, may_write
+from brainjepa_core.files import atomic_path, lone_writer
 from brainjepa_core.problems import plainly
 from brainjepa_server.deploying.certificates import (
     hosts_of,
@@ -81,12 +81,9 @@ class ConsortiumFolder:
 
         Raises
         ------
-        ValueError
-            If this user may not.
         BlockingIOError
         """
-        alone = lone_writer(self.path / "lock", "into the consortium's folder", wait=False)
-        with may_write(self.path, "call this as the user who owns the consortium"), alone:
+        with lone_writer(self.path / "lock", "into the consortium's folder", wait=False):
             yield
 
     @classmethod
@@ -101,12 +98,13 @@ class ConsortiumFolder:
         try:
             if folder.authority.is_file():
                 return folder
-            found = "another folder" if path.is_dir() else "no such folder"
+            words = "another folder" if path.is_dir() else "a file"
+            found = words if path.exists() else "no such folder"
         except OSError as error:
             found = plainly(error)
         raise ValueError(
             f"expected the folder of a consortium, found '{path}', {found}; give the one that "
-            "'brainjepa server init' made"
+            "'brainjepa server init' made, as the user who made it"
         )
 
 
@@ -156,13 +154,12 @@ def set_up(
     """
     folder = ConsortiumFolder(path)
     made: list[str] = []
-    with may_write(path, "choose another folder, or call this as the user who owns it"):
-        _require_room(folder)
-        chosen = tuple(dict.fromkeys(require_host(host) for host in hosts)) or _former_hosts(folder)
-        called = chosen[0] if name is None else name
-        if not folder.authority.exists():
-            require_consortium_name(called)
-        (path / "pki").mkdir(parents=True, exist_ok=True, mode=0o700)
+    _require_room(path)
+    chosen = tuple(dict.fromkeys(require_host(host) for host in hosts)) or _former_hosts(folder)
+    called = chosen[0] if name is None else name
+    if not folder.authority.exists():
+        require_consortium_name(called)
+    (path / "pki").mkdir(parents=True, exist_ok=True, mode=0o700)
     with folder.writing():
         authority, key = _authority(folder, called, now, made, fixed=name is not None)
         ends = _server_certificate(folder, authority, key, chosen, now, made)
@@ -181,10 +178,7 @@ def _instead_of(former: Kit) -> str:
     return f": sites that joined with the former one, for {former.address}, join again with it"
 
 
-def _require_room(folder: ConsortiumFolder) -> None:
-    path = folder.path
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"expected a folder, found that '{path}' is a file; choose another name")
+def _require_room(path: Path) -> None:
     if path.is_dir() and not (path / "pki").is_dir() and any(path.iterdir()):
         raise ValueError(
             f"expected a new or empty folder, or a consortium's, found other files in '{path}'; "

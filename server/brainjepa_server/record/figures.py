@@ -19,7 +19,6 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
 from brainjepa_core.pages.palette import (
     BLUE,
-    CATEGORIES,
     DIVERGING,
     GREEN,
     GREY,
@@ -34,6 +33,7 @@ from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
     RANDOM,
+    START,
     BasisFacts,
     RoundRecord,
     RunHistory,
@@ -115,22 +115,33 @@ def losses(rounds: Sequence[RoundRecord]) -> Figure:
     return figure
 
 
-def progress(rounds: Sequence[RoundRecord], pool: str | None, outcome: str | None) -> Figure:
-    """What held-out people's embeddings tell of them, by evaluated round, one line a model."""
+def progress(history: RunHistory, pool: str | None, outcome: str) -> Figure:
+    """What held-out people's embeddings tell of them, by evaluated round, beside other models.
+
+    The axis begins at 0, which is knowing nothing, so that a gain looks as large as it is.
+    """
     figure, (ax,) = _panels(1, width=7.5, height=3.4)
-    found: dict[str, list[tuple[int, float | None]]] = {}
-    for record in rounds:
-        for row in record.yardstick:
-            if (row.pool, row.outcome) == (pool, outcome):
-                found.setdefault(row.model, []).append((record.number, row.r2))
-    others = iter(color for color in CATEGORIES if color != BLUE)
-    for model, pairs in found.items():
-        color = {FEDERATED: BLUE, RANDOM: GREY}.get(model) or next(others, GREY)
-        style = "--" if model == RANDOM else "-"
-        _line(ax, pairs, color=color, linestyle=style, marker="o", markersize=3.5, label=model)
+    comparison = Comparison.of(history)
+    evaluated = [record for record in history.rounds if record.yardstick]
+    rows = [row for record in evaluated for row in record.yardstick]
+    measured = Comparison((*comparison.rows, *reversed(rows)))
+    pairs = [(r.number, Comparison(r.yardstick).r2(FEDERATED, pool, outcome)) for r in evaluated]
+    _line(ax, pairs, color=BLUE, marker="o", markersize=3.5, label=FEDERATED)
+    others: list[tuple[str, str, float | None]] = [
+        (name, color, measured.r2(name, pool, outcome))
+        for name, color in ((POOLED, GREEN), (START, VERMILLION), (RANDOM, GREY))
+    ]
+    others.append(("sites alone, mean", ORANGE, _mean(measured.alone(pool, outcome))))
+    for name, color, value in others:
+        if value is not None:
+            ax.axhline(value, color=color, linestyle="--", linewidth=1.2, label=name)
+    known = [value for value in (*(r2 for _, r2 in pairs), *(v for _, _, v in others)) if value]
+    low, high = min([0.0, *known]), max([0.05, *known])
+    margin = 0.06 * (high - low)
     ax.set(title=f"What the model tells of {outcome} of held-out people", ylabel="R2")
+    ax.set_ylim(low - margin if low < 0 else 0, high + margin)
     _rounds_below(ax)
-    _legend_right(ax, len(found))
+    _legend_right(ax, len(ax.lines))
     return figure
 
 
@@ -175,21 +186,13 @@ def traffic(rounds: Sequence[RoundRecord]) -> Figure:
     return figure
 
 
-def baselines(history: RunHistory, outcome: str | None = None) -> Figure:
-    """The federated model beside pooled training, sites alone and random weights, by pool.
-
-    Parameters
-    ----------
-    history : RunHistory
-    outcome : str, optional
-        The most telling one by default.
-    """
+def baselines(history: RunHistory, outcome: str) -> Figure:
+    """The federated model beside pooled training, sites alone and random weights, by pool."""
     comparison = Comparison.of(history)
-    outcome = outcome or next(iter(comparison.outcomes), None)
     pools = comparison.pools
     bars: list[tuple[str, str, list[float | None]]] = [
         (name, color, [comparison.r2(name, pool, outcome) for pool in pools])
-        for name, color in ((POOLED, GREEN), (FEDERATED, BLUE))
+        for name, color in ((POOLED, GREEN), (FEDERATED, BLUE), (START, VERMILLION))
     ]
     alone = [comparison.alone(pool, outcome) for pool in pools]
     bars.append(("sites alone (mean; dots are sites)", ORANGE, [_mean(v) for v in alone]))

@@ -1,4 +1,6 @@
-"""What a federated study records of itself: one JSON file, replaced in one step after each round.
+"""What a federated study records of itself: a summary, and beside it a line for each round.
+
+A round costs its own line and no more, however many there were before it.
 
 Sites go by the names the coordinator gave them (``site-01`` ...). A number that was not measured,
 or is NaN or infinite, is None here and null in the file, so that strict JSON readers can read it.
@@ -8,17 +10,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, SupportsFloat
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, room_for
 from brainjepa_core.settings import problems_of
 
-SUMMARY = "summary.json"
-FORMAT = 2  # raised when what is recorded changes its names or meaning
+SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
+FORMAT = 3  # raised when what is recorded changes its names or meaning
 LONGEST_REASON = 500  # characters of a site's refusal that are kept
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
@@ -104,8 +107,10 @@ class RoundRecord(_Record):
 
     Attributes
     ----------
-    number, first_step : int
-        Both from 0.
+    number : int
+        From 1.
+    first_step : int
+        From 0, of the whole study.
     seconds, seconds_beyond_sites : float or None
         Wall time of the round, and the part of it in which no site was at work.
     bytes_down, bytes_up : int
@@ -114,13 +119,15 @@ class RoundRecord(_Record):
         Replies that were used.
     rejected : dict of str to str
         Why a site's reply was left out; at most `LONGEST_REASON` characters each.
+    capped : dict of str to str
+        Why a site's reply counted by less than the share that it named.
     unjudged : dict of str to str
         Why a site's people are not in the round's yardstick.
     yardstick : tuple of YardstickRow
         Empty where the round was not evaluated.
     """
 
-    number: Count
+    number: int = Field(ge=1)
     first_step: Count = 0
     seconds: Number = None
     seconds_beyond_sites: Number = None
@@ -128,6 +135,7 @@ class RoundRecord(_Record):
     bytes_up: Count = 0
     sites: dict[str, SiteRecord] = {}
     rejected: dict[str, Reason] = {}
+    capped: dict[str, Reason] = {}
     unjudged: dict[str, Reason] = {}
     yardstick: tuple[YardstickRow, ...] = ()
 
@@ -154,8 +162,12 @@ class BasisFacts(_Record):
         Of `ConsensusBasis`.
     eigenvalues, eigengaps : tuple of float or None
         Of the m components, and the m - 1 relative gaps between neighbours.
-    sites, subjects : int
-        How many are behind it; subjects as the sites rounded them.
+    sites : tuple of str
+        Whose people are behind it.
+    subjects : int
+        How many people.
+    left_out : dict of str to str
+        Why those of other sites that were there are not.
     drift : dict of str to float or None
         Largest principal angle, in degrees, of each site's own gradients against the basis.
     """
@@ -163,8 +175,9 @@ class BasisFacts(_Record):
     hash: str
     eigenvalues: tuple[Number, ...] = ()
     eigengaps: tuple[Number, ...] = ()
-    sites: Count = 0
+    sites: tuple[str, ...] = ()
     subjects: Count = 0
+    left_out: dict[str, Reason] = {}
     drift: dict[str, Number] = {}
 
 
@@ -185,6 +198,8 @@ class RunHistory(_Record):
         Of this package, torch, Flower ...
     stores : dict of str to str
         Fingerprint of each site's scans when it joined.
+    left_out : dict of str to str
+        Why sites that were there do not take part.
     basis : BasisFacts or None
         None before the consensus.
     rounds : tuple of RoundRecord
@@ -194,6 +209,8 @@ class RunHistory(_Record):
     baselines : tuple of YardstickRow
         Final comparison, models named `FEDERATED`, `POOLED`, `RANDOM`, `START` and by `alone`.
         Empty where it was not made.
+    unjudged : dict of str to dict
+        By the model of a baseline, why sites' people are not in its rows.
     """
 
     format: int = FORMAT
@@ -202,10 +219,12 @@ class RunHistory(_Record):
     settings: Settings = {}
     versions: dict[str, str] = {}
     stores: dict[str, str] = {}
+    left_out: dict[str, Reason] = {}
     basis: BasisFacts | None = None
     rounds: tuple[RoundRecord, ...] = ()
     best_round: int | None = None
     baselines: tuple[YardstickRow, ...] = ()
+    unjudged: dict[str, dict[str, Reason]] = {}
 
     def with_round(self, record: RoundRecord) -> RunHistory:
         """With a round added; rounds of a future that a crash lost are cut."""
@@ -220,7 +239,7 @@ class RunHistory(_Record):
     @property
     def site_names(self) -> list[str]:
         """Every site that a round or the basis knows, sorted."""
-        names = set(self.basis.drift) if self.basis else set()
+        names = {*self.basis.sites, *self.basis.drift} if self.basis else set()
         for record in self.rounds:
             names |= record.sites.keys() | record.rejected.keys()
         return sorted(names)
@@ -236,37 +255,81 @@ def is_alone(model: str) -> bool:
     return model.endswith(_ALONE)
 
 
-def write_history(folder: str | Path, history: RunHistory) -> Path:
-    """Write FOLDER/summary.json, replacing it in one step."""
-    path = Path(folder) / SUMMARY
-    with atomic_path(path) as temporary:
-        temporary.write_text(history.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return path
+def write_history(folder: str | Path, history: RunHistory) -> None:
+    """Write FOLDER/summary.json and FOLDER/rounds.jsonl, replacing each in one step.
+
+    Done where a study begins or goes on: what a kill left beyond the rounds of `history` goes.
+    """
+    with atomic_path(Path(folder) / ROUNDS) as temporary:
+        temporary.write_text("".join(map(_line, history.rounds)), encoding="utf-8")
+    write_summary(folder, history)
+
+
+def write_summary(folder: str | Path, history: RunHistory) -> None:
+    """Write FOLDER/summary.json: all of a history but its rounds."""
+    with atomic_path(Path(folder) / SUMMARY) as temporary:
+        text = history.model_dump_json(indent=1, exclude={"rounds"})
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+
+
+def append_round(folder: str | Path, record: RoundRecord) -> None:
+    """Add a round's line to FOLDER/rounds.jsonl; it is on the disk when this returns."""
+    path = Path(folder) / ROUNDS
+    with room_for(path), path.open("a", encoding="utf-8") as file:
+        file.write(_line(record))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _line(record: RoundRecord) -> str:
+    return f"{record.model_dump_json()}\n"
 
 
 def read_history(folder: str | Path) -> RunHistory:
-    """Read what `write_history` wrote.
+    """Read what a study has recorded, while it runs too.
 
     Raises
     ------
     ValueError
-        If there is none, or it is damaged or of another version.
+        If there is nothing, or it is damaged or of another version.
     """
     path = Path(folder) / SUMMARY
     if not path.is_file():
         raise ValueError(
-            f"expected {SUMMARY} in the folder of a federated study, found none; "
+            f"expected {SUMMARY} in the folder of a federated study, found none in '{folder}'; "
             "give the folder that the coordinator wrote to"
         )
     content = path.read_bytes()
     _require_format(content)
     try:
-        return RunHistory.model_validate_json(content)
+        history = RunHistory.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(
             f"expected {SUMMARY} as this version writes it, found {problems_of(error)[:400]}; "
             "read it with the version that wrote it, or restore it from a copy"
         ) from error
+    return history.model_copy(update={"rounds": _read_rounds(path.with_name(ROUNDS))})
+
+
+def _read_rounds(path: Path) -> tuple[RoundRecord, ...]:
+    """Rounds in order; a last line without its end is one that a kill cut short."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = RoundRecord.model_validate_json(line)
+        except ValidationError as error:
+            raise ValueError(
+                f"{ROUNDS} line {number}: expected a round as this version writes it, found "
+                f"{problems_of(error)[:400]}; restore the file from a copy"
+            ) from error
+        if record.number != number:
+            raise ValueError(
+                f"{ROUNDS} line {number}: expected round {number}, found round {record.number}; "
+                "restore the file from a copy"
+            )
+        records.append(record)
+    return tuple(records)
 
 
 def _require_format(content: bytes) -> None:

@@ -15,7 +15,9 @@ from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Row, Table, settings_table
+from brainjepa_core.problems import counted
 from brainjepa_server.record import figures
+from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import (
     FEDERATED,
     RoundRecord,
@@ -73,11 +75,13 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
 def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     if not comparison.rows:
         return None
-    outcome, pool = comparison.outcomes[0], comparison.pool
-    pictures = [Picture.of(figures.baselines(history), f"R2 of {outcome} by model and pool")]
-    if sum(bool(record.yardstick) for record in history.rounds) > 1:
-        progress = figures.progress(history.rounds, pool, outcome)
-        pictures.append(Picture.of(progress, f"R2 of {outcome} by round"))
+    pictures = []
+    for outcome in comparison.outcomes:
+        figure = figures.baselines(history, outcome)
+        pictures.append(Picture.of(figure, f"R2 of {outcome} by model and pool"))
+        if sum(bool(record.yardstick) for record in history.rounds) > 1:
+            progress = figures.progress(history, comparison.pool, outcome)
+            pictures.append(Picture.of(progress, f"R2 of {outcome} by round"))
     of_round = "" if comparison.round is None else f" Federated: {comparison.round_text(history)}."
     groups = dict.fromkeys((row.model, row.pool, row.features) for row in comparison.rows)
     rows = [
@@ -96,9 +100,16 @@ def _sites(history: RunHistory) -> Section:
     headings += ["seconds a round", "received", "sent", "drift"]
     rows = [_site_row(history, site) for site in history.site_names]
     degrees = {site: _drift(history, site) for site in history.site_names}
-    known = any(value is not None for value in degrees.values())
+    unknown = [site for site, value in degrees.items() if value is None]
+    known = len(unknown) < len(degrees)
     drift = Picture.of(figures.drift(degrees), "Drift of each site") if known else None
-    return {"table": Table.of(headings, rows, ("text",)), "drift": drift}
+    note = ""
+    if known and unknown:
+        note = (
+            f"Drift is not known of {', '.join(unknown)}: nothing was told, as where people are "
+            "too few for gradients of their own."
+        )
+    return {"table": Table.of(headings, rows, ("text",)), "drift": drift, "note": note}
 
 
 def _site_row(history: RunHistory, site: str) -> Sequence[object]:
@@ -130,16 +141,16 @@ def _drift(history: RunHistory, site: str) -> float | None:
 def _rounds(history: RunHistory, comparison: Comparison) -> Section:
     if not history.rounds:
         return None
-    outcome, pool = next(iter(comparison.outcomes), None), comparison.pool
+    outcomes, pool = comparison.outcomes, comparison.pool
     headings = ["round", "steps", "sites", "left out", "loss", "seconds", "beyond sites"]
-    headings += ["to sites", "from sites"] + ([f"R2 of {outcome}"] if outcome else [])
+    headings += ["to sites", "from sites", *(f"R2 of {outcome}" for outcome in outcomes)]
     shown, rows = history.rounds[-SHOWN_ROUNDS:], []
     for record in shown:
         cells = _round_row(record)
-        if outcome:
-            cells.append(_number(Comparison(record.yardstick).r2(FEDERATED, pool, outcome), 3))
+        found = Comparison(record.yardstick)
+        cells += [_number(found.r2(FEDERATED, pool, outcome), 3) for outcome in outcomes]
         rows.append(Row(cells, "best" if record.number == history.best_round else ""))
-    note = "Rounds are numbered from 0, as in summary.json and MLflow."
+    note = "Rounds are numbered from 1, as everywhere."
     if any(row.kind for row in rows):
         note += f" Round {history.best_round} was the best by the yardstick."
     if len(history.rounds) > len(shown):
@@ -167,7 +178,11 @@ def _round_row(record: RoundRecord) -> list[object]:
 
 
 def _rejected(history: RunHistory) -> Section:
-    rows = [(r.number, site, why) for r in history.rounds for site, why in r.rejected.items()]
+    rows = [
+        (r.number, site, why)
+        for r in history.rounds
+        for site, why in (*r.rejected.items(), *r.capped.items())
+    ]
     shown = rows[-SHOWN_REJECTIONS:]
     table = Table.of(("round", "site", "reason"), shown, ("text", "text", "long"))
     return {"table": table, "all": len(rows)} if rows else None
@@ -180,7 +195,7 @@ def _basis(folder: Path, history: RunHistory, atlas: Atlas | None) -> Section:
     small = [
         i for i, gap in enumerate(facts.eigengaps, 1) if gap is not None and gap < SWAPPABLE_GAP
     ]
-    about = f"Made of {facts.subjects} subjects of {facts.sites} sites (as the sites rounded them)."
+    about = attendance(history)
     if small:
         about += (
             f" Components {', '.join(f'{i}/{i + 1}' for i in small)} are under "
@@ -217,7 +232,8 @@ def _settings(history: RunHistory) -> Table:
 
 def _subtitle(history: RunHistory) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in history.versions.items())
-    parts = [f"{len(history.site_names)} sites", f"{len(history.rounds)} rounds", versions]
+    sites, rounds = len(history.site_names), len(history.rounds)
+    parts = [counted(sites, "site"), counted(rounds, "round"), versions]
     return " · ".join(part for part in parts if part)
 
 

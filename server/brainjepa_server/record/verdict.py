@@ -1,8 +1,8 @@
-"""Was it worth it? A study's yardstick in one comparison and a few plain words."""
+"""Was it worth it? A study's yardstick in one comparison and a few plain words on each outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,8 +19,8 @@ from brainjepa_server.record.history import (
 )
 
 ALIKE = 0.01  # differences in R2 below this are called none
-OUTCOMES = ("connectivity", "latents", "age within site")  # the first measured is shown
-POOLS = (HEADLINE, "mean")  # likewise
+OUTCOMES = ("connectivity", "latents", "age within site")  # the order in which they are told
+POOLS = (HEADLINE, "mean")  # the first measured is told of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Comparison:
 
     @cached_property
     def outcomes(self) -> list[str]:
-        """Outcomes that were measured, the most telling first."""
+        """Outcomes that were measured, in the order in which they are told."""
         return _ordered((row.outcome for row in self.rows), OUTCOMES)
 
     @cached_property
@@ -86,58 +86,96 @@ class Comparison:
         return [r.r2 for r in chosen if is_alone(r.model) and r.r2 is not None]
 
 
-def verdict(history: RunHistory) -> str:
-    """One paragraph on what the federation achieved, in plain words and as plain text."""
+def verdict(history: RunHistory) -> list[str]:
+    """What the federation achieved, in plain words and as plain text.
+
+    Returns
+    -------
+    list of str
+        How far training is; whether it was worth it; a sentence on each outcome; what is not known.
+    """
     comparison = Comparison.of(history)
-    start = _progress(history)
-    outcome = comparison.outcomes[0] if comparison.outcomes else None
     pool = comparison.pool
-    own = comparison.r2(FEDERATED, pool, outcome)
-    if own is None:
-        return (
-            f"{start} Nothing has been measured on held-out people yet, so it is not known whether "
-            "the model learned anything: a falling loss does not tell."
-        )
-    of_round = "" if comparison.round is None else f" ({comparison.round_text(history)})"
-    explains = f"explains {own:.0%} of the differences in" if own >= ALIKE else "tells nothing of"
-    sentences = [
-        start,
-        f"Measured on people that no site trained on, the federated model{of_round} {explains} "
-        f"{outcome} (R² {own:.3f}, read from the pool “{pool}”).",
+    own = {outcome: comparison.r2(FEDERATED, pool, outcome) for outcome in comparison.outcomes}
+    if all(value is None for value in own.values()):
+        return [
+            _progress(history),
+            "Nothing has been measured on held-out people yet, so it is not known whether "
+            "the model learned anything: a falling loss does not tell.",
+        ]
+    of_round = "" if comparison.round is None else f" {comparison.round_text(history)}"
+    return [
+        _progress(history),
+        _answer(comparison, own),
+        *(_outcome(comparison, outcome, value) for outcome, value in own.items()),
+        f"All of it is of the model{of_round}, read from the pool “{pool}” by ridge probes of "
+        "people that no site trained on.",
+        "No interval is known, since people's values stay at their sites: differences under "
+        f"{ALIKE} are called none, and where few people are held out larger ones may be chance.",
+        _not_compared(comparison),
     ]
-    random = comparison.r2(RANDOM, pool, outcome)
+
+
+def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
+    """Whether training was worth it: how the model stands beside random weights."""
+    gains = {}
+    for outcome, value in own.items():
+        random = comparison.r2(RANDOM, comparison.pool, outcome)
+        if value is not None and random is not None:
+            gains[outcome] = value - random
+    if not gains:
+        return "Whether training was worth it is not known: random weights were not measured."
+    better = [outcome for outcome, gain in gains.items() if gain >= ALIKE]
+    others = [outcome for outcome in gains if outcome not in better]
+    told = f"The federated model tells more than random weights do of {_and(better)}"
+    if not others:
+        return f"{told}."
+    alike = "random weights do as well or better"
+    if better:
+        return f"{told}; of {_and(others)} {alike}."
+    return f"Training was not worth it by this yardstick: of {_and(others)} {alike}."
+
+
+def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
+    if own is None:
+        return f"{outcome}: not known; the outcome does not vary, or the model was not measured."
+    pool = comparison.pool
+    told = f"explains {own:.0%} of the differences" if own >= ALIKE else "tells nothing"
+    parts = [f"{outcome}: {told} (R² {own:.3f})"]
+    for model, what in (
+        (RANDOM, "random weights"),
+        (START, "the model that the study started from"),
+        (POOLED, "training on all data in one place"),
+    ):
+        other = comparison.r2(model, pool, outcome)
+        if other is not None:
+            parts.append(_against(own, other, what))
     alone = comparison.alone(pool, outcome)
-    pooled = comparison.r2(POOLED, pool, outcome)
-    began = comparison.r2(START, pool, outcome)
-    if random is not None:
-        sentences.append(_against(own, random, "a model with random weights"))
-    if began is not None:
-        sentences.append(_against(own, began, "the model that the study started from"))
     if alone:
         mean = sum(alone) / len(alone)
-        beaten = sum(own > value for value in alone)
-        sentences.append(
-            f"{_against(own, mean, 'what sites reach alone, on average')[:-1]}, and it is ahead of "
-            f"{beaten} of {len(alone)} sites."
-        )
-    if pooled is not None:
-        sentences.append(_against(own, pooled, "training on all data in one place"))
-    missing = [
-        name
-        for name, found in (("random weights", random is not None), ("sites alone", bool(alone)))
-        if not found
-    ]
-    if missing:
-        sentences.append(f"Not compared yet with {' and '.join(missing)}.")
-    return " ".join(sentence for sentence in sentences if sentence)
+        ahead = sum(own - value >= ALIKE for value in alone)
+        told = _against(own, mean, "what sites reach alone, on average")
+        parts.append(f"{told}, clearly ahead of {ahead} of {len(alone)} sites")
+    return "; ".join(parts) + "."
 
 
 def _against(own: float, other: float, what: str) -> str:
     gain = own - other
     if abs(gain) < ALIKE:
-        return f"It does about as well as {what} (R² {other:.3f}, difference {gain:+.3f})."
-    word = "beats" if gain > 0 else "falls short of"
-    return f"It {word} {what} (R² {other:.3f}) by {abs(gain):.3f}."
+        return f"about as well as {what} (R² {other:.3f}, difference {gain:+.3f})"
+    return f"{'ahead of' if gain > 0 else 'behind'} {what} (R² {other:.3f}) by {abs(gain):.3f}"
+
+
+def _not_compared(comparison: Comparison) -> str:
+    models = {row.model for row in comparison.rows}
+    missing = [] if RANDOM in models else ["random weights"]
+    missing += [] if any(map(is_alone, models)) else ["sites alone"]
+    missing.append("plain connectivity, which brainjepa evaluate puts beside the model")
+    return f"Not compared with {_and(missing)}."
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _progress(history: RunHistory) -> str:

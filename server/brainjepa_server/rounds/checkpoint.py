@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from safetensors.numpy import load_file, save_file
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.problems import plainly
+from brainjepa_server.record.history import SUMMARY, RunHistory, read_history
 from brainjepa_server.settings import StudySettings
 
 WEIGHTS, OUTER, STATE = "weights.safetensors", "outer.safetensors", "state.json"
 KEPT = 2  # the newest round, and one to fall back on; the best one is kept besides
 # What may change between runs of a study: how long and how often, never what is computed.
 FREE = (
-    "rounds.quorum", "rounds.deadline", "rounds.join_deadline", "rounds.evaluate_every",
+    "rounds.quorum", "rounds.deadline", "rounds.joining_time", "rounds.evaluate_every",
+    "rounds.keep_every",
+    "sites",  # a site that joins late
     "start_from.model", "start_from.gradients",  # where it lies, not what it is
 )  # fmt: skip
 
@@ -34,7 +37,7 @@ class RoundState:
     Attributes
     ----------
     round : int
-        Rounds completed, which is also the number of the next one.
+        Rounds completed, which is the number of the last one, from 1.
     weights : dict of str to ndarray of float32
         Global weights.
     outer : dict of str to ndarray of float64
@@ -42,8 +45,6 @@ class RoundState:
     settings : StudySettings
     basis_hash : str
         Of the frozen consensus basis.
-    history : list of dict
-        One entry a round, of what JSON can hold.
     run_id : str
         MLflow's, so that a resumed study goes on in the same run.
     score : float, optional
@@ -55,9 +56,28 @@ class RoundState:
     outer: dict[str, Float64]
     settings: StudySettings
     basis_hash: str
-    history: list[dict[str, Any]] = field(default_factory=list)
     run_id: str = ""
     score: float | None = None
+
+
+def round_name(number: int) -> str:
+    """Name of the folder of a round, by its number from 1."""
+    return f"round-{number:06d}"
+
+
+def recorded(directory: str | Path, ours: RunHistory) -> RunHistory:
+    """What an earlier run of a study recorded; `ours` where there was none.
+
+    Raises
+    ------
+    ValueError
+        If it was a study of other settings.
+    """
+    if not (Path(directory) / SUMMARY).exists():
+        return ours
+    past = read_history(directory)
+    require_same(past.settings, ours.settings, SUMMARY)
+    return past
 
 
 def round_folders(directory: str | Path) -> list[Path]:
@@ -82,32 +102,44 @@ def _score(path: Path) -> float | None:
 
 
 def write_round(directory: str | Path, state: RoundState) -> Path:
-    """Save ``DIR/rounds/round-<number>`` in one step; drop all but the newest two and the best.
+    """Save ``DIR/rounds/round-<number>`` in one step; drop those that need not be kept.
+
+    Kept are the newest two, the best, and one every ``rounds.keep_every``.
 
     Raises
     ------
     FileExistsError
         If the round is there already.
     """
-    path = Path(directory) / "rounds" / f"round-{state.round:06d}"
+    path = Path(directory) / "rounds" / round_name(state.round)
     facts = {
         "round": state.round,
         "score": state.score,
         "basis_hash": state.basis_hash,
         "run_id": state.run_id,
         "settings": state.settings.model_dump(mode="json"),
-        "history": state.history,
     }
-    clear_leftovers(path.parent)
+    _clear(path.parent)
     with atomic_folder(path) as folder:
         save_file(_contiguous(state.weights), folder / WEIGHTS)
         save_file(_contiguous(state.outer), folder / OUTER)
         (folder / STATE).write_text(json.dumps(facts, indent=1) + "\n")
     best = best_round(directory)
     for old in round_folders(directory)[:-KEPT]:
-        if old != best:
+        number = int(old.name.removeprefix("round-"))
+        if old != best and number % state.settings.rounds.keep_every:
+            (old / STATE).unlink()  # incomplete from here on, wherever this is killed
             shutil.rmtree(old)
     return path
+
+
+def _clear(rounds: Path) -> None:
+    """Remove what a kill left: rounds half written, and those half removed."""
+    clear_leftovers(rounds)
+    for path in rounds.glob("round-*"):
+        ours = path.name.removeprefix("round-").isdecimal()
+        if ours and not (path / STATE).is_file():
+            shutil.rmtree(path)
 
 
 def read_newest(
@@ -137,7 +169,7 @@ def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundSta
     try:
         facts = json.loads((path / STATE).read_text())
         number, found_hash, saved = facts["round"], facts["basis_hash"], facts["settings"]
-        history, run_id, score = facts["history"], facts["run_id"], facts["score"]
+        run_id, score = facts["run_id"], facts["score"]
         flat = _flat(saved)
         weights, outer = load_file(path / WEIGHTS), load_file(path / OUTER)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
@@ -151,7 +183,7 @@ def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundSta
             f"expected the basis {basis_hash[:12]}, found {str(found_hash)[:12]} in the saved "
             f"{path.name}; put the study's own basis back, or start in a new folder"
         )
-    return RoundState(number, weights, outer, settings, basis_hash, history, run_id, score)
+    return RoundState(number, weights, outer, settings, basis_hash, run_id, score)
 
 
 def require_same(saved: dict[str, Any], ours: dict[str, Any], where: str) -> None:

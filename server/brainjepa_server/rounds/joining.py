@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flwr.serverapp import Grid
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.version import VERSION
-from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Assignment, Scalar
-from brainjepa_server.combining.validation import LONGEST_REFUSAL, safe
-from brainjepa_server.rounds.sites import Answer, Sites
+from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
+from brainjepa_server.combining.validation import LONGEST_REFUSAL, Counts, safe
+from brainjepa_server.rounds.sites import LATE, Answer, Sites, read_reply
 from brainjepa_server.settings import StudySettings
 
 POLL_SECONDS = 1.0
@@ -35,7 +35,9 @@ class Members:
     left_out : dict of str to str
         Why others are not members.
     asked : set of int
-        Nodes that have described themselves, members or not.
+        Nodes that have answered, members or not.
+    roster : tuple of str
+        Names that may be members; any if there are none.
     """
 
     atlas: str
@@ -44,11 +46,18 @@ class Members:
     about: dict[str, dict[str, Scalar]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     asked: set[int] = field(default_factory=set)
+    roster: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """How many people and scans each member told of."""
+        return {name: Counts.of(self.about[name]) for name in self.nodes}
 
     def admit(self, answers: Iterable[tuple[int, Answer]]) -> None:
         """Take in sites that describe themselves as fitting; give a reason for each other."""
         for node, answer in answers:
-            self.asked.add(node)
+            if answer.reply.refusal != LATE:  # a node that said nothing is asked again
+                self.asked.add(node)
             facts = answer.reply.metrics
             name = _name_of(facts) or answer.site
             reason = answer.reply.refusal or self._misfit(name, node, facts)
@@ -57,7 +66,8 @@ class Members:
                     safe(reason, LONGEST_REFUSAL) if answer.reply.refusal else reason
                 )
             else:
-                self.left_out.pop(name, None)
+                for known_as in (name, answer.site):
+                    self.left_out.pop(known_as, None)
                 self.nodes[name], self.about[name] = node, facts
 
     def _misfit(self, name: str, node: int, facts: dict[str, Scalar]) -> str:
@@ -68,6 +78,8 @@ class Members:
             )
         if _name_of(facts) is None:
             return "expected a site name of letters, digits, - and _; set 'name' in its settings"
+        if self.roster and name not in self.roster:
+            return "expected a site of the study's roster, found another; add its name to 'sites'"
         if self.nodes.get(name, node) != node:
             return f"expected one site named {name}, found two; rename one of them"
         found = tuple(str(facts.get("rois", "")).split("\n"))
@@ -80,35 +92,95 @@ class Members:
         return ""
 
 
-def gather(grid: Grid, settings: StudySettings) -> Members:
-    """Wait for a quorum of nodes, ask them who they are, and keep those that fit together.
+class Door:
+    """Asks each node that appears who it is, and waits for nobody.
 
-    The atlas that most sites have is the study's.
+    Parameters
+    ----------
+    grid : flwr.serverapp.Grid
+    settings : StudySettings
+    """
+
+    def __init__(self, grid: Grid, settings: StudySettings) -> None:
+        self.grid, self.settings = grid, settings
+        self._sites = Sites(grid, {})  # nodes by the names they go by until they tell their own
+        self._waiting: dict[str, str] = {}
+        self._until: dict[str, float] = {}
+
+    def come(self, present: set[int], asked: set[int]) -> Iterator[tuple[int, Answer]]:
+        """Ask nodes that are there and not among `asked`; take what all have answered by now.
+
+        A node whose answer does not come within the joining time is given up, and asked again
+        where it is still there.
+        """
+        new = sorted(present - asked - {self._sites.nodes[name] for name in self._waiting})
+        if new:
+            self._ask(new)
+        for name, message in self._sites.fetch(self._waiting):
+            late = time.monotonic() > self._until[name]
+            yield self._sites.nodes[name], Answer(name, read_reply(message, late), 0, 0)
+        for name in [n for n in self._waiting if time.monotonic() > self._until[n]]:
+            del self._waiting[name]
+            yield self._sites.nodes[name], Answer(name, Reply(refusal=LATE), 0, 0)
+
+    def silent(self) -> Iterator[tuple[int, Answer]]:
+        """Nodes that have not answered yet."""
+        for name in self._waiting:
+            yield self._sites.nodes[name], Answer(name, Reply(refusal=LATE), 0, 0)
+
+    def _ask(self, nodes: list[int]) -> None:
+        wait = self.settings.rounds.joining_time
+        known = {node: name for name, node in self._sites.nodes.items()}
+        for node in nodes:
+            known.setdefault(node, f"node-{len(known) + 1:03d}")
+        names = [known[node] for node in nodes]
+        self._sites.nodes |= {known[node]: node for node in nodes}
+        sent = self._sites.send(DESCRIBE, self.settings.assignment(), {}, names, wait)
+        self._waiting |= {name: message for name, message in sent.items() if message}
+        self._until |= dict.fromkeys(sent, time.monotonic() + wait)
+
+
+def gather(door: Door, known: Collection[str] = (), nodes: int | None = None) -> Members:
+    """Wait for the study's sites, ask them who they are, and keep those that fit together.
+
+    Waits until all sites that are expected have described themselves: those of the roster
+    (``sites``), else those that are `known`; or else for the whole ``rounds.joining_time``. The
+    atlas that most sites have is the study's.
+
+    Parameters
+    ----------
+    door : Door
+    known : collection of str
+        Sites that took part before this study was interrupted.
+    nodes : int, optional
+        How many nodes there are in all, where that is known: a simulation waits for no others.
 
     Raises
     ------
     ValueError
-        If too few sites appear before ``rounds.join_deadline``, or too few of them fit.
+        If too few sites appear within ``rounds.joining_time``, or too few of them fit.
     """
-    quorum, wait = settings.rounds.quorum, settings.rounds.join_deadline
+    rounds, expected = door.settings.rounds, set(door.settings.sites or known)
+    quorum, wait = rounds.quorum, rounds.joining_time
     until = time.monotonic() + wait
-    while len(nodes := sorted(grid.get_node_ids())) < quorum:
+    told: dict[int, Answer] = {}
+    while True:
+        present = set(door.grid.get_node_ids())
+        told = {node: answer for node, answer in told.items() if node in present}
+        told |= dict(door.come(present, set(told)))
+        names = {_name_of(answer.reply.metrics) for answer in told.values()}
+        if (expected and expected <= names) or (nodes is not None and len(told) >= nodes):
+            break
         if time.monotonic() > until:
-            raise ValueError(
-                f"expected at least {quorum} sites (rounds.quorum) within {wait:g} s "
-                f"(rounds.join_deadline), found {len(nodes)}; start more sites, or lower the quorum"
-            )
+            break
         time.sleep(POLL_SECONDS)
-    answers = list(describe(grid, nodes, settings.assignment(), wait))
-    lists = Counter(str(answer.reply.metrics.get("rois", "")) for _, answer in answers)
-    lists.pop("", None)
-    rois = max(lists, key=lambda names: (lists[names], names), default="")
-    atlas = next(
-        (str(a.reply.metrics["atlas"]) for _, a in answers if a.reply.metrics.get("rois") == rois),
-        "none",
-    )
-    members = Members(atlas, tuple(rois.split("\n")))
-    members.admit(answers)
+    told |= dict(door.silent())
+    if len(told) < quorum:
+        raise ValueError(
+            f"expected at least {quorum} sites (rounds.quorum) within {wait:g} s "
+            f"(rounds.joining_time), found {len(told)}; start more sites, or lower the quorum"
+        )
+    members = _of_one_atlas(told, door.settings.sites)
     if len(members.nodes) < quorum:
         reasons = "".join(f"; {name}: {why}" for name, why in members.left_out.items())
         raise ValueError(
@@ -118,28 +190,31 @@ def gather(grid: Grid, settings: StudySettings) -> Members:
     return members
 
 
-def join_late(grid: Grid, members: Members, settings: StudySettings) -> None:
-    """Ask nodes that appeared since; forget members whose node has gone."""
-    present = set(grid.get_node_ids())
+def _of_one_atlas(told: dict[int, Answer], roster: tuple[str, ...]) -> Members:
+    """Members are the sites that have the atlas of most."""
+    answers = [(node, told[node]) for node in sorted(told)]
+    lists = Counter(str(answer.reply.metrics.get("rois", "")) for _, answer in answers)
+    lists.pop("", None)
+    rois = max(lists, key=lambda names: (lists[names], names), default="")
+    atlas = next(
+        (str(a.reply.metrics["atlas"]) for _, a in answers if a.reply.metrics.get("rois") == rois),
+        "none",
+    )
+    members = Members(atlas, tuple(rois.split("\n")), roster=roster)
+    members.admit(answers)
+    return members
+
+
+def join_late(door: Door, members: Members) -> None:
+    """Take in nodes that appeared since, as they answer; forget members whose node has gone."""
+    present = set(door.grid.get_node_ids())
     gone = [name for name, node in members.nodes.items() if node not in present]
     for name in gone:
         del members.nodes[name]
     if gone:  # a node that was left out may be a member that came back before its old node went
         members.asked = set(members.nodes.values())
-    new = sorted(present - members.asked)
     members.asked &= present  # a node that comes back may say something else
-    if new:
-        members.admit(describe(grid, new, settings.assignment(), settings.rounds.join_deadline))
-
-
-def describe(
-    grid: Grid, nodes: list[int], assignment: Assignment, deadline: float
-) -> Iterable[tuple[int, Answer]]:
-    """Ask nodes for their descriptions; a node without one goes by its place in the list."""
-    places = {f"node-{place:03d}": node for place, node in enumerate(nodes, start=1)}
-    asked = Sites(grid, places)
-    for answer in asked.ask(DESCRIBE, assignment, {}, list(places), deadline):
-        yield places[answer.site], answer
+    members.admit(door.come(present, members.asked))
 
 
 def _name_of(facts: dict[str, Scalar]) -> str | None:

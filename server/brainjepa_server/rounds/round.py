@@ -11,10 +11,10 @@ import numpy as np
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN
+from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, told_round
 from brainjepa_server.combining.aggregation import combiner
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
-from brainjepa_server.combining.validation import RejectedReply, check_reply
+from brainjepa_server.combining.validation import RejectedReply, capped, check_reply
 from brainjepa_server.combining.validation import number as number_of
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.sites import Answer, Sites
@@ -60,14 +60,14 @@ def train_round(
     outer: OuterOptimizer,
     heard: Heard,
 ) -> tuple[Weights, RoundRecord]:
-    """Run round `number`.
+    """Run a round.
 
     Parameters
     ----------
     sites : Sites
     settings : StudySettings
     number : int
-        From 0.
+        From 0, as messages count.
     weights : dict of str to ndarray of float32
         Global weights at the start.
     basis : ndarray of float32 [R, m]
@@ -88,9 +88,10 @@ def train_round(
     """
     began, assignment = time.perf_counter(), settings.assignment(number)
     names = chosen_sites(settings, list(sites.nodes), number)
-    together = combiner(settings.aggregation, weights)
+    together = combiner(settings.aggregation, weights, sites.folder)
     records: dict[str, SiteRecord] = {}
     rejected: dict[str, str] = {}
+    lowered: dict[str, str] = {}
     down = up = 0
     arrays: Arrays = {**weights, BASIS: basis}
     for answer in sites.ask(
@@ -105,6 +106,9 @@ def train_round(
             rejected[answer.site] = str(error)
             heard(answer.site, str(error))
         else:
+            update, reason = capped(update, settings.aggregation.shares, answer.counts)
+            if reason:
+                lowered[answer.site] = reason
             together.add(update)
             records[answer.site] = _site_record(update.metrics, assignment.steps, answer)
     _require_quorum(settings, number, records, rejected)
@@ -114,7 +118,7 @@ def train_round(
     new = next_weights(outer, settings.aggregation, weights, together.result(), number, momenta)
     seconds = time.perf_counter() - began
     return new, RoundRecord(
-        number=number,
+        number=told_round(number),
         first_step=assignment.first_step,
         seconds=seconds,
         seconds_beyond_sites=_beyond(seconds, records),
@@ -122,6 +126,7 @@ def train_round(
         bytes_up=up,
         sites=records,
         rejected=rejected,
+        capped=lowered,
     )
 
 
@@ -147,7 +152,7 @@ def evaluate(
         EVALUATE, assignment, arrays, sorted(sites.nodes), settings.rounds.deadline
     ):
         try:
-            yardstick.add(answer.reply)
+            yardstick.add(answer.reply, answer.counts)
         except RejectedReply as error:
             rejected[answer.site] = str(error)
             continue
@@ -179,8 +184,8 @@ def _require_quorum(
         reasons = "".join(f"; {site}: {reason}" for site, reason in rejected.items())
         raise ValueError(
             f"expected at least {settings.rounds.quorum} usable replies (rounds.quorum) in round "
-            f"{number}, found {len(records)}; mend the sites and resume, which repeats this "
-            f"round{reasons}"
+            f"{told_round(number)}, found {len(records)}; mend the sites and resume, which repeats "
+            f"this round{reasons}"
         )
 
 

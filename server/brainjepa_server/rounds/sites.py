@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +28,26 @@ from brainjepa_core.wire.messages import (
     Assignment,
     Reply,
     Scalar,
+    told_round,
 )
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_server.combining.validation import Counts
+from brainjepa_server.study_folder import SPOOL
 
 POLL_SECONDS = 0.2
 LATE = "no reply before the deadline"
 UNSENT = "its message could not be sent: the site is not connected"
 OFFLINE = "the site is not connected any more"
+LOST = "its reply was lost on the way"
+UNAPPROVED = "the site does not accept the study's program: its manager has not approved it"
 FOREIGN = "expected a reply, found other records"
-REASONS = {  # messages and replies expire with the deadline
-    ErrorCode.MESSAGE_UNAVAILABLE: LATE,
-    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: LATE,
+EXPIRED = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
+REASONS = {
+    ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the site could not load its app",
+    ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "the site's app failed",
     ErrorCode.NODE_UNAVAILABLE: OFFLINE,
+    ErrorCode.INVALID_FAB: UNAPPROVED,
+    ErrorCode.CLIENT_APP_CRASHED: "the site's app died at its work, such as for want of memory",
 }
 MESSAGE_TYPES = {
     DESCRIBE: f"query.{DESCRIBE}",
@@ -51,12 +59,13 @@ MESSAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A site's reply and what it cost."""
+    """A site's reply, what it cost, and what the site told of when it joined."""
 
     site: str
     reply: Reply
     bytes_down: int
     bytes_up: int
+    counts: Counts | None = None
 
 
 class Sites:
@@ -67,11 +76,23 @@ class Sites:
     grid : flwr.serverapp.Grid
     nodes : mapping of str to int
         Node of each site.
+    folder : path, optional
+        Where replies wait; the system's folder for temporary files by default.
+    counts : mapping of str to Counts, optional
+        What sites told of when they joined, which goes with each of their answers.
     """
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        nodes: Mapping[str, int],
+        folder: Path | None = None,
+        counts: Mapping[str, Counts] | None = None,
+    ) -> None:
         self._grid = grid
         self.nodes = dict(nodes)
+        self.folder = folder
+        self.counts = dict(counts or {})
 
     def ask(
         self,
@@ -98,47 +119,74 @@ class Sites:
         arrived : callable, optional
             Called with the name of each site as its reply comes.
         """
+        until = time.monotonic() + deadline
+        asked = self.send(kind, assignment, arrays, names, deadline)
+        with tempfile.TemporaryDirectory(prefix=SPOOL, dir=self.folder) as folder:
+            spooled: dict[str, _Spooled] = {}
+            for name, message in self._arrivals(asked, until):
+                late = time.monotonic() > until
+                spooled[name] = _spool(message, Path(folder) / f"{len(spooled)}.bin", late)
+                arrived(name)
+            down = sum(value.nbytes for value in arrays.values())
+            for name in names:
+                reason = LATE if asked[name] else UNSENT
+                answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, down)
+                yield replace(answer, counts=self.counts.get(name))
+
+    def send(
+        self, kind: str, assignment: Assignment, arrays: Arrays, names: list[str], deadline: float
+    ) -> dict[str, str]:
+        """Send a request that expires after `deadline` seconds; the id of each site's message.
+
+        The id is empty where the message could not be sent.
+        """
         content = RecordDict(
             {
                 "assignment": ConfigRecord({"json": assignment.model_dump_json()}),
                 "arrays": ArrayRecord({PACKED: Array(pack_arrays(arrays))}),
             }
         )
-        down = sum(value.nbytes for value in arrays.values())
-        until = time.monotonic() + deadline
         messages = [
             Message(
                 content,
                 self.nodes[name],
                 MESSAGE_TYPES[kind],
-                group_id=f"{kind}-{assignment.round}",
+                group_id=f"{kind}-{told_round(assignment.round)}",
                 ttl=deadline,
             )
             for name in names
         ]
-        asked = dict(zip(names, self._grid.push_messages(messages), strict=True))
-        del content, messages
-        with tempfile.TemporaryDirectory(prefix="brainjepa-replies-") as folder:
-            spooled: dict[str, _Spooled] = {}
-            for name, message in self._arrivals(asked, until):
-                spooled[name] = _spool(message, Path(folder) / f"{len(spooled)}.bin")
-                arrived(name)
-            for name in names:
-                reason = LATE if asked[name] else UNSENT
-                yield spooled.get(name, _Spooled(refusal=reason)).answer(name, down)
+        return dict(zip(names, self._grid.push_messages(messages), strict=True))
+
+    def fetch(self, waiting: dict[str, str]) -> Iterator[tuple[str, Message]]:
+        """Replies that lie ready, each with its site's name; they are no longer waited for."""
+        for name, message_id in list(waiting.items()):
+            for message in self._grid.pull_messages([message_id]):
+                del waiting[name]
+                yield name, message
 
     def _arrivals(self, asked: Mapping[str, str], until: float) -> Iterator[tuple[str, Message]]:
         """Replies as they come, one at a time, each with its site's name."""
         waiting = {name: message_id for name, message_id in asked.items() if message_id}
         while waiting:
-            for name, message_id in list(waiting.items()):
-                for message in self._grid.pull_messages([message_id]):
-                    del waiting[name]
-                    yield name, message
+            yield from self.fetch(waiting)
             if time.monotonic() > until:
                 return
             if waiting:
                 time.sleep(POLL_SECONDS)
+
+
+def read_reply(message: Message, late: bool) -> Reply:
+    """A reply that is small enough for memory: a refusal where Flower or the site has none.
+
+    Parameters
+    ----------
+    message : Message
+    late : bool
+        Whether it is fetched after its deadline.
+    """
+    with tempfile.TemporaryDirectory(prefix=SPOOL) as folder:
+        return _spool(message, Path(folder) / "reply.bin", late).answer("", 0).reply
 
 
 @dataclass(frozen=True)
@@ -163,11 +211,9 @@ class _Spooled:
         return Answer(name, Reply(self.metrics, arrays, self.refusal), down, up)
 
 
-def _spool(message: Message, path: Path) -> _Spooled:
+def _spool(message: Message, path: Path, late: bool) -> _Spooled:
     if message.has_error():
-        code = message.error.code
-        failed = f"the site's app failed (Flower error {code})"
-        return _Spooled(refusal=REASONS.get(code, failed))
+        return _Spooled(refusal=_reason(message.error.code, late))
     try:
         config = dict(message.content.config_records["reply"])
         refusal = str(config.pop("refusal"))
@@ -179,3 +225,10 @@ def _spool(message: Message, path: Path) -> _Spooled:
         return _Spooled(refusal=FOREIGN)
     packed.tofile(path)
     return _Spooled(metrics, refusal, path)
+
+
+def _reason(code: int, late: bool) -> str:
+    """What an error of Flower's says of a site."""
+    if code in EXPIRED:  # messages and replies expire with the deadline, and not before
+        return LATE if late else f"{LOST} (Flower error {code})"
+    return f"{REASONS.get(code, 'the site did not answer')} (Flower error {code})"

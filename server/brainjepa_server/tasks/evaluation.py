@@ -28,8 +28,9 @@ from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import Ridge, predicted_moments
 from brainjepa_core.wire.messages import BASIS, ProbeRequest
-from brainjepa_server.combining.validation import RejectedReply
-from brainjepa_server.rounds.joining import gather
+from brainjepa_server.combining.validation import RejectedReply, require_told
+from brainjepa_server.record.history import read_history
+from brainjepa_server.rounds.joining import Door, gather
 from brainjepa_server.rounds.round import Weights
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
@@ -113,7 +114,7 @@ def evaluate_task(
     """
     task, parts, pools = question.task, question.parts, question.pools
     probe = ProbeRequest(want="scores", task=task, protocol=question.protocol, pools=pools)
-    report = TaskReport(task.name, question.protocol.kind)
+    report = TaskReport(task.name, question.protocol.kind, task.target_unit)
     asking = Asking(sites, settings, {**weights, BASIS: basis}, probe, report)
     names = sorted(sites.nodes)
     if "scores" in parts:
@@ -133,7 +134,12 @@ def evaluate_task(
 
 
 def evaluate_finished(
-    grid: Grid, settings: StudySettings, folder: Path, question: TaskQuestion, model: str = FINAL
+    grid: Grid,
+    settings: StudySettings,
+    folder: Path,
+    question: TaskQuestion,
+    model: str = FINAL,
+    nodes: int | None = None,
 ) -> TaskReport:
     """`evaluate_task` of a finished study's model, over the sites that are there now.
 
@@ -146,6 +152,8 @@ def evaluate_finished(
         Of the study.
     question : TaskQuestion
     model : {"final", "best"}
+    nodes : int, optional
+        How many nodes the grid has in all, where that is known.
 
     Raises
     ------
@@ -153,7 +161,7 @@ def evaluate_finished(
         If there is no such model, it is of another atlas, or too few sites fit together.
     """
     trained, provenance = read_model(folder / model)
-    members = gather(grid, settings)
+    members = gather(Door(grid, settings), read_history(folder).site_names, nodes)
     if provenance.rois != members.rois:
         raise ValueError(
             f"expected sites with the {len(provenance.rois)} ROIs of the model's atlas "
@@ -161,13 +169,15 @@ def evaluate_finished(
             "that the model was trained with"
         )
     weights, basis = weights_of(trained), trained.basis.numpy()
-    return evaluate_task(Sites(grid, members.nodes), settings, weights, basis, question)
+    sites = Sites(grid, members.nodes, counts=members.counts)
+    return evaluate_task(sites, settings, weights, basis, question)
 
 
 def _site_scores(asking: Asking, names: list[str]) -> None:
     for answer in asking.ask("scores", names):
         try:
             people, classes, metrics = checked_scores(answer.reply, asking.probe, asking.classes)
+            require_told(people, answer.counts)
             asking.report.sites[answer.site] = SiteScores(people, classes, metrics)
         except RejectedReply as error:
             asking.leave_out("scores", answer.site, error)
@@ -182,6 +192,8 @@ def _summed_folds(asking: Asking, names: list[str]) -> dict[str, list[Moments]]:
             found = checked_moments(
                 answer.reply, asking.probe, asking.classes, asking.folds, widths
             )
+            for told in found.values():
+                require_told(sum(m.people for m in told), answer.counts)
         except RejectedReply as error:
             asking.leave_out("sums", answer.site, error)
             continue
@@ -225,6 +237,7 @@ def _judged(
             judged = checked_judgement(
                 answer.reply, asking.probe, asking.classes, 1, counted=asking.classes == 2
             )
+            require_told(judged.people, answer.counts)
         except RejectedReply as error:
             asking.leave_out(f"{estimator} probe of all sites ({pool})", answer.site, error)
             continue
@@ -233,15 +246,16 @@ def _judged(
             (found,) = judged.histograms
             counts = found if counts is None else counts + found
     metrics = dict(fitted.metrics)
-    if asking.classes:
-        for name in dict.fromkeys(name for found in sites.values() for name in found):
-            known = [site for site in sites if name in sites[site]]
-            weights = [sizes[site] for site in known]
-            mean = float(np.average([sites[site][name] for site in known], weights=weights))
-            metrics["auc within site" if name == "auc" else name] = mean
-        if counts is not None:
-            metrics["auc"] = counts.auc()
-    tested = sum(sizes.values()) if asking.classes else 0
+    for name in dict.fromkeys(name for found in sites.values() for name in found):
+        if name in metrics:
+            continue  # what sums tell of all people is not a mean over sites
+        known = [site for site in sites if name in sites[site]]
+        weights = [sizes[site] for site in known]
+        mean = float(np.average([sites[site][name] for site in known], weights=weights))
+        metrics["auc within site" if name == "auc" else name] = mean
+    if counts is not None:
+        metrics["auc"] = counts.auc()
+    tested = sum(sizes.values())
     return FederatedProbe(
         estimator, fitted.final, fitted.probes, metrics, fitted.people, tested, sites
     )
@@ -270,6 +284,7 @@ def _newton(
         for answer in asking.ask("newton", expected or names, newton_arrays(pool, fits)):
             try:
                 found = checked_gradients(answer.reply, pool, len(fits), len(fits[0].trial))
+                require_told(max(s.people for s in found), answer.counts)
             except RejectedReply as error:
                 asking.leave_out(what, answer.site, error)
                 continue
@@ -315,6 +330,7 @@ def _matrix(asking: Asking, names: list[str], pool: str) -> CrossSiteMatrix:
     for answer in asking.ask("judge", names, arrays) if probes else ():
         try:
             judged = checked_judgement(answer.reply, asking.probe, asking.classes, len(probes))
+            require_told(judged.people, answer.counts)
         except RejectedReply as error:
             reasons[f"scores at {answer.site}"] = str(error)
             continue

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.evaluation.scores.metrics import STANDARDISED, metric_unit
 from brainjepa_core.sums.ridge import Ridge
 
 Metrics = dict[str, float]
+FROM_SUMS = ("r", "r2", "mse", STANDARDISED)  # metrics of a probe that sums tell
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class FederatedProbe:
         Without the people of each fold.
     metrics : dict of str to float
         Over all people of all sites, each by the fit that has not seen their fold. Of two classes
-        ``auc`` is that of all people by scores in bins; other metrics of classes are means over
-        sites, weighted by their tested people.
+        ``auc`` is that of all people by scores in bins; other metrics of classes, and ``mae``, are
+        means over sites, weighted by their tested people.
     people : int
-        Behind the sums.
+        Behind `FROM_SUMS`.
     tested : int
-        Behind metrics of classes.
+        Behind the other metrics.
     sites : dict of str to Metrics
         The same fits at each site.
     """
@@ -95,6 +97,8 @@ class TaskReport:
     Attributes
     ----------
     task, protocol : str
+    unit : str
+        Of a number to predict; empty for classes.
     sites : dict of str to SiteScores
     probes : dict of str to dict of str to FederatedProbe
         By pool and estimator.
@@ -106,21 +110,25 @@ class TaskReport:
 
     task: str
     protocol: str
+    unit: str = ""
     sites: dict[str, SiteScores] = field(default_factory=dict)
     probes: dict[str, dict[str, FederatedProbe]] = field(default_factory=dict)
     matrices: dict[str, CrossSiteMatrix] = field(default_factory=dict)
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, str | float | int | None]]:
-        """Rows with the keys of ``results.json``; sites say nothing of intervals (None).
+        """Rows with the keys of ``results.json``.
 
-        ``mean`` and ``sd`` of ``<model> at sites`` are over the sites, unweighted.
+        No interval is known (None), since people's values stay at their sites. ``mean`` and ``sd``
+        of ``<model> at sites`` are over the sites, unweighted.
         """
         rows = []
         for pool, probes in self.probes.items():
             for estimator, found in probes.items():
-                name, n = f"federated {estimator} probe ({pool})", found.tested or found.people
-                rows += [self._row(name, m, [v], n) for m, v in found.metrics.items()]
+                name = f"federated {estimator} probe ({pool})"
+                for metric, value in found.metrics.items():
+                    n = found.people if metric in FROM_SUMS else found.tested
+                    rows.append(self._row(name, metric, [value], n))
         models = dict.fromkeys(model for site in self.sites.values() for model in site.metrics)
         for model in models:
             known = [site for site in self.sites.values() if model in site.metrics]
@@ -144,4 +152,5 @@ class TaskReport:
             "low": None,
             "high": None,
             "n": n,
+            "unit": metric_unit(metric, self.unit),
         }

@@ -14,9 +14,11 @@ from brainjepa_core.sums.moments import PREFIX, Group, Moments, moments_from_arr
 from brainjepa_core.sums.ridge import explained, held_out_errors
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.validation import (
+    Counts,
     RejectedReply,
     of_known_names,
     require_answer,
+    require_told,
     safe,
 )
 
@@ -42,8 +44,14 @@ class FederatedYardstick:
         self._outcomes: dict[str, int] = {}
         self._sums: dict[Group, Moments] = {}
 
-    def add(self, reply: Reply) -> None:
+    def add(self, reply: Reply, counts: Counts | None = None) -> None:
         """Add a site's moments; of a reply that is refused nothing is added.
+
+        Parameters
+        ----------
+        reply : Reply
+        counts : Counts, optional
+            What the site told of when it joined.
 
         Raises
         ------
@@ -52,6 +60,9 @@ class FederatedYardstick:
         """
         try:
             found = self._checked(reply)
+            for pool, outcome in {group[:2] for group in found}:
+                people = sum(m.people for g, m in found.items() if g[:2] == (pool, outcome))
+                require_told(people, counts)
         except RejectedReply:
             raise
         except Exception as error:  # the last line of defence against a site's bytes

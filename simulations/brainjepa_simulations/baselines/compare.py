@@ -6,15 +6,15 @@ its own people, and is judged on everybody's held-out fold by the same probes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from brainjepa_client.preparing.workers import in_order
 from brainjepa_core.evaluation.site_moments import site_moments
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
@@ -25,7 +25,7 @@ from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import Reply
-from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_history
+from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
 from brainjepa_server.tasks.yardstick import FederatedYardstick
@@ -47,7 +47,7 @@ class Baseline:
 
 def compare(
     scenario: Scenario, folder: Path, stores: Sequence[ScanStore], processes: int
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Train the baselines of a finished study and add their rows to its summary.
 
     Yields each model's name as it is done. Models that are there are not trained again.
@@ -57,12 +57,11 @@ def compare(
     jobs = [Baseline(name, own, everyone, scenario, folder) for name, own in whose.items()]
     history = read_history(folder)
     rows = [row for row in history.baselines if row.model not in whose]
-    # Spawned, since torch's threads do not survive a fork.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for job, found in zip(jobs, pool.map(_train_and_judge, jobs), strict=True):
+    with closing(in_order(_train_and_judge, jobs, processes)) as results:
+        for job, found in zip(jobs, results, strict=True):
             rows += found
             yield job.name
-    write_history(folder, history.having(baselines=tuple(rows)))
+    write_summary(folder, history.having(baselines=tuple(rows)))
 
 
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:

@@ -9,17 +9,24 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
 
 
 def evaluate(
     data: Annotated[
-        Path, typer.Argument(help="Folder of stores, or of site archives.", exists=True)
+        Path,
+        typer.Argument(help="Folder of stores, or of site archives.", exists=True, file_okay=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the results; goes on where it stopped.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the results; goes on where it stopped.", callback=folder_to_write
+        ),
+    ],
     task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
     protocol: Annotated[
         str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
@@ -57,6 +64,7 @@ def evaluate(
 
     with errors_in_one_line(AGAIN):
         require_device(device)
+        keep_log(out)
         with waiting(console, "Evaluating") as work:
             results = run_evaluation(
                 data,
@@ -90,22 +98,30 @@ def evaluate_sites(
     """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
     with errors_in_one_line(AGAIN):
         require("flwr")
+        from brainjepa_core.evaluation.report.result_figures import metric_label
         from brainjepa_core.evaluation.tasks.settings import load_task
         from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
-        from brainjepa_simulations.evaluating.asked_sites import write_task_report
+        from brainjepa_simulations.evaluating.asked_sites import report_origin, write_task_report
 
         chosen = load_task(task)
+        keep_log(run)
         with waiting(console, "Asking the sites"):
             report = ask(run, chosen, which, penalty)
         path = run / f"task-{chosen.name}.json"
-        write_task_report(report, path)
+        write_task_report(report, path, report_origin(run, chosen, which))
         table = Table(title=f"{chosen.name}, nobody's data moved")
-        for heading in ("model", "metric", "mean", "people"):
+        for heading in ("model", "metric", "value", "people"):
             table.add_column(heading, justify="left" if heading in ("model", "metric") else "right")
         for row in report.rows():
-            mean = "-" if row["mean"] is None else f"{row['mean']:.3f}"
-            table.add_row(escape(str(row["model"])), str(row["metric"]), mean, str(row["n"]))
+            label = metric_label(str(row["metric"]), str(row["unit"]))
+            value = "-" if row["mean"] is None else f"{row['mean']:.3f}"
+            table.add_row(escape(str(row["model"])), label, value, str(row["n"]))
         console.print(table)
+        console.print(
+            "No intervals are known: people's values stay at their sites. 'at sites' is the mean "
+            "over sites, each counted once.",
+            soft_wrap=True,
+        )
         for asked, sites in report.left_out.items():
             for site, reason in sites.items():
                 console.print(f"{escape(asked)}: {escape(site)} left out: {escape(reason)}")

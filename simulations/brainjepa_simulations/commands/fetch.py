@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.command_log import keep_log
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, folder_to_write
+from brainjepa_core.waiting import waiting
 
-app = typer.Typer(name="fetch", help="Public data, for those with network access.")
+app = Commands(name="fetch", help="Public data, for those with network access.")
 
 
 @app.callback()
@@ -20,7 +23,7 @@ def _main() -> None:
 
 @app.command()
 def abide(
-    out: Annotated[Path, typer.Option(help="Folder of the archives.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the archives.", callback=folder_to_write)],
     sites: Annotated[list[str] | None, typer.Option("--site", help="Only this hospital.")] = None,
     max_mean_fd: Annotated[
         float | None, typer.Option(help="Most mean framewise displacement in mm.")
@@ -30,7 +33,10 @@ def abide(
     from brainjepa_simulations.datasets.abide import fetch_abide
 
     with errors_in_one_line(AGAIN):
-        counts = fetch_abide(
-            out, sites, max_mean_fd=max_mean_fd, tell=lambda line: console.print(escape(line))
-        )
-        console.print(f"{sum(counts.values())} people of {len(counts)} hospitals fetched")
+        keep_log(out.parent)
+        with waiting(console, "Fetching"):
+            counts = fetch_abide(
+                out, sites, max_mean_fd=max_mean_fd, tell=lambda line: console.print(escape(line))
+            )
+        people = counted(sum(counts.values()), "person", "people")
+        console.print(f"{people} of {counted(len(counts), 'hospital')} fetched")

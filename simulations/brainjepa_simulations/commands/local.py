@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.command_log import keep_log, print_only
+from brainjepa_core.files import require_outside
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import (
+    AGAIN,
+    console,
+    errors_in_one_line,
+    file_to_write,
+    folder_to_write,
+)
+from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import YardstickScore
     from brainjepa_core.pretraining.settings import PretrainingSettings
+    from brainjepa_core.signals.storing.store import ScanStore
 
 Stores = Annotated[
     list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
@@ -25,13 +36,23 @@ SettingsFile = Annotated[
 Participants = Annotated[
     Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)
 ]
+
+
+Missing = Annotated[
+    list[str] | None, typer.Option(help="Code for missing in participants.tsv, such as -9999.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 
 def import_scans(
-    archives: Annotated[list[Path], typer.Argument(help="Site archives (.npz).", exists=True)],
-    out: Annotated[Path, typer.Option(help="Folder that gets one store a site.")],
+    archives: Annotated[
+        list[Path], typer.Argument(help="Site archives (.npz, .h5 or .mat).", exists=True)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets one store a site.", callback=folder_to_write)
+    ],
     participants: Participants = None,
+    missing: Missing = None,
 ) -> None:
     """Import site archives, one store each; repeating it changes nothing."""
     from brainjepa_core.signals.importing.importers import import_site_archive
@@ -42,35 +63,64 @@ def import_scans(
                 "expected archives of different names, found two of one name, whose sites would "
                 "become one store; rename one, or import them into different folders"
             )
-        for archive in archives:
-            store = import_site_archive(
-                archive, out / archive.stem, participants, say=_note(archive.stem)
-            )
-            name = escape(archive.stem)
-            console.print(f"{name}: {len(store.records)} scans, {len(store.atlas)} ROIs")
+        keep_log(out)
+        with waiting(console, "Importing", len(archives)) as work:
+            for archive in archives:
+                work.update(f"Importing {archive.stem}")
+                store = import_site_archive(
+                    archive,
+                    out / archive.stem,
+                    participants,
+                    say=_note(archive.stem),
+                    missing=missing or (),
+                )
+                work.advance()
+                console.print(f"{escape(archive.stem)}: {_holds(store)}")
+
+
+def _holds(store: ScanStore) -> str:
+    return f"{counted(len(store.records), 'scan')}, {counted(len(store.atlas), 'ROI')}"
 
 
 def _note(where: str) -> Callable[[str], None]:
-    return lambda text: console.print(escape(f"{where}: {text}"))
+    return lambda text: print_only(console, f"{where}: {text}")  # may name people
 
 
 def import_folder(
     folder: Annotated[
-        Path, typer.Argument(help="One TSV, CSV or NPY a scan.", exists=True, file_okay=False)
+        Path,
+        typer.Argument(help="Series of scans, as tables or arrays.", exists=True, file_okay=False),
     ],
     names: Annotated[
         Path, typer.Option(help="ROI names, one a line.", exists=True, dir_okay=False)
     ],
     tr: Annotated[float, typer.Option(help="Repetition time in seconds.")],
-    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store.", callback=folder_to_write)],
     participants: Participants = None,
+    missing: Missing = None,
+    time: Annotated[
+        Literal["rows", "columns"] | None,
+        typer.Option(help="What frames are, if files do not say."),
+    ] = None,
 ) -> None:
     """Import a folder of parcellated scans."""
     from brainjepa_core.signals.importing.importers import import_directory
 
     with errors_in_one_line(AGAIN):
-        store = import_directory(folder, names, out, tr, participants, say=_note(folder.name))
-        console.print(f"{len(store.records)} scans, {len(store.atlas)} ROIs")
+        require_outside(out, folder)
+        keep_log(out.parent)
+        with waiting(console, "Importing"):
+            store = import_directory(
+                folder,
+                names,
+                out,
+                tr,
+                participants,
+                say=_note(folder.name),
+                time=time,
+                missing=missing or (),
+            )
+        console.print(_holds(store))
 
 
 def relabel(
@@ -95,7 +145,10 @@ def relabel(
 
 def pretrain(
     stores: Stores,
-    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run is resumed.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Run folder; an unfinished run is resumed.", callback=folder_to_write),
+    ],
     settings: SettingsFile = None,
     device: Device = "cpu",
 ) -> None:
@@ -105,12 +158,15 @@ def pretrain(
         from brainjepa_core.signals.storing.stores import open_stores
 
         opened, study = open_stores(stores), _read_study(settings)
+        keep_log(out)
         model = pretrain_locally(opened, out, study, device, say=console.print)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
 
 
 def measure(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", exists=True)],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a finished run.", exists=True, file_okay=False)
+    ],
     stores: Stores,
     settings: SettingsFile = None,
     device: Device = "cpu",
@@ -122,15 +178,22 @@ def measure(
         from brainjepa_core.signals.storing.stores import open_stores
 
         study, opened = _read_study(settings), open_stores(stores)
-        print_rows(measure_run(run, opened, study, device))
-        console.print(f"The run in one picture: [bold]{draw_run(run, opened[0].atlas)}[/bold]")
+        keep_log(run)
+        with waiting(console, "Measuring"):
+            rows = measure_run(run, opened, study, device)
+            picture = draw_run(run, opened[0].atlas)
+        print_rows(rows)
+        console.print(f"The run in one picture: [bold]{escape(str(picture))}[/bold]")
 
 
 def export(
     model: Annotated[
-        Path, typer.Argument(help="Folder of a model, a run or a study.", exists=True)
+        Path,
+        typer.Argument(help="Folder of a model, a run or a study.", exists=True, file_okay=False),
     ],
-    out: Annotated[Path, typer.Option(help="File that is written (.pth.tar).", dir_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="File that is written (.pth.tar).", callback=file_to_write)
+    ],
 ) -> None:
     """Write a model as the authors of its family keep theirs, for code that reads those."""
     from brainjepa_core.models.registry import family_of
@@ -146,7 +209,8 @@ def export(
                 f"expected a model whose family has published checkpoints, found '{family.name}'; "
                 "the folder itself is what others load"
             )
-        family.write_published(read, out)
+        with waiting(console, "Writing the model"):
+            family.write_published(read, out)
         console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 

@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.command_log import keep_log
+from brainjepa_core.problems import counted
+from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
 
 
 def paint(
-    out: Annotated[Path, typer.Option(help="Folder that gets one folder a site.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets one folder a site.", callback=folder_to_write)
+    ],
     sites: Annotated[int, typer.Option(min=1, help="First so many sites of the scenario.")] = 1,
     subjects: Annotated[int | None, typer.Option(min=1, help="First so many people each.")] = None,
     scenario: Annotated[str, typer.Option(help="YAML, or a shipped scenario.")] = "demo",
@@ -41,13 +45,15 @@ def paint(
                 f"expected no {taken[0]} in the folder yet, found one; remove it, or paint into "
                 "another folder"
             )
+        keep_log(out)
         for index in range(sites):
             site = generate_site(cohort, index)
-            with waiting(console, f"Painting {site.name} ({index + 1} of {sites} sites)"):
+            with waiting(
+                console, f"Painting {site.name} ({index + 1} of {counted(sites, 'site')})"
+            ):
                 tree = write_tree(out / site.name, site)
-            people = "1 person" if len(site.subjects) == 1 else f"{len(site.subjects)} people"
             console.print(
-                f"{escape(str(tree.site))}: {people}, {len(tree.scans)} scans, "
-                f"{len(site.rois)} ROIs",
+                f"{escape(str(tree.site))}: {counted(len(site.subjects), 'person', 'people')}, "
+                f"{counted(len(tree.scans), 'scan')}, {counted(len(site.rois), 'ROI')}",
                 soft_wrap=True,
             )

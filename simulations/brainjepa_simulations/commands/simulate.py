@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def simulate(
     scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", callback=folder_to_write)],
     data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
     site: Annotated[
         list[Path] | None,
@@ -50,20 +52,25 @@ def simulate(
         chosen = read_scenario(scenario, data)
         _require_free(out, SUMMARY, resume)
         claim_run(out, chosen)
-        out.mkdir(parents=True, exist_ok=True)
-        stores = make_sites(chosen, out, [prepared_site(path) for path in site or ()])
-        run_study(engine, chosen, out, len(stores))
+        keep_log(out)
+        guests = [prepared_site(path) for path in site or ()]
+        with waiting(console, "Making the sites"):
+            stores = make_sites(chosen, out, guests)
+        with waiting(console, "Study"):
+            run_study(engine, chosen, out, len(stores))
         if compare:
             from brainjepa_simulations.baselines.compare import compare as train_baselines
 
             console.print("Baselines, with the same seed, basis and number of local steps:")
-            processes = max(1, (os.cpu_count() or 1) // chosen.threads)
-            with waiting(console, "Baselines", len(stores) + 1) as work:
-                for name in train_baselines(chosen, out, stores, processes):
+            processes = max(1, len(os.sched_getaffinity(0)) // chosen.threads)
+            baselines = train_baselines(chosen, out, stores, processes)
+            with waiting(console, "Baselines", len(stores) + 1) as work, closing(baselines) as done:
+                for name in done:
                     console.print(f"  {name}")
                     work.advance()
         console.print(comparison(read_history(out)))
-        report = write_report(out, stores[0].atlas)
+        with waiting(console, "Drawing the report"):
+            report = write_report(out, stores[0].atlas)
         console.print(
             f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
         )
@@ -71,7 +78,10 @@ def simulate(
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder of the demo; an earlier demo in it is replaced.")
+        Path,
+        typer.Option(
+            help="Folder of the demo; an earlier demo in it is replaced.", callback=folder_to_write
+        ),
     ] = Path("demo-run"),
 ) -> None:
     """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.files import atomic_folder
-from brainjepa_core.problems import plainly
+from brainjepa_core.problems import counted, plainly
 
 # Repetition times in seconds. The preprocessed files hold none; these are from the hospitals'
 # scan protocols on ABIDE's pages (fcon_1000.projects.nitrc.org/indi/abide/abide_I.html), as
@@ -120,7 +120,9 @@ def fetch_abide(
                                [row["participant_id"] for row, _ in found])  # fmt: skip
             rows += [row for row, _ in found]
             people[site] = len(found)
-            tell(f"{site}: {len(found)} people, repetition time {TR[site]:g} s")
+            tell(
+                f"{site}: {counted(len(found), 'person', 'people')}, repetition time {TR[site]:g} s"
+            )
         _require_people(rows)
         _write_table(folder / TABLE, rows)
         (folder / README).write_text(readme, encoding="utf-8")

@@ -51,6 +51,7 @@ def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> N
     run_config = {
         "study-folder": str(folder.resolve()),
         "virtual-sites": str((folder / SITES).resolve()),
+        "nodes": str(sites),
     }
     if engine == "flower":
         run_with_flower(folder, sites, scenario.threads, run_config)

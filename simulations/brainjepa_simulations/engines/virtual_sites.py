@@ -14,8 +14,9 @@ import yaml
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.evaluation.measure import outcome_phenotypes
 from brainjepa_core.files import atomic_path
-from brainjepa_core.origin import claim_folder
+from brainjepa_core.origin import claim_folder, digest
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.storing.store import ScanStore
@@ -46,7 +47,8 @@ def make_sites(
     ------
     ValueError
         If the data folder holds neither stores nor archives, there are fewer sites than the
-        quorum, two of one name, or FOLDER is of other sites, people or scans.
+        quorum, two of one name, or FOLDER is of other sites, people, scans or
+        outcomes.
     """
     sites = {guest.name: guest for guest in guests}
     virtual = _stores(scenario, folder, guests)
@@ -77,11 +79,16 @@ def make_sites(
             policy=scenario.policy,
         )
     stores = {name: ScanStore.open(sites[name].store) for name in sorted(sites)}
-    data = {name: data_origin(Windows([store])) for name, store in stores.items()}
+    data = {name: _origin(Windows([store])) for name, store in stores.items()}
     claim_folder(folder / SITES, data, ())
     for name in stores:
         _write_site(sites[name], folder)
     return list(stores.values())
+
+
+def _origin(windows: Windows) -> dict[str, str]:
+    """Digests of what a site's rounds and yardstick are made from."""
+    return {**data_origin(windows), "phenotypes": digest(outcome_phenotypes(windows))}
 
 
 def _write_site(site: SiteSettings, folder: Path) -> None:
@@ -125,7 +132,7 @@ def open_data(data: Path, folder: Path) -> list[Path]:
         stores.append(store)
     if not stores:
         raise ValueError(
-            "expected scan stores or site archives (.npz) in the data folder, found none; "
-            "import scans first (brainjepa import)"
+            f"expected scan stores or site archives (.npz) in '{data}', found none; correct the "
+            "path, or import scans first (brainjepa import)"
         )
     return stores

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from brainjepa_client.answering.app import app as client_app
+from brainjepa_core.evaluation.scores.metrics import metric_unit
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.files import atomic_path
+from brainjepa_core.models.checkpoint import model_digest, read_model
 from brainjepa_core.settings import read_settings
+from brainjepa_core.version import VERSION
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study_folder import STUDY_FILE
 from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
@@ -41,27 +45,43 @@ def evaluate_sites(
     sites = len(list((folder / SITES).glob("*.yaml")))
     if not sites:
         raise ValueError(
-            f"expected the folder of a simulated study with its {SITES}, found none; give the "
-            "--out of brainjepa simulate"
+            f"expected the folder of a simulated study with its {SITES}, found none in "
+            f"'{folder}'; give the --out of brainjepa simulate"
         )
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     run_config = {"virtual-sites": str((folder / SITES).resolve())}
     grid = InProcessGrid(client_app, sites, run_config)
-    return evaluate_finished(grid, settings, folder, TaskQuestion(task, penalty=penalty), model)
+    question = TaskQuestion(task, penalty=penalty)
+    return evaluate_finished(grid, settings, folder, question, model, sites)
 
 
-def write_task_report(report: TaskReport, path: Path) -> None:
-    """Write rows, sites, matrices and who was left out as JSON; NaN becomes null."""
+def report_origin(folder: Path, task: TaskSettings, model: str) -> dict[str, Any]:
+    """What a report of a task is made from: the question, the model and the version."""
+    trained, _ = read_model(folder / model)
+    asked = task.model_dump(mode="json")
+    return {"task": asked, "model": model, "weights": model_digest(trained), "version": VERSION}
+
+
+def write_task_report(report: TaskReport, path: Path, origin: Mapping[str, Any]) -> None:
+    """Write origin, rows, sites, matrices and who was left out as JSON; NaN becomes null."""
     content = {
+        "made_from": dict(origin),
         "rows": report.rows(),
         "sites": {
             name: {"people": s.people, "classes": list(s.classes), "metrics": _plain(s.metrics)}
             for name, s in report.sites.items()
         },
+        "units": {
+            metric: metric_unit(metric, report.unit)
+            for site in report.sites.values()
+            for metrics in site.metrics.values()
+            for metric in metrics
+        },
         "matrices": {
             pool: {
                 "sites": list(m.sites),
                 "values": {metric: _plain(v.tolist()) for metric, v in m.values.items()},
+                "units": {metric: metric_unit(metric, report.unit) for metric in m.values},
                 "people": m.people,
                 "reasons": m.reasons,
             }

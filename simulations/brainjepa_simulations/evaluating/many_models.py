@@ -17,11 +17,12 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_description, read_model
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.sources import model_folder
+from brainjepa_core.models.sources import model_folder, model_name
 from brainjepa_core.origin import claim_folder
 from brainjepa_core.pretraining.local import RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import provenance
+from brainjepa_core.problems import counted
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -32,7 +33,8 @@ from brainjepa_server.study_folder import BASIS_FILE, STUDY_FILE
 from brainjepa_simulations.baselines.compare import BASELINES
 from brainjepa_simulations.engines.virtual_sites import STORES, open_data
 
-MAE, MASKED_AUTOENCODER = "MAE", "masked_autoencoder"  # in the table; the family
+MASKED_AUTOENCODER = "masked_autoencoder"
+SIBLING = "masked autoencoder"  # in the table, where MAE is an error
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ def find_checkpoints(words: Sequence[str]) -> list[Checkpoint]:
             if pooled.exists():
                 found.append(Checkpoint(f"{name} pooled".strip(), pooled))
         else:
-            model = model_folder(folder)
-            found.append(Checkpoint(name or model.parent.name or model.name, model))
+            found.append(Checkpoint(name or model_name(folder), model_folder(folder)))
     names = [checkpoint.name for checkpoint in found]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -105,7 +106,9 @@ def read_checkpoint(checkpoint: Checkpoint, windows: Windows) -> BrainModel:
     return model.eval()
 
 
-def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> BrainModel:
+def sibling_model(
+    study: Path, windows: Windows, out: Path, family: str, device: str = "cpu"
+) -> BrainModel:
     """A study's people, sizes and steps with another family's objective; kept in OUT/<family>.
 
     As the study's pooled model, it never sees the held-out fold.
@@ -125,8 +128,8 @@ def sibling_model(study: Path, windows: Windows, out: Path, family: str) -> Brai
     held_out = {"folds": settings.folds, "held_out_fold": settings.held_out_fold}
     claim_folder(run, {**told, **held_out, "basis hash": basis.hash}, RESULTS)
     if not (run / "final").exists():
-        training = local.new_training(basis, "cpu")
-        pretrain(training, people, provenance(windows, basis), run, progress=False)
+        training = local.new_training(basis, device)
+        pretrain(training, people, provenance(windows, basis), run)
     return read_model(run / "final")[0].eval()
 
 
@@ -159,7 +162,7 @@ def run_evaluation(
     mae : bool
         Train a masked autoencoder where a checkpoint is a study's.
     device : str
-        Of the models: where people are embedded and models fine-tuned.
+        Where people are embedded and everything is trained that torch trains.
     say, progress : callable
         As in `brainjepa_core.evaluation.comparison.compare_models`.
 
@@ -179,9 +182,8 @@ def run_evaluation(
     for line in to_be_trained(mae and not made, finetune, len(models) + mae):
         say(f"to be trained: {line}")
     if mae and study is not None:
-        models[MAE] = sibling_model(study, windows, out, MASKED_AUTOENCODER)
-    models = {name: model.to(device) for name, model in models.items()}
-    comparison = EvaluationPlan(task, protocol, models, finetune, thorough)
+        models[SIBLING] = sibling_model(study, windows, out, MASKED_AUTOENCODER, device)
+    comparison = EvaluationPlan(task, protocol, models, finetune, thorough, device)
     return compare_models(comparison, windows, out, say, progress)
 
 
@@ -204,7 +206,7 @@ def to_be_trained(mae: bool, finetune: FinetuneSettings | None, models: int) -> 
         told.append("a masked autoencoder with the study's budget (left out by --no-mae)")
     if finetune is not None and models:
         told.append(
-            f"fine-tuning of {models} models and one network from scratch, for every split and "
-            "seed (left out by --finetune no)"
+            f"fine-tuning of {counted(models, 'model')} and one network from scratch, for every "
+            "split and seed (left out by --finetune no)"
         )
     return told

@@ -4,7 +4,7 @@
 
     fmriprep/                   the dataset, with participants and phenotypes
       sub-X[/ses-Y]/func/       image, mask, confounds, each with its JSON
-    atlas/atlas-Painted_dseg.*  label image and the names of its labels (and a CIFTI dlabel)
+    atlas/tpl-..._atlas-Painted_dseg.*  label image, the names of its labels (and a CIFTI dlabel)
     atlas.tsv                   ROIs by name, with network, hemisphere and true centre
     site.yaml                   settings of the site, ready to use
 
@@ -35,7 +35,8 @@ from brainjepa_simulations.painting.tables import write_tables
 
 Key = tuple[str, str, str]
 
-DATASET, LABELS, ATLAS, SITE = "fmriprep", "atlas/atlas-Painted_dseg", "atlas.tsv", "site.yaml"
+DATASET, ATLAS, SITE = "fmriprep", "atlas.tsv", "site.yaml"
+LABELS = "atlas/tpl-MNI152NLin2009cAsym_atlas-Painted_dseg"
 SPACE, SURFACES = "space-MNI152NLin2009cAsym", "space-fsLR_den-91k"
 TASK = "rest"
 BASELINE, UNIT = 1000.0, 10.0  # a standard deviation of the cohort's series is 1 % of the image

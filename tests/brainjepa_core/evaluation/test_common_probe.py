@@ -62,7 +62,9 @@ def test_each_probe_is_a_ridge_without_its_fold():
     np.testing.assert_allclose(held_out_predictions(fitted.probes, X, FOLDS)[:, 0], predicted)
     found = fitted.metrics
     assert found["r"] == pytest.approx(np.corrcoef(predicted, AGE)[0, 1], abs=1e-9)
-    assert found["mse"] == pytest.approx((((predicted - AGE) / unit) ** 2).mean(), abs=1e-9)
+    assert found["mse"] == pytest.approx(((predicted - AGE) ** 2).mean(), abs=1e-9)
+    standardised = (((predicted - AGE) / unit) ** 2).mean()
+    assert found["standardised mse"] == pytest.approx(standardised, abs=1e-9)
     spread = ((AGE - AGE.mean()) ** 2).mean()
     expected = 1 - ((predicted - AGE) ** 2).mean() / spread
     assert found["r2"] == pytest.approx(expected, abs=1e-9)
@@ -72,9 +74,8 @@ def test_folds_of_nobody_and_targets_that_do_not_vary():
     folds = np.where(FOLDS == 1, 0, FOLDS)
     fitted = cross_fit(fold_moments(X, AGE[:, None], folds, F))
     assert fitted.people == N and len(fitted.probes) == F
-    assert np.isnan(
-        list(cross_fit(fold_moments(X, np.ones((N, 1)), FOLDS, F)).metrics.values())
-    ).all()
+    constant = cross_fit(fold_moments(X, np.ones((N, 1)), FOLDS, F)).metrics
+    assert constant.pop("mse") == pytest.approx(0) and np.isnan(list(constant.values())).all()
     with pytest.raises(ValueError, match="expected people in at least 3 folds, found 2 of 4; ask"):
         cross_fit(fold_moments(X, AGE[:, None], FOLDS // 2, F))
 

@@ -9,10 +9,15 @@ import pytest
 from small_models import SETTINGS
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.evaluation.comparison import EvaluationPlan, compare_models
+from brainjepa_core.evaluation.comparison import (
+    EvaluationPlan,
+    compare_models,
+    phenotypes_digest,
+)
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.storing.store import ScanStore
@@ -24,19 +29,29 @@ STUDY = PretrainingSettings.model_validate({**SETTINGS, "basis": {"components": 
 PEOPLE = 24
 
 
-def make_windows(path: Path, *, people=PEOPLE, seed=0, corrected=0.0, motion=0.1, sex="f"):
-    """One site; what is told is of the last person: years added to the age, motion, sex."""
+def make_windows(
+    path: Path, *, people=PEOPLE, seed=0, mended=False, corrected=0.0, motion=0.1, sex="f", **other
+):
+    """One site; what is told is of the last person: scan, years added to the age, motion, sex.
+
+    Other columns are everybody's, and no task reads them.
+    """
     rng = np.random.default_rng(seed)
     store = ScanStore.create(path, ATLAS)
     for person in range(people):
         last = person == people - 1
+        series = rng.standard_normal((6, 3)) @ rng.standard_normal((3, 40))
+        series += rng.standard_normal((6, 40))
         store.append(
-            rng.standard_normal((6, 3)) @ rng.standard_normal((3, 40))
-            + rng.standard_normal((6, 40)),
+            series[:, ::-1] if last and mended else series,
             subject=f"s{person:02d}",
             tr=2.0,
             qc={"mean_fd": motion if last else 0.1},
-            phenotypes={"age": 20.0 + person + corrected * last, "sex": sex if last else "f"},
+            phenotypes={
+                "age": 20.0 + person + corrected * last,
+                "sex": sex if last else "f",
+                **other,
+            },
         )
     return Windows([store], WindowSettings(frames=16))
 
@@ -72,6 +87,7 @@ def refusal(out: Path, comparison: EvaluationPlan, windows: Windows) -> str:
     ("changes", "differ"),
     [
         ({"corrected": 1.0}, "phenotypes"),
+        ({"mended": True}, "scans"),
         ({"motion": 0.4}, "phenotypes"),
         ({"sex": "m"}, "phenotypes"),  # scores are broken down by it
         ({"seed": 1}, "models, scans"),  # the basis is the windows' own
@@ -90,7 +106,10 @@ def test_other_data_is_refused_by_name(done, tmp_path, changes, differ):
         ({"models": {}}, "models"),
         ({"thorough": True}, "thorough"),
         ({"protocol": ProtocolSettings(kind="holdout", seeds=2)}, "protocol.seeds"),
-        ({"task": TaskSettings.model_validate({**TASK, "subgroups": ()})}, "task.subgroups"),
+        (
+            {"task": TaskSettings.model_validate({**TASK, "subgroups": ()})},
+            "phenotypes, task.subgroups",
+        ),
     ],
 )
 def test_another_question_is_refused_by_name(done, tmp_path, changes, differ):
@@ -125,6 +144,35 @@ def test_the_same_again_goes_on(done, tmp_path):
     times = {path: path.stat().st_mtime_ns for path in (done / "predictions").iterdir()}
     compare_models(plan(windows), windows, done)
     assert times == {path: path.stat().st_mtime_ns for path in (done / "predictions").iterdir()}
+
+
+def test_a_column_that_nothing_reads_changes_nothing(done, tmp_path):
+    windows = make_windows(tmp_path / "site", handedness_note="both", iq=101.0)
+    before = {path: path.read_bytes() for path in done.glob("*.tsv")}
+    compare_models(plan(windows), windows, done)
+    assert before == {path: path.read_bytes() for path in done.glob("*.tsv")}
+
+
+@pytest.mark.parametrize("column", ["stratify", "covariates", "include", "subgroups"])
+def test_a_column_that_the_task_reads_counts(tmp_path, column):
+    """However it is read, and also where its values leave splits and target as they are."""
+    asked = {"include": [{"column": "iq"}]}.get(column, ["iq"])
+    task = TaskSettings.model_validate({**TASK, column: asked})
+    for name, iq in (("a", 100.0), ("b", 101.0)):
+        windows = make_windows(tmp_path / name / "site", iq=iq)
+        digest = phenotypes_digest(task_data(task, windows))
+        (tmp_path / name / "digest").write_text(digest)
+    assert (tmp_path / "a/digest").read_text() != (tmp_path / "b/digest").read_text()
+
+
+@pytest.mark.parametrize("name", ["results.html", "results.tsv", "figures", "comparisons.json"])
+def test_what_an_evaluation_did_not_make_is_not_replaced(tmp_path, name):
+    windows = make_windows(tmp_path / "site")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("of somebody else")
+    with pytest.raises(ValueError, match=rf"origin.json beside {name}, found none"):
+        compare_models(plan(windows), windows, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "of somebody else"
 
 
 def test_predictions_that_do_not_say_what_they_were_made_from(tmp_path):

@@ -166,7 +166,8 @@ def test_preprocessing_that_learns_sees_the_training_part_only(
 
 
 METHODS = {
-    "site mean": lambda features: Average(by_site=True),
+    "site mean": lambda features: Average("regression", by_site=True),
+    "site majority": lambda features: Average("classification", by_site=True),
     "linear": lambda features: FeatureMethod("FC", features, "linear"),
     "svm": lambda features: FeatureMethod("FC", features, "svm"),
 }
@@ -175,7 +176,7 @@ METHODS = {
 @pytest.mark.parametrize(
     ("task", "name"),
     [("age", "site mean"), ("age", "linear"), ("age", "svm"),
-     ("sex", "site mean"), ("sex", "svm")],
+     ("sex", "site majority"), ("sex", "svm")],
 )  # fmt: skip
 def test_a_prediction_depends_on_no_other_tested_person(stores, connectivity, task, name):
     """Whoever is tested beside them, with whatever scan and label, everybody's stays the same."""

@@ -182,7 +182,7 @@ def test_without_networks_or_phenotypes_there_is_less_to_tell(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("age", ["n/a", None])
+@pytest.mark.parametrize("age", ["n/a", None, -9999.0, 999.0, 720.0])
 def test_a_phenotype_that_somebody_lacks_is_no_outcome(tmp_path, age):
     rois = [f"Net{i}_{k}" for i in (1, 2) for k in (1, 2)]
     facts = {"age": [age, *range(8)], "latent_1": [0.5] * 9}

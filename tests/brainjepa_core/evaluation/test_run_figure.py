@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.evaluation.run_figure import draw_run
+from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.evaluation.run_figure import _yardstick, draw_run
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 
 
@@ -36,6 +38,28 @@ def test_a_run_becomes_a_picture(run):
     picture = imread(draw_run(run, atlas))
     assert picture.shape[0] > 500 and picture.std() > 0.02  # not a blank page
     assert [p.name for p in run.iterdir() if p.name.endswith(".tmp")] == []
+
+
+def test_every_outcome_is_drawn(run):
+    """Also those that random weights tell better."""
+    rows = [
+        {"model": model, "pool": pool, "outcome": outcome, "r2": r2, "features": 4}
+        for model, pool, r2 in (
+            ("pretrained", HEADLINE, 0.3),
+            ("pretrained", "mean", 0.9),
+            ("random weights", HEADLINE, 0.4),
+            ("connectivity", "networks", 0.5),
+        )
+        for outcome in ("connectivity", "latents", "age within site")
+        if (model, outcome) != ("connectivity", "connectivity")
+    ]
+    ax = Figure().subplots()
+    _yardstick(ax, rows)
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["connectivity", "latents", "age within site"]
+    widths = [round(bar.get_width(), 6) for bar in ax.patches]
+    assert widths == [0.3] * 3 + [0.4] * 3 + [0.5] * 2
+    assert HEADLINE in ax.get_title()
 
 
 def test_networks_and_metrics_may_be_missing(run):

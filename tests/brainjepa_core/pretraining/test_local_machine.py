@@ -7,6 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -111,3 +112,11 @@ def decisive(world: World) -> dict[str, object]:
 
 Runs.TestCase.settings = settings(max_examples=20, stateful_step_count=16, deadline=None)
 TestRuns = Runs.TestCase
+
+
+class ManyChanges(Runs):
+    """The same over some two hundred changes of one world."""
+
+
+ManyChanges.TestCase.settings = settings(max_examples=3, stateful_step_count=200, deadline=None)
+TestManyChanges = pytest.mark.slow(ManyChanges.TestCase)

@@ -86,6 +86,25 @@ def test_by_loops():
     )
 
 
+def test_tokens_that_are_not_valid_are_not_compared():
+    """What a model gives for padding or a missing ROI is no sign of anything."""
+    tokens, valid = iid(6, 20, 8), torch.ones(6, 20, dtype=torch.bool)
+    valid[:, 15:] = False  # padded frames
+    valid[2, 4] = False  # an ROI that one person lacks
+    hidden = torch.where(valid[..., None], tokens, 0.0)
+    kept = [n for n in range(15) if n != 4]
+    expected = collapse_metrics(tokens[:, kept])
+    assert collapse_metrics(hidden, valid) == expected
+    assert collapse_metrics(hidden) != pytest.approx(expected, rel=0.05)
+    assert collapse_metrics(tokens, torch.ones_like(valid)) == collapse_metrics(tokens)
+
+
+@pytest.mark.parametrize("positions", [0, 1])
+def test_nothing_is_said_of_fewer_than_two_positions(positions):
+    valid = torch.arange(20).expand(6, -1) < positions
+    assert collapse_metrics(iid(6, 20, 8), valid) == {}
+
+
 def test_people_who_are_a_constant_each():
     """All positions say the same: no position shortcut, and tokens without rank."""
     found = collapse_metrics(iid(12, 1, 8).expand(-1, 30, -1))

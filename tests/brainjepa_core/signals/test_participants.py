@@ -25,16 +25,16 @@ def test_participants_edge_cases(tmp_path):
         "3": {"age": 3.0, "site": "1_000", "score": "34,5"},
     }
     assert known.notes == (
-        "column 'score' of participants.tsv has a decimal comma in 1 cells, which stay text; "
+        "column 'score' of participants.tsv has a decimal comma in 1 cell, which stay text; "
         "write a point",
     )
     table.write_text("participant_id\tage\nsub-1\t1\nsub-1\t2\n")
     with pytest.raises(ValueError, match=r"found one listed twice in participants\.tsv") as error:
         read_phenotypes([table])
     assert "sub-1" not in str(error.value)
-    for content, found in (("", r"\[\]"), ("participant_id\n", r"\[\]"), ("id\nx\n", r"\['id'\]")):
+    for content, found in (("", "no rows"), ("participant_id\n", "no rows"), ("id\nx\n", "id")):
         table.write_text(content)
-        with pytest.raises(ValueError, match=f"column participant_id, found columns {found}"):
+        with pytest.raises(ValueError, match=f"participant_id, found {found} in participants.tsv"):
             read_phenotypes([table])
     for content, text in (
         ("participant_id\tage\tsex\n1\t2\tF\n\n2\t3\n", r"3 cells .* 2 in line 4 of .*'sex'"),

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.wire.messages import KINDS, WIRE_VERSION, Assignment, Reply, Request
+from brainjepa_core.wire.messages import KINDS, WIRE_VERSION, Assignment, Reply, Request, told_round
 from brainjepa_core.wire.weights import decode_difference, encode_weights
 
 FLOATS = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -23,6 +23,10 @@ def pairs(draw):
     shape = draw(SHAPES)
     arrays = [draw(hnp.arrays(np.float32, shape, elements=FLOATS)) for _ in range(2)]
     return ({"a": np.asarray(arrays[0])}, {"a": np.asarray(arrays[1])})
+
+
+def test_people_read_of_the_first_round_as_round_1():
+    assert [told_round(index) for index in (0, 1, 9)] == [1, 2, 10]
 
 
 @given(pairs())

@@ -73,6 +73,28 @@ def test_every_kind_is_answered_as_by_the_site(stores, start, tmp_path, site_fil
         assert all(arrays[k].dtype == v.dtype for k, v in expected.arrays.items())
 
 
+def test_a_policy_that_is_tightened_holds_at_the_next_request(site_file):
+    """The program that answers goes on; its manager edits the YAML meanwhile."""
+    assert answer(ask(GRADIENTS), site_file)[0]["refusal"] == ""
+    content = yaml.safe_load(site_file.read_text())
+    for change, text in (
+        ({"allow": ["describe"]}, "this site's policy does not allow gradients (policy.allow)"),
+        ({"min_subjects": 500}, "asks for at least 500 people outside the held-out fold"),
+    ):
+        site_file.write_text(yaml.safe_dump({**content, "policy": change}))
+        metrics, arrays = answer(ask(GRADIENTS), site_file)
+        assert text in metrics["refusal"] and arrays == {}
+    site_file.write_text(yaml.safe_dump(content))
+    assert answer(ask(GRADIENTS), site_file)[0]["refusal"] == ""
+
+
+def test_settings_that_became_wrong_are_told_to_the_site_and_to_nobody_else(site_file, capsys):
+    site_file.write_text(site_file.read_text() + "canary: 1\n")
+    metrics, _ = answer(ask(GRADIENTS), site_file)
+    assert metrics["refusal"] == "the site failed in gradients (ValueError); see its log"
+    assert "canary: no such field" in capsys.readouterr().err
+
+
 def test_virtual_sites_go_by_their_number(site_file):
     node = {"partition-id": 1, "num-partitions": 2}
     reply = app(message(ask(DESCRIBE)), context(node, **{"virtual-sites": str(site_file.parent)}))

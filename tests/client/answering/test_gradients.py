@@ -16,7 +16,8 @@ PAIRS = ROIS * (ROIS - 1) // 2
 
 
 def test_sums_over_sites_are_pooled_sums(stores, tmp_path):
-    replies = [make_site(store, tmp_path).answer(ask(GRADIENTS)) for store in stores]
+    sites = [make_site(store, tmp_path / store.name) for store in stores]
+    replies = [site.answer(ask(GRADIENTS)) for site in sites]
     pooled = Windows([ScanStore.open(store) for store in stores], STUDY.windows)
     subjects = [person.records[0].subject for person in pooled.people]
     kept = [i for i, name in enumerate(subjects) if fold_of(name, 0, 5) != 0]
@@ -25,10 +26,9 @@ def test_sums_over_sites_are_pooled_sums(stores, tmp_path):
     assert_allclose(sum(r.arrays["z_sum"] for r in replies), expected.z_sum, rtol=1e-12)
     counts = sum(r.arrays["pair_count"] for r in replies)
     assert np.array_equal(counts, expected.pair_count)
-    for name in ("subjects", "scans", "frames"):
-        assert sum(r.metrics[name] for r in replies) == getattr(expected, name)
-        assert all(isinstance(r.metrics[name], int) for r in replies)
+    assert sum(r.metrics["subjects"] for r in replies) == expected.subjects
     for reply in replies:
+        assert reply.metrics == {"subjects": reply.arrays["pair_count"].max()}  # nothing besides
         assert reply.arrays.keys() == {"z_sum", "pair_count"}
         assert reply.arrays["z_sum"].dtype == np.float64
         assert reply.arrays["pair_count"].dtype == np.int64
@@ -36,8 +36,10 @@ def test_sums_over_sites_are_pooled_sums(stores, tmp_path):
 
 
 def test_another_fold_holds_out_other_people(stores, tmp_path):
-    site = make_site(stores[0], tmp_path)
-    replies = [site.answer(ask(GRADIENTS, held_out_fold=k)) for k in range(5)]
+    replies = [
+        make_site(stores[0], tmp_path / str(k)).answer(ask(GRADIENTS, held_out_fold=k))
+        for k in range(5)
+    ]
     people = sum(reply.metrics["subjects"] for reply in replies)
     assert people == 4 * 12  # everybody is held out once
     for k, reply in enumerate(replies):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_sites import ROIS, ask, ask_round, first_arrays, make_site
 
 from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.consent.audit_log import AUDIT, audit_log
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.storing.scan_table import TABLE
@@ -76,7 +77,7 @@ def test_answers_name_nobody(canary_store, place, arrays):
         assert reply.refusal == "" and reply.metrics, kind
         assert_nothing_leaks(reply)
     log = (place / "canary-state" / LOG).read_text()
-    assert "small round 0: train answered with" in log and CANARY not in log
+    assert "small round 1: train answered with" in log and CANARY not in log
 
 
 def errors() -> list[Exception]:
@@ -169,7 +170,7 @@ def damage(kind: str, store, state) -> None:
     elif kind == "state is a file":
         state.write_text("canary")
     elif kind == "damaged state":
-        folder = state / "small" / "round-000000"
+        folder = state / "small" / "round-000001"
         folder.mkdir(parents=True)
         (folder / "round.json").write_text("canary")
 
@@ -195,14 +196,34 @@ def test_damaged_disks_name_nobody(canary_store, tmp_path, arrays, kind):
     assert any(reply.refusal for reply in replies) != (kind in MENDED)
 
 
-def test_a_log_that_cannot_be_written_keeps_no_answer_back(canary_store, tmp_path, arrays):
-    """But nothing leaves that rests on people of whom it could not be written down."""
+def test_a_log_that_cannot_be_written_keeps_no_answer_back(canary_store, tmp_path):
+    site = make_site(canary_store, tmp_path)
+    (tmp_path / LOG).mkdir()
+    assert site.answer(ask(DESCRIBE)).refusal == ""
+
+
+def test_nothing_leaves_that_could_not_be_written_down(canary_store, tmp_path, arrays):
     site = make_site(canary_store, tmp_path / "state")
     (tmp_path / "state").write_text("a file")
-    assert site.answer(ask(DESCRIBE)).refusal == ""
-    for request in (ask(GRADIENTS), ask_round(0, arrays)):
+    for request in (ask(DESCRIBE), ask(GRADIENTS), ask_round(0, arrays)):
         reply = site.answer(request)
         assert reply.refusal.startswith(f"the site failed in {request.kind} (")
+
+
+def test_every_question_is_a_line_of_the_audit_log(canary_store, tmp_path, arrays):
+    site = make_site(canary_store, tmp_path, allow=["describe", "train"])
+    asked = [ask(DESCRIBE), ask(GRADIENTS), ask_round(0, arrays), ask("spell")]
+    replies = [site.answer(request) for request in asked]
+    lines = list(audit_log(tmp_path).lines())
+    assert [line["event"] for line in lines] == ["answered", "refused", "answered", "refused"]
+    assert [line["kind"] for line in lines][:3] == [DESCRIBE, GRADIENTS, TRAIN]
+    assert lines[3]["kind"] == "a message of unknown kind"
+    for line, reply in zip(lines, replies, strict=True):
+        assert line["refusal"] == reply.refusal and line["study"] == "small"
+        assert line["arrays"] == {name: array.nbytes for name, array in reply.arrays.items()}
+        assert line["numbers"] == list(reply.metrics)
+    assert lines[2]["round"] == 1 and lines[2]["arrays"]
+    assert CANARY not in (tmp_path / AUDIT).read_text()
 
 
 def test_leaving_the_program_is_no_error_of_the_site(canary_store, tmp_path):
@@ -222,7 +243,7 @@ REFUSALS = {
     ),
     "protocol": (
         {}, lambda arrays: ask(DESCRIBE, version=99),
-        "expected messages of version 3, found 99; bring coordinator and site to one version",
+        "expected messages of version 4, found 99; bring coordinator and site to one version",
     ),
     "not allowed": (
         {"allow": ["describe", "train"]}, lambda arrays: ask(GRADIENTS),
@@ -289,11 +310,11 @@ def test_description(canary_store, tmp_path):
     site = make_site(canary_store, tmp_path)
     metrics = site.answer(ask(DESCRIBE)).metrics
     store = ScanStore.open(canary_store)
-    exact = {"subjects": 12, "scans": 12, "frames": 480}
-    expected = {"subjects": 10, "scans": 10, "frames": 480}
+    exact = {"subjects": 12, "scans": 12}
+    expected = {"subjects": 10, "scans": 10}
     assert metrics.keys() == {
         "site", "wire_version", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint",
-        "rois", "subjects", "scans", "frames", "device", "threads",
+        "rois", "subjects", "scans", "device", "threads",
     }  # fmt: skip
     assert {k: metrics[k] for k in expected} == expected and metrics["site"] == "one"
     assert metrics["rois"].split("\n") == list(store.atlas.rois)

@@ -171,9 +171,14 @@ def test_numbers_of_a_reply(stores, start, tmp_path):
     scans = sum(len(person.records) for person in windows.people)
     assert scans > windows.subjects
     expected = {"scans": scans, "subjects": windows.subjects, "equal": 1}
+    exact = make_site(stores[1], tmp_path, round_counts_to=1)
+    coarse = make_site(stores[1], tmp_path, round_counts_to=50)
     for share, number in expected.items():
+        assert exact.answer(ask_round(0, start, share=share)).metrics["share"] == number
+        reply = coarse.answer(ask_round(0, start, share=share))
+        assert reply.metrics["share"] == 1  # nobody by its rounding, and still a site
         reply = site.answer(ask_round(0, start, share=share))
-        assert reply.metrics["share"] == float(number)
+        assert reply.metrics["share"] == float(max(number // 10 * 10, 1))
     assert reply.metrics.keys() == {
         "share", "loss", "loss_last", "steps", "seconds", *SIGNS
     }  # fmt: skip
@@ -209,10 +214,10 @@ def test_a_repeated_request_gets_the_same_reply(stores, start, tmp_path):
     replies.append(make_site(stores[0], tmp_path).answer(request))  # another process
     assert all(same(reply.arrays, replies[0].arrays) for reply in replies)
     assert all(numbers(reply) == numbers(replies[0]) for reply in replies)
-    assert rounds_on_disk(tmp_path) == ["round-000000", "round-000001"]
+    assert rounds_on_disk(tmp_path) == ["round-000001", "round-000002"]
     last = [site.answer(ask_round(2, {**start, **r.arrays})) for r in replies[:2]]
     assert same(last[0].arrays, last[1].arrays)
-    assert rounds_on_disk(tmp_path) == ["round-000001", "round-000002"]
+    assert rounds_on_disk(tmp_path) == ["round-000002", "round-000003"]
 
 
 def test_a_study_begun_anew_forgets_the_future(stores, start, tmp_path):
@@ -229,7 +234,7 @@ def test_a_site_that_missed_rounds_goes_on_from_its_latest(stores, start, tmp_pa
     fresh = make_site(stores[0], tmp_path / "fresh").answer(ask_round(2, start))
     assert late.refusal == fresh.refusal == ""
     assert not same(late.arrays, fresh.arrays)
-    assert rounds_on_disk(tmp_path)[-2:] == ["round-000000", "round-000002"]
+    assert rounds_on_disk(tmp_path)[-2:] == ["round-000001", "round-000003"]
 
 
 @pytest.mark.parametrize("place", ["steps", "save", "replace", "reply"])
@@ -250,7 +255,7 @@ def test_killed_anywhere_and_asked_again(stores, start, tmp_path, place):
     reply = again.answer(ask_round(1, arrays))
     assert reply.refusal == "" and same(reply.arrays, expected.arrays)
     assert numbers(reply) == numbers(expected)
-    assert rounds_on_disk(tmp_path / "state") == ["round-000000", "round-000001"]
+    assert rounds_on_disk(tmp_path / "state") == ["round-000001", "round-000002"]
     following = [s.answer(ask_round(2, {**start, **reply.arrays})) for s in (site, again)]
     assert same(following[0].arrays, following[1].arrays)
 
@@ -296,13 +301,13 @@ def test_state_of_other_settings_or_damaged_is_refused(stores, start, tmp_path):
     site.answer(ask_round(0, start))
     reply = site.answer(ask_round(1, start, make_study(clip_norm=1.0)))
     assert reply.refusal == (
-        "expected the settings this study had in earlier rounds, found others; go on with those, "
-        "or give the study a new name"
+        "expected pretraining.training.clip_norm = None as when this site first answered the "
+        "study, found 1.0; go on with the first settings, or give the study a new name"
     )
-    (tmp_path / "small" / "round-000000" / "optimizer.safetensors").write_bytes(b"half")
+    (tmp_path / "small" / "round-000001" / "optimizer.safetensors").write_bytes(b"half")
     reply = site.answer(ask_round(1, start))
     assert reply.refusal == (
-        "expected a readable state of round 0 at this site, found SafetensorError; its manager "
-        "should restore or remove it"
+        "expected a readable state of round 1 at this site, found damage, or another "
+        "format; its manager should restore or remove it"
     )
     assert site.answer(ask_round(0, start)).refusal == ""

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from brainjepa_client.answering.site import LOG
 from brainjepa_client.cli import app
 from brainjepa_client.consent import withdrawal
-from brainjepa_client.consent.audit_log import AUDIT, SALT, people_removed, read_events, site_salt
+from brainjepa_client.consent.audit_log import AUDIT, SALT, audit_log, people_removed, site_salt
 from brainjepa_client.consent.participation import note_answer
 from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.consent.withdrawal import remove_person
@@ -73,6 +73,26 @@ def test_nothing_of_the_person_is_left_and_others_keep_all(tree):
     assert len(tables) == len(others)
 
 
+def test_logs_of_commands_lose_the_name_and_keep_their_times(tree, tmp_path):
+    site, person = site_of(tree), next(iter(tree.scans))[0]
+    label = person.removeprefix("sub-")
+    note_results(site.state, "an evaluation", tmp_path / "evaluated")
+    text = (
+        f"2026-11-26 03:04:05,{label} INFO brainjepa a b --participant-label {label} 7\n"
+        f"2026-11-26 03:04:06,001 DEBUG {person} rest: included, {label} of them\n"
+    )
+    for folder in (site.state, site.quality, tmp_path / "evaluated"):
+        folder.mkdir(exist_ok=True)
+        (folder / "brainjepa.log").write_text(text)
+    remove_person(site, person)
+    for folder in (site.state, site.quality, tmp_path / "evaluated"):
+        assert (folder / "brainjepa.log").read_text() == (
+            f"2026-11-26 03:04:05,{label} INFO brainjepa a b --participant-label "
+            "[removed] 7\n"
+            f"2026-11-26 03:04:06,001 DEBUG [removed] rest: included, {label} of them\n"
+        )
+
+
 def test_the_person_stays_out_of_this_store_and_of_a_new_one(tree):
     site, person = site_of(tree), next(iter(tree.scans))[0]
     theirs = sum(key[0] == person for key in tree.scans)
@@ -111,9 +131,9 @@ def test_rounds_are_told_counted_from_one(tree):
         "study 'second': trained on in round 1; the weights the study began with are the last "
         "without them"
     )
-    event = read_events(site.state)[-1]
+    event = list(audit_log(site.state).lines())[-1]
     assert event["studies"]["first"] == {"basis": True, "trained": [2, 3, 5], "evaluated": [5]}
-    assert event.keys() == {"time", "event", "salt", "person", "studies"}
+    assert event.keys() == {"previous", "time", "event", "salt", "person", "studies"}
 
 
 @pytest.mark.parametrize("place", ["store", "derivatives", "results", "state", "reports"])
@@ -138,7 +158,7 @@ def test_after_a_kill_the_same_command_finishes(tree, monkeypatch, place):
             remove_person(site, person)
     assert remove_person(site, person).before
     assert person not in everything(tree)
-    assert len(read_events(site.state)) == len(people_removed(site.state)) == 1
+    assert len(list(audit_log(site.state).lines())) == len(people_removed(site.state)) == 1
 
 
 def test_embeddings_lose_the_row_and_evaluations_are_named(tree, tmp_path):

@@ -196,8 +196,9 @@ def test_rows_name_the_lines_that_bear_on_them(stores, site_file):
     people = "site.yaml line 5: min_subjects: 4"
     assert named(DESCRIBE, "atlas") == [allow]
     assert named(DESCRIBE, "scans") == [allow, "default: round_counts_to: 10"]
-    assert named(GRADIENTS, "subjects") == [allow, people]
-    assert named(GRADIENTS, "z_sum")[1:] == [people, "site.yaml line 6: min_people_in_sum: 1"]
+    floor = "site.yaml line 6: min_people_in_sum: 1"
+    assert named(GRADIENTS, "subjects") == [allow, people, floor]
+    assert named(GRADIENTS, "z_sum")[1:] == [people, floor]
     assert named(TRAIN, "loss") == [allow, people, "default: max_steps_per_round: 1000"]
     assert all(row.policy[0].field == "allow" for row in run.rows)
 

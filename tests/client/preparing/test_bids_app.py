@@ -75,12 +75,61 @@ def test_a_call_that_is_none(words):
 def test_options_beside_a_yaml_are_refused(tree):
     result = CliRunner().invoke(app, ["prepare", str(tree.site), "--space", "fsLR"])
     assert result.exit_code == 1
-    assert "expected space in the site's YAML, found as options" in unstyle(result.stderr)
+    assert unstyle(result.stderr) == (
+        "Error: expected --space in a call IN OUT participant only, found beside "
+        f"'{tree.site}'; write it into that file (prepare.input.space), or leave it out\n"
+    )
 
 
 def test_what_the_yaml_would_refuse_is_one_line(tmp_path):
-    result = CliRunner().invoke(app, ["prepare", str(tmp_path / "gone"), "out", "participant"])
+    out = str(tmp_path / "out")
+    result = CliRunner().invoke(app, ["prepare", str(tmp_path / "gone"), out, "participant"])
     assert result.exit_code == 1
     text = unstyle(result.stderr)
-    assert "prepare.input.folder: expected a file or folder, found no" in text
-    assert text.startswith("Error: ") and text.count("\n") == 1
+    gone = tmp_path / "gone"
+    assert text == f"Error: IN: expected a file or folder, found no '{gone}'; correct the path\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_call_without_an_image_names_the_option(tree, tmp_path):
+    result = CliRunner().invoke(app, ["prepare", str(tree.dataset), str(tmp_path / "o"), "group"])
+    assert result.exit_code == 1 and not (tmp_path / "o").exists()
+    assert unstyle(result.stderr) == (
+        "Error: --label-image: expected a label_image for input of kind 'fmriprep', found none; "
+        "give the atlas as a NIfTI label image in the scans' space, or as a CIFTI dlabel\n"
+    )
+
+
+def test_people_whom_nobody_knows_are_told_and_leave_nothing(tree, tmp_path):
+    known = sorted({subject.removeprefix("sub-") for subject, _, _ in tree.scans})
+    result, _ = call(tree, tmp_path / "out", "--participant-label", known[0], "999")
+    assert result.exit_code == 1 and not (tmp_path / "out").exists()
+    assert unstyle(result.stderr) == (
+        "Error: expected scans of everybody named, found none of 999; the labels that files have "
+        f"are {', '.join(known)}\n"
+    )
+
+
+def test_a_site_file_of_somebody_else_stays(tree, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "site.yaml").write_text("name: mine\n")
+    result, _ = call(tree, out)
+    assert result.exit_code == 1 and [path.name for path in out.iterdir()] == ["site.yaml"]
+    assert unstyle(result.stderr) == (
+        f"Error: expected '{out / 'site.yaml'}' as this call would write it, found another; go on "
+        "with that file (brainjepa site prepare SITE.yaml), or give another OUT\n"
+    )
+
+
+def test_the_version_of_a_scan_may_be_chosen(tree, tmp_path):
+    for scan in tree.scans.values():
+        for file in (scan.bold, scan.mask):
+            copy = file.with_name(file.name.replace("_desc-", "_res-2_desc-"))
+            copy.write_bytes(file.read_bytes())
+    result, shown = call(tree, tmp_path / "out")
+    assert result.exit_code == 1 and "0 scans in the store" in shown
+    result, shown = call(tree, tmp_path / "chosen", "--res", "2", "--mask", "required")
+    assert result.exit_code == 0 and "6 scans in the store" in shown
+    chosen = read_settings(tmp_path / "chosen" / "site.yaml", SiteSettings).preparation().input
+    assert chosen.res == "2"

@@ -101,7 +101,7 @@ def test_only_some_people(tree):
     person = next(iter(tree.scans))[0]
     reports = run(tree, [person])
     assert {report.subject for report in reports} == {person}
-    with pytest.raises(ValueError, match="expected scans of the 1 people named, found none of th"):
+    with pytest.raises(ValueError, match="expected scans of everybody named, found none of "):
         run(tree, ["sub-nobody"])
 
 
@@ -298,6 +298,18 @@ def test_corrected_motion_of_a_table_is_judged_anew(tree):
     tell("0.9")
     assert {report.status for report in run(tree)} == {"excluded"}
     assert store_of(tree).records == ()
+
+
+def test_a_scan_without_a_mask_leaves_once_masks_are_asked_for(tree):
+    next(iter(tree.scans.values())).mask.unlink()
+    content = yaml.safe_load(tree.site.read_text())
+    content["prepare"]["input"]["mask"] = "optional"
+    tree.site.write_text(yaml.safe_dump(content))
+    assert {report.status for report in run(tree)} == {"included"}
+    del content["prepare"]["input"]["mask"]
+    tree.site.write_text(yaml.safe_dump(content))
+    assert [report.status for report in run(tree)] == ["failed"]
+    assert len(store_of(tree).records) == len(tree.scans) - 1
 
 
 def test_a_label_table_beside_the_image_counts_by_its_content(tree):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -43,6 +44,19 @@ def test_no_more_items_are_taken_than_can_be_held():
     results = in_order(ten_times, items(), 2)
     assert next(results) == 0 and len(taken) <= AHEAD * 2
     results.close()
+
+
+def test_work_that_is_not_wanted_any_more_is_cut_short(tmp_path):
+    results = in_order(report_and_wait_but_first, [tmp_path / name for name in "abcd"], 2)
+    assert next(results) is None  # the first is done, others are under way or about to be
+    assert multiprocessing.active_children()
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def report_and_wait_but_first(path: Path) -> None:
+    if path.name != "a":
+        time.sleep(PATIENCE)  # far longer than the test: it is killed in the meantime
 
 
 def test_a_killed_process_is_told_and_what_came_before_stays():

@@ -8,6 +8,7 @@ from matplotlib.image import imread
 
 from brainjepa_client.quality import figures as figures
 from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.signals.cleaning.quality import scan_quality
 from brainjepa_core.signals.scan import RawScan
 
 PLAIN = Atlas.from_names([f"roi{i}" for i in range(12)])
@@ -23,12 +24,15 @@ def raw_scan(rois: int = 12, frames: int = 60, **changes) -> RawScan:
     return RawScan(series, 2.0, **{**facts, **changes})
 
 
+def draw(path, raw: RawScan, atlas: Atlas, cleaned=None, **more):
+    cleaned = raw.series if cleaned is None else cleaned
+    return figures.draw_scan(path, raw, cleaned, atlas, scan_quality(raw, cleaned), **more)
+
+
 def test_a_long_scan_of_the_default_atlas_is_a_small_file(tmp_path):
     atlas = load_atlas()
     raw = raw_scan(len(atlas), 1200)
-    path = figures.draw_scan(
-        tmp_path / "a" / "scan.png", raw, raw.series, atlas, title="sub-1", fd_threshold=0.5
-    )
+    path = draw(tmp_path / "a" / "scan.png", raw, atlas, title="sub-1", fd_threshold=0.5)
     assert imread(path).shape == (600, 1000, 4)
     assert path.stat().st_size < 150_000
     assert [file.name for file in path.parent.iterdir()] == ["scan.png"]
@@ -42,14 +46,61 @@ def test_a_long_scan_of_the_default_atlas_is_a_small_file(tmp_path):
 )
 def test_every_scan_can_be_drawn(tmp_path, atlas, changes):
     raw = raw_scan(**changes)
-    path = figures.draw_scan(tmp_path / "scan.png", raw, raw.series, atlas)
+    path = draw(tmp_path / "scan.png", raw, atlas)
     assert imread(path).shape == (600, 1000, 4)
+
+
+def drawn_figures(monkeypatch) -> list:
+    drawn, save = [], figures.Figure.savefig
+    monkeypatch.setattr(
+        figures.Figure, "savefig", lambda self, *a, **k: drawn.append(self) or save(self, *a, **k)
+    )
+    return drawn
+
+
+def test_pictures_of_scans_have_one_scale(tmp_path, monkeypatch):
+    """Arrow keys go from one to the next: equal colours must be equal numbers."""
+    drawn = drawn_figures(monkeypatch)
+    noise = raw_scan(frames=400)
+    alike = raw_scan(frames=400)
+    alike.series[1:] += 5 * np.random.default_rng(1).standard_normal(400)
+    for raw in (noise, alike):
+        draw(tmp_path / "scan.png", raw, NETWORKS)
+    limits = [[image.get_clim() for ax in f.axes for image in ax.images] for f in drawn]
+    assert limits[0] == limits[1] == [(-2, 2), (-0.8, 0.8)]
+    site = figures.mean_connectivity(np.eye(12), NETWORKS)
+    assert site.axes[0].images[0].get_clim() == (-0.8, 0.8)
+    titles = [ax.get_title() for ax in drawn[0].axes]  # both have a bar that says what they mean
+    assert "left: signal, standard deviations from an ROI's mean" in titles
+    assert "below: correlation between ROIs" in titles
+
+
+def texts_of(figure) -> str:
+    return " | ".join(t.get_text() for ax in figure.axes for t in (*ax.texts, ax._right_title))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "expected"),
+    [
+        ({}, {}, "mean FD 0.8"),
+        ({"fd": None}, {}, "motion is not known"),
+        ({"fd": None}, {"mean_fd": 0.078}, "mean FD 0.078 mm; that of each frame is not known"),
+        ({"fd": np.full(60, np.nan)}, {}, "motion is not known"),
+        ({"keep": None}, {}, "censoring is not known"),
+    ],
+)
+def test_the_picture_tells_what_the_table_tells(tmp_path, monkeypatch, changes, told, expected):
+    drawn = drawn_figures(monkeypatch)
+    raw = raw_scan(**changes)
+    quality = scan_quality(raw, raw.series) | told
+    figures.draw_scan(tmp_path / "scan.png", raw, raw.series, PLAIN, quality)
+    assert expected in texts_of(drawn[0])
 
 
 def test_scans_without_censored_frames_or_any_signal_can_be_drawn(tmp_path):
     raw = raw_scan()
-    figures.draw_scan(tmp_path / "a.png", raw, raw.series[:, raw.keep], PLAIN)
-    figures.draw_scan(tmp_path / "b.png", raw, np.full_like(raw.series, np.nan), NETWORKS)
+    draw(tmp_path / "a.png", raw, PLAIN, raw.series[:, raw.keep])
+    draw(tmp_path / "b.png", raw, NETWORKS, np.full_like(raw.series, np.nan))
 
 
 def test_fewer_values_are_means_of_neighbours():

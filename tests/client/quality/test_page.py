@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from brainjepa_client.quality.advice import in_short, look_first
 from brainjepa_client.quality.page import PAGE, ScanReport, write_quality
 from brainjepa_client.quality.summary import SiteSummary
+from brainjepa_client.quality.tables_and_page import write_site_quality
+from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.storing.store import ScanStore
@@ -76,7 +80,8 @@ def test_the_page_tells_what_became_of_each_scan(tmp_path):
     assert [re.search(r"sub-\d", row)[0] for row in rows] == ["sub-3", "sub-2", "sub-1"]
     assert all(number in rows[2] for number in (">0.123<", ">5.0<", ">5.0<"))
     assert page.count("data:image/png;base64,") == 2  # distributions, connectivity
-    assert "2 of 8 ROIs are not seen whole by every scan" in text
+    assert "Not known: the scans came without images. 2 of 8 ROIs are missing in some" in text
+    assert "sees every ROI whole" not in text and "coverage (%)" not in text
     sources = [value for name, value in Reader(page).attributes if name == "src"]
     assert all(source.startswith("data:image/png") for source in sources)
 
@@ -112,9 +117,32 @@ def test_a_store_without_scans_gives_a_page(tmp_path):
 
 def test_the_default_atlas_gets_a_picture_of_its_coverage(tmp_path):
     store = filled(tmp_path / "store", 2, load_atlas())
-    page = page_of(tmp_path, store, [report("sub-1")]).read_text()
+    seen = replace(report("sub-1"), coverage=(0.5, *[1.0] * 449))
+    page = page_of(tmp_path, store, [seen]).read_text()
     assert "Mean coverage of each ROI" in page
-    assert "Order of ROIs: not judged" in page  # noise
+    assert "1 of 450 ROIs are not seen whole by every scan." in page
+    text = page_of(tmp_path, store, [seen, report("sub-2")]).read_text()
+    assert "by every scan (of 1 of 2 scans, the others came without images)." in text
+    unknown = page_of(tmp_path, store, [report("sub-1"), report("sub-2")]).read_text()
+    assert "Mean coverage of each ROI" not in unknown and "Not known: the scans" in unknown
+
+
+def test_why_the_order_is_not_judged(tmp_path):
+    """One reason, the true one: no centres, few ROIs, short scans, or noise."""
+    atlas = load_atlas()
+    columns = (atlas.rois, atlas.networks, atlas.hemispheres, atlas.centroids)
+    few = Atlas(atlas.name, *(column[:40] for column in columns))
+    reasons = {
+        "the atlas has no centres of its ROIs": filled(tmp_path / "a"),
+        "40 ROIs have a known connectivity in both halves of a scan of at least 40 frames, and it "
+        "takes 150": filled(tmp_path / "b", 1, few),
+        "0 ROIs have a known connectivity": filled(tmp_path / "c", 1, atlas, frames=30),
+        "too much noise: the connectivity of the first and of the second halves correlates "
+        "-?0.0": filled(tmp_path / "d", 1, atlas),
+    }
+    for reason, store in reasons.items():
+        page = page_of(tmp_path, store, [report("sub-0")]).read_text()
+        assert re.search(rf"Order of ROIs: not judged \({reason}", page), reason
 
 
 def test_the_summary_equals_a_naive_one(tmp_path):
@@ -156,8 +184,51 @@ def test_advice_names_what_is_wrong(tmp_path):
     assert rules == "5 scans left out by rules (exclude.mean_fd 5)."
     assert times.startswith("Repetition times differ: 2 s in 11 scans, 2.2 s in 1 scan.")
     assert rois.startswith("2 ROIs without data in more than 20% of the included scans (Net01_LH_0")
-    assert moved.startswith("Unusual mean FD in 1 included scan: sub-moved task-rest;")
+    assert moved == (
+        "Unusual mean FD in 1 included scan: sub-moved task-rest 0.45 mm. The site's median is "
+        "0.106 mm; unusual is above 0.128 mm, 5 robust standard deviations from it."
+    )
     assert unknown.startswith("tsnr is not known for 6 scans, so the rule exclude.tsnr")
+
+
+def test_advice_gives_the_value_where_less_is_worse(tmp_path):
+    reports = [report(f"sub-{i:02d}", tsnr=60.0 + i) for i in range(11)]
+    (noisy,) = advice([*reports, report("sub-noisy", tsnr=12.0)], tmp_path, scans=1)
+    assert noisy.startswith("Unusual tSNR in 1 included scan: sub-noisy task-rest 12. The site's")
+    assert "unusual is below 42.3, 5 robust" in noisy
+
+
+def test_advice_names_dead_rois(tmp_path):
+    store = filled(tmp_path, 1)
+    series = np.random.default_rng(5).standard_normal((8, 60))
+    series[[2, 5]] = 100.0  # data, but no variation
+    store.append(series, subject="sub-still", tr=2.0)
+    reports = [report("sub-0"), ScanReport("sub-still", "", "", "included", {"dead_rois": 2.0})]
+    told = look_first(reports, ExclusionSettings(), SiteSummary.of(store), ATLAS)
+    assert told[0] == (
+        "ROIs whose signal hardly varies in 1 included scan: sub-still (Net01_LH_2, Net02_LH_5). "
+        "Training takes them for missing; look whether the extraction went wrong."
+    )
+
+
+def test_a_rule_that_cannot_act_is_told(tmp_path):
+    """Nothing unknown is taken for a value that passes."""
+    told = advice([report("sub-1", tr=2.0)], tmp_path, scans=1, mean_fd=0.5, censored=0.5, tsnr=20)
+    assert [sentence.split(" is ")[0] for sentence in told] == ["mean_fd", "censored", "tsnr"]
+    assert told[1] == (
+        "censored is not known for 1 scan, so the rule exclude.censored could not act there."
+    )
+
+
+def test_what_is_not_known_is_no_number(tmp_path):
+    """In the table of the page, in scans.tsv, and in the panels."""
+    reports = [report("sub-1", mean_fd=0.2, censored=0.0), report("sub-2", mean_fd=0.1)]
+    page = page_of(tmp_path, filled(tmp_path / "store"), reports).read_text()
+    rows = re.findall(r"<tr><td.*?</tr>", page.split("<tbody>")[1], re.S)
+    assert "<td>0.0</td>" in rows[0] and "<td>n/a</td>" in rows[1]
+    assert "0.0" not in rows[1].replace("0.100", "")
+    lines = [line.split("\t") for line in (tmp_path / "scans.tsv").read_text().splitlines()]
+    assert [line[lines[0].index("censored")] for line in lines[1:]] == ["0", "n/a"]
 
 
 def test_advice_is_silent_about_a_good_site(tmp_path):
@@ -174,3 +245,20 @@ def test_advice_warns_of_rules_that_take_many(tmp_path):
 def test_people_are_counted_once():
     twice = [ScanReport("sub-1", s, "", "included", {}) for s in "12"]
     assert in_short(twice) == "2 of 2 scans are in the store (1 person)."
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"report": {"status": "odd"}}', "\xff"])
+def test_a_damaged_report_stops_nothing_and_is_named(tmp_path, content):
+    """Its scan is in the store: it is judged from there, and the others are told of as before."""
+    store = filled(tmp_path / "store", 2)
+    site = SiteSettings(name="x", store=tmp_path / "store", state=tmp_path / "state")
+    files = site.quality / "reports"
+    files.mkdir(parents=True)
+    whole = ScanReport(*store.records[0].key, "included", {"tr": 2.0, "mean_fd": 0.25})
+    (files / "whole.json").write_text(json.dumps({"made_from": [], "report": whole.to_json()}))
+    (files / "bad.json").write_text(content, encoding="latin-1")
+    counts, page = write_site_quality(site)
+    assert counts == {"included": 2}
+    text = Reader(page.read_text()).text
+    assert "1 report cannot be read (reports/bad.json): prepare again, which makes them" in text
+    assert "0.250" in text and "sub-1" in text

@@ -13,7 +13,7 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.consensus import build_consensus, check_sum
-from brainjepa_server.combining.validation import RejectedReply
+from brainjepa_server.combining.validation import Counts, RejectedReply
 from brainjepa_server.settings import FloorSettings
 
 R = 30
@@ -39,7 +39,7 @@ def make_sum(people) -> ConnectivitySum:
 
 def make_reply(people, **changes) -> Reply:
     total = make_sum(people)
-    metrics = {"subjects": total.subjects, "scans": total.scans, "frames": total.frames}
+    metrics = {"subjects": total.subjects}
     arrays = {"z_sum": total.z_sum, "pair_count": total.pair_count}
     return Reply(
         metrics | changes.pop("metrics", {}), arrays | changes.pop("arrays", {}), **changes
@@ -51,19 +51,19 @@ REPLIES = {site: make_reply(people) for site, people in SITES.items()}
 
 
 def test_it_is_the_basis_of_the_pooled_people():
-    found = build_consensus(REPLIES, ROIS, FLOORS, BASIS)
+    found = build_consensus(REPLIES, ROIS, FLOORS, BASIS, {})
     pooled = make_sum(range(16))
     basis = ConsensusBasis.from_sum(pooled, 6, 0.7)
     np.testing.assert_allclose(found.basis.gradients, basis.gradients, atol=1e-6)
     np.testing.assert_allclose(found.mean_fc, pooled.mean_fc(), atol=1e-12)
     np.testing.assert_array_equal(found.total.pair_count, pooled.pair_count)
-    assert (found.total.subjects, found.total.scans) == (16, 16)
+    assert found.total.subjects == 16
     assert found.sites == ("east", "north", "south") and found.left_out == {}
 
 
 def test_the_order_of_replies_does_not_show():
     backwards = dict(reversed(REPLIES.items()))
-    one, other = (build_consensus(r, ROIS, FLOORS, BASIS) for r in (REPLIES, backwards))
+    one, other = (build_consensus(r, ROIS, FLOORS, BASIS, {}) for r in (REPLIES, backwards))
     assert one.basis.hash == other.basis.hash
     np.testing.assert_array_equal(one.mean_fc, other.mean_fc)
 
@@ -90,8 +90,7 @@ WRONG = [
     ({"metrics": {"subjects": 3}}, "expected at least 4 subjects, found 3; a basis of few people"),
     ({"metrics": {"subjects": -1}}, "expected subjects as an integer from 0 to 1e+12, found one o"),
     ({"metrics": {"subjects": 7.0}}, "expected subjects as an integer from 0 to 1e+12, found a fl"),
-    ({"metrics": {"frames": 10**30}}, "expected frames as an integer from 0 to 1e+12, found one o"),
-    ({"metrics": {"scans": 6}}, "expected at least a scan a subject and 3 frames a scan, found 7"),
+    ({"metrics": {"subjects": 10**30}}, "expected subjects as an integer from 0 to 1e+12, found o"),
     ({"refusal": "the policy says no\x1b"}, "no usable reply: the policy says no?"),
 ]
 
@@ -100,9 +99,19 @@ WRONG = [
 def test_a_site_that_does_not_fit_is_left_out_with_the_reason(changes, text):
     replies = REPLIES | {"east": make_reply(SITES["east"], **changes)}
     floors = FloorSettings(sites=2, subjects_per_site=4, subjects=9)
-    found = build_consensus(replies, ROIS, floors, BASIS)
+    found = build_consensus(replies, ROIS, floors, BASIS, {})
     assert found.sites == ("north", "south") and found.total.subjects == 9
     assert list(found.left_out) == ["east"] and text in found.left_out["east"]
+
+
+def test_a_site_is_in_it_with_no_more_people_than_it_can_have():
+    """What sites tell when they join is rounded down, so they have fewer than twice as many."""
+    counts = {"north": Counts(3, 9), "east": Counts(3, 9), "south": Counts(4, 4)}
+    floors = FloorSettings(sites=2, subjects_per_site=4, subjects=9)
+    found = build_consensus(REPLIES, ROIS, floors, BASIS, counts)
+    assert found.sites == ("north", "south")
+    text = "expected the 3 people that the site told of when it joined (rounded down: fewer than"
+    assert found.left_out["east"].startswith(text) and "found 7;" in found.left_out["east"]
 
 
 def test_too_few_sites_or_people_have_no_basis():
@@ -112,7 +121,7 @@ def test_too_few_sites_or_people_have_no_basis():
         "wait for more sites"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        build_consensus(REPLIES, ROIS, few, BASIS)
+        build_consensus(REPLIES, ROIS, few, BASIS, {})
     small = FloorSettings(sites=2, subjects_per_site=5, subjects=13)
     text = (
         "expected at least 13 subjects over all sites (floors.subjects), found 12; wait for more "
@@ -120,9 +129,9 @@ def test_too_few_sites_or_people_have_no_basis():
         "is about those people"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        build_consensus(REPLIES, ROIS, small, BASIS)
+        build_consensus(REPLIES, ROIS, small, BASIS, {})
     with pytest.raises(ValueError, match="found 0; wait for more sites"):
-        build_consensus({}, ROIS, FLOORS, BASIS)
+        build_consensus({}, ROIS, FLOORS, BASIS, {})
 
 
 JUNK = st.one_of(
@@ -152,6 +161,6 @@ def test_no_garbage_raises_anything_else(metrics, arrays, spoilt):
 
 def test_what_the_site_sent_is_not_changed():
     before = {name: value.copy() for name, value in GOOD.arrays.items()}
-    build_consensus(REPLIES, ROIS, FLOORS, BASIS)
+    build_consensus(REPLIES, ROIS, FLOORS, BASIS, {})
     for name, value in before.items():
         np.testing.assert_array_equal(GOOD.arrays[name], value)

@@ -165,15 +165,22 @@ def test_nobody_is_admitted_yet(folder):
 
 def test_a_read_only_folder(tmp_path):
     path = request(tmp_path)
-    text = "expected a folder in which this user may write, found '.*', where it may not; call this"
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         consortium(Path(name) / "c")
         folder = ConsortiumFolder.open(Path(name) / "c")
         asked = shutil.copy(path, Path(name) / "Lyon.request")
-        with read_only(folder.path), pytest.raises(ValueError, match=text):
-            admit(folder, Path(asked))
+        folder.authority.parent.chmod(0)  # as others find it, whoever runs the tests
+        with read_only(folder.path):
+            code, shown = run("admit", asked, "--dir", folder.path)
+        assert code == 1 and "c', no permission to open it; give the one that" in shown
+        assert "'brainjepa server init' made, as the user who made it" in shown
+        folder.authority.parent.chmod(0o755)
+        with read_only(folder.path):
+            code, shown = run("admit", asked, "--dir", folder.path)
+        assert code == 1 and "c/lock', found no permission to open it; check the path" in shown
         admit(folder, path)
-        with read_only(folder.path), pytest.raises(ValueError, match=text):
-            revoke(folder, "Lyon")
+        with read_only(folder.path):
+            code, shown = run("revoke", "Lyon", "--dir", folder.path)
+        assert code == 1 and "c/lock', found no permission to open it; check the path" in shown
         assert names(folder) == ["Lyon"]

@@ -87,19 +87,19 @@ def full(rounds: int = 3) -> RunHistory:
             hash=consensus.hash,
             eigenvalues=consensus.eigenvalues,
             eigengaps=consensus.eigengaps,
-            sites=3,
+            sites=tuple(SITES),
             subjects=60,
             drift=dict.fromkeys(SITES, 20.0),
         ),
         rounds=[
             RoundRecord(
-                number=n, first_step=5 * n, seconds=9.0, seconds_beyond_sites=1.0,
+                number=n + 1, first_step=5 * n, seconds=9.0, seconds_beyond_sites=1.0,
                 bytes_down=3_000_000, bytes_up=2_500, sites=replies,
                 yardstick=rows("federated", 0.1 * n) + rows("random weights", 0.05),
             )
             for n in range(rounds)
         ],
-        best_round=rounds - 1,
+        best_round=rounds,
         baselines=rows("pooled", 0.4) + [r for s in SITES for r in rows(alone(s), 0.15)],
     )  # fmt: skip
 
@@ -117,11 +117,16 @@ def test_full_report(tmp_path: Path) -> None:
     basis().save(tmp_path / BASIS)
     connectivity(ROIS).save(tmp_path / CONNECTIVITY)
     page = page_of(tmp_path, full())
-    assert page.count("<img") == 7
+    assert page.count("<img") == 9
+    for outcome in ("connectivity", "latents"):  # each with its pictures and its sentence
+        assert f"R2 of {outcome} by model and pool" in page and f"R2 of {outcome} by round" in page
+        assert f"{outcome}: explains 20% of the differences (R² 0.200); ahead of random" in page
+        assert f"<th>R2 of {outcome}</th>" in page
     assert "Federated study pilot" in page and basis().hash in page
-    assert "beats a model with random weights (R² 0.050) by 0.150" in page
     assert "Components 1/2 are under 5% apart" in page
-    assert '<tr class="best"><td>2</td><td>10 to 14</td>' in page
+    assert '<tr class="best"><td>3</td><td>10 to 14</td>' in page
+    assert "Rounds are numbered from 1" in page and "<td>1</td><td>0 to 4</td>" in page
+    assert f"The consensus is of 60 people of {len(SITES)} sites: {SITES[0]}" in page
     assert "<td>3.0 MB</td><td>2.5 kB</td>" in page and "rounds.local_steps" in page
     for encoded in re.findall(r'base64,([^"]+)"', page):
         assert base64.b64decode(encoded).startswith(b"\x89PNG")
@@ -141,8 +146,8 @@ def test_same_study_gives_the_same_report(tmp_path: Path) -> None:
         {"baselines": (), "rounds": ()},
         {"settings": {}, "versions": {}},
         {"best_round": None, "total_rounds": None},
-        {"rounds": (RoundRecord(number=0), RoundRecord(number=1, rejected={"site-01": "late"}))},
-        {"rounds": (RoundRecord(number=0, sites={"site-01": SiteRecord()}),), "baselines": ()},
+        {"rounds": (RoundRecord(number=1), RoundRecord(number=2, rejected={"site-01": "late"}))},
+        {"rounds": (RoundRecord(number=1, sites={"site-01": SiteRecord()}),), "baselines": ()},
         {"basis": BasisFacts(hash="abc", eigenvalues=(None, None), eigengaps=(None,))},
         {"baselines": (*rows("pooled", float("nan")), *rows(alone("site-01"), float("nan")))},
     ],
@@ -159,12 +164,13 @@ def test_nothing_yet(tmp_path: Path) -> None:
 
 def test_text_of_others_stays_text(tmp_path: Path) -> None:
     record = RoundRecord(
-        number=0,
+        number=1,
         sites={ATTACK: SiteRecord(loss=1.0, drift=3.0)},
         rejected={f"{ATTACK}2": ATTACK},
+        capped={f"{ATTACK}3": ATTACK},
         yardstick=[YardstickRow(model=ATTACK, pool="p_1", outcome=ATTACK, r2=0.1)],
     )
-    facts = BasisFacts(hash=ATTACK, drift={ATTACK: 1.0})
+    facts = BasisFacts(hash=ATTACK, drift={ATTACK: 1.0}, sites=(ATTACK,), left_out={ATTACK: ATTACK})
     history = RunHistory(
         name=ATTACK, settings={ATTACK: ATTACK}, versions={ATTACK: ATTACK}, basis=facts,
         rounds=[record], baselines=[YardstickRow(model=ATTACK, pool=ATTACK, outcome="o", r2=0.2)],
@@ -172,6 +178,25 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
     page = page_of(tmp_path, history)
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page and "\x00" not in page
     assert "{{ title }} {% raw %} $oops" in page
+
+
+def test_a_reply_that_counted_for_less_is_shown_with_the_reason(tmp_path: Path) -> None:
+    record = RoundRecord(number=2, sites={"a": SiteRecord()}, capped={"a": "expected a share of 9"})
+    history = RunHistory(rounds=[RoundRecord(number=1), record])
+    page = page_of(tmp_path, history)
+    assert "counted for less" in page
+    assert re.search(r"<td[^>]*>2</td><td[^>]*>a</td><td[^>]*>expected a share of 9</td>", page)
+
+
+def test_a_site_without_a_drift_is_named(tmp_path: Path) -> None:
+    history = full()
+    facts = history.basis.model_copy(
+        update={"drift": {**dict.fromkeys(SITES, 20.0), "site-02": None}}
+    )
+    silent = {**dict.fromkeys(SITES, SiteRecord(drift=30.0)), "site-02": SiteRecord()}
+    rounds = [record.model_copy(update={"sites": silent}) for record in history.rounds]
+    page = page_of(tmp_path, history.having(basis=facts, rounds=rounds))
+    assert "Drift is not known of site-02: nothing was told" in page
 
 
 def test_many_rounds_and_sites(tmp_path: Path) -> None:
@@ -189,7 +214,7 @@ def test_damaged_or_foreign_basis(tmp_path: Path) -> None:
     assert "of another study" in page_of(tmp_path, full())
     basis().save(tmp_path / BASIS)
     connectivity(ROIS[:3]).save(tmp_path / CONNECTIVITY)  # of other ROIs: left out
-    assert page_of(tmp_path, full()).count("<img") == 7
+    assert page_of(tmp_path, full()).count("<img") == 9
 
 
 def test_command(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def everything(tracker: StudyTracker, folder: Path) -> None:
     (folder / "final").mkdir(exist_ok=True)
     (folder / "final" / "model.json").write_text("{}")
     tracker.start("pilot", SETTINGS, {"torch": "2.8"})
-    tracker.log_round(record(0))
+    tracker.log_round(record(1))
     tracker.log_figure(Figure(), "losses")
     tracker.log_file(folder / "final" / "model.json")
     tracker.register_model("pilot", folder / "final")
@@ -52,8 +52,8 @@ def test_a_study_that_crashes_and_is_resumed(
 ) -> None:
     first = StudyTracker(tmp_path)
     run_id = first.start("pilot", SETTINGS, {"torch": "2.8"})
-    first.log_round(record(0))
-    first.log_round(record(1, loss=0.4))  # lost: the checkpoint after it was not written
+    first.log_round(record(1))
+    first.log_round(record(2, loss=0.4))  # lost: the checkpoint after it was not written
     assert (tmp_path / DATABASE).exists() and (tmp_path / RUN_ID).read_text().strip() == run_id
 
     second = StudyTracker(tmp_path)
@@ -61,14 +61,14 @@ def test_a_study_that_crashes_and_is_resumed(
     assert second.start("pilot", changed, {"torch": "2.9"}) == run_id
     client = client_of(second)
     assert client.get_run(run_id).info.status == "RUNNING"
-    second.log_round(record(0))
-    second.log_round(record(1, loss=0.3))
-    second.log_round(record(1, loss=0.3))
-    everything(second, tmp_path)  # starts, and logs round 0, once more
+    second.log_round(record(1))
+    second.log_round(record(2, loss=0.3))
+    second.log_round(record(2, loss=0.3))
+    everything(second, tmp_path)  # starts, and logs round 1, once more
     second.register_model("pilot", tmp_path / "final")
 
     losses = [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")]
-    assert losses == [(0, 0.5), (1, 0.4), (1, 0.3)]
+    assert losses == [(1, 0.5), (2, 0.4), (2, 0.3)]
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.data.metrics["loss"] == 0.3
     assert run.data.params["floors.sites"] == "3" and run.data.params["new"] == "1"
@@ -172,14 +172,14 @@ def test_a_server_that_cannot_be_reached(
 
 
 def test_numbers_of_a_round() -> None:
-    found = round_metrics(record(0))
+    found = round_metrics(record(1))
     assert list(found)[-1] == "loss" and found["sites/site-01/rank"] == 4.0
     assert "sites/site-01/drift" not in found and all(map(math.isfinite, found.values()))
 
 
 def test_names_that_mlflow_would_refuse() -> None:
     site = SiteRecord(loss=1.0, metrics={"../up": 1.0, "a//b": 2.0, "é" * 999: 3.0, "": 4.0})
-    found = round_metrics(RoundRecord(number=0, sites={"..": site}))
+    found = round_metrics(RoundRecord(number=1, sites={"..": site}))
     assert {"sites/__/___up", "sites/__/a__b", "sites/__/_"} <= set(found)
     assert max(map(len, found)) <= 250
 

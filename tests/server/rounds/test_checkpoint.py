@@ -34,7 +34,6 @@ def make_state(number: int, score: float | None = None, **changes) -> RoundState
         "outer": {"momentum.encoder.a": rng.standard_normal((4, 3)), "momentum.b": np.ones(())},
         "settings": make_settings(),
         "basis_hash": BASIS,
-        "history": [{"number": n, "loss": 1 / (n + 1), "rejected": {}} for n in range(number)],
         "run_id": "a1",
         "score": score,
     }  # fmt: skip
@@ -50,8 +49,8 @@ def test_what_is_read_is_what_was_written(tmp_path, outer):
     state = make_state(3, 0.25, **({} if outer else {"outer": {}}))
     assert write_round(tmp_path, state).name == "round-000003"
     found = read_newest(tmp_path, make_settings(), BASIS)
-    assert (found.round, found.history, found.run_id, found.score, found.basis_hash) == (
-        3, state.history, "a1", 0.25, BASIS,
+    assert (found.round, found.run_id, found.score, found.basis_hash) == (
+        3, "a1", 0.25, BASIS,
     )  # fmt: skip
     assert found.settings == make_settings()
     for mine, read in ((state.weights, found.weights), (state.outer, found.outer)):
@@ -80,9 +79,20 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path):
     assert read_newest(tmp_path, make_settings(), BASIS).round == 9
 
 
+def test_one_of_every_so_many_is_kept_to_go_back_to(tmp_path):
+    settings = make_settings(rounds=RoundSettings(keep_every=3))
+    for number in range(1, 9):
+        write_round(tmp_path, make_state(number, settings=settings))
+    assert names(tmp_path) == [3, 6, 7, 8]
+    sparser = make_settings(rounds=RoundSettings(keep_every=6))  # it may change on resume
+    assert read_newest(tmp_path, sparser, BASIS).round == 8
+    write_round(tmp_path, make_state(9, settings=sparser))
+    assert names(tmp_path) == [6, 8, 9]
+
+
 def test_numbers_count_as_numbers(tmp_path):
     for number in (999_999, 1_000_000):
-        write_round(tmp_path, make_state(number, history=[]))
+        write_round(tmp_path, make_state(number))
     assert read_newest(tmp_path, make_settings(), BASIS).round == 1_000_000
 
 
@@ -145,7 +155,7 @@ def test_other_settings_are_refused(tmp_path, changes, text):
 def test_how_long_and_how_often_may_change(tmp_path):
     write_round(tmp_path, make_state(1))
     other = make_settings(
-        rounds=RoundSettings(quorum=2, deadline=60, join_deadline=5, evaluate_every=4)
+        rounds=RoundSettings(quorum=2, deadline=60, joining_time=5, evaluate_every=4)
     )
     assert read_newest(tmp_path, other, BASIS).settings == other
 
@@ -170,7 +180,7 @@ def test_damage_is_named_with_a_way_out(tmp_path, file, damage):
 def test_the_folder_names_no_person_and_no_path(tmp_path):
     path = write_round(tmp_path, make_state(1))
     facts = json.loads((path / "state.json").read_text())
-    assert set(facts) == {"round", "score", "basis_hash", "run_id", "settings", "history"}
+    assert set(facts) == {"round", "score", "basis_hash", "run_id", "settings"}
     assert str(tmp_path) not in (path / "state.json").read_text()
 
 

@@ -8,7 +8,9 @@ from fake_grid import FakeGrid, failing, replying
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import WIRE_VERSION
 from brainjepa_server.rounds import joining, sites
-from brainjepa_server.rounds.joining import gather, join_late
+from brainjepa_server.rounds.joining import Door, Members, join_late
+from brainjepa_server.rounds.joining import gather as gather_at
+from brainjepa_server.rounds.sites import LATE
 from brainjepa_server.settings import StudySettings
 
 ROIS = "Vis_1\nVis_2\nDef_1"
@@ -20,9 +22,13 @@ def impatient(monkeypatch):
     monkeypatch.setattr(joining, "POLL_SECONDS", 0.001)
 
 
-def settings(quorum=2, wait=0.02) -> StudySettings:
-    rounds = {"quorum": quorum, "join_deadline": wait}
-    return StudySettings(name="s", pretraining=PretrainingSettings(), rounds=rounds)
+def settings(quorum=2, wait=0.02, sites=()) -> StudySettings:
+    rounds = {"quorum": quorum, "joining_time": wait}
+    return StudySettings(name="s", pretraining=PretrainingSettings(), rounds=rounds, sites=sites)
+
+
+def gather(grid: FakeGrid, chosen: StudySettings, **known) -> Members:
+    return gather_at(Door(grid, chosen), **known)
 
 
 def facts(name, **changes) -> dict:
@@ -95,7 +101,7 @@ def test_the_atlas_of_most_sites_is_the_studys():
 
 def test_a_quorum_that_never_comes():
     text = (
-        r"expected at least 2 sites \(rounds.quorum\) within 0.02 s \(rounds.join_deadline\), "
+        r"expected at least 2 sites \(rounds.quorum\) within 0.02 s \(rounds.joining_time\), "
         "found 1; start more sites, or lower the quorum"
     )
     with pytest.raises(ValueError, match=text):
@@ -113,39 +119,115 @@ def test_a_quorum_that_does_not_fit():
         gather(grid_of({1: None, 2: None}), settings())
 
 
-def test_gathering_waits_for_the_quorum():
-    told = {1: facts("a"), 2: facts("b")}
-    members = gather(grid_of(told, [], [1], [1], [1, 2]), settings(wait=5))
+def test_without_a_roster_the_whole_joining_time_is_waited(clock):
+    """The quorum alone must not make a consensus without the hospitals that take a minute more."""
+    began, told = clock.now, {n: facts(name) for n, name in enumerate("abcd", 1)}
+    members = gather(grid_of(told, [], [1, 2], [1, 2, 3], [1, 2, 3, 4]), settings(wait=5))
+    assert sorted(members.nodes) == ["a", "b", "c", "d"] and clock.now - began > 5
+
+
+def test_a_study_begins_at_once_when_its_roster_is_there(clock):
+    began, told = clock.now, {n: facts(name) for n, name in enumerate("abcd", 1)}
+    chosen = settings(wait=1000, sites=("a", "b", "c"))
+    members = gather(grid_of(told, [1], [1, 2], [1, 2, 3], [1, 2, 3, 4]), chosen)
+    assert sorted(members.nodes) == ["a", "b", "c"] and clock.now - began < 1
+
+
+@pytest.mark.parametrize("known", [{"nodes": 3}, {"known": ("a", "b", "c")}])
+def test_nobody_is_waited_for_where_all_are_known_to_be_there(clock, known):
+    began, told = clock.now, {n: facts(name) for n, name in enumerate("abc", 1)}
+    members = gather(grid_of(told, [1, 2], [1, 2, 3]), settings(wait=1000), **known)
+    assert sorted(members.nodes) == ["a", "b", "c"] and clock.now - began < 1
+
+
+def test_a_site_of_the_roster_that_never_comes_is_waited_for_and_no_longer(clock):
+    began, told = clock.now, {1: facts("a"), 2: facts("b")}
+    members = gather(grid_of(told), settings(wait=30, sites=("a", "b", "late")))
+    assert sorted(members.nodes) == ["a", "b"] and 30 < clock.now - began < 31
+
+
+def test_a_stranger_to_the_roster_is_left_out():
+    told = {1: facts("a"), 2: facts("b"), 3: facts("stranger")}
+    members = gather(grid_of(told), settings(sites=("a", "b")))
     assert sorted(members.nodes) == ["a", "b"]
+    text = "expected a site of the study's roster, found another; add its name to 'sites'"
+    assert members.left_out == {"stranger": text}
+
+
+def test_a_silent_node_keeps_nobody_at_the_door(clock):
+    """It came first; the others are asked, answer and are members all the same."""
+    told = {1: None, 2: facts("b"), 3: facts("c")}
+    members = gather(grid_of(told, [1], [1, 2], [1, 2, 3]), settings(wait=9, sites=("b", "c")))
+    assert sorted(members.nodes) == ["b", "c"] and members.left_out == {"node-001": LATE}
+    told[1] = facts("a")  # it was slow, not silent
+    members.roster = ()
+    door = Door(grid_of(told), settings())
+    join_late(door, members)
+    assert sorted(members.nodes) == ["a", "b", "c"]
+
+
+def test_a_node_that_goes_and_comes_back_is_asked_again():
+    """Its first answer was Flower's, that it is gone; it is back before the time is over."""
+    told = {1: facts("a"), 2: facts("b"), 3: "the site is not connected any more"}
+    grid = grid_of(told, [1, 2, 3], [1, 2], [1, 2, 3])
+    ids = grid.get_node_ids
+
+    def back():
+        found = ids()
+        if len(grid.present) == 1:
+            told[3] = facts("c")
+        return found
+
+    grid.get_node_ids = back
+    members = gather(grid, settings(wait=9))
+    assert sorted(members.nodes) == ["a", "b", "c"] and members.left_out == {}
+
+
+def test_a_late_joiner_that_is_silent_holds_up_no_round_and_is_asked_again(clock):
+    told = {1: facts("a"), 2: facts("b"), 3: None}
+    grid = grid_of(told, [1, 2], [1, 2, 3])
+    door = Door(grid, settings(wait=60))
+    members = gather_at(door, nodes=2)
+    before = clock.now
+    for _ in range(3):
+        join_late(door, members)
+    assert clock.now == before and members.left_out == {} and len(grid.pushed) == 3
+    clock.sleep(61)
+    join_late(door, members)
+    assert members.left_out == {"node-003": LATE}
+    told[3] = facts("c")
+    join_late(door, members)
+    assert sorted(members.nodes) == ["a", "b", "c"] and members.left_out == {}
 
 
 def test_late_joiners_and_leavers():
     told = {n: facts(name) for n, name in enumerate("abcd", 1)}
     told[4] = facts("d", wire_version=0)
     grid = grid_of(told, [1, 2], [1, 2, 3, 4], [2, 3, 4], [1, 2, 3])
-    members = gather(grid, settings())
+    door = Door(grid, settings())
+    members = gather_at(door, nodes=2)
     asked = len(grid.pushed)
-    join_late(grid, members, settings())
+    join_late(door, members)
     assert sorted(members.nodes) == ["a", "b", "c"] and list(members.left_out) == ["d"]
     assert len(grid.pushed) == asked + 2  # nobody is asked twice
-    join_late(grid, members, settings())
+    join_late(door, members)
     assert sorted(members.nodes) == ["b", "c"]
-    join_late(grid, members, settings())
+    join_late(door, members)
     assert members.nodes == {"a": 1, "b": 2, "c": 3}
 
 
 def test_a_member_that_comes_back_under_another_node_before_its_old_one_is_gone():
     told = {1: facts("a"), 2: facts("b"), 3: facts("a")}
-    grid = grid_of(told, [1, 2], [1, 2, 3], [2, 3])
-    members = gather(grid, settings())
-    join_late(grid, members, settings())
+    door = Door(grid_of(told, [1, 2], [1, 2, 3], [2, 3]), settings())
+    members = gather_at(door, nodes=2)
+    join_late(door, members)
     assert members.nodes == {"a": 1, "b": 2} and "found two" in members.left_out["a"]
-    join_late(grid, members, settings())
+    join_late(door, members)
     assert members.nodes == {"a": 3, "b": 2} and members.left_out == {}
 
 
 def test_everybody_may_leave():
-    grid = grid_of({1: facts("a"), 2: facts("b")}, [1, 2], [])
-    members = gather(grid, settings())
-    join_late(grid, members, settings())
+    door = Door(grid_of({1: facts("a"), 2: facts("b")}, [1, 2], []), settings())
+    members = gather_at(door, nodes=2)
+    join_late(door, members)
     assert members.nodes == {} and members.asked == set()

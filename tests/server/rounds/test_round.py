@@ -20,6 +20,7 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.sums.moments import Group, Moments, moments_to_arrays
 from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.outer import OuterOptimizer
+from brainjepa_server.combining.validation import Counts
 from brainjepa_server.rounds.round import chosen_sites, evaluate, train_round
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
@@ -134,7 +135,7 @@ def test_only_honest_replies_count_and_the_others_get_a_reason(faults, quorum):
     honest = [node for node, fault in enumerate(faults, 1) if fault is None]
     settings = make_settings(quorum)
     if len(honest) < quorum:
-        text = rf"expected at least {quorum} usable replies \(rounds.quorum\) in round 0, found"
+        text = rf"expected at least {quorum} usable replies \(rounds.quorum\) in round 1, found"
         with pytest.raises(ValueError, match=text) as caught:
             one_round(faults, settings)
         left_out = len(faults) - len(honest)
@@ -168,7 +169,7 @@ def test_each_fault_alone(fault, combine):
 
 def test_a_round_as_it_is_recorded():
     _, record, heard = one_round([None, None, "refusal"], make_settings(), number=2)
-    assert (record.number, record.first_step) == (2, 4)
+    assert (record.number, record.first_step) == (3, 4)
     assert heard[:2] == [("site-01", ""), ("site-02", "")]
     assert record.rejected == {
         "site-03": "no usable reply: this site's policy does not allow train"
@@ -181,6 +182,47 @@ def test_a_round_as_it_is_recorded():
     assert record.bytes_up == 2 * one and record.bytes_down == 3 * (one + BASIS.nbytes)
     assert 0 <= record.seconds_beyond_sites <= record.seconds
     assert record.loss == pytest.approx((2 * 0.5 + 3 * 1.0) / 5)
+
+
+def counted_round(counts: dict[str, Counts], share: float, **aggregation):
+    """Two sites that told of so many people; `b` names a share of its choice."""
+
+    def answer(node, message):
+        told = numbers(node) | ({"share": share} if node == 2 else {"share": 20.0})
+        return replying(message, trained(node), told)
+
+    settings, names = make_settings(**aggregation), {"a": 1, "b": 2}
+    outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
+    sites = Sites(FakeGrid(answer, [1, 2]), names, counts=counts)
+    return train_round(sites, settings, 0, base(), BASIS, outer, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("shares", "most"), [("scans", 30), ("subjects", 20)], ids=["scans", "subjects"]
+)
+def test_a_share_is_no_larger_than_what_the_site_told_of_when_it_joined(shares, most):
+    counts = {"a": Counts(20, 20), "b": Counts(20, 30)}
+    new, record = counted_round(counts, 1e9, shares=shares)
+    assert record.rejected == {} and record.sites["b"].share == most
+    assert record.capped == {
+        "b": f"expected a share of at most {most}, the {shares} that the site told of when it "
+        f"joined, found 1e+09; its reply counts by {most}"
+    }
+    honest, told = counted_round(counts, most, shares=shares)
+    assert told.capped == {} and all(np.array_equal(new[name], honest[name]) for name in NAMES)
+    for name in NAMES:
+        mean = (20.0 * trained(1)[name] + most * trained(2)[name].astype("f8")) / (20 + most)
+        assert_allclose(new[name], mean, rtol=1e-6, atol=1e-7)
+
+
+def test_a_site_that_told_of_nobody_counts_as_one():
+    _, record = counted_round({"a": Counts(20, 20), "b": Counts(0, 0)}, 12.0)
+    assert record.sites["b"].share == 1 and list(record.capped) == ["b"]
+
+
+@pytest.mark.parametrize("told", ["many", -4, True, 1e9, 10**12, None])
+def test_what_is_no_number_of_people_counts_as_none(told):
+    assert Counts.of({"subjects": told, "scans": 30}) == Counts(0, 30)
 
 
 def test_a_failed_round_moves_nothing():
@@ -262,6 +304,21 @@ def test_an_evaluation_adds_up_what_is_usable():
     for fault in ("nan", "error", "empty", "refusal"):
         found = judge(lambda node, m, fault=fault: answer(node, m, fault))
         assert found[:2] == (rows, drift) and list(found.rejected) == ["site-2"]
+
+
+def test_sums_of_more_people_than_a_site_can_have_are_not_judged_by():
+    """Six in each of five folds; a site that told of 20, rounded down, has fewer than 40."""
+    names = {"site-1": 1, "site-2": 2, "site-3": 3}
+    grid = FakeGrid(lambda node, m: replying(m, moments(seed=node), {"people": 30}), [1, 2, 3])
+    counts = {"site-1": Counts(20, 20), "site-2": Counts(10, 10), "site-3": Counts(0, 0)}
+    sites = Sites(grid, names, counts=counts)
+    found = evaluate(sites, make_settings(), 0, base(), BASIS, np.zeros((3, 2)), "federated")
+    assert found.rejected["site-2"] == (
+        "expected the 10 people that the site told of when it joined (rounded down: fewer than "
+        "twice as many), found 30; look at the site's version, or have it round less "
+        "(policy.round_counts_to)"
+    )
+    assert list(found.rejected) == ["site-2", "site-3"] and found.rows
 
 
 def test_an_evaluation_of_nobody_has_no_rows():

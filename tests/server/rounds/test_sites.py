@@ -15,7 +15,15 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Assignment
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_server.rounds import sites as sites_module
-from brainjepa_server.rounds.sites import LATE, MESSAGE_TYPES, OFFLINE, UNSENT, Sites
+from brainjepa_server.rounds.sites import (
+    LATE,
+    LOST,
+    MESSAGE_TYPES,
+    OFFLINE,
+    UNAPPROVED,
+    UNSENT,
+    Sites,
+)
 
 TASK = Assignment(study_id="s", pretraining=PretrainingSettings(), round=7)
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3).T, "b": np.zeros((), "f8")}
@@ -43,7 +51,7 @@ def test_what_is_asked_and_what_is_answered():
     assert [a.site for a in found] == ["b", "a"]
     assert [m.metadata.dst_node_id for m in grid.pushed] == [2, 1]
     assert {m.metadata.message_type for m in grid.pushed} == {"train"}
-    assert {m.metadata.group_id for m in grid.pushed} == {"train-7"}
+    assert {m.metadata.group_id for m in grid.pushed} == {"train-8"}
     for node, reply in zip((2, 1), found, strict=True):
         assert reply.reply.metrics == {"loss": 0.5, "n": node, "s": "t"}
         assert reply.reply.refusal == "" and reply.reply.arrays["x"].tolist() == [node] * 3
@@ -124,9 +132,36 @@ def test_a_message_that_could_not_be_sent():
 def test_an_error_of_flower_tells_its_code_only():
     found, _ = ask(lambda _, m: failing(m, "canary /data/x"), ("a",))
     assert found[0].reply.refusal == "the site's app failed (Flower error 2)"
-    gone = Error(ErrorCode.NODE_UNAVAILABLE, "canary /data/x")
-    found, _ = ask(lambda _, m: Message(gone, reply_to=m), ("a",))
-    assert found[0].reply.refusal == OFFLINE
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, "the site could not load its app (Flower error 1)"),
+        (ErrorCode.MESSAGE_UNAVAILABLE, f"{LOST} (Flower error 3)"),  # the deadline is not over
+        (ErrorCode.REPLY_MESSAGE_UNAVAILABLE, f"{LOST} (Flower error 4)"),
+        (ErrorCode.NODE_UNAVAILABLE, f"{OFFLINE} (Flower error 5)"),
+        (ErrorCode.MOD_FAILED_PRECONDITION, "the site did not answer (Flower error 6)"),
+        (ErrorCode.INVALID_FAB, f"{UNAPPROVED} (Flower error 7)"),
+        (ErrorCode.CLIENT_APP_CRASHED, "the site's app died at its work, such as for want of me"),
+    ],
+)
+def test_each_error_of_flower_is_told_as_what_it_is(code, reason):
+    found, _ = ask(lambda _, m: Message(Error(code, "canary /data/x"), reply_to=m), ("a",))
+    told = found[0].reply.refusal
+    assert told.startswith(reason) and f"(Flower error {code})" in told and "canary" not in told
+
+
+@pytest.mark.parametrize(
+    "code", [ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE]
+)
+def test_what_has_expired_with_the_deadline_is_late(code, clock):
+    def answer(node, message):
+        clock.sleep(5)
+        return Message(Error(code, "expired"), reply_to=message)
+
+    found, _ = ask(answer, ("a",), deadline=1)
+    assert found[0].reply.refusal == LATE
 
 
 def forged(**fields) -> Array:

@@ -22,6 +22,13 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.sums.moments import fold_moments
 from brainjepa_core.sums.rois import basis_hash
 from brainjepa_core.wire.messages import Reply
+from brainjepa_server.combining.validation import Counts
+from brainjepa_server.record.history import (
+    RoundRecord,
+    RunHistory,
+    SiteRecord,
+    write_history,
+)
 from brainjepa_server.settings import RoundSettings
 from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
 
@@ -65,6 +72,10 @@ def test_metrics_of_the_pooled_predictions(consortium, sex, age):
     predicted = np.array([fits[k].predict(row)[0] for k, row in zip(folds, x, strict=True)])
     found = age.probes[HEADLINE]["ridge"].metrics
     assert found["r"] == pytest.approx(np.corrcoef(predicted, data.target)[0, 1], abs=1e-6)
+    error = np.abs(predicted - data.target).mean()  # sites tell three digits
+    assert found["mae"] == pytest.approx(error, abs=0.05)
+    assert found["mse"] == pytest.approx(((predicted - data.target) ** 2).mean(), abs=1e-6)
+    assert age.probes[HEADLINE]["ridge"].tested == 90
     data, x, folds = consortium.pooled(SEX)
     for probe in sex.probes[HEADLINE].values():
         scores = np.array([probe.fits[k].predict(r) for k, r in zip(folds, x, strict=True)])
@@ -185,6 +196,18 @@ def test_refusals_are_reasons(consortium, policy, text):
     assert text in report.left_out["sums"]["site-03"]
 
 
+def test_a_site_counts_in_no_table_with_more_people_than_it_can_have(consortium):
+    sites = consortium.sites()
+    sites.counts = {name: Counts(30, 30) for name in sites.nodes} | {"site-02": Counts(5, 5)}
+    report = consortium.evaluate(sites, SEX)
+    text = "expected the 5 people that the site told of when it joined (rounded down: fewer than"
+    told = {what: reasons for what, reasons in report.left_out.items() if "site-02" in reasons}
+    assert {"scores", "sums"} < told.keys() and len(told) == 3  # and what the probe did there
+    assert all(reasons["site-02"].startswith(text) for reasons in told.values())
+    assert report.matrices[HEADLINE].reasons["scores at site-02"].startswith(text)
+    assert "site-02" not in report.sites
+
+
 def test_nobody_answers(consortium):
     report = consortium.evaluate(consortium.sites("silent", lambda _: {"allow": ()}), SEX)
     assert report.sites == report.probes == {} and report.rows() == []
@@ -241,7 +264,10 @@ def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
     )
     rois = tuple(consortium.windows.atlas.rois)
     told = provenance_of(model, rois)
+    trained = dict.fromkeys(consortium.sites().nodes, SiteRecord())
     write_model(tmp_path / "final", model, told)
+    for folder in (tmp_path, tmp_path / "other"):
+        write_history(folder, RunHistory(rounds=[RoundRecord(number=1, sites=trained)]))
     settings = SETTINGS.model_copy(update={"rounds": RoundSettings(local_steps=2, quorum=1)})
     grid = consortium.grid("plain")
     found = evaluate_finished(grid, settings, tmp_path, TaskQuestion(AGE, parts=("probe",)))
@@ -261,7 +287,7 @@ def provenance_of(model: BrainModel, rois: tuple[str, ...]) -> Provenance:
 
 def test_rows_have_the_keys_of_results(sex):
     rows = sex.rows()
-    keys = {"model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n"}
+    keys = {"model", "task", "protocol", "metric", "mean", "sd", "low", "high", "n", "unit"}
     assert all(row.keys() == keys for row in rows)
     found = {(row["model"], row["metric"]): row for row in rows}
     federated = found[f"federated ridge probe ({HEADLINE})", "auc"]
@@ -269,3 +295,12 @@ def test_rows_have_the_keys_of_results(sex):
     aucs = [site.metrics["connectivity"]["auc"] for site in sex.sites.values()]
     row = found["connectivity at sites", "auc"]
     assert (row["mean"], row["sd"]) == (np.mean(aucs), np.std(aucs, ddof=1))
+
+
+def test_one_unit_a_metric_whoever_tells_it(sex, age):
+    """Sites and the common probe tell errors in years, never in spreads beside years."""
+    units = {(row["metric"], row["unit"]) for row in age.rows()}
+    assert units == {
+        ("r", ""), ("r2", ""), ("mae", "years"), ("mse", "years²"), ("standardised mse", "SD²"),
+    }  # fmt: skip
+    assert {row["unit"] for row in sex.rows()} == {""}

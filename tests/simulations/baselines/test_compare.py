@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-
 import numpy as np
 import pytest
 from small_consortium import (
-    InThisProcess,
     bits,
+    in_this_process_alone,
     local_training,
     prepare,
     run,
@@ -17,6 +15,7 @@ from small_consortium import (
     weights,
 )
 
+from brainjepa_client.preparing.workers import in_order
 from brainjepa_core.models.checkpoint import model_arrays, read_model
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, alone, read_history
@@ -28,12 +27,12 @@ from brainjepa_simulations.engines.virtual_sites import STORES
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(compare_module, "in_order", in_this_process_alone)
 
 
 @pytest.mark.slow
 def test_in_processes_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", ProcessPoolExecutor)
+    monkeypatch.setattr(compare_module, "in_order", in_order)
     chosen = scenario(1, 6)
     run(chosen, tmp_path)
     assert list(compare(chosen, tmp_path, stores_of(tmp_path), 2)) == [POOLED, alone("site-01")]

@@ -85,7 +85,7 @@ def has_round(out: Path, number: int) -> bool:
 def test_both_engines_give_the_same_weights_and_leave_nothing_behind(scenario, whole, out):
     run(scenario, out, *FLOWER)
     assert weights(out) == weights(whole)
-    assert logged_rounds(out) == list(range(ROUNDS))
+    assert logged_rounds(out) == list(range(1, ROUNDS + 1))
     assert nothing_runs(out)
     text = (out / LOG).read_text()
     assert "round   4 of 4" in text
@@ -107,7 +107,7 @@ def test_a_run_whose_server_app_is_killed_fails_by_name_and_can_be_continued(sce
     assert nothing_runs(out)
     run(scenario, out, "--resume", *FLOWER)
     assert weights(out) == weights(whole) and run_id(out) == before
-    assert logged_rounds(out) == list(range(ROUNDS)) and nothing_runs(out)
+    assert logged_rounds(out) == list(range(1, ROUNDS + 1)) and nothing_runs(out)
 
 
 def test_a_run_killed_with_all_its_processes_can_be_continued(scenario, whole, out):
@@ -139,7 +139,7 @@ def test_a_round_whose_sites_were_killed_is_repeated_by_a_resume(tmp_path, out):
     kill(processes(out, "ray::ClientAppActor")[:1])
     assert process.wait(300) == 1
     said = (out / LOG).read_text()
-    assert "expected at least 3 usable replies (rounds.quorum) in round 1" in said
+    assert "expected at least 3 usable replies (rounds.quorum) in round 2" in said
     assert "the site's app failed" in said and nothing_runs(out)
     before = run_id(out)
     run(scenario, out, "--resume", *FLOWER)
@@ -149,21 +149,21 @@ def test_a_round_whose_sites_were_killed_is_repeated_by_a_resume(tmp_path, out):
 
 
 def test_sites_that_drop_out_are_left_out_as_in_one_process(tmp_path, out):
-    scenario = write_scenario(tmp_path, extra="faults: {dropouts: {1: [0, 2], 3: [1]}}\n")
+    scenario = write_scenario(tmp_path, extra="faults: {dropouts: {1: [1, 3], 3: [2]}}\n")
     run(scenario, out, *FLOWER)
     run(scenario, out.with_name("alone"))
     assert weights(out) == weights(out.with_name("alone"))
-    rounds = json.loads((out / "summary.json").read_text())["rounds"]
+    rounds = [json.loads(line) for line in (out / "rounds.jsonl").open()]
     assert [sorted(r["rejected"]) for r in rounds] == [["site-01"], ["site-03"], ["site-01"], []]
 
 
 def test_a_study_that_cannot_go_on_says_where_its_log_is_and_leaves_nothing_behind(tmp_path, out):
-    scenario = write_scenario(tmp_path, extra="faults: {dropouts: {1: [0], 2: [0], 3: [0]}}\n")
+    scenario = write_scenario(tmp_path, extra="faults: {dropouts: {1: [1], 2: [1], 3: [1]}}\n")
     process = start(scenario, out, *FLOWER)
     assert process.wait(300) == 1
     said = " ".join(output_of(out).read_text().split())
     assert "found finished:failed" in said and LOG in said
-    assert "expected at least 2 usable replies (rounds.quorum) in round 0" in (
+    assert "expected at least 2 usable replies (rounds.quorum) in round 1" in (
         (out / LOG).read_text()
     )
     assert nothing_runs(out)

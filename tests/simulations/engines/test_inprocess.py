@@ -31,6 +31,8 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server import study as study_module
 from brainjepa_server.app import app as server_app
+from brainjepa_server.record.attendance import attendance
+from brainjepa_server.record.history import read_history
 from brainjepa_server.record.report import write_report
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -105,7 +107,7 @@ def test_the_consensus_of_sites_is_the_basis_of_all_their_people(straight):
     expected = ConsensusBasis.from_sum(pooled, 3, 0.2)
     assert_allclose(consensus.gradients, expected.gradients, atol=1e-6)
     facts = summary(straight)["basis"]
-    assert facts["hash"] == consensus.hash and facts["sites"] == 2
+    assert facts["hash"] == consensus.hash and facts["sites"] == ["site-01", "site-02"]
     assert facts["subjects"] == pooled.subjects
 
 
@@ -124,7 +126,9 @@ class Stopped(Exception):
 
 def stop(monkeypatch, place: str, call: int) -> None:
     """Fail at the given call of a place."""
-    name = {"evaluate": "evaluate", "consensus": "write_history"}.get(place, "write_round")
+    names = {"evaluate": "evaluate", "consensus": "write_history", "line": "append_round",
+             "summary": "write_summary"}  # fmt: skip
+    name = names.get(place, "write_round")
     real, calls = getattr(study_module, name), []
 
     def stopping(*arguments, **named):
@@ -140,7 +144,7 @@ def stop(monkeypatch, place: str, call: int) -> None:
 
 PLACES = [
     ("consensus", 1), ("evaluate", 1), ("before", 1), ("after", 1), ("evaluate", 3), ("after", 2),
-    ("after", 3), ("consensus", 6),
+    ("after", 3), ("line", 1), ("line", 3), ("summary", 1),
 ]  # fmt: skip
 
 
@@ -160,7 +164,7 @@ def test_stopped_anywhere_and_resumed(tmp_path, straight, monkeypatch, place, ca
     assert summary(tmp_path) == summary(straight)
     assert list(mlflow.runs) == ["run1"] and mlflow.statuses == ["FAILED", "FINISHED"]
     last = {step: value for step, value in mlflow.losses}
-    assert sorted(last) == [0, 1, 2]
+    assert sorted(last) == [1, 2, 3]
     newest = sorted((tmp_path / "rounds").iterdir())[-1]
     assert json.loads((newest / "state.json").read_text())["run_id"] == "run1"
 
@@ -204,7 +208,7 @@ def test_a_poisoned_site_is_left_out_with_a_reason(tmp_path, kind):
 
 
 def test_dropouts_are_left_out_of_their_rounds(tmp_path):
-    run(scenario(3, faults={"dropouts": {1: [1], 3: [0, 1, 2]}}), tmp_path)
+    run(scenario(3, faults={"dropouts": {1: [2], 3: [1, 2, 3]}}), tmp_path)
     rounds = summary(tmp_path)["rounds"]
     assert [sorted(r["sites"]) for r in rounds] == [
         ["site-01", "site-02"], ["site-02"], ["site-01", "site-02"],
@@ -214,9 +218,9 @@ def test_dropouts_are_left_out_of_their_rounds(tmp_path):
 
 
 def test_too_few_replies_end_the_study_and_mended_sites_continue_it(tmp_path, straight):
-    broken = scenario(rounds={"quorum": 2}, faults={"dropouts": {2: [1]}})
+    broken = scenario(rounds={"quorum": 2}, faults={"dropouts": {2: [2]}})
     text = (
-        r"expected at least 2 usable replies \(rounds.quorum\) in round 1, found 1; mend the "
+        r"expected at least 2 usable replies \(rounds.quorum\) in round 2, found 1; mend the "
         r"sites and resume, which repeats this round; site-02: no usable reply: the site's app"
     )
     with pytest.raises(ValueError, match=text):
@@ -285,13 +289,17 @@ def test_some_of_the_sites_each_round(tmp_path):
     assert all(len(names) == 2 for names in asked) and len(set(asked)) > 1
 
 
-def coordinate(chosen, folder, grid_class, monkeypatch) -> None:
+def coordinate(chosen, folder, grid_class, monkeypatch, nodes=None) -> None:
     """As `run`, with another grid and with sites that are there already."""
     (folder / "study.yaml").write_text(yaml.safe_dump(chosen.study.model_dump(mode="json")))
     (folder / "faults.yaml").write_text("{}")
     monkeypatch.setattr(inprocess, "InProcessGrid", grid_class)
     sites = len(list((folder / "sites").glob("*.yaml")))
-    config = {"study-folder": str(folder), "virtual-sites": str(folder / "sites")}
+    config = {
+        "study-folder": str(folder),
+        "virtual-sites": str(folder / "sites"),
+        "nodes": str(nodes or sites),
+    }
     run_in_process(server_app, client_app, sites, config)
 
 
@@ -305,11 +313,33 @@ def test_a_late_joiner_and_a_leaver(tmp_path, monkeypatch):
     chosen = scenario(3)
     prepare(chosen, tmp_path)
     make_sites(chosen, tmp_path)
-    coordinate(chosen, tmp_path, Moving, monkeypatch)
+    coordinate(chosen, tmp_path, Moving, monkeypatch, nodes=2)
     assert [sorted(r["sites"]) for r in summary(tmp_path)["rounds"]] == [
         ["site-01", "site-02"], ["site-01", "site-02", "site-03"], ["site-02", "site-03"],
     ]  # fmt: skip
-    assert summary(tmp_path)["basis"]["sites"] == 2
+    assert summary(tmp_path)["basis"]["sites"] == ["site-01", "site-02"]
+    assert list(summary(tmp_path)["stores"]) == ["site-01", "site-02", "site-03"]
+    assert "Came after it was made: site-03." in attendance(read_history(tmp_path))
+    assert "Came after it was made: site-03." in write_report(tmp_path).read_text()
+
+
+def test_whose_people_no_baseline_was_judged_by_is_recorded(tmp_path, monkeypatch, capsys):
+    chosen = scenario(3)
+    prepare(chosen, tmp_path)
+    make_sites(chosen, tmp_path)
+    file = tmp_path / "sites" / "site-03.yaml"
+    site = yaml.safe_load(file.read_text())
+    site["policy"]["allow"] = ["describe", "train"]
+    file.write_text(yaml.safe_dump(site))
+    coordinate(chosen, tmp_path, InProcessGrid, monkeypatch)
+    found, text = summary(tmp_path), "no usable reply: this site's policy does not allow {} (policy"
+    assert list(found["unjudged"]) == ["random weights"]
+    for reasons in (found["unjudged"]["random weights"], found["rounds"][-1]["unjudged"]):
+        assert list(reasons) == ["site-03"]
+        assert reasons["site-03"].startswith(text.format("evaluate"))
+    assert found["basis"]["left_out"]["site-03"].startswith(text.format("gradients"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not in the yardstick: site-03: no usable reply: this site's policy" in shown
 
 
 def test_two_sites_of_one_name(tmp_path, monkeypatch, capsys):
@@ -336,6 +366,7 @@ def test_a_site_of_another_atlas_is_left_out(tmp_path, capsys):
     run(chosen, tmp_path / "run")
     assert sorted(summary(tmp_path / "run")["rounds"][0]["sites"]) == ["site-01", "site-02"]
     shown = " ".join(capsys.readouterr().out.split())
+    assert summary(tmp_path / "run")["left_out"]["z-other"].startswith("expected the atlas of")
     assert "left out z-other: expected the atlas of the others" in shown
     assert "import with the same atlas" in shown
 

@@ -55,7 +55,7 @@ def test_it_begins_with_that_model_on_its_basis(earlier, later):
 def test_the_model_is_a_zero_of_the_scale_beside_random_weights(later):
     rows = summary(later)["baselines"]
     assert {RANDOM, START} <= {row["model"] for row in rows}
-    assert "the model that the study started from" in verdict(read_history(later))
+    assert "the model that the study started from" in " ".join(verdict(read_history(later)))
 
 
 def test_its_first_round_starts_from_its_weights(earlier, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from small_consortium import plan, scenario
@@ -77,7 +79,9 @@ def test_sites_of_other_data_are_refused(tmp_path):
     make_sites(of_data(tmp_path / "data"), tmp_path / "run")
     before = (tmp_path / "run" / "sites" / "a.yaml").read_bytes()
     archive(tmp_path / "data" / "b.npz", 1)
-    with pytest.raises(ValueError, match=r"expected the same b.ROIs, b.people, b.scans as the res"):
+    with pytest.raises(
+        ValueError, match=r"expected the same b.ROIs, b.people, b.phenotypes, b.scan"
+    ):
         make_sites(of_data(tmp_path / "data"), tmp_path / "run")
     archive(tmp_path / "corrected" / "a.npz", 1)
     (tmp_path / "run" / "stores").rename(tmp_path / "aside")
@@ -85,6 +89,23 @@ def test_sites_of_other_data_are_refused(tmp_path):
         make_sites(of_data(tmp_path / "corrected"), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "sites").glob("*.yaml")] == ["a.yaml"]
     assert (tmp_path / "run" / "sites" / "a.yaml").read_bytes() == before
+
+
+def test_ages_count_for_rounds_to_come_and_other_columns_do_not(tmp_path):
+    """The yardstick tells age: half of the rounds would be of the old ones."""
+    data = tmp_path / "data"
+    archive(data / "a.npz", people=2)
+    table = data / "participants.tsv"
+
+    def resume(header: str, *people: str) -> None:
+        shutil.rmtree(tmp_path / "run" / "stores", ignore_errors=True)
+        table.write_text("\n".join([f"participant_id\t{header}", *people, ""]))
+        make_sites(of_data(data), tmp_path / "run")
+
+    resume("age", "a-0\t30", "a-1\t40")
+    resume("age\tiq", "a-0\t30\t99", "a-1\t40\t101")
+    with pytest.raises(ValueError, match=r"expected the same a.phenotypes as the results in this"):
+        resume("age\tiq", "a-0\t31\t99", "a-1\t40\t101")
 
 
 def test_a_folder_without_data(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from feature_tasks import make_task
@@ -142,11 +145,33 @@ def test_tangent_features_are_kept_by_content(tmp_path, monkeypatch):
     assert np.array_equal(first, ConnectivityFeatures(windows).of("tangent")(DATA, np.arange(5)))
 
 
-def test_covariances_are_computed_once(tmp_path, monkeypatch):
+def test_a_kind_is_computed_once(tmp_path, monkeypatch):
     calls = []
     real = shrunk_covariance
     monkeypatch.setattr(module, "shrunk_covariance", lambda *s: calls.append(1) or real(*s))
     features = ConnectivityFeatures(make_windows(tmp_path))
-    for kind in ("correlation", "partial correlation", "tangent", "correlation"):
+    kinds = ("correlation", "partial correlation", "tangent")
+    for kind in (*kinds, "correlation"):
         features.of(kind)(DATA, np.arange(5))
-    assert len(calls) == PEOPLE
+    features.of("tangent")(DATA, np.arange(6))  # another split of the same people
+    assert len(calls) == PEOPLE * len(kinds)
+
+
+@pytest.mark.parametrize("kind", ["correlation", "partial correlation", "tangent"])
+def test_what_stays_in_memory_is_a_float32_triangle_a_person(kind, tmp_path, monkeypatch):
+    """Of 40,000 people whole float64 matrices are 65 GB."""
+    monkeypatch.setattr(module, "tangent_features", lambda people, _: np.zeros((len(people), 1)))
+    rois = 120
+    store = ScanStore.create(tmp_path / "site", Atlas.from_names([f"r{i}" for i in range(rois)]))
+    for person in range(PEOPLE):
+        series = np.random.default_rng(person).standard_normal((rois, 60))
+        store.append(series, subject=f"sub-{person:02}", tr=2.0)
+    windows = Windows([store])
+    ConnectivityFeatures(windows).of(kind)(DATA, np.arange(5))  # scans and modules are loaded
+    features = ConnectivityFeatures(windows)
+    tracemalloc.start()
+    features.of(kind)(DATA, np.arange(5))
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1.3 * PEOPLE * 4 * rois * (rois + 1) / 2

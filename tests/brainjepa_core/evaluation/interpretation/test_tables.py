@@ -13,7 +13,11 @@ from numpy.testing import assert_allclose
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.evaluation.interpretation.attribution import Attribution
 from brainjepa_core.evaluation.interpretation.group_difference import compare_groups
-from brainjepa_core.evaluation.interpretation.tables import network_names, write_interpretation
+from brainjepa_core.evaluation.interpretation.tables import (
+    WRITTEN,
+    network_names,
+    write_interpretation,
+)
 
 ATLAS = load_atlas().take(load_atlas().rois[40:80])
 NETWORKS = ATLAS.network_index
@@ -33,9 +37,9 @@ def figures(seed: int = 0) -> tuple[np.ndarray, Attribution]:
 
 def write(folder, **choices) -> list[str]:
     attention, attribution = figures()
-    options = {"atlas": ATLAS, "networks": NETWORKS, **choices}
+    options = {"atlas": ATLAS, "networks": NETWORKS, "unit": "SD of age", **choices}
     paths = write_interpretation(folder, attention=attention, attribution=attribution, **options)
-    assert all(path.exists() for path in paths)
+    assert all(path.exists() for path in paths) and {path.name for path in paths} <= set(WRITTEN)
     return sorted(path.name for path in paths)
 
 
@@ -77,7 +81,8 @@ def test_without_groups_nothing_is_compared(tmp_path):
     found = write(tmp_path)
     assert found == ["attention.png", "attention.tsv", "attribution.png", "attribution.tsv"]
     columns = pd.read_csv(tmp_path / "attribution.tsv", sep="\t").columns
-    assert list(columns) == ["roi", "network", "all people"]
+    assert list(columns) == ["roi", "network", "unit", "all people"]
+    assert set(pd.read_csv(tmp_path / "attribution.tsv", sep="\t").unit) == {"SD of age"}
 
 
 def test_an_atlas_without_places_or_networks(tmp_path):

@@ -161,3 +161,11 @@ def test_gradients_are_finite_where_a_spread_is_zero(pool):
     slopes = [p.grad for p in network.encoder.parameters()]
     assert all(torch.isfinite(slope).all() for slope in slopes)
     assert any(slope.abs().max() > 0 for slope in slopes)
+
+
+def test_a_network_is_made_where_the_model_lies():
+    """On another device than the CPU's; this one has shapes and no numbers."""
+    here = network_of()
+    there = FinetunedNetwork(small_model().to("meta"), 2, here.pools, NETWORKS)
+    assert there.head.in_features == here.head.in_features
+    assert there.encoder.patch.weight.device.type == there.basis.device.type == "meta"

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from small_tasks import split_of, task_of
 
 from brainjepa_core.evaluation.learning.inputs import ArrayInputs
+from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import (
     Group,
     TrainingSettings,
@@ -17,6 +18,7 @@ from brainjepa_core.evaluation.learning.supervised import (
     outputs_of,
     seeded,
 )
+from brainjepa_core.evaluation.methods.network_methods import ConnectivityNetworkMethod
 from brainjepa_core.evaluation.tasks.protocols import Split
 
 S = TrainingSettings(steps=40, batch_size=8, evaluate_every=5, lr=0.02, patience=100)
@@ -238,3 +240,29 @@ def test_a_loss_that_is_not_finite_is_refused():
     split = Split("s", 0, np.arange(20), np.arange(0), np.arange(20, 30))
     with pytest.raises(ValueError, match=r"'made-up': expected a finite loss, found nan by step"):
         fit(linear(), ArrayInputs(x), task_of(y), split, S)
+
+
+@pytest.mark.parametrize("unusable", [range(40, 50), [45]], ids=["all", "one"])
+def test_a_validation_loss_that_is_not_finite_is_refused(unusable):
+    """It is never below the best one: the untrained network would pass for a trained one."""
+    x, y = linear_data()
+    x[list(unusable)] = np.nan
+    split = Split("s", 0, np.arange(30), np.arange(40, 50), np.arange(30, 40))
+    expected = (
+        r"'made-up': expected a finite loss of the 10 validation people, found nan by step 5; "
+        "lower lr, and check features for values that are not finite"
+    )
+    with pytest.raises(ValueError, match=expected):
+        fit(linear(), ArrayInputs(x), task_of(y), split, S)
+
+
+def test_a_probe_and_a_network_of_connectivity_refuse_it_too():
+    x, y = linear_data()
+    x[45] = 1e30  # its square is beyond float32
+    split = Split("s", 0, np.arange(30), np.arange(40, 50), np.arange(30, 40))
+    matrices = np.full((60, 8, 8), 0.1)
+    matrices[45] = 1e30
+    network = ConnectivityNetworkMethod("BrainNetCNN", matrices)
+    for method in (ProbeMethod("probe", lambda data, rows: x), network):
+        with pytest.raises(ValueError, match="finite loss of the 10 validation people"):
+            method.predict(task_of(y), split)

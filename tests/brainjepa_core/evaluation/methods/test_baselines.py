@@ -30,17 +30,22 @@ from brainjepa_simulations.cohort.stores import write_cohort
 def test_averages_by_hand():
     data = make_task([1, 2, 3, 10, 20, 99], sites=["A", "A", "A", "B", "B", "C"])
     split = Split("s", 0, np.array([0, 1, 3]), np.array([4]), np.array([2, 5]))
-    assert_allclose(Average().predict(data, split), [8.25, 8.25])
-    assert_allclose(Average(by_site=True).predict(data, split), [1.5, 8.25])
-    assert [Average().name, Average(by_site=True).name] == ["mean or majority", "site mean"]
+    assert_allclose(Average("regression").predict(data, split), [8.25, 8.25])
+    assert_allclose(Average("regression", by_site=True).predict(data, split), [1.5, 8.25])
+
+
+def test_a_row_says_which_average_it_is():
+    names = [Average(k, s).name for k in ("regression", "classification") for s in (False, True)]
+    assert names == ["mean", "site mean", "majority", "site majority"]
 
 
 def test_shares_of_classes_by_hand():
     data = make_task([0, 0, 1, 2, 2, 1], ["a", "b", "c"], sites=["A", "A", "A", "B", "B", "C"])
     split = Split("s", 0, np.array([0, 1, 2, 3]), NOBODY, np.array([4, 5]))
-    assert_allclose(Average().predict(data, split), [[0.5, 0.25, 0.25]] * 2)
+    assert_allclose(Average("classification").predict(data, split), [[0.5, 0.25, 0.25]] * 2)
     expected = [[0, 0, 1], [0.5, 0.25, 0.25]]
-    assert_allclose(Average(by_site=True).predict(data, split), expected)
+    by_site = Average("classification", by_site=True)
+    assert_allclose(by_site.predict(data, split), expected)
 
 
 def test_facts_are_numbers_and_indicators():
@@ -84,8 +89,7 @@ def test_all_baselines_predict(cohort):
         methods = baseline_methods(cohort, data)
         kinds = ("correlation", "partial correlation", "tangent")
         assert [method.name for method in methods] == [
-            "mean or majority",
-            "site mean",
+            *(("majority", "site majority") if classes else ("mean", "site mean")),
             "motion only",
             "tabular",
             *(f"FC {kind} + {name}" for kind in kinds for name in names),
@@ -120,7 +124,8 @@ def test_connectivity_tells_autism_at_sites_it_has_not_seen(tmp_path):
     assert (len(data), len(splits)) == (312, 12)
     method = FeatureMethod("FC", ConnectivityFeatures(windows).of("correlation"), "svm")
     assert abs(roc_auc_score(data.target, held_out(method, data, splits)) - 0.71) <= 0.02
-    assert roc_auc_score(data.target, held_out(Average(by_site=True), data, splits)) <= 0.5
+    site = Average("classification", by_site=True)
+    assert roc_auc_score(data.target, held_out(site, data, splits)) <= 0.5
 
 
 def test_covariates_only_is_their_regression_on_the_training_part():

@@ -37,6 +37,16 @@ def test_every_tested_person_is_a_point():
     assert sorted(points[:, 1]) == sorted(np.concatenate(told.values))
 
 
+def test_models_share_axes_that_tell_their_unit():
+    data = task_data()
+    splits = sites_in_turn(data)
+    told = [predictions(name, data, splits, seed=i) for i, name in enumerate(("FC", "wide"))]
+    told[1].values[0] *= 3.0
+    left, right = truth_figure(data, told, "FC").axes
+    assert left.get_ylim() == right.get_ylim() and left.get_xlim() == right.get_xlim()
+    assert (left.get_xlabel(), left.get_ylabel()) == ("true (years)", "predicted (years)")
+
+
 def test_the_diagonal_of_a_confusion_matrix_is_recall():
     data = task_data(("CN", "MCI", "AD"))
     told = predictions("probe", data, sites_in_turn(data))

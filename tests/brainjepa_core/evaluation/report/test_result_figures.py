@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_names_are_neither_mathematics_nor_longer_than_the_page():
     figure = forest([row("$x$\n" + "m" * 80)], ["auc"])
     assert len(texts(figure)[0]) <= figures.LONGEST_NAME
     drawn(figure)
+
+
+def test_a_unit_stands_beside_every_number_that_has_one():
+    rows = [replace(row(model, "mae"), unit="years") for model in ("FC", "probe")]
+    assert forest(rows, ["mae"], "FC").axes[0].get_xlabel() == "MAE (years)\nbetter ←"
+    of_groups = [replace(each, group="sex=F") for each in rows]
+    assert groups(of_groups, "mae", ["FC"], "FC").axes[0].get_xlabel() == "MAE (years)"
+    assert metric_label("mae within site", "years") == "MAE within site (years)"
+    assert metric_label("r") == "Pearson r"
 
 
 def test_labels():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from made_predictions import holdouts, predictions, sites_in_turn, task_data
 
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
+from brainjepa_core.evaluation.report.result_tables import model_table
 from brainjepa_core.evaluation.report.result_verdict import number, p_value, verdict
 from brainjepa_core.evaluation.scores.results import Comparison, Results, Row
 from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
@@ -54,34 +56,43 @@ def page(path: Path) -> Checked:
 
 
 def compared(
-    model: str, difference: float, p: float, metric: str = "auc"
+    model: str, difference: float, p: float, metric: str = "auc", against: str = "FC"
 ) -> tuple[Row, Comparison]:
     mean = 0.7 + difference
     row = Row(model, "dx", "sites", metric, mean, 0.1, mean - 0.1, mean + 0.1, 60)
     low, high = difference - 0.05, difference + 0.05
-    return row, Comparison(model, "FC", "dx", "sites", metric, difference, low, high, p / 2, p)
+    return row, Comparison(model, against, "dx", "sites", metric, difference, low, high, p / 2, p)
 
 
 def told(
-    *others: tuple[Row, Comparison], reference: str | None = "FC", metric: str = "auc"
+    *others: tuple[Row, Comparison],
+    reference: str | None = "FC",
+    metric: str = "auc",
+    controls: Sequence[Comparison] = (),
 ) -> list[str]:
     row = Row("FC", "dx", "sites", metric, 0.7, 0.1, 0.6, 0.8, 60)
-    results = Results((row, *(r for r, _ in others)), (), tuple(c for _, c in others))
+    compared = (*(c for _, c in others), *controls)
+    results = Results((row, *(r for r, _ in others)), (), compared)
     subjects = [c.model for _, c in others]
     return verdict(results, "dx", "sites", metric, reference, subjects, 0.5)
+
+
+def answer(*others: tuple[Row, Comparison]) -> str:
+    unknown = " Whether pretraining mattered is not known: random weights were not evaluated."
+    return told(*others)[0].removesuffix(unknown)
 
 
 def test_the_verdict_is_in_plain_words():
     better, worse = compared("good", 0.1, 0.01), compared("bad", -0.1, 0.01)
     same = compared("same", 0.02, 0.4)
-    assert told(better)[0] == "The model beats functional connectivity."
-    assert told(worse)[0] == "The model does worse than functional connectivity."
-    assert told(same)[0] == "The model does not clearly beat functional connectivity."
-    assert told(better, better)[0] == "All 2 models in question beat functional connectivity."
-    assert told(better, worse, same)[0] == (
+    assert answer(better) == "The model beats functional connectivity."
+    assert answer(worse) == "The model does worse than functional connectivity."
+    assert answer(same) == "The model does not clearly beat functional connectivity."
+    assert answer(better, better) == "All 2 models in question beat functional connectivity."
+    assert answer(better, worse, same) == (
         "1 of 3 models in question beats functional connectivity; 1 of them does worse."
     )
-    assert told(same, same)[0] == (
+    assert answer(same, same) == (
         "None of 2 models in question clearly beats functional connectivity."
     )
     assert told(better, same)[1:] == [
@@ -93,8 +104,47 @@ def test_the_verdict_is_in_plain_words():
     ]
 
 
+@pytest.mark.parametrize(
+    ("differences", "sentence"),
+    [
+        ([(0.1, 0.01)], "It is clearly better than with random weights."),
+        ([(0.02, 0.4)], "It is not clearly better than with random weights."),
+        ([(-0.1, 0.01)], "Random weights do as well or better."),
+        ([(0.1, 0.01), (0.2, 0.01)], "All 2 are clearly better than with random weights."),
+        ([(0.1, 0.01), (0.02, 0.4)], "1 of 2 is clearly better than with random weights."),
+        ([(0.02, 0.4), (-0.1, 0.01)], "None is clearly better than with random weights."),
+        ([], "Whether pretraining mattered is not known: random weights were not evaluated."),
+    ],
+)
+def test_the_verdict_says_whether_random_weights_do_as_well(differences, sentence):
+    """However far a model is ahead of connectivity: its pretraining may have no part in that."""
+    subjects = [compared(f"m{i}", 0.1, 0.01) for i in range(max(1, len(differences)))]
+    controls = [
+        compared(f"m{i}", difference, p, against="random weights")[1]
+        for i, (difference, p) in enumerate(differences)
+    ]
+    first, _, *each = told(*subjects, controls=controls)
+    assert first.endswith(f"functional connectivity. {sentence}")
+    assert all("Less random weights: " in line for line in each[: len(differences)])
+
+
+def test_the_difference_from_random_weights_is_told_with_its_interval():
+    control = compared("m", 0.026, 0.4, against="random weights")[1]
+    (line,) = told(compared("m", 0.1, 0.01), controls=[control])[2:]
+    assert line.endswith(
+        "p = 0.010: better. Less random weights: 0.026 (−0.024 to 0.076), p = 0.400: no clear "
+        "difference."
+    )
+
+
 def test_less_of_an_error_is_better():
     assert told(compared("m", -0.1, 0.01, "mae"), metric="mae")[0].startswith("The model beats")
+
+
+def test_an_error_has_its_unit():
+    row, comparison = compared("m", -0.1, 0.01, "mae")
+    (line,) = told((replace(row, unit="years"), comparison), metric="mae")[2:]
+    assert line.startswith("m: MAE (years) 0.600 (0.500 to 0.700), ")
 
 
 def test_chance_is_told():
@@ -133,7 +183,8 @@ def evaluated() -> tuple[Results, list[TaskFacts]]:
             predictions(name, data, splits, knows, seed)
             for seed, (name, knows) in enumerate({"FC": 1.0, "probe": 1.5, "noise": 0.0}.items())
         ]
-        results += evaluate_predictions(data, models, protocol, "FC", draws=100)
+        controls = {"probe": "noise"}
+        results += evaluate_predictions(data, models, protocol, "FC", controls, draws=100)
         settings = {"protocol": {"seeds": 4}, "rules": ["age", "motion"]}
         pictures = {"Truth": truth_figure(data, models, "FC")}
         facts.append(TaskFacts.of(data, protocol, {"no label": 7}, settings, pictures))
@@ -150,6 +201,15 @@ def test_the_page_shows_every_figure_and_needs_nothing_else(evaluated, tmp_path)
     )
     for row in results.rows:
         assert number(row.mean) in found.text and number(row.low) in found.text
+    assert found.text.count("Against random weights") == 2
+    assert {c.against for c in results.comparisons} == {"FC", "noise"}
+    for unit in (
+        "MAE (years)",
+        "MSE (years²)",
+        "standardised MSE (SD²)",
+        "MAE within site (years)",
+    ):
+        assert unit in found.text
     for comparison in results.comparisons:
         assert number(comparison.difference) in found.text
     for gap in results.gaps:
@@ -198,4 +258,13 @@ def test_chance_of_a_task(evaluated):
     assert diagnosis.chance == {
         "auc": 0.5, "auc within site": 0.5, "balanced accuracy": 0.5, "accuracy": 0.5,
     }  # fmt: skip
-    assert age.headline == "r within site" and age.chance["mse"] == 1
+    assert age.headline == "r within site" and age.chance["standardised mse"] == 1
+
+
+def test_bold_is_what_is_clearly_better_and_never_just_the_highest():
+    better, lucky = compared("good", 0.1, 0.01), compared("lucky", 0.12, 0.4)
+    reference = Row("FC", "dx", "sites", "auc", 0.7, 0.1, 0.6, 0.8, 60)
+    rows = (reference, better[0], lucky[0])
+    table = model_table(rows, ["auc"], "FC", [], [better[1], lucky[1]])
+    bold = {line.cells[0]: line.cells[1].strong for line in table.rows}
+    assert bold == {"FC": False, "good": True, "lucky": False}

@@ -16,6 +16,7 @@ from brainjepa_core.evaluation.scores.metrics import (
     classification_scores,
     headline,
     lower_is_better,
+    metric_unit,
     regression_scores,
 )
 
@@ -30,7 +31,8 @@ def drawn(rng: np.random.Generator, people: int, draws: int = 3) -> np.ndarray:
 
 def naive_regression(y: np.ndarray, p: np.ndarray, unit: np.ndarray) -> dict[str, float]:
     return {
-        "mse": sklearn.mean_squared_error(y / unit, p / unit),
+        "mse": sklearn.mean_squared_error(y, p),
+        "standardised mse": sklearn.mean_squared_error(y / unit, p / unit),
         "mae": sklearn.mean_absolute_error(y, p),
         "r": pearsonr(y, p).statistic,
         "r2": sklearn.r2_score(y, p),
@@ -50,13 +52,21 @@ def test_regression_is_that_of_repeated_people(seed):
             assert found[name][i] == pytest.approx(value, rel=1e-10, abs=1e-12)
 
 
-def test_mse_is_of_the_target_standardised_by_the_training_part():
+def test_one_mse_is_of_the_target_standardised_by_the_training_part():
     rng = np.random.default_rng(0)
     train, y, p = rng.normal(40, 12, 80), rng.normal(45, 10, 20), rng.normal(45, 5, 20)
     unit = np.full(20, train.std())
     standardised = [(part - train.mean()) / train.std() for part in (y, p)]
-    found = regression_scores(y, p, unit, np.ones((1, 20)))["mse"][0]
-    assert found == pytest.approx(sklearn.mean_squared_error(*standardised))
+    found = regression_scores(y, p, unit, np.ones((1, 20)))
+    assert found["standardised mse"][0] == pytest.approx(sklearn.mean_squared_error(*standardised))
+    assert found["mse"][0] == pytest.approx(found["standardised mse"][0] * train.std() ** 2)
+
+
+def test_every_metric_has_the_unit_of_the_target_or_none():
+    units = {name: metric_unit(name, "years") for name in regression_scores(*np.ones((4, 1, 3)))}
+    assert units == {"mse": "years²", "mae": "years", "standardised mse": "SD²", "r": "", "r2": ""}
+    assert metric_unit("mae within site", "years") == "years"
+    assert metric_unit("auc", "") == ""
 
 
 @given(SEEDS)

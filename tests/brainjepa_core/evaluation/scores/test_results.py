@@ -50,7 +50,7 @@ def test_what_is_written_gives_the_same_again(rows, subgroups, comparisons, gaps
         lines = (Path(folder) / "subgroups.tsv").read_text(encoding="utf-8").split("\n")
     kinds = ("results", "subgroups", "comparisons", "gaps")
     assert names == {f"{name}.{end}" for name in kinds for end in ("json", "tsv")}
-    assert len(lines) == len(subgroups) + 2 and {line.count("\t") for line in lines[:-1]} == {9}
+    assert len(lines) == len(subgroups) + 2 and {line.count("\t") for line in lines[:-1]} == {10}
 
 
 def test_the_file_has_the_keys_that_others_read(tmp_path):
@@ -58,7 +58,7 @@ def test_the_file_has_the_keys_that_others_read(tmp_path):
     assert json.loads(path.read_text()) == [
         {
             "model": "probe", "task": "age", "protocol": "kfold", "metric": "r", "mean": 0.5,
-            "sd": None, "low": 0.4, "high": 0.6, "n": 60,
+            "sd": None, "low": 0.4, "high": 0.6, "n": 60, "unit": "",
         }
     ]  # fmt: skip
     table = pd.read_csv(tmp_path / "results.tsv", sep="\t")

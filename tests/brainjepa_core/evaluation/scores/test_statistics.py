@@ -45,7 +45,9 @@ def test_the_paired_bootstrap_of_auc_agrees_with_delong(knows):
     splits = sites_in_turn(data)
     told = [predictions("FC", data, splits), predictions("probe", data, splits, knows, seed=2)]
     scores = score_models(data, told)
-    found = next(c for c in compare(scores, "FC", "dx", "sites") if c.metric == "auc")
+    found = next(
+        c for c in compare(scores, {"probe": "FC"}, data.task, "sites") if c.metric == "auc"
+    )
     rows = np.concatenate([split.test for split in splits])
     margins = [np.concatenate(each.values) @ [-1, 1] for each in told]
     difference, error, p = delong(data.target[rows], margins[1], margins[0])
@@ -93,7 +95,7 @@ def test_equal_models_do_not_differ():
     data = task_data()
     splits = sites_in_turn(data)
     told = [predictions(name, data, splits, seed=1) for name in ("FC", "probe")]
-    found = compare(score_models(data, told, draws=100), "FC", "age", "sites")
+    found = compare(score_models(data, told, draws=100), {"probe": "FC"}, data.task, "sites")
     assert {(c.difference, c.low, c.high, c.p, c.p_holm) for c in found} == {(0, 0, 0, 1, 1)}
 
 
@@ -151,7 +153,8 @@ def test_p_is_uniform_where_models_do_not_differ(classes, metrics):
         told: list[Predictions] = [
             predictions(str(k), data, splits, seed=10_000 + 2 * seed + k) for k in (0, 1)
         ]
-        for c in compare(score_models(data, told, draws=500, seed=seed), "0", "task", "sites"):
+        scores = score_models(data, told, draws=500, seed=seed)
+        for c in compare(scores, {"1": "0"}, data.task, "sites"):
             p.setdefault(c.metric, []).append(c.p)
     for metric in metrics:
         assert kstest(p[metric], "uniform").pvalue > 0.01

@@ -78,6 +78,21 @@ def test_files_that_do_not_fit(tmp_path):
     assert str(tmp_path) not in str(e.value)
 
 
+def test_the_unit_of_a_number_to_predict():
+    """Ages are in years; of another column nothing is made up."""
+    assert load_task("age").target_unit == "years" and load_task("sex").target_unit == ""
+    plain = {"name": "t", "kind": "regression"}
+    units = [
+        TaskSettings.model_validate({**plain, **more}).target_unit
+        for more in (
+            {"column": "age"},
+            {"column": "flanker"},
+            {"column": "interview_age", "unit": "months"},
+        )
+    ]
+    assert units == ["years", "units of flanker", "months"]
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

@@ -274,3 +274,56 @@ def test_shipped_tasks_on_abide(tmp_path):
     assert with_iq.left_out == {"no fiq": 3} and with_iq.covariates.shape == (309, 13)
     with pytest.raises(ValueError, match="'fiq' of everybody, found 3 of 312 people without it"):
         task_data(diagnosis.task.model_copy(update={"covariates": ("fiq",)}), windows)
+
+
+NUMBERS = [20.0 + i for i in range(10)]
+
+
+@pytest.mark.parametrize("code", [-9999.0, "-999", -99, 999, 9999.0, 99])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "regression"},
+        {"kind": "regression", "column": "x", "covariates": ["y"]},
+        {"column": "c", "classes": {"a": ["a"], "b": ["b"]}, "stratify": ["y"]},
+        {"column": "c", "include": [{"column": "y"}]},
+        {"column": "c", "subgroups": ["y"]},
+    ],
+    ids=["target", "covariate", "stratum", "rule", "subgroup"],
+)
+def test_codes_for_missing_are_refused_or_named(code, fields):
+    rows = [{"y": v, "x": v**2, "c": "ab"[i % 2]} for i, v in enumerate([*NUMBERS, 50.0, 51.0])]
+    rows[-1]["y"] = rows[-2]["y"] = code
+    text = (
+        f"expected 'y' to be known or n/a, found {float(code):g} of 2 of 12 people, which looks "
+        "like a code for missing; write n/a in the participants table, or say missing: "
+        rf"\[{float(code):g}\] in the task, or missing: \[\] if it is a value"
+    )
+    with pytest.raises(ValueError, match=text) as error:
+        task_data(task(**fields), cohort(rows))
+    assert ID not in str(error.value)
+    left_out_where_needed = {"include": [{"column": "y"}], **fields}
+    data = task_data(task(**left_out_where_needed, missing=[code]), cohort(rows))
+    assert len(data) == 10 and all("y" in known for known in data.facts)
+    assert len(task_data(task(**fields, missing=[]), cohort(rows))) == 12
+
+
+def test_a_code_is_no_class():
+    with pytest.raises(ValueError, match="found -9999 of 5 of 15 people, which looks like a code"):
+        task_data(task(), cohort(column(*[1, 2, -9999] * 5)))
+    assert task_data(task(missing=[-9999]), cohort(column(*[1, 2, -9999] * 5))).classes == (
+        "1",
+        "2",
+    )
+    classes = {"no": [1], "yes": [2]}
+    assert len(task_data(task(classes=classes), cohort(column(*[1, 2, -9999] * 5)))) == 10
+
+
+@pytest.mark.parametrize("name", ["age", "AGE_AT_SCAN"])
+def test_ages_are_in_years(name):
+    rows = [{name: 12 * value} for value in NUMBERS]
+    text = f"expected ages of 0 to 120 years in '{name}', found 10 of 10 people outside; correct"
+    with pytest.raises(ValueError, match=text):
+        task_data(task(column=name, kind="regression"), cohort(rows))
+    months = [{"age_months": 12 * value} for value in NUMBERS]
+    assert len(task_data(task(column="age_months", kind="regression"), cohort(months))) == 10

@@ -11,7 +11,7 @@ import pytest
 
 from brainjepa_core.signals.cleaning.confounds import PRESETS, check_columns, read_confounds
 from brainjepa_core.signals.preparation import CleaningSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
 from brainjepa_simulations.painting.confounds import simulate_confounds
 
 FRAMES = 100
@@ -70,8 +70,9 @@ def test_motion_that_is_known_of_no_frame_is_unknown(image, word):
     [
         ({40: "n/a"}, "expected framewise_displacement of every frame but the first, found 1 of"),
         ({3: "0,90", 5: "0,1"}, "numbers in column framewise_displacement, found a decimal comma"),
-        ({7: "high"}, "numbers in column framewise_displacement, found text in a cell; write n/a"),
-        ({7: "1_0"}, "numbers in column framewise_displacement, found text in a cell; write n/a"),
+        ({7: "-9999"}, "framewise_displacement of 0 mm or more, found 1 of 100 frames below"),
+        ({7: "high"}, "numbers in column framewise_displacement, found text in line 9; write n/a"),
+        ({7: "1_0"}, "numbers in column framewise_displacement, found text in line 9; write n/a"),
     ],
 )
 def test_motion_is_never_taken_for_stillness(image, cells, error):
@@ -85,6 +86,93 @@ def test_motion_is_never_taken_for_stillness(image, cells, error):
 
 def test_frames_before_the_steady_state_are_not_kept(image):
     np.testing.assert_array_equal(np.flatnonzero(~read(image).keep), [0, 1])
+
+
+@pytest.mark.parametrize("more", [{}, {"scrub": True, "fd_threshold": 9, "dvars_threshold": 99}])
+def test_they_are_not_kept_without_regressors_either(image, more):
+    found = read(image, preset="none", **more)
+    assert found.regressors is None and np.flatnonzero(~found.keep).tolist() == [0, 1]
+
+
+def test_flags_of_the_steady_state_are_numbers(image):
+    rewrite(image, {"non_steady_state_outlier00": {5: "yes"}})
+    with pytest.raises(ScanProblem, match="non_steady_state_outlier00, found text in line 7"):
+        read(image, preset="none")
+
+
+def rewrite(image, columns):
+    """Cells of the table, by column and frame (or all frames: None)."""
+    table = pd.read_csv(table_of(image), sep="\t", dtype=str, keep_default_na=False)
+    for column, cells in columns.items():
+        for frame, cell in cells.items():
+            table.loc[slice(None) if frame is None else frame, column] = cell
+    table.to_csv(table_of(image), sep="\t", index=False)
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (
+            {"framewise_displacement": {None: "2.0"}},
+            "100 beyond fd_threshold 0.5 mm, 0 beyond",
+        ),
+        (
+            {"std_dvars": {None: "9"}},
+            "0 beyond fd_threshold 0.5 mm, 100 beyond dvars_thresh",
+        ),
+        ({"framewise_displacement": {None: "2.0", 50: "0.1"}}, "99 beyond fd_threshold 0.5 mm, 0"),
+        ({"framewise_displacement": {None: "2.0", 50: "0.1", 51: "0.1"}}, "98 beyond fd_threshold"),
+    ],
+    ids=["all by displacement", "all by DVARS", "one left", "two left"],
+)
+@pytest.mark.parametrize("preset", ["none", "simple_motion"])
+def test_no_frame_is_left(image, columns, found, preset):
+    still = {"framewise_displacement": {None: "0.1"}, "std_dvars": {None: "1.0"}}
+    rewrite(image, still)
+    rewrite(image, columns)
+    with pytest.raises(UnusableProblem) as problem:
+        read(image, preset=preset, scrub=True)
+    text = str(problem.value)
+    assert f"expected frames that are not censored, found none of 100 left ({found}" in text
+    assert text.endswith("; raise the thresholds under cleaning, or leave the scan out")
+
+
+@pytest.mark.parametrize(
+    ("column", "frame", "found"),
+    [
+        ("framewise_displacement", None, "99 of 100 frames without a number"),
+        ("std_dvars", None, "99 of 100 frames without a number"),
+        ("std_dvars", 40, "1 of 100 frames without a number"),
+    ],
+)
+def test_scrubbing_by_what_is_not_known_is_refused(image, column, frame, found):
+    rewrite(image, {column: {frame: "n/a"}})
+    text = f"{column} of every frame but the first for cleaning.scrub, found {found}; run"
+    with pytest.raises(ScanProblem, match=text):
+        read(image, scrub=True)
+    assert read(image).names  # not asked for without
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "found"),
+    [
+        ("trans_y", "0,01", "a decimal comma in line 42; write points"),
+        ("rot_x", "1_0", "text in line 42"),
+    ],
+)
+def test_text_among_the_regressors(image, column, cell, found):
+    rewrite(image, {column: {40: cell}})
+    with pytest.raises(ScanProblem, match=f"numbers in column {column}, found {found}"):
+        read(image)
+
+
+@pytest.mark.parametrize("twice", ["trans_x", "Trans_X ", "framewise_displacement"])
+def test_a_column_that_is_there_twice(image, twice):
+    lines = table_of(image).read_text().splitlines()
+    rows = [f"{lines[0]}\t{twice}", *(f"{line}\t0" for line in lines[1:])]
+    table_of(image).write_text("\n".join(rows))
+    with pytest.raises(ScanProblem, match=f"column once, found '{twice.strip()}' twice in the"):
+        read(image)
 
 
 def test_scrubbing_takes_frames_beyond_the_thresholds_and_short_stretches(image):

@@ -67,8 +67,13 @@ def test_numbers_equal_naive_ones():
 def test_what_is_not_known_is_left_out():
     raw = raw_scan(tsnr=float("nan"), fd=None, keep=None)
     quality = scan_quality(raw, raw.series)
-    assert not {"tsnr", "mean_fd", "max_fd"} & quality.keys()
-    assert quality["censored"] == quality["dropped"] == 0
+    assert not {"tsnr", "mean_fd", "max_fd", "censored"} & quality.keys()
+    assert quality["dropped"] == 0
+    for unknown in ([np.nan] * 6, [0.0] + [np.nan] * 5):  # of no ROI, or of the missing ones only
+        found = scan_quality(raw_scan(coverage=np.array(unknown)), raw.series)
+        assert not {"coverage_mean", "coverage_min"} & found.keys()
+    before = raw_scan(keep=None, details={"CensoredFramesDropped": raw.series.shape[1]})
+    assert scan_quality(before, raw.series)["censored"] == 0.5
     empty = scan_quality(raw, np.full_like(raw.series, np.nan))
     assert "fc_mean" not in empty and empty["missing_rois"] == 6 and empty["dead_rois"] == 0
 

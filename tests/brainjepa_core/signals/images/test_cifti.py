@@ -256,7 +256,8 @@ def test_parcels_are_read_by_their_names(tmp_path):
     scan = save(tmp_path / "x.ptseries.nii", data, series_axis(), parcels)
     result = read_parcels(scan, Atlas.from_names(NAMES))
     assert np.array_equal(result.series[[0, 2]], data[:, [2, 0]].T)
-    assert result.coverage.tolist() == [1, 0, 1, 0] and np.isnan(result.series[[1, 3]]).all()
+    assert np.array_equal(result.coverage, [np.nan, 0, np.nan, 0], equal_nan=True)
+    assert np.isnan(result.series[[1, 3]]).all()
     assert result.tr == 0.72 and np.isnan(result.tsnr)
     with pytest.raises(ScanProblem, match=r"x.ptseries.nii: expected names of atlas 'named list'"):
         read_parcels(scan, Atlas.from_names(["x"]))

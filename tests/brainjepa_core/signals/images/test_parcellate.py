@@ -248,11 +248,12 @@ def test_a_mask_must_be_on_the_scans_grid(tmp_path):
         parcellate(bold, labels, short)
 
 
-def test_a_mask_of_nothing_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("value, found", [(0.0, "0 everywhere"), (np.nan, "NaN everywhere")])
+def test_a_mask_of_nothing_is_a_problem(tmp_path, value, found):
     bold = save(tmp_path / "bold.nii.gz", np.ones((*SHAPE, FRAMES), "f4"))
-    mask = save(tmp_path / "mask.nii.gz", np.zeros(SHAPE, "u1"))
-    result = parcellate(bold, label_image(tmp_path), mask)
-    assert np.isnan(result.series).all() and not result.coverage.any() and np.isnan(result.tsnr)
+    mask = save(tmp_path / "mask.nii.gz", np.full(SHAPE, value, "f4"))
+    with pytest.raises(ScanProblem, match=f"mask.nii.gz: expected numbers, .* found {found}; wri"):
+        parcellate(bold, label_image(tmp_path), mask)
 
 
 def test_problems_reach_the_caller_from_another_process(tmp_path):

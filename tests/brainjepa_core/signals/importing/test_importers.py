@@ -165,7 +165,7 @@ def test_parts_that_do_not_fit_leave_nothing_behind(tmp_path, changes, error):
 
 def test_missing_parts_are_named(tmp_path):
     np.savez(tmp_path / "site.npz", ts=np.zeros((2, 2)), lengths=[2], roi=["a", "b"])
-    with pytest.raises(ValueError, match="in the archive, found participant_id, tr missing"):
+    with pytest.raises(ValueError, match="in the archive, found no participant_id, tr; give"):
         import_site_archive(tmp_path / "site.npz", tmp_path / "store")
 
 
@@ -203,8 +203,8 @@ def test_people_are_joined_and_levels_decoded_as_in_prepare(tmp_path):
     found = [record.phenotypes for record in store.records]
     assert found == [{"sex": "male"}, {"sex": "female", "age": 30.0}, {}]
     assert said == [
-        "1 people have no row of phenotypes, such as 'p3'",
-        "1 people of the tables have no scan, such as 'x'",
+        "1 person has no row of phenotypes, such as 'p3'",
+        "1 person of the tables has no scan, such as 'x'",
     ]
 
 

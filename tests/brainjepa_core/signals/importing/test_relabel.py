@@ -52,7 +52,7 @@ def test_new_tables_give_what_a_new_import_would(folder):
     store = load(folder)
     people(folder, {"00": (21, "n/a"), "2": (40, "0.3")})
     changed, notes = relabel_imported(store, [folder / "participants.tsv"])
-    assert changed == 3 and notes == ["1 people have no row of phenotypes, such as '01'"]
+    assert changed == 3 and notes == ["1 person has no row of phenotypes, such as '01'"]
     (folder / "store").rename(folder / "relabelled")
     assert content(ScanStore.open(folder / "relabelled")) == content(load(folder))
     table = [folder / "participants.tsv"]

@@ -38,10 +38,21 @@ def test_a_scan_for_each_participant(tmp_path):
     assert problems == [] and [scan.check().frames for scan in scans] == [20, 12, 9]
     raw = pickle.loads(pickle.dumps(scans[0])).read()
     assert np.array_equal(raw.series[:2], TS[12:32].T[[2, 0]].astype(float)) and raw.tr == 2.5
-    assert np.isnan(raw.series[2]).all() and raw.coverage.tolist() == [1, 1, 0]
+    assert np.isnan(raw.series[2]).all() and np.array_equal(
+        raw.coverage, [np.nan, np.nan, 0], equal_nan=True
+    )
     assert found(tmp_path, told=0.8)[0][1].read().tr == 0.8
     each = found(tmp_path, tr=np.array([2.5, 0.7, 3.0]))[0]
     assert [scan.check().tr for scan in each] == [0.7, 2.5, 3.0]
+
+
+def test_repetition_times_are_seconds_as_they_were_written(tmp_path):
+    scans, _ = found(tmp_path, tr=np.float32(1.667))
+    assert {scan.check().tr for scan in scans} == {1.667}  # not 1.66700005
+    scans, _ = found(tmp_path, tr=np.array([2000.0, 2.0, 2.0]))
+    text = r"site.npz: expected a repetition time between 0.1 and 20 seconds, found 2000; write it"
+    with pytest.raises(ScanProblem, match=text):
+        [scan.check() for scan in scans]
 
 
 def test_scans_are_what_an_import_stores(tmp_path):

@@ -18,6 +18,7 @@ from brainjepa_core.signals.inputs.bids import (
     walk_functional,
     without_copies,
 )
+from brainjepa_core.signals.inputs.parcellated import walk
 from brainjepa_core.signals.problems import ScanProblem
 
 
@@ -43,6 +44,7 @@ def test_keys_tell_scans_apart_and_not_versions_of_one(tmp_path):
         "sub-02_ses-b_task-rest_bold.json",
         "sub-02_ses-b_task-rest_atlas-Tian_stat-mean_timeseries.tsv",
     )
+    touch(root, "sub-A.1_task-rest_bold.nii.gz")  # no label of BIDS, and yet somebody's
     (root / "sub-01" / "anat").mkdir()
     (root / "sub-01" / "anat" / "sub-01_desc-preproc_T1w.nii.gz").touch()
     (root / "sub-01.html").touch()
@@ -53,6 +55,7 @@ def test_keys_tell_scans_apart_and_not_versions_of_one(tmp_path):
         ("sub-01", "", "task-rest_run-01"),
         ("sub-02", "b", "task-rest"),
         ("sub-02", "b", "task-rest"),
+        ("sub-A.1", "", "task-rest"),
     ]
 
 
@@ -120,7 +123,7 @@ def test_any_sidecar_is_read_or_refused(tmp_path_factory, content):
     try:
         assert isinstance(read_sidecar(path), dict)
     except ScanProblem as problem:
-        assert str(problem).startswith("bold.json: expected a JSON object, found ")
+        assert str(problem).startswith("bold.json: expected a ")
 
 
 def test_copies_are_named_and_neither_is_taken():
@@ -138,3 +141,26 @@ def test_copies_are_named_and_neither_is_taken():
         "a_res-1.nii.gz: expected one file of a subject, session and run, found also "
         "a_res-2.nii.gz; move away all but one"
     ]
+
+
+def test_folders_that_cannot_be_listed_are_problems_and_the_others_go_on(tmp_path, monkeypatch):
+    touch(tmp_path, "sub-01_task-rest_bold.nii.gz", "sub-02_task-rest_bold.nii.gz")
+    closed = str(tmp_path / "sub-01" / "func")
+    listdir, scandir = os.listdir, os.scandir
+
+    def refuse(true):
+        def refusing(path):
+            if os.fspath(path) == closed:
+                raise PermissionError(13, "Permission denied", closed)
+            return true(path)
+
+        return refusing
+
+    monkeypatch.setattr(os, "listdir", refuse(listdir))
+    monkeypatch.setattr(os, "scandir", refuse(scandir))
+    for files, problems in (walk_functional(tmp_path), walk(tmp_path, lambda _: True)):
+        assert len(files) == 1
+        assert list(map(str, problems)) == [
+            "func: expected a folder that can be listed, found no permission to open it; give "
+            "whoever prepares the right to read it"
+        ]

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.io import savemat
 from shared_data import shared
 
 from brainjepa_core.atlas import Atlas, load_atlas, names_in_7network_order
 from brainjepa_core.signals.inputs import series
+from brainjepa_core.signals.inputs.passed_over import in_words
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 
@@ -52,7 +54,7 @@ def test_a_folder_of_scans(tmp_path):
     save(tmp_path / "sub-01_ses-2_task-rest_run-1_stat-coverage_bold.tsv")
     (tmp_path / "participants.tsv").write_text("participant_id\nsub-01\n")
     (tmp_path / "README.md").write_text("none")
-    scans, problems = found(tmp_path)
+    scans, problems, _ = found(tmp_path)
     assert problems == []
     assert [scan.key for scan in scans] == [
         ("anna", "", ""),
@@ -63,12 +65,60 @@ def test_a_folder_of_scans(tmp_path):
         assert (scan.check().frames, scan.check().tr) == (6, 2.0)
         raw = scan.read()
         assert np.array_equal(raw.series[:2], VALUES.T[[2, 0]])
-        assert np.isnan(raw.series[2]).all() and raw.coverage.tolist() == [1, 1, 0]
+        assert np.isnan(raw.series[2]).all() and raw.coverage[2] == 0
+        assert np.isnan(raw.coverage[:2]).all() and np.isnan(raw.censored)
         assert np.isnan(raw.tsnr) and raw.fd is raw.keep is raw.regressors is None
     assert [scan.key[0] for scan in found(tmp_path, task="rest")[0]] == ["sub-01", "sub-Zoë"]
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "names.txt").write_text("a")
-    assert found(tmp_path / "none") == ([], [])
+    assert found(tmp_path / "none") == ([], [], [])
+
+
+def test_what_is_found_and_not_read_is_told(tmp_path):
+    save(tmp_path / "sub-01_task-rest.npy")
+    save(tmp_path / "sub-02_task-nback.npy")
+    save(tmp_path / "sub-01_task-rest_motion.tsv")
+    for name in ("sub-03.xlsx", "sub-04.xlsx", "sub-05.dat", "README", "a.json", "a.png"):
+        (tmp_path / name).write_text("x")
+    scans, problems, passed = found(tmp_path, task="rest")
+    assert len(scans) == 1 and problems == []
+    assert sorted(in_words(passed)) == [
+        "1 passed over, such as sub-01_task-rest_motion.tsv: tables that are no series by their "
+        "names",
+        "1 passed over, such as sub-02_task-nback.npy: tasks other than rest (input.task)",
+        "1 passed over, such as sub-05.dat: .dat is not read",
+        "2 passed over, such as sub-03.xlsx: .xlsx is not read",
+    ]
+
+
+def test_visits_are_sessions_of_one_person(tmp_path):
+    for name in ("HCA1_V1_MR", "HCA1_V2_MR", "100610_7T", "FAM_A"):
+        save(tmp_path / f"{name}.npy")
+    assert [scan.key for scan in found(tmp_path)[0]] == [
+        ("100610", "7T", ""),
+        ("FAM_A", "", ""),
+        ("HCA1", "V1", ""),
+        ("HCA1", "V2", ""),
+    ]
+
+
+@pytest.mark.parametrize("kind", [".npz", ".h5", ".mat"])
+def test_a_repetition_time_in_a_file_is_in_seconds(tmp_path, kind):
+    def write(tr):
+        if kind == ".npz":
+            np.savez(tmp_path / "x.npz", ts=VALUES, tr=tr)
+        elif kind == ".mat":
+            savemat(tmp_path / "x.mat", {"ts": VALUES, "TR": tr})
+        else:
+            with h5py.File(tmp_path / "x.h5", "w") as handle:
+                handle["ts"] = VALUES
+                handle["ts"].attrs["tr"] = tr
+
+    write(0.8)
+    assert found(tmp_path, tr=None)[0][0].check().tr == 0.8
+    write(800.0)
+    with pytest.raises(ScanProblem, match="and 20 seconds, found 800; write it in seconds"):
+        found(tmp_path, tr=None)[0][0].check()
 
 
 def test_links_in_a_circle_are_walked_once(tmp_path):
@@ -76,13 +126,13 @@ def test_links_in_a_circle_are_walked_once(tmp_path):
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "linked").symlink_to(tmp_path / "data")
-    scans, problems = found(tmp_path / "folder")
+    scans, problems, _ = found(tmp_path / "folder")
     assert [scan.key[0] for scan in scans] == ["a"] and problems == []
 
 
 def test_the_repetition_time_of_a_sidecar_unless_the_site_says_another(tmp_path):
     save(tmp_path / "a.tsv").with_suffix(".json").write_text(json.dumps({"RepetitionTime": 0.8}))
-    (scan,), _ = found(tmp_path, tr=None)
+    (scan,), *_ = found(tmp_path, tr=None)
     assert scan.read().tr == scan.check().tr == 0.8
     assert found(tmp_path)[0][0].check().tr == 2.0
     (tmp_path / "a.json").unlink()
@@ -94,7 +144,7 @@ def test_one_scan_twice_names_both_files(tmp_path):
     save(tmp_path / "sub-01_desc-a_timeseries.tsv")
     save(tmp_path / "x" / "sub-01_desc-b_timeseries.npy")
     save(tmp_path / "sub-02.tsv")
-    scans, (problem,) = found(tmp_path)
+    scans, (problem,), _ = found(tmp_path)
     assert [scan.key[0] for scan in scans] == ["sub-02"]
     assert "sub-01_desc-a_timeseries.tsv" in str(problem)
     assert "sub-01_desc-b_timeseries.npy" in str(problem)
@@ -111,7 +161,7 @@ def test_bad_files_are_problems_and_others_go_on(tmp_path):
     save(tmp_path / "gaps.tsv", gaps)
     save(tmp_path / "flat.tsv", np.zeros((6, 3)))
     (tmp_path / "text.tsv").write_text("1\t2\t3\n4\t5\t6\n7\t8\t9\n1\tx\t3\n")
-    scans, problems = found(tmp_path)
+    scans, problems, _ = found(tmp_path)
     assert [str(problem)[:48] for problem in problems] == [
         "empty.npz: expected numbers, one row a frame, fo"
     ]
@@ -162,7 +212,7 @@ def test_files_of_several_scans(tmp_path):
     np.savez(tmp_path / "sub-05_ses-3.npz", first=VALUES, second=VALUES)
     lengths = {"lengths": [2, 4], "participant_id": ["q1", "q2"], "roi": ["b", "c", "a"], "tr": 0.7}
     np.savez(tmp_path / "site.npz", ts=VALUES, **lengths)
-    scans, problems = found(tmp_path, tr=None)
+    scans, problems, _ = found(tmp_path, tr=None)
     assert problems == []
     assert [scan.key for scan in scans] == [
         ("p1", "", ""),
@@ -188,7 +238,7 @@ def test_stages_by_name(tmp_path):
     names.write_text("\n".join([*names_in_7network_order()[50:], *subcortex]))
     atlas = load_atlas()
     given = InputSettings(kind="series", folder=file.parent, names=names, tr=2.0)
-    scans, problems = series.find(given, atlas)
+    scans, problems, _ = series.find(given, atlas)
     assert len(scans) == 55 and problems == []
     assert {scan.key[1:] for scan in scans} == {("1", "")}
     raw = scans[7].read()
@@ -197,7 +247,8 @@ def test_stages_by_name(tmp_path):
     place = people.tolist().index(scans[7].subject)
     row = atlas.rois.index(names_in_7network_order()[50])
     assert np.array_equal(raw.series[row], ts[place, :, 0].astype(np.float64))
-    assert np.isnan(raw.series[:50]).all() and raw.coverage.sum() == 400
+    assert np.isnan(raw.series[:50]).all() and (raw.coverage[:50] == 0).all()
+    assert np.isnan(raw.coverage[50:]).all()
     assert scans[7].check().frames == 234
 
 
@@ -208,7 +259,7 @@ def test_stages_by_name(tmp_path):
 def test_garbage_raises_nothing_but_problems(tmp_path_factory, kind, content):
     folder = tmp_path_factory.mktemp("garbage")
     (folder / f"x{kind}").write_bytes(content)
-    scans, problems = found(folder)
+    scans, problems, _ = found(folder)
     for scan in scans:
         for step in (scan.check, scan.read):
             try:

@@ -50,7 +50,8 @@ def test_two_tables_are_one_scan(tmp_path, gz, header):
     assert (scan.check().frames, scan.check().tr) == (7, 0.735)
     raw = pickle.loads(pickle.dumps(scan)).read()
     assert np.array_equal(raw.series, rows.loc[list(ATLAS.rois)].to_numpy())
-    assert (raw.coverage == 1).all() and found(tmp_path, tr=2.0)[0][0].read().tr == 2.0
+    assert np.isnan(raw.coverage).all() and np.isnan(raw.censored)
+    assert found(tmp_path, tr=2.0)[0][0].read().tr == 2.0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.inputs import xcpd
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
 
 ATLAS = load_atlas()
 SPACE = "space-MNI152NLin2009cAsym"
@@ -89,12 +90,22 @@ def test_every_generation_of_names(tmp_path, form):
     ]
     assert (scans[0].check().frames, scans[0].check().tr) == (12, 0.8)
     raw = pickle.loads(pickle.dumps(scans[0])).read()
-    assert np.array_equal(raw.series, run.truth) and (raw.coverage == 1).all()
+    assert np.array_equal(raw.series, run.truth) and np.isnan(raw.coverage).all()
     assert raw.details == {} and raw.fd is None and raw.tr == 0.8
     assert np.array_equal(found(root)[0][1].read().series, other.truth)
     with pytest.raises(ScanProblem, match=r"repetition time .* found none; .*or say input.tr"):
         scans[1].check()
     assert found(root, task="rest")[0] and not found(root, task="nback")[0]
+
+
+def test_compressed_tables(tmp_path):
+    run = Run(tmp_path).both().motion([0.1] * 12, [0] * 12)
+    for file in run.folder.glob("*.tsv"):
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    (scan,), problems = found(tmp_path)
+    assert problems == [] and scan.check().frames == 12
+    assert np.array_equal(scan.read().series, run.truth) and scan.read().fd[1] == 0.1
 
 
 def test_other_sizes_of_the_4s_atlas_are_passed_over(tmp_path):
@@ -129,7 +140,7 @@ def test_coverage_tables(tmp_path, name):
     table = pd.DataFrame({"coverage": np.r_[0.9, 0.4, np.ones(401)]}, index=FOURS)
     table.to_csv(run.path(f"{SPACE}_{name.format('4S456Parcels')}"), sep="\t", index_label="Node")
     raw = found(tmp_path)[0][0].read()
-    assert raw.coverage[50:53].tolist() == [0.9, 0.4, 1] and (raw.coverage[:50] == 1).all()
+    assert raw.coverage[50:53].tolist() == [0.9, 0.4, 1] and np.isnan(raw.coverage[:50]).all()
     assert np.isnan(raw.series[51]).all() and np.isfinite(raw.series[50]).all()
     run.path(f"{SPACE}_{name.format('Tian')}").write_text("Node\tcoverage\tx\na\t1\t2\n")
     with pytest.raises(ScanProblem, match="expected columns Node and coverage, found 2 columns"):
@@ -144,6 +155,7 @@ def test_frames_that_are_gone_and_frames_that_are_interpolated(tmp_path):
     linc = Run(tmp_path / "linc", frames=12).both().motion(fd, moved)
     raw = found(tmp_path / "linc")[0][0].read()
     assert raw.details == {"CensoredFramesDropped": 3} and raw.keep is None
+    assert raw.censored == 3 / 15
     assert np.array_equal(raw.fd, whole[kept]) and raw.series.shape[1] == 12
     linc.path("outliers.tsv").unlink()
     raw = found(tmp_path / "linc")[0][0].read()
@@ -156,10 +168,10 @@ def test_frames_that_are_gone_and_frames_that_are_interpolated(tmp_path):
 
     Run(tmp_path / "still", frames=15).both().motion(fd, [0] * 15)
     raw = found(tmp_path / "still")[0][0].read()
-    assert raw.details == {} and raw.keep is None and np.array_equal(raw.fd, whole)
+    assert raw.details == {} and raw.censored == 0 and np.array_equal(raw.fd, whole)
 
     Run(tmp_path / "odd", frames=13).both().motion(fd, moved)
-    text = "found 13 frames, and 15 in the tables, 3 of them outliers; copy series and motion"
+    text = "13 frames, and 15 in the tables, outliers among them: 3 by framewise_displacement; copy"
     with pytest.raises(ScanProblem, match=text):
         found(tmp_path / "odd")[0][0].read()
     run = Run(tmp_path / "column", frames=15).both()
@@ -168,13 +180,118 @@ def test_frames_that_are_gone_and_frames_that_are_interpolated(tmp_path):
         found(tmp_path / "column")[0][0].read()
 
 
+FLAGS = {  # of 15 frames, by column
+    "framewise_displacement": [2],
+    "dvars": [11],
+    "denoising": [2, 3, 11],
+    "framewise_displacement_interpolation": [2],
+    "dvars_interpolation": [11, 14],
+    "interpolation": [2, 3, 4, 11, 14],
+}
+
+
+def outliers(run: Run, columns: dict[str, list[int]], frames=15) -> None:
+    table = {
+        name: np.isin(np.arange(frames), places).astype(int) for name, places in columns.items()
+    }
+    pd.DataFrame(table).to_csv(run.path("outliers.tsv"), sep="\t", index=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "gone"),
+    [
+        (list(FLAGS), [2, 3, 4, 11, 14]),
+        ([*FLAGS, "exact_5"], [2, 3, 4, 11, 14]),
+        (["framewise_displacement", "dvars", "denoising"], [2, 3, 11]),
+        (["framewise_displacement", "dvars"], [2, 11]),
+        (["framewise_displacement"], [2]),
+        (["framewise_displacement", "exact_5"], [2]),
+    ],
+)
+def test_columns_of_outliers(tmp_path, names, gone):
+    """Whichever columns a version of XCP-D wrote, what was censored in the end counts."""
+    kept = np.setdiff1d(np.arange(15), gone)
+    columns = {name: FLAGS.get(name, [5, 6]) for name in names}
+    outliers(Run(tmp_path / "abcd", frames=15).both().motion([0.1] * 15, [0] * 15), columns)
+    raw = found(tmp_path / "abcd")[0][0].read()
+    assert raw.details == {"CensoredFramesInterpolated": len(gone)}
+    assert np.flatnonzero(~raw.keep).tolist() == gone
+    fd = [0.0, *np.linspace(0.1, 0.5, 14)]
+    outliers(Run(tmp_path / "linc", frames=len(kept)).both().motion(fd, [0] * 15), columns)
+    raw = found(tmp_path / "linc")[0][0].read()
+    assert raw.details == {"CensoredFramesDropped": len(gone)} and raw.keep is None
+    assert np.array_equal(raw.fd, np.array(fd)[kept])
+
+
+def test_a_series_that_only_the_regression_censored(tmp_path):
+    """Without thresholds for the end, what the regression left out is interpolated still."""
+    columns = {**FLAGS, "interpolation": []}
+    outliers(Run(tmp_path / "abcd", frames=15).both().motion([0.1] * 15, [0] * 15), columns)
+    assert np.flatnonzero(~found(tmp_path / "abcd")[0][0].read().keep).tolist() == [2, 3, 11]
+    outliers(Run(tmp_path / "linc", frames=12).both().motion([0.1] * 15, [0] * 15), columns)
+    assert found(tmp_path / "linc")[0][0].read().details == {"CensoredFramesDropped": 3}
+    outliers(Run(tmp_path / "odd", frames=13).both().motion([0.1] * 15, [0] * 15), FLAGS)
+    text = (
+        "found 13 frames, and 15 in the tables, outliers among them: 5 by interpolation, 3 by den"
+    )
+    with pytest.raises(ScanProblem, match=text):
+        found(tmp_path / "odd")[0][0].read()
+
+
+@pytest.mark.parametrize("column", ["interpolation", "framewise_displacement"])
+def test_a_scan_of_outliers_alone_cannot_be_used(tmp_path, column):
+    run = Run(tmp_path, frames=15).both().motion([0.9] * 15, [0] * 15)
+    outliers(run, {column: list(range(15))})
+    text = (
+        r"outliers.tsv: expected frames that are no outliers, found none of 15; leave the scan out"
+    )
+    with pytest.raises(UnusableProblem, match=text):
+        found(tmp_path)[0][0].read()
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "text"),
+    [
+        (
+            "motion.tsv",
+            "framewise_displacement\n" + "0,2\n" * 15,
+            "a decimal comma in line 2",
+        ),
+        ("motion.tsv", "a\tframewise_displacement\n" + "1\t1_0\n" * 15, "found text in line 2"),
+        ("motion.tsv", "framewise_displacement\n" + "0.1\nn/a\n" + "0.1\n" * 13, "found 1 of 15"),
+        (
+            "motion.tsv",
+            "framewise_displacement\t Framewise_displacement\n" + "0.1\t0.9\n" * 15,
+            "a column framewise_displacement, found 2 of them",
+        ),
+        (
+            "outliers.tsv",
+            "interpolation\n" + "0\n" * 14 + "n/a\n",
+            "0 or 1 of every frame in column",
+        ),
+    ],
+)
+def test_motion_is_never_guessed(tmp_path, table, content, text):
+    run = Run(tmp_path, frames=15).both().motion([0.1] * 15, [0] * 15)
+    run.path(table).write_text(content)
+    with pytest.raises(ScanProblem, match=f"{table}: expected .*{text}"):
+        found(tmp_path)[0][0].read()
+
+
+def test_motion_that_is_known_of_no_frame_is_unknown(tmp_path):
+    run = Run(tmp_path, frames=15).both()
+    run.path("motion.tsv").write_text("framewise_displacement\n" + "n/a\n" * 15)
+    assert found(tmp_path)[0][0].read().fd is None
+
+
 def test_spaces(tmp_path):
     run = Run(tmp_path).both(space="space-fsLR").both()
     (scan,), _ = found(tmp_path)
     assert all(SPACE in file.name for file in scan.series)
     assert "fsLR" in found(tmp_path, space="fsLR")[0][0].series[0].name
     scans, (problem,) = found(tmp_path, space="MNI152NLin6Asym")
-    assert scans == [] and "found spaces MNI152NLin2009cAsym, fsLR; choose one" in str(problem)
+    assert scans == [] and problem.found == "2 versions"
+    assert problem.mend == "choose one with input.space (MNI152NLin2009cAsym or fsLR)"
     for file in run.folder.glob("*fsLR*"):
         file.unlink()
     assert len(found(tmp_path, space="MNI152NLin6Asym")[0]) == 1  # the only one there is
@@ -230,3 +347,28 @@ def test_garbage_raises_nothing_but_problems(tmp_path_factory, content, data):
             except ScanProblem as problem:
                 problems.append(problem)
     assert problems and all(": expected " in str(problem) for problem in problems)
+
+
+def test_the_site_chooses_of_two_resolutions(tmp_path):
+    run = Run(tmp_path)
+    for res in ("1", "2"):
+        run.both(space=f"{SPACE}_res-{res}")
+    scans, (problem,) = found(tmp_path)
+    assert scans == [] and problem.mend == "choose one with input.res (1 or 2)"
+    for res, share in (("1", 1.0), ("2", 0.7)):
+        table = pd.DataFrame({"Node": FOURS, "coverage": share})
+        name = f"{SPACE}_res-{res}_atlas-4S456Parcels_stat-coverage_bold.tsv"
+        table.to_csv(run.path(name), sep="\t", index=False)
+    (scan,), problems = found(tmp_path, res="1")
+    assert [file.name for file in scan.coverage] == [run.path(name.replace("2_at", "1_at")).name]
+    (scan,), problems = found(tmp_path, res="2")
+    assert problems == [] and all("_res-2_" in file.name for file in scan.series)
+    scans, (problem,) = found(tmp_path, res="native")
+    assert scans == [] and problem.mend == "choose one with input.res (1 or 2)"
+
+
+def test_the_site_chooses_of_two_cohorts(tmp_path):
+    for cohort in ("1", "2"):
+        Run(tmp_path).both(space=f"space-MNIInfant_cohort-{cohort}")
+    assert found(tmp_path)[1][0].mend == "choose one with input.cohort (1 or 2)"
+    assert len(found(tmp_path, cohort="1")[0]) == 1

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.signals.tables.labels import join_labels, person_label, session_label
+from brainjepa_core.signals.tables.labels import (
+    join_labels,
+    person_label,
+    session_label,
+    visit_of,
+)
 from brainjepa_core.signals.tables.phenotypes import Phenotypes
 
 LABELS = st.sets(st.sampled_from(["1", "01", "001", "2", "02", "0", "00", "a", "0a", "x1"]))
@@ -48,6 +53,8 @@ def test_a_join_pairs_equal_labels_and_zeros_where_nothing_else_is_meant(ours, t
         ({"0050002": 1.0}, ["sub-50002"], [1.0]),
         ({"1": 1.0, "01": 2.0}, ["sub-1", "sub-01", "sub-001"], [1.0, 2.0, None]),
         ({"1": 1.0}, ["sub-01", "sub-001"], [None, None]),
+        ({"50002.0": 1.0}, ["sub-0050002"], [1.0]),  # of a table that was read as numbers
+        ({"50002.5": 1.0}, ["sub-50002"], [None]),
     ],
 )
 def test_people_and_tables_are_joined(table, folders, ages):
@@ -76,3 +83,22 @@ def test_who_is_without_a_row_and_who_without_a_scan_is_told():
         "2 people of the tables have no scan, such as 'b'",
     ]
     assert Phenotypes().joined([("sub-a", "")]).notes() == []
+
+
+@pytest.mark.parametrize(
+    ("label", "person", "session"),
+    [
+        ("HCA6002236_V1_MR", "HCA6002236", "V1"),
+        ("HCD0001305_V2_MR", "HCD0001305", "V2"),
+        ("HCA6002236_MR", "HCA6002236", ""),
+        ("HCA6002236_V1_X1", "HCA6002236", "V1X1"),
+        ("HCA6002236_V1_A_MR2", "HCA6002236", "V1A"),
+        ("100610_7T", "100610", "7T"),
+        ("100307", "100307", ""),
+        ("FAM01_A", "FAM01_A", ""),  # twins
+        ("sub_01", "sub_01", ""),
+        ("MR", "MR", ""),
+    ],
+)
+def test_a_visit_is_a_session_of_a_person(label, person, session):
+    assert visit_of(label) == (person, session)

@@ -57,15 +57,15 @@ def test_contradictions_name_table_and_column_only(tmp_path):
 @pytest.mark.parametrize(
     ("table", "error"),
     [
-        ("a|age\n1|2\n", "a column participant_id, found columns .'a', 'age'.; give a BIDS"),
+        ("a|age\n1|2\n", "a column participant_id, found a, age in x.tsv; give a BIDS"),
         ("participant_id|x\na|1\nsub-a|2\na|3\n", "each participant once, found 2 listed again in"),
         ("participant_id|session_id\na|1\na|ses-1\n", "each participant and session once, found o"),
         ("participant_id|session_id\na|1\na|\n", "a session_id in every row of x.tsv, found one"),
         (
             "participant_id|größe\na|1\n",
-            "table in UTF-8, found bytes that .*; .* save x.tsv",
+            "table in UTF-8, found bytes that .* in x.tsv; .* save",
         ),
-        (None, "expected a tab-separated table in UTF-8, found no such file; .* x.tsv"),
+        (None, "expected a tab-separated table in UTF-8, found no such file in x.tsv; "),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, table, error):
@@ -129,3 +129,17 @@ def test_a_table_that_was_not_fetched_is_not_the_same_as_none(tmp_path, name):
     (tmp_path / name).symlink_to(tmp_path / ".git" / "annex" / "nowhere")
     with pytest.raises(ValueError, match=f"{name}: expected a file, or none, found a link to a"):
         read_phenotypes(tmp_path)
+
+
+def test_rows_of_people_and_rows_of_visits_reach_their_scans(tmp_path):
+    table = tmp_path / "participants.tsv"
+    table.write_text(
+        "participant_id\tage\nHCA1\t50\nHCA2_V1_MR\t60\nHCA2_V2_MR\t62\nHCA3_V1\t1\nHCA3_V1_MR\t2\n"
+        "P1_V1\t70\n"
+    )
+    scans = [("HCA1", "V1"), ("HCA1", "V2"), ("HCA2", "V1"), ("HCA2", "V2"), ("HCA3", "V1")]
+    known = read_phenotypes([table]).joined([*scans, ("P1_V1", "")])
+    ages = [known.of(*scan).get("age") for scan in scans]
+    assert ages == [50, 50, 60, 62, None]  # two rows may mean the last one's visit
+    assert known.of("P1_V1") == {"age": 70}
+    assert known.without_row == ("HCA3",) and known.without_scan == ("HCA3_V1", "HCA3_V1_MR")

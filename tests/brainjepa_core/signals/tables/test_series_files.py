@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scipy.io import savemat
 from shared_data import shared
 
 from brainjepa_core.atlas import load_atlas, names_in_7network_order
@@ -46,6 +47,8 @@ def write(file: Path, series: np.ndarray) -> Path:
         np.save(file, series)
     elif kind == ".npz":
         np.savez(file, rest=series)
+    elif kind == ".mat":
+        savemat(file, {"ts": series, "tr": 2.0, "note": "rest"})
     elif kind in (".h5", ".hdf5"):
         with h5py.File(file, "w") as handle:
             handle["sub-01/rest"] = series
@@ -114,8 +117,8 @@ def test_numbers_that_pandas_gives_to_rows_and_columns_are_no_signal(tmp_path, t
     [
         ("", "expected numbers, one row a frame, found no row of numbers"),
         ("a|b|c\n", "expected numbers, one row a frame, found no row of numbers"),
-        ("1|2|3\n4|5\n", "expected 3 cells in every row, found 2 in one; .* cut short"),
-        ("1|2|3\n4|x|6\n", "expected numbers, one row a frame, found text in a cell; put n/a"),
+        ("1|2|3\n4|5\n", "expected 3 cells in every row, found 2 in line 2; .* cut short"),
+        ("1|2|3\n4|x|6\n", "expected numbers, one row a frame, found text in line 2; put n/a"),
         ("1|2\n3|4\n", r"expected 3 columns, one a name, found shape \[2, 2\]; check that the na"),
         ("x|y|z\n1|2|3\n4|5|6\n", "expected ROI names .* such as a, b, c, found x, y, z; give na"),
         ("a|b|A\n1|2|3\n", "expected each ROI once, found 'a' and 'A' for a; keep one"),
@@ -132,34 +135,7 @@ def test_refusals_name_the_file(tmp_path, table, error):
         read_series(tmp_path / "x.tsv", NAMES)
 
 
-@pytest.mark.parametrize("first", ["2001|2002|2101|2102|2202", "7_1|17_2|1_3|1_4|1_5"])
-@pytest.mark.parametrize("known", [True, False])
-def test_a_line_of_label_numbers_is_no_frame(tmp_path, first, known):
-    names = first.split("|") if known else list("abcde")
-    rows = [f"{i}.5|{2 * i}|1|0|-{i}" for i in range(7)]
-    (tmp_path / "x.tsv").write_bytes(by_rows("\n".join([first, *rows])))
-    if known:
-        assert read_series(tmp_path / "x.tsv", names).shape == (7, 5)
-        assert series_shape(tmp_path / "x.tsv", names) == (7, 5)
-    else:
-        with pytest.raises(ScanProblem, match=r"expected ROI names .* such as a, b, c and 2 more,"):
-            read_series(tmp_path / "x.tsv", names)
-
-
-def test_whole_numbers_are_names_only_where_they_are_known_or_nothing_else_is_whole(tmp_path):
-    rows = ["11|12|13|14|15", "3|4|5|6|7", "1|2|3|4|9"]
-    (tmp_path / "x.tsv").write_bytes(by_rows("\n".join(rows)))
-    assert read_series(tmp_path / "x.tsv", list("abcde")).shape == (3, 5)
-    assert read_series(tmp_path / "x.tsv", rows[0].split("|")).shape == (2, 5)
-
-
-def test_a_decimal_comma_is_told(tmp_path):
-    (tmp_path / "x.tsv").write_bytes(by_rows("1|2|3\n1|2,5|3\n"))
-    with pytest.raises(ScanProblem, match="found a decimal comma; write a point"):
-        read_series(tmp_path / "x.tsv", NAMES)
-
-
-@pytest.mark.parametrize("ending", [".tsv", ".npy", ".h5"])
+@pytest.mark.parametrize("ending", [".tsv", ".tsv.gz", ".1D", ".npy", ".npz", ".h5", ".mat"])
 def test_as_many_frames_as_rois_need_names_or_a_word(tmp_path, ending):
     square = SERIES[:3]
     file = write(tmp_path / f"x{ending}", square)
@@ -248,6 +224,8 @@ def sound(kind: str) -> bytes:
         np.save(stream, SERIES)
     elif kind == ".npz":
         np.savez_compressed(stream, ts=SERIES[None], participant_id=["p"], tr=2.0)
+    elif kind == ".mat":
+        savemat(stream, {"ts": SERIES})
     elif kind == ".h5":
         with h5py.File(stream, "w") as handle:
             handle["ts"] = SERIES
@@ -257,7 +235,7 @@ def sound(kind: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", [".tsv", ".csv", ".tsv.gz", ".1D", ".npy", ".npz", ".h5"])
+@pytest.mark.parametrize("kind", [".tsv", ".csv", ".tsv.gz", ".1D", ".npy", ".npz", ".h5", ".mat"])
 @given(st.data())
 def test_damage_raises_nothing_but_problems(tmp_path_factory, kind, data):
     whole = bytearray(sound(kind))
@@ -297,6 +275,18 @@ def test_files_that_are_gone(tmp_path):
     for kind in (".tsv", ".npy", ".npz", ".h5"):
         with pytest.raises(ScanProblem, match=r"found no such file"):
             read_series(tmp_path / f"x{kind}", NAMES)
+
+
+@pytest.mark.parametrize("kind", SERIES_ENDINGS)
+@pytest.mark.parametrize("form", ["link", "text"])
+def test_files_that_were_not_fetched(tmp_path, kind, form):
+    file = tmp_path / f"x{kind}"
+    if form == "link":
+        file.symlink_to("../.git/annex/objects/nowhere")
+    else:
+        file.write_text("/annex/objects/MD5-s10--0\n")
+    with pytest.raises(ScanProblem, match=f"^x{kind}: .*; fetch its content .datalad get., or rem"):
+        read_series(file, NAMES)
 
 
 def cohort_gradients(names: list[str]) -> np.ndarray:

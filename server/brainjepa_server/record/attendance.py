@@ -1,0 +1,41 @@
+"""Whose people a study's consensus is of, and which sites came later or never, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from brainjepa_server.record.history import RunHistory
+
+
+def attendance(history: RunHistory) -> str:
+    """A few sentences on who is in the consensus and who is not; empty before it is made."""
+    basis = history.basis
+    if basis is None:
+        return ""
+    inside = set(basis.sites)
+    later = set(history.site_names) - inside - basis.left_out.keys()
+    roster = history.settings.get("sites") or ()
+    absent = set(roster) - inside - later - basis.left_out.keys() - history.left_out.keys()
+    sentences = [
+        f"The consensus is of {basis.subjects} people of {len(inside)} "
+        f"{'site' if len(inside) == 1 else 'sites'}: {_names(inside)}."
+    ]
+    for told, reasons in (
+        ("Not in the consensus", basis.left_out),
+        ("Do not take part", history.left_out),
+    ):
+        if reasons:
+            sentences.append(f"{told}: {_reasons(reasons)}.")
+    if later:
+        sentences.append(f"Came after it was made: {_names(later)}.")
+    if absent:
+        sentences.append(f"On the roster, but never came: {_names(absent)}.")
+    return " ".join(sentences)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _reasons(reasons: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({why})" for name, why in sorted(reasons.items()))

@@ -1,0 +1,97 @@
+"""A site's policy bounds what a study may ask of its machines."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from small_sites import STUDY, ask, ask_round, make_site, make_study
+
+from brainjepa_client.guarding.dry_run import dry_run
+from brainjepa_client.guarding.policy import require_size
+from brainjepa_client.settings import PolicySettings
+from brainjepa_core.models.brain_jepa.settings import RECIPES
+from brainjepa_core.models.parts.settings import PRESETS
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS
+
+
+def with_model(**sizes) -> PretrainingSettings:
+    return STUDY.model_copy(update={"model": {**STUDY.model, **sizes}})
+
+
+def with_frames(frames: int) -> PretrainingSettings:
+    windows = STUDY.windows.model_copy(update={"frames": frames})
+    return STUDY.model_copy(update={"windows": windows})
+
+
+LARGE = {
+    "width": (
+        with_model(width=4096),
+        "a model's width of at most 1280 (policy.max_width), found",
+    ),
+    "predictor": (with_model(predictor_width=2048), "(policy.max_width), found 2048; make the st"),
+    "inner layer": (with_model(mlp_ratio=1000), "(policy.max_width), found 2000; make the study"),
+    "depth": (
+        with_model(depth=1000),
+        "a model's depth of at most 32 (policy.max_depth), found 10",
+    ),
+    "predictor's depth": (with_model(predictor_depth=33), "(policy.max_depth), found 33; make the"),
+    "frames": (
+        with_frames(10**6),
+        "windows.frames of at most 2000 (policy.max_frames), found 1e",
+    ),
+    "batch": (
+        make_study(batch_size=10**5),
+        "training.batch_size of at most 1024 (policy.max_batch_size), found 100000; make the study",
+    ),
+    "masks": (
+        make_study(masks={"masks_per_sample": 1000}),
+        "training.masks.masks_per_sample of at most 16 (policy.max_masks_per_sample), found 1000",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+@pytest.mark.parametrize("kind", [GRADIENTS, EVALUATE, "train"])
+def test_a_study_too_large_is_refused_by_the_line_of_the_policy(stores, tmp_path, what, kind):
+    study, text = LARGE[what]
+    site = make_site(stores[0], tmp_path)
+    request = ask_round(0, {}, study) if kind == "train" else ask(kind, {}, study)
+    reply = site.answer(request)
+    assert reply.refusal.startswith("this site's policy allows ") and text in reply.refusal
+    assert site.answer(ask(DESCRIBE, study=study)).refusal == ""
+
+
+def test_a_dry_run_shows_the_refusal_although_it_takes_smaller_steps(stores, tmp_path):
+    settings = make_site(stores[0], tmp_path / "state", max_batch_size=3).settings
+    file = tmp_path / "site.yaml"
+    file.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude={"prepare"})))
+    rows = {row.message: row for row in dry_run(file, STUDY).rows}
+    assert rows[DESCRIBE].what != "refused"
+    others = [row for message, row in rows.items() if message != DESCRIBE]
+    assert len(others) > 3 and all(row.what == "refused" for row in others)
+    assert all(row.policy[0].field == "max_batch_size" for row in others)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_shipped_size_is_within_the_defaults(preset, recipe):
+    require_size(PolicySettings(), PretrainingSettings(preset=preset, recipe=recipe))
+
+
+@pytest.mark.parametrize(
+    ("line", "limit"),
+    [
+        ("max_width", 8),
+        ("max_depth", 1),
+        ("max_frames", 16),
+        ("max_batch_size", 4),
+        ("max_masks_per_sample", 1),
+    ],
+)
+def test_the_limit_itself_is_allowed(stores, start, tmp_path, line, limit):
+    reply = make_site(stores[0], tmp_path, **{line: limit}).answer(ask_round(0, start))
+    assert reply.refusal == ""
+    if limit > 1:
+        less = make_site(stores[0], tmp_path, **{line: limit - 1}).answer(ask_round(0, start))
+        assert f"of at most {limit - 1} (policy.{line}), found {limit};" in less.refusal
