@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import load_pem_x509_certificate
-from made_consortium import HOST, NOW, consortium, read_only
+from made_consortium import HOST, NOW, altered, consortium, read_only
 from typer.testing import CliRunner
 
 from brainjepa_core.consortium.kit import read_kit
@@ -153,6 +153,17 @@ def test_an_authority_that_is_damaged_or_another_s(folder, tmp_path):
     (folder / "pki" / "ca.key").chmod(0o644)
     with pytest.raises(ValueError, match=r"\(mode 600\), found mode 644 of .*ca.key'; 'chmod 600"):
         again(folder)
+
+
+def test_a_damaged_kit_of_one_s_own_is_said(folder):
+    """It alone knows the port, which is not guessed."""
+    altered(folder / "kit", "port: 443", "port: 8443x")
+    before = files(folder)
+    code, shown = init(folder)
+    assert code == 1 and "found another file, or a damaged one; remove it, and call this" in shown
+    assert files(folder) == before
+    (folder / "kit").unlink()
+    assert init(folder, "--port", 8443)[0] == 0 and read_kit(folder / "kit").port == 8443
 
 
 def test_a_clock_that_is_wrong_and_an_end_that_has_come(folder):
