@@ -104,7 +104,7 @@ def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:
         Naming the field, what was found, and how to mend it.
     """
     file = Path(path)
-    if not file.exists() and (SCENARIOS / f"{path}.yaml").exists():
+    if not file.is_file() and (SCENARIOS / f"{path}.yaml").is_file():  # such as beside a run "demo"
         file = SCENARIOS / f"{path}.yaml"
     if not file.exists():
         shipped = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))

@@ -91,3 +91,10 @@ def study(**change) -> dict:
 )  # fmt: skip
 def test_wrong_fields(tmp_path, change, text):
     assert text in wrong(tmp_path, change)
+
+
+def test_a_shipped_name_is_that_scenario_beside_a_folder_of_the_name(tmp_path, monkeypatch):
+    expected = read_scenario("demo")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # as `brainjepa demo --out demo` leaves it
+    assert read_scenario("demo") == expected
