@@ -1,4 +1,4 @@
-"""The environment of each process that runs Flower, ours or its own: it asks nobody, tells nobody."""
+"""The environment of each process that runs Flower: it asks nobody and tells nobody."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ENVELOPE_HASH = "835866667257ff39c52d2e444da272f9d172d66f8963a9b2213a3c83f8d1843f"  # SHA-256 of the bundle that Flower builds of `envelope_files`
+# SHA-256 of the bundle that Flower builds of `envelope_files`.
+ENVELOPE_HASH = "835866667257ff39c52d2e444da272f9d172d66f8963a9b2213a3c83f8d1843f"
 _NAMES = ("pyproject.toml", "nothing.py")
 
 
