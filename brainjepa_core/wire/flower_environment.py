@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 FLOWER_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -11,3 +13,15 @@ FLOWER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PYTHONUNBUFFERED": "1",
 }
+
+
+def use_flower_environment() -> None:
+    """Set it for this process and all that it starts; before Flower is imported.
+
+    Calls to this machine itself pass by a proxy that the machine may have for the network.
+    """
+    os.environ.update(FLOWER_ENVIRONMENT)
+    for name in ("NO_PROXY", "no_proxy"):
+        told = [host for host in os.environ.get(name, "").split(",") if host]
+        here = [host for host in ("127.0.0.1", "localhost") if host not in told]
+        os.environ[name] = ",".join([*told, *here])
