@@ -8,6 +8,10 @@ from contextvars import ContextVar
 
 from brainjepa_client.guarding.policy import Refusal
 
+STOPPED = (
+    "this site was stopped before its answer was done, and kept the state of the round before; ask "
+    "again once it is back"
+)
 _asked: ContextVar[Callable[[], bool]] = ContextVar("asked", default=lambda: False)
 
 
@@ -35,7 +39,4 @@ def require_going_on() -> None:
     Refusal
     """
     if _asked.get()():
-        raise Refusal(
-            "this site was stopped before its answer was done, and kept the state of the round "
-            "before; ask again once it is back"
-        )
+        raise Refusal(STOPPED)
