@@ -6,6 +6,7 @@ buffer costs one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -51,5 +52,29 @@ def unpack_arrays(buffer: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(
             f"expected named arrays in one buffer, found bytes that raise {type(error).__name__}; "
+            "bring coordinator and site to one version"
+        ) from error
+
+
+def packed_sizes(buffer: Buffer) -> dict[str, int]:
+    """Bytes of each array in a buffer, by name, read from its head alone.
+
+    Raises
+    ------
+    ValueError
+        If the head is none.
+    """
+    try:
+        length = int.from_bytes(buffer[:8].tobytes(), "little")
+        head = json.loads(buffer[8 : 8 + length].tobytes())
+        sizes = {}
+        for name, about in head.items():
+            if name != "__metadata__":
+                begin, end = about["data_offsets"]
+                sizes[str(name)] = int(end) - int(begin)
+        return sizes
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"expected the head of named arrays, found bytes that raise {type(error).__name__}; "
             "bring coordinator and site to one version"
         ) from error

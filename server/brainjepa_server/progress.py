@@ -52,6 +52,14 @@ class StudyProgress:
         for name, reason in found.left_out.items():
             self.console.print(f"  left out {name}: {reason}", markup=False)
 
+    def again(self, missed: Exception, left: int) -> None:
+        """Why a round is tried again, and how often it still may be."""
+        self.console.print(f"trying again ({left} more after it): {missed}", markup=False)
+
+    def stopped(self, number: int) -> None:
+        """That the study was asked to stop, and where."""
+        self.console.print(f"stopped after round {number} of {self.total}")
+
     def resumed(self, number: int) -> None:
         """Where the study goes on."""
         self.console.print(f"resuming after round {number} of {self.total}")

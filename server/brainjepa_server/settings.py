@@ -47,6 +47,9 @@ class RoundSettings(Frozen):
     keep_every : int
         Every so many rounds one stays on disk, beside the newest two and the best, so that a study
         can go back to before somebody who withdraws.
+    retries : int
+        How often a round that had too few usable replies is tried again before the study ends; it
+        waits for sites that went, up to the joining time.
     """
 
     local_steps: int = Field(50, ge=1)
@@ -56,6 +59,7 @@ class RoundSettings(Frozen):
     joining_time: float = Field(600.0, gt=0)
     evaluate_every: int = Field(1, ge=1)
     keep_every: int = Field(10, ge=1)
+    retries: int = Field(2, ge=0)
 
     @model_validator(mode="after")
     def _reachable(self) -> RoundSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import torch
 from flwr.serverapp import Grid
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance
@@ -23,6 +22,7 @@ from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
 from brainjepa_server.finishing import publish, write_weights
 from brainjepa_server.progress import StudyProgress
+from brainjepa_server.record.best import best_of, score_of
 from brainjepa_server.record.history import (
     FEDERATED,
     RANDOM,
@@ -30,9 +30,7 @@ from brainjepa_server.record.history import (
     START,
     SUMMARY,
     BasisFacts,
-    RoundRecord,
     RunHistory,
-    YardstickRow,
     append_round,
     write_history,
     write_summary,
@@ -47,7 +45,9 @@ from brainjepa_server.rounds.checkpoint import (
     round_name,
     write_round,
 )
-from brainjepa_server.rounds.joining import Door, Members, gather, join_late
+from brainjepa_server.rounds.joining import Door, Members, await_quorum, gather, join_late
+from brainjepa_server.rounds.received import ReceivedLog
+from brainjepa_server.rounds.retrying import QuorumMissed, tried
 from brainjepa_server.rounds.round import (
     Evaluated,
     Weights,
@@ -84,6 +84,10 @@ class Study:
         How many nodes the grid has in all, where that is known.
     contract : Contract, optional
         What sites are asked by; in simulation there is none.
+    admitted : callable, optional
+        As a `Door` takes it.
+    stop : callable, optional
+        Asked before each round whether to stop there.
     """
 
     def __init__(
@@ -94,9 +98,13 @@ class Study:
         progress: StudyProgress,
         nodes: int | None = None,
         contract: Contract | None = None,
+        admitted: Callable[[], Mapping[int, str]] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.door, self.nodes = Door(grid, settings, contract), nodes
         self.settings, self.folder = settings, Path(folder)
+        self.received = ReceivedLog(self.folder, settings.name)
+        self.door = Door(grid, settings, self.received, admitted, contract)
+        self.nodes, self.stop = nodes, stop
         self.progress = progress
         self.tracker = StudyTracker(self.folder)
         self.history = RunHistory(
@@ -106,8 +114,8 @@ class Study:
             versions={"brainjepa-federated": VERSION, "torch": torch.__version__},
         )
 
-    def run(self) -> None:
-        """Run all rounds that are missing.
+    def run(self) -> bool:
+        """Run all rounds that are missing; False if it was asked to stop before its end.
 
         Raises
         ------
@@ -116,9 +124,9 @@ class Study:
             coordinator is at work in it.
         """
         with only_one(self.folder / LOCK):
-            self._run()
+            return self._run()
 
-    def _run(self) -> None:
+    def _run(self) -> bool:
         clear_study(self.folder)
         self.past = recorded(self.folder, self.history)
         members = gather(self.door, self.past.site_names, self.nodes)
@@ -128,19 +136,22 @@ class Study:
         self.tracker.start(
             self.settings.name, self.history.settings, {**self.history.versions, **tags}
         )
-        finished = False
+        status = "FAILED"
         try:
             self._agree(members)
             state = self._first_state(members)
             for number in range(state.round, self.settings.total_rounds):
+                if self.stop():
+                    status = "KILLED"  # MLflow's word for it
+                    self.progress.stopped(state.round)
+                    return False
                 join_late(self.door, members)
-                if self._note(members):
-                    write_summary(self.folder, self.history)
-                state = self._round(members, state, number)
+                state = self._tried_round(members, state, number)
             self._finish(members, state)
-            finished = True
+            status = "FINISHED"
+            return True
         finally:
-            self.tracker.finish("FINISHED" if finished else "FAILED")
+            self.tracker.finish(status)
 
     def _note(self, members: Members) -> bool:
         """Record who takes part with which scans, and who does not; whether that is news."""
@@ -247,6 +258,21 @@ class Study:
         write_history(self.folder, self.history)
         return RoundState(0, weights, {}, self.settings, self.basis.hash)
 
+    def _tried_round(self, members: Members, state: RoundState, number: int) -> RoundState:
+        """A round, tried again where too few sites answered; those that came since are asked."""
+
+        def attempt() -> RoundState:
+            if self._note(members):
+                write_summary(self.folder, self.history)
+            return self._round(members, state, number)
+
+        def again(missed: QuorumMissed, left: int) -> None:
+            self.progress.again(missed, left)
+            join_late(self.door, members)
+            await_quorum(self.door, members)
+
+        return tried(attempt, self.settings.rounds.retries, again)
+
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
         roles = self.settings.pretraining.model_family.model.roles
         outer = OuterOptimizer(self.settings.aggregation.outer, roles)
@@ -290,18 +316,12 @@ class Study:
         return state
 
     def _evaluate(self, members: Members, weights: Weights, number: int, model: str) -> Evaluated:
-        return evaluate(
-            self._sites(members),
-            self.settings,
-            number,
-            weights,
-            self._basis32,
-            self.components,
-            model,
-        )
+        sites, basis = self._sites(members), self._basis32
+        return evaluate(sites, self.settings, number, weights, basis, self.components, model)
 
     def _sites(self, members: Members) -> Sites:
-        return Sites(self.door.grid, members.nodes, self.folder, members.counts, self.door.contract)
+        members_of, contract = (members.nodes, self.folder, members.counts), self.door.contract
+        return Sites(self.door.grid, *members_of, contract, self.received)
 
     @property
     def _basis32(self) -> Float32:
@@ -329,15 +349,3 @@ class Study:
         for name, weights in models.items():
             write_weights(self.folder / name, self.settings.pretraining, self.basis, weights, tied)
         publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
-
-
-def score_of(rows: list[YardstickRow] | tuple[YardstickRow, ...]) -> float | None:
-    """What rounds are compared by: R2 of the connectivity components from the headline pool."""
-    found = [r.r2 for r in rows if r.pool == HEADLINE and r.outcome == "connectivity"]
-    return found[0] if found else None
-
-
-def best_of(rounds: Sequence[RoundRecord]) -> RoundRecord | None:
-    """The round with the highest score, the earliest of equals; None where none has one."""
-    scored = [(score, r) for r in rounds if (score := score_of(r.yardstick)) is not None]
-    return max(scored, key=lambda found: found[0])[1] if scored else None

@@ -12,10 +12,10 @@ from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_server.progress import StudyProgress, told
+from brainjepa_server.record.best import best_of, score_of
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import best_of, score_of
 from brainjepa_server.study_folder import only_one
 
 SCHEDULE = {"schedule": {"total_steps": 100}}

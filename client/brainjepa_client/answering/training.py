@@ -11,6 +11,7 @@ import torch
 
 from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.state import load_state, study_folder, write_state
+from brainjepa_client.answering.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.models.checkpoint import model_arrays
@@ -45,8 +46,9 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     Raises
     ------
     Refusal
-        If the weights do not fit, the site's state belongs to other settings, or a loss is no
-        number; nothing is saved then.
+        If the weights do not fit, the site's state belongs to other settings, a loss is no
+        number, or the site is stopped between two steps; nothing is saved then, so that the same
+        request starts from the same state again.
     """
     started, assignment = time.perf_counter(), request.assignment
     model = model_of(request, len(windows.atlas))
@@ -110,6 +112,7 @@ def _run(
     losses: list[torch.Tensor] = []
     steps = range(assignment.first_step, assignment.first_step + assignment.steps)
     for batches in batches_ahead(windows, training.model, training.settings, steps):
+        require_going_on()
         losses.append(training.advance(batches))
         if len(losses) % CHECK_EVERY == 0 or len(losses) == len(steps):
             _require_finite(training, windows, folder)

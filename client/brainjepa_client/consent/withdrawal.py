@@ -23,6 +23,7 @@ from brainjepa_client.consent.audit_log import (
 )
 from brainjepa_client.consent.participation import TakenPart, part_taken
 from brainjepa_client.consent.results_made import results_made
+from brainjepa_client.deploying.run_folder import FOLDER
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import load_arrays
@@ -164,7 +165,7 @@ def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> N
     state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
     names = {f"sub-{label}", *subjects}
-    for path in (state / LOG, *state.glob(f"*/{BAD_BATCH}")):
+    for path in (state / LOG, *state.glob(f"*/{BAD_BATCH}"), *state.glob(f"{FOLDER}/*.log*")):
         _rewrite(path, names, label)
     made = [path if path.is_dir() else path.parent for _, path in results_made(state)]
     for folder in {state, site.quality, *made}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from brainjepa_core.extras import require
 from brainjepa_core.terminal import console, errors_in_one_line
 
 if TYPE_CHECKING:
+    from brainjepa_client.settings import SiteSettings
     from brainjepa_core.consortium.kit import Kit
 
 
@@ -33,12 +35,10 @@ def join(
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_client.deploying.joining import join, was_compared
-        from brainjepa_client.settings import SiteSettings
         from brainjepa_core.consortium.kit import read_kit
-        from brainjepa_core.settings import read_settings
 
         offered = read_kit(kit)  # before the site's YAML: who exchanges the two is told so
-        settings = read_settings(site, SiteSettings)
+        settings = _settings(site)
         compared = was_compared(offered, settings.state, datetime.now(UTC))
         _say(f"Consortium '{offered.consortium}' at {offered.address}; fingerprint of its kit:")
         _say(f"  {offered.fingerprint}")
@@ -69,3 +69,56 @@ def _require_compared(kit: Kit, told: str | None, *, compared: bool) -> None:
             "expected the fingerprint that was told, found another by your answer; nothing was "
             "made: ask the coordinator for the kit again"
         )
+
+
+def start(site: SiteFile) -> None:
+    """Take part: run the SuperNode and the worker in the foreground, until stopped."""
+    with errors_in_one_line():
+        require("flwr", "cryptography")
+        from brainjepa_client.deploying.running import run
+
+        run(site, _settings(site), _say)
+
+
+def stop(site: SiteFile) -> None:
+    """End a start of this site after the optimiser step at hand; its state is kept."""
+    with errors_in_one_line():
+        require("flwr", "cryptography")
+        from brainjepa_client.deploying.control import stop
+        from brainjepa_client.deploying.run_folder import RunFolder
+
+        settings = _settings(site)
+        _say("stopped" if stop(RunFolder(settings.state)) else "nothing of this site ran")
+
+
+def status(
+    site: SiteFile,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What runs of this site, and whether the coordinator answers; exit 1 where nothing runs."""
+    with errors_in_one_line():
+        require("flwr", "cryptography")
+        from brainjepa_client.deploying.control import status
+        from brainjepa_client.deploying.run_folder import RunFolder
+
+        settings = _settings(site)
+        found = status(RunFolder(settings.state))
+        if json:
+            typer.echo(dumps({"site": settings.name, **found}))
+        elif not found["running"]:
+            _say(f"{settings.name} does not run; start it (brainjepa site start)")
+        else:
+            _say(f"{settings.name} runs (process {found.get('pid', 'unknown')})")
+            _say(f"  since {found.get('since', 'now')}, for {found.get('coordinator', 'nobody')}")
+            for name, part in found.get("parts", {}).items():
+                again = f" (started anew {part['ends']} times)" if part["ends"] else ""
+                _say(f"  {name}: {part['state']}{again}")
+        if not found["running"]:
+            raise typer.Exit(1)
+
+
+def _settings(site: Path) -> SiteSettings:
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    return read_settings(site, SiteSettings)

@@ -67,6 +67,19 @@ def make_server_certificate(
     )
 
 
+def make_loopback_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    """What a program on 127.0.0.1 shows to others on this machine, signed by itself."""
+    name = _name("brainjepa loopback")
+    return (
+        _builder(name, name, key.public_key(), now, now + timedelta(days=AUTHORITY_DAYS))
+        .add_extension(x509.SubjectAlternativeName([_general_name("127.0.0.1")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA384())
+    )
+
+
 def hosts_of(certificate: x509.Certificate) -> tuple[str, ...]:
     """The hosts that `make_server_certificate` made a certificate for, in their order."""
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)

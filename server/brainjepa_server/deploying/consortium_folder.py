@@ -5,6 +5,9 @@ pki/server.key, server.crt   what the server shows; made again at any time
 kit                          for sites
 admitted/NAME.pub            sites' keys: the truth about who takes part
 revoked/                     keys that no longer do
+pki/loopback.key, .crt       what the SuperLink shows to this machine; made by ``server start``
+studies/NAME                 a study that ran here
+running/                     see `deploying.running`
 """
 
 from __future__ import annotations
@@ -74,6 +77,18 @@ class ConsortiumFolder:
     @property
     def revoked(self) -> Path:
         return self.path / "revoked"
+
+    @property
+    def loopback_key(self) -> Path:
+        return self.path / "pki" / "loopback.key"
+
+    @property
+    def loopback_certificate(self) -> Path:
+        return self.path / "pki" / "loopback.crt"
+
+    @property
+    def studies(self) -> Path:
+        return self.path / "studies"
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ KEPT = 2  # the newest round, and one to fall back on; the best one is kept besi
 # What may change between runs of a study: how long and how often, never what is computed.
 FREE = (
     "rounds.quorum", "rounds.deadline", "rounds.joining_time", "rounds.evaluate_every",
-    "rounds.keep_every",
+    "rounds.keep_every", "rounds.retries",
     "sites",  # a site that joins late
     "start_from.model", "start_from.gradients",  # where it lies, not what it is
 )  # fmt: skip

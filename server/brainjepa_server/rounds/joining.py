@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.serverapp import Grid
@@ -14,7 +14,8 @@ from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, Counts, safe
-from brainjepa_server.rounds.sites import LATE, Answer, Sites, read_reply
+from brainjepa_server.rounds.received import ReceivedLog
+from brainjepa_server.rounds.sites import LATE, Answer, Sites
 from brainjepa_server.settings import StudySettings
 
 POLL_SECONDS = 1.0
@@ -100,16 +101,27 @@ class Door:
     ----------
     grid : flwr.serverapp.Grid
     settings : StudySettings
+    received : ReceivedLog, optional
+        Gets a line for each answer.
+    admitted : callable, optional
+        The name under which each node's key is admitted, by node, as it is now. A node that calls
+        itself otherwise is left out; without this, a node is what it calls itself.
     contract : Contract, optional
         What sites are asked by.
     """
 
     def __init__(
-        self, grid: Grid, settings: StudySettings, contract: Contract | None = None
+        self,
+        grid: Grid,
+        settings: StudySettings,
+        received: ReceivedLog | None = None,
+        admitted: Callable[[], Mapping[int, str]] | None = None,
+        contract: Contract | None = None,
     ) -> None:
         self.grid, self.settings, self.contract = grid, settings, contract
+        self.admitted = admitted
         # Nodes by the names they go by until they tell their own.
-        self._sites = Sites(grid, {}, contract=contract)
+        self._sites = Sites(grid, {}, contract=contract, received=received)
         self._waiting: dict[str, str] = {}
         self._until: dict[str, float] = {}
 
@@ -124,7 +136,10 @@ class Door:
             self._ask(new)
         for name, message in self._sites.fetch(self._waiting):
             late = time.monotonic() > self._until[name]
-            yield self._sites.nodes[name], Answer(name, read_reply(message, late), 0, 0)
+            assignment = self.settings.assignment()
+            reply = self._sites.read(message, late, name, DESCRIBE, assignment)
+            node = self._sites.nodes[name]
+            yield node, Answer(name, self._bound(node, reply), 0, 0)
         for name in [n for n in self._waiting if time.monotonic() > self._until[n]]:
             del self._waiting[name]
             yield self._sites.nodes[name], Answer(name, Reply(refusal=LATE), 0, 0)
@@ -134,11 +149,28 @@ class Door:
         for name in self._waiting:
             yield self._sites.nodes[name], Answer(name, Reply(refusal=LATE), 0, 0)
 
+    def _bound(self, node: int, reply: Reply) -> Reply:
+        """The reply of a node that calls itself as its key is admitted, or why it is none."""
+        if self.admitted is None or reply.refusal:
+            return reply
+        name, told = self.admitted().get(node), reply.metrics.get("site")
+        if name is None:
+            return Reply(refusal="expected a key that is admitted, found another; admit the site")
+        if told != name:
+            return Reply(
+                refusal=f"expected the site whose key is admitted as '{name}', found one that "
+                f"calls itself {safe(str(told))}; have it join under its own name"
+            )
+        return reply
+
     def _ask(self, nodes: list[int]) -> None:
         wait = self.settings.rounds.joining_time
         known = {node: name for name, node in self._sites.nodes.items()}
+        admitted = self.admitted() if self.admitted is not None else {}
         for node in nodes:
-            known.setdefault(node, f"node-{len(known) + 1:03d}")
+            name = admitted.get(node)
+            other = name is None or name in self._sites.nodes
+            known.setdefault(node, f"node-{len(known) + 1:03d}" if other else str(name))
         names = [known[node] for node in nodes]
         self._sites.nodes |= {known[node]: node for node in nodes}
         sent = self._sites.send(DESCRIBE, self.settings.assignment(), {}, names, wait)
@@ -221,6 +253,15 @@ def join_late(door: Door, members: Members) -> None:
         members.asked = set(members.nodes.values())
     members.asked &= present  # a node that comes back may say something else
     members.admit(door.come(present, members.asked))
+
+
+def await_quorum(door: Door, members: Members) -> None:
+    """Take in nodes until a round has the members that it needs, or the joining time is over."""
+    rounds = door.settings.rounds
+    until = time.monotonic() + rounds.joining_time
+    while len(members.nodes) < rounds.quorum and time.monotonic() <= until:
+        time.sleep(POLL_SECONDS)
+        join_late(door, members)
 
 
 def _name_of(facts: dict[str, Scalar]) -> str | None:

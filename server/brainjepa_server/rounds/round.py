@@ -17,6 +17,7 @@ from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.combining.validation import RejectedReply, capped, check_reply
 from brainjepa_server.combining.validation import number as number_of
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
@@ -83,7 +84,7 @@ def train_round(
 
     Raises
     ------
-    ValueError
+    QuorumMissed
         If fewer usable replies came than the quorum; weights and outer state are unchanged.
     """
     began, assignment = time.perf_counter(), settings.assignment(number)
@@ -182,7 +183,7 @@ def _require_quorum(
 ) -> None:
     if len(records) < settings.rounds.quorum:
         reasons = "".join(f"; {site}: {reason}" for site, reason in rejected.items())
-        raise ValueError(
+        raise QuorumMissed(
             f"expected at least {settings.rounds.quorum} usable replies (rounds.quorum) in round "
             f"{told_round(number)}, found {len(records)}; mend the sites and resume, which repeats "
             f"this round{reasons}"

@@ -31,8 +31,9 @@ from brainjepa_core.wire.messages import (
     Scalar,
     told_round,
 )
-from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import PACKED, pack_arrays, packed_sizes, unpack_arrays
 from brainjepa_server.combining.validation import Counts
+from brainjepa_server.rounds.received import ReceivedLog
 from brainjepa_server.study_folder import SPOOL
 
 POLL_SECONDS = 0.2
@@ -83,6 +84,8 @@ class Sites:
         What sites told of when they joined, which goes with each of their answers.
     contract : Contract, optional
         What sites are asked by: each request carries its hash, and ``describe`` its text.
+    received : ReceivedLog, optional
+        Gets a line for each answer as it arrives.
     """
 
     def __init__(
@@ -92,9 +95,10 @@ class Sites:
         folder: Path | None = None,
         counts: Mapping[str, Counts] | None = None,
         contract: Contract | None = None,
+        received: ReceivedLog | None = None,
     ) -> None:
         self.contract = contract
-        self._grid = grid
+        self._grid, self._received = grid, received
         self.nodes = dict(nodes)
         self.folder = folder
         self.counts = dict(counts or {})
@@ -130,7 +134,8 @@ class Sites:
             spooled: dict[str, _Spooled] = {}
             for name, message in self._arrivals(asked, until):
                 late = time.monotonic() > until
-                spooled[name] = _spool(message, Path(folder) / f"{len(spooled)}.bin", late)
+                path = Path(folder) / f"{len(spooled)}.bin"
+                spooled[name] = self._spool(message, path, late, name, kind, assignment)
                 arrived(name)
             down = sum(value.nbytes for value in arrays.values())
             for name in names:
@@ -178,6 +183,38 @@ class Sites:
                 del waiting[name]
                 yield name, message
 
+    def read(
+        self, message: Message, late: bool, name: str, kind: str, assignment: Assignment
+    ) -> Reply:
+        """A reply that is small enough for memory: a refusal where Flower or the site has none.
+
+        Parameters
+        ----------
+        message : Message
+        late : bool
+            Whether it is fetched after its deadline.
+        name, kind, assignment
+            Who was asked what.
+        """
+        with tempfile.TemporaryDirectory(prefix=SPOOL) as folder:
+            path = Path(folder) / "reply.bin"
+            spooled = self._spool(message, path, late, name, kind, assignment)
+            return spooled.answer("", 0).reply
+
+    def _spool(
+        self,
+        message: Message,
+        path: Path,
+        late: bool,
+        name: str,
+        kind: str,
+        assignment: Assignment,
+    ) -> _Spooled:
+        spooled = _spool(message, path, late)
+        if self._received is not None:
+            self._received.note(name, kind, assignment.round, spooled.sizes, spooled.refusal)
+        return spooled
+
     def _arrivals(self, asked: Mapping[str, str], until: float) -> Iterator[tuple[str, Message]]:
         """Replies as they come, one at a time, each with its site's name."""
         waiting = {name: message_id for name, message_id in asked.items() if message_id}
@@ -189,19 +226,6 @@ class Sites:
                 time.sleep(POLL_SECONDS)
 
 
-def read_reply(message: Message, late: bool) -> Reply:
-    """A reply that is small enough for memory: a refusal where Flower or the site has none.
-
-    Parameters
-    ----------
-    message : Message
-    late : bool
-        Whether it is fetched after its deadline.
-    """
-    with tempfile.TemporaryDirectory(prefix=SPOOL) as folder:
-        return _spool(message, Path(folder) / "reply.bin", late).answer("", 0).reply
-
-
 @dataclass(frozen=True)
 class _Spooled:
     """A reply on its way: numbers and a refusal here, its buffer of arrays on disk."""
@@ -209,6 +233,7 @@ class _Spooled:
     metrics: dict[str, Scalar] = field(default_factory=dict)
     refusal: str = ""
     buffer: Path | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def answer(self, name: str, down: int) -> Answer:
         """The reply, read back; its file goes."""
@@ -234,10 +259,11 @@ def _spool(message: Message, path: Path, late: bool) -> _Spooled:
         packed = message.content.array_records["arrays"][PACKED].numpy()
         if packed.dtype != np.uint8 or packed.ndim != 1:
             return _Spooled(refusal=FOREIGN)
+        sizes = packed_sizes(packed)
     except Exception:  # bytes of another machine: whatever they raise, they are no reply
         return _Spooled(refusal=FOREIGN)
     packed.tofile(path)
-    return _Spooled(metrics, refusal, path)
+    return _Spooled(metrics, refusal, path, sizes)
 
 
 def _reason(code: int, late: bool) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from brainjepa_core.wire.flower_environment import FLOWER_ENVIRONMENT
+
 APP, HOME, LOG = "flower-app", "flower-home", "flower.log"
 FINISHED = "finished:completed"
 OURS = "BRAINJEPA_FLOWER_HOME"  # marks each process of a run, so that none outlives it
@@ -49,15 +51,6 @@ from brainjepa_simulations.engines.client_app import app as client_app
 
 __all__ = ["client_app", "server_app"]
 '''
-ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray will do by default; else it warns
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 def run_with_flower(folder: Path, sites: int, threads: int, run_config: Mapping[str, str]) -> None:
@@ -141,7 +134,7 @@ def _environment(home: Path, programs: Path) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}  # no cluster but ours
     return {
         **inherited,
-        **ENVIRONMENT,
+        **FLOWER_ENVIRONMENT,
         "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(home.resolve()),
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": ports[0],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import pack_arrays, packed_sizes, unpack_arrays
 
 DTYPES = st.sampled_from(["f4", "f8", "i8", "u2", "u1", "bool"]).map(np.dtype)
 ARRAYS = st.dictionaries(
@@ -57,3 +57,14 @@ def test_what_is_no_buffer():
     for wrong in (np.zeros(3, np.float32), np.zeros((2, 2), np.uint8)):
         with pytest.raises(ValueError, match="expected one buffer of bytes, found"):
             unpack_arrays(wrong)
+
+
+@given(ARRAYS)
+def test_sizes_are_read_without_the_arrays(arrays):
+    assert packed_sizes(pack_arrays(arrays)) == {n: value.nbytes for n, value in arrays.items()}
+
+
+@given(st.binary(max_size=200))
+def test_sizes_of_garbage(data):
+    with pytest.raises(ValueError, match="expected the head of named arrays, found bytes that"):
+        packed_sizes(np.frombuffer(b"\xff" + data, np.uint8))

@@ -29,6 +29,7 @@ from small_sites import (
     weights_of,
 )
 
+from brainjepa_client.answering.stopping import stopping_when
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.schedules import values_at
@@ -311,3 +312,32 @@ def test_state_of_other_settings_or_damaged_is_refused(stores, start, tmp_path):
         "format; its manager should restore or remove it"
     )
     assert site.answer(ask_round(0, start)).refusal == ""
+
+
+STOPPED = (
+    "this site was stopped before its answer was done, and kept the state of the round before; "
+    "ask again once it is back"
+)
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_stop_ends_training_between_two_steps_and_the_same_request_goes_on(
+    stores, start, tmp_path, monkeypatch, earlier
+):
+    undisturbed, stopped = (make_site(stores[0], tmp_path / name) for name in "ab")
+    arrays, _ = federate(undisturbed, start, [3] * earlier)
+    federate(stopped, start, [3] * earlier)
+    request = ask_round(earlier, arrays, steps=3)
+    expected = undisturbed.answer(request)
+    done: list[int] = []
+    advance = Training.advance
+    monkeypatch.setattr(
+        Training, "advance", lambda self, b: done.append(self.step) or advance(self, b)
+    )
+    with stopping_when(lambda: len(done) == 2):
+        reply = stopped.answer(request)
+    assert done == [3 * earlier, 3 * earlier + 1]
+    assert reply.refusal == STOPPED and reply.arrays == {}
+    assert len(rounds_on_disk(tmp_path / "b")) == earlier
+    again = stopped.answer(request)
+    assert again.refusal == "" and same(again.arrays, expected.arrays)

@@ -8,7 +8,7 @@ from fake_grid import FakeGrid, failing, replying
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import WIRE_VERSION
 from brainjepa_server.rounds import joining, sites
-from brainjepa_server.rounds.joining import Door, Members, join_late
+from brainjepa_server.rounds.joining import Door, Members, await_quorum, join_late
 from brainjepa_server.rounds.joining import gather as gather_at
 from brainjepa_server.rounds.sites import LATE
 from brainjepa_server.settings import StudySettings
@@ -231,3 +231,60 @@ def test_everybody_may_leave():
     members = gather_at(door, nodes=2)
     join_late(door, members)
     assert members.nodes == {} and members.asked == set()
+
+
+ADMITTED = {1: "a", 2: "b", 3: "c"}
+
+
+def at_admitted(told: dict[int, object], admitted=ADMITTED, quorum=2) -> Members:
+    return gather_at(Door(grid_of(told), settings(quorum), admitted=lambda: admitted))
+
+
+def test_a_site_that_takes_anothers_name_is_left_out_whichever_node_comes_first():
+    """Nodes are asked in the order of their numbers, which are random."""
+    for impostor, real in ((1, 2), (2, 1)):
+        told = {impostor: facts("a"), real: facts("a"), 3: facts("c")}
+        members = at_admitted(told, {impostor: "b", real: "a", 3: "c"})
+        assert members.nodes == {"a": real, "c": 3}
+        assert members.left_out == {
+            "b": "expected the site whose key is admitted as 'b', found one that calls itself a; "
+            "have it join under its own name"
+        }
+
+
+@pytest.mark.parametrize("name", [7, "", "<b>", None])
+def test_a_site_without_its_admitted_name_is_left_out(name):
+    said = facts("c") if name is None else facts(name)
+    if name is None:
+        del said["site"]
+    members = at_admitted({1: facts("a"), 2: facts("b"), 3: said})
+    assert sorted(members.nodes) == ["a", "b"]
+    assert "expected the site whose key is admitted as 'c'" in members.left_out["c"]
+
+
+def test_a_key_that_is_not_admitted_any_more_is_left_out():
+    members = at_admitted({1: facts("a"), 2: facts("b"), 9: facts("a")})
+    assert members.nodes == {"a": 1, "b": 2}
+    assert members.left_out == {
+        "node-003": "expected a key that is admitted, found another; admit the site"
+    }
+
+
+def test_an_impostor_does_not_follow_a_member_that_went():
+    told = {1: facts("a"), 2: facts("b"), 3: facts("a")}
+    door = Door(
+        grid_of(told, [1, 2, 3], [2, 3]), settings(), admitted=lambda: {1: "a", 2: "b", 3: "x"}
+    )
+    members = gather_at(door, nodes=3)
+    join_late(door, members)
+    assert members.nodes == {"b": 2} and list(members.left_out) == ["x"]
+
+
+def test_a_quorum_is_waited_for_and_no_longer_than_the_joining_time(clock):
+    told = {1: facts("a"), 2: facts("b")}
+    members = Members("three", tuple(ROIS.split("\n")))
+    await_quorum(Door(grid_of(told, [], [1], [1, 2]), settings(wait=60)), members)
+    assert sorted(members.nodes) == ["a", "b"]
+    began, members = clock.now, Members("three", tuple(ROIS.split("\n")))
+    await_quorum(Door(grid_of(told, [1]), settings(wait=60)), members)
+    assert list(members.nodes) == ["a"] and 60 < clock.now - began < 62

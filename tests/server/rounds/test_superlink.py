@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from brainjepa_core.wire.flower_environment import FLOWER_ENVIRONMENT
 from brainjepa_core.wire.messages import WIRE_VERSION
 from brainjepa_server.rounds.sites import LATE
 from brainjepa_simulations.engines.flower_engine import (
-    ENVIRONMENT,
     HOME,
     OURS,
     processes_of,
@@ -146,7 +146,7 @@ class Consortium:
         self.home.mkdir(parents=True)
         self.environment = {
             **os.environ,
-            **ENVIRONMENT,
+            **FLOWER_ENVIRONMENT,
             "PATH": f"{self.programs}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(self.home.resolve()),
             OURS: str(self.home.resolve()),

@@ -1,0 +1,3 @@
+"""What Flower's bundle needs to hold: nothing, which nobody runs."""
+
+app = None

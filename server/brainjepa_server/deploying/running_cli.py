@@ -1,0 +1,123 @@
+"""Commands that start a consortium's server, stop it, and say what it does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brainjepa_core.extras import require
+from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.waiting import waiting
+from brainjepa_core.wire.flower_environment import use_flower_environment
+from brainjepa_server.deploying.cli import Folder
+
+SUPERLINK_PORT = 8000
+
+
+def _say(text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def start(
+    folder: Folder,
+    study: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[STUDY]",
+            help="YAML of the study; without it, the one that has not ended.",
+            dir_okay=False,
+        ),
+    ] = None,
+    proxy: Annotated[
+        bool,
+        typer.Option("--proxy/--no-proxy", help="The built-in one, or your own Caddy or nginx."),
+    ] = True,
+    superlink_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="On this machine's loopback, for your own proxy.")
+    ] = SUPERLINK_PORT,
+) -> None:
+    """Serve the consortium's sites, and run or continue a study; ends with it."""
+    with errors_in_one_line(AGAIN):
+        require("flwr", "cryptography")
+        use_flower_environment()
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.deploying.starting import Server
+        from brainjepa_server.deploying.studies import is_finished, place_study, unfinished_study
+
+        consortium = ConsortiumFolder.open(folder)
+        name = place_study(consortium, study) if study else unfinished_study(consortium)
+        if name is not None and is_finished(consortium, name):
+            _say(f"Study '{name}' has ended: {consortium.studies / name / 'final'}")
+            return
+        code = Server(consortium, superlink_port, proxy, _say).run(name)
+        if code:
+            raise typer.Exit(code)
+        if name is not None:
+            _say(f"Study '{name}' has ended: {consortium.studies / name / 'final'}")
+
+
+def stop(
+    folder: Folder,
+    now: Annotated[
+        bool, typer.Option("--now", help="At once; the round under way is done again later.")
+    ] = False,
+) -> None:
+    """Stop the server after the current round, and wait until it has stopped."""
+    with errors_in_one_line("the server stops all the same"):
+        require("cryptography")
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.deploying.running import RunningFolder
+
+        running = RunningFolder(ConsortiumFolder.open(folder).path)
+        with waiting(console, "Stopping" if now else "Stopping after the current round"):
+            there = running.ask_to_stop(now=now)
+        _say("Stopped" if there else "No server of this consortium runs")
+
+
+def status(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say which sites are connected, how far the study is, and who is left out and why."""
+    with errors_in_one_line():
+        require("flwr", "cryptography")
+        use_flower_environment()
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.deploying.status import server_status, status_in_words
+
+        found = server_status(ConsortiumFolder.open(folder))
+        if as_json:
+            typer.echo(json.dumps(found))
+            return
+        for line in status_in_words(found):
+            _say(line)
+
+
+def log(
+    folder: Folder,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check that no line was changed.")
+    ] = False,
+) -> None:
+    """What came from which site: time, question, round, arrays, or why not."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_core.problems import counted
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.deploying.studies import study_names
+        from brainjepa_server.rounds.received import ReceivedLog, line_in_words
+
+        consortium = ConsortiumFolder.open(folder)
+        for name in study_names(consortium):
+            kept = ReceivedLog(consortium.studies / name, name).log
+            lines = list(kept.lines())
+            for line in () if verify else lines:
+                _say(line_in_words(line))
+            _say(
+                f"Study '{name}': {counted(len(lines), 'line')}, each vouched for by the next; "
+                f"note the hash of the last one: {kept.head}"
+            )

@@ -1,0 +1,221 @@
+"""Flower's SuperLink on this machine's loopback: its program, its sites, and a study's task.
+
+All that the coordinator uses of Flower beyond its documented apps is in this file; the pin
+``flwr==1.41.*`` guards it, and the tests with a real SuperLink tell when it moves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.cli.build import build_fab_from_files
+from flwr.common.constant import SubStatus
+from flwr.common.serde import run_from_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    UnregisterNodeRequest,
+)
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, PushTaskOutputRequest
+from flwr.serverapp import Grid
+from flwr.supercore.constant import NodeStatus, TaskType
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+
+from brainjepa_core.wire.envelope import ENVELOPE_HASH, envelope_files
+
+_PROGRAM = "from flwr.superlink.cli.flower_superlink import flower_superlink as main; main()"
+_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+POLL_SECONDS = 0.2
+
+
+def superlink_command(port: int, certificate: Path, key: Path, secret: Path) -> list[str]:
+    """How the SuperLink is started: on loopback, in memory, for admitted keys, with a secret."""
+    return [
+        sys.executable, "-c", _PROGRAM,
+        "--host", "127.0.0.1", "--port", str(port),
+        "--ssl-ca-certfile", str(certificate), "--ssl-certfile", str(certificate),
+        "--ssl-keyfile", str(key),
+        "--enable-supernode-auth", "--isolation", "process",
+        "--superexec-auth-secret-file", str(secret),
+        "--disable-runtime-dependency-installation",
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    """A site as the SuperLink knows it.
+
+    Attributes
+    ----------
+    number : int
+    name : str
+        Under which its key is admitted.
+    connected : bool
+    """
+
+    number: int
+    name: str
+    connected: bool
+
+
+class SuperLink:
+    """What the coordinator asks of its SuperLink; no one else can (`deploying.proxy`).
+
+    Parameters
+    ----------
+    port : int
+    certificate : Path
+        Of the loopback.
+    """
+
+    def __init__(self, port: int, certificate: Path) -> None:
+        self.address, self.certificate = f"127.0.0.1:{port}", certificate.read_bytes()
+        self._control = ControlHttpClient.from_server_address(
+            self.address,
+            insecure=False,
+            root_certificates=self.certificate,
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        )
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            self.nodes()
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def nodes(self) -> list[Node]:
+        """All admitted sites, in order of name."""
+        told = self._control.ListNodes(ListNodesRequest()).nodes_info
+        known = [node for node in told if node.status != NodeStatus.UNREGISTERED]
+        return sorted(
+            (Node(n.node_id, n.name, n.status == NodeStatus.ONLINE) for n in known),
+            key=lambda node: node.name,
+        )
+
+    def names(self) -> Mapping[int, str]:
+        """The name under which each node's key is admitted."""
+        return {node.number: node.name for node in self.nodes()}
+
+    def admit(self, sites: Mapping[str, ec.EllipticCurvePublicKey]) -> None:
+        """Let these sites in and no others; what is so already stays."""
+        wanted = {public_key_to_bytes(key): name for name, key in sites.items()}
+        there = set()
+        for node in self._control.ListNodes(ListNodesRequest()).nodes_info:
+            if node.status == NodeStatus.UNREGISTERED:
+                continue
+            if wanted.get(node.public_key) == node.name:
+                there.add(node.public_key)
+            else:
+                self._control.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
+        for key, name in wanted.items():
+            if key not in there:
+                self._control.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
+
+    def begin_run(self) -> None:
+        """Begin a run of the envelope, for a study's process to take.
+
+        Raises
+        ------
+        ValueError
+            If Flower builds another bundle here than everywhere.
+        """
+        bundle, _ = build_fab_from_files(envelope_files())
+        found = hashlib.sha256(bundle).hexdigest()
+        if found != ENVELOPE_HASH:
+            raise ValueError(
+                f"expected the bundle {ENVELOPE_HASH[:12]} that sites know, found that Flower "
+                f"builds {found[:12]} here; install brainjepa-federated anew, with an interpreter "
+                "whose zlib is the common one"
+            )
+        self._control.StartRun(StartRunRequest(fab=Fab(hash_str=found, content=bundle)))
+
+    def close(self) -> None:
+        self._control.close()
+
+
+@contextmanager
+def study_grid(link: SuperLink, secret: bytes) -> Iterator[Grid]:
+    """Take the run that waits at the SuperLink; the grid that reaches its sites.
+
+    The run ends as this does: completed, or failed where an exception goes through.
+
+    Parameters
+    ----------
+    link : SuperLink
+    secret : bytes
+        Without which nobody takes a run.
+    """
+    token = _acquire(link, secret)
+    client = _runtime(link, RuntimeTokenHttpInterceptor(token))
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat.start()
+    status, context = SubStatus.FAILED, None
+    try:
+        task = client.PullTaskInput(PullTaskInputRequest())
+        context = task.context
+        TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
+        TaskIdentity.node_id = task.context.node_id
+        grid = HttpGrid(link.address, root_certificates=link.certificate, token=token)
+        grid.set_run(run_from_proto(task.run))
+        try:
+            yield grid
+        finally:
+            grid.close()
+        status = SubStatus.COMPLETED
+    finally:
+        heartbeat.stop()
+        try:
+            told = "" if status == SubStatus.COMPLETED else "the study ended before its time"
+            client.PushTaskOutput(
+                PushTaskOutputRequest(context=context, sub_status=status, details=told)
+            )
+        except httpx.HTTPError:
+            pass  # the SuperLink has gone: nobody is left to be told
+        client.close()
+
+
+def _acquire(link: SuperLink, secret: bytes) -> str:
+    """The token of a run, once there is one."""
+    signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE})
+    client = _runtime(link, signed)
+    wanted = AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])
+    try:
+        while not (found := client.AcquireTask(wanted)).token:
+            time.sleep(POLL_SECONDS)
+        return found.token
+    finally:
+        client.close()
+
+
+def _runtime(link: SuperLink, interceptor: ProtobufClientInterceptor) -> RuntimeHttpClient:
+    return RuntimeHttpClient.from_server_address(
+        link.address,
+        insecure=False,
+        root_certificates=link.certificate,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-serverapp"), interceptor],
+        retry_invoker=make_simple_http_retry_invoker(),
+    )
