@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from brainjepa_client.deploying.cli import join, start, status, stop
+from brainjepa_client.deploying.cli import join, preflight, start, status, stop
 from brainjepa_client.guarding.contract_cli import approve, reject, review
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
@@ -27,8 +27,8 @@ app = Commands(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
-DECIDING = (review, approve, reject)
-for command in (join, *DECIDING, start, stop, status, embed, probe, finetune, interpret, evaluate):
+TAKING_PART = (join, preflight, review, approve, reject, start, stop, status)
+for command in (*TAKING_PART, embed, probe, finetune, interpret, evaluate):
     app.command()(command)
 
 
