@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -33,6 +34,19 @@ def test_a_consortium_is_set_up_by_the_guide(tmp_path, monkeypatch):
         assert (program, result.exit_code) == ("brainjepa", 0), result.output
     assert not list(Path("consortium", "admitted").iterdir())
     assert len(list(Path("consortium", "revoked").iterdir())) == 1
+
+
+def test_what_blocks_or_asks_other_machines_is_spelt_right(tmp_path, monkeypatch):
+    """Other tests run these commands, against a server."""
+    monkeypatch.chdir(tmp_path)
+    Path("site.yaml").touch()
+    lines = re.findall(r"^brainjepa (.*)$", GUIDE, re.MULTILINE)
+    tried = [line for line in lines if re.match("site (preflight|start|status|stop) ", line)]
+    assert len(tried) == 5
+    for line in tried:
+        room, name, *words = shlex.split(line)
+        found = typer.main.get_command(command()).commands[room].commands[name]
+        found.make_context(name, words)
 
 
 def test_what_it_names_is_there():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from brainjepa_client.deploying.cli import join, start, status, stop
+from brainjepa_client.deploying.cli import join, preflight, start, status, stop
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
@@ -26,7 +26,7 @@ app = Commands(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
-for command in (join, start, stop, status, embed, probe, finetune, interpret, evaluate):
+for command in (join, preflight, start, stop, status, embed, probe, finetune, interpret, evaluate):
     app.command()(command)
 
 

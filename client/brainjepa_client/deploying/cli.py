@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile
 from brainjepa_core.extras import require
+from brainjepa_core.problems import counted
 from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings
@@ -83,7 +86,6 @@ def start(site: SiteFile) -> None:
 def stop(site: SiteFile) -> None:
     """End a start of this site after the optimiser step at hand; its state is kept."""
     with errors_in_one_line():
-        require("flwr", "cryptography")
         from brainjepa_client.deploying.control import stop
         from brainjepa_client.deploying.run_folder import RunFolder
 
@@ -97,7 +99,6 @@ def status(
 ) -> None:
     """What runs of this site, and whether the coordinator answers; exit 1 where nothing runs."""
     with errors_in_one_line():
-        require("flwr", "cryptography")
         from brainjepa_client.deploying.control import status
         from brainjepa_client.deploying.run_folder import RunFolder
 
@@ -115,6 +116,27 @@ def status(
                 _say(f"  {name}: {part['state']}{again}")
         if not found["running"]:
             raise typer.Exit(1)
+
+
+def preflight(site: SiteFile) -> None:
+    """Look at all that a start needs, a row a check with how to mend it; exit 1 if one fails."""
+    with errors_in_one_line():
+        require("flwr", "cryptography")
+        from brainjepa_client.deploying.preflight import preflight
+
+        settings, failed = _settings(site), 0
+        table = Table(title=escape(settings.name))
+        for heading in ("check", "found", "how to mend"):
+            table.add_column(heading)
+        with waiting(console, "Looking at all that a start needs"):
+            for row in preflight(settings):
+                failed += bool(row.mend)
+                table.add_row(row.check, escape(row.found), escape(row.mend))
+        console.print(table)
+        if failed:
+            _say(f"{counted(failed, 'check')} failed")
+            raise typer.Exit(1)
+        _say("ready to start (brainjepa site start)")
 
 
 def _settings(site: Path) -> SiteSettings:

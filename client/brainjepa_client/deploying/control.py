@@ -8,8 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from brainjepa_client.deploying.run_folder import RunFolder
-from brainjepa_client.deploying.running import LEAVING, SENDING, STEP
+from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP, RunFolder
 
 LOOK = 0.2  # seconds between looks at whether it has ended
 

@@ -15,7 +15,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, Message
 from flwr.app.error import Error
-from flwr.common.constant import ErrorCode, SubStatus
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, ErrorCode, SubStatus
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
@@ -25,6 +26,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -32,6 +34,8 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 _GUARDED = {"/flwr.proto.Runtime/AcquireTask"}
+# As the script flower-supernode, which lies elsewhere where Flower is shared by environments.
+SUPERNODE_PROGRAM = "from flwr.supernode.cli import flower_supernode; flower_supernode()"
 FOREIGN_BUNDLE, FAILED = ErrorCode.INVALID_FAB, ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
@@ -126,19 +130,19 @@ class Tasks:
         return Task(self._address, got.token) if got.HasField("task") and got.token else None
 
 
-class Runs:
-    """Whether the coordinator still runs a study; asked with the site's own key.
+class Coordinator:
+    """What a site may ask the coordinator beside its SuperNode, with the site's own key.
 
     Parameters
     ----------
     address : str
-        Of the coordinator.
     authority : bytes
         The consortium's certificate, in PEM.
     key : ec.EllipticCurvePrivateKey
     """
 
     def __init__(self, address: str, authority: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = public_key_to_bytes(key.public_key())
         self._client = FleetHttpClient.from_server_address(
             address,
             insecure=False,
@@ -149,14 +153,42 @@ class Runs:
             ],
         )
 
-    def goes_on(self, run: int, node: int) -> bool:
-        """False once the run was stopped; True where nobody says so."""
+    def runs(self, run: int, node: int) -> bool:
+        """Whether a run goes on: False once it was stopped, True where nobody says so."""
         try:
             self._client.GetRun(GetRunRequest(node=Node(node_id=node), run_id=run))
         except httpx.HTTPStatusError as error:
             return error.response.status_code != HTTPStatus.FORBIDDEN
         except httpx.TransportError:
             pass
+        return True
+
+    def admits(self) -> bool:
+        """Whether a SuperNode with this key would be let in now; lets it in and out again.
+
+        Raises
+        ------
+        ValueError
+            If the coordinator does not say.
+        """
+        interval = HEARTBEAT_DEFAULT_INTERVAL
+        asked = ActivateNodeRequest(public_key=self._key, heartbeat_interval=interval)
+        try:
+            node = self._client.ActivateNode(asked).node_id
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=node))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == HTTPStatus.PRECONDITION_FAILED:
+                return False
+            raise ValueError(
+                "expected the coordinator to say whether it admits this site's key, found an "
+                f"answer of status {error.response.status_code}; ask the coordinator whether its "
+                "server runs well"
+            ) from error
+        except httpx.TransportError as error:
+            raise ValueError(
+                "expected the coordinator to say whether it admits this site's key, found a "
+                "connection that failed; try again"
+            ) from error
         return True
 
 

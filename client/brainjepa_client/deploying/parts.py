@@ -104,9 +104,12 @@ class Part:
 
     def _listen(self) -> None:
         """Take up the last thing of meaning in what the program has printed since."""
-        with self.log.open("rb") as file:
-            file.seek(self._read_to)
-            lines = file.read().splitlines(keepends=True)
+        try:
+            with self.log.open("rb") as file:
+                file.seek(self._read_to)
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:  # put away by somebody
+            return
         for line in lines:
             if not line.endswith(b"\n"):
                 break

@@ -19,6 +19,9 @@ from brainjepa_core.files import atomic_path, lone_writer, read_json
 
 # A study's folder has no dot in its name: this never meets one.
 FOLDER, OLD = "site.run", ".old"
+STEP = 60.0  # seconds that a stop leaves the worker for the optimiser step at hand,
+SENDING = 3.0  # the SuperNode for a last reply,
+LEAVING = 15.0  # and for its goodbye
 LARGEST_LOG = 10_000_000  # bytes; then the next start begins a new one, and keeps the last
 
 

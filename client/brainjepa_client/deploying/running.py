@@ -9,14 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from brainjepa_client.deploying.flower_parts import SUPERNODE_PROGRAM
 from brainjepa_client.deploying.joining import KEY, KIT
 from brainjepa_client.deploying.parts import Part
-from brainjepa_client.deploying.run_folder import RunFolder
+from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP, RunFolder
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.certificates import require_in_force
 from brainjepa_core.consortium.keys import load_key
@@ -24,9 +26,6 @@ from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.wire.flower_environment import FLOWER_ENVIRONMENT
 
 TICK = 0.5  # seconds between looks at the programs
-STEP = 60.0  # seconds that the worker has for the optimiser step at hand
-SENDING = 3.0  # seconds that the SuperNode has for a last reply
-LEAVING = 15.0  # seconds that the SuperNode has to say goodbye
 SUPERNODE, WORKER = "supernode", "worker"
 _CONNECTED = "connected to the coordinator"
 _SIGNS = {
@@ -38,6 +37,9 @@ _REASONS = {
     "Failed to activate SuperNode": "refused by the coordinator, and asks again: it counts a "
     "SuperNode that was killed as there for a minute; if it lasts, ask the coordinator whether "
     "this site's key is admitted, and whether another machine uses it",
+    "SuperNode terminated gracefully": "turned away by the coordinator, and asks again: this "
+    "machine's clock is wrong, this site's key was revoked, or the coordinator has just been "
+    "started anew; if it lasts, 'brainjepa site preflight' looks for the reason",
     "SSL/TLS handshake error|CERTIFICATE_VERIFY_FAILED": "expected the coordinator's certificate, "
     "found another one; 'brainjepa site preflight' says whose",
 }
@@ -121,7 +123,8 @@ def _tend(
                 say(f"{part.name}: {part.state}")
         now = {p.name: {"state": p.state, "pid": p.pid, "ends": p.ends} for p in parts}
         if now != before:
-            folder.tell({**told, "since": since, "parts": now})
+            with suppress(OSError):  # a full disk ends nothing that has room
+                folder.tell({**told, "since": since, "parts": now})
             before = now
         stopped.wait(TICK)
 
@@ -140,9 +143,8 @@ def _end(parts: list[Part], say: Callable[[str], None]) -> None:
 
 def _parts(site_file: Path, state: Path, kit: Kit, folder: RunFolder) -> list[Part]:
     port = _free_port()
-    programs = Path(sys.executable).parent
     supernode = [
-        str(programs / "flower-supernode"),
+        *(sys.executable, "-c", SUPERNODE_PROGRAM),
         *("--superlink", kit.address, "--root-certificates", str(folder.authority)),
         *("--auth-supernode-private-key", str(state / KEY)),
         *("--isolation", "process", "--superexec-auth-secret-file", str(folder.secret)),

@@ -13,11 +13,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-import httpx
 from cryptography.hazmat.primitives.serialization import Encoding
 from flwr.app import Message
 
@@ -27,7 +26,7 @@ from brainjepa_client.consent.audit_log import FOREIGN, audit_log
 from brainjepa_client.deploying.flower_parts import (
     FAILED,
     FOREIGN_BUNDLE,
-    Runs,
+    Coordinator,
     Task,
     Tasks,
     Work,
@@ -55,14 +54,16 @@ class Worker:
     state : Path
         The site's state folder, which has its audit log.
     tasks : Tasks
-    runs : Runs
+    coordinator : Coordinator
     bundle : str
         SHA-256 (hex) of the one bundle that is answered.
     """
 
-    def __init__(self, site_file: Path, state: Path, tasks: Tasks, runs: Runs, bundle: str) -> None:
+    def __init__(
+        self, site_file: Path, state: Path, tasks: Tasks, coordinator: Coordinator, bundle: str
+    ) -> None:
         self._site_file, self._state, self._bundle = site_file, state, bundle
-        self._tasks, self._runs = tasks, runs
+        self._tasks, self._coordinator = tasks, coordinator
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -79,7 +80,7 @@ class Worker:
             with task:
                 try:
                     self._serve(task)
-                except (httpx.HTTPError, RuntimeError):  # the SuperNode ended: it has to ask again
+                except Exception:  # the SuperNode ended, say: the coordinator has to ask again
                     _say("the message is lost:\n" + traceback.format_exc())
 
     def _serve(self, task: Task) -> None:
@@ -94,7 +95,8 @@ class Worker:
         """What the installed package answers; nothing but its own texts leaves."""
         found = hashlib.sha256(work.bundle).hexdigest()
         if found != self._bundle:
-            audit_log(self._state).append({"event": FOREIGN, "bundle": found})
+            with suppress(OSError):  # nothing of a person leaves, so it may leave unwritten
+                audit_log(self._state).append({"event": FOREIGN, "bundle": found})
             text = (
                 f"expected the bundle of brainjepa-federated {VERSION}, found another, which was "
                 "not opened; bring coordinator and site to one version"
@@ -118,7 +120,7 @@ class Worker:
 
         def watch() -> None:
             while not done.wait(WATCH):
-                if not (task.still_waited_for() and self._runs.goes_on(run, node)):
+                if not (task.still_waited_for() and self._coordinator.runs(run, node)):
                     _say("nobody waits for the answer any more")
                     gone.set()
                     return
@@ -134,7 +136,9 @@ class Worker:
 
 def _say(text: str) -> None:
     """A line of the worker's log, which stays at the site."""
-    print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}", flush=True)
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    with suppress(OSError):  # a full disk keeps no answer back
+        print(f"{now} {text}", flush=True)
 
 
 def main(site_file: Path, port: int, bundle: str = ENVELOPE_HASH) -> None:
@@ -143,8 +147,9 @@ def main(site_file: Path, port: int, bundle: str = ENVELOPE_HASH) -> None:
     kit, key = read_kit(settings.state / KIT), load_key(settings.state / KEY, "join again")
     authority = kit.authority.public_bytes(Encoding.PEM)
     secret = RunFolder(settings.state).secret.read_bytes()
-    tasks, runs = Tasks(f"127.0.0.1:{port}", secret), Runs(kit.address, authority, key)
-    worker = Worker(site_file, settings.state, tasks, runs, bundle)
+    tasks = Tasks(f"127.0.0.1:{port}", secret)
+    coordinator = Coordinator(kit.address, authority, key)
+    worker = Worker(site_file, settings.state, tasks, coordinator, bundle)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     _say("ready")

@@ -18,7 +18,7 @@ from small_sites import ask, ask_round, make_site
 from brainjepa_client.answering.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log, line_in_words
 from brainjepa_client.deploying import worker as worker_module
-from brainjepa_client.deploying.flower_parts import Runs, Tasks
+from brainjepa_client.deploying.flower_parts import Coordinator, Tasks
 from brainjepa_client.deploying.worker import Worker
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.version import VERSION
@@ -32,14 +32,12 @@ FOREIGN = (
 )
 
 
-class GoesOn:
-    """A coordinator that runs the study until it is told to stop."""
+class Running:
+    """A coordinator that runs the study."""
 
-    stopped = False
-
-    def goes_on(self, run: int, node: int) -> bool:
+    def runs(self, run: int, node: int) -> bool:
         assert (run, node) == (RUN, NODE)
-        return not self.stopped
+        return True
 
 
 @pytest.fixture
@@ -48,11 +46,11 @@ def site_file(stores, tmp_path) -> Path:
 
 
 @contextmanager
-def working(site_file: Path, address: str, runs=None):
+def working(site_file: Path, address: str, coordinator=None):
     """A worker in a thread, which ends with the block."""
     tasks = Tasks(address, SECRET)
     state = site_file.parent / "state"
-    made = Worker(site_file, state, tasks, runs or GoesOn(), ENVELOPE_HASH)
+    made = Worker(site_file, state, tasks, coordinator or Running(), ENVELOPE_HASH)
     thread = threading.Thread(target=made.run)
     thread.start()
     try:
@@ -157,9 +155,9 @@ def test_a_stop_ends_training_after_the_step_and_tells_so(site_file, start, monk
 
 def test_a_run_that_was_stopped_ends_training_and_the_worker_goes_on(site_file, start, monkeypatch):
     done: list[int] = []
-    advance, two, runs = Training.advance, threading.Event(), GoesOn()
+    advance, two, coordinator = Training.advance, threading.Event(), Running()
     told = threading.Event()
-    runs.goes_on = lambda run, node: not (two.is_set() and (told.set() or True))
+    coordinator.runs = lambda run, node: not (two.is_set() and (told.set() or True))
     monkeypatch.setattr(worker_module, "WATCH", 0.01)
 
     def step(self, batches):
@@ -178,7 +176,7 @@ def test_a_run_that_was_stopped_ends_training_and_the_worker_goes_on(site_file, 
         return any(text in line for line in said)
 
     monkeypatch.setattr(Training, "advance", step)
-    with node() as supernode, working(site_file, supernode.address, runs):
+    with node() as supernode, working(site_file, supernode.address, coordinator):
         supernode.receive(message(ask_round(0, start, steps=6)))
         assert unpacked(supernode.reply())[0]["refusal"] == STOPPED
         assert done == [1, 2]
@@ -194,4 +192,4 @@ def test_a_supernode_that_is_not_up_is_waited_for():
 def test_a_coordinator_that_cannot_be_asked_stops_nothing(tmp_path):
     authority = consortium(tmp_path).authority.public_bytes(Encoding.PEM)
     key = ec.generate_private_key(ec.SECP384R1())
-    assert Runs("127.0.0.1:1", authority, key).goes_on(RUN, NODE)
+    assert Coordinator("127.0.0.1:1", authority, key).runs(RUN, NODE)
