@@ -28,6 +28,7 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
@@ -36,6 +37,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 _GUARDED = {"/flwr.proto.Runtime/AcquireTask"}
 # As the script flower-supernode, which lies elsewhere where Flower is shared by environments.
 SUPERNODE_PROGRAM = "from flwr.supernode.cli import flower_supernode; flower_supernode()"
+MEDIA_TYPE = PROTOBUF_MEDIA_TYPE
 FOREIGN_BUNDLE, FAILED = ErrorCode.INVALID_FAB, ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 

@@ -17,6 +17,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from brainjepa_client.deploying.flower_parts import MEDIA_TYPE
 from brainjepa_core.consortium.certificates import common_name
 from brainjepa_core.consortium.kit import Kit
 from brainjepa_core.problems import plainly
@@ -141,7 +142,7 @@ class Way:
             with self._secure(self._context()) as line:
                 line.sendall(
                     f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n"
-                    "Content-Type: application/x-protobuf\r\nConnection: close\r\n\r\n".encode()
+                    f"Content-Type: {MEDIA_TYPE}\r\nConnection: close\r\n\r\n".encode()
                 )
                 answer = http.client.HTTPResponse(line, method="POST")
                 answer.begin()

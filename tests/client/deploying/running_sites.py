@@ -106,10 +106,10 @@ class Node:
 
 
 @contextmanager
-def node() -> Iterator[Node]:
+def node(port: int | None = None) -> Iterator[Node]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = port or probe.getsockname()[1]
     made = Node(port)
     thread = threading.Thread(target=made.server.run)
     thread.start()

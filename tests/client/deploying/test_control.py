@@ -79,14 +79,8 @@ def test_a_kit_out_of_force_does_not_start(yaml):
 def test_two_starts_of_one_site(yaml):
     first = held(yaml.parent / "state")
     code, shown = called("start", yaml)
-    assert (
-        code == 1
-        and (
-            f"expected no other start of this site, found one (process {first.pid}); look at it with "
-            "'brainjepa site status', or end it with 'brainjepa site stop'"
-        )
-        in shown
-    )
+    assert code == 1 and "expected no other start of this site, found one (proc" in shown
+    assert f"(process {first.pid}); look at it with 'brainjepa site status', or end it" in shown
     code, shown = called("status", yaml, "--json")
     assert code == 0 and json.loads(shown) == {"site": "Lyon", "running": True, "pid": first.pid}
     assert called("stop", yaml) == (0, "stopped\n")

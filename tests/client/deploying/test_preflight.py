@@ -48,7 +48,9 @@ class Doors(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         faults = self.server.faults
-        if not self.path.startswith("/v1/fleet/"):
+        if self.headers["Content-Type"] != "application/protobuf":
+            self.answer(415, b"")
+        elif not self.path.startswith("/v1/fleet/"):
             self.answer(faults.control, b"")
         elif "flwr-public-key" not in str(self.headers).lower().replace("_", "-"):
             self.answer(faults.fleet, b"")
@@ -64,7 +66,7 @@ class Doors(http.server.BaseHTTPRequestHandler):
         if self.server.faults.clock is not None:
             now = datetime.now(UTC) + timedelta(seconds=self.server.faults.clock)
             self.send_header("Date", format_datetime(now, usegmt=True))
-        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Type", "application/protobuf")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

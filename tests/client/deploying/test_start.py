@@ -224,12 +224,12 @@ class Deployment:
 
     def ask(self, app: Path) -> None:
         """Run the app from elsewhere, and wait until Paris trains for it."""
+        worker = self.sites["Paris"].parent / "state" / "site.run" / "worker.log"
+        before = worker.read_text().count("received 'train'")
         for path in (self.folder / "describe.told", self.folder / "train.told"):
             path.unlink(missing_ok=True)
         assert self.flower("flwr", "run", app, "here").wait(PATIENCE) == 0, self.said()
         wait_for((self.folder / "describe.told").exists, self.said, PATIENCE)
-        worker = self.sites["Paris"].parent / "state" / "site.run" / "worker.log"
-        before = worker.read_text().count("received 'train'")
         wait_for(lambda: worker.read_text().count("received 'train'") > before, self.said, PATIENCE)
         self.until("Paris", "worker", "answering")
 

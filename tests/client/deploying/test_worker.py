@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -183,6 +184,45 @@ def test_a_run_that_was_stopped_ends_training_and_the_worker_goes_on(site_file, 
         two.clear()
         supernode.receive(message(ask(DESCRIBE)))
         assert unpacked(supernode.reply())[0]["refusal"] == ""
+
+
+def test_a_supernode_that_was_started_anew_waits_for_no_answer(site_file):
+    with node() as supernode:
+        supernode.receive(message(ask(DESCRIBE)))
+        task = Tasks(supernode.address, SECRET).take()
+        assert task.still_waited_for()
+    assert task.still_waited_for()  # nobody says otherwise
+    with node(int(supernode.address.split(":")[1])):
+        assert not task.still_waited_for()
+
+
+@pytest.mark.parametrize("place", ["_reply", "_watching"])
+def test_a_message_that_is_lost_ends_no_worker(site_file, monkeypatch, place):
+    """A defect or a full disk while it is served: the next message is answered."""
+    sound, failed = getattr(Worker, place), threading.Event()
+
+    def fail_once(self, *arguments):
+        if not failed.is_set():
+            failed.set()
+            raise OSError(28, "No space left on device")
+        return sound(self, *arguments)
+
+    monkeypatch.setattr(Worker, place, fail_once)
+    with node() as supernode, working(site_file, supernode.address):
+        supernode.receive(message(ask(DESCRIBE)))
+        assert failed.wait(60)
+        supernode.receive(message(ask(DESCRIBE)))
+        wait_for(lambda: len(supernode.state.get_messages_legacy(is_reply=True)) == 1)
+
+
+def test_a_foreign_bundle_is_refused_on_a_full_disk_too(site_file, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(worker_module, "audit_log", lambda state: SimpleNamespace(append=full))
+    with node() as supernode, working(site_file, supernode.address):
+        supernode.receive(message(ask(GRADIENTS)), HOSTILE)
+        assert supernode.reply().error.code == 7
 
 
 def test_a_supernode_that_is_not_up_is_waited_for():
