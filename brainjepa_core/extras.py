@@ -8,6 +8,7 @@ import importlib.util
 EXTRAS = {
     "flwr": "federation",
     "cryptography": "federation",
+    "httpx": "federation",
     "ray": "simulation",
     "mlflow": "tracking",
 }
