@@ -8,7 +8,6 @@ import importlib.util
 EXTRAS = {
     "flwr": "federation",
     "cryptography": "federation",
-    "httpx": "federation",
     "ray": "simulation",
     "mlflow": "tracking",
 }

@@ -130,7 +130,8 @@ class Worker:
             threading.Thread(target=watch, args=(ask,), daemon=True)
             for ask in (task.still_waited_for, lambda: self._coordinator.runs(run, node))
         )
-        alive.start(), wanted.start()
+        for thread in (alive, wanted):
+            thread.start()
         try:
             yield lambda: gone.is_set() or self._stop.is_set()
         finally:
