@@ -150,7 +150,7 @@ def test_versions_agree():
 def test_extras_bring_what_they_are_asked_for():
     extras = PROJECT["optional-dependencies"]
     assert set(EXTRAS.values()) < set(extras)
-    assert requirement_names(extras["federation"]) == ["cryptography", "flwr"]
+    assert requirement_names(extras["federation"]) == ["cryptography", "flwr", "httpx"]
     assert extras["simulation"] == ["flwr[simulation]" + extras["federation"][1][len("flwr") :]]
     (everything,) = extras["all"]
     assert set(re.findall(r"\w+", everything)) >= set(extras) - {"all", "dev"}

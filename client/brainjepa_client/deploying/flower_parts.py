@@ -84,7 +84,7 @@ class Task:
             return bool(self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
         except httpx.HTTPStatusError as error:
             return error.response.is_server_error
-        except httpx.TransportError:
+        except (httpx.TransportError, ValueError):
             return True  # of a SuperNode that is started anew, or busy: the next one will tell
 
     def push(self, reply: Message, context: Context) -> None:
@@ -161,7 +161,7 @@ class Coordinator:
             self._client.GetRun(GetRunRequest(node=Node(node_id=node), run_id=run))
         except httpx.HTTPStatusError as error:
             return error.response.status_code != HTTPStatus.FORBIDDEN
-        except httpx.TransportError:
+        except (httpx.TransportError, ValueError):  # no answer, or none of Flower's
             pass
         return True
 

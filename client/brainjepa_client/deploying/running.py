@@ -40,6 +40,8 @@ _REASONS = {
     "SuperNode terminated gracefully": "turned away by the coordinator, and asks again: this "
     "machine's clock is wrong, this site's key was revoked, or the coordinator has just been "
     "started anew; if it lasts, 'brainjepa site preflight' looks for the reason",
+    "address already in use": "expected the port of 127.0.0.1 that was free at the start, found it "
+    "taken meanwhile; stop the site and start it anew",
     "SSL/TLS handshake error|CERTIFICATE_VERIFY_FAILED": "expected the coordinator's certificate, "
     "found another one; 'brainjepa site preflight' says whose",
 }

@@ -118,20 +118,25 @@ class Worker:
         gone, done = threading.Event(), threading.Event()
         run, node = work.context.run_id, work.context.node_id
 
-        def watch() -> None:
+        def watch(is_waited_for: Callable[[], bool]) -> None:
             while not done.wait(WATCH):
-                if not (task.still_waited_for() and self._coordinator.runs(run, node)):
+                if not is_waited_for():
                     _say("nobody waits for the answer any more")
                     gone.set()
                     return
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
+        # Two threads, for the coordinator may be slow to answer, and the SuperNode waits a minute.
+        alive, wanted = (
+            threading.Thread(target=watch, args=(ask,), daemon=True)
+            for ask in (task.still_waited_for, lambda: self._coordinator.runs(run, node))
+        )
+        for thread in (alive, wanted):
+            thread.start()
         try:
             yield lambda: gone.is_set() or self._stop.is_set()
         finally:
             done.set()
-            thread.join()
+            alive.join()  # it uses the task, which is closed next
 
 
 def _say(text: str) -> None:

@@ -25,8 +25,13 @@ from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.start_client_internal import _insert_message
 
+from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.settings import read_settings
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.envelope import envelope_files
-from brainjepa_core.wire.messages import Request
+from brainjepa_core.wire.messages import DESCRIBE, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays
 
 RUN, NODE, SECRET = 7, 3, b"of this start"
@@ -55,12 +60,28 @@ def write_site(folder: Path, store: Path, name: str = "Lyon", **more: object) ->
     return folder / "site.yaml"
 
 
+def approved(site_file: Path, request: Request) -> Request:
+    """The same question by a contract that the site has approved."""
+    site = read_settings(site_file, SiteSettings)
+    first = request.assignment.model_copy(update={"round": 0, "first_step": 0, "probe": None})
+    contract = Contract(
+        consortium="three", assignment=first, rounds=3, evaluations=3, roster={site.name: "key"}
+    )
+    Contracts(site.state).propose(contract.text)
+    Contracts(site.state).approve(contract, ScanStore.open(site.store).fingerprint)
+    asked = contract.asked(request.assignment.round)
+    proposal = contract.text if request.kind == DESCRIBE else ""
+    return Request(request.kind, asked, request.arrays, proposal)
+
+
 def message(request: Request, kind: str = "") -> Message:
     """As the coordinator's SuperLink gives it to a SuperNode."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, 1, 1
     content = RecordDict(
         {
-            "assignment": ConfigRecord({"json": request.assignment.model_dump_json()}),
+            "assignment": ConfigRecord(
+                {"json": request.assignment.model_dump_json(), "contract": request.proposal}
+            ),
             "arrays": ArrayRecord({PACKED: Array(pack_arrays(request.arrays))}),
         }
     )

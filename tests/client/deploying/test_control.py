@@ -174,6 +174,8 @@ def test_a_start_tells_what_its_programs_tell_and_ends_in_order(yaml, monkeypatc
          "there for a minute"),
         ("SSL/TLS handshake error detected.", "expected the coordinator's certificate, found ano"),
         ("SuperNode terminated gracefully.", "turned away by the coordinator, and asks again: "),
+        ("[Errno 98] error while attempting to bind on address: address already in use",
+         "expected the port of 127.0.0.1 that was free at the start, found it taken meanwhile; "),
         ("Traceback", "ended (exit code 1) and is started again; see '"),
     ],
 )  # fmt: skip

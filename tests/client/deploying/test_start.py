@@ -254,7 +254,8 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(tmp_path, stores) -> Iterator[Deployment]:
+def deployment(tmp_path, stores, monkeypatch) -> Iterator[Deployment]:
+    monkeypatch.chdir(tmp_path)  # where requests are written
     made = Deployment(tmp_path, stores)
     yield made
     made.end()

@@ -13,7 +13,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from made_consortium import consortium
-from running_sites import ENVELOPE, HOSTILE, NODE, RUN, SECRET, message, node, wait_for, write_site
+from running_sites import (
+    ENVELOPE,
+    HOSTILE,
+    NODE,
+    RUN,
+    SECRET,
+    approved,
+    message,
+    node,
+    wait_for,
+    write_site,
+)
 from small_sites import ask, ask_round, make_site
 
 from brainjepa_client.answering.stopping import STOPPED
@@ -76,12 +87,21 @@ def test_it_answers_with_the_bits_of_the_installed_package(stores, start, site_f
     requests = [ask(DESCRIBE), ask(GRADIENTS), ask_round(0, start), ask(EVALUATE, start)]
     with node() as supernode, working(site_file, supernode.address):
         for request in requests:
-            supernode.receive(message(request))
+            supernode.receive(message(approved(site_file, request)))
             metrics, arrays = unpacked(supernode.reply())
             expected = site.answer(request)
             assert metrics["refusal"] == "" and arrays.keys() == expected.arrays.keys()
             assert all(np.array_equal(arrays[k], v) for k, v in expected.arrays.items())
     assert [line["event"] for line in events(site_file)] == ["answered"] * 4
+
+
+def test_a_question_of_no_approved_contract_is_refused(start, site_file):
+    with node() as supernode, working(site_file, supernode.address):
+        for request in (ask(GRADIENTS), ask_round(0, start)):
+            supernode.receive(message(request))
+            metrics, arrays = unpacked(supernode.reply())
+            assert "this site answers contracts that its manager has approved" in metrics["refusal"]
+            assert arrays == {}
 
 
 @pytest.mark.parametrize("bundle", [HOSTILE, ENVELOPE + b"\0", b"", b"no archive"])
@@ -111,7 +131,7 @@ def test_a_message_of_unknown_kind_gets_no_text_of_an_exception(site_file, kind)
 
 def test_the_site_is_the_one_of_this_machine_whatever_a_run_says(site_file, tmp_path):
     with node() as supernode, working(site_file, supernode.address):
-        asked = message(ask(DESCRIBE))
+        asked = message(approved(site_file, ask(DESCRIBE)))
         supernode.receive(asked)
         series = supernode.state.get_run_series_context(0)
         series.run_config = {"virtual-sites": str(tmp_path), "site-yaml": "/canary"}
@@ -144,7 +164,7 @@ def test_a_stop_ends_training_after_the_step_and_tells_so(site_file, start, monk
     stopped = threading.Event()
     monkeypatch.setattr(Training, "advance", step)
     with node() as supernode, working(site_file, supernode.address) as made:
-        supernode.receive(message(ask_round(0, start, steps=6)))
+        supernode.receive(message(approved(site_file, ask_round(0, start, steps=6))))
         assert two.wait(60)
         made.stop()
         stopped.set()
@@ -178,11 +198,11 @@ def test_a_run_that_was_stopped_ends_training_and_the_worker_goes_on(site_file, 
 
     monkeypatch.setattr(Training, "advance", step)
     with node() as supernode, working(site_file, supernode.address, coordinator):
-        supernode.receive(message(ask_round(0, start, steps=6)))
+        supernode.receive(message(approved(site_file, ask_round(0, start, steps=6))))
         assert unpacked(supernode.reply())[0]["refusal"] == STOPPED
         assert done == [1, 2]
         two.clear()
-        supernode.receive(message(ask(DESCRIBE)))
+        supernode.receive(message(approved(site_file, ask(DESCRIBE))))
         assert unpacked(supernode.reply())[0]["refusal"] == ""
 
 
