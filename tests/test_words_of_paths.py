@@ -61,6 +61,10 @@ CALLS: dict[str, dict[str, str]] = {
     "server admit": {"requests": "Lyon.request", "--dir": "consortium"},
     "server revoke": {"name": "Lyon", "--dir": "consortium"},
     "server sites": {"folder": "consortium"},
+    "server start": {"folder": "consortium", "study": "study.yaml"},
+    "server stop": {"folder": "consortium"},
+    "server status": {"folder": "consortium"},
+    "server log": {"folder": "consortium"},
     "fetch abide": {"--out": NEW},
 }  # fmt: skip
 NO_PATH = {"--tr", "level", "person", "name", "--host", "--fingerprint"}
