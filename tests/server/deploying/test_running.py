@@ -225,10 +225,8 @@ def test_the_log_of_a_study_and_its_first_broken_line(folder, tmp_path):
     assert code == 0
     assert "Lyon: train of study 'one', round 1: 1 array of 12 bytes" in text
     assert "Paris: train of study 'one', round 1: its policy says no" in text
-    assert (
-        f"Study 'one': 2 lines, each vouched for by the next; note the hash of the last one: {kept.log.head}"
-        in text
-    )  # noqa: E501
+    assert "Study 'one': 2 lines, each vouched for by the next" in text
+    assert text.endswith(f"note the hash of the last one: {kept.log.head}\n")
     assert "Lyon" not in server("log", folder, "--verify")[1]
     path = kept.log.path
     path.write_text(path.read_text().replace('"w": 12', '"w": 13'))
