@@ -70,6 +70,10 @@ CALLS: dict[str, dict[str, str]] = {
     "server revoke": {"name": "Lyon", "--dir": "consortium"},
     "server sites": {"folder": "consortium"},
     "server propose": {"study": "federation.yaml", "--dir": "consortium"},
+    "server start": {"folder": "consortium", "study": "federation.yaml"},
+    "server stop": {"folder": "consortium"},
+    "server status": {"folder": "consortium"},
+    "server log": {"folder": "consortium"},
     "fetch abide": {"--out": NEW},
 }  # fmt: skip
 NO_PATH = {"--tr", "level", "person", "name", "contract", "--host", "--fingerprint"}

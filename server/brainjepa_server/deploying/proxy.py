@@ -137,10 +137,10 @@ class Proxy:
             raise Refused(502) from error
         try:
             to_link.write(head.forwarded((b"connection", b"close")))
-            line.up = await _copy(reader, to_link, length)
+            whole = await _sent(reader, to_link, length, line)
             answer = await _answer(from_link)
             line.status = int(answer.first.split()[1])
-            closing = ((b"connection", b"close"),) if head.closes else ()
+            closing = () if whole and not head.closes else ((b"connection", b"close"),)
             writer.write(answer.forwarded(*closing))
             line.down = await _copy(from_link, writer, answer.length or 0)
         except (OSError, asyncio.IncompleteReadError) as error:
@@ -149,7 +149,7 @@ class Proxy:
             raise Refused(504 if isinstance(error, TimeoutError) else 502) from error
         finally:
             to_link.close()
-        return not head.closes
+        return whole and not head.closes
 
     async def _refuse(self, writer: asyncio.StreamWriter, line: _Line, status: int) -> None:
         line.status = status
@@ -200,6 +200,19 @@ async def _answer(reader: asyncio.StreamReader) -> Head:
     raise Refused(502)
 
 
+async def _sent(
+    reader: asyncio.StreamReader, to_link: asyncio.StreamWriter, length: int, line: _Line
+) -> bool:
+    """Pass a body on; False where the SuperLink has answered and gone before it had all of it."""
+    try:
+        line.up = await _copy(reader, to_link, length)
+    except ConnectionError:
+        if reader.exception() is not None:  # it was the site that went
+            raise
+        return False
+    return True
+
+
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int) -> int:
     """Copy a body block by block; returns its bytes."""
     done = 0
@@ -210,7 +223,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, leng
         writer.write(block)
         await _patient(writer.drain())
         done += len(block)
-    await _patient(writer.drain())
     return done
 
 

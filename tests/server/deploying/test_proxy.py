@@ -29,6 +29,12 @@ class Link(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.seen.append({name.lower(): value for name, value in self.headers.items()})
+        if self.path.endswith("early"):  # as for a key that it does not know
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            self.close_connection = True
+            return
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.path.endswith("silent"):
             return
@@ -105,6 +111,31 @@ def test_a_connection_carries_many_calls_and_large_bodies(deployment):
         answer = client.getresponse()
         assert (answer.status, len(answer.read())) == (200, size)
     assert deployment.lines[2] == "POST /v1/fleet/push-object 200 9000000 up 9000000 down"
+
+
+def test_calls_that_come_at_once_are_all_answered(deployment):
+    """The SuperLink ends each connection as soon as it has answered."""
+    found: list[int] = []
+
+    def call() -> None:
+        client = deployment.client()
+        for _ in range(5):
+            client.request("POST", "/v1/fleet/push-object", b"x" * 700)
+            answer = client.getresponse()
+            found.append((answer.status, len(answer.read())))
+
+    threads = [threading.Thread(target=call) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [(200, 700)] * 30
+
+
+def test_an_answer_that_comes_before_the_whole_body_comes_back(deployment):
+    client = deployment.client()
+    client.request("POST", "/v1/fleet/early", b"x" * 700)
+    assert client.getresponse().status == 401
 
 
 def test_a_refusal_of_the_superlink_comes_back_as_it_is(deployment):
