@@ -46,13 +46,20 @@ def start(
         use_flower_environment()
         from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
         from brainjepa_server.deploying.starting import Server
-        from brainjepa_server.deploying.studies import is_finished, place_study, unfinished_study
+        from brainjepa_server.deploying.studies import (
+            is_finished,
+            place_study,
+            require_proposed,
+            unfinished_study,
+        )
 
         consortium = ConsortiumFolder.open(folder)
         name = place_study(consortium, study) if study else unfinished_study(consortium)
         if name is not None and is_finished(consortium, name):
             _say(f"Study '{name}' has ended: {consortium.studies / name / 'final'}")
             return
+        if name is not None:
+            require_proposed(consortium, name)
         code = Server(consortium, superlink_port, proxy, _say).run(name)
         if code:
             raise typer.Exit(code)

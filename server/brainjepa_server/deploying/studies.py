@@ -22,11 +22,9 @@ def place_study(folder: ConsortiumFolder, path: Path) -> str:
     Raises
     ------
     ValueError
-        If they are wrong, their contract was not proposed, or a study of that name began with
-        others.
+        If they are wrong, or a study of that name began with others.
     """
     settings = read_settings(path, StudySettings)
-    proposed(folder, settings)
     study, told = folder.studies / settings.name, settings.model_dump(mode="json")
     if (study / SUMMARY).exists():
         require_same(read_history(study).settings, told, f"study '{settings.name}'")
@@ -64,3 +62,14 @@ def is_finished(folder: ConsortiumFolder, name: str) -> bool:
     total = read_settings(study / STUDY_FILE, StudySettings).total_rounds
     last = study / "rounds" / round_name(total) / STATE
     return last.is_file() and (study / FINAL / "model.safetensors").is_file()
+
+
+def require_proposed(folder: ConsortiumFolder, name: str) -> None:
+    """Refuse to begin a study whose contract sites cannot have approved.
+
+    Raises
+    ------
+    ValueError
+        If it was not proposed, or its settings or the admitted sites have changed since.
+    """
+    proposed(folder, read_settings(folder.studies / name / STUDY_FILE, StudySettings))

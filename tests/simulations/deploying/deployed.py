@@ -61,6 +61,7 @@ class Deployed:
         )
         for name in self.sites:
             self.join(name)
+        self.agree()
 
     def yaml(self, name: str) -> Path:
         return self.folder / "sites" / f"{name}.yaml"
@@ -78,6 +79,17 @@ class Deployed:
         request = self.folder / f"{name}.request"
         admitted = said("server", "admit", request, "--dir", self.consortium)
         assert admitted[0] == 0, admitted
+
+    def agree(self) -> None:
+        """The study's contract, reviewed and approved at each site."""
+        proposed = said("server", "propose", self.folder / "study.yaml", "--dir", self.consortium)
+        assert proposed[0] == 0, proposed
+        (file,) = (self.consortium / "contracts").glob("*.json")
+        for name in self.sites:
+            reviewed = said("site", "review", self.yaml(name), "--contract", file)
+            assert reviewed[0] == 0 and "this site has not decided yet" in reviewed[1], reviewed
+            approved = said("site", "approve", self.yaml(name), file.stem)
+            assert approved[0] == 0, approved
 
     def start(self, *words: object) -> subprocess.Popen[bytes]:
         """Start a command of brainjepa as a process."""
