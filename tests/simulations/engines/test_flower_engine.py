@@ -140,7 +140,8 @@ def test_a_round_whose_sites_were_killed_is_repeated_by_a_resume(tmp_path, out):
     assert process.wait(300) == 1
     said = (out / LOG).read_text()
     assert "expected at least 3 usable replies (rounds.quorum) in round 2" in said
-    assert "the site's app failed" in said and nothing_runs(out)
+    assert "the site's app " in said  # failed, or died at its work, by how Flower noticed it
+    assert nothing_runs(out)
     before = run_id(out)
     run(scenario, out, "--resume", *FLOWER)
     run(scenario, out.with_name("alone"))
