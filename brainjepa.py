@@ -80,7 +80,14 @@ def command() -> typer.Typer:
     import brainjepa_client.cli
     import brainjepa_server.cli
     from brainjepa_core.terminal import Commands, options
-    from brainjepa_simulations.commands import evaluate, fetch, local, paint, simulate
+    from brainjepa_simulations.commands import (
+        consortium,
+        evaluate,
+        fetch,
+        local,
+        paint,
+        simulate,
+    )
 
     app = Commands(
         help="Hospitals pretrain one Brain-JEPA together; scans stay where they are.",
@@ -101,6 +108,7 @@ def command() -> typer.Typer:
     app.command()(simulate.demo)
     app.command()(paint.paint)
     app.add_typer(fetch.app)
+    app.add_typer(consortium.app)
     app.command()(evaluate.evaluate)
     app.command("evaluate-sites")(evaluate.evaluate_sites)
     return app

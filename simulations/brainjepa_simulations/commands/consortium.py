@@ -1,0 +1,71 @@
+"""A whole consortium on this machine, everything real: certificates, processes, approvals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brainjepa_core.command_log import keep_log
+from brainjepa_core.extras import require
+from brainjepa_core.terminal import Commands, console, errors_in_one_line, folder_to_write
+
+app = Commands(
+    name="consortium", help="A coordinator and its sites together.", no_args_is_help=True
+)
+AGAIN = "remove the folder, and run the same command again"
+
+
+@app.callback()
+def _main() -> None:
+    """A coordinator and its sites together."""
+
+
+@app.command("try")
+def try_it(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder.", callback=folder_to_write)
+    ],
+    scenario: Annotated[
+        str, typer.Option(help="YAML, or a shipped scenario; its sites are real processes.")
+    ] = "three_hospitals",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also run it in one process, and compare the bits.")
+    ] = False,
+) -> None:
+    """Deploy a consortium on this machine: the walk of docs/deployment.md, in one command."""
+    with errors_in_one_line(AGAIN):
+        require("flwr", "cryptography")
+        from brainjepa_core.files import require_new
+        from brainjepa_core.wire.flower_environment import use_flower_environment
+        from brainjepa_simulations.deployment import walk
+        from brainjepa_simulations.scenario import read_scenario
+
+        use_flower_environment()
+        require_new(folder)
+        chosen, folder = read_scenario(scenario), folder.absolute()
+        folder.mkdir(parents=True)
+        keep_log(folder)
+        sites = walk.set_up_consortium(folder, chosen, _step)
+        final = walk.run_deployed(folder, sites, _step)
+        mine = walk.digest_of_weights(final)
+        _say(f"[bold]{escape(str(final))}[/bold] holds the model; its weights' sha256 is {mine}")
+        if compare:
+            _step("the same study in one process")
+            other = walk.digest_of_weights(walk.run_in_one_process(folder, chosen))
+            if other != mine:
+                raise ValueError(
+                    f"expected the weights of one process (sha256 {other}), found others; please "
+                    "report this with the folder's logs"
+                )
+            _say("the same bits as in one process")
+
+
+def _step(text: str) -> None:
+    _say(f"[green]$[/green] {escape(text)}")
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)

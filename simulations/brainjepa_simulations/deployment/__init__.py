@@ -1,0 +1,1 @@
+"""A whole deployment on one machine, everything real but the people."""
