@@ -439,6 +439,16 @@ def test_a_proxy_that_is_not_there(place, monkeypatch):
     assert f"or spare the coordinator with NO_PROXY={HOST}" in text
 
 
+@pytest.mark.parametrize(
+    "value", ["socks5://secret@127.0.0.1:1080", "http://127.0.0.1:secret", "http://", "::secret"]
+)
+def test_a_proxy_that_is_none(place, monkeypatch, value):
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    text = fails_alone(place, "proxy")
+    assert "expected a proxy as http://HOST:PORT in HTTPS_PROXY, found another kind or" in text
+    assert "secret" not in text
+
+
 def test_no_proxy_spares_the_coordinator(place, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:1")
     monkeypatch.setenv("NO_PROXY", f"localhost,{HOST}")
