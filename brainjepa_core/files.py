@@ -58,6 +58,28 @@ def clear_leftovers(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line in one piece, on disk when this returns; cuts off one that a kill has torn.
+
+    Under a lock, so that what is cut off is no other process' line.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with room_for(path), path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.truncate(complete_lines(path.read_bytes()))
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def complete_lines(content: bytes) -> int:
+    """Bytes up to the end of the last complete line."""
+    return content.rfind(b"\n") + 1
+
+
 @contextmanager
 def lone_writer(lock: Path, what: str, *, wait: bool) -> Iterator[None]:
     """Hold a lock file, which no two processes (or threads that open it anew) hold at once.

@@ -10,6 +10,7 @@ import click
 import pytest
 import typer.main
 from click import unstyle
+from made_contract import make_contract
 from small_workplace import write_workplace
 from typer.testing import CliRunner
 
@@ -55,6 +56,9 @@ CALLS: dict[str, dict[str, str]] = {
     "site remove": {"site": "site.yaml", "person": "nobody"},
     "site dry-run": {"site": "site.yaml", "--settings": "study.yaml", "--out": NEW},
     "site check": {"site": "site.yaml"},
+    "site review": {"site": "site.yaml", "--contract": "contract.json"},
+    "site approve": {"site": "site.yaml", "contract": "0123456789ab"},
+    "site reject": {"site": "site.yaml", "contract": "0123456789ab"},
     "site join": {"kit": "consortium/kit", "site": "site.yaml", "--fingerprint": "00"},
     "site preflight": {"site": "site.yaml"},
     "site start": {"site": "site.yaml"},
@@ -65,9 +69,10 @@ CALLS: dict[str, dict[str, str]] = {
     "server admit": {"requests": "Lyon.request", "--dir": "consortium"},
     "server revoke": {"name": "Lyon", "--dir": "consortium"},
     "server sites": {"folder": "consortium"},
+    "server propose": {"study": "federation.yaml", "--dir": "consortium"},
     "fetch abide": {"--out": NEW},
 }  # fmt: skip
-NO_PATH = {"--tr", "level", "person", "name", "--host", "--fingerprint"}
+NO_PATH = {"--tr", "level", "person", "name", "contract", "--host", "--fingerprint"}
 FILES_BY_WORD = {"scenario", "--scenario", "--task", "--protocol", "--finetune", "--model"}
 WRITTEN_WORDS = {"words", "--atlas"}  # of text, since they may be no path
 EMPTY_IS_DEFAULT = {"--settings", "--protocol", "--finetune"}
@@ -96,6 +101,11 @@ def workplace(tmp_path_factory) -> Path:
         "data: stores\nstudy: {name: a, rounds: {local_steps: 1, quorum: 1}, pretraining: "
         "{training: {schedule: {total_steps: 1}}}}\n"
     )
+    (folder / "federation.yaml").write_text(
+        "name: a\nrounds: {local_steps: 1, quorum: 1}\n"
+        "pretraining: {training: {schedule: {total_steps: 1}}}\n"
+    )
+    (folder / "contract.json").write_text(make_contract().text)
     return folder
 
 

@@ -28,7 +28,7 @@ from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
 
-WIRE_VERSION = 4  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 5  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -136,6 +136,8 @@ class Assignment(Frozen):
         What a reply counts by.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
+    contract : str
+        Hash of the contract that this is part of (`wire.contract`); empty where there is none.
     """
 
     version: int = WIRE_VERSION
@@ -152,15 +154,26 @@ class Assignment(Frozen):
     proximal: float = Field(0.0, ge=0)
     share: Literal["scans", "subjects", "equal"] = "scans"
     probe: ProbeRequest | None = None
+    contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the coordinator asks of a site."""
+    """What the coordinator asks of a site.
+
+    Attributes
+    ----------
+    kind : str
+    assignment : Assignment
+    arrays : dict of str to ndarray
+    proposal : str
+        Text of the contract, in ``describe`` requests of a study that has one.
+    """
 
     kind: str
     assignment: Assignment
     arrays: Arrays = field(default_factory=dict)
+    proposal: str = ""
 
 
 @dataclass(frozen=True)

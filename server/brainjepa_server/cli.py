@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from brainjepa_core.terminal import Commands, console, errors_in_one_line
 from brainjepa_core.waiting import waiting
-from brainjepa_server.deploying.cli import admit, init, revoke, sites
+from brainjepa_server.deploying.cli import admit, init, propose, revoke, sites
 
 app = Commands(name="server", help="Coordinate a study of several sites.", no_args_is_help=True)
-for command in (init, admit, revoke, sites):
+for command in (init, admit, revoke, sites, propose):
     app.command()(command)
 
 

@@ -16,6 +16,7 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.version import VERSION
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import GRADIENTS, told_round
 from brainjepa_server.combining.consensus import build_consensus
 from brainjepa_server.combining.outer import OuterOptimizer
@@ -81,6 +82,8 @@ class Study:
     progress : StudyProgress
     nodes : int, optional
         How many nodes the grid has in all, where that is known.
+    contract : Contract, optional
+        What sites are asked by; in simulation there is none.
     """
 
     def __init__(
@@ -90,8 +93,9 @@ class Study:
         folder: Path,
         progress: StudyProgress,
         nodes: int | None = None,
+        contract: Contract | None = None,
     ) -> None:
-        self.door, self.nodes = Door(grid, settings), nodes
+        self.door, self.nodes = Door(grid, settings, contract), nodes
         self.settings, self.folder = settings, Path(folder)
         self.progress = progress
         self.tracker = StudyTracker(self.folder)
@@ -297,7 +301,7 @@ class Study:
         )
 
     def _sites(self, members: Members) -> Sites:
-        return Sites(self.door.grid, members.nodes, self.folder, members.counts)
+        return Sites(self.door.grid, members.nodes, self.folder, members.counts, self.door.contract)
 
     @property
     def _basis32(self) -> Float32:

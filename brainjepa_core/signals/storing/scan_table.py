@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path, room_for
+from brainjepa_core.files import atomic_path, complete_lines
 from brainjepa_core.problems import plainly
 
 TABLE = "scans.jsonl"
@@ -105,30 +103,12 @@ def _plain(value: Any) -> Any:
     )
 
 
-def append_line(path: Path, line: str) -> None:
-    """Add a line in one piece; under the lock, so that no torn line is another import's."""
-    with room_for(path), path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.truncate(_complete(path.read_bytes()))
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _complete(table: bytes) -> int:
-    """Bytes up to the end of the last complete line."""
-    return table.rfind(b"\n") + 1
-
-
 def read_table(path: Path) -> list[ScanRecord]:
     """Records of the complete lines of the table."""
     if not path.exists():
         return []
     table = path.read_bytes()
-    lines = table[: _complete(table)].split(b"\n")[:-1]
+    lines = table[: complete_lines(table)].split(b"\n")[:-1]
     records = []
     for number, line in enumerate(lines, start=1):
         try:

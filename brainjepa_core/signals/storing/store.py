@@ -30,13 +30,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.files import atomic_path, clear_leftovers, lone_writer, state_of_file
+from brainjepa_core.files import (
+    append_line,
+    atomic_path,
+    clear_leftovers,
+    lone_writer,
+    state_of_file,
+)
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.storing.scan_table import (
     TABLE,
     Key,
     ScanRecord,
-    append_line,
     array_digest,
     as_read,
     fingerprint_of,

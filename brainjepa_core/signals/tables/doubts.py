@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.tables.cells import has_decimal_comma, number_or_text
 from brainjepa_core.signals.tables.missing_codes import outside_of_life, suspects
 
@@ -30,8 +31,8 @@ def doubts(
         commas = sum(map(has_decimal_comma, cells))
         if commas:
             notes.append(
-                f"column '{name}' of {table} has a decimal comma in {commas} cells, which "
-                "stay text; write a point"
+                f"column '{name}' of {table} has a decimal comma in {counted(commas, 'cell')}, "
+                "which stay text; write a point"
             )
         if "Levels" not in facts:
             notes += [

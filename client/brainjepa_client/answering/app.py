@@ -22,6 +22,8 @@ from brainjepa_core.wire.messages import (
 )
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 
+CONTRACTS = "contracts"  # in the configuration of a node that answers approved contracts only
+
 app = ClientApp()
 
 
@@ -52,11 +54,13 @@ def evaluate(message: Message, context: Context) -> Message:
 def _answer(kind: str, message: Message, context: Context) -> Message:
     try:
         # Read anew, so that a policy that was tightened holds from the next request on.
-        site = Site(read_settings(_settings_path(context), SiteSettings))
-        text = str(message.content.config_records["assignment"]["json"])
-        assignment = Assignment.model_validate_json(text)
+        settings = read_settings(_settings_path(context), SiteSettings)
+        site = Site(settings, contracts=CONTRACTS in context.node_config)
+        told = message.content.config_records["assignment"]
+        assignment = Assignment.model_validate_json(str(told["json"]))
+        proposal = str(told.get("contract", ""))
         arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
-        reply = site.answer(Request(kind, assignment, arrays))
+        reply = site.answer(Request(kind, assignment, arrays, proposal))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         traceback.print_exc()  # to the SuperNode's own log: without settings there is no other
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")

@@ -20,6 +20,7 @@ from brainjepa_client.answering.training import drawn, train
 from brainjepa_client.answering.yardstick import evaluate
 from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
+from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
@@ -45,10 +46,12 @@ class Site:
     Parameters
     ----------
     settings : SiteSettings
+    contracts : bool
+        Whether only contracts are answered that the site's manager has approved.
     """
 
-    def __init__(self, settings: SiteSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: SiteSettings, *, contracts: bool = False) -> None:
+        self.settings, self.contracts = settings, contracts
 
     def answer(self, request: Request) -> Reply:
         """Reply to a request; errors become refusals that name no id, path or date.
@@ -88,6 +91,9 @@ class Site:
         assignment, settings = request.assignment, self.settings
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
+        if self.contracts:
+            fingerprint = ScanStore.open(settings.store).fingerprint
+            Contracts(settings.state).let_through(settings.name, request, fingerprint)
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
@@ -130,6 +136,7 @@ class Site:
         facts = {
             "event": REFUSED if reply.refusal else ANSWERED,
             "study": request.assignment.study_id,
+            "contract": request.assignment.contract,
             "kind": kind,
             "round": told_round(request.assignment.round),
             "arrays": {name: array.nbytes for name, array in reply.arrays.items()},

@@ -21,6 +21,7 @@ from brainjepa_core.signals.storing.withdrawn import Fingerprint
 AUDIT, SALT = "audit.jsonl", "salt"
 REMOVED, ANSWERED, REFUSED = "removed", "answered", "refused"
 FOREIGN = "did not open"  # a bundle that is not this package's envelope
+APPROVED, REJECTED = "approved", "rejected"
 
 
 def site_salt(state: Path) -> str:
@@ -73,6 +74,8 @@ def line_in_words(line: Mapping[str, Any]) -> str:
         return f"{when} a person (fingerprint {line['person'][:12]}), who was in {studies}"
     if line["event"] == FOREIGN:
         return f"{when} a message's bundle from elsewhere (sha256 {line['bundle']})"
+    if line["event"] in (APPROVED, REJECTED):
+        return f"{when} contract {line['contract'][:12]}"
     what = f"{when} {line['kind']} of study '{line['study']}', round {line['round']}"
     if line["event"] == REFUSED:
         return f"{what}: {line['refusal']}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from brainjepa_core.files import atomic_path, room_for
+from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.storing.withdrawn import Fingerprint
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, told_round
@@ -58,15 +57,7 @@ def note_answer(
     part[list(taking_part)] = True
     who = base64.b64encode(np.packbits(part).tobytes()).decode()
     line = json.dumps({"kind": kind, "round": number, "people": name, "who": who})
-    path = folder / ANSWERS
-    with room_for(path), path.open("a+b") as file:
-        if file.tell():  # a kill may have torn the last line
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.write(b"\n")
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(folder / ANSWERS, line)
 
 
 @dataclass(frozen=True)

@@ -116,3 +116,27 @@ def sites(folder: Folder) -> None:
             _say(f"{name}  {of_key(key)}")
         if not found:
             _say("No site is admitted yet (brainjepa server admit REQUEST --dir DIR)")
+
+
+def propose(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
+    ],
+    folder: FolderOption,
+) -> None:
+    """Make the contract of a study for the admitted sites; prints its hash."""
+    with errors_in_one_line():
+        require("cryptography")
+        from brainjepa_core.settings import read_settings
+        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.deploying.proposing import propose
+        from brainjepa_server.settings import StudySettings
+
+        settings = read_settings(study, StudySettings)
+        contract, path = propose(ConsortiumFolder.open(folder), settings)
+        _say(f"Contract of study '{settings.name}' with {', '.join(contract.roster)}:")
+        _say(f"  {contract.hash}")
+        _say(
+            f"Sites are shown it when the study begins, or before by its file: {path}; each "
+            "manager reviews and approves it (brainjepa site review, site approve)"
+        )

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.version import VERSION
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, Counts, safe
 from brainjepa_server.rounds.sites import LATE, Answer, Sites, read_reply
@@ -99,11 +100,16 @@ class Door:
     ----------
     grid : flwr.serverapp.Grid
     settings : StudySettings
+    contract : Contract, optional
+        What sites are asked by.
     """
 
-    def __init__(self, grid: Grid, settings: StudySettings) -> None:
-        self.grid, self.settings = grid, settings
-        self._sites = Sites(grid, {})  # nodes by the names they go by until they tell their own
+    def __init__(
+        self, grid: Grid, settings: StudySettings, contract: Contract | None = None
+    ) -> None:
+        self.grid, self.settings, self.contract = grid, settings, contract
+        # Nodes by the names they go by until they tell their own.
+        self._sites = Sites(grid, {}, contract=contract)
         self._waiting: dict[str, str] = {}
         self._until: dict[str, float] = {}
 

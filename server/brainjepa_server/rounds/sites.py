@@ -20,6 +20,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from brainjepa_core.arrays import Arrays
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import (
     DESCRIBE,
     EVALUATE,
@@ -80,6 +81,8 @@ class Sites:
         Where replies wait; the system's folder for temporary files by default.
     counts : mapping of str to Counts, optional
         What sites told of when they joined, which goes with each of their answers.
+    contract : Contract, optional
+        What sites are asked by: each request carries its hash, and ``describe`` its text.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class Sites:
         nodes: Mapping[str, int],
         folder: Path | None = None,
         counts: Mapping[str, Counts] | None = None,
+        contract: Contract | None = None,
     ) -> None:
+        self.contract = contract
         self._grid = grid
         self.nodes = dict(nodes)
         self.folder = folder
@@ -142,7 +147,7 @@ class Sites:
         """
         content = RecordDict(
             {
-                "assignment": ConfigRecord({"json": assignment.model_dump_json()}),
+                "assignment": self._told(kind, assignment),
                 "arrays": ArrayRecord({PACKED: Array(pack_arrays(arrays))}),
             }
         )
@@ -157,6 +162,14 @@ class Sites:
             for name in names
         ]
         return dict(zip(names, self._grid.push_messages(messages), strict=True))
+
+    def _told(self, kind: str, assignment: Assignment) -> ConfigRecord:
+        """The assignment as it travels, with the contract that it is part of."""
+        if self.contract is None:
+            return ConfigRecord({"json": assignment.model_dump_json()})
+        part = assignment.model_copy(update={"contract": self.contract.hash})
+        text = self.contract.text if kind == DESCRIBE else ""
+        return ConfigRecord({"json": part.model_dump_json(), "contract": text})
 
     def fetch(self, waiting: dict[str, str]) -> Iterator[tuple[str, Message]]:
         """Replies that lie ready, each with its site's name; they are no longer waited for."""

@@ -24,9 +24,16 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.start_client_internal import _insert_message
+from small_sites import STUDY
 
+from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.settings import read_settings
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.envelope import envelope_files
-from brainjepa_core.wire.messages import Request
+from brainjepa_core.wire.messages import Assignment, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays
 
 RUN, NODE, SECRET = 7, 3, b"of this start"
@@ -53,6 +60,25 @@ def write_site(folder: Path, store: Path, name: str = "Lyon", **more: object) ->
                "policy": {"min_subjects": 4, "min_people_in_sum": 1}, **more}  # fmt: skip
     (folder / "site.yaml").write_text(yaml.safe_dump(content))
     return folder / "site.yaml"
+
+
+def contract_of(study: PretrainingSettings = STUDY, steps: int = 2) -> Contract:
+    """A contract of two sites, for as many rounds as its schedule has."""
+    assignment = Assignment(study_id="small", pretraining=study, steps=steps)
+    return Contract(
+        consortium="two",
+        assignment=assignment,
+        rounds=study.training.schedule.total_steps // steps,
+        evaluations=2,
+        roster={"Lyon": "aa", "Paris": "bb"},
+    )
+
+
+def approve(site_file: Path, contract: Contract) -> None:
+    settings = read_settings(site_file, SiteSettings)
+    contracts = Contracts(settings.state)
+    contracts.propose(contract.text)
+    contracts.approve(contract, ScanStore.open(settings.store).fingerprint)
 
 
 def message(request: Request, kind: str = "") -> Message:

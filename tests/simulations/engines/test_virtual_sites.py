@@ -109,7 +109,7 @@ def test_ages_count_for_rounds_to_come_and_other_columns_do_not(tmp_path):
 
 
 def test_a_folder_without_data(tmp_path):
-    text = r"expected scan stores or site archives \(.npz\) in the data folder, found none; import"
+    text = r"expected scan stores or site archives \(.npz\) in '.*', found none; correct the path"
     with pytest.raises(ValueError, match=text):
         make_sites(of_data(tmp_path), tmp_path / "run")
 

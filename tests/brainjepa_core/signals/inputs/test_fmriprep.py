@@ -79,11 +79,18 @@ def test_other_tables_and_masks_beside_a_scan_are_not_its_own(tree):
 
 
 def test_another_space(tree):
+    nameless = tree.label_image.with_name("atlas-Own_dseg.nii.gz")
+    shutil.copy(tree.label_image, nameless)
     with pytest.raises(
         ValueError,
         match=r"images in space MNI152NLin6Asym \(input.space\), found only MNI152NLin2009cAsym; ",
     ):
-        found(tree, space="MNI152NLin6Asym")
+        found(
+            tree,
+            space="MNI152NLin6Asym",
+            label_image=nameless,
+            label_table=tree.label_table,
+        )
 
 
 def test_a_label_image_of_another_space(tree):

@@ -1,0 +1,147 @@
+"""A contract: a study as a site approves it, and all that it may be asked in it.
+
+Its hash is what a request carries. Whatever else a request says has to be what the contract says:
+a site that has approved the text knows every question beforehand, and how often it may be asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.settings import Frozen, flatten
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    TRAIN,
+    Assignment,
+    ProbeRequest,
+)
+
+LARGEST = 262_144  # bytes of a text
+
+
+class TaskQuestion(Frozen):
+    """A question about a task, and with how many different arrays it may be asked.
+
+    Attributes
+    ----------
+    probe : ProbeRequest
+    times : int
+    """
+
+    probe: ProbeRequest
+    times: int = Field(1, ge=1, le=1000)
+
+
+class Contract(Frozen):
+    """What a consortium asks of each of its sites in one study.
+
+    Attributes
+    ----------
+    format : int
+    consortium : str
+        Its name.
+    assignment : Assignment
+        Of the first round; the others differ in round and steps alone.
+    rounds : int
+        Of the whole study.
+    evaluations : int
+        How many sets of weights the yardstick may be asked of.
+    tasks : tuple of TaskQuestion
+    roster : dict of str to str
+        Fingerprint of each site's key, by the site's name.
+    """
+
+    format: Literal[1] = 1
+    consortium: str = Field(min_length=1, max_length=64)
+    assignment: Assignment
+    rounds: int = Field(ge=1)
+    evaluations: int = Field(ge=0)
+    tasks: tuple[TaskQuestion, ...] = ()
+    roster: dict[str, str] = Field(min_length=1)
+
+    @field_validator("roster")
+    @classmethod
+    def _names(cls, roster: dict[str, str]) -> dict[str, str]:
+        wrong = [name[:40] for name in roster if not SITE_NAME.fullmatch(name)]
+        if wrong or len(set(roster.values())) < len(roster):
+            found = f"'{wrong[0]}'" if wrong else "one key under two names"
+            raise ValueError(
+                f"expected names of sites, each with a key of its own, found {found}; admit each "
+                "site by its request"
+            )
+        return roster
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        first = self.assignment
+        if (first.round, first.first_step, first.contract, first.probe) != (0, 0, "", None):
+            raise ValueError(
+                "expected the assignment of a contract to be that of the first round, found that "
+                "of another one; propose the study again"
+            )
+        return self
+
+    @property
+    def text(self) -> str:
+        """The one way to write it down."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def asked(self, number: int, probe: ProbeRequest | None = None) -> Assignment:
+        """The assignment of a question of round `number`, counted from 0."""
+        steps = self.assignment.steps
+        return self.assignment.model_copy(
+            update={
+                "round": number,
+                "first_step": number * steps,
+                "probe": probe,
+                "contract": self.hash,
+            }
+        )
+
+    def times(self, kind: str, probe: ProbeRequest | None = None) -> int:
+        """With how many different sets of arrays a kind of question may be asked, in all."""
+        if probe is not None:
+            return sum(task.times for task in self.tasks if task.probe == probe)
+        return {DESCRIBE: 1, GRADIENTS: 1, TRAIN: self.rounds, EVALUATE: self.evaluations}[kind]
+
+    def differences(self, other: Contract) -> list[str]:
+        """Names of what the other one says differently."""
+        mine, its = (dict(flatten(c.model_dump(mode="json"))) for c in (self, other))
+        return sorted(n for n in mine.keys() | its.keys() if mine.get(n) != its.get(n))
+
+
+def read_contract(text: str) -> Contract:
+    """Read a contract's text, written the one way there is.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = f"{len(text)} characters"
+    if len(text) <= LARGEST:
+        try:
+            contract = Contract.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            found = f"'{'.'.join(map(str, first['loc']))}' that is none ({first['type']})"
+        else:
+            if contract.text == text:
+                return contract
+            found = "one written in another way"
+    raise ValueError(
+        f"expected the text of a contract as this version writes it, found {found}; bring "
+        "coordinator and site to one version, and propose the study again"
+    )

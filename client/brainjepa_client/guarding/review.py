@@ -1,0 +1,132 @@
+"""A contract in the data manager's words: who asks, what leaves, how often, and what is unusual."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainjepa_client.consent.audit_log import ANSWERED, audit_log
+from brainjepa_client.guarding.contracts import Contracts, Known
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.problems import counted
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.wire.contract import Contract
+from brainjepa_core.wire.messages import EVALUATE, GRADIENTS
+
+BYTES = {"fp32": 4, "bf16": 2}
+FEW_PEOPLE, FEW_STEPS = 4, 5  # of a step, and of a round: fewer show single people
+GREAT_RATE = 0.01  # of AdamW; ten times what such models are trained with
+NAMED = 8  # settings that differ
+
+
+def review(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
+    """What to know of a contract before it is approved, a line each.
+
+    Parameters
+    ----------
+    site : SiteSettings
+    known : Known
+    store : ScanStore
+        The site's.
+    """
+    contract, assignment = known.contract, known.contract.assignment
+    people = len({record.subject for record in store.records})
+    lines = [
+        f"contract {contract.hash}",
+        f"  to compare on the telephone: {in_groups(contract.hash)}",
+        f"  study '{assignment.study_id}' of consortium '{contract.consortium}'; this site has "
+        + {"proposed": "not decided yet", "approved": "approved it", "rejected": "rejected it"}[
+            known.decision
+        ],
+        f"  with {', '.join(contract.roster)}",
+        *(f"  {line}" for line in _asked(contract, store)),
+        f"  floors of this site's policy: sums of at least "
+        f"{counted(site.policy.min_people_in_sum, 'person', 'people')}, answers of at least "
+        f"{site.policy.min_subjects} of its {people} people",
+        *(f"  WARNING: {line}" for line in warnings(contract)),
+    ]
+    if site.name not in contract.roster:
+        lines.append(f"  WARNING: this site, '{site.name}', is not in the roster")
+    if known.decision == "approved" and known.store != store.fingerprint:
+        lines.append("  the store has changed since it was approved: nothing is answered until")
+        lines[-1] += " it is approved again"
+    return [*lines, *(f"  {line}" for line in _before(site, known, store))]
+
+
+def _asked(contract: Contract, store: ScanStore) -> list[str]:
+    """What leaves, how often and how large."""
+    assignment = contract.assignment
+    rois = len(store.atlas)
+    pairs = rois * (rois - 1) // 2
+    megabytes = _weights(contract, store) * BYTES[assignment.wire] / 1e6
+    batch = assignment.pretraining.training.batch_size
+    lines = [
+        f"asked once: sums of correlations of {pairs} pairs of ROIs",
+        f"asked {counted(contract.rounds, 'time')}: {counted(assignment.steps, 'step')} of "
+        f"training of {counted(batch, 'person', 'people')} each; the model's weights leave, "
+        f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
+        f"asked at most {counted(contract.evaluations, 'time')}: sums over people of embeddings, "
+        "ages and traits",
+    ]
+    lines += [
+        f"asked at most {counted(task.times, 'time')}: {task.probe.want} of task "
+        f"'{task.probe.task.name}' ({task.probe.task.column})"
+        for task in contract.tasks
+    ]
+    return [*lines, "every array and number of an answer: brainjepa site dry-run"]
+
+
+def _weights(contract: Contract, store: ScanStore) -> int:
+    """Numbers that leave with a round's weights."""
+    study, rois = contract.assignment.pretraining, store.atlas.rois
+    shape = (len(rois), study.basis.components)
+    basis = ConsensusBasis(rois, np.zeros(shape), np.full(shape[1], np.nan))
+    model = study.new_model(basis)
+    arrays = model_arrays(model)
+    followers = contract.assignment.target == "average"
+    return sum(arrays[name].numel() for name in model.roles.sent(arrays, with_followers=followers))
+
+
+def warnings(contract: Contract) -> list[str]:
+    """Settings under which a round's weights may show single people."""
+    assignment, found = contract.assignment, []
+    training = assignment.pretraining.training
+    if training.batch_size < FEW_PEOPLE:
+        people = counted(training.batch_size, "person", "people")
+        found.append(f"a step is of {people}: its change of the weights is theirs")
+    if assignment.steps < FEW_STEPS:
+        steps = counted(assignment.steps, "step")
+        found.append(f"a round is of {steps}: what leaves shows the few people drawn in it")
+    if training.schedule.lr > GREAT_RATE:
+        found.append(
+            f"a learning rate of {training.schedule.lr:g}, when such models learn with about "
+            "0.0005: weights that move far tell more of people"
+        )
+    return found
+
+
+def _before(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
+    """What else was asked about these people, and what differs from what was approved last."""
+    others = [k for k in Contracts(site.state).known() if k.contract != known.contract]
+    same = [k for k in others if k.decision == "approved" and k.store == store.fingerprint]
+    answers = [line for line in audit_log(site.state).lines() if line["event"] == ANSWERED]
+    sums = sum(line["kind"] in (GRADIENTS, EVALUATE) for line in answers)
+    lines = [
+        f"asked before of this site: {counted(sums, 'sum')} in {counted(len(answers), 'answer')}; "
+        f"{counted(len(same), 'other contract')} approved for the very same people"
+    ]
+    last = next((k for k in reversed(others) if k.decision == "approved"), None)
+    if last is not None:
+        names = known.contract.differences(last.contract)
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        lines.append(
+            f"differs from the last approved one ({last.contract.hash[:12]}) in "
+            f"{', '.join(names[:NAMED])}{more}"
+        )
+    return lines
+
+
+def in_groups(digest: str) -> str:
+    """The first half of a hash in groups of four, to be read out."""
+    return " ".join(digest[i : i + 4] for i in range(0, len(digest) // 2, 4))

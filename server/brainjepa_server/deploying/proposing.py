@@ -1,0 +1,85 @@
+"""The contract of a study: its settings, the sites of the consortium, what will be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brainjepa_core.consortium.fingerprints import of_key
+from brainjepa_core.consortium.kit import read_kit
+from brainjepa_core.files import atomic_path
+from brainjepa_core.wire.contract import Contract, read_contract
+from brainjepa_server.deploying.admission import admitted_sites
+from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.settings import StudySettings
+
+CONTRACTS = "contracts"
+BEGINNINGS = 2  # random weights, and the model that a study starts from
+
+
+def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract, Path]:
+    """Write down the contract of a study for the sites that are admitted now.
+
+    Parameters
+    ----------
+    folder : ConsortiumFolder
+    settings : StudySettings
+        Without a roster, all admitted sites are its roster.
+
+    Returns
+    -------
+    (Contract, Path)
+        The file is named after the contract's hash; the same contract is the same file.
+
+    Raises
+    ------
+    ValueError
+        If a site of the roster is not admitted, or fewer than the quorum are.
+    """
+    admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}
+    roster = settings.sites or tuple(admitted)
+    unknown = [name for name in roster if name not in admitted]
+    if unknown:
+        raise ValueError(
+            f"expected the sites of the study's roster (sites) to be admitted, found that "
+            f"{', '.join(unknown)} is not; admit its request (brainjepa server admit), or take it "
+            "out"
+        )
+    if len(roster) < settings.rounds.quorum:
+        raise ValueError(
+            f"expected at least {settings.rounds.quorum} sites (rounds.quorum), found "
+            f"{len(roster)} admitted; admit more, or lower the quorum"
+        )
+    contract = Contract(
+        consortium=read_kit(folder.kit).consortium,
+        assignment=settings.assignment(),
+        rounds=settings.total_rounds,
+        evaluations=-(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS,
+        roster={name: admitted[name] for name in sorted(roster)},
+    )
+    path = folder.path / CONTRACTS / f"{contract.hash}.json"
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(contract.text, encoding="utf-8")
+    return contract, path
+
+
+def proposed(folder: ConsortiumFolder, settings: StudySettings) -> Contract:
+    """The contract of a study, as it was proposed before.
+
+    Raises
+    ------
+    ValueError
+        If it was not, or the settings or the admitted sites have changed since.
+    """
+    texts = sorted((folder.path / CONTRACTS).glob("*.json"))
+    found = [read_contract(path.read_text(encoding="utf-8")) for path in texts]
+    of_study = [c for c in found if c.assignment == settings.assignment()]
+    roster = set(settings.sites or admitted_sites(folder))
+    same = [c for c in of_study if set(c.roster) == roster and c.rounds == settings.total_rounds]
+    if not same:
+        what = "other sites in its roster" if of_study else "none of these settings"
+        raise ValueError(
+            f"expected the contract of study '{settings.name}' to be proposed, found {what}; "
+            "propose it (brainjepa server propose STUDY.yaml), and let the sites approve it"
+        )
+    return same[-1]

@@ -1,0 +1,329 @@
+"""A site answers what its manager has approved: the very same questions, each once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_contract import AGE, make_contract
+from small_sites import ask, first_arrays, make_study, write_stores
+from typer.testing import CliRunner
+
+from brainjepa_client.answering.site import Site
+from brainjepa_client.cli import app
+from brainjepa_client.consent.audit_log import audit_log
+from brainjepa_client.guarding.contracts import FOLDER, Contracts
+from brainjepa_client.guarding.review import warnings
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.wire.contract import read_contract
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    KINDS,
+    TRAIN,
+    Assignment,
+    Reply,
+    Request,
+)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    return write_stores(tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture(scope="module")
+def start(stores):
+    return first_arrays(stores)
+
+
+@pytest.fixture
+def site(stores, tmp_path):
+    """A site that answers contracts only, and its store."""
+    shutil.copytree(stores[0], tmp_path / "store")
+    policy = {"min_subjects": 4, "min_people_in_sum": 1}
+    return SiteSettings(
+        name="one", store=tmp_path / "store", state=tmp_path / "state", policy=policy
+    )
+
+
+def asked(site, contract, kind, number=0, arrays=None, probe=None, **changes) -> Reply:
+    assignment = contract.asked(number, probe).model_copy(update=changes)
+    proposal = contract.text if kind == DESCRIBE else ""
+    request = Request(kind, assignment, arrays or {}, proposal)
+    return Site(site, contracts=True).answer(request)
+
+
+def approve(site, contract) -> None:
+    Contracts(site.state).propose(contract.text)
+    Contracts(site.state).approve(contract, ScanStore.open(site.store).fingerprint)
+
+
+def same(one: Reply, other: Reply) -> bool:
+    alike = one.arrays.keys() == other.arrays.keys() and one.refusal == other.refusal
+    return alike and all(np.array_equal(one.arrays[k], other.arrays[k]) for k in one.arrays)
+
+
+def test_nothing_is_answered_before_it_is_approved(site):
+    contract = make_contract()
+    assert "this request is of none that it knows" in asked(site, contract, GRADIENTS).refusal
+    first = asked(site, contract, DESCRIBE)
+    assert first.refusal == (
+        f"this site's manager has not approved yet contract {contract.hash[:12]} (brainjepa site "
+        "review, approve); go on without this site, or ask its manager"
+    )
+    assert [known.decision for known in Contracts(site.state).known()] == ["proposed"]
+    approve(site, contract)
+    assert not asked(site, contract, DESCRIBE).refusal
+    assert not asked(site, contract, GRADIENTS).refusal
+    Contracts(site.state).reject(contract)
+    assert "has rejected contract" in asked(site, contract, GRADIENTS).refusal
+    events = [(line["event"], line["contract"]) for line in audit_log(site.state).lines()]
+    assert events == [(event, contract.hash) for event in
+                      ("refused", "refused", "answered", "answered", "refused")]  # fmt: skip
+
+
+def test_a_site_without_contracts_answers_as_before(site):
+    assert not Site(site).answer(ask(GRADIENTS)).refusal
+
+
+def test_a_whole_study_is_answered_once(site, start):
+    contract = make_contract()
+    approve(site, contract)
+    replies = [asked(site, contract, TRAIN, number, start) for number in range(3)]
+    assert not any(reply.refusal for reply in replies)
+    again = asked(site, contract, TRAIN, 2, start)
+    assert same(again, replies[2])
+    other = {**start, "encoder.patch.weight": start["encoder.patch.weight"] + 1}
+    assert asked(site, contract, TRAIN, 2, other).refusal == (
+        f"round 3 of contract {contract.hash[:12]} was asked of this site with other arrays "
+        "before; a question is answered once"
+    )
+    for arrays in (start, other):
+        assert not asked(site, contract, EVALUATE, 1, arrays).refusal
+    third = {**start, "encoder.patch.weight": start["encoder.patch.weight"] + 2}
+    assert "has evaluate asked at most 2 times with different arrays" in (
+        asked(site, contract, EVALUATE, 1, third).refusal
+    )
+    assert not asked(site, contract, EVALUATE, 1, start).refusal
+
+
+def test_tasks_are_those_of_the_contract(site, start):
+    contract = make_contract()
+    approve(site, contract)
+    assert not asked(site, contract, EVALUATE, arrays=start, probe=AGE).refusal
+    other = AGE.model_copy(update={"want": "probe"})
+    reply = asked(site, contract, EVALUATE, arrays=start, probe=other)
+    assert reply.refusal.startswith("expected a task of the contract, found another one")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"steps": 3}, "steps = 2"),
+        ({"first_step": 1}, "first_step = 0"),
+        ({"folds": 7}, "folds = 5"),
+        ({"held_out_fold": 1}, "held_out_fold = 0"),
+        ({"wire": "bf16"}, "wire = fp32"),
+        ({"target": "local"}, "target = average"),
+        ({"proximal": 0.1}, "proximal = 0.0"),
+        ({"study_id": "large"}, "study_id = small"),
+        ({"pretraining": make_study(batch_size=2)}, "pretraining.training.batch_size = 4"),
+        ({"pretraining": make_study(seed=5)}, "pretraining.training.seed = 0"),
+    ],
+)
+def test_what_the_contract_says_otherwise_is_named(site, start, changes, name):
+    contract = make_contract()
+    approve(site, contract)
+    reply = asked(site, contract, TRAIN, 0, start, **changes)
+    assert reply.refusal.startswith(f"expected {name} as in contract {contract.hash[:12]}, found ")
+    assert not reply.arrays
+
+
+def test_rounds_beyond_the_contract_are_refused(site, start):
+    contract = make_contract()
+    approve(site, contract)
+    assert "expected first_step" in asked(site, contract, TRAIN, 3, start).refusal
+
+
+def test_a_store_that_changed_is_approved_again(site):
+    contract = make_contract()
+    approve(site, contract)
+    store = ScanStore.open(site.store)
+    store.remove([store.records[0].key])
+    refused = asked(site, contract, GRADIENTS).refusal
+    assert refused.startswith("the store of this site is another one than when its manager")
+    approve(site, contract)
+    assert not asked(site, contract, GRADIENTS).refusal
+
+
+def test_a_site_that_is_not_in_the_roster_answers_nothing(site):
+    contract = make_contract(roster={"two": "bb"})
+    approve(site, contract)
+    assert "not in the roster of contract" in asked(site, contract, GRADIENTS).refusal
+
+
+def test_a_text_that_is_not_that_of_the_hash_is_not_kept(site):
+    contract, other = make_contract(), make_contract(rounds=30)
+    assignment = contract.asked(0)
+    for text in (other.text, "{}", contract.text.replace("\n", " "), "x" * 300_000):
+        reply = Site(site, contracts=True).answer(Request(DESCRIBE, assignment, {}, text))
+        assert reply.refusal.startswith("expected the text of ")
+    shown = {path.stem for path in (site.state / FOLDER).glob("*.json")}
+    assert contract.hash not in shown
+
+
+def test_a_text_that_was_changed_on_the_disk_is_no_contract(site):
+    contract = make_contract()
+    approve(site, contract)
+    path = site.state / FOLDER / f"{contract.hash}.json"
+    path.write_text(path.read_text().replace('"rounds": 3', '"rounds": 300'))
+    assert "ValueError" in asked(site, contract, GRADIENTS).refusal
+
+
+changed = st.fixed_dictionaries(
+    {},
+    optional={
+        "steps": st.integers(0, 9),
+        "round": st.integers(0, 9),
+        "first_step": st.integers(0, 9),
+        "folds": st.integers(3, 8),
+        "held_out_fold": st.integers(0, 4),
+        "wire": st.sampled_from(["fp32", "bf16"]),
+        "share": st.sampled_from(["scans", "subjects", "equal"]),
+        "target": st.sampled_from(["average", "line", "local"]),
+        "reset_optimizer": st.booleans(),
+        "study_id": st.sampled_from(["small", "other"]),
+        "version": st.integers(1, 6),
+        "contract": st.sampled_from(["", "0" * 64]),
+        "probe": st.sampled_from([None, AGE, AGE.model_copy(update={"want": "judge"})]),
+        "pretraining": st.sampled_from(
+            [make_study(), make_study(seed=1), make_study(batch_size=1)]
+        ),
+    },
+)
+
+
+@pytest.fixture
+def answered(site, start):
+    """A site that has answered a whole contract; its answers by kind and round."""
+    contract = make_contract()
+    approve(site, contract)
+    questions = {(GRADIENTS, 0): {}, (EVALUATE, 1): start}
+    questions |= {(TRAIN, number): start for number in range(3)}
+    replies = {q: asked(site, contract, *q, arrays) for q, arrays in questions.items()}
+    assert not any(reply.refusal for reply in replies.values())
+    return contract, replies
+
+
+def altered_are_refused_or_the_same(site, start, answered, kind, changes) -> None:
+    contract, replies = answered
+    number = changes.get("round", 0)
+    assignment = contract.asked(number).model_copy(update=changes)
+    whole = start if kind in (TRAIN, EVALUATE) else {}
+    reply = Site(site, contracts=True).answer(Request(kind, assignment, whole))
+    if reply.refusal or kind == DESCRIBE:
+        assert not reply.arrays
+    elif assignment.probe is None:
+        assert assignment == contract.asked(number)
+        if (kind, number) in replies:
+            assert same(reply, replies[kind, number])
+        else:
+            assert kind == EVALUATE  # of the weights that were asked about before, or one more
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kind=st.sampled_from([*KINDS, "spell"]), changes=changed)
+def test_altered_requests_are_refused_or_get_the_same_bytes(site, start, answered, kind, changes):
+    altered_are_refused_or_the_same(site, start, answered, kind, changes)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kind=st.sampled_from([*KINDS, "spell"]), changes=changed)
+def test_a_thousand_altered_requests(site, start, answered, kind, changes):
+    altered_are_refused_or_the_same(site, start, answered, kind, changes)
+
+
+def test_the_manager_reviews_approves_and_rejects(site, tmp_path):
+    first = make_contract()
+    content = site.model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(content))
+
+    def run(*words: str):
+        return CliRunner().invoke(app, [words[0], str(tmp_path / "site.yaml"), *words[1:]])
+
+    assert "no contract was proposed to this site yet" in run("review").output
+    (tmp_path / "contract.json").write_text(first.text)
+    shown = run("review", "--contract", str(tmp_path / "contract.json")).output
+    for text in (
+        f"contract {first.hash}",
+        "study 'small' of consortium 'three'; this site has not decided yet",
+        "asked once: sums of correlations of 28 pairs of ROIs",
+        "asked 3 times: 2 steps of training of 4 people each; the model's weights leave",
+        "asked at most 2 times: sums of task 'age' (age)",
+        "WARNING: a round is of 2 steps: what leaves shows the few people drawn in it",
+        "0 other contracts approved for the very same people",
+    ):
+        assert text in shown
+    assert run("approve", "abc").exit_code == 1
+    assert run("approve", first.hash[:12]).exit_code == 0
+    assert "this site has approved it" in run("review").output
+    assert not asked(site, first, GRADIENTS).refusal
+    longer = make_contract(rounds=30)
+    Contracts(site.state).propose(longer.text)
+    shown = run("review").output
+    assert f"differs from the last approved one ({first.hash[:12]}) in rounds" in shown
+    assert "asked before of this site: 1 sum in 1 answer; 1 other contract approved" in shown
+    assert run("reject", first.hash).exit_code == 0
+    assert "has rejected" in asked(site, first, GRADIENTS).refusal
+    log = run("log").output
+    assert f"approved contract {first.hash[:12]}" in log and "rejected contract" in log
+
+
+def test_settings_that_show_single_people_are_warned_of():
+    quiet = make_study(batch_size=16)
+    assignment = Assignment(study_id="s", pretraining=quiet, steps=50)
+    schedule = quiet.training.schedule.model_copy(update={"lr": 0.0005})
+    training = quiet.training.model_copy(update={"schedule": schedule})
+    calm = assignment.model_copy(
+        update={"pretraining": quiet.model_copy(update={"training": training})}
+    )
+    assert warnings(make_contract(assignment=calm)) == []
+    loud = training.model_copy(
+        update={"batch_size": 1, "schedule": schedule.model_copy(update={"lr": 10.0})}
+    )
+    one = calm.model_copy(
+        update={"steps": 1, "pretraining": quiet.model_copy(update={"training": loud})}
+    )
+    texts = warnings(make_contract(assignment=one))
+    assert [text.split(":")[0] for text in texts] == [
+        "a step is of 1 person",
+        "a round is of 1 step",
+        "a learning rate of 10, when such models learn with about 0.0005",
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_a_contract_or_a_value_error(text):
+    with pytest.raises(ValueError, match="expected the text of a contract as this version writes"):
+        read_contract(text)
+
+
+def test_a_contract_comes_back_as_it_was():
+    contract = make_contract()
+    assert read_contract(contract.text) == contract
+    assert contract.asked(2).first_step == 4 and contract.asked(2).contract == contract.hash
+    assert json.loads(contract.text)["rounds"] == 3

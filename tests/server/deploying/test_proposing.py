@@ -1,0 +1,78 @@
+"""The contract of a study: for the sites that are admitted, the same again for the same."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from made_consortium import consortium, request
+from typer.testing import CliRunner
+
+from brainjepa_core.consortium.request import read_request
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.wire.contract import read_contract
+from brainjepa_server.cli import app
+from brainjepa_server.deploying.admission import admit, revoke
+from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.deploying.proposing import CONTRACTS, propose, proposed
+from brainjepa_server.settings import RoundSettings, StudySettings
+
+
+def make_study(**changes) -> StudySettings:
+    rounds = RoundSettings(quorum=2, local_steps=100)
+    training = {"schedule": {"total_steps": 1000, "warmup_steps": 100}}
+    fields = {
+        "name": "pilot", "pretraining": PretrainingSettings(training=training), "rounds": rounds
+    }  # fmt: skip
+    return StudySettings(**(fields | changes))
+
+
+@pytest.fixture
+def folder(tmp_path) -> ConsortiumFolder:
+    consortium(tmp_path / "c")
+    opened = ConsortiumFolder.open(tmp_path / "c")
+    for name in ("Lyon", "Metz"):
+        admit(opened, request(tmp_path, name))
+    return opened
+
+
+def test_it_binds_study_and_keys(folder, tmp_path):
+    settings = make_study()
+    contract, path = propose(folder, settings)
+    assert path.name == f"{contract.hash}.json" and read_contract(path.read_text()) == contract
+    assert contract.assignment == settings.assignment() and contract.rounds == 10
+    assert contract.consortium == "Three hospitals" and contract.evaluations == 12
+    keys = {name: read_request(request(tmp_path, name)).fingerprint for name in ("Lyon", "Metz")}
+    assert contract.roster == keys
+    assert propose(folder, settings)[0].hash == contract.hash
+    assert len(list((folder.path / CONTRACTS).iterdir())) == 1
+    assert proposed(folder, settings) == contract
+
+
+def test_what_was_not_proposed_is_said(folder, tmp_path):
+    settings = make_study()
+    with pytest.raises(ValueError, match="of study 'pilot' to be proposed, found none of these se"):
+        proposed(folder, settings)
+    propose(folder, settings)
+    admit(folder, request(tmp_path, "Nice"))
+    with pytest.raises(ValueError, match="to be proposed, found other sites in its roster; prop"):
+        proposed(folder, settings)
+    with pytest.raises(ValueError, match="found none of these settings"):
+        proposed(folder, make_study(folds=7))
+
+
+def test_a_roster_of_sites_that_are_not_admitted(folder):
+    with pytest.raises(ValueError, match="to be admitted, found that Bern is not; admit its req"):
+        propose(folder, make_study(sites=("Lyon", "Bern")))
+    revoke(folder, "Metz")
+    with pytest.raises(ValueError, match=r"expected at least 2 sites \(rounds.quorum\), found 1"):
+        propose(folder, make_study())
+
+
+def test_the_command_prints_the_hash(folder, tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(make_study().model_dump(mode="json")))
+    words = ["propose", str(tmp_path / "study.yaml"), "--dir", str(folder.path)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    contract = proposed(folder, make_study())
+    assert contract.hash in result.output
+    assert "Contract of study 'pilot' with Lyon, Metz:" in result.output
