@@ -27,9 +27,10 @@ app = Commands(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
-TAKING_PART = (join, preflight, review, approve, reject, start, stop, status)
-for command in (*TAKING_PART, embed, probe, finetune, interpret, evaluate):
-    app.command()(command)
+for taking_part in (join, preflight, review, approve, reject, start, stop, status):
+    app.command()(taking_part)
+for using in (embed, probe, finetune, interpret, evaluate):
+    app.command()(using)
 
 
 @app.callback()

@@ -20,8 +20,8 @@ from brainjepa_core.signals.storing.withdrawn import Fingerprint
 
 AUDIT, SALT = "audit.jsonl", "salt"
 REMOVED, ANSWERED, REFUSED = "removed", "answered", "refused"
-APPROVED, REJECTED = "approved", "rejected"
 FOREIGN = "did not open"  # a bundle that is not this package's envelope
+APPROVED, REJECTED = "approved", "rejected"
 
 
 def site_salt(state: Path) -> str:
@@ -72,10 +72,10 @@ def line_in_words(line: Mapping[str, Any]) -> str:
     if line["event"] == REMOVED:
         studies = ", ".join(line["studies"]) or "no study"
         return f"{when} a person (fingerprint {line['person'][:12]}), who was in {studies}"
-    if line["event"] in (APPROVED, REJECTED):
-        return f"{when} contract {line['contract'][:12]}"
     if line["event"] == FOREIGN:
         return f"{when} a message's bundle from elsewhere (sha256 {line['bundle']})"
+    if line["event"] in (APPROVED, REJECTED):
+        return f"{when} contract {line['contract'][:12]}"
     what = f"{when} {line['kind']} of study '{line['study']}', round {line['round']}"
     if line["event"] == REFUSED:
         return f"{what}: {line['refusal']}"

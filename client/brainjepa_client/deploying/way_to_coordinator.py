@@ -61,7 +61,7 @@ class Way:
         Raises
         ------
         ValueError
-            If it cannot be reached, or does not let this machine through.
+            If it is none, cannot be reached, or does not let this machine through.
         """
         proxy = self._proxy()
         if proxy is None:
@@ -159,7 +159,18 @@ class Way:
         proxy = named.get("https") or named.get("all")
         if not proxy or proxy_bypass(self.kit.host):
             return None
-        return urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        named_as = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        try:
+            sound = named_as.scheme == "http" and named_as.hostname and named_as.port != 0
+        except ValueError:  # a port that is no number
+            sound = False
+        if not sound:  # its text may hold a password
+            raise ValueError(
+                "expected a proxy as http://HOST:PORT in HTTPS_PROXY, found another kind or text; "
+                "ask IT for the HTTP proxy, or spare the coordinator with "
+                f"NO_PROXY={self.kit.host}"
+            )
+        return named_as
 
     def _dial(self, proxy: SplitResult | None) -> socket.socket:
         """A connection to the coordinator, before any TLS."""

@@ -1,4 +1,4 @@
-"""The site's worker: answers what its SuperNode receives, with the package installed here alone.
+"""The site's worker: answers approved contracts with the package that is installed here alone.
 
 It is a process of its own that stays alive between messages, so that torch is imported once. The
 bundle that comes with a study is an envelope: any other one is refused, and none is ever unpacked.
@@ -102,7 +102,7 @@ class Worker:
                 "not opened; bring coordinator and site to one version"
             )
             return error_reply(FOREIGN_BUNDLE, text, work.message)
-        # This machine's own word on which site it is, whatever the message brought.
+        # This machine's own word on which site it is, and that it answers contracts alone.
         work.context.node_config = {"site-yaml": str(self._site_file), CONTRACTS: "required"}
         try:
             with stopping_when(asked):

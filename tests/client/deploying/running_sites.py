@@ -24,14 +24,16 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.start_client_internal import _insert_message
+from small_sites import STUDY
 
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.envelope import envelope_files
-from brainjepa_core.wire.messages import DESCRIBE, Request
+from brainjepa_core.wire.messages import Assignment, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays
 
 RUN, NODE, SECRET = 7, 3, b"of this start"
@@ -60,18 +62,23 @@ def write_site(folder: Path, store: Path, name: str = "Lyon", **more: object) ->
     return folder / "site.yaml"
 
 
-def approved(site_file: Path, request: Request) -> Request:
-    """The same question by a contract that the site has approved."""
-    site = read_settings(site_file, SiteSettings)
-    first = request.assignment.model_copy(update={"round": 0, "first_step": 0, "probe": None})
-    contract = Contract(
-        consortium="three", assignment=first, rounds=3, evaluations=3, roster={site.name: "key"}
+def contract_of(study: PretrainingSettings = STUDY, steps: int = 2) -> Contract:
+    """A contract of two sites, for as many rounds as its schedule has."""
+    assignment = Assignment(study_id="small", pretraining=study, steps=steps)
+    return Contract(
+        consortium="two",
+        assignment=assignment,
+        rounds=study.training.schedule.total_steps // steps,
+        evaluations=2,
+        roster={"Lyon": "aa", "Paris": "bb"},
     )
-    Contracts(site.state).propose(contract.text)
-    Contracts(site.state).approve(contract, ScanStore.open(site.store).fingerprint)
-    asked = contract.asked(request.assignment.round)
-    proposal = contract.text if request.kind == DESCRIBE else ""
-    return Request(request.kind, asked, request.arrays, proposal)
+
+
+def approve(site_file: Path, contract: Contract) -> None:
+    settings = read_settings(site_file, SiteSettings)
+    contracts = Contracts(settings.state)
+    contracts.propose(contract.text)
+    contracts.approve(contract, ScanStore.open(settings.store).fingerprint)
 
 
 def message(request: Request, kind: str = "") -> Message:
@@ -79,9 +86,7 @@ def message(request: Request, kind: str = "") -> Message:
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, 1, 1
     content = RecordDict(
         {
-            "assignment": ConfigRecord(
-                {"json": request.assignment.model_dump_json(), "contract": request.proposal}
-            ),
+            "assignment": ConfigRecord({"json": request.assignment.model_dump_json()}),
             "arrays": ArrayRecord({PACKED: Array(pack_arrays(request.arrays))}),
         }
     )

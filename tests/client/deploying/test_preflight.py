@@ -38,8 +38,8 @@ from brainjepa_server.deploying.consortium_folder import set_up
 
 HOST = "127.0.0.1"
 CHECKS = [
-    "kit and key", "other start", "proxy", "connection", "certificate", "clock", "/v1/fleet",
-    "/v1/control", "admission", "store", "state", "device",
+    "kit and key", "other start", "proxy", "connection", "certificate", "/v1/fleet",
+    "/v1/control", "clock", "admission", "store", "state", "device",
 ]  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class Doors(http.server.BaseHTTPRequestHandler):
     def answer(self, status: int, content: bytes) -> None:
         self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.send_response_only(status)
-        if self.server.faults.clock is not None:
+        if self.server.faults.clock is not None and status in (200, 401, 412):  # of the SuperLink
             now = datetime.now(UTC) + timedelta(seconds=self.server.faults.clock)
             self.send_header("Date", format_datetime(now, usegmt=True))
         self.send_header("Content-Type", "application/protobuf")
@@ -157,7 +157,9 @@ def fails_alone(place: Place, check: str) -> str:
 
 def test_what_cannot_be_looked_at_is_said_and_is_no_failure(place):
     place.server.faults.fleet = 502
-    assert place.rows()["admission"] == ("not looked at: '/v1/fleet' comes first", "")
+    rows = place.rows()
+    assert rows["clock"] == ("not looked at: '/v1/fleet' comes first", "")
+    assert rows["admission"] == ("not looked at: 'clock' comes first", "")
     (place.state / KIT).unlink()
     place.serving = nothing
     rows = place.rows()
@@ -437,6 +439,16 @@ def test_a_proxy_that_is_not_there(place, monkeypatch):
     text = fails_alone(place, "proxy")
     assert "found a connection that failed; ask IT to let it through, correct HTTPS" in text
     assert f"or spare the coordinator with NO_PROXY={HOST}" in text
+
+
+@pytest.mark.parametrize(
+    "value", ["socks5://secret@127.0.0.1:1080", "http://127.0.0.1:secret", "http://", "::secret"]
+)
+def test_a_proxy_that_is_none(place, monkeypatch, value):
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    text = fails_alone(place, "proxy")
+    assert "expected a proxy as http://HOST:PORT in HTTPS_PROXY, found another kind or" in text
+    assert "secret" not in text
 
 
 def test_no_proxy_spares_the_coordinator(place, monkeypatch):

@@ -18,8 +18,8 @@ import pytest
 from child_process import environment
 from flwr.cli.build import build_fab_from_disk
 from made_consortium import NOW
-from running_sites import wait_for, write_site
-from small_sites import ask, make_study
+from running_sites import contract_of, wait_for, write_site
+from small_sites import make_study
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -268,11 +268,14 @@ def write_app(deployment: Deployment, start: dict) -> tuple[Path, str]:
     app.mkdir()
     (app / "pyproject.toml").write_text(PROJECT.format(folder=folder))
     (app / "elsewhere.py").write_text(APP.replace("FOLDER", repr(str(folder))))
-    long = make_study(schedule={"total_steps": 10**6})
-    for request in (ask(DESCRIBE), ask(TRAIN, start, long, steps=10**6)):
-        text = request.assignment.model_dump_json()
-        (folder / f"{request.kind}.json").write_text(text)
-        (folder / f"{request.kind}.bin").write_bytes(pack_arrays(request.arrays).tobytes())
+    contract = contract_of(make_study(schedule={"total_steps": 10**6}), steps=10**6)
+    (folder / "contract.json").write_text(contract.text)
+    for site in deployment.sites.values():
+        assert brainjepa("site", "review", site, "--contract", folder / "contract.json")[0] == 0
+        assert brainjepa("site", "approve", site, contract.hash)[0] == 0
+    for kind, arrays in ((DESCRIBE, {}), (TRAIN, start)):
+        (folder / f"{kind}.json").write_text(contract.asked(0).model_dump_json())
+        (folder / f"{kind}.bin").write_bytes(pack_arrays(arrays).tobytes())
     return app, hashlib.sha256(build_fab_from_disk(app)).hexdigest()
 
 
@@ -297,9 +300,9 @@ def test_two_sites_are_asked_by_a_bundle_from_elsewhere(deployment, start):
         "opened; bring coordinator and site to one version"
     )
     assert deployment.told("describe") == [["error", 7, foreign], ["reply", "Paris", ""]]
-    line = deployment.events("Lyon")[0]
+    line = deployment.events("Lyon")[1]
     assert (line["event"], line["bundle"]) == ("did not open", found)
-    assert deployment.events("Paris")[0]["event"] == "answered"
+    assert [line["event"] for line in deployment.events("Paris")][:2] == ["approved", "answered"]
     for name in sites:
         assert not list((folder / name / "state" / "site.run" / "flower").rglob("*elsewhere*"))
     assert not (folder / "opened").exists()

@@ -19,13 +19,14 @@ from running_sites import (
     NODE,
     RUN,
     SECRET,
-    approved,
+    approve,
+    contract_of,
     message,
     node,
     wait_for,
     write_site,
 )
-from small_sites import ask, ask_round, make_site
+from small_sites import make_site
 
 from brainjepa_client.answering.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log, line_in_words
@@ -34,14 +35,22 @@ from brainjepa_client.deploying.flower_parts import Coordinator, Tasks
 from brainjepa_client.deploying.worker import Worker
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.version import VERSION
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.envelope import ENVELOPE_HASH
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS
+from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Request
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
 
 FOREIGN = (
     f"expected the bundle of brainjepa-federated {VERSION}, found another, which was not opened; "
     "bring coordinator and site to one version"
 )
+
+
+CONTRACT, ONE_ROUND = contract_of(), contract_of(steps=6)
+
+
+def ask(kind: str, arrays: dict | None = None, contract: Contract = CONTRACT) -> Request:
+    return Request(kind, contract.asked(0), arrays or {})
 
 
 class Running:
@@ -54,7 +63,11 @@ class Running:
 
 @pytest.fixture
 def site_file(stores, tmp_path) -> Path:
-    return write_site(tmp_path / "site", stores[0])
+    """Of a site whose manager has approved both contracts."""
+    path = write_site(tmp_path / "site", stores[0])
+    for contract in (CONTRACT, ONE_ROUND):
+        approve(path, contract)
+    return path
 
 
 @contextmanager
@@ -84,10 +97,10 @@ def unpacked(reply) -> tuple[dict, dict]:
 
 def test_it_answers_with_the_bits_of_the_installed_package(stores, start, site_file, tmp_path):
     site = make_site(stores[0], tmp_path / "other")
-    requests = [ask(DESCRIBE), ask(GRADIENTS), ask_round(0, start), ask(EVALUATE, start)]
+    requests = [ask(DESCRIBE), ask(GRADIENTS), ask(TRAIN, start), ask(EVALUATE, start)]
     with node() as supernode, working(site_file, supernode.address):
         for request in requests:
-            supernode.receive(message(approved(site_file, request)))
+            supernode.receive(message(request))
             metrics, arrays = unpacked(supernode.reply())
             expected = site.answer(request)
             assert metrics["refusal"] == "" and arrays.keys() == expected.arrays.keys()
@@ -95,13 +108,12 @@ def test_it_answers_with_the_bits_of_the_installed_package(stores, start, site_f
     assert [line["event"] for line in events(site_file)] == ["answered"] * 4
 
 
-def test_a_question_of_no_approved_contract_is_refused(start, site_file):
+def test_what_was_not_approved_is_refused_though_the_bundle_is_right(site_file, start):
+    other = contract_of(steps=1)
     with node() as supernode, working(site_file, supernode.address):
-        for request in (ask(GRADIENTS), ask_round(0, start)):
-            supernode.receive(message(request))
-            metrics, arrays = unpacked(supernode.reply())
-            assert "this site answers contracts that its manager has approved" in metrics["refusal"]
-            assert arrays == {}
+        supernode.receive(message(ask(TRAIN, start, other)))
+        metrics, arrays = unpacked(supernode.reply())
+    assert arrays == {} and "this request is of none that it knows" in metrics["refusal"]
 
 
 @pytest.mark.parametrize("bundle", [HOSTILE, ENVELOPE + b"\0", b"", b"no archive"])
@@ -131,7 +143,7 @@ def test_a_message_of_unknown_kind_gets_no_text_of_an_exception(site_file, kind)
 
 def test_the_site_is_the_one_of_this_machine_whatever_a_run_says(site_file, tmp_path):
     with node() as supernode, working(site_file, supernode.address):
-        asked = message(approved(site_file, ask(DESCRIBE)))
+        asked = message(ask(DESCRIBE))
         supernode.receive(asked)
         series = supernode.state.get_run_series_context(0)
         series.run_config = {"virtual-sites": str(tmp_path), "site-yaml": "/canary"}
@@ -164,7 +176,7 @@ def test_a_stop_ends_training_after_the_step_and_tells_so(site_file, start, monk
     stopped = threading.Event()
     monkeypatch.setattr(Training, "advance", step)
     with node() as supernode, working(site_file, supernode.address) as made:
-        supernode.receive(message(approved(site_file, ask_round(0, start, steps=6))))
+        supernode.receive(message(ask(TRAIN, start, ONE_ROUND)))
         assert two.wait(60)
         made.stop()
         stopped.set()
@@ -198,11 +210,11 @@ def test_a_run_that_was_stopped_ends_training_and_the_worker_goes_on(site_file, 
 
     monkeypatch.setattr(Training, "advance", step)
     with node() as supernode, working(site_file, supernode.address, coordinator):
-        supernode.receive(message(approved(site_file, ask_round(0, start, steps=6))))
+        supernode.receive(message(ask(TRAIN, start, ONE_ROUND)))
         assert unpacked(supernode.reply())[0]["refusal"] == STOPPED
         assert done == [1, 2]
         two.clear()
-        supernode.receive(message(approved(site_file, ask(DESCRIBE))))
+        supernode.receive(message(ask(DESCRIBE)))
         assert unpacked(supernode.reply())[0]["refusal"] == ""
 
 
