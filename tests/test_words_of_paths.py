@@ -75,6 +75,7 @@ CALLS: dict[str, dict[str, str]] = {
     "server status": {"folder": "consortium"},
     "server log": {"folder": "consortium"},
     "fetch abide": {"--out": NEW},
+    "consortium try": {"folder": NEW, "--scenario": "scenario.yaml"},
 }  # fmt: skip
 NO_PATH = {"--tr", "level", "person", "name", "contract", "--host", "--fingerprint"}
 FILES_BY_WORD = {"scenario", "--scenario", "--task", "--protocol", "--finetune", "--model"}
