@@ -13,6 +13,7 @@ import pytest
 from deployed import Deployed, said
 from small_consortium import plan, run, same, weights
 
+from brainjepa_core.chained_log import ChainedLog
 from brainjepa_simulations.scenario import Scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -41,7 +42,7 @@ def deployed(tmp_path) -> Iterator[Deployed]:
     assert not made.processes()
 
 
-def finished(deployed: Deployed):
+def study_of(deployed: Deployed) -> Path:
     return deployed.consortium / "studies" / "small"
 
 
@@ -49,7 +50,7 @@ def test_a_study_over_tls_has_the_bits_of_one_in_one_process(deployed, straight)
     server = deployed.serve(deployed.folder / "study.yaml")
     sites = deployed.start_sites()
     assert deployed.ends(server, *sites) == 0, deployed.output()
-    assert same(weights(finished(deployed)), weights(straight)), deployed.output()
+    assert same(weights(study_of(deployed)), weights(straight)), deployed.output()
     assert all(site.poll() is None for site in sites)
     assert not deployed.processes("flower_superlink") and not deployed.processes("deploying.proxy")
     code, text = said("server", "log", deployed.consortium)
@@ -114,6 +115,12 @@ def rounds_done(deployed: Deployed) -> int:
     return deployed.status()["studies"]["small"]["round"]
 
 
+def trained(deployed: Deployed) -> int:
+    """Answers to rounds that have come: one more is in the middle of a round."""
+    lines = ChainedLog(study_of(deployed) / "received.jsonl").lines()
+    return sum(line["kind"] == "train" for line in lines)
+
+
 def test_stopped_and_killed_and_started_again_it_has_the_same_bits(deployed, straight):
     sites = deployed.start_sites()
     server = deployed.serve(deployed.folder / "study.yaml")
@@ -126,15 +133,15 @@ def test_stopped_and_killed_and_started_again_it_has_the_same_bits(deployed, str
     assert deployed.ends(server) == 75
     for victim in ("study_process", "flower_superlink", "deploying.proxy", "server start"):
         assert not deployed.processes("brainjepa_server") and not deployed.processes("server start")
-        done = rounds_done(deployed)
+        before = trained(deployed)
         server = deployed.serve()
-        deployed.wait(lambda: rounds_done(deployed) > done, server, *sites)  # noqa: B023
+        deployed.wait(lambda: trained(deployed) > before, server, *sites)  # noqa: B023
         deployed.kill(victim)
         assert deployed.ends(server) == (-9 if victim == "server start" else 1)
         deployed.wait(lambda: not deployed.processes("flower_superlink"))
     server = deployed.serve()
     assert deployed.ends(server, *sites) == 0, deployed.output()
-    assert same(weights(finished(deployed)), weights(straight))
+    assert same(weights(study_of(deployed)), weights(straight))
     assert not deployed.processes("brainjepa_server") and not deployed.processes("server start")
     code, text = said("server", "start", deployed.consortium, deployed.folder / "study.yaml")
     assert code == 0 and "Study 'small' has ended" in text
