@@ -12,7 +12,13 @@ from typer.testing import CliRunner
 
 from brainjepa import command
 from brainjepa_core.consortium.kit import read_kit
+from brainjepa_server.deploying.starting import Server
 
+STUDY = {
+    "name": "one",
+    "rounds": {"local_steps": 1, "quorum": 1},
+    "pretraining": {"training": {"schedule": {"total_steps": 2, "warmup_steps": 1}}},
+}
 GUIDE = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text()
 
 
@@ -23,8 +29,11 @@ def test_a_consortium_is_set_up_by_the_guide(tmp_path, monkeypatch):
     Path("site.yaml").write_text(
         yaml.safe_dump({"name": "Lyon", "store": "store", "state": "state"})
     )
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY))
+    served: list[str | None] = []  # what it serves is tested with real SuperLinks
+    monkeypatch.setattr(Server, "run", lambda server, study: served.append(study) or 0)
     lines = "".join(re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 10
     for line in lines:
         if "$KIT_FINGERPRINT" in line:
             told = read_kit(Path("consortium", "kit")).fingerprint
@@ -32,6 +41,7 @@ def test_a_consortium_is_set_up_by_the_guide(tmp_path, monkeypatch):
         program, *words = shlex.split(line)
         result = CliRunner().invoke(command(), words)
         assert (program, result.exit_code) == ("brainjepa", 0), result.output
+    assert served == ["one"]
     assert not list(Path("consortium", "admitted").iterdir())
     assert len(list(Path("consortium", "revoked").iterdir())) == 1
 

@@ -32,12 +32,11 @@ def start(
             dir_okay=False,
         ),
     ] = None,
-    proxy: Annotated[
-        bool,
-        typer.Option("--proxy/--no-proxy", help="The built-in one, or your own Caddy or nginx."),
-    ] = True,
+    no_proxy: Annotated[
+        bool, typer.Option("--no-proxy", help="Your own Caddy or nginx is in front.")
+    ] = False,
     superlink_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="On this machine's loopback, for your own proxy.")
+        int, typer.Option(min=1, max=65535, metavar="PORT", help="Of the SuperLink, loopback.")
     ] = SUPERLINK_PORT,
 ) -> None:
     """Serve the consortium's sites, and run or continue a study; ends with it."""
@@ -60,7 +59,7 @@ def start(
             return
         if name is not None:
             require_proposed(consortium, name)
-        code = Server(consortium, superlink_port, proxy, _say).run(name)
+        code = Server(consortium, superlink_port, not no_proxy, _say).run(name)
         if code:
             raise typer.Exit(code)
         if name is not None:

@@ -26,7 +26,7 @@ from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.processes import end_processes, start_process
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.study_process import STOPPED
-from brainjepa_server.deploying.superlink import SuperLink, superlink_command
+from brainjepa_server.deploying.superlink import SuperLink, SuperLinkAway, superlink_command
 
 POLL_SECONDS = 0.5
 BEGINNING = 180.0  # seconds for a program to be up
@@ -131,8 +131,13 @@ class Server:
         while True:
             self._require_alive()
             code = self.processes["study"].poll() if study else None
+            if code is not None and code < 0:
+                raise ValueError(
+                    f"expected the study at work, found that it was killed (signal {-code}), such "
+                    "as for want of memory; 'brainjepa server start' goes on"
+                )
             if code is not None:
-                return code if code >= 0 else 128 - code
+                return code
             if study is None and self.running.stop.exists():
                 self.tell("Stopped")
                 return 0
@@ -145,7 +150,10 @@ class Server:
         except ValueError:  # 'server sites' says what is wrong; those who are in stay in
             return
         if sites != self.admitted:
-            self.link.admit(sites)
+            try:
+                self.link.admit(sites)
+            except SuperLinkAway:  # as the next look at its process says
+                return
             for name in sorted(sites.keys() - self.admitted.keys()):
                 self.tell(f"Site '{name}' may connect")
             for name in sorted(self.admitted.keys() - sites.keys()):

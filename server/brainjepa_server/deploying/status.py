@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 from brainjepa_server.deploying.admission import admitted_sites
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.studies import is_finished, study_names
-from brainjepa_server.deploying.superlink import SuperLink
+from brainjepa_server.deploying.superlink import SuperLink, SuperLinkAway
 from brainjepa_server.record.history import SUMMARY, read_history
 
 Status = dict[str, Any]
@@ -32,7 +30,7 @@ def server_status(folder: ConsortiumFolder) -> Status:
         link = SuperLink(server.port, folder.loopback_certificate)
         try:
             connected = {node.name: node.connected for node in link.nodes()}
-        except httpx.HTTPError:  # it is about to begin, or to end
+        except SuperLinkAway:  # it is about to begin, or to end
             pass
         finally:
             link.close()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,7 @@ from flwr.proto.control_pb2 import (
     UnregisterNodeRequest,
 )
 from flwr.proto.fab_pb2 import Fab
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, PushTaskOutputRequest
 from flwr.serverapp import Grid
 from flwr.supercore.constant import NodeStatus, TaskType
@@ -48,6 +50,8 @@ from brainjepa_core.wire.envelope import ENVELOPE_HASH, envelope_files
 _PROGRAM = "from flwr.superlink.cli.flower_superlink import flower_superlink as main; main()"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 POLL_SECONDS = 0.2
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
 def superlink_command(port: int, certificate: Path, key: Path, secret: Path) -> list[str]:
@@ -80,6 +84,10 @@ class Node:
     connected: bool
 
 
+class SuperLinkAway(ValueError):
+    """The SuperLink does not answer, or not as it should."""
+
+
 class SuperLink:
     """What the coordinator asks of its SuperLink; no one else can (`deploying.proxy`).
 
@@ -103,14 +111,13 @@ class SuperLink:
         """Whether it is up."""
         try:
             self.nodes()
-        except httpx.HTTPError:
+        except SuperLinkAway:
             return False
         return True
 
     def nodes(self) -> list[Node]:
         """All admitted sites, in order of name."""
-        told = self._control.ListNodes(ListNodesRequest()).nodes_info
-        known = [node for node in told if node.status != NodeStatus.UNREGISTERED]
+        known = self._known()
         return sorted(
             (Node(n.node_id, n.name, n.status == NodeStatus.ONLINE) for n in known),
             key=lambda node: node.name,
@@ -124,16 +131,15 @@ class SuperLink:
         """Let these sites in and no others; what is so already stays."""
         wanted = {public_key_to_bytes(key): name for name, key in sites.items()}
         there = set()
-        for node in self._control.ListNodes(ListNodesRequest()).nodes_info:
-            if node.status == NodeStatus.UNREGISTERED:
-                continue
+        for node in self._known():
             if wanted.get(node.public_key) == node.name:
                 there.add(node.public_key)
             else:
-                self._control.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
+                _asked(self._control.UnregisterNode, UnregisterNodeRequest(node_id=node.node_id))
         for key, name in wanted.items():
             if key not in there:
-                self._control.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
+                request = RegisterNodeRequest(public_key=key, name=name)
+                _asked(self._control.RegisterNode, request)
 
     def begin_run(self) -> None:
         """Begin a run of the envelope, for a study's process to take.
@@ -151,10 +157,25 @@ class SuperLink:
                 f"builds {found[:12]} here; install brainjepa-federated anew, with an interpreter "
                 "whose zlib is the common one"
             )
-        self._control.StartRun(StartRunRequest(fab=Fab(hash_str=found, content=bundle)))
+        request = StartRunRequest(fab=Fab(hash_str=found, content=bundle))
+        _asked(self._control.StartRun, request)
 
     def close(self) -> None:
         self._control.close()
+
+    def _known(self) -> list[NodeInfo]:
+        told = _asked(self._control.ListNodes, ListNodesRequest()).nodes_info
+        return [node for node in told if node.status != NodeStatus.UNREGISTERED]
+
+
+def _asked(call: Callable[[Request], Response], request: Request) -> Response:
+    try:
+        return call(request)
+    except httpx.HTTPError as error:
+        raise SuperLinkAway(
+            f"expected the SuperLink of this consortium to answer, found {type(error).__name__}; "
+            "'running/superlink.log' in its folder says more"
+        ) from error
 
 
 @contextmanager

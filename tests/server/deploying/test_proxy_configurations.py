@@ -77,7 +77,7 @@ def test_nginx_reads_its_own(tmp_path):
     consortium(tmp_path / "c", "127.0.0.1")
     pki = tmp_path / "c" / "pki"
     (pki / "loopback.crt").write_bytes((pki / "ca.crt").read_bytes())
-    text = NGINX.replace("/srv/consortium", str(tmp_path / "c"))
+    text = NGINX.replace("/etc/brainjepa/consortium", str(tmp_path / "c"))
     text = text.replace("/var/log/nginx", str(tmp_path)).replace("443", "18443")
     (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\n{text}")
     subprocess.run(["nginx", "-t", "-c", tmp_path / "nginx.conf"], check=True)
