@@ -1,9 +1,10 @@
 """The command line for many short calls: imported once, forked for each.
 
 ``python command_server.py FOLDER`` makes ``FOLDER/python``, a program that takes Python's place in
-``python -m brainjepa WORDS``: it hands its words, folder, environment, limit on files' sizes and
-the three standard streams to this process, which forks; the child runs the real command line and
-its exit code is the program's. What is spared is the second or two of imports at every call.
+``python -m brainjepa WORDS`` (and of a script, and ``-c``): it hands its words, folder, its
+environment, limit on files' sizes and the three standard streams to this process, which forks; the child runs
+the real command line and its exit code is the program's. What is spared is the second or two of
+imports at every call.
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ def _run(words: list[str], folder: str, environment, limit, streams, program: Pa
 
             sys.argv = ["brainjepa", *words[2:]]
             brainjepa.main()
+        elif words[:1] == ["-c"]:
+            sys.argv = ["-c", *words[2:]]
+            exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
         else:
             sys.argv = words
             sys.path.insert(0, str(Path(words[0]).parent))

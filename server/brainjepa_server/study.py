@@ -84,10 +84,8 @@ class Study:
         How many nodes the grid has in all, where that is known.
     contract : Contract, optional
         What sites are asked by; in simulation there is none.
-    admitted : callable, optional
-        As a `Door` takes it.
-    stop : callable, optional
-        Asked before each round whether to stop there.
+    admitted, stop : callable, optional
+        As a `Door` takes it; asked before each round whether to stop there.
     """
 
     def __init__(

@@ -29,6 +29,7 @@ from brainjepa_server.deploying.http_head import (
 PASSES = re.compile(rb"/v1/fleet/[a-z0-9-]+")
 LARGEST_BODY = 64 * 1024 * 1024  # bytes; Flower's objects have 5 MB
 PATIENCE = 120.0  # seconds without a byte, from either side
+LINGER, QUIET = 2.0, 0.1  # seconds after a refusal: at most; without a byte
 _BLOCK = 64 * 1024
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (\S{1,8192}) HTTP/1\.1")
 _RESPONSE = re.compile(rb"HTTP/1\.1 [2-5][0-9]{2}( .*)?")
@@ -115,9 +116,9 @@ class Proxy:
                 if not again:
                     break
         except Refused as refused:
-            await self._refuse(writer, line, refused.status)
+            await self._refuse((reader, writer), line, refused.status)
         except BadHead:
-            await self._refuse(writer, line, 400)
+            await self._refuse((reader, writer), line, 400)
         except (OSError, asyncio.IncompleteReadError):  # one side has gone, or says nothing
             if line.method:
                 self.tell(line.text())
@@ -151,13 +152,22 @@ class Proxy:
             to_link.close()
         return whole and not head.closes
 
-    async def _refuse(self, writer: asyncio.StreamWriter, line: _Line, status: int) -> None:
-        line.status = status
+    async def _refuse(self, site: Streams, line: _Line, status: int) -> None:
+        """Answer a request that does not pass, and let the site read that before the end.
+
+        What it is still sending is read and thrown away for a moment: a connection that ends on
+        unread bytes takes the answer with it.
+        """
+        (reader, writer), line.status = site, status
         self.tell(line.text())
         fields = [(b"content-length", b"0"), (b"connection", b"close")]
         with suppress(OSError):
             writer.write(head_bytes(b"HTTP/1.1 %d %s" % (status, _REASONS[status]), fields))
             await _patient(writer.drain())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    while await asyncio.wait_for(reader.read(_BLOCK), QUIET):
+                        pass
 
 
 class _Line:

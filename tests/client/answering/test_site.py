@@ -18,7 +18,14 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, KINDS, TRAIN
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    KINDS,
+    TRAIN,
+    WIRE_VERSION,
+)
 
 CANARY = "canary"
 SUBJECT, SESSION, RUN = "canary-subject-1999-12-31", "canary-session", "canary-run"
@@ -243,7 +250,8 @@ REFUSALS = {
     ),
     "protocol": (
         {}, lambda arrays: ask(DESCRIBE, version=99),
-        "expected messages of version 4, found 99; bring coordinator and site to one version",
+        f"expected messages of version {WIRE_VERSION}, found 99; bring coordinator and site to one "
+        "version",
     ),
     "not allowed": (
         {"allow": ["describe", "train"]}, lambda arrays: ask(GRADIENTS),
