@@ -1,10 +1,9 @@
 """The command line for many short calls: imported once, forked for each.
 
 ``python command_server.py FOLDER`` makes ``FOLDER/python``, a program that takes Python's place in
-``python -m brainjepa WORDS`` (and of a script, and ``-c``): it hands its words, folder, its
-environment, limit on files' sizes and the three standard streams to this process, which forks; the child runs
-the real command line and its exit code is the program's. What is spared is the second or two of
-imports at every call.
+``python -m brainjepa WORDS`` (and of a script, and ``-c``). It hands its words, folder, environment,
+limit on files' sizes and the three standard streams to this process, which forks; the child runs
+the real command line, and its exit code is the program's. A second or two of imports is spared.
 """
 
 from __future__ import annotations
