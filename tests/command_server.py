@@ -1,8 +1,8 @@
 """The command line for many short calls: imported once, forked for each.
 
 ``python command_server.py FOLDER`` makes ``FOLDER/python``, a program that takes Python's place in
-``python -m brainjepa WORDS`` (and of a script, and ``-c``). It hands its words, folder, environment,
-limit on files' sizes and the three standard streams to this process, which forks; the child runs
+``python -m brainjepa WORDS`` (and of a script, and ``-c``). It hands its words, folder, its
+environment, limit on file sizes and standard streams to this process, which forks; the child runs
 the real command line, and its exit code is the program's. A second or two of imports is spared.
 """
 
