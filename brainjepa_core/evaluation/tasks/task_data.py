@@ -1,7 +1,8 @@
 """The people of a task: who takes part, their targets and covariates, or why it cannot be done.
 
 Errors give the task, columns and counts. Values are named only if they are words that at least
-five people share: never numbers, and nothing with a digit, which may be an id or a date.
+five people share: never numbers, and nothing with a digit, which may be an id or a date. Only
+numbers that are known as codes for missing, such as -9999, are named as such.
 
 Shapes: n people, C columns of covariates, K classes.
 """

@@ -24,7 +24,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.signals.cleaning.displacement import FD, known_displacement
 from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
 from brainjepa_core.signals.scan import DROPPED, Mask
-from brainjepa_core.signals.tables.text_tables import read_table
+from brainjepa_core.signals.tables.text_tables import Table, read_table
 
 IN_THE_END = ("interpolation", "denoising")
 BY_MEASURE = (FD, "dvars")
@@ -57,7 +57,9 @@ def read_motion(series: Path, frames: int, motion: Path | None, outliers: Path |
         If a table cannot be read, or no censoring explains the lengths; an `UnusableProblem` if
         every frame is an outlier.
     """
-    fd = None if motion is None else known_displacement(_column(motion), motion)
+    fd = None
+    if motion is not None:
+        fd = known_displacement(_column(read_table(motion), FD, motion), motion)
     flags = {} if outliers is None else _flags(outliers)
     rows = {len(column) for column in (fd, *flags.values()) if column is not None}
     if rows <= {frames}:
@@ -95,10 +97,11 @@ def _all_there(fd: Float64 | None, flags: dict[str, Mask], outliers: Path | None
 
 def _flags(file: Path) -> dict[str, Mask]:
     """Outliers [W] by the columns that may have made the series, the last word first."""
-    names = [_bare(name) for name in read_table(file).columns or ()]
+    table = read_table(file)
+    names = [_bare(name) for name in table.columns or ()]
     told = [name for name in IN_THE_END if name in names]
     measures = [name for name in BY_MEASURE if name in names] or [FD]
-    values = {name: _column(file, name) for name in told or measures}
+    values = {name: _column(table, name, file) for name in told or measures}
     flags = {name: _as_flags(column, name, file) for name, column in values.items()}
     return flags if told else {" or ".join(measures): np.any([*flags.values()], axis=0)}
 
@@ -115,9 +118,8 @@ def _as_flags(values: Float64, name: str, file: Path) -> Mask:
     return values > 0
 
 
-def _column(file: Path, name: str = FD) -> Float64:
+def _column(table: Table, name: str, file: Path) -> Float64:
     """A column by its name, or the only one there is."""
-    table = read_table(file)
     places = [i for i, column in enumerate(table.columns or ()) if _bare(column) == name]
     if len(places) == 1 or table.values.shape[1] == 1:
         return table.values[:, places[0] if places else 0].copy()

@@ -41,7 +41,8 @@ def read_rows(table: Path, needed: str) -> list[Row]:
     Parameters
     ----------
     table : Path
-        In UTF-8, with or without a byte order mark. Spaces around names are not part of them.
+        In UTF-8, with or without a byte order mark. Spaces around names and
+        cells are not part of them.
     needed : str
         Column that has to be there.
 
@@ -71,7 +72,7 @@ def read_rows(table: Path, needed: str) -> list[Row]:
     for line, cells in rows:
         _refuse_other_length(cells, columns, line, table)
     return [
-        Row(line, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+        Row(line, {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name})
         for line, cells in rows
     ]
 

@@ -107,5 +107,7 @@ def test_a_repeated_column_is_refused_however_it_is_written(tmp_path, columns):
     text = r"expected each column once, found '(A|a)ge' as columns . and . in line 1 of particip"
     with pytest.raises(ValueError, match=text):
         read_phenotypes(table(tmp_path, f"{columns}\tparticipant_id\n1\t2\t3\n"))
-    known = read_phenotypes(table(tmp_path, " participant_id\t age \n1\t2\n"))
-    assert known.people == {"1": {"age": 2}}
+    levels = {"sex": {"Levels": {"1": "female"}}}
+    content = " participant_id\t age \tsex\n1 \t 2\t 1 \n"
+    known = read_phenotypes(table(tmp_path, content, levels))
+    assert known.people == {"1": {"age": 2, "sex": "female"}}
