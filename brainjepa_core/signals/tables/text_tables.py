@@ -212,7 +212,10 @@ def _column_names(
             f"{len(header)} names in the first line",
             "write the file again",
         )
-    return None if _running(header) else tuple(header[-width:])
+    if _running(header):
+        return None
+    own = header[-width:]
+    return tuple(name.removesuffix(".0") for name in own) if _labels(own) else tuple(own)
 
 
 def _number(cell: str) -> float | None:

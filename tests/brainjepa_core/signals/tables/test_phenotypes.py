@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes
+from brainjepa_core.signals.tables.phenotypes import (
+    Phenotypes,
+    read_phenotypes,
+    told_displacement,
+)
 
 
 def dataset(folder: Path) -> Path:
@@ -143,3 +147,13 @@ def test_rows_of_people_and_rows_of_visits_reach_their_scans(tmp_path):
     assert ages == [50, 50, 60, 62, None]  # two rows may mean the last one's visit
     assert known.of("P1_V1") == {"age": 70}
     assert known.without_row == ("HCA3",) and known.without_scan == ("HCA3_V1", "HCA3_V1_MR")
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [("0.21", 0.21), ("0", 0.0), ("n/a", None), ("NA", None), ("0,21", None), ("-9999", None)],
+)
+def test_mean_displacement_that_is_not_known_is_no_number(tmp_path, cell, expected):
+    table = tmp_path / "participants.tsv"
+    table.write_text(f"participant_id\tmean_fd\n01\t{cell}\n02\t0.1\n")
+    assert told_displacement(read_phenotypes([table]).of("01")) == expected

@@ -53,6 +53,13 @@ def test_label_numbers_lead_tables_of_every_kind(tmp_path, first, kind):
     assert series_shape(file, names) == (7, len(names))
 
 
+def test_label_numbers_that_were_written_as_floats(tmp_path):
+    header = "2001.0|2002.0|2101.0|2102.0|2202.0\n"
+    (tmp_path / "x.tsv").write_bytes(_by_rows(header + "0.5|1|2|3|4\n" * 7))
+    names = ["2001", "2002", "2101", "2102", "2202"]
+    assert read_series(tmp_path / "x.tsv", names).shape == (7, 5)
+
+
 def test_whole_numbers_are_names_only_where_they_are_known_or_nothing_else_is_whole(tmp_path):
     rows = ["11|12|13|14|15", "3|4|5|6|7", "1|2|3|4|9"]
     (tmp_path / "x.tsv").write_bytes(_by_rows("\n".join(rows)))
