@@ -272,7 +272,7 @@ def without_pictures(monkeypatch):
 
 class TestSomeChanges(Changes.TestCase):
     settings = settings(
-        max_examples=20,
+        max_examples=12,
         stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -48,6 +48,7 @@ def whole(scenario, tmp_path_factory) -> Callable[[], Path]:
     return folder
 
 
+@pytest.mark.slow
 def test_a_study_killed_twice_ends_with_the_same_weights_in_the_same_run(scenario, whole, tmp_path):
     out = tmp_path / "run"
     # In the middle of round 2: one site has answered, and two have not.

@@ -233,12 +233,15 @@ def _told_fd(phenotypes: JoinedPhenotypes, scan: FoundScan) -> float | None:
 def _leave(
     store: ScanStore, settings: PreparationSettings, atlas: Atlas, keys: Iterable[Key]
 ) -> None:
-    """Take scans out of the store, and what was written of them for other tools."""
-    store.remove(keys)
+    """Take scans out of the store, and what was written of them for other tools.
+
+    The store comes last: after a kill it is what tells the next run that there is work left.
+    """
     if settings.derivatives is not None:
         for key in keys:
             name = derivative_name(key, space_of(settings), atlas)
             remove_derivatives(settings.derivatives, key[0], name)
+    store.remove(keys)
 
 
 def _on_withdrawn(scans: int) -> list[str]:

@@ -29,7 +29,7 @@ from brainjepa_server.deploying.http_head import (
 PASSES = re.compile(rb"/v1/fleet/[a-z0-9-]+")
 LARGEST_BODY = 64 * 1024 * 1024  # bytes; Flower's objects have 5 MB
 PATIENCE = 120.0  # seconds without a byte, from either side
-LINGER, QUIET = 2.0, 0.1  # seconds after a refusal: at most; without a byte
+LINGER, QUIET = 2.0, 0.05  # seconds after a refusal: at most; without a byte
 _BLOCK = 64 * 1024
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (\S{1,8192}) HTTP/1\.1")
 _RESPONSE = re.compile(rb"HTTP/1\.1 [2-5][0-9]{2}( .*)?")

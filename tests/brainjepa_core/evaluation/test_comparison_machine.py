@@ -138,7 +138,7 @@ class Tables(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-Tables.TestCase.settings = settings(max_examples=25, stateful_step_count=14, deadline=None)
+Tables.TestCase.settings = settings(max_examples=12, stateful_step_count=14, deadline=None)
 TestTables = Tables.TestCase
 
 

@@ -110,7 +110,7 @@ def decisive(world: World) -> dict[str, object]:
     return {name: value for name, value in world if name != "age"}
 
 
-Runs.TestCase.settings = settings(max_examples=20, stateful_step_count=16, deadline=None)
+Runs.TestCase.settings = settings(max_examples=10, stateful_step_count=16, deadline=None)
 TestRuns = Runs.TestCase
 
 

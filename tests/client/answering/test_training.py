@@ -238,7 +238,10 @@ def test_a_site_that_missed_rounds_goes_on_from_its_latest(stores, start, tmp_pa
     assert rounds_on_disk(tmp_path)[-2:] == ["round-000001", "round-000003"]
 
 
-@pytest.mark.parametrize("place", ["steps", "save", "replace", "reply"])
+@pytest.mark.parametrize(
+    "place",
+    ["save", *(pytest.param(p, marks=pytest.mark.slow) for p in ("steps", "replace", "reply"))],
+)
 def test_killed_anywhere_and_asked_again(stores, start, tmp_path, place):
     site = make_site(stores[0], tmp_path / "straight")
     arrays = {**start, **site.answer(ask_round(0, start)).arrays}

@@ -114,7 +114,7 @@ class Embeddings(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-Embeddings.TestCase.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+Embeddings.TestCase.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
 TestEmbeddings = Embeddings.TestCase
 
 

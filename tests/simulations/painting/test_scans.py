@@ -69,7 +69,7 @@ def test_grids_are_small():
     assert volume_of(load_atlas().rois).labels.size <= 20 * 24 * 20
 
 
-@pytest.mark.parametrize("storage", ["int16", "float32"])
+@pytest.mark.parametrize("storage", ["int16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_the_means_of_the_file_are_the_truth(tmp_path, storage):
     volume = volume_of()
     wanted = series_of(48, 12)
@@ -91,7 +91,7 @@ def test_the_means_of_the_file_are_the_truth(tmp_path, storage):
     assert not values[~volume.brain].any() and values[volume.brain].std() > 1
 
 
-@pytest.mark.parametrize("storage", ["int16", "float32"])
+@pytest.mark.parametrize("storage", ["int16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_nilearn_finds_the_truth(tmp_path, storage):
     volume = volume_of()
     painting = paint(series_of(48, 10), volume, np.random.default_rng(2), storage=storage)
