@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import traceback
 from contextlib import suppress
 from datetime import datetime
@@ -91,18 +92,20 @@ class Site:
         assignment, settings = request.assignment, self.settings
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
+        # Opened once: what is judged, by contract and policy, is what is answered from.
+        opened = functools.cache(lambda: ScanStore.open(settings.store))
         if self.contracts:
-            fingerprint = ScanStore.open(settings.store).fingerprint
+            fingerprint = opened().fingerprint
             Contracts(settings.state).let_through(settings.name, request, fingerprint)
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
-            people, _ = assignment.pretraining.people_of([ScanStore.open(settings.store)])
+            people, _ = assignment.pretraining.people_of([opened()])
             subjects = (person.records[0].subject for person in people)
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people)
-        store = ScanStore.open(settings.store)
+        store = opened()
         if request.kind == DESCRIBE:
             return describe(settings, store)
         summed = store.fingerprint if request.kind == GRADIENTS else None

@@ -49,40 +49,27 @@ def review(
 
 def approve(site: SiteFile, contract: Beginning) -> None:
     """Answer a contract from now on, from the store as it is now."""
-    from brainjepa_client.consent.audit_log import APPROVED, audit_log
     from brainjepa_client.guarding.contracts import Contracts
+    from brainjepa_client.guarding.deciding import approve
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
-    from brainjepa_core.signals.storing.store import ScanStore
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        contracts = Contracts(settings.state)
-        found = contracts.find(contract).contract
-        if settings.name not in found.roster:
-            raise ValueError(
-                f"expected this site, '{settings.name}', in the contract's roster, found "
-                f"{', '.join(found.roster)}; let the coordinator admit it and propose again"
-            )
-        store = ScanStore.open(settings.store).fingerprint
-        audit_log(settings.state).append(
-            {"event": APPROVED, "contract": found.hash, "store": store}
-        )
-        contracts.approve(found, store)
+        found = Contracts(settings.state).find(contract).contract
+        approve(settings, found)
         _say(f"approved: {found.hash}, with the store as it is now")
 
 
 def reject(site: SiteFile, contract: Beginning) -> None:
     """Answer a contract no more, from the next request on."""
-    from brainjepa_client.consent.audit_log import REJECTED, audit_log
     from brainjepa_client.guarding.contracts import Contracts
+    from brainjepa_client.guarding.deciding import reject
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        contracts = Contracts(settings.state)
-        found = contracts.find(contract).contract
-        contracts.reject(found)
-        audit_log(settings.state).append({"event": REJECTED, "contract": found.hash})
+        found = Contracts(settings.state).find(contract).contract
+        reject(settings, found)
         _say(f"rejected: {found.hash}; what was answered before stays answered")

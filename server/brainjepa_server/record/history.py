@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, SupportsFloat
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from brainjepa_core.files import atomic_path, room_for
+from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.settings import problems_of
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
@@ -274,11 +273,7 @@ def write_summary(folder: str | Path, history: RunHistory) -> None:
 
 def append_round(folder: str | Path, record: RoundRecord) -> None:
     """Add a round's line to FOLDER/rounds.jsonl; it is on the disk when this returns."""
-    path = Path(folder) / ROUNDS
-    with room_for(path), path.open("a", encoding="utf-8") as file:
-        file.write(_line(record))
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(Path(folder) / ROUNDS, record.model_dump_json())
 
 
 def _line(record: RoundRecord) -> str:

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
-from brainjepa_client.consent.audit_log import APPROVED, audit_log
 from brainjepa_client.deploying.joining import join
 from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.guarding.deciding import approve
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
-from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server.deploying.admission import admit
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder, set_up
+from brainjepa_server.deploying.processes import end_processes, start_process
 from brainjepa_server.deploying.proposing import propose
 from brainjepa_server.study_folder import FINAL
 from brainjepa_simulations.engines.engine import run_study
@@ -37,7 +34,6 @@ from brainjepa_simulations.scenario import Scenario
 HERE = "127.0.0.1"
 COORDINATOR, LOGS, IN_PROCESS, STUDY = "consortium", "logs", "in-one-process", "study.yaml"
 WEIGHTS = "model.safetensors"
-ENDS_IN = 60.0  # seconds that a site has for the step at hand
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 Say = Callable[[str], object]
@@ -76,11 +72,7 @@ def set_up_consortium(folder: Path, scenario: Scenario, say: Say) -> list[Path]:
         site = read_settings(path, SiteSettings)
         say(f"brainjepa site review {path} --contract {file}")
         say(f"brainjepa site approve {path} {contract.hash[:12]}")
-        store = ScanStore.open(site.store).fingerprint
-        facts = {"event": APPROVED, "contract": contract.hash, "store": store}
-        audit_log(site.state).append(facts)
-        Contracts(site.state).propose(contract.text)
-        Contracts(site.state).approve(contract, store)
+        approve(site, Contracts(site.state).propose_file(file))
     return yamls
 
 
@@ -96,9 +88,18 @@ def run_deployed(folder: Path, sites: Sequence[Path], say: Say) -> Path:
     (port,) = _free_ports(1)
     place = folder / COORDINATOR
     start = ("server", "start", place, folder / STUDY, "--superlink-port", port)
-    with _started(folder, [("site", "start", path) for path in sites], say):
+    running = []
+    try:
+        for path in sites:
+            words = ("site", "start", path)
+            say(_line(words))
+            log = folder / LOGS / f"{path.stem}.log"
+            running.append(start_process(_command(words), _environment(), log))
         say(_line(start))
-        code = subprocess.run(_command(start), env=_environment(), check=False).returncode
+        running.append(start_process(_command(start), _environment(), None))
+        code = running[-1].wait()
+    finally:
+        end_processes(running)
     name = yaml.safe_load((folder / STUDY).read_text())["name"]
     final: Path = ConsortiumFolder(place).studies / str(name) / FINAL
     if code or not (final / WEIGHTS).is_file():
@@ -107,31 +108,6 @@ def run_deployed(folder: Path, sites: Sequence[Path], say: Say) -> Path:
             f"code {code}; see the logs in '{folder / LOGS}' and '{place}'"
         )
     return final
-
-
-@contextmanager
-def _started(folder: Path, commands: Sequence[Sequence[object]], say: Say) -> Iterator[None]:
-    """Commands that run beside the block, each with a log; they end with it, all of them."""
-    running = []
-    try:
-        for words in commands:
-            say(_line(words))
-            with (folder / LOGS / f"{Path(str(words[-1])).stem}.log").open("wb") as log:
-                running.append(
-                    subprocess.Popen(
-                        _command(words), env=_environment(), stdout=log, stderr=subprocess.STDOUT
-                    )
-                )
-        yield
-    finally:
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        for process in running:
-            try:
-                process.wait(ENDS_IN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def run_in_one_process(folder: Path, scenario: Scenario) -> Path:
@@ -158,7 +134,7 @@ def _command(words: Sequence[object]) -> list[str]:
 
 def _environment() -> dict[str, str]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {**os.environ, **THREADS, "PYTHONPATH": path}
+    return {**THREADS, "PYTHONPATH": path}
 
 
 def _free_ports(count: int) -> list[int]:
