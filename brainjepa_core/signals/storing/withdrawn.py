@@ -43,6 +43,11 @@ class Fingerprint(NamedTuple):
         return cls(salt, hashlib.sha256(text.encode()).hexdigest()[:32])
 
 
+def is_among(label: str, people: Iterable[Fingerprint]) -> bool:
+    """Whether one of the fingerprints is that of a person of this label."""
+    return any(Fingerprint.of(label, known.salt) == known for known in people)
+
+
 class WithdrawnPeople:
     """The list of a store, as it is now.
 
@@ -72,7 +77,7 @@ class WithdrawnPeople:
 
     def has(self, label: str) -> bool:
         """Whether a person of this label has withdrawn."""
-        return any(Fingerprint.of(label, known.salt) == known for known in self._people)
+        return is_among(label, self._people)
 
     def with_others(self, people: Iterable[Fingerprint]) -> WithdrawnPeople:
         """Add people to the file, in one step."""

@@ -82,3 +82,8 @@ def line_in_words(line: Mapping[str, Any]) -> str:
     arrays, numbers = line["arrays"], len(line["numbers"])
     size = sum(arrays.values())
     return f"{what}: {counted(len(arrays), 'array')} of {size} bytes, {counted(numbers, 'number')}"
+
+
+def on_removed(scans: int) -> list[str]:
+    """A sentence on scans that were found of people who were removed; none where there are none."""
+    return [f"{counted(scans, 'scan')} of people who were removed left out"] if scans else []

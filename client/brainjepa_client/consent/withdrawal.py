@@ -36,7 +36,7 @@ from brainjepa_core.problems import counted
 from brainjepa_core.signals.importing.derivatives import remove_derivatives
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.signals.storing.withdrawn import Fingerprint
+from brainjepa_core.signals.storing.withdrawn import Fingerprint, is_among
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 
 GONE = "[removed]"  # in the place of a name in logs
@@ -126,7 +126,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
 def _known_label(person: str, keys: Sequence[Key], state: Path) -> tuple[str, bool]:
     """The label of the person meant, and whether they were removed before."""
     asked = person_label(person)
-    removed = any(Fingerprint.of(asked, known.salt) == known for known in people_removed(state))
+    removed = is_among(asked, people_removed(state))
     here = {person_label(subject) for subject, _, _ in keys}
     meant = join_labels([asked], here).get(asked)
     if meant is None and not removed:

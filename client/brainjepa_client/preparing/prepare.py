@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brainjepa_client.consent.audit_log import people_removed
+from brainjepa_client.consent.audit_log import on_removed, people_removed
 from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan, space_of
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.preparing.workers import in_order
@@ -133,7 +133,7 @@ class Preparation:
             scan for scan in chosen if not reports.is_finished(scan, _told_fd(phenotypes, scan))
         )
         changes = (
-            *_on_withdrawn(len(found.scans) - len(here)),
+            *on_removed(len(found.scans) - len(here)),
             *_on_phenotypes(relabelled),
             *(() if people else _on_gone(gone, drop_gone)),
         )
@@ -242,10 +242,6 @@ def _leave(
             name = derivative_name(key, space_of(settings), atlas)
             remove_derivatives(settings.derivatives, key[0], name)
     store.remove(keys)
-
-
-def _on_withdrawn(scans: int) -> list[str]:
-    return [f"{counted(scans, 'scan')} of people who were removed left out"] if scans else []
 
 
 def _on_phenotypes(relabelled: int) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from brainjepa_client.consent.audit_log import on_removed, people_removed
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.files import atomic_path, require_own_table
@@ -19,6 +20,7 @@ from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.problems import ScanProblem, require_there
 from brainjepa_core.signals.scan import ScanHeader
 from brainjepa_core.signals.storing.scan_table import Key
+from brainjepa_core.signals.storing.withdrawn import is_among
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 
 COLUMNS = ("file", "expected", "found", "mend")
@@ -71,7 +73,9 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
     found = find_scans(settings, load_atlas(settings.atlas))
     problems = list(found.problems)
     headers, motion = {}, {}
-    for scan in found.scans:
+    removed = people_removed(site.state)
+    here = [scan for scan in found.scans if not is_among(scan.subject, removed)]
+    for scan in here:
         try:
             for file in scan.files:  # headers do not tell that a table was not fetched
                 require_there(file)
@@ -79,7 +83,7 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
             motion[scan.key] = scan.told_fd() if settings.exclude.mean_fd is not None else None
         except ScanProblem as problem:
             problems.append(problem)
-        progress(len(found.scans))
+        progress(len(here))
     people = {subject for subject, _, _ in headers}
     phenotypes = find_phenotypes(settings).joined(key[:2] for key in headers)
     return Validation(
@@ -90,6 +94,7 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
         tuple(problems),
         len(phenotypes.without_row),
         (
+            *on_removed(len(found.scans) - len(here)),
             *found.told(),
             *_left_out(settings.exclude, headers, motion, phenotypes),
             *phenotypes.notes(),

@@ -19,6 +19,7 @@ from brainjepa_client.consent.participation import note_answer
 from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.consent.withdrawal import remove_person
 from brainjepa_client.preparing.prepare import Preparation
+from brainjepa_client.preparing.validate import validate
 from brainjepa_core.evaluation.features.embeddings import CACHE as EMBEDDINGS
 from brainjepa_core.pretraining.loop import BAD_BATCH
 from brainjepa_core.signals.storing.withdrawn import WITHDRAWN, WithdrawnPerson
@@ -107,8 +108,11 @@ def test_the_person_stays_out_of_this_store_and_of_a_new_one(tree):
     site, person = site_of(tree), next(iter(tree.scans))[0]
     theirs = sum(key[0] == person for key in tree.scans)
     remove_person(site, person)
+    looked = validate(site)
+    assert looked.scans == len(tree.scans) - theirs  # as prepare takes them
     again = Preparation.of(site)
     assert again.waiting == ()
+    assert set(again.changes) <= set(looked.notes)
     scans = "1 scan" if theirs == 1 else f"{theirs} scans"
     assert again.changes == (f"{scans} of people who were removed left out",)
     with pytest.raises(WithdrawnPerson, match="found one who was taken out"):
