@@ -56,6 +56,7 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         consortium(folder / "c", "127.0.0.1")
         self.folder, self.lines = folder / "c", []
+        self.clients: list[http.client.HTTPSConnection] = []
         key, certificate = folder / "loopback.key", folder / "loopback.crt"
         made = make_loopback_certificate(make_key(key, PrivateFormat.PKCS8), NOW)
         certificate.write_bytes(made.public_bytes(Encoding.PEM))
@@ -67,20 +68,42 @@ class Deployment:
         threading.Thread(target=self.link.serve_forever, daemon=True).start()
         self.upstream = Upstream(self.link.server_address[1], certificate)
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
         pki = self.folder / "pki"
         work = Proxy(self.upstream, self.lines.append).listen(
             "127.0.0.1", 0, pki / "server.crt", pki / "server.key"
         )
-        server = asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
-        self.port = server.sockets[0].getsockname()[1]
+        self.server = asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    def end(self) -> None:
+        """Close all that is open, so that nothing of it is found by a test that comes later."""
+        for client in self.clients:
+            client.close()
+        asyncio.run_coroutine_threadsafe(self._end_serving(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+        self.link.shutdown()
+        self.link.server_close()
+
+    async def _end_serving(self) -> None:
+        self.server.close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)  # transports that were closed end in the loop's next turn
 
     @property
     def trusted(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.folder / "pki" / "ca.crt")
 
     def client(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trusted, timeout=30)
+        made = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trusted, timeout=30)
+        self.clients.append(made)
+        return made
 
     def raw(self, text: bytes) -> bytes:
         """What comes back to these bytes until the proxy ends the connection."""
@@ -99,9 +122,7 @@ class Deployment:
 def deployment(tmp_path) -> Iterator[Deployment]:
     made = Deployment(tmp_path)
     yield made
-    made.loop.call_soon_threadsafe(made.loop.stop)
-    made.link.shutdown()
-    made.link.server_close()
+    made.end()
 
 
 def test_a_connection_carries_many_calls_and_large_bodies(deployment):
