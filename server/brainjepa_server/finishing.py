@@ -14,12 +14,52 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.record import figures
-from brainjepa_server.record.history import ROUNDS, SUMMARY, RunHistory
+from brainjepa_server.record.history import ROUNDS, SUMMARY, RoundRecord, RunHistory
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
+from brainjepa_server.rounds.joining import Members
+from brainjepa_server.settings import StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, BEST, FINAL, STUDY_FILE
 
 
-def write_weights(
+def write_models(
+    folder: Path,
+    settings: StudySettings,
+    basis: ConsensusBasis,
+    members: Members,
+    state: RoundState,
+    best: RoundRecord | None,
+) -> None:
+    """Write ``final`` (the last round) and ``best`` (the best by the yardstick), if there is one.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the study.
+    settings : StudySettings
+    basis : ConsensusBasis
+    members : Members
+        Whose atlas the models are of.
+    state : RoundState
+        Of the last round.
+    best : RoundRecord, optional
+        Its round has to be on the disk to be written.
+    """
+    models = {FINAL: state.weights}
+    for path in round_folders(folder):
+        if best and path.name == round_name(best.number):
+            models[BEST] = read_round(path, settings, basis.hash).weights
+    tied = Provenance(
+        atlas=members.atlas,
+        rois=members.rois,
+        basis_hash=basis.hash,
+        signals=settings.pretraining.windows.model_dump(exclude={"short"}),
+    )
+    for name, weights in models.items():
+        _write_weights(folder / name, settings.pretraining, basis, weights, tied)
+
+
+def _write_weights(
     path: Path,
     study: PretrainingSettings,
     basis: ConsensusBasis,

@@ -14,6 +14,8 @@ from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
+from brainjepa_server.tasks.report import TaskReport
+from brainjepa_server.tasks.shown import show_report
 
 Rows = list[YardstickRow] | tuple[YardstickRow, ...]
 
@@ -98,6 +100,10 @@ class StudyProgress:
         for name, reason in record.capped.items():
             self.console.print(f"  counts for less: {name}: {reason}", markup=False)
         self._unjudged(record.unjudged)
+
+    def task(self, report: TaskReport) -> None:
+        """What the sites' answers about a task come to."""
+        show_report(self.console, report)
 
 
 def told(rows: Rows) -> str:

@@ -11,6 +11,7 @@ from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.messages import Assignment, Target, Wire
+from brainjepa_server.tasks.settings import StudyTask
 
 COMPONENTS = 20  # of connectivity, that the yardstick asks for
 
@@ -161,6 +162,8 @@ class StudySettings(Frozen):
         Its basis is the study's, and its weights a zero of the scale beside random ones.
     folds, held_out_fold : int
         People of this fold are never trained on and are what the yardstick is measured on.
+    tasks : tuple of StudyTask
+        What the sites are asked of the final model at the study's end.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
@@ -172,6 +175,19 @@ class StudySettings(Frozen):
     start_from: StartSettings | None = None
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
+    tasks: tuple[StudyTask, ...] = ()
+
+    @field_validator("tasks")
+    @classmethod
+    def _each_once(cls, tasks: tuple[StudyTask, ...]) -> tuple[StudyTask, ...]:
+        names = [task.task.name for task in tasks]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"expected tasks of different names, found '{twice}' twice; give one of them "
+                "another name in its YAML, or take it out"
+            )
+        return tasks
 
     @field_validator("sites")
     @classmethod

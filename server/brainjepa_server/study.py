@@ -1,4 +1,4 @@
-"""A study from its first message to its last: members, consensus, rounds, the final model."""
+"""A study from its first message to its last: members, consensus, rounds, final model, tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from flwr.serverapp import Grid
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import GRADIENTS, told_round
 from brainjepa_server.combining.consensus import build_consensus
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
-from brainjepa_server.finishing import publish, write_weights
+from brainjepa_server.finishing import publish, write_models
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.record.best import best_of, score_of
 from brainjepa_server.record.history import (
@@ -39,10 +38,7 @@ from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
     read_newest,
-    read_round,
     recorded,
-    round_folders,
-    round_name,
     write_round,
 )
 from brainjepa_server.rounds.joining import Door, Members, await_quorum, gather, join_late
@@ -60,13 +56,14 @@ from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.starting import Start, read_start, weights_of
 from brainjepa_server.study_folder import (
     BASIS_FILE,
-    BEST,
-    FINAL,
     LOCK,
     SUM_FILE,
     clear_study,
     only_one,
+    task_report,
 )
+from brainjepa_server.tasks.report import TaskReport
+from brainjepa_server.tasks.study_tasks import ask_tasks
 
 
 class Study:
@@ -78,7 +75,7 @@ class Study:
     settings : StudySettings
     folder : path
         Gets ``basis.npz``, ``connectivity_sum.npz``, ``rounds/``, ``summary.json``,
-        ``rounds.jsonl``, MLflow's files, and at the end ``final`` and ``best``.
+        ``rounds.jsonl``, MLflow's files, and at the end ``final``, ``best`` and the tasks' reports.
     progress : StudyProgress
     nodes : int, optional
         How many nodes the grid has in all, where that is known.
@@ -146,6 +143,9 @@ class Study:
                 join_late(self.door, members)
                 state = self._tried_round(members, state, number)
             self._finish(members, state)
+            if not self._ask_tasks(members, state):
+                status = "KILLED"
+                return False
             status = "FINISHED"
             return True
         finally:
@@ -334,16 +334,16 @@ class Study:
             best_round=best.number if best else None, baselines=(*rows, *kept)
         )
         write_summary(self.folder, self.history)
-        models = {FINAL: state.weights}
-        for path in round_folders(self.folder):
-            if best and path.name == round_name(best.number):
-                models[BEST] = read_round(path, self.settings, self.basis.hash).weights
-        tied = Provenance(
-            atlas=members.atlas,
-            rois=members.rois,
-            basis_hash=self.basis.hash,
-            signals=self.settings.pretraining.windows.model_dump(exclude={"short"}),
-        )
-        for name, weights in models.items():
-            write_weights(self.folder / name, self.settings.pretraining, self.basis, weights, tied)
+        write_models(self.folder, self.settings, self.basis, members, state, best)
         publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
+
+    def _ask_tasks(self, members: Members, state: RoundState) -> bool:
+        """Ask the study's tasks of its final model; False if it was asked to stop before."""
+
+        def told(report: TaskReport) -> None:
+            self.progress.task(report)
+            self.tracker.log_file(task_report(self.folder, report.task))
+
+        join_late(self.door, members)
+        asked = self._sites(members), self.settings, self.folder, state.weights, self._basis32
+        return ask_tasks(*asked, self.stop, told)

@@ -43,3 +43,8 @@ def only_one(path: Path) -> Iterator[None]:
                 "wait for it, or stop it"
             ) from error
         yield
+
+
+def task_report(folder: Path, task: str) -> Path:
+    """Where the report of a task lies."""
+    return folder / f"task-{task}.json"

@@ -24,8 +24,9 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import BASIS
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_task
+from brainjepa_server.tasks.evaluation import evaluate_task
 from brainjepa_server.tasks.report import TaskReport
+from brainjepa_server.tasks.settings import StudyTask
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.inprocess import InProcessGrid
@@ -92,7 +93,7 @@ class Consortium:
 
     def evaluate(self, sites: Sites, task: TaskSettings, **choices) -> TaskReport:
         choices = {"protocol": QUICK, **choices}
-        question = TaskQuestion(task, **choices)
+        question = StudyTask(task=task, **choices)
         return evaluate_task(sites, SETTINGS, self.weights, self.basis, question)
 
     def pooled(self, task: TaskSettings) -> tuple[TaskData, np.ndarray, np.ndarray]:

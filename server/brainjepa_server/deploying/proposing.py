@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.kit import read_kit
@@ -51,10 +52,8 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
         )
     contract = Contract(
         consortium=read_kit(folder.kit).consortium,
-        assignment=settings.assignment(),
-        rounds=settings.total_rounds,
-        evaluations=-(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS,
         roster={name: admitted[name] for name in sorted(roster)},
+        **_questions(settings),
     )
     path = folder.path / CONTRACTS / f"{contract.hash}.json"
     if not path.exists():
@@ -63,21 +62,36 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
     return contract, path
 
 
+def _questions(settings: StudySettings) -> dict[str, Any]:
+    """What a contract says of the study itself: all that is asked, and how often."""
+    return {
+        "assignment": settings.assignment(),
+        "rounds": settings.total_rounds,
+        "evaluations": -(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS,
+        "tasks": tuple(question for task in settings.tasks for question in task.questions()),
+    }
+
+
 def proposed(folder: ConsortiumFolder, settings: StudySettings) -> Contract:
     """The contract of a study, as it was proposed before.
 
     Raises
     ------
     ValueError
-        If it was not, or the settings or the admitted sites have changed since.
+        If it was not, or the settings or the admitted sites or their keys have changed since.
     """
     texts = sorted((folder.path / CONTRACTS).glob("*.json"))
     found = [read_contract(path.read_text(encoding="utf-8")) for path in texts]
-    of_study = [c for c in found if c.assignment == settings.assignment()]
-    roster = set(settings.sites or admitted_sites(folder))
-    same = [c for c in of_study if set(c.roster) == roster and c.rounds == settings.total_rounds]
+    asked, admitted = _questions(settings), admitted_sites(folder)
+    of_study = [c for c in found if all(getattr(c, name) == asked[name] for name in asked)]
+    roster = {name: of_key(key) for name, key in admitted.items()}
+    if settings.sites:
+        roster = {name: roster.get(name, "") for name in settings.sites}
+    same = [contract for contract in of_study if contract.roster == roster]
     if not same:
         what = "other sites in its roster" if of_study else "none of these settings"
+        if any(set(contract.roster) == set(roster) for contract in of_study):
+            what = "another key of a site in its roster"
         raise ValueError(
             f"expected the contract of study '{settings.name}' to be proposed, found {what}; "
             "propose it (brainjepa server propose STUDY.yaml), and let the sites approve it"

@@ -13,7 +13,7 @@ from brainjepa_server.deploying.proposing import proposed
 from brainjepa_server.record.history import SUMMARY, read_history
 from brainjepa_server.rounds.checkpoint import STATE, require_same, round_name
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study_folder import FINAL, STUDY_FILE
+from brainjepa_server.study_folder import FINAL, STUDY_FILE, task_report
 
 
 def place_study(folder: ConsortiumFolder, path: Path) -> str:
@@ -57,11 +57,13 @@ def study_names(folder: ConsortiumFolder) -> list[str]:
 
 
 def is_finished(folder: ConsortiumFolder, name: str) -> bool:
-    """Whether a study has its last round and its model."""
+    """Whether a study has its last round, its model and the reports of its tasks."""
     study = folder.studies / name
-    total = read_settings(study / STUDY_FILE, StudySettings).total_rounds
-    last = study / "rounds" / round_name(total) / STATE
-    return last.is_file() and (study / FINAL / "model.safetensors").is_file()
+    settings = read_settings(study / STUDY_FILE, StudySettings)
+    last = study / "rounds" / round_name(settings.total_rounds) / STATE
+    reports = [task_report(study, task.task.name) for task in settings.tasks]
+    made = (last, study / FINAL / "model.safetensors", *reports)
+    return all(path.is_file() for path in made)
 
 
 def require_proposed(folder: ConsortiumFolder, name: str) -> None:

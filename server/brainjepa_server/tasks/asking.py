@@ -16,6 +16,7 @@ from brainjepa_core.wire.messages import EVALUATE, ProbeRequest, Want
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.report import TaskReport
+from brainjepa_server.tasks.settings import StudyTask
 
 
 class Asking:
@@ -26,23 +27,27 @@ class Asking:
         sites: Sites,
         settings: StudySettings,
         arrays: Arrays,
-        probe: ProbeRequest,
+        task: StudyTask,
         report: TaskReport,
     ) -> None:
-        self.sites, self.settings, self.arrays, self.probe = sites, settings, arrays, probe
+        self.sites, self.settings, self.arrays, self.task = sites, settings, arrays, task
         self.report = report
-        self.folds = settings.folds
-        named = probe.task.classes if probe.task.kind == "classification" else None
-        self.classes = len(named or ())
+        self.folds, self.classes = settings.folds, task.classes
+
+    @property
+    def probe(self) -> ProbeRequest:
+        """What replies are judged by."""
+        return self.task.question("scores")
 
     def of(self, pool: str) -> Asking:
         """The same of one pool."""
-        probe = self.probe.model_copy(update={"pools": (pool,)})
-        return Asking(self.sites, self.settings, self.arrays, probe, self.report)
+        task = self.task.model_copy(update={"pools": (pool,)})
+        return Asking(self.sites, self.settings, self.arrays, task, self.report)
 
     def ask(self, want: Want, names: list[str], arrays: Arrays | None = None) -> Iterator[Answer]:
-        probe = self.probe.model_copy(update={"want": want})
-        assignment = self.settings.assignment().model_copy(update={"probe": probe})
+        """Ask after the last round, with the model's arrays and some more."""
+        last = self.settings.assignment(self.settings.total_rounds - 1)
+        assignment = last.model_copy(update={"probe": self.task.question(want)})
         sent, deadline = {**self.arrays, **(arrays or {})}, self.settings.rounds.deadline
         yield from self.sites.ask(EVALUATE, assignment, sent, names, deadline)
 

@@ -9,25 +9,20 @@ Shapes: S sites, J probes, F folds, P features, Q outcomes, B bins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from flwr.serverapp import Grid
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.common_probe import CrossFit, cross_fit, score_range
-from brainjepa_core.evaluation.measure import HEADLINE
-from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
-from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums, Newton
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import Ridge, predicted_moments
-from brainjepa_core.wire.messages import BASIS, ProbeRequest
+from brainjepa_core.wire.messages import BASIS
 from brainjepa_server.combining.validation import RejectedReply, require_told
 from brainjepa_server.record.history import read_history
 from brainjepa_server.rounds.joining import Door, gather
@@ -51,36 +46,7 @@ from brainjepa_server.tasks.report import (
     SiteScores,
     TaskReport,
 )
-
-NEWTON_ROUNDS = 30
-WITHIN_SITES = ProtocolSettings(kind="kfold", seeds=1)
-Part = Literal["scores", "probe", "matrix"]
-
-
-@dataclass(frozen=True)
-class TaskQuestion:
-    """What is asked of all sites about a task.
-
-    Attributes
-    ----------
-    task : TaskSettings
-        Classes are named by their values, so that all sites number them alike.
-    protocol : ProtocolSettings
-        Of the scores within each site; five folds, once, by default.
-    pools : tuple of str
-    penalty : float, optional
-        For a task of two classes, also fit a logistic probe with this penalty on standardised
-        weights, by Newton's method: some ten more messages.
-    parts : tuple of {"scores", "probe", "matrix"}
-        What is asked for: each site's own scores, a probe of all sites, one of each site at all
-        others.
-    """
-
-    task: TaskSettings
-    protocol: ProtocolSettings = WITHIN_SITES
-    pools: tuple[str, ...] = (HEADLINE,)
-    penalty: float | None = None
-    parts: tuple[Part, ...] = ("scores", "probe", "matrix")
+from brainjepa_server.tasks.settings import NEWTON_ROUNDS, StudyTask
 
 
 def evaluate_task(
@@ -88,7 +54,7 @@ def evaluate_task(
     settings: StudySettings,
     weights: Weights,
     basis: Float32,
-    question: TaskQuestion,
+    question: StudyTask,
 ) -> TaskReport:
     """Ask all sites about a task, with some weights of the study's model.
 
@@ -99,7 +65,7 @@ def evaluate_task(
         Of the study: its model, its folds of people, its deadline.
     weights : dict of str to ndarray of float32
     basis : ndarray of float32 [R, m]
-    question : TaskQuestion
+    question : StudyTask
 
     Returns
     -------
@@ -107,15 +73,10 @@ def evaluate_task(
         Without the probe of all sites and the matrix where the task has covariates, which are
         adjusted for within sites only.
 
-    Raises
-    ------
-    ValueError
-        If task, protocol or pools cannot be asked of sites (pydantic's error says why).
     """
     task, parts, pools = question.task, question.parts, question.pools
-    probe = ProbeRequest(want="scores", task=task, protocol=question.protocol, pools=pools)
     report = TaskReport(task.name, question.protocol.kind, task.target_unit)
-    asking = Asking(sites, settings, {**weights, BASIS: basis}, probe, report)
+    asking = Asking(sites, settings, {**weights, BASIS: basis}, question, report)
     names = sorted(sites.nodes)
     if "scores" in parts:
         _site_scores(asking, names)
@@ -126,7 +87,7 @@ def evaluate_task(
     folds = _summed_folds(asking, names) if "probe" in parts else {}
     for pool in pools:
         if pool in folds:
-            found = _federated_probes(asking, names, pool, folds[pool], question.penalty)
+            found = _federated_probes(asking, names, pool, folds[pool])
             report.probes[pool] = found
         if "matrix" in parts:
             report.matrices[pool] = _matrix(asking, names, pool)
@@ -137,7 +98,7 @@ def evaluate_finished(
     grid: Grid,
     settings: StudySettings,
     folder: Path,
-    question: TaskQuestion,
+    question: StudyTask,
     model: str = FINAL,
     nodes: int | None = None,
 ) -> TaskReport:
@@ -150,7 +111,7 @@ def evaluate_finished(
         As the study ran with them.
     folder : Path
         Of the study.
-    question : TaskQuestion
+    question : StudyTask
     model : {"final", "best"}
     nodes : int, optional
         How many nodes the grid has in all, where that is known.
@@ -206,7 +167,7 @@ def _summed_folds(asking: Asking, names: list[str]) -> dict[str, list[Moments]]:
 
 
 def _federated_probes(
-    asking: Asking, names: list[str], pool: str, folds: list[Moments], penalty: float | None
+    asking: Asking, names: list[str], pool: str, folds: list[Moments]
 ) -> dict[str, FederatedProbe]:
     try:
         fitted = cross_fit(folds)
@@ -214,8 +175,8 @@ def _federated_probes(
         asking.leave_out(f"probe of all sites ({pool})", "all", error)
         return {}
     found = {"ridge": _judged(asking, names, pool, "ridge", fitted)}
-    if penalty is not None and asking.classes == 2:
-        logistic = _newton(asking, names, pool, folds, penalty)
+    if asking.task.logistic:
+        logistic = _newton(asking, names, pool, folds)
         if logistic is not None:
             found["logistic"] = _judged(asking, names, pool, "logistic", logistic)
     return found
@@ -266,7 +227,6 @@ def _newton(
     names: list[str],
     pool: str,
     folds: list[Moments],
-    penalty: float,
 ) -> CrossFit | None:
     """Logistic fits by rounds of gradients; None where they do not come about.
 
@@ -275,6 +235,8 @@ def _newton(
     asking = asking.of(pool)
     left_out = range(len(folds) + 1)  # nobody's fold is the last
     rest = [total(m for j, m in enumerate(folds) if j != k) for k in left_out]
+    penalty = asking.task.penalty
+    assert penalty is not None
     fits = [Newton.start(m, penalty) for m in rest]
     expected: list[str] | None = None
     what = f"logistic probe of all sites ({pool})"

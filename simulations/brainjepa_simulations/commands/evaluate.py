@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
@@ -98,31 +97,18 @@ def evaluate_sites(
     """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
     with errors_in_one_line(AGAIN):
         require("flwr")
-        from brainjepa_core.evaluation.report.result_figures import metric_label
         from brainjepa_core.evaluation.tasks.settings import load_task
+        from brainjepa_server.study_folder import task_report
+        from brainjepa_server.tasks.report_file import report_origin, write_task_report
+        from brainjepa_server.tasks.settings import StudyTask
+        from brainjepa_server.tasks.shown import show_report
         from brainjepa_simulations.evaluating.asked_sites import evaluate_sites as ask
-        from brainjepa_simulations.evaluating.asked_sites import report_origin, write_task_report
 
-        chosen = load_task(task)
+        chosen = StudyTask(task=load_task(task), penalty=penalty)
         keep_log(run)
         with waiting(console, "Asking the sites"):
-            report = ask(run, chosen, which, penalty)
-        path = run / f"task-{chosen.name}.json"
+            report = ask(run, chosen, which)
+        path = task_report(run, chosen.task.name)
         write_task_report(report, path, report_origin(run, chosen, which))
-        table = Table(title=f"{chosen.name}, nobody's data moved")
-        for heading in ("model", "metric", "value", "people"):
-            table.add_column(heading, justify="left" if heading in ("model", "metric") else "right")
-        for row in report.rows():
-            label = metric_label(str(row["metric"]), str(row["unit"]))
-            value = "-" if row["mean"] is None else f"{row['mean']:.3f}"
-            table.add_row(escape(str(row["model"])), label, value, str(row["n"]))
-        console.print(table)
-        console.print(
-            "No intervals are known: people's values stay at their sites. 'at sites' is the mean "
-            "over sites, each counted once.",
-            soft_wrap=True,
-        )
-        for asked, sites in report.left_out.items():
-            for site, reason in sites.items():
-                console.print(f"{escape(asked)}: {escape(site)} left out: {escape(reason)}")
+        show_report(console, report)
         console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)

@@ -30,7 +30,8 @@ from brainjepa_server.record.history import (
     write_history,
 )
 from brainjepa_server.settings import RoundSettings
-from brainjepa_server.tasks.evaluation import TaskQuestion, evaluate_finished
+from brainjepa_server.tasks.evaluation import evaluate_finished
+from brainjepa_server.tasks.settings import StudyTask
 
 NAMES = ["site-01", "site-02", "site-03"]
 
@@ -270,13 +271,13 @@ def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
         write_history(folder, RunHistory(rounds=[RoundRecord(number=1, sites=trained)]))
     settings = SETTINGS.model_copy(update={"rounds": RoundSettings(local_steps=2, quorum=1)})
     grid = consortium.grid("plain")
-    found = evaluate_finished(grid, settings, tmp_path, TaskQuestion(AGE, parts=("probe",)))
+    found = evaluate_finished(grid, settings, tmp_path, StudyTask(task=AGE, parts=("probe",)))
     expected = consortium.evaluate(consortium.sites(), AGE, parts=("probe",))
     ridge = [report.probes[HEADLINE]["ridge"].metrics for report in (found, expected)]
     assert ridge[0] == ridge[1]
     write_model(tmp_path / "other" / "final", model, provenance_of(model, rois[::-1]))
     with pytest.raises(ValueError, match="expected sites with the 8 ROIs of the model's atlas 'a'"):
-        evaluate_finished(grid, settings, tmp_path / "other", TaskQuestion(AGE))
+        evaluate_finished(grid, settings, tmp_path / "other", StudyTask(task=AGE))
 
 
 def provenance_of(model: BrainModel, rois: tuple[str, ...]) -> Provenance:

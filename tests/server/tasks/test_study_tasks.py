@@ -1,0 +1,241 @@
+"""Tasks of a study: in its contract, asked of its final model, and none of them loses that."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import yaml
+from rich.console import Console
+from task_sites import AGE, SETTINGS, SEX, Consortium
+
+from brainjepa_client.answering.app import CONTRACTS
+from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.guarding.deciding import approve
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.settings import read_settings
+from brainjepa_core.wire.contract import Contract
+from brainjepa_server import study as study_module
+from brainjepa_server.progress import StudyProgress
+from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import Study
+from brainjepa_server.tasks import study_tasks
+from brainjepa_server.tasks.settings import ATTEMPTS, NEWTON_ROUNDS, StudyTask
+
+TASKS = (
+    StudyTask(task=SEX, penalty=10.0, pools=("mean", "network_covariance")),
+    StudyTask(task=AGE, parts=("scores", "probe")),
+)
+
+
+class NoTracker:
+    """In MLflow's place, which takes seconds to start."""
+
+    def __init__(self, folder) -> None:
+        self.run_id = None
+
+    def start(self, *_, **__) -> None:
+        pass
+
+    log_round = log_figure = log_file = register_model = finish = start
+
+
+@pytest.fixture(autouse=True)
+def no_tracker(monkeypatch):
+    monkeypatch.setattr(study_module, "StudyTracker", NoTracker)
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory) -> Consortium:
+    return Consortium(tmp_path_factory.mktemp("consortium"))
+
+
+def settings_with(*tasks: StudyTask) -> StudySettings:
+    told = SETTINGS.model_dump(mode="json")
+    floors = {"sites": 1, "subjects_per_site": 1, "subjects": 1}
+    tasks = [task.model_dump(mode="json") for task in tasks]
+    return StudySettings.model_validate({**told, "floors": floors, "tasks": tasks})
+
+
+def contract_of(settings: StudySettings, *tasks: StudyTask) -> Contract:
+    return Contract(
+        consortium="three",
+        assignment=settings.assignment(),
+        rounds=settings.total_rounds,
+        evaluations=settings.total_rounds + 2,
+        tasks=[question for task in tasks for question in task.questions()],
+        roster={f"site-0{number}": f"key {number}" for number in (1, 2, 3)},
+    )
+
+
+class Deployed:
+    """Sites that answer contracts alone, in one process, and a coordinator's study."""
+
+    def __init__(self, consortium, name, folder, contract) -> None:
+        self.folder, self.contract = folder, contract
+        consortium.sites(name)
+        self.asked = 0
+        for path in sorted((consortium.folder / name).glob("*.yaml")):
+            told = yaml.safe_load(path.read_text())
+            told["state"] = str(folder / "states" / told["name"])
+            path.write_text(yaml.safe_dump(told))
+            site = read_settings(path, SiteSettings)
+            approve(site, Contracts(site.state).propose(contract.text))
+        self.grid = consortium.grid(name)
+        for context in self.grid._contexts.values():
+            context.node_config[CONTRACTS] = "required"
+        self.shown = io.StringIO()
+
+    def study(self, settings, **others) -> Study:
+        progress = StudyProgress(Console(file=self.shown, width=300), settings.total_rounds)
+        folder = self.folder / "study"
+        return Study(self.grid, settings, folder, progress, 3, self.contract, **others)
+
+    def report(self, name: str) -> dict:
+        return json.loads((self.folder / "study" / f"task-{name}.json").read_text())
+
+
+@pytest.fixture
+def deployed(consortium, tmp_path, request):
+    return Deployed(consortium, request.node.name, tmp_path, contract_of(SETTINGS_TWO, *TASKS))
+
+
+SETTINGS_TWO = settings_with(*TASKS)
+
+
+def test_all_that_is_asked_is_in_the_contract_and_no_more(deployed, monkeypatch):
+    """Every question was let through, and asked again each gets the same answer."""
+    assert deployed.study(SETTINGS_TWO).run()
+    for name in ("sex", "age"):
+        report = deployed.report(name)
+        assert report["left_out"] == {} and set(report["sites"]) == set(deployed.contract.roster)
+        assert report["rows"] and report["made_from"]["model"] == "final"
+    sex = deployed.report("sex")
+    models = {row["model"] for row in sex["rows"]}
+    for pool in ("mean", "network_covariance"):
+        assert {f"federated {kind} probe ({pool})" for kind in ("ridge", "logistic")} <= models
+        assert sex["matrices"][pool]["reasons"] == {}
+    assert "sex, nobody's data moved" in deployed.shown.getvalue()
+    for name in ("sex", "age"):
+        (deployed.folder / "study" / f"task-{name}.json").rename(deployed.folder / f"{name}.json")
+    assert deployed.study(SETTINGS_TWO).run()
+    for name in ("sex", "age"):
+        assert deployed.report(name) == json.loads((deployed.folder / f"{name}.json").read_text())
+
+
+def test_a_task_that_is_not_in_the_contract_is_answered_by_nobody(consortium, tmp_path):
+    deployed = Deployed(consortium, "sex alone", tmp_path, contract_of(SETTINGS_TWO, TASKS[0]))
+    assert deployed.study(SETTINGS_TWO).run()
+    age = deployed.report("age")
+    assert age["rows"] == [] and age["sites"] == {}
+    for site, reason in age["left_out"]["scores"].items():
+        assert site in deployed.contract.roster
+        assert "expected a task of the contract, found another one" in reason
+    assert deployed.report("sex")["left_out"] == {}
+
+
+def test_the_model_is_there_whatever_becomes_of_a_task(deployed, monkeypatch):
+    real = study_tasks.evaluate_task
+
+    def failing(*asked):
+        if asked[-1].task.name == "sex":
+            raise ValueError("expected a, found b; mend it")
+        return real(*asked)
+
+    monkeypatch.setattr(study_tasks, "evaluate_task", failing)
+    text = "asked of its finished model, found 'sex': expected a, found b; mend it; the model is wr"
+    with pytest.raises(ValueError, match=text):
+        deployed.study(SETTINGS_TWO).run()
+    folder = deployed.folder / "study"
+    assert (folder / "final" / "model.safetensors").is_file()
+    assert deployed.report("age")["rows"] and not (folder / "task-sex.json").exists()
+    monkeypatch.setattr(study_tasks, "evaluate_task", real)
+    before = (folder / "task-age.json").stat().st_mtime_ns
+    assert deployed.study(SETTINGS_TWO).run() and deployed.report("sex")["rows"]
+    assert (folder / "task-age.json").stat().st_mtime_ns == before
+
+
+def test_a_task_that_was_interrupted_is_asked_again(deployed, monkeypatch):
+    real, calls = study_tasks.evaluate_task, []
+
+    def killed(*asked):
+        calls.append(asked[-1].task.name)
+        report = real(*asked)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return report
+
+    monkeypatch.setattr(study_tasks, "evaluate_task", killed)
+    with pytest.raises(KeyboardInterrupt):
+        deployed.study(SETTINGS_TWO).run()
+    assert deployed.study(SETTINGS_TWO).run()
+    assert calls == ["sex", "age", "age"] and deployed.report("age")["left_out"] == {}
+
+
+def test_it_stops_between_two_tasks(deployed, monkeypatch):
+    folder = deployed.folder / "study"
+    stop = (folder / "task-sex.json").exists
+    assert not deployed.study(SETTINGS_TWO, stop=stop).run()
+    assert not (folder / "task-age.json").exists()
+    assert deployed.study(SETTINGS_TWO).run() and deployed.report("age")["rows"]
+    assert deployed.study(SETTINGS_TWO, stop=lambda: True).run()  # all is answered
+
+
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        ({"task": "age"}, {"scores": 1, "sums": 1, "judge": 2 * ATTEMPTS, "probe": 1}),
+        ({"task": "age", "parts": ["scores"]}, {"scores": 1}),
+        ({"task": "age", "parts": ["probe"]}, {"sums": 1, "judge": ATTEMPTS}),
+        (
+            {"task": "sex", "penalty": 1.0, "parts": ["probe"]},
+            {"sums": 1, "newton": NEWTON_ROUNDS, "judge": 2 * ATTEMPTS},
+        ),
+        ({"task": "age", "penalty": 1.0, "parts": ["probe"]}, {"sums": 1, "judge": ATTEMPTS}),
+    ],
+)
+def test_how_often_each_question_is_asked(told, counts):
+    questions = StudyTask.model_validate(told).questions()
+    assert {q.probe.want: q.times for q in questions} == counts
+
+
+def test_a_task_with_covariates_is_asked_for_scores_only():
+    task = AGE.model_copy(update={"covariates": ("sex",)})
+    assert [q.probe.want for q in StudyTask(task=task).questions()] == ["scores"]
+
+
+def test_tasks_are_named_or_lie_beside_the_study(tmp_path):
+    (tmp_path / "iq.yaml").write_text("name: iq\ncolumn: fiq\nkind: regression\n")
+    content = SETTINGS.model_dump(mode="json")
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({**content, "tasks": ["age", {"task": "iq.yaml"}]}))
+    found = read_settings(file, StudySettings)
+    assert [task.task.name for task in found.tasks] == ["age", "iq"]
+    file.write_text(yaml.safe_dump(found.model_dump(mode="json")))
+    assert read_settings(file, StudySettings) == found  # whole, without the other file
+
+
+@pytest.mark.parametrize(
+    ("tasks", "text"),
+    [
+        (["age", "age"], "tasks: expected tasks of different names, found 'age' twice; give one"),
+        (["agge"], "did you mean age?"),
+        (["no.yaml"], "no.yaml"),
+        ([{"task": "age", "pools": ["all"]}], "expected pools out of "),
+        ([{"task": "age", "parts": []}], "at least 1 item"),
+        ([{"task": "age", "penalty": 0}], "expected a number above 0, found 0"),
+        ([{"task": {"name": "d", "column": "d", "kind": "classification"}}], "name them (classes)"),
+        (
+            [{"task": "age", "protocol": {"kind": "leave_one_site_out"}}],
+            "expected a protocol within a site (holdout, kfold, personalised), found",
+        ),
+    ],
+)
+def test_wrong_tasks_are_told_by_their_line(tmp_path, tasks, text):
+    content = SETTINGS.model_dump(mode="json")
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({**content, "tasks": tasks}))
+    with pytest.raises(ValueError, match="study.yaml line") as raised:
+        read_settings(file, StudySettings)
+    assert text in str(raised.value)
