@@ -24,6 +24,7 @@ from brainjepa_core.wire.messages import (
 )
 
 LARGEST = 262_144  # bytes of a text
+SHOWN = 12  # characters of a hash in texts
 
 
 class TaskQuestion(Frozen):
@@ -98,6 +99,11 @@ class Contract(Frozen):
     def hash(self) -> str:
         """SHA-256 (hex) of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def short(self) -> str:
+        """The beginning of the hash that texts show."""
+        return self.hash[:SHOWN]
 
     def asked(self, number: int, probe: ProbeRequest | None = None) -> Assignment:
         """The assignment of a question of round `number`, counted from 0."""

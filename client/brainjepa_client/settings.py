@@ -37,6 +37,14 @@ class PolicySettings(Frozen):
         Of a window.
     max_batch_size, max_masks_per_sample : int
         Of an optimiser step.
+    max_memory_gb, max_disk_gb : float
+        Of 10^9 bytes: of a step's training at most, and of the states that rounds leave behind
+        (`brainjepa_client.guarding.sizes` says what is counted).
+    max_minutes_a_round : float
+        A round that is not done by then ends after the step at hand, and is refused.
+    max_probes : int
+        Probes that one question of a task may have judged on this site's people: each tells how
+        far one guess is off, and a thousand guesses tell the people's values.
     reset_optimizer : bool
         Start every round with fresh AdamW moments, whatever the study says.
     min_people_a_class : int
@@ -57,6 +65,10 @@ class PolicySettings(Frozen):
     max_frames: int = Field(2000, ge=1)
     max_batch_size: int = Field(1024, ge=1)
     max_masks_per_sample: int = Field(16, ge=1)
+    max_memory_gb: float = Field(256.0, gt=0)
+    max_disk_gb: float = Field(50.0, gt=0)
+    max_minutes_a_round: float = Field(1440.0, gt=0)
+    max_probes: int = Field(2, ge=1)
     reset_optimizer: bool = False
     min_people_a_class: int = Field(5, ge=1)
     share_probe: bool = False

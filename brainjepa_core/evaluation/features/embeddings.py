@@ -1,13 +1,16 @@
 """Embeddings of people, kept on disk by content: what has not changed is not computed again.
 
-One file a person, named by a hash of the model, the pools, the windows and the person's scans. A
-scan that changes, or is added, gives that person another name and nobody else.
+One folder a model, and in it one file a person, named by a hash of the windows and the person's
+scans, with all pools that were asked for. A scan that changes, or is added, gives that person
+another name and nobody else.
 
 Shapes: n people, R ROIs, P features of a pool.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +27,7 @@ from brainjepa_core.origin import digest
 from brainjepa_core.signals.windows import Windows
 
 CACHE = "embeddings"  # in the folder that a cache is kept in
-FORMAT = 1  # raised when the same content gives other numbers
+FORMAT = 2  # raised when the same content gives other numbers
 
 
 def cached_embeddings(
@@ -35,6 +38,7 @@ def cached_embeddings(
     networks: NDArray[np.int64] | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keep: int | None = None,
 ) -> dict[str, Float32]:
     """Embeddings of people, read where they are known and computed where they are not.
 
@@ -52,6 +56,8 @@ def cached_embeddings(
         Folder of the cache; by default nothing is kept.
     progress : callable, optional
         Called with the number of people done and of all.
+    keep : int, optional
+        Of how many models the cache is kept, those that were asked for last; of all by default.
 
     Returns
     -------
@@ -64,14 +70,17 @@ def cached_embeddings(
         If a pool is unknown, or networks are needed and missing.
     """
     everybody = [int(person) for person in people]
-    folder = None if cache is None else cache / CACHE / _model_key(model, pools, networks)
+    folder = None if cache is None else cache / CACHE / _model_key(model, networks)
+    if folder is not None and keep is not None:
+        _make_newest(folder, keep)
     rows: list[Mapping[str, Float32]] = []
     for done, person in enumerate(everybody, start=1):
         file = None if folder is None else folder / f"{person_key(windows, person)}.npz"
-        found = None if file is None else load_arrays(file)
-        if found is None or set(found) != set(pools):
-            fresh = embed_people(model, windows, [person], pools, networks)
-            found = {pool: fresh[pool][0].astype(np.float32) for pool in pools}
+        found = (None if file is None else load_arrays(file)) or {}
+        lacking = [pool for pool in pools if pool not in found]
+        if lacking:
+            fresh = embed_people(model, windows, [person], lacking, networks)
+            found = {**found, **{pool: fresh[pool][0].astype(np.float32) for pool in lacking}}
             if file is not None:
                 save_arrays(file, found)
         rows.append(found)
@@ -80,10 +89,19 @@ def cached_embeddings(
     return {pool: np.stack([row[pool] for row in rows]) for pool in pools}
 
 
-def _model_key(model: BrainModel, pools: Sequence[str], networks: NDArray[np.int64] | None) -> str:
-    """SHA-256 of weights, basis, settings and pools."""
+def _model_key(model: BrainModel, networks: NDArray[np.int64] | None) -> str:
+    """SHA-256 of weights, basis, settings and networks."""
     labels = None if networks is None else networks.tolist()
-    return digest([FORMAT, model_digest(model), sorted(pools), labels])
+    return digest([FORMAT, model_digest(model), labels])
+
+
+def _make_newest(folder: Path, keep: int) -> None:
+    """Mark a model's folder as the one that was asked for last; the oldest go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    found = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    for path in found[:-keep]:
+        shutil.rmtree(path)
 
 
 def person_key(windows: Windows, person: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
 from brainjepa_client.answering.state import study_folder
+from brainjepa_client.answering.stopping import going_on_while
 from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.answering.task_evaluation import evaluate_task
 from brainjepa_client.answering.training import drawn, train
@@ -94,9 +96,19 @@ class Site:
             torch.set_num_threads(settings.threads)
         # Opened once: what is judged, by contract and policy, is what is answered from.
         opened = functools.cache(lambda: ScanStore.open(settings.store))
-        if self.contracts:
-            fingerprint = opened().fingerprint
-            Contracts(settings.state).let_through(settings.name, request, fingerprint)
+        if not self.contracts:
+            return self._reply(request, opened)
+        contracts, digest = Contracts(settings.state), assignment.contract
+        contracts.let_through(settings, request, opened().fingerprint)
+        in_force = functools.partial(contracts.require_approved, settings.name, digest)
+        with going_on_while(in_force):
+            reply = self._reply(request, opened)
+        in_force()  # a decision that came meanwhile holds
+        return reply
+
+    def _reply(self, request: Request, opened: Callable[[], ScanStore]) -> Reply:
+        """What a request is answered with, as far as the policy allows."""
+        assignment, settings = request.assignment, self.settings
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
@@ -104,7 +116,7 @@ class Site:
             subjects = (person.records[0].subject for person in people)
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
-        require_allowed(settings.policy, request, training_people)
+        require_allowed(settings.policy, request, training_people, lambda: len(opened().atlas))
         store = opened()
         if request.kind == DESCRIBE:
             return describe(settings, store)
@@ -153,8 +165,7 @@ class Site:
         state, assignment = self.settings.state, request.assignment
         people = [person.records[0].subject for person in windows.people]
         folder = study_folder(state, assignment)
-        number, salt = assignment.round, site_salt(state)
-        note_answer(folder, request.kind, number, people, behind.tolist(), salt)
+        note_answer(folder, request, people, behind.tolist(), site_salt(state))
 
     def _log(self, line: str, details: str = "") -> None:
         """Add to the log; a full disk keeps no answer back."""

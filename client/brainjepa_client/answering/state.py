@@ -20,7 +20,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from brainjepa_client.answering.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
+from brainjepa_client.guarding.sizes import KEPT
 from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
@@ -29,7 +31,6 @@ from brainjepa_core.problems import plainly
 from brainjepa_core.wire.messages import Assignment, told_round
 
 FACTS, FOLLOWERS = "round.json", "followers.safetensors"
-KEPT = 2  # the round that may be asked for again needs the one before it
 
 
 def study_folder(state: Path, assignment: Assignment) -> Path:
@@ -83,9 +84,16 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
 
 
 def write_state(state: Path, assignment: Assignment, training: Training) -> None:
-    """Save the round's end atomically; later rounds go, of earlier ones the newest stays."""
+    """Save the round's end atomically; later rounds go, of earlier ones the newest stays.
+
+    Raises
+    ------
+    Refusal
+        If the answer has to end: nothing is saved then.
+    """
     folder, own = study_folder(state, assignment), told_round(assignment.round)
     with locked(folder):
+        require_going_on()  # within the lock: who leaves removes what is there, and nothing comes
         for number in rounds(folder):
             if number >= own:  # a future that the coordinator gave up
                 _remove(_round_folder(state, assignment, number))
@@ -101,6 +109,17 @@ def write_state(state: Path, assignment: Assignment, training: Training) -> None
             (temporary / FACTS).write_text(json.dumps(facts) + "\n")
         for number in rounds(folder)[:-KEPT]:
             _remove(_round_folder(state, assignment, number))
+
+
+def remove_states(folder: Path) -> int:
+    """Remove all of a study's states; how many there were."""
+    if not folder.is_dir():
+        return 0
+    with locked(folder):
+        found = rounds(folder)
+        for path in folder.glob("round-*"):
+            _remove(path)
+        return len(found)
 
 
 def _followers(training: Training) -> dict[str, torch.Tensor]:

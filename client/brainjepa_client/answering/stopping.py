@@ -1,4 +1,4 @@
-"""Whether the process that answers has been asked to stop; long answers look between two steps."""
+"""Whether an answer may go on; long answers look between two steps."""
 
 from __future__ import annotations
 
@@ -12,31 +12,49 @@ STOPPED = (
     "this site was stopped before its answer was done, and kept the state of the round before; ask "
     "again once it is back"
 )
-_asked: ContextVar[Callable[[], bool]] = ContextVar("asked", default=lambda: False)
+_required: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("required", default=())
+
+
+@contextmanager
+def going_on_while(required: Callable[[], None]) -> Iterator[None]:
+    """Within the block, answers end after the step at hand once this raises.
+
+    Parameters
+    ----------
+    required : callable
+        Called between two steps; it has to be fast.
+    """
+    token = _required.set((*_required.get(), required))
+    try:
+        yield
+    finally:
+        _required.reset(token)
 
 
 @contextmanager
 def stopping_when(asked: Callable[[], bool]) -> Iterator[None]:
-    """Within the block, answers end after the step at hand once this is true.
+    """Within the block, answers end after the step at hand once this is true: the site stops.
 
     Parameters
     ----------
     asked : callable
-        Called between two steps; it has to be fast.
+        As fast.
     """
-    token = _asked.set(asked)
-    try:
+
+    def require_not_asked() -> None:
+        if asked():
+            raise Refusal(STOPPED)
+
+    with going_on_while(require_not_asked):
         yield
-    finally:
-        _asked.reset(token)
 
 
 def require_going_on() -> None:
-    """End an answer that nobody waits for any more, or that this machine has no time for.
+    """End an answer that nobody waits for, that is allowed no more or has no time any more.
 
     Raises
     ------
     Refusal
     """
-    if _asked.get()():
-        raise Refusal(STOPPED)
+    for required in _required.get():
+        required()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_client.answering.round_model import model_of
+from brainjepa_client.answering.stopping import require_going_on
 from brainjepa_client.answering.task_scores import cross_validated
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
@@ -44,7 +45,8 @@ from brainjepa_core.sums.protocol import stacked
 from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, Reply, Request, Scalar
 
-CACHE = "embeddings"  # folder of the state; a study asks several times about one model
+CACHE = "embeddings"  # folder of the state; a study asks several times about one model,
+KEPT_MODELS = 2  # and rarely about more than the last and the best
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,13 @@ def _embeddings(
     networks = networks_of(windows, model.basis.cpu().numpy())
     cache = Path(settings.state) / CACHE
     pools = request.assignment.probe.pools
-    found = cached_embeddings(model, windows, people.tolist(), pools, networks, cache)
+
+    def go_on(*_: int) -> None:
+        require_going_on()
+
+    found = cached_embeddings(
+        model, windows, people.tolist(), pools, networks, cache, go_on, KEPT_MODELS
+    )
     return {pool: np.asarray(x, np.float64) for pool, x in found.items()}
 
 
@@ -288,6 +296,11 @@ def _judge(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
         shape = (None, None, x.shape[1], outcomes)
         weights = _given(arrays, pool, "weights", shape)
         intercepts = _given(arrays, pool, "intercept", (*weights.shape[:2], outcomes))
+        if not 1 <= len(weights) <= policy.max_probes:
+            raise Refusal(
+                f"this site's policy lets at most {policy.max_probes} probes be judged at once "
+                f"(policy.max_probes), found {len(weights)}; ask about fewer, or its manager"
+            )
         if weights.shape[1] not in (1, people.count):
             raise Refusal(f"expected 1 or {people.count} fits of a probe; check the study's folds")
         ranges = None

@@ -11,7 +11,7 @@ import torch
 
 from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.state import load_state, study_folder, write_state
-from brainjepa_client.answering.stopping import require_going_on
+from brainjepa_client.answering.stopping import going_on_while, require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.models.checkpoint import model_arrays
@@ -47,9 +47,30 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     ------
     Refusal
         If the weights do not fit, the site's state belongs to other settings, a loss is no
-        number, or the site is stopped between two steps; nothing is saved then, so that the same
-        request starts from the same state again.
+        number, or between two steps the site is stopped, the contract is taken back or the round
+        takes too long; nothing is saved then, so that the same request starts from the same state
+        again.
     """
+    with going_on_while(_in_time(settings.policy)):
+        return _train(settings, windows, request)
+
+
+def _in_time(policy: PolicySettings) -> Callable[[], None]:
+    """What refuses, from now on, a round that takes longer than the policy allows."""
+    until = time.monotonic() + 60 * policy.max_minutes_a_round
+
+    def require_time() -> None:
+        if time.monotonic() > until:
+            raise Refusal(
+                f"this site's policy allows {policy.max_minutes_a_round:g} minutes a round "
+                "(policy.max_minutes_a_round), and this one takes longer; ask for fewer steps a "
+                "round, or its manager"
+            )
+
+    return require_time
+
+
+def _train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     started, assignment = time.perf_counter(), request.assignment
     model = model_of(request, len(windows.atlas))
     training = Training(model, assignment.pretraining.training, settings.device)

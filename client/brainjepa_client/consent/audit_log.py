@@ -21,7 +21,7 @@ from brainjepa_core.signals.storing.withdrawn import Fingerprint
 AUDIT, SALT = "audit.jsonl", "salt"
 REMOVED, ANSWERED, REFUSED = "removed", "answered", "refused"
 FOREIGN = "did not open"  # a bundle that is not this package's envelope
-APPROVED, REJECTED = "approved", "rejected"
+APPROVED, REJECTED, WITHDREW = "approved", "rejected", "withdrew"
 
 
 def site_salt(state: Path) -> str:
@@ -76,6 +76,9 @@ def line_in_words(line: Mapping[str, Any]) -> str:
         return f"{when} a message's bundle from elsewhere (sha256 {line['bundle']})"
     if line["event"] in (APPROVED, REJECTED):
         return f"{when} contract {line['contract'][:12]}"
+    if line["event"] == WITHDREW:
+        contract = line["contract"][:12]
+        return f"{when} from {f'contract {contract}' if contract else 'the consortium'}, for good"
     what = f"{when} {line['kind']} of study '{line['study']}', round {line['round']}"
     if line["event"] == REFUSED:
         return f"{what}: {line['refusal']}"

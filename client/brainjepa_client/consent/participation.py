@@ -2,7 +2,7 @@
 
 ::
 
-    STATE/<study>/answers.jsonl          a line an answer: kind, round, list of people, who of it
+    STATE/<study>/answers.jsonl          a line an answer: contract, kind, round, people, who
     STATE/<study>/people-<digest>.json   fingerprints of a list of people, in its order
 
 So that a site can say, when somebody withdraws, which rounds they were in.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,22 @@ import numpy as np
 from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.storing.withdrawn import Fingerprint
-from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, told_round
+from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Request, told_round
 
 ANSWERS = "answers.jsonl"
 
 
 def note_answer(
-    folder: Path, kind: str, number: int, people: Sequence[str], taking_part: Iterable[int],
-    salt: str,
-) -> None:  # fmt: skip
+    folder: Path, request: Request, people: Sequence[str], taking_part: Iterable[int], salt: str
+) -> None:
     """Write down who is behind an answer, before it leaves; on disk when this returns.
 
     Parameters
     ----------
     folder : Path
         The study's, in the site's state.
-    kind : str
-    number : int
-        Of the round, counted from 0 as on the wire.
+    request : Request
+        What is answered.
     people : sequence of str
         Labels of all people that could have been.
     taking_part : iterable of int
@@ -56,8 +54,19 @@ def note_answer(
     part = np.zeros(len(listed), bool)
     part[list(taking_part)] = True
     who = base64.b64encode(np.packbits(part).tobytes()).decode()
-    line = json.dumps({"kind": kind, "round": number, "people": name, "who": who})
-    append_line(folder / ANSWERS, line)
+    line = {
+        "contract": request.assignment.contract,
+        "kind": request.kind,
+        "round": request.assignment.round,
+        "people": name,
+        "who": who,
+    }
+    append_line(folder / ANSWERS, json.dumps(line))
+
+
+def fingerprints(labels: Iterable[str], salt: str) -> frozenset[str]:
+    """Salted fingerprints of people by their labels."""
+    return frozenset(Fingerprint.of(label, salt).person for label in labels)
 
 
 @dataclass(frozen=True)
@@ -120,13 +129,54 @@ def part_taken(state: Path, label: str, salt: str) -> list[TakenPart]:
     for path in sorted(state.glob(f"*/{ANSWERS}")):
         rounds: dict[str, set[int]] = {GRADIENTS: set(), TRAIN: set(), EVALUATE: set()}
         for answer in _answers(path):
-            if _took_part(path.parent, answer, person):
+            if person in _behind(path.parent, answer):
                 rounds.setdefault(answer["kind"], set()).add(told_round(answer["round"]))
         if any(rounds.values()):
             trained, evaluated = (tuple(sorted(rounds[kind])) for kind in (TRAIN, EVALUATE))
             basis = bool(rounds[GRADIENTS])
             found.append(TakenPart(path.parent.name, basis, trained, evaluated))
     return found
+
+
+@dataclass(frozen=True)
+class PastAnswer:
+    """An answer of this site.
+
+    Attributes
+    ----------
+    contract : str
+        Hash of the contract that it was asked by; empty where there was none.
+    kind : str
+    people : frozenset of str
+        Fingerprints of who is behind it.
+    """
+
+    contract: str
+    kind: str
+    people: frozenset[str]
+
+    def is_about(self, people: Set[str]) -> bool:
+        """Whether at least half of these people, or of its own, are the same."""
+        return 2 * len(self.people & people) >= min(len(self.people), len(people)) > 0
+
+
+def past_answers(state: Path) -> Iterator[PastAnswer]:
+    """All answers with people behind them, of every study.
+
+    Parameters
+    ----------
+    state : Path
+        The site's state folder.
+
+    Raises
+    ------
+    ValueError
+        If a record is damaged.
+    """
+    for path in sorted(state.glob(f"*/{ANSWERS}")):
+        for answer in _answers(path):
+            behind = _behind(path.parent, answer)
+            yield PastAnswer(answer.get("contract", ""), answer["kind"], behind)
 
 
 def _answers(path: Path) -> list[dict[str, Any]]:
@@ -140,12 +190,13 @@ def _answers(path: Path) -> list[dict[str, Any]]:
     return answers
 
 
-def _took_part(folder: Path, answer: dict[str, Any], person: str) -> bool:
+def _behind(folder: Path, answer: dict[str, Any]) -> frozenset[str]:
+    """Fingerprints of the people behind an answer."""
     path = _list_file(folder, answer["people"])
     try:
         listed = json.loads(path.read_text())
         who = np.unpackbits(np.frombuffer(base64.b64decode(answer["who"]), np.uint8))
-        return any(name == person and who[place] for place, name in enumerate(listed))
+        return frozenset(name for place, name in enumerate(listed) if who[place])
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise ValueError(
             f"expected the list of people behind an answer in '{path}', found {plainly(error)}; "

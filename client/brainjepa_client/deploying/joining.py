@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 
+from brainjepa_client.guarding.membership import KEY, KIT, begin_anew, has_left
 from brainjepa_core.consortium.certificates import require_in_force
 from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit, read_kit
@@ -16,8 +17,7 @@ from brainjepa_core.consortium.request import JoinRequest, request_text
 from brainjepa_core.files import atomic_path, lone_writer
 from brainjepa_core.version import VERSION
 
-# A study's folder has no dot in its name: these never meet one.
-KEY, KIT, LOCK = "site.key", "consortium.kit", "join.lock"
+LOCK = "join.lock"  # a study's folder has no dot in its name: it never meets one
 _NEW_KEY = (
     "remove it and join again: the coordinator revokes the old key and admits the new request"
 )
@@ -59,7 +59,7 @@ def was_compared(kit: Kit, state: Path, now: datetime) -> bool:
     """
     mend = "ask the coordinator: a consortium begins anew when its authority has ended"
     require_in_force(kit.authority, now, "the kit's certificate", mend)
-    if not (state / KIT).exists():
+    if not (state / KIT).exists() or has_left(state):
         return False
     former = read_kit(state / KIT)
     if former.authority != kit.authority:
@@ -74,6 +74,8 @@ def was_compared(kit: Kit, state: Path, now: datetime) -> bool:
 
 def join(kit: Kit, name: str, state: Path, folder: Path) -> Joined:
     """Keep the kit, make the site's key or keep the one there is, and write the request.
+
+    A site that has withdrawn from a consortium begins anew, with another key.
 
     Parameters
     ----------
@@ -94,6 +96,8 @@ def join(kit: Kit, name: str, state: Path, folder: Path) -> Joined:
     """
     state.mkdir(parents=True, exist_ok=True)
     with lone_writer(state / LOCK, "into the site's state folder", wait=False):
+        if has_left(state):
+            begin_anew(state)
         key, new = _site_key(state / KEY)
         with atomic_path(state / KIT) as temporary:
             temporary.write_text(kit.text(), encoding="utf-8")

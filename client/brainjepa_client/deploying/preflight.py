@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from brainjepa_client.answering.state import KEPT
 from brainjepa_client.deploying.flower_parts import Coordinator
-from brainjepa_client.deploying.joining import KEY
 from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.deploying.running import joined_kit
 from brainjepa_client.deploying.way_to_coordinator import Way
+from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit

@@ -16,9 +16,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from brainjepa_client.deploying.flower_parts import SUPERNODE_PROGRAM
-from brainjepa_client.deploying.joining import KEY, KIT
 from brainjepa_client.deploying.parts import Part
 from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP, RunFolder
+from brainjepa_client.guarding.membership import KEY, KIT, has_left
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.certificates import require_in_force
 from brainjepa_core.consortium.keys import load_key
@@ -58,8 +58,13 @@ def joined_kit(state: Path, now: datetime) -> Kit:
     Raises
     ------
     ValueError
-        If there is none, or kit or key are damaged or not in force.
+        If there is none, or kit or key are damaged or not in force, or the site has withdrawn.
     """
+    if has_left(state):
+        raise ValueError(
+            "expected a site that belongs to a consortium, found that it has withdrawn from it; to "
+            "take part again, join anew (brainjepa site join KIT SITE.yaml)"
+        )
     for name in (KIT, KEY):
         if not (state / name).exists():
             raise ValueError(

@@ -32,8 +32,8 @@ from brainjepa_client.deploying.flower_parts import (
     Work,
     error_reply,
 )
-from brainjepa_client.deploying.joining import KEY, KIT
 from brainjepa_client.deploying.run_folder import RunFolder
+from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import read_kit

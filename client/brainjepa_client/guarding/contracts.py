@@ -3,33 +3,32 @@
 ::
 
     STATE/contracts/<hash>.json              the text
-    STATE/contracts/<hash>.approved          the store it was approved for; removed by a rejection
+    STATE/contracts/<hash>.approved          the store, and the people in it, it was approved for
     STATE/contracts/<hash>.rejected
-    STATE/contracts/<hash>.asked.jsonl       a line a question that was let through
-
-A question is let through once: the same one again gets the same answer, for its arrays and the
-store are the same; another one in its place is refused.
+    STATE/contracts/<hash>.withdrawn         for good
+    STATE/contracts/<hash>.asked.jsonl       a line a question that was let through (`questions`)
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from brainjepa_client.guarding.membership import has_left
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_core.arrays import Arrays
-from brainjepa_core.files import append_line, atomic_path
+from brainjepa_client.guarding.questions import require_asked, write_down
+from brainjepa_client.guarding.roster import require_in_roster
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import plainly
-from brainjepa_core.settings import flatten
-from brainjepa_core.wire.contract import Contract, read_contract
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, KINDS, TRAIN, Request, told_round
+from brainjepa_core.wire.contract import SHOWN, Contract, read_contract
+from brainjepa_core.wire.messages import DESCRIBE, Request
 
 FOLDER = "contracts"
-SHOWN = 12  # characters of a hash in texts
-Decision = Literal["proposed", "approved", "rejected"]
+Decision = Literal["proposed", "approved", "rejected", "withdrawn"]
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,17 @@ class Known:
     Attributes
     ----------
     contract : Contract
-    decision : {"proposed", "approved", "rejected"}
+    decision : {"proposed", "approved", "rejected", "withdrawn"}
     store : str
         Fingerprint of the store that it was approved for; empty otherwise.
+    people : frozenset of str
+        Salted fingerprints of the people who were in that store.
     """
 
     contract: Contract
     decision: Decision
     store: str = ""
+    people: frozenset[str] = frozenset()
 
 
 class Contracts:
@@ -59,7 +61,7 @@ class Contracts:
     """
 
     def __init__(self, state: Path) -> None:
-        self.folder = state / FOLDER
+        self.state, self.folder = state, state / FOLDER
 
     def propose(self, text: str) -> Contract:
         """Keep a contract's text for the manager to review.
@@ -94,17 +96,39 @@ class Contracts:
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
 
-    def approve(self, contract: Contract, store: str) -> None:
-        """Answer a contract from now on, from a store of this fingerprint."""
+    def approve(self, contract: Contract, store: str, people: Iterable[str] = ()) -> None:
+        """Answer a contract from now on.
+
+        Parameters
+        ----------
+        contract : Contract
+        store : str
+            Fingerprint of the store that it is answered from.
+        people : iterable of str
+            Salted fingerprints of the people in it.
+        """
         self._path(contract.hash, "rejected").unlink(missing_ok=True)
+        told = {"store": store, "people": sorted(people)}
         with atomic_path(self._path(contract.hash, "approved")) as temporary:
-            temporary.write_text(f"{store}\n", encoding="utf-8")
+            temporary.write_text(json.dumps(told) + "\n", encoding="utf-8")
 
     def reject(self, contract: Contract) -> None:
-        """Answer a contract no more."""
-        with atomic_path(self._path(contract.hash, "rejected")) as temporary:
+        """Answer a contract no more, until it is approved after all."""
+        self._take_back(contract.hash, "rejected")
+
+    def withdraw(self, contract: Contract) -> None:
+        """Answer a contract no more, for good."""
+        self._take_back(contract.hash, "withdrawn")
+
+    def withdraw_from_all(self) -> None:
+        """Answer none of those that this site was shown, for good; none is read for that."""
+        for path in self.folder.glob("*.json"):
+            self._take_back(path.stem, "withdrawn")
+
+    def _take_back(self, digest: str, decision: Decision) -> None:
+        with atomic_path(self._path(digest, decision)) as temporary:
             temporary.write_text("", encoding="utf-8")
-        self._path(contract.hash, "approved").unlink(missing_ok=True)
+        self._path(digest, "approved").unlink(missing_ok=True)
 
     def known(self) -> list[Known]:
         """All contracts that this site has been shown, the oldest first.
@@ -148,23 +172,62 @@ class Contracts:
                 f"expected the contract {digest[:SHOWN]} in '{self._path(digest, 'json')}', found "
                 f"{found}; remove the file, and let the coordinator propose it again"
             )
-        if self._path(digest, "rejected").exists():
-            return Known(contract, "rejected")
-        approved = self._path(digest, "approved")
-        if approved.exists():
-            return Known(contract, "approved", approved.read_text(encoding="utf-8").strip())
-        return Known(contract, "proposed")
+        decision = self.decision(digest)
+        if decision != "approved":
+            return Known(contract, decision)
+        try:
+            told = json.loads(self._path(digest, "approved").read_text(encoding="utf-8"))
+            return Known(contract, decision, str(told["store"]), frozenset(told["people"]))
+        except (OSError, ValueError, TypeError, KeyError):  # of no store: to be approved again
+            return Known(contract, decision)
+
+    def decision(self, digest: str) -> Decision:
+        """What the manager has decided about a contract by its hash."""
+        decisions: tuple[Decision, ...] = ("withdrawn", "rejected", "approved")
+        there = (decision for decision in decisions if self._path(digest, decision).exists())
+        return next(there, "proposed")
 
     def _path(self, digest: str, what: str) -> Path:
         return self.folder / f"{digest}.{what}"
 
-    def let_through(self, site: str, request: Request, store: str) -> None:
-        """Refuse whatever the site has not approved; write the question down otherwise.
+    def require_approved(self, site: str, digest: str) -> None:
+        """Refuse a contract that is not answered now; fast enough to look before every step.
 
         Parameters
         ----------
         site : str
             This site's name.
+        digest : str
+
+        Raises
+        ------
+        Refusal
+        """
+        name = f"contract {digest[:SHOWN]}"
+        if has_left(self.state):
+            raise Refusal(
+                "this site has withdrawn from the consortium; revoke it (brainjepa server revoke "
+                f"{site}) and go on without it"
+            )
+        decision = self.decision(digest)
+        if decision == "withdrawn":
+            raise Refusal(
+                f"this site has withdrawn from {name} for good; go on without it, or propose "
+                "another study"
+            )
+        if decision != "approved":
+            what = "has rejected" if decision == "rejected" else "has not approved yet"
+            raise Refusal(
+                f"this site's manager {what} {name} (brainjepa site review, approve); go on "
+                "without this site, or ask its manager"
+            )
+
+    def let_through(self, site: SiteSettings, request: Request, store: str) -> None:
+        """Refuse whatever the site has not approved; write the question down otherwise.
+
+        Parameters
+        ----------
+        site : SiteSettings
         request : Request
         store : str
             Fingerprint of the store that would be answered from.
@@ -182,23 +245,16 @@ class Contracts:
                 "this site answers contracts that its manager has approved, and this request is "
                 "of none that it knows; propose the study (brainjepa server propose)"
             )
+        self.require_approved(site.name, digest)
         known = self._known(digest)
-        contract, name = known.contract, f"contract {digest[:SHOWN]}"
-        if known.decision != "approved":
-            what = "has rejected" if known.decision == "rejected" else "has not approved yet"
-            raise Refusal(
-                f"this site's manager {what} {name} (brainjepa site review, approve); go on "
-                "without this site, or ask its manager"
-            )
-        if site not in contract.roster:
-            raise Refusal(f"this site is not in the roster of {name}; propose the study again")
+        require_in_roster(site, known.contract)
         if known.store != store:
             raise Refusal(
-                f"the store of this site is another one than when its manager approved {name}; "
-                "ask for a new approval (brainjepa site approve)"
+                "the store of this site is another one than when its manager approved contract "
+                f"{digest[:SHOWN]}; ask for a new approval (brainjepa site approve)"
             )
-        _require_asked(contract, request)
-        self._write_down(contract, request)
+        require_asked(known.contract, request)
+        write_down(self._path(digest, "asked.jsonl"), known.contract, request)
 
     def _take_up(self, digest: str, text: str) -> None:
         try:
@@ -210,76 +266,3 @@ class Contracts:
                 f"expected the text of contract {digest[:SHOWN]}, found that of {found[:SHOWN]}; "
                 "propose the study again"
             )
-
-    def _write_down(self, contract: Contract, request: Request) -> None:
-        """Refuse a question that was asked in another way before, or too often."""
-        if request.kind == DESCRIBE:
-            return
-        path, probe = self._path(contract.hash, "asked.jsonl"), request.assignment.probe
-        task = "" if probe is None else hashlib.sha256(probe.model_dump_json().encode()).hexdigest()
-        question = {
-            "kind": request.kind,
-            "task": task,
-            "round": request.assignment.round,
-            "arrays": digest_of(request.arrays),
-        }
-        asked = _lines(path)
-        if question in asked:
-            return
-        same = [a for a in asked if (a["kind"], a["task"]) == (request.kind, task)]
-        in_round = [a for a in same if a["round"] == request.assignment.round]
-        if request.kind == TRAIN and in_round:
-            raise Refusal(
-                f"round {told_round(request.assignment.round)} of contract "
-                f"{contract.hash[:SHOWN]} was asked of this site with other arrays before; a "
-                "question is answered once"
-            )
-        times = contract.times(request.kind, probe)
-        if len(same) >= times:
-            raise Refusal(
-                f"contract {contract.hash[:SHOWN]} has {request.kind} asked at most {times} times "
-                "with different arrays, and it was; a question is answered once"
-            )
-        append_line(path, json.dumps(question))
-
-
-def _require_asked(contract: Contract, request: Request) -> None:
-    """Refuse an assignment that is not the contract's."""
-    given = request.assignment
-    if request.kind not in KINDS or (given.probe is not None and request.kind != EVALUATE):
-        raise Refusal("expected a question of the contract, found one of another kind")
-    if given.probe is not None and not contract.times(EVALUATE, given.probe):
-        raise Refusal("expected a task of the contract, found another one; propose the study again")
-    last = contract.rounds if request.kind == TRAIN else contract.rounds + 1
-    expected = contract.asked(min(given.round, last - 1), given.probe)
-    if given != expected:
-        mine, its = (dict(flatten(a.model_dump(mode="json"))) for a in (expected, given))
-        name = next(n for n in sorted(mine.keys() | its.keys()) if mine.get(n) != its.get(n))
-        raise Refusal(
-            f"expected {name} = {mine.get(name, 'nothing')} as in contract "
-            f"{contract.hash[:SHOWN]}, found {its.get(name, 'nothing')}; a site answers what it "
-            "has approved and nothing else"
-        )
-
-
-def digest_of(arrays: Arrays) -> str:
-    """SHA-256 (hex) of named arrays: names, dtypes, shapes, bytes."""
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Complete lines; one that a kill has torn was of a question that was never answered."""
-    if not path.exists():
-        return []
-    try:
-        return [dict(json.loads(line)) for line in path.read_text("utf-8").split("\n")[:-1]]
-    except (ValueError, TypeError) as error:
-        raise Refusal(
-            "expected the site's list of what it was asked, found it damaged; its manager should "
-            "restore it"
-        ) from error

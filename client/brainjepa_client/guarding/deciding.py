@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from brainjepa_client.consent.audit_log import APPROVED, REJECTED, audit_log
+from brainjepa_client.consent.audit_log import APPROVED, REJECTED, audit_log, site_salt
+from brainjepa_client.consent.participation import fingerprints
 from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.guarding.membership import has_left
+from brainjepa_client.guarding.policy import Refusal, require_study
+from brainjepa_client.guarding.roster import require_in_roster
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
@@ -15,19 +19,30 @@ def approve(site: SiteSettings, contract: Contract) -> None:
     Raises
     ------
     ValueError
-        If the site is not in the roster, or its store cannot be opened.
+        If the contract is not for this site, asks more of its machine than the policy allows, or
+        the site has withdrawn from it; or if the store cannot be opened.
     """
-    if site.name not in contract.roster:
+    contracts, store = Contracts(site.state), ScanStore.open(site.store)
+    if has_left(site.state) or contracts.decision(contract.hash) == "withdrawn":
         raise ValueError(
-            f"expected this site, '{site.name}', in the contract's roster, found "
-            f"{', '.join(contract.roster)}; let the coordinator admit it and propose again"
+            f"expected a contract that this site has not withdrawn from, found {contract.short}; "
+            "that is for good: let the coordinator propose another study, after a new 'brainjepa "
+            "site join' where the site has left the consortium"
         )
-    store = ScanStore.open(site.store).fingerprint
-    audit_log(site.state).append({"event": APPROVED, "contract": contract.hash, "store": store})
-    Contracts(site.state).approve(contract, store)
+    try:
+        require_in_roster(site, contract)
+        require_study(site.policy, contract.assignment, len(store.atlas))
+    except Refusal as refusal:
+        raise ValueError(
+            f"expected a contract that this site can answer, found that it would refuse: {refusal}"
+        ) from refusal
+    people = fingerprints((record.subject for record in store.records), site_salt(site.state))
+    told = {"event": APPROVED, "contract": contract.hash, "store": store.fingerprint}
+    audit_log(site.state).append(told)
+    contracts.approve(contract, store.fingerprint, people)
 
 
 def reject(site: SiteSettings, contract: Contract) -> None:
-    """Answer a contract no more, from the next request on."""
+    """Answer a contract no more, until it is approved; training ends after the step at hand."""
     Contracts(site.state).reject(contract)
     audit_log(site.state).append({"event": REJECTED, "contract": contract.hash})

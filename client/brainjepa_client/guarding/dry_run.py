@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,7 +163,8 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     for request in requests(store, study, wire):
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
-            reply = _answer(settings.model_copy(update={"state": state}), request, study)
+            here = settings.model_copy(update={"state": state})
+            reply = _answer(here, request, study, lambda: len(store.atlas))
             message = message_of(request)
             found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
@@ -172,11 +173,13 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     return DryRun(settings.name, wire, tuple(rows), errors)
 
 
-def _answer(settings: SiteSettings, request: Request, study: PretrainingSettings) -> Reply:
+def _answer(
+    settings: SiteSettings, request: Request, study: PretrainingSettings, rois: Callable[[], int]
+) -> Reply:
     """The site's reply, or the refusal of the same request about the study in its own size."""
     whole = request.assignment.model_copy(update={"pretraining": study})
     try:
-        require_allowed(settings.policy, Request(request.kind, whole), lambda: sys.maxsize)
+        require_allowed(settings.policy, Request(request.kind, whole), lambda: sys.maxsize, rois)
     except Refusal as refusal:
         return Reply(refusal=str(refusal))
     return Site(settings).answer(request)

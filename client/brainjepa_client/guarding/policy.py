@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from brainjepa_client.guarding.sizes import USUAL_RATIO, StudySize
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import DESCRIBE, KINDS, TRAIN, WIRE_VERSION, Assignment, Request
 
-USUAL_RATIO = 4.0  # of the inner layer of a transformer's block over its width
+PUBLISHED_ROIS = 450
+GB = 1e9
 
 
 class Refusal(ValueError):
@@ -16,7 +18,10 @@ class Refusal(ValueError):
 
 
 def require_allowed(
-    policy: PolicySettings, request: Request, training_people: Callable[[], int]
+    policy: PolicySettings,
+    request: Request,
+    training_people: Callable[[], int],
+    rois: Callable[[], int],
 ) -> None:
     """Refuse what the site's policy does not allow, or what the site cannot answer.
 
@@ -27,6 +32,8 @@ def require_allowed(
     training_people : callable
         Counts the people outside the held-out fold; called only for replies with sums.
         What a task's people have to be is asked by `answering.task_evaluation`, which knows them.
+    rois : callable
+        Counts the ROIs of the site's atlas; called likewise.
 
     Raises
     ------
@@ -55,13 +62,38 @@ def require_allowed(
             f"{assignment.held_out_fold}; number folds from 0"
         )
     if kind == TRAIN:
-        _require_steps(policy, assignment)
-    require_size(policy, assignment.pretraining)
+        require_study(policy, assignment, rois())
+        _require_scheduled(assignment)
+    require_size(policy, assignment.pretraining, rois())
     if training_people() < policy.min_subjects:
         raise Refusal(
             f"this site's policy asks for at least {policy.min_subjects} people outside the "
             "held-out fold (policy.min_subjects), and it has fewer; go on without this site"
         )
+
+
+def require_study(policy: PolicySettings, study: Assignment, rois: int) -> None:
+    """Refuse a study's rounds that are longer or larger than the policy allows.
+
+    Parameters
+    ----------
+    policy : PolicySettings
+    study : Assignment
+        Of one of its rounds.
+    rois : int
+        Of the site's atlas.
+
+    Raises
+    ------
+    Refusal
+        Naming the line of the policy.
+    """
+    if not 1 <= study.steps <= policy.max_steps_per_round:
+        raise Refusal(
+            f"this site's policy allows 1 to {policy.max_steps_per_round} steps a round "
+            f"(policy.max_steps_per_round), found {study.steps}; change rounds.local_steps"
+        )
+    require_size(policy, study.pretraining, rois)
 
 
 def require_told_apart(policy: PolicySettings, held_out: int) -> None:
@@ -79,8 +111,17 @@ def require_told_apart(policy: PolicySettings, held_out: int) -> None:
         )
 
 
-def require_size(policy: PolicySettings, study: PretrainingSettings) -> None:
-    """Refuse a study whose steps ask more of this site's machines than its policy allows.
+def require_size(
+    policy: PolicySettings, study: PretrainingSettings, rois: int = PUBLISHED_ROIS
+) -> None:
+    """Refuse a study that asks more of this site's machines than its policy allows.
+
+    Parameters
+    ----------
+    policy : PolicySettings
+    study : PretrainingSettings
+    rois : int
+        Of the site's atlas.
 
     Raises
     ------
@@ -107,15 +148,19 @@ def require_size(policy: PolicySettings, study: PretrainingSettings) -> None:
                 f"this site's policy allows {what} of at most {getattr(policy, line)} "
                 f"(policy.{line}), found {found:g}; make the study smaller, or ask its manager"
             )
+    size = StudySize.of(study, rois)
+    needed = {"max_memory_gb": (size.memory, "memory"), "max_disk_gb": (size.disk, "disk")}
+    for line, (found, what) in needed.items():
+        if found > getattr(policy, line) * GB:
+            raise Refusal(
+                f"this site's policy allows {getattr(policy, line):g} GB of {what} (policy.{line}),"
+                f" and the study takes about {found / GB:.3g}; make the study smaller (model, "
+                "windows, batch_size, or more accumulation), or ask its manager"
+            )
 
 
-def _require_steps(policy: PolicySettings, assignment: Assignment) -> None:
+def _require_scheduled(assignment: Assignment) -> None:
     total = assignment.pretraining.training.schedule.total_steps
-    if not 1 <= assignment.steps <= policy.max_steps_per_round:
-        raise Refusal(
-            f"this site's policy allows 1 to {policy.max_steps_per_round} steps a round "
-            f"(policy.max_steps_per_round), found {assignment.steps}; change rounds.local_steps"
-        )
     if assignment.first_step + assignment.steps > total:
         raise Refusal(
             f"expected steps within the schedule's {total}, found {assignment.first_step} to "

@@ -15,9 +15,7 @@ from brainjepa_simulations.engines.inprocess import InProcessGrid
 from brainjepa_simulations.engines.virtual_sites import SITES
 
 
-def evaluate_sites(
-    folder: Path, task: StudyTask, model: str = "final"
-) -> TaskReport:
+def evaluate_sites(folder: Path, task: StudyTask, model: str = "final") -> TaskReport:
     """Ask the sites of a simulated study about a task, with the study's model.
 
     Parameters

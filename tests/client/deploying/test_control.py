@@ -20,11 +20,12 @@ from brainjepa_client.cli import app
 from brainjepa_client.deploying import control
 from brainjepa_client.deploying import running as running_module
 from brainjepa_client.deploying.control import stop
-from brainjepa_client.deploying.joining import KEY, KIT, join
+from brainjepa_client.deploying.joining import join
 from brainjepa_client.deploying.parts import Part
 from brainjepa_client.deploying.run_folder import LARGEST_LOG, RunFolder
 from brainjepa_client.deploying.running import environment as of_programs
 from brainjepa_client.deploying.running import joined_kit
+from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 

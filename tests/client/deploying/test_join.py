@@ -18,7 +18,8 @@ from made_consortium import NOBODY, NOW, consortium, read_only, request
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
-from brainjepa_client.deploying.joining import KEY, KIT, join, was_compared
+from brainjepa_client.deploying.joining import join, was_compared
+from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.consortium.request import read_request

@@ -28,9 +28,10 @@ from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
 from brainjepa_client.deploying import preflight as preflight_module
-from brainjepa_client.deploying.joining import KEY, KIT, join
+from brainjepa_client.deploying.joining import join
 from brainjepa_client.deploying.preflight import preflight
 from brainjepa_client.deploying.run_folder import RunFolder
+from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.settings import read_settings

@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from brainjepa import command
 from brainjepa_client.answering.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log
-from brainjepa_client.deploying.joining import KEY
 from brainjepa_client.deploying.preflight import preflight
+from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.settings import read_settings

@@ -8,12 +8,13 @@ import json
 import pytest
 import yaml
 from rich.console import Console
-from task_sites import AGE, SETTINGS, SEX, Consortium
+from task_sites import AGE, QUICK, SETTINGS, SEX, Consortium
 
 from brainjepa_client.answering.app import CONTRACTS
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.deciding import approve
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.contract import Contract
 from brainjepa_server import study as study_module
@@ -21,11 +22,12 @@ from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
 from brainjepa_server.tasks import study_tasks
+from brainjepa_server.tasks.report import SiteScores, TaskReport
 from brainjepa_server.tasks.settings import ATTEMPTS, NEWTON_ROUNDS, StudyTask
 
 TASKS = (
-    StudyTask(task=SEX, penalty=10.0, pools=("mean", "network_covariance")),
-    StudyTask(task=AGE, parts=("scores", "probe")),
+    StudyTask(task=SEX, penalty=10.0, protocol=QUICK),
+    StudyTask(task=AGE, parts=("scores",), protocol=QUICK),
 )
 
 
@@ -51,19 +53,23 @@ def consortium(tmp_path_factory) -> Consortium:
     return Consortium(tmp_path_factory.mktemp("consortium"))
 
 
-def settings_with(*tasks: StudyTask) -> StudySettings:
+def one_round() -> StudySettings:
     told = SETTINGS.model_dump(mode="json")
-    floors = {"sites": 1, "subjects_per_site": 1, "subjects": 1}
-    tasks = [task.model_dump(mode="json") for task in tasks]
-    return StudySettings.model_validate({**told, "floors": floors, "tasks": tasks})
+    told["pretraining"]["training"]["schedule"] |= {"total_steps": 2, "warmup_steps": 1}
+    told["floors"] = {"sites": 1, "subjects_per_site": 1, "subjects": 1}
+    told["tasks"] = [task.model_dump(mode="json") for task in TASKS]
+    return StudySettings.model_validate(told)
 
 
-def contract_of(settings: StudySettings, *tasks: StudyTask) -> Contract:
+STUDY = one_round()
+
+
+def contract_of(*tasks: StudyTask) -> Contract:
     return Contract(
         consortium="three",
-        assignment=settings.assignment(),
-        rounds=settings.total_rounds,
-        evaluations=settings.total_rounds + 2,
+        assignment=STUDY.assignment(),
+        rounds=1,
+        evaluations=2,
         tasks=[question for task in tasks for question in task.questions()],
         roster={f"site-0{number}": f"key {number}" for number in (1, 2, 3)},
     )
@@ -87,10 +93,9 @@ class Deployed:
             context.node_config[CONTRACTS] = "required"
         self.shown = io.StringIO()
 
-    def study(self, settings, **others) -> Study:
-        progress = StudyProgress(Console(file=self.shown, width=300), settings.total_rounds)
-        folder = self.folder / "study"
-        return Study(self.grid, settings, folder, progress, 3, self.contract, **others)
+    def study(self, **others) -> Study:
+        progress = StudyProgress(Console(file=self.shown, width=300), 1)
+        return Study(self.grid, STUDY, self.folder / "study", progress, 3, self.contract, **others)
 
     def report(self, name: str) -> dict:
         return json.loads((self.folder / "study" / f"task-{name}.json").read_text())
@@ -98,35 +103,31 @@ class Deployed:
 
 @pytest.fixture
 def deployed(consortium, tmp_path, request):
-    return Deployed(consortium, request.node.name, tmp_path, contract_of(SETTINGS_TWO, *TASKS))
-
-
-SETTINGS_TWO = settings_with(*TASKS)
+    return Deployed(consortium, request.node.name, tmp_path, contract_of(*TASKS))
 
 
 def test_all_that_is_asked_is_in_the_contract_and_no_more(deployed, monkeypatch):
     """Every question was let through, and asked again each gets the same answer."""
-    assert deployed.study(SETTINGS_TWO).run()
+    assert deployed.study().run()
     for name in ("sex", "age"):
         report = deployed.report(name)
         assert report["left_out"] == {} and set(report["sites"]) == set(deployed.contract.roster)
         assert report["rows"] and report["made_from"]["model"] == "final"
     sex = deployed.report("sex")
     models = {row["model"] for row in sex["rows"]}
-    for pool in ("mean", "network_covariance"):
-        assert {f"federated {kind} probe ({pool})" for kind in ("ridge", "logistic")} <= models
-        assert sex["matrices"][pool]["reasons"] == {}
+    assert {f"federated {kind} probe ({HEADLINE})" for kind in ("ridge", "logistic")} <= models
+    assert sex["matrices"][HEADLINE]["reasons"] == {}
     assert "sex, nobody's data moved" in deployed.shown.getvalue()
     for name in ("sex", "age"):
         (deployed.folder / "study" / f"task-{name}.json").rename(deployed.folder / f"{name}.json")
-    assert deployed.study(SETTINGS_TWO).run()
+    assert deployed.study().run()
     for name in ("sex", "age"):
         assert deployed.report(name) == json.loads((deployed.folder / f"{name}.json").read_text())
 
 
 def test_a_task_that_is_not_in_the_contract_is_answered_by_nobody(consortium, tmp_path):
-    deployed = Deployed(consortium, "sex alone", tmp_path, contract_of(SETTINGS_TWO, TASKS[0]))
-    assert deployed.study(SETTINGS_TWO).run()
+    deployed = Deployed(consortium, "sex alone", tmp_path, contract_of(TASKS[0]))
+    assert deployed.study().run()
     age = deployed.report("age")
     assert age["rows"] == [] and age["sites"] == {}
     for site, reason in age["left_out"]["scores"].items():
@@ -135,8 +136,14 @@ def test_a_task_that_is_not_in_the_contract_is_answered_by_nobody(consortium, tm
     assert deployed.report("sex")["left_out"] == {}
 
 
+def quick_report(*asked) -> TaskReport:
+    """In the place of all the questions about a task."""
+    scores = SiteScores(9, (), {"nothing": {"mae": 1.0}})
+    return TaskReport(asked[-1].task.name, "kfold", sites={"site-01": scores})
+
+
 def test_the_model_is_there_whatever_becomes_of_a_task(deployed, monkeypatch):
-    real = study_tasks.evaluate_task
+    real = quick_report
 
     def failing(*asked):
         if asked[-1].task.name == "sex":
@@ -146,40 +153,41 @@ def test_the_model_is_there_whatever_becomes_of_a_task(deployed, monkeypatch):
     monkeypatch.setattr(study_tasks, "evaluate_task", failing)
     text = "asked of its finished model, found 'sex': expected a, found b; mend it; the model is wr"
     with pytest.raises(ValueError, match=text):
-        deployed.study(SETTINGS_TWO).run()
+        deployed.study().run()
     folder = deployed.folder / "study"
     assert (folder / "final" / "model.safetensors").is_file()
     assert deployed.report("age")["rows"] and not (folder / "task-sex.json").exists()
     monkeypatch.setattr(study_tasks, "evaluate_task", real)
     before = (folder / "task-age.json").stat().st_mtime_ns
-    assert deployed.study(SETTINGS_TWO).run() and deployed.report("sex")["rows"]
+    assert deployed.study().run() and deployed.report("sex")["rows"]
     assert (folder / "task-age.json").stat().st_mtime_ns == before
 
 
 def test_a_task_that_was_interrupted_is_asked_again(deployed, monkeypatch):
-    real, calls = study_tasks.evaluate_task, []
+    calls = []
 
     def killed(*asked):
         calls.append(asked[-1].task.name)
-        report = real(*asked)
+        report = quick_report(*asked)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return report
 
     monkeypatch.setattr(study_tasks, "evaluate_task", killed)
     with pytest.raises(KeyboardInterrupt):
-        deployed.study(SETTINGS_TWO).run()
-    assert deployed.study(SETTINGS_TWO).run()
+        deployed.study().run()
+    assert deployed.study().run()
     assert calls == ["sex", "age", "age"] and deployed.report("age")["left_out"] == {}
 
 
 def test_it_stops_between_two_tasks(deployed, monkeypatch):
+    monkeypatch.setattr(study_tasks, "evaluate_task", quick_report)
     folder = deployed.folder / "study"
     stop = (folder / "task-sex.json").exists
-    assert not deployed.study(SETTINGS_TWO, stop=stop).run()
+    assert not deployed.study(stop=stop).run()
     assert not (folder / "task-age.json").exists()
-    assert deployed.study(SETTINGS_TWO).run() and deployed.report("age")["rows"]
-    assert deployed.study(SETTINGS_TWO, stop=lambda: True).run()  # all is answered
+    assert deployed.study().run() and deployed.report("age")["rows"]
+    assert deployed.study(stop=lambda: True).run()  # all is answered
 
 
 @pytest.mark.parametrize(
@@ -236,6 +244,6 @@ def test_wrong_tasks_are_told_by_their_line(tmp_path, tasks, text):
     content = SETTINGS.model_dump(mode="json")
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump({**content, "tasks": tasks}))
-    with pytest.raises(ValueError, match="study.yaml line") as raised:
+    with pytest.raises(ValueError, match=r"study\.yaml line") as raised:
         read_settings(file, StudySettings)
     assert text in str(raised.value)
