@@ -68,7 +68,7 @@ class PolicySettings(Frozen):
     max_memory_gb: float = Field(256.0, gt=0)
     max_disk_gb: float = Field(50.0, gt=0)
     max_minutes_a_round: float = Field(1440.0, gt=0)
-    max_probes: int = Field(2, ge=1)
+    max_probes: int = Field(4, ge=1)
     reset_optimizer: bool = False
     min_people_a_class: int = Field(5, ge=1)
     share_probe: bool = False

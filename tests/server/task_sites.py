@@ -56,7 +56,7 @@ SETTINGS = StudySettings.model_validate(
     }
 )  # fmt: skip
 QUICK = ProtocolSettings(kind="kfold", seeds=1, folds=2)
-POLICY = {"min_subjects": 5, "min_people_in_sum": 1, "share_probe": True, "max_probes": 3}
+POLICY = {"min_subjects": 5, "min_people_in_sum": 1, "share_probe": True}
 
 
 class Consortium:

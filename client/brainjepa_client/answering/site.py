@@ -165,7 +165,9 @@ class Site:
         state, assignment = self.settings.state, request.assignment
         people = [person.records[0].subject for person in windows.people]
         folder = study_folder(state, assignment)
-        note_answer(folder, request, people, behind.tolist(), site_salt(state))
+        number, contract = assignment.round, assignment.contract
+        answered = request.kind, number, people, behind.tolist(), site_salt(state), contract
+        note_answer(folder, *answered)
 
     def _log(self, line: str, details: str = "") -> None:
         """Add to the log; a full disk keeps no answer back."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.stopping import require_going_on
 from brainjepa_client.answering.task_scores import cross_validated
-from brainjepa_client.guarding.policy import Refusal
+from brainjepa_client.guarding.policy import Refusal, require_task
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.common_probe import (
@@ -111,19 +111,7 @@ def evaluate_task(
     """
     probe, policy = request.assignment.probe, settings.policy
     assert probe is not None
-    _require_columns(policy, probe.task)
-    if probe.want == "probe" and not policy.share_probe:
-        raise Refusal(
-            "this site's policy keeps the weights of its own probes (policy.share_probe); go on "
-            "without its row of the matrix"
-        )
-    if probe.want != "scores" and probe.task.covariates:
-        raise Refusal(
-            f"expected a task without covariates for probes across sites, found "
-            f"{len(probe.task.covariates)} of task '{probe.task.name}'; ask for scores only"
-        )
-    if probe.want == "newton" and len(probe.task.classes or ()) != 2:
-        raise Refusal("expected two classes for Newton's steps, found another task; ask for sums")
+    require_task(policy, probe)
     data = _data_of(windows, probe.task, policy)
     if probe.want == "scores":
         return _scores(settings, windows, data, request)
@@ -136,18 +124,6 @@ def evaluate_task(
     if probe.want == "probe":
         return _own_probe(people)
     return _judge(people, policy, request.arrays)
-
-
-def _require_columns(policy: PolicySettings, task: TaskSettings) -> None:
-    if policy.task_columns is None:
-        return
-    rules = (rule.column for rule in task.include)
-    asked = {task.column, *task.covariates, *task.stratify, *rules} - {"site"}
-    if not asked <= set(policy.task_columns):
-        raise Refusal(
-            f"this site's policy lets tasks read {', '.join(policy.task_columns) or 'no column'} "
-            f"(policy.task_columns), and task '{task.name}' asks for others; go on without it"
-        )
 
 
 def _data_of(windows: Windows, task: TaskSettings, policy: PolicySettings) -> TaskData:

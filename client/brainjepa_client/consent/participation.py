@@ -23,28 +23,32 @@ import numpy as np
 from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.storing.withdrawn import Fingerprint
-from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Request, told_round
+from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, told_round
 
 ANSWERS = "answers.jsonl"
 
 
 def note_answer(
-    folder: Path, request: Request, people: Sequence[str], taking_part: Iterable[int], salt: str
-) -> None:
+    folder: Path, kind: str, number: int, people: Sequence[str], taking_part: Iterable[int],
+    salt: str, contract: str = "",
+) -> None:  # fmt: skip
     """Write down who is behind an answer, before it leaves; on disk when this returns.
 
     Parameters
     ----------
     folder : Path
         The study's, in the site's state.
-    request : Request
-        What is answered.
+    kind : str
+    number : int
+        Of the round, counted from 0 as on the wire.
     people : sequence of str
         Labels of all people that could have been.
     taking_part : iterable of int
         Which of them were.
     salt : str
         The site's.
+    contract : str
+        Hash of the contract that it was asked by; empty where there is none.
     """
     listed = [Fingerprint.of(label, salt).person for label in people]
     name = hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
@@ -55,9 +59,9 @@ def note_answer(
     part[list(taking_part)] = True
     who = base64.b64encode(np.packbits(part).tobytes()).decode()
     line = {
-        "contract": request.assignment.contract,
-        "kind": request.kind,
-        "round": request.assignment.round,
+        "contract": contract,
+        "kind": kind,
+        "round": number,
         "people": name,
         "who": who,
     }
@@ -94,12 +98,12 @@ class TakenPart:
         else:
             before = self.trained[0] - 1
             last = f"weights after round {before}" if before else "weights the study began with"
-            weights = f"trained on in {_ranges(self.trained)}; the {last} are the last without them"
+            weights = f"trained on in {ranges(self.trained)}; the {last} are the last without them"
         parts = [weights]
         if self.basis:
             parts.append("the consensus gradients hold them, which only a new study is without")
         if self.evaluated:
-            parts.append(f"counted in evaluations of {_ranges(self.evaluated)}")
+            parts.append(f"counted in evaluations of {ranges(self.evaluated)}")
         return f"study '{self.study}': " + "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -156,8 +160,16 @@ class PastAnswer:
     people: frozenset[str]
 
     def is_about(self, people: Set[str]) -> bool:
-        """Whether at least half of these people, or of its own, are the same."""
-        return 2 * len(self.people & people) >= min(len(self.people), len(people)) > 0
+        """Whether it is about these people (`are_same`)."""
+        return are_same(self.people, people)
+
+
+def are_same(some: Set[str], others: Set[str]) -> bool:
+    """Whether two groups share at least half of the people of the smaller one.
+
+    A store that a scan has joined is of the same people, and so is a round that drew a few of them.
+    """
+    return 2 * len(some & others) >= min(len(some), len(others)) > 0
 
 
 def past_answers(state: Path) -> Iterator[PastAnswer]:
@@ -208,7 +220,7 @@ def _list_file(folder: Path, name: str) -> Path:
     return folder / f"people-{name}.json"
 
 
-def _ranges(rounds: Sequence[int]) -> str:
+def ranges(rounds: Sequence[int]) -> str:
     """``(1, 2, 3, 5)`` as "rounds 1 to 3, 5"."""
     runs: list[list[int]] = []
     for number in rounds:

@@ -18,12 +18,12 @@ from http import HTTPStatus
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from brainjepa_client.answering.state import KEPT
 from brainjepa_client.deploying.flower_parts import Coordinator
 from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.deploying.running import joined_kit
 from brainjepa_client.deploying.way_to_coordinator import Way
 from brainjepa_client.guarding.membership import KEY
+from brainjepa_client.guarding.sizes import KEPT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit
@@ -188,12 +188,13 @@ class Preflight:
                 "it to the user who starts the site, or name another (state)"
             ) from error
         weights = _WEIGHTS_A_BLOCK * policy.max_width**2 * policy.max_depth
-        needed, free = KEPT * weights * _BYTES_A_WEIGHT, shutil.disk_usage(there).free
+        largest = min(KEPT * weights * _BYTES_A_WEIGHT, policy.max_disk_gb * 1e9)
+        needed, free = int(largest), shutil.disk_usage(there).free
         if free < needed:
             raise ValueError(
                 f"expected room for {KEPT} states of the largest model that the policy allows "
                 f"({_size(needed)}), found {_size(free)}; make room, name a larger disk (state), "
-                "or allow smaller models (policy.max_width, policy.max_depth)"
+                "or allow smaller models (policy.max_width, max_depth, max_disk_gb)"
             )
         return f"can be written, {_size(free)} free, {_size(needed)} needed at most"
 

@@ -1,7 +1,8 @@
-"""Commands by which a data manager decides what a site answers: review, approve, reject."""
+"""Commands by which a data manager decides what a site answers: review to withdraw."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,7 @@ def approve(site: SiteFile, contract: Beginning) -> None:
 
 
 def reject(site: SiteFile, contract: Beginning) -> None:
-    """Answer a contract no more, from the next request on."""
+    """Answer a contract no more, until it is approved after all."""
     from brainjepa_client.guarding.contracts import Contracts
     from brainjepa_client.guarding.deciding import reject
     from brainjepa_client.settings import SiteSettings
@@ -73,3 +74,59 @@ def reject(site: SiteFile, contract: Beginning) -> None:
         found = Contracts(settings.state).find(contract).contract
         reject(settings, found)
         _say(f"rejected: {found.hash}; what was answered before stays answered")
+
+
+def withdraw(
+    site: SiteFile,
+    contract: Annotated[
+        str | None,
+        typer.Argument(metavar="[HASH]", help="Of one contract; without it, of all there are."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
+) -> None:
+    """Leave the consortium, or one contract, for good; says what has left before."""
+    from brainjepa_client.deploying.run_folder import RunFolder
+    from brainjepa_client.guarding import leaving
+    from brainjepa_client.guarding.contracts import Contracts
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.problems import counted
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        settings = read_settings(site, SiteSettings)
+        found = Contracts(settings.state).find(contract).contract if contract else None
+        what = f"contract {found.hash}" if found else "the consortium and all of its contracts"
+        _require_meant(what, yes=yes)
+        if found is None:
+            removed = leaving.withdraw_from_consortium(settings)
+        else:
+            removed = leaving.withdraw_from_contract(settings, found)
+        _say(f"withdrawn from {what}, for good")
+        _say("what has left this site before, and cannot be called back by anybody:")
+        for line in leaving.what_left(settings.state, None if found is None else found.hash):
+            _say(f"  {line}")
+        _say(f"removed here: {counted(removed, 'state')} of training, and embeddings of people")
+        _say("kept here: the scans, the log, and who was behind each answer")
+        if found is None:
+            _say(
+                f"the coordinator has to revoke this site: brainjepa server revoke {settings.name}"
+            )
+            _say("to take part again, join anew, with a new key: brainjepa site join")
+        if RunFolder(settings.state).is_running():
+            _say("this site runs, and tells the coordinator at the next question; then end it:")
+            _say(f"  brainjepa site stop {site}")
+        else:
+            _say("this site does not run: tell the coordinator yourself")
+
+
+def _require_meant(what: str, *, yes: bool) -> None:
+    """Go on only where the manager says so."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ValueError(
+            f"expected --yes, or a terminal to ask at, found neither; withdrawing from {what} is "
+            "for good: give --yes"
+        )
+    if not typer.confirm(f"Withdraw from {what}, for good?"):
+        raise ValueError("expected yes, found another answer; nothing was changed")

@@ -203,13 +203,8 @@ class Contracts:
         ------
         Refusal
         """
-        name = f"contract {digest[:SHOWN]}"
-        if has_left(self.state):
-            raise Refusal(
-                "this site has withdrawn from the consortium; revoke it (brainjepa server revoke "
-                f"{site}) and go on without it"
-            )
-        decision = self.decision(digest)
+        self._require_member(site)
+        name, decision = f"contract {digest[:SHOWN]}", self.decision(digest)
         if decision == "withdrawn":
             raise Refusal(
                 f"this site has withdrawn from {name} for good; go on without it, or propose "
@@ -220,6 +215,13 @@ class Contracts:
             raise Refusal(
                 f"this site's manager {what} {name} (brainjepa site review, approve); go on "
                 "without this site, or ask its manager"
+            )
+
+    def _require_member(self, site: str) -> None:
+        if has_left(self.state):
+            raise Refusal(
+                "this site has withdrawn from the consortium; revoke it (brainjepa server revoke "
+                f"{site}) and go on without it"
             )
 
     def let_through(self, site: SiteSettings, request: Request, store: str) -> None:
@@ -237,6 +239,7 @@ class Contracts:
         Refusal
             Naming what the contract says otherwise, or why there is none.
         """
+        self._require_member(site.name)
         digest = request.assignment.contract
         if request.kind == DESCRIBE and request.proposal:
             self._take_up(digest, request.proposal)

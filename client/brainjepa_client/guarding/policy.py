@@ -6,8 +6,17 @@ from collections.abc import Callable
 
 from brainjepa_client.guarding.sizes import USUAL_RATIO, StudySize
 from brainjepa_client.settings import PolicySettings
+from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.wire.messages import DESCRIBE, KINDS, TRAIN, WIRE_VERSION, Assignment, Request
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    KINDS,
+    TRAIN,
+    WIRE_VERSION,
+    Assignment,
+    ProbeRequest,
+    Request,
+)
 
 PUBLISHED_ROIS = 450
 GB = 1e9
@@ -157,6 +166,45 @@ def require_size(
                 f" and the study takes about {found / GB:.3g}; make the study smaller (model, "
                 "windows, batch_size, or more accumulation), or ask its manager"
             )
+
+
+def require_task(policy: PolicySettings, probe: ProbeRequest) -> None:
+    """Refuse a question about a task that no people of this site could make right.
+
+    Parameters
+    ----------
+    policy : PolicySettings
+    probe : ProbeRequest
+
+    Raises
+    ------
+    Refusal
+    """
+    _require_columns(policy, probe.task)
+    if probe.want == "probe" and not policy.share_probe:
+        raise Refusal(
+            "this site's policy keeps the weights of its own probes (policy.share_probe); go on "
+            "without its row of the matrix"
+        )
+    if probe.want != "scores" and probe.task.covariates:
+        raise Refusal(
+            f"expected a task without covariates for probes across sites, found "
+            f"{len(probe.task.covariates)} of task '{probe.task.name}'; ask for scores only"
+        )
+    if probe.want == "newton" and len(probe.task.classes or ()) != 2:
+        raise Refusal("expected two classes for Newton's steps, found another task; ask for sums")
+
+
+def _require_columns(policy: PolicySettings, task: TaskSettings) -> None:
+    if policy.task_columns is None:
+        return
+    rules = (rule.column for rule in task.include)
+    asked = {task.column, *task.covariates, *task.stratify, *rules} - {"site"}
+    if not asked <= set(policy.task_columns):
+        raise Refusal(
+            f"this site's policy lets tasks read {', '.join(policy.task_columns) or 'no column'} "
+            f"(policy.task_columns), and task '{task.name}' asks for others; go on without it"
+        )
 
 
 def _require_scheduled(assignment: Assignment) -> None:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from brainjepa_client.consent.audit_log import ANSWERED, audit_log
+from brainjepa_client.consent.audit_log import site_salt
+from brainjepa_client.consent.participation import are_same, fingerprints, past_answers
 from brainjepa_client.guarding.contracts import Contracts, Known
+from brainjepa_client.guarding.policy import Refusal, require_study, require_task
+from brainjepa_client.guarding.roster import require_in_roster
+from brainjepa_client.guarding.task_words import tasks_in_words
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
-from brainjepa_core.wire.messages import EVALUATE, GRADIENTS
+from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, KINDS
 
 BYTES = {"fp32": 4, "bf16": 2}
 FEW_PEOPLE, FEW_STEPS = 4, 5  # of a step, and of a round: fewer show single people
 GREAT_RATE = 0.01  # of AdamW; ten times what such models are trained with
 NAMED = 8  # settings that differ
+DECIDED = {
+    "proposed": "not decided yet",
+    "approved": "approved it",
+    "rejected": "rejected it",
+    "withdrawn": "withdrawn from it, for good",
+}
 
 
 def review(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
@@ -36,18 +49,15 @@ def review(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
         f"contract {contract.hash}",
         f"  to compare on the telephone: {in_groups(contract.hash)}",
         f"  study '{assignment.study_id}' of consortium '{contract.consortium}'; this site has "
-        + {"proposed": "not decided yet", "approved": "approved it", "rejected": "rejected it"}[
-            known.decision
-        ],
+        + DECIDED[known.decision],
         f"  with {', '.join(contract.roster)}",
         *(f"  {line}" for line in _asked(contract, store)),
         f"  floors of this site's policy: sums of at least "
         f"{counted(site.policy.min_people_in_sum, 'person', 'people')}, answers of at least "
         f"{site.policy.min_subjects} of its {people} people",
         *(f"  WARNING: {line}" for line in warnings(contract)),
+        *(f"  WARNING: {line}" for line in refused(site, contract, store)),
     ]
-    if site.name not in contract.roster:
-        lines.append(f"  WARNING: this site, '{site.name}', is not in the roster")
     if known.decision == "approved" and known.store != store.fingerprint:
         lines.append("  the store has changed since it was approved: nothing is answered until")
         lines[-1] += " it is approved again"
@@ -69,11 +79,7 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
         f"asked at most {counted(contract.evaluations, 'time')}: sums over people of embeddings, "
         "ages and traits",
     ]
-    lines += [
-        f"asked at most {counted(task.times, 'time')}: {task.probe.want} of task "
-        f"'{task.probe.task.name}' ({task.probe.task.column})"
-        for task in contract.tasks
-    ]
+    lines += tasks_in_words(contract)
     return [*lines, "every array and number of an answer: brainjepa site dry-run"]
 
 
@@ -106,22 +112,46 @@ def warnings(contract: Contract) -> list[str]:
     return found
 
 
+def refused(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str]:
+    """What this site would refuse of a contract, whatever its manager approves."""
+    policy, rois = site.policy, len(store.atlas)
+    found: list[str] = []
+    demands: list[Callable[[], None]] = [
+        partial(require_in_roster, site, contract),
+        partial(require_study, policy, contract.assignment, rois),
+        *(partial(require_task, policy, question.probe) for question in contract.tasks),
+    ]
+    for demand in demands:
+        try:
+            demand()
+        except Refusal as refusal:
+            found.append(f"this site would refuse: {refusal}")
+    kinds = [kind for kind in KINDS if kind not in policy.allow]
+    if kinds:
+        found.append(f"this site's policy refuses {', '.join(kinds)} (policy.allow)")
+    return list(dict.fromkeys(found))
+
+
 def _before(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
     """What else was asked about these people, and what differs from what was approved last."""
+    people = fingerprints((record.subject for record in store.records), site_salt(site.state))
+    answers = [answer for answer in past_answers(site.state) if answer.is_about(people)]
+    sums = sum(answer.kind in (GRADIENTS, EVALUATE) for answer in answers)
+    by = {answer.contract for answer in answers} - {""}
     others = [k for k in Contracts(site.state).known() if k.contract != known.contract]
-    same = [k for k in others if k.decision == "approved" and k.store == store.fingerprint]
-    answers = [line for line in audit_log(site.state).lines() if line["event"] == ANSWERED]
-    sums = sum(line["kind"] in (GRADIENTS, EVALUATE) for line in answers)
+    approved = [k for k in others if k.decision == "approved"]
+    same = [k for k in approved if k.contract.hash in by or are_same(k.people, people)]
     lines = [
-        f"asked before of this site: {counted(sums, 'sum')} in {counted(len(answers), 'answer')}; "
-        f"{counted(len(same), 'other contract')} approved for the very same people"
+        f"asked before about at least half of the same people: {counted(sums, 'sum')} in "
+        f"{counted(len(answers), 'answer')}, by {counted(len(by), 'contract')}; "
+        f"{counted(len(same), 'other contract')} approved about them"
     ]
-    last = next((k for k in reversed(others) if k.decision == "approved"), None)
+    last = approved[-1] if approved else None
     if last is not None:
         names = known.contract.differences(last.contract)
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         lines.append(
-            f"differs from the last approved one ({last.contract.hash[:12]}) in "
+            f"differs from the last approved one ({last.contract.short}) in "
             f"{', '.join(names[:NAMED])}{more}"
         )
     return lines

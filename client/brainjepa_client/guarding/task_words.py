@@ -1,0 +1,66 @@
+"""What a contract asks about tasks, in the data manager's words."""
+
+from __future__ import annotations
+
+from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
+from brainjepa_core.problems import counted
+from brainjepa_core.wire.contract import Contract, TaskQuestion
+from brainjepa_core.wire.messages import Want
+
+LEAVES: dict[Want, str] = {
+    "scores": "metrics of probes that are trained and tested on its people here",
+    "sums": "sums over its people of embeddings and outcomes, fold by fold",
+    "newton": "sums over its people for a step of a logistic probe",
+    "probe": "weights of a probe of its people alone",
+    "judge": "how far given probes are off for its people",
+}
+
+
+def tasks_in_words(contract: Contract) -> list[str]:
+    """Each task of a contract: of whom and what it is, and what leaves how often.
+
+    Parameters
+    ----------
+    contract : Contract
+    """
+    lines: list[str] = []
+    told: TaskSettings | None = None
+    for question in contract.tasks:
+        if question.probe.task != told:
+            told = question.probe.task
+            lines.append(_told(told))
+        lines.append(f"  {_leaves(question)}")
+    return lines
+
+
+def _told(task: TaskSettings) -> str:
+    """A task: the column, who takes part, and how many are told."""
+    parts = [f"task '{task.name}': {_outcome(task)} of column '{task.column}'"]
+    parts += [f"of people with {_rule(rule)}" for rule in task.include]
+    if task.covariates:
+        parts.append(f"adjusted for {', '.join(task.covariates)}")
+    told = "are of each class" if task.classes else "take part"
+    return f"{', '.join(parts)}; exactly how many people {told} is told with every answer"
+
+
+def _outcome(task: TaskSettings) -> str:
+    if not task.classes:
+        return "the number"
+    classes = (f"{name} ({', '.join(map(str, values))})" for name, values in task.classes.items())
+    return " against ".join(classes)
+
+
+def _rule(rule: Rule) -> str:
+    """Who takes part."""
+    if rule.one_of is not None:
+        return f"'{rule.column}' of {', '.join(map(str, rule.one_of))}"
+    bounds = [f"at least {rule.least:g}"] if rule.least is not None else []
+    bounds += [f"at most {rule.most:g}"] if rule.most is not None else []
+    return f"'{rule.column}' {' and '.join(bounds) or 'known'}"
+
+
+def _leaves(question: TaskQuestion) -> str:
+    probe = question.probe
+    pools = ", ".join(probe.pools)
+    times = "once" if question.times == 1 else f"at most {counted(question.times, 'time')}"
+    return f"asked {times}: {LEAVES[probe.want]} ({probe.want} of {pools})"
