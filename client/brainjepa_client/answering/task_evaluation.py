@@ -123,7 +123,7 @@ def evaluate_task(
         return _newton(people.told(policy.min_people_in_sum), policy, request.arrays)
     if probe.want == "probe":
         return _own_probe(people)
-    return _judge(people, policy, request.arrays)
+    return _judge(people.told(policy.min_people_in_sum), policy, request)
 
 
 def _data_of(windows: Windows, task: TaskSettings, policy: PolicySettings) -> TaskData:
@@ -263,9 +263,16 @@ def _own_probe(people: TaskPeople) -> Reply:
     return Reply(metrics, arrays)
 
 
-def _judge(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
-    """Metrics of each given probe; where a range of scores is given too, counts of them in bins."""
-    metrics = _counts(people)
+def _judge(people: TaskPeople, policy: PolicySettings, request: Request) -> Reply:
+    """Metrics of each given probe; where a range of scores is given too, counts of them in bins.
+
+    By contract, where a coordinator is not trusted with it, no absolute error is told: a probe that
+    says one age of everybody tells by it how many are younger. All other metrics of numbers follow
+    from sums that are told anyway.
+    """
+    _require_people(len(people.data), policy)
+    metrics, arrays = _counts(people), request.arrays
+    kept_back = {"mae"} if request.assignment.contract else set()
     sent: Arrays = {}
     outcomes = people.outcomes.shape[1]
     for pool, x in people.features.items():
@@ -287,7 +294,8 @@ def _judge(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
             probes = [Ridge(w, b) for w, b in zip(fits, constants, strict=True)]
             predicted = held_out_predictions(probes, x, people.folds)
             for name, value in metrics_of(people.kind, people.data.target, predicted).items():
-                metrics[f"{pool}.{number}.{name}"] = rounded(value)
+                if name not in kept_back:
+                    metrics[f"{pool}.{number}.{name}"] = rounded(value)
             if ranges is not None:
                 margin = (predicted[:, 1] - predicted[:, 0] - ranges[number, 0]) / ranges[number, 1]
                 fewest = policy.min_people_in_sum
