@@ -165,6 +165,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file for its owner's eyes only (mode 0600), in one step."""
+    with atomic_path(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+
+
 def require_outside(path: Path, scans: Path) -> None:
     """Refuse to write into a folder of scans, which is read only and searched again.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.files import atomic_path, lone_writer, read_json
+from brainjepa_core.files import atomic_path, lone_writer, read_json, write_private
 
 # A study's folder has no dot in its name: this never meets one.
 FOLDER, OLD = "site.run", ".old"
@@ -107,10 +106,7 @@ class RunFolder:
     def begin(self, authority: bytes, parts: tuple[str, ...]) -> None:
         """Draw a secret, lay out the certificate (PEM), and put long logs away."""
         self.home.mkdir(exist_ok=True)
-        with atomic_path(self.secret) as temporary:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
+        write_private(self.secret, secrets.token_bytes(32))
         with atomic_path(self.authority) as temporary:
             temporary.write_bytes(authority)
         for part in parts:
