@@ -16,6 +16,8 @@ from typing import Any
 
 from brainjepa_core.problems import is_disk_full, plainly
 
+LARGEST_LOG = 10_000_000  # bytes
+
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
@@ -163,6 +165,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def bound_log(log: Path, largest: int = LARGEST_LOG) -> bool:
+    """Begin a log anew that has grown too long, and keep what it held; whether it was begun anew.
+
+    The program that writes it goes on doing so, as with ``copytruncate`` of logrotate: it has the
+    file open for appending.
+
+    Parameters
+    ----------
+    log : Path
+    largest : int
+        Bytes. What was kept before goes: at most twice as much lies on the disk.
+    """
+    try:
+        if log.stat().st_size <= largest:
+            return False
+        shutil.copyfile(log, log.with_name(f"{log.name}.old"))
+        os.truncate(log, 0)
+    except OSError:  # not there yet; or a full disk, on which it is not the log that matters
+        return False
+    return True
 
 
 def write_private(path: Path, content: bytes) -> None:
