@@ -19,7 +19,7 @@ import yaml
 
 from brainjepa import command
 from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP
-from brainjepa_client.settings import SiteSettings
+from brainjepa_client.settings import SiteSettings, SlurmSettings
 from brainjepa_server.deploying.study_process import STOPPED
 from brainjepa_server.settings import StudySettings
 
@@ -29,6 +29,7 @@ SITE, SERVER = ROOT / "client" / "brainjepa-site.service", ROOT / "server/brainj
 IMAGES = [ROOT / "client" / "Containerfile", ROOT / "server" / "Containerfile"]
 COMPOSE = yaml.safe_load((ROOT / "examples" / "compose.yaml").read_text())
 APPTAINER = (ROOT / "client" / "apptainer.def").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 IS_PINNED = re.compile(r"python:3\.1[12]\.\d+-slim-\w+$")
 
 
@@ -41,7 +42,7 @@ def require_command(words: list[str], folder: Path) -> dict[str, object]:
     for index, word in enumerate(rest):
         if word.startswith("/"):
             rest[index] = str(folder / Path(word).name)
-            if word.endswith(".yaml"):
+            if word.endswith((".yaml", ".json")):
                 Path(rest[index]).touch()
     found = typer.main.get_command(command()).commands[group].commands[name]
     return found.make_context(name, rest).params
@@ -229,3 +230,26 @@ def test_the_trials_settings_are_settings(tmp_path):
         assert (content["store"], content["state"]) == ("/store", "/state")
         places = {"store": tmp_path, "state": tmp_path.with_name("state")}
         assert SiteSettings.model_validate({**content, **places}).name == name
+
+
+def test_what_the_page_for_it_tells_to_type_is_a_command(tmp_path):
+    lines = re.findall(r"^docker compose run --rm (\w[\w-]*) (.*?)(?:  +#.*)?$", OPERATIONS, re.M)
+    assert len(lines) == 6
+    for number, (service, line) in enumerate(lines):
+        assert service in COMPOSE["services"]
+        require_command(shlex.split(line), tmp_path / str(number))
+    for line in re.findall(r"`brainjepa ((?:site|server) [^`]*)`", OPERATIONS):
+        group, name, *_ = line.split()
+        assert name in typer.main.get_command(command()).commands[group].commands, line
+
+
+def test_what_the_page_for_it_names_is_there(tmp_path):
+    named = re.findall(r"`((?:client|server|examples)/[\w./-]+)`", OPERATIONS)
+    assert len(named) == 6 and [name for name in named if not (ROOT / name).exists()] == []
+    links = re.findall(r"\]\((?!http)([^)#]+)", OPERATIONS)
+    assert [name for name in links if not (ROOT / "docs" / name).exists()] == []
+    (text,) = re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL)
+    (tmp_path / "store.json").touch()
+    site = {"name": "a", "store": tmp_path, "state": tmp_path.with_name("state")}
+    slurm = SiteSettings.model_validate({**site, **yaml.safe_load(text)}).slurm
+    assert slurm is not None and slurm.begins_within == SlurmSettings(options={}).begins_within
