@@ -9,6 +9,7 @@ and CHANGELOG says when one changes. All else is how it is done, and may move.
 from __future__ import annotations
 
 import functools
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,12 @@ def command() -> typer.Typer:
 
 def main() -> None:
     """Run the command line."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - pip keeps it away, a checkout does not
+        found = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        sys.exit(
+            f"Error: expected Python 3.11 or newer, found {found}; make an environment of a newer "
+            "one (python3.11 -m venv .venv)"
+        )
     command()(prog_name="brainjepa")
 
 

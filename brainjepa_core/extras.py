@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
+from brainjepa_core.version import installed
+
 # The extra of this package that brings each module.
 EXTRAS = {
     "flwr": "federation",
@@ -11,6 +13,8 @@ EXTRAS = {
     "ray": "simulation",
     "mlflow": "tracking",
 }
+# Of which not every version will do, as pyproject.toml says too: peers must match.
+PINNED = {"flwr": "1.41"}
 
 
 def require(*modules: str) -> None:
@@ -26,7 +30,7 @@ def require(*modules: str) -> None:
     Raises
     ------
     ValueError
-        Naming those that are missing, and the extras that bring them.
+        Naming those that are missing or of a wrong version, and the extras that bring them.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
@@ -36,3 +40,10 @@ def require(*modules: str) -> None:
             f"expected {' and '.join(missing)}, which {are} not installed; "
             f"pip install 'brainjepa-federated[{extras}]'"
         )
+    for module in PINNED.keys() & set(modules):
+        pinned, found = PINNED[module], installed(module)
+        if found is not None and not found.startswith(f"{pinned}."):
+            raise ValueError(
+                f"expected {module} {pinned}, found {found}; "
+                f"pip install 'brainjepa-federated[{EXTRAS[module]}]'"
+            )

@@ -16,6 +16,8 @@ from typing import Any
 
 from brainjepa_core.problems import is_disk_full, plainly
 
+LARGEST_LOG = 10_000_000  # bytes
+
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
@@ -163,6 +165,36 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def bound_log(log: Path, largest: int = LARGEST_LOG) -> bool:
+    """Begin a log anew that has grown too long, and keep what it held; whether it was begun anew.
+
+    The program that writes it goes on doing so, as with ``copytruncate`` of logrotate: it has the
+    file open for appending.
+
+    Parameters
+    ----------
+    log : Path
+    largest : int
+        Bytes. What was kept before goes: at most twice as much lies on the disk.
+    """
+    try:
+        if log.stat().st_size <= largest:
+            return False
+        shutil.copyfile(log, log.with_name(f"{log.name}.old"))
+        os.truncate(log, 0)
+    except OSError:  # not there yet; or a full disk, on which it is not the log that matters
+        return False
+    return True
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file for its owner's eyes only (mode 0600), in one step."""
+    with atomic_path(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
 
 
 def require_outside(path: Path, scans: Path) -> None:

@@ -1,5 +1,7 @@
 """The package's version, from its installed metadata."""
 
+from __future__ import annotations
+
 from importlib.metadata import PackageNotFoundError, version
 
 

@@ -5,12 +5,16 @@ A child process in which modules cannot be found stands for an environment witho
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import brainjepa
+from brainjepa_core import extras
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.scores.results import Results, Row
 from brainjepa_core.extras import EXTRAS, require
@@ -18,6 +22,7 @@ from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_simulations.cohort.cohort import CohortSettings, generate_site
 from brainjepa_simulations.painting.tree import write_tree
 
+ROOT = Path(__file__).parents[1]
 # As if not installed: neither an import nor a look at what there is finds them.
 WITHOUT = """
 import sys
@@ -103,6 +108,40 @@ def test_the_helper_names_the_extra(monkeypatch):
     )
     with pytest.raises(ValueError, match=text):
         require("flwr", "mlflow")
+
+
+@pytest.mark.parametrize("found", ["1.40.2", "1.42.0", "1.410.0", "2.0"])
+def test_another_flower_is_told_with_both_versions(monkeypatch, found):
+    monkeypatch.setattr(extras, "installed", lambda module: found)
+    text = rf"^expected flwr 1\.41, found {found}; pip install 'brainjepa-federated\[federation\]'$"
+    with pytest.raises(ValueError, match=text):
+        require("flwr", "cryptography")
+    require("cryptography")
+
+
+def test_the_pinned_versions_are_those_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for module, version in extras.PINNED.items():
+        needed = project["optional-dependencies"][EXTRAS[module]]
+        assert f"{module}=={version}.*" in needed
+
+
+def test_a_python_that_is_too_old_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
+    with pytest.raises(
+        SystemExit, match=r"^Error: expected Python 3\.11 or newer, found 3\.10; make"
+    ):
+        brainjepa.main()
+
+
+@pytest.mark.skipif(shutil.which("python3.10") is None, reason="needs an old Python")
+def test_an_old_python_itself_says_so():
+    line = ["python3.10", "-m", "brainjepa", "--version"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    if "pyenv" in done.stderr and done.returncode == 127:
+        pytest.skip("needs an old Python")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: expected Python 3.11 or newer, found 3.10; make an")
 
 
 def test_without_mlflow_results_are_complete_and_the_mend_is_said(monkeypatch, tmp_path, caplog):

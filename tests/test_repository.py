@@ -80,6 +80,13 @@ def test_no_scans_time_series_weights_or_participants():
     assert relative([path for path in files if path.stat().st_size > 300_000]) == []
 
 
+def test_no_keys_kits_or_requests_of_a_consortium():
+    """A test that joins in the working directory would leave a request there."""
+    files = repository_files()
+    ends = (".request", ".key", ".crt", ".pub", ".pem")
+    assert relative([path for path in files if path.name.endswith(ends)]) == []
+
+
 def test_shipped_data_is_the_label_table_and_its_notice():
     files = [path for path in repository_files() if (ROOT / "brainjepa_core/data") in path.parents]
     tables = [path for path in files if path.suffix == ".tsv"]

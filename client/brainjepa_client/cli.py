@@ -303,7 +303,7 @@ def check(site: SiteFile) -> None:
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        require_device(settings.device)
+        require_device(settings.here().device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
             holdings = holdings_table(settings, store)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.files import require_outside
@@ -13,6 +14,7 @@ from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
 
+_DEVICE = r"^(cpu|cuda(:\d+)?)$"
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 
 
@@ -79,6 +81,57 @@ class PolicySettings(Frozen):
         return count // self.round_counts_to * self.round_counts_to
 
 
+# Options of sbatch that are set here; another value would take the answer away.
+_OWN_OPTIONS = frozenset(
+    {
+        "array", "chdir", "error", "export", "export-file", "help", "hold", "input", "job-name",
+        "no-requeue", "open-mode", "output", "parsable", "quiet", "requeue", "test-only", "usage",
+        "version", "wait", "wrap",
+    }
+)  # fmt: skip
+
+
+class SlurmSettings(Frozen):
+    """How a site's cluster is asked for what needs the model.
+
+    Attributes
+    ----------
+    options : dict
+        Long options of sbatch without their dashes: ``partition: gpu``, ``gres: "gpu:1"``,
+        ``time: "04:00:00"``; ``true`` for those without a value.
+    device : str
+        Of the job: ``cpu``, ``cuda`` or ``cuda:<number>``.
+    begins_within : int
+        Seconds for which a job may wait in the queue; then it is cancelled.
+    """
+
+    options: dict[str, str | int | bool]
+    device: str = Field("cuda", pattern=_DEVICE)
+    begins_within: int = Field(3600, ge=1)
+
+    @field_validator("options")
+    @classmethod
+    def _of_the_site(cls, options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        for name, value in options.items():
+            if name in _OWN_OPTIONS or not re.fullmatch(r"[a-z][a-z-]+", name):
+                raise ValueError(
+                    f"expected long options of sbatch that a site may choose, found '{name[:40]}'; "
+                    "write partition, account, gres, time, mem, cpus-per-task ..., and leave out "
+                    "what the worker sets itself (output, export, array ...)"
+                )
+            if value is False or (isinstance(value, str) and not value.isprintable()):
+                raise ValueError(
+                    f"expected a text, a number or true for '{name}', found another value; leave "
+                    "the option out, or write it on one line"
+                )
+            if name.startswith("time") and not isinstance(value, str):  # YAML reads base 60
+                raise ValueError(
+                    f"expected text in quotes for '{name}', found the number {value}; write "
+                    f'{name}: "04:00:00"'
+                )
+        return options
+
+
 class SiteSettings(Frozen):
     """A site; read it with `brainjepa_core.settings.read_settings`.
 
@@ -94,7 +147,9 @@ class SiteSettings(Frozen):
     state : Path
         Folder for optimiser states and the log, on the site's own disk; made when needed.
     device : str
-        ``cpu``, ``cuda`` or ``cuda:<number>``.
+        ``cpu``, ``cuda`` or ``cuda:<number>`` of this machine; ``slurm`` for jobs of its cluster.
+    slurm : SlurmSettings, optional
+        Of ``device: slurm``.
     threads : int, optional
         Of torch; torch's own choice by default. Equal numbers give equal bits.
     policy : PolicySettings
@@ -104,7 +159,8 @@ class SiteSettings(Frozen):
     prepare: PreparationSettings | None = None  # before the store, whose check asks for it
     store: FilePath
     state: FilePath
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?|slurm)$")
+    slurm: SlurmSettings | None = None
     threads: int | None = Field(None, ge=1)
     policy: PolicySettings = PolicySettings()
 
@@ -146,6 +202,22 @@ class SiteSettings(Frozen):
                 "lies in one; choose another name"
             )
         return path
+
+    @model_validator(mode="after")
+    def _one_way_to_compute(self) -> Self:
+        if (self.device == "slurm") != (self.slurm is not None):
+            found = "no such section" if self.slurm is None else f"device '{self.device}'"
+            raise ValueError(
+                f"expected 'device: slurm' with a section slurm (options of sbatch), found {found};"
+                " add the one, or take the other out"
+            )
+        return self
+
+    def here(self) -> SiteSettings:
+        """The same site where this machine's processor does what jobs would do."""
+        if self.slurm is None:
+            return self
+        return self.model_copy(update={"device": "cpu", "slurm": None})
 
     @property
     def quality(self) -> Path:

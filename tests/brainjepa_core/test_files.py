@@ -16,7 +16,13 @@ from child_process import environment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.files import atomic_folder, atomic_path, require_own_table
+from brainjepa_core.files import (
+    atomic_folder,
+    atomic_path,
+    bound_log,
+    require_own_table,
+    write_private,
+)
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 
@@ -149,7 +155,13 @@ def test_the_disk_holds_content_before_the_rename_and_the_name_after_it(
 
 HALF_WAY = """
 import sys, time
-from brainjepa_core.files import atomic_folder, atomic_path, require_own_table
+from brainjepa_core.files import (
+    atomic_folder,
+    atomic_path,
+    bound_log,
+    require_own_table,
+    write_private,
+)
 writer = {"file": atomic_path, "folder": atomic_folder}[sys.argv[1]]
 with writer(sys.argv[2]) as temporary:
     (temporary if sys.argv[1] == "file" else temporary / "weights").write_bytes(b"ne")
@@ -239,3 +251,24 @@ def test_a_table_of_somebody_else_is_not_replaced(tmp_path, content):
     with pytest.raises(FileExistsError, match=text):
         require_own_table(path, ("file", "mend"))
     assert path.read_bytes() == content
+
+
+def test_a_log_that_grows_is_begun_anew_while_it_is_written_and_the_last_one_is_kept(tmp_path):
+    log = tmp_path / "program.log"
+    with log.open("ab", buffering=0) as program:  # as a program holds it
+        for number in range(100):
+            program.write(f"line {number:03d}\n".encode())
+            bound_log(log, 100)
+            there = [path.stat().st_size for path in tmp_path.iterdir()]
+            assert max(there) <= 109 and len(there) <= 2
+    kept = (tmp_path / "program.log.old").read_text() + log.read_text()
+    lines = kept.splitlines()
+    assert lines == [f"line {number:03d}" for number in range(100 - len(lines), 100)]
+    assert len(lines) > 11 and not bound_log(tmp_path / "none.log", 100)
+
+
+def test_what_is_private_is_its_owners_alone(tmp_path):
+    write_private(tmp_path / "secret", b"a")
+    write_private(tmp_path / "secret", b"b")
+    assert (tmp_path / "secret").read_bytes() == b"b"
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600

@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from brainjepa_client.answering.computing import computed, people_of
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
 from brainjepa_client.answering.state import study_folder
 from brainjepa_client.answering.stopping import going_on_while
 from brainjepa_client.answering.studies import require_same_study
-from brainjepa_client.answering.task_evaluation import evaluate_task
-from brainjepa_client.answering.training import drawn, train
-from brainjepa_client.answering.yardstick import evaluate
+from brainjepa_client.answering.training import drawn
 from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.evaluation.splits import folds_of, folds_of_windows
+from brainjepa_client.slurm.asking import answered_in_job
+from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import (
@@ -122,21 +122,20 @@ class Site:
             return describe(settings, store)
         summed = store.fingerprint if request.kind == GRADIENTS else None
         require_same_study(settings.state, assignment, summed)
-        windows = assignment.pretraining.windows_of([store])
+        people = people_of(store, assignment)
+        windows, learning = people.windows, people.learning
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
-        folds = folds_of_windows(windows, seed, assignment.folds)
-        learning = np.flatnonzero(folds != held_out)
-        training = windows.only(learning.tolist())
+        behind: NDArray[np.int64] = np.arange(len(people.folds))
         if request.kind == GRADIENTS:
-            require_told_apart(settings.policy, len(folds) - len(learning))
-            reply, behind = gradients(settings, training), learning
-        elif request.kind == TRAIN:
-            reply, behind = train(settings, training, request), learning[drawn(request, training)]
-        elif assignment.probe is not None:
-            reply, behind = evaluate_task(settings, windows, folds, request), np.arange(len(folds))
+            require_told_apart(settings.policy, len(people.folds) - len(learning))
+            reply, behind = gradients(settings, people.training), learning
+        elif settings.slurm is not None:
+            reply = answered_in_job(settings, request, store.fingerprint)
         else:
-            reply, behind = evaluate(settings, windows, folds, request), np.arange(len(folds))
+            reply = computed(settings, people, request)
+        if request.kind == TRAIN:
+            behind = learning[drawn(request, people.training)]
         self._note(request, windows, behind)
         return reply
 

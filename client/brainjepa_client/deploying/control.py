@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from typing import Any
 
 from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP, RunFolder
@@ -37,15 +36,22 @@ def stop(folder: RunFolder) -> bool:
     Raises
     ------
     ValueError
-        If it does not end.
+        If it does not end, or is another user's.
     """
     found = status(folder)
     if not found["running"]:
         return False
     until = time.monotonic() + STEP + SENDING + LEAVING + 5
     if "pid" in found:
-        with suppress(ProcessLookupError):
+        try:
             os.kill(found["pid"], signal.SIGTERM)
+        except ProcessLookupError:  # it has just ended
+            pass
+        except PermissionError as error:
+            raise ValueError(
+                f"expected to be the user who started this site (process {found['pid']}), found "
+                "another; call this as that user"
+            ) from error
     while folder.is_running():
         if time.monotonic() > until:
             raise ValueError(

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from brainjepa_core.files import bound_log
+
 LONGEST_WAIT = 30.0  # seconds between two starts of a program that ends again and again
 STEADY = 60.0  # seconds of life after which a program's earlier ends are forgotten
 _PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent ends
@@ -67,6 +69,8 @@ class Part:
             return
         code = self._process.poll()
         self._listen()
+        if bound_log(self.log):
+            self._read_to = 0
         if code is None:
             return
         self._waits = 0 if now - self._started > STEADY else self._waits

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
+from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -25,6 +26,8 @@ from brainjepa_client.deploying.way_to_coordinator import Way
 from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.guarding.sizes import KEPT
 from brainjepa_client.settings import SiteSettings
+from brainjepa_client.slurm.asking import script_for
+from brainjepa_client.slurm.jobs import try_out
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit
 from brainjepa_core.devices import require_device
@@ -200,8 +203,28 @@ class Preflight:
 
     def device(self) -> str:
         """The device that the site names is there."""
+        slurm = self._settings.slurm
+        if slurm is not None:
+            return f"{slurm.device} of a job; 'slurm' looks at what can be seen from here"
         require_device(self._settings.device)
         return self._settings.device
+
+    def slurm(self) -> str:
+        """The cluster takes jobs with the site's options."""
+        slurm = self._settings.slurm
+        if slurm is None:
+            return f"not asked for (device: {self._settings.device})"
+        for command in ("squeue", "scancel"):
+            if shutil.which(command) is None:
+                raise ValueError(
+                    f"expected Slurm's command {command} on this machine (device: slurm), found "
+                    "none; start the site where jobs can be submitted, or name another device"
+                )
+        with tempfile.TemporaryDirectory() as folder:
+            script, log = Path(folder, "script"), Path(folder, "log")
+            script.write_text(script_for(Path(folder)))
+            said = try_out(script, log, slurm.options).removeprefix("sbatch: ")
+        return f"sbatch takes the options: {said}" if said else "sbatch takes the options"
 
 
 # Name of a check, the check, and those without which it cannot be looked at.
@@ -218,6 +241,7 @@ _CHECKS: tuple[tuple[str, Callable[[Preflight], str], tuple[str, ...]], ...] = (
     ("store", Preflight.store, ()),
     ("state", Preflight.state, ()),
     ("device", Preflight.device, ()),
+    ("slurm", Preflight.slurm, ()),
 )
 
 

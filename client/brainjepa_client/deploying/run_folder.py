@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.files import atomic_path, lone_writer, read_json
+from brainjepa_core.files import atomic_path, lone_writer, read_json, write_private
 
 # A study's folder has no dot in its name: this never meets one.
-FOLDER, OLD = "site.run", ".old"
+FOLDER = "site.run"
 STEP = 60.0  # seconds that a stop leaves the worker for the optimiser step at hand,
 SENDING = 3.0  # the SuperNode for a last reply,
 LEAVING = 15.0  # and for its goodbye
-LARGEST_LOG = 10_000_000  # bytes; then the next start begins a new one, and keeps the last
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,25 @@ class RunFolder:
             ) from error
 
     def is_running(self) -> bool:
-        """Whether a start of this site runs; one that was killed does not."""
+        """Whether a start of this site runs; one that was killed does not.
+
+        Raises
+        ------
+        ValueError
+            If this user may not see it.
+        """
         try:
-            with (self.folder / "lock").open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (self.folder / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # nothing was ever started, or nothing that this user may end
+        except FileNotFoundError:  # nothing was ever started
             return False
+        except PermissionError as error:
+            raise ValueError(
+                f"expected to look into '{self.folder}', found no permission to; call this as the "
+                "user who starts the site"
+            ) from error
         return False
 
     def told(self) -> dict[str, Any]:
@@ -104,19 +113,12 @@ class RunFolder:
         with atomic_path(self.status) as temporary:
             temporary.write_text(json.dumps(status, indent=1) + "\n", encoding="utf-8")
 
-    def begin(self, authority: bytes, parts: tuple[str, ...]) -> None:
-        """Draw a secret, lay out the certificate (PEM), and put long logs away."""
+    def begin(self, authority: bytes) -> None:
+        """Draw a secret, and lay out the certificate (PEM)."""
         self.home.mkdir(exist_ok=True)
-        with atomic_path(self.secret) as temporary:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
+        write_private(self.secret, secrets.token_bytes(32))
         with atomic_path(self.authority) as temporary:
             temporary.write_bytes(authority)
-        for part in parts:
-            log = self.log(part)
-            if log.exists() and log.stat().st_size > LARGEST_LOG:
-                log.replace(log.with_name(log.name + OLD))
 
     def _process(self) -> str:
         told = self.told()

@@ -96,7 +96,7 @@ def run(site_file: Path, settings: SiteSettings, say: Callable[[str], None]) -> 
     kit = joined_kit(settings.state, datetime.now(UTC))
     folder, stopped = RunFolder(settings.state), threading.Event()
     with folder.alone():
-        folder.begin(kit.authority.public_bytes(Encoding.PEM), (SUPERNODE, WORKER))
+        folder.begin(kit.authority.public_bytes(Encoding.PEM))
         parts = _parts(site_file, settings.state, kit, folder)
         told = {"pid": os.getpid(), "site": settings.name, "coordinator": kit.address}
         handlers = {

@@ -35,6 +35,7 @@ from brainjepa_client.deploying.flower_parts import (
 from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
+from brainjepa_client.slurm.asking import end_open_jobs
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.settings import read_settings
@@ -157,6 +158,10 @@ def main(site_file: Path, port: int, bundle: str = ENVELOPE_HASH) -> None:
     worker = Worker(site_file, settings.state, tasks, coordinator, bundle)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
+    try:
+        end_open_jobs(settings.state)  # of a worker that was killed
+    except ValueError as error:  # the next question looks again, and is refused while it lasts
+        _say(str(error))
     _say("ready")
     worker.run()
     _say("ended")

@@ -154,7 +154,7 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     ValueError
         If the YAML or the store cannot be used.
     """
-    settings = read_settings(site, SiteSettings)
+    settings = read_settings(site, SiteSettings).here()
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)
     study = study or PretrainingSettings()

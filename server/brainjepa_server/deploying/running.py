@@ -16,7 +16,7 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,8 +117,7 @@ class RunningFolder:
             if asked is None and server is not None:
                 asked = server
                 if now:
-                    with suppress(ProcessLookupError):
-                        os.kill(server.process, signal.SIGTERM)
+                    _terminate(server.process)
                 else:
                     self.stop.touch()
             elif server is not None and server != asked:  # started again meanwhile
@@ -147,3 +146,15 @@ class RunningFolder:
     def _clear(self) -> None:
         for path in (self._state, self.secret, self.stop):
             path.unlink(missing_ok=True)
+
+
+def _terminate(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGTERM)
+    except ProcessLookupError:  # it has just ended
+        pass
+    except PermissionError as error:
+        raise ValueError(
+            f"expected to be the user who started the server (process {process}), found another; "
+            "call this as that user"
+        ) from error

@@ -118,7 +118,10 @@ def log(
         from brainjepa_server.rounds.received import ReceivedLog, line_in_words
 
         consortium = ConsortiumFolder.open(folder)
-        for name in study_names(consortium):
+        names = study_names(consortium)
+        if not names:
+            _say("no study of this consortium has begun")
+        for name in names:
             kept = ReceivedLog(consortium.studies / name, name).log
             lines = list(kept.lines())
             for line in () if verify else lines:

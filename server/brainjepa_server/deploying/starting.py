@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from brainjepa_core.consortium.certificates import read_certificate, require_in_force
 from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit, read_kit
-from brainjepa_core.files import atomic_path
+from brainjepa_core.files import atomic_path, bound_log
 from brainjepa_core.problems import counted
 from brainjepa_server.deploying.admission import Keys, admitted_sites
 from brainjepa_server.deploying.certificates import make_loopback_certificate
@@ -130,6 +130,8 @@ class Server:
         """Look after the processes, and let in who is admitted meanwhile."""
         while True:
             self._require_alive()
+            for name in self.processes:
+                bound_log(self.running.log(name))
             code = self.processes["study"].poll() if study else None
             if code is not None and code < 0:
                 raise ValueError(

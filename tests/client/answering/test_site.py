@@ -106,7 +106,7 @@ def errors() -> list[Exception]:
 PLACES = {
     "brainjepa_client.answering.site.ScanStore.open": KINDS,
     "brainjepa_core.pretraining.settings.Windows": (GRADIENTS, TRAIN, EVALUATE),
-    "brainjepa_client.answering.site.folds_of_windows": (GRADIENTS, TRAIN, EVALUATE),
+    "brainjepa_client.answering.computing.folds_of_windows": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_core.signals.storing.store.ScanStore.series": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.answering.describe.Reply": (DESCRIBE,),
     "brainjepa_client.answering.gradients.connectivity_sum": (GRADIENTS,),

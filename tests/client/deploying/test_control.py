@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -17,12 +18,12 @@ from running_sites import write_site
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
-from brainjepa_client.deploying import control
+from brainjepa_client.deploying import control, run_folder
 from brainjepa_client.deploying import running as running_module
 from brainjepa_client.deploying.control import stop
 from brainjepa_client.deploying.joining import join
 from brainjepa_client.deploying.parts import Part
-from brainjepa_client.deploying.run_folder import LARGEST_LOG, RunFolder
+from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.deploying.running import environment as of_programs
 from brainjepa_client.deploying.running import joined_kit
 from brainjepa_client.guarding.membership import KEY, KIT
@@ -197,15 +198,47 @@ def test_programs_ask_no_proxy_for_this_machine(tmp_path, monkeypatch):
     assert variables["FLWR_HOME"] == str(tmp_path / "site.run" / "flower")
 
 
-def test_long_logs_are_put_away(tmp_path):
+def test_a_start_draws_a_secret_of_its_own(tmp_path):
     folder = RunFolder(tmp_path)
     with folder.alone():
-        log = folder.log("worker")
-        log.write_bytes(b"x" * LARGEST_LOG)
-        folder.begin(b"pem", ("worker", "supernode"))
-        assert log.exists()
-        log.write_bytes(b"x" * (LARGEST_LOG + 1))
+        folder.begin(b"pem")
         first = folder.secret.read_bytes()
-        folder.begin(b"pem", ("worker",))
-    assert not log.exists() and (folder.folder / "worker.log.old").exists()
+        folder.begin(b"pem")
     assert folder.secret.read_bytes() != first and folder.authority.read_bytes() == b"pem"
+    assert stat.S_IMODE(folder.secret.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("command", ["stop", "status"])
+def test_who_may_not_look_is_not_told_that_nothing_runs(yaml, monkeypatch, command):
+    process = held(yaml.parent / "state")
+    folder = yaml.parent / "state" / "site.run"
+
+    def refused(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder.Path, "open", refused)  # root may look everywhere
+        text = f"expected to look into '{folder}', found no permission to; call this as the user"
+        with pytest.raises(ValueError, match=re.escape(text)):
+            getattr(control, command)(RunFolder(yaml.parent / "state"))
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_start_of_another_user_is_not_ended(yaml, monkeypatch):
+    process = held(yaml.parent / "state")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(control.os, "kill", refused)
+        code, shown = called("stop", yaml)
+    assert code == 1 and (
+        f"expected to be the user who started this site (process {process.pid}), found another; "
+        "call this as that user"
+    ) in " ".join(shown.split())
+    process.kill()
+    process.wait()
+    process.stdout.close()

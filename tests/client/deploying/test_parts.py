@@ -14,6 +14,7 @@ from running_sites import wait_for
 
 from brainjepa_client.deploying import parts as parts_module
 from brainjepa_client.deploying.parts import Part
+from brainjepa_core.files import bound_log
 
 STAYS = "print('up', flush=True); import time; time.sleep(600)"
 
@@ -70,6 +71,22 @@ def test_whatever_kills_it_it_comes_back(tmp_path, number):
         os.kill(before, number)
         tended(made, lambda: made.pid not in (None, before) and made.state == "is up")
         assert made.ends == 1
+    finally:
+        made.stop(10)
+
+
+def test_its_log_is_bounded_while_it_runs_and_heard_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "bound_log", lambda log: bound_log(log, 1000))
+    talks = (
+        "import time\nfor number in range(2000):\n"
+        "    print('up' if number % 2 else 'lost', number, flush=True); time.sleep(0.0005)\n"
+        "print('lost at last', flush=True); time.sleep(600)"
+    )
+    made = part(tmp_path, talks)
+    log = tmp_path / "part.log"
+    try:
+        tended(made, lambda: b"at last" in log.read_bytes() and made.state == "has lost it")
+        assert log.stat().st_size + (tmp_path / "part.log.old").stat().st_size < 15_000
     finally:
         made.stop(10)
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.proto.fleet_pb2 import ActivateNodeResponse, DeactivateNodeResponse
 from made_consortium import NOW
 from running_sites import write_site
+from stand_in_slurm import Cluster
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
@@ -40,7 +41,7 @@ from brainjepa_server.deploying.consortium_folder import set_up
 HOST = "127.0.0.1"
 CHECKS = [
     "kit and key", "other start", "proxy", "connection", "certificate", "/v1/fleet",
-    "/v1/control", "clock", "admission", "store", "state", "device",
+    "/v1/control", "clock", "admission", "store", "state", "device", "slurm",
 ]  # fmt: skip
 
 
@@ -180,6 +181,7 @@ def test_all_is_right(place):
     assert rows["certificate"][0].startswith("signed by the kit's authority, good until 20")
     assert rows["/v1/control"][0] == "is shut (403)"
     assert rows["store"][0] == "12 people; policy.min_subjects asks for 4"
+    assert rows["slurm"][0] == "not asked for (device: cpu)"
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -507,3 +509,45 @@ def test_a_device_that_is_not_there(place):
     place.site(device="cuda:77")
     text = fails_alone(place, "device")
     assert "expected a device of this machine, found 'cuda:77'; use cpu, or cuda where" in text
+
+
+# The cluster.
+
+
+@pytest.fixture
+def cluster(place, monkeypatch) -> Cluster:
+    made = Cluster(place.folder / "cluster")
+    made.install(place.folder / "bin")
+    monkeypatch.setenv("PATH", f"{place.folder / 'bin'}:/usr/bin:/bin")
+    return made
+
+
+def test_a_cluster_that_takes_the_sites_options(place, cluster):
+    place.site(device="slurm", slurm={"options": {"partition": "gpu", "gres": "gpu:1"}})
+    rows = place.rows()
+    assert rows["slurm"][0].startswith("sbatch takes the options: Job 1 to start at ")
+    assert rows["device"][0] == "cuda of a job; 'slurm' looks at what can be seen from here"
+    assert [mend for _, mend in rows.values()] == [""] * len(CHECKS) and cluster.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"partition": "fast"}, "allocation failure: Invalid partition name specified"),
+        ({"gpus": 1}, "sbatch: unrecognized option '--gpus'"),
+    ],
+)
+def test_options_that_the_cluster_refuses(place, cluster, options, told):
+    place.site(device="slurm", slurm={"options": options})
+    text = fails_alone(place, "slurm")
+    assert f"expected sbatch to take it, found that it says: {told}" in text
+    assert "correct slurm.options of the site's YAML" in text
+
+
+@pytest.mark.parametrize("command", ["sbatch", "squeue", "scancel"])
+def test_a_command_of_slurms_is_missing(place, cluster, command):
+    place.site(device="slurm", slurm={"options": {}})
+    (place.folder / "bin" / command).unlink()
+    text = fails_alone(place, "slurm")
+    assert f"expected Slurm's command {command} on this machine (device: slurm), found" in text
+    assert "start the site where jobs can be submitted, or name another device" in text

@@ -18,10 +18,12 @@ import yaml
 from made_consortium import consortium, request
 from typer.testing import CliRunner
 
+from brainjepa_core.files import LARGEST_LOG
 from brainjepa_server.cli import app
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.processes import end_processes, start_process
 from brainjepa_server.deploying.running import RunningFolder
+from brainjepa_server.deploying.starting import Server
 from brainjepa_server.deploying.studies import place_study
 from brainjepa_server.record.history import (
     RoundRecord,
@@ -120,6 +122,35 @@ def test_stop_now_ends_the_process(folder):
     assert not stopping.is_alive() and not running.stop.exists()
 
 
+def test_a_server_of_another_user_is_not_ended(folder, monkeypatch):
+    running = RunningFolder(folder)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refused)
+    with running.alone():
+        running.begin(8000, "one")
+        text = rf"^expected to be the user who started the server \(process {os.getpid()}\), found"
+        with pytest.raises(ValueError, match=text):
+            running.ask_to_stop(now=True)
+
+
+def test_logs_of_a_server_at_work_are_bounded(folder):
+    serving = Server(ConsortiumFolder(folder), 1, False, print)
+    serving.running = RunningFolder(folder)
+    with serving.running.alone():
+        log = serving.running.log("superlink")
+        log.write_bytes(b"x" * (LARGEST_LOG + 1))
+        serving.processes["superlink"] = start_process(["sleep", "600"], {}, log)
+        serving.running.stop.touch()
+        serving.admitted = {}
+        assert serving._watch(None) == 0
+        end_processes(serving.processes.values())
+    assert log.stat().st_size == 0
+    assert log.with_name("superlink.log.old").stat().st_size == LARGEST_LOG + 1
+
+
 @pytest.mark.parametrize("words", [["stop"], ["stop", "--now"]])
 def test_stop_where_nothing_runs(folder, words):
     assert server(words[0], folder, *words[1:]) == (0, "No server of this consortium runs\n")
@@ -214,6 +245,10 @@ def test_status_where_nothing_runs_knows_what_it_knows(folder, tmp_path):
         "  left out Paris: no [atlas]",
         "  left out Lyon: late",
     ]
+
+
+def test_the_log_where_no_study_has_begun_says_so(folder):
+    assert server("log", folder) == (0, "no study of this consortium has begun\n")
 
 
 def test_the_log_of_a_study_and_its_first_broken_line(folder, tmp_path):

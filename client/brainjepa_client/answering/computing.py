@@ -1,0 +1,61 @@
+"""What answers need a model for: the same at the site's worker and in a job of its cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_client.answering.task_evaluation import evaluate_task
+from brainjepa_client.answering.training import train
+from brainjepa_client.answering.yardstick import evaluate
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import TRAIN, Assignment, Reply, Request
+
+
+@dataclass(frozen=True)
+class People:
+    """Whom a request is about.
+
+    Attributes
+    ----------
+    windows : Windows
+        Of all people, n of them.
+    folds : ndarray of int [n]
+    learning : ndarray of int [people outside the held-out fold]
+        Their places in `windows`.
+    """
+
+    windows: Windows
+    folds: NDArray[np.int64]
+    learning: NDArray[np.int64]
+
+    @property
+    def training(self) -> Windows:
+        """Of the people outside the held-out fold."""
+        return self.windows.only(self.learning.tolist())
+
+
+def people_of(store: ScanStore, assignment: Assignment) -> People:
+    """The people of a store that a study is about, and their folds."""
+    windows = assignment.pretraining.windows_of([store])
+    folds = folds_of_windows(windows, assignment.pretraining.training.seed, assignment.folds)
+    return People(windows, folds, np.flatnonzero(folds != assignment.held_out_fold))
+
+
+def computed(settings: SiteSettings, people: People, request: Request) -> Reply:
+    """Reply to ``train`` or ``evaluate``, which was judged to be answered.
+
+    Raises
+    ------
+    Refusal
+        As `train`, `evaluate` and `evaluate_task` say.
+    """
+    if request.kind == TRAIN:
+        return train(settings, people.training, request)
+    answered = evaluate if request.assignment.probe is None else evaluate_task
+    return answered(settings, people.windows, people.folds, request)
