@@ -10,6 +10,7 @@ EXTRAS = {
     "cryptography": "federation",
     "ray": "simulation",
     "mlflow": "tracking",
+    "opacus": "privacy",
 }
 
 
