@@ -12,6 +12,7 @@ EXTRAS = {
     "cryptography": "federation",
     "ray": "simulation",
     "mlflow": "tracking",
+    "opacus": "privacy",
 }
 # Of which not every version will do, as pyproject.toml says too: peers must match.
 PINNED = {"flwr": "1.41"}

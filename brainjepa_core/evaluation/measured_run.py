@@ -36,7 +36,7 @@ def measure_run(
     windows = study.windows_of(stores)
     basis, mean_fc = basis_of_run(windows, study, run)
     provenance(windows, basis).require(found)
-    if model.settings != study.model_settings(len(basis.rois)):
+    if model.settings != study.model_settings(len(basis.rois)).plain:
         raise ValueError(
             "expected the model settings of the run, found others, so that random weights would "
             "be those of another model; give the --settings it was pretrained with"

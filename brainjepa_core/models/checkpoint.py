@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from brainjepa_core.files import atomic_folder
+from brainjepa_core.models.adapters import without_adapters
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named, family_of
 from brainjepa_core.problems import plainly
@@ -117,9 +118,9 @@ def write_model_files(folder: Path, model: BrainModel, provenance: Provenance) -
 
 
 def write_model(path: str | Path, model: BrainModel, provenance: Provenance) -> None:
-    """Write a model folder atomically; `path` must not exist yet."""
+    """Write a model folder atomically, adapters merged; `path` must not exist yet."""
     with atomic_folder(path) as folder:
-        write_model_files(folder, model, provenance)
+        write_model_files(folder, without_adapters(model), provenance)
 
 
 @dataclass(frozen=True)

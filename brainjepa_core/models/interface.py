@@ -36,6 +36,9 @@ class ModelShape(Frozen):
     rois, frames, patch, components : int
         R, T, p and m. A window is [R, T]; a token is one ROI over p frames; the ROI basis has
         m columns.
+    adapters : int
+        Rank of the adapters that are trained instead of all weights (`models.adapters`); 0 where
+        there are none.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {}}
@@ -47,6 +50,12 @@ class ModelShape(Frozen):
     frames: int = Field(160, ge=1)
     patch: int = Field(16, ge=1)
     components: int = Field(30, ge=1)
+    adapters: int = Field(0, ge=0)
+
+    @property
+    def plain(self) -> Self:
+        """Those of a finished model, whose adapters are part of its layers."""
+        return self.model_copy(update={"adapters": 0})
 
     @property
     def time_patches(self) -> int:
@@ -153,7 +162,7 @@ class BrainModel(nn.Module, ABC):
         If the basis has another shape than the settings say, or is not finite.
     """
 
-    roles: ClassVar[Roles]
+    roles: Roles
     basis: Tensor
 
     def __init__(self, settings: Any, basis: Tensor) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from brainjepa_core.models.adapters import add_adapters
 from brainjepa_core.models.interface import BrainModel, ModelShape
 
 DEFAULT = "brain_jepa"
@@ -55,10 +56,16 @@ class Family:
         """
         basis = basis if isinstance(basis, torch.Tensor) else torch.tensor(basis)
         if seed is None:
-            return self.model(settings, basis)
+            return self._drawn(settings, basis)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.model(settings, basis)
+            return self._drawn(settings, basis)
+
+    def _drawn(self, settings: ModelShape, basis: torch.Tensor) -> BrainModel:
+        model = self.model(settings, basis)
+        if settings.adapters:
+            add_adapters(model)
+        return model
 
 
 _registered: dict[str, Family] = {}

@@ -28,6 +28,11 @@ class TrainingSettings(Frozen):
         ``sgd`` is without momentum, for checks: averaged steps of it are a step on the average.
     betas : (float, float)
         Of AdamW.
+    train : {"all", "adapters"}
+        All weights, or adapters of the attention and the LayerNorms (`models.adapters`): little
+        travels, and little noise suffices for differential privacy.
+    adapter_rank : int
+        Of adapters.
     clip_norm : float, optional
         Largest norm of a step's gradient; none by default, as published.
     precision : {"fp32", "bf16"}
@@ -43,6 +48,8 @@ class TrainingSettings(Frozen):
     masks: MaskSettings = MaskSettings()
     optimizer: Literal["adamw", "sgd"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
+    train: Literal["all", "adapters"] = "all"
+    adapter_rank: int = Field(4, ge=1)
     clip_norm: float | None = Field(None, gt=0)
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False

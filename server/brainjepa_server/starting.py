@@ -8,6 +8,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.adapters import with_adapters
 from brainjepa_core.models.checkpoint import Provenance, model_arrays
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import family_of
@@ -57,7 +58,8 @@ def read_start(settings: StartSettings, study: PretrainingSettings, rois: tuple[
     model, provenance = read_source(settings.model, settings.gradients, study.family)
     if provenance is not None:
         _require_same(provenance, study, rois)
-    family, expected = family_of(model).name, study.model_settings(len(rois))
+    sizes = study.model_settings(len(rois))
+    family, expected = family_of(model).name, sizes.plain
     if family != study.family or model.settings != expected:
         raise ValueError(
             f"start_from: expected a model of family '{study.family}' with the study's settings, "
@@ -66,6 +68,8 @@ def read_start(settings: StartSettings, study: PretrainingSettings, rois: tuple[
         )
     gradients = model.basis.numpy().astype(np.float64)
     basis = ConsensusBasis(rois, gradients, np.full(gradients.shape[1], np.nan))
+    if sizes.adapters:
+        model = with_adapters(model, sizes.adapters, study.training.seed)
     return Start(weights_of(model), basis)
 
 
@@ -89,6 +93,6 @@ def _require_same(
 def _difference(family: str, model: BrainModel, study: PretrainingSettings, rois: int) -> str:
     if family != study.family:
         return f"family '{family}'"
-    found, expected = model.settings.model_dump(), study.model_settings(rois).model_dump()
+    found, expected = model.settings.model_dump(), study.model_settings(rois).plain.model_dump()
     name = next(name for name in expected if expected[name] != found.get(name))
     return f"{name} {found.get(name)} instead of {expected[name]}"

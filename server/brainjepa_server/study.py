@@ -211,6 +211,7 @@ class Study:
         rank = min(COMPONENTS, len(members.rois))
         self.mean_fc = total.mean_fc()
         self.components = connectivity_components(self.mean_fc, rank)
+        self.roles = self.settings.pretraining.new_model(self.basis).roles
 
     def _start(self, members: Members) -> Start | None:
         """The model that the study starts from, if it names one."""
@@ -272,8 +273,7 @@ class Study:
         return tried(attempt, self.settings.rounds.retries, again)
 
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
-        roles = self.settings.pretraining.model_family.model.roles
-        outer = OuterOptimizer(self.settings.aggregation.outer, roles)
+        outer = OuterOptimizer(self.settings.aggregation.outer, self.roles)
         outer.load(state.outer, state.weights)
         asked = chosen_sites(self.settings, list(members.nodes), number)
         with self.progress.round(told_round(number), len(asked)) as heard:

@@ -21,7 +21,6 @@ from brainjepa_core.evaluation.learning.finetuned_network import (
 )
 from brainjepa_core.evaluation.learning.inputs import WindowInputs
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
-from brainjepa_core.evaluation.learning.lora import merge_lora
 from brainjepa_core.evaluation.learning.supervised import (
     Progress,
     device_of,
@@ -33,6 +32,7 @@ from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.parts.lora import merge_lora
 from brainjepa_core.models.registry import family_of
 from brainjepa_core.signals.windows import Windows
 

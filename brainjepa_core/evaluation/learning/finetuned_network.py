@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from brainjepa_core.evaluation.learning.drop_path import add_drop_path
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
-from brainjepa_core.evaluation.learning.lora import add_lora
 from brainjepa_core.evaluation.learning.supervised import Group
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.parts.lora import add_lora
 from brainjepa_core.models.pooling import pool_names, pool_tokens
 from brainjepa_core.models.registry import family_of
 

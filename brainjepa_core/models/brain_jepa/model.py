@@ -186,9 +186,11 @@ class BrainJEPA(BrainModel):
 
     @torch.no_grad()
     def after_step(self, momentum: float) -> None:
-        """Move the target encoder: target <- momentum * target + (1 - momentum) * encoder."""
-        torch._foreach_lerp_(
-            list(self.target_encoder.parameters()),
-            list(self.encoder.parameters()),
-            1 - momentum,
-        )
+        """Move the target encoder: target <- momentum * target + (1 - momentum) * encoder.
+
+        What is frozen in the encoder does not move in the target encoder.
+        """
+        pairs = zip(self.target_encoder.parameters(), self.encoder.parameters(), strict=True)
+        moving = [(target, p) for target, p in pairs if p.requires_grad]
+        targets, leaders = zip(*moving, strict=True)
+        torch._foreach_lerp_(targets, leaders, 1 - momentum)

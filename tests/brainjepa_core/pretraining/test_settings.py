@@ -74,7 +74,8 @@ def test_sizes_follow_from_windows_and_basis():
     [
         ({"preset": "huge"}, "a preset among tiny, small, base, large, found 'huge'"),
         ({"recipe": "mine"}, "expected a recipe among default, published, found 'mine'"),
-        ({"model": {"rois": 9}}, "a model without rois, which follow from the data; set windows"),
+        ({"model": {"rois": 9}}, "a model without rois, which follow from the data and other"),
+        ({"model": {"adapters": 2}}, "without adapters, .* basis.components and training.train"),
         ({"model": {"frames": 80, "components": 4}}, "a model without components, frames, which"),
         ({"model": {"patch": 7}}, "model: .*multiple of patch, found 40 frames and patch 7"),
         ({"model": {"widht": 8}}, "model: widht: no such field; check the spelling or remove it"),

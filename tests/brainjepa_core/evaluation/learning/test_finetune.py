@@ -9,11 +9,11 @@ from small_tasks import task_of
 
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
-from brainjepa_core.evaluation.learning.lora import LoraLinear
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.models.parts.lora import LoraLinear
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows

@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from brainjepa_core.evaluation.learning.lora import LoraLinear, add_lora, merge_lora
+from brainjepa_core.models.parts.lora import LoraLinear, add_lora, merge_lora
 from brainjepa_core.models.parts.transformer import Blocks
 
 

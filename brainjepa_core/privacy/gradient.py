@@ -1,0 +1,151 @@
+"""A private step's gradient: each person's own, clipped; their sum; noise; over the expected batch.
+
+DP-SGD (Abadi et al., CCS 2016) with Poisson sampling. Shapes: B people of a micro-batch, P numbers
+of all trained parameters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.sampling import Batch
+from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.privacy.secret import RequestSecret
+from brainjepa_core.privacy.settings import PrivacySettings, require_private
+
+USE = "noise"
+# The CPU's fused attention is called person by person, of which vmap warns. That is faster than
+# unfused attention, which it could do for all at once (1.3 against 2.1 times a plain step).
+warnings.filterwarnings("ignore", ".*batching rule for aten::_scaled_dot_product", UserWarning)
+
+CHUNK_BYTES = 1 << 30  # of gradients of single people that are held at once
+SampleGradients = Callable[..., tuple[dict[str, Tensor], Tensor]]
+
+
+class PrivateGradient:
+    """Takes the place of `pretraining.step.MeanGradient`.
+
+    A person whose gradient is not finite counts 0. Where nobody is drawn, the gradient is noise
+    alone. The loss that is returned tells of people: it stays at the site.
+
+    Parameters
+    ----------
+    model : BrainModel
+        Whose losses are each a function of one sample and the weights.
+    settings : TrainingSettings
+        Its batch size is B, what the sum is divided by, never the number that was drawn.
+    protection : PrivacySettings
+    secret : RequestSecret
+        Of the noise.
+    first_step : int
+        Number of the step that the first call computes; each call is the step after.
+    device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If the recipe clips or compiles by itself.
+    """
+
+    def __init__(
+        self,
+        model: BrainModel,
+        settings: TrainingSettings,
+        protection: PrivacySettings,
+        secret: RequestSecret,
+        first_step: int,
+        device: torch.device,
+    ) -> None:
+        require_private(settings)
+        self.settings, self.protection, self.device = settings, protection, device
+        self.secret, self.step = secret, first_step
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        bytes_a_person = sum(p.numel() * p.element_size() for p in self.trained.values())
+        self._chunk = max(1, CHUNK_BYTES // bytes_a_person)
+        self._model = model
+
+    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+        """Set the parameters' gradients to those of a private step.
+
+        Returns
+        -------
+        Tensor
+            Sum of the finite losses over the expected batch; 0 where nobody was drawn.
+        """
+        sums = {name: torch.zeros_like(p) for name, p in self.trained.items()}
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            for part in _chunks(batch.to(self.device), self._chunk):
+                total = total + self._add_clipped(part, sums)
+        self._add_noise(sums)
+        for name, parameter in self.trained.items():
+            parameter.grad = sums[name].div_(self.settings.batch_size)
+        self.step += 1
+        return total / self.settings.batch_size
+
+    def _add_clipped(self, batch: Batch, sums: dict[str, Tensor]) -> Tensor:
+        """Add the clipped gradients of some people; their losses' sum."""
+        gradients, losses = self._sample_gradients(batch)
+        rows = {name: g.flatten(1) for name, g in gradients.items()}
+        norms = torch.stack([row.norm(dim=1) for row in rows.values()]).norm(dim=0)
+        finite = torch.isfinite(norms)
+        factors = torch.where(finite, (self.protection.clip / norms).clamp(max=1.0), 0.0)
+        for name, row in rows.items():
+            # 0 times what is no number is no number.
+            row.masked_fill_(~finite[:, None], 0.0)
+            sums[name].view(-1).addmv_(row.T, factors)
+        return torch.where(torch.isfinite(losses), losses, 0.0).sum().detach()
+
+    def _sample_gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradients [B, ...] of each trained parameter and losses [B], in the weights' dtype."""
+        given = {"x": batch.x, "token_valid": batch.token_valid, **batch.draws}
+        tensors = {name: value for name, value in given.items() if value is not None}
+
+        def loss(parameters: dict[str, Tensor], sample: dict[str, Tensor]) -> Tensor:
+            one = {name: value[None] for name, value in sample.items()}
+            losses: Tensor = functional_call(self._model, parameters, kwargs=one)
+            return losses.sum()
+
+        weights = {name: p.detach() for name, p in self.trained.items()}
+        compute: SampleGradients = vmap(grad_and_value(loss), in_dims=(None, 0))
+        with self._precision():
+            return compute(weights, tensors)
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if self.settings.precision == "bf16":
+            # Casts are not kept from call to call: they would outlive their transform.
+            return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+        return contextlib.nullcontext()
+
+    def _add_noise(self, sums: dict[str, Tensor]) -> None:
+        counts = [value.numel() for value in sums.values()]
+        noise = self.secret.stream(USE, self.step).normals(sum(counts))
+        spread = self.protection.site_noise * self.protection.clip
+        for value, part in zip(sums.values(), noise.split(counts), strict=True):
+            value.add_(part.view_as(value).to(value), alpha=spread)
+
+
+def _chunks(batch: Batch, size: int) -> Sequence[Batch]:
+    """The batch in parts of at most `size` people."""
+    people = len(batch.x)
+    if people <= size:
+        return [batch]
+
+    def part(value: Tensor | None, first: int) -> Tensor | None:
+        return None if value is None else value[first : first + size]
+
+    return [
+        Batch(
+            batch.x[first : first + size],
+            part(batch.token_valid, first),
+            {name: part(value, first) for name, value in batch.draws.items()},
+        )
+        for first in range(0, people, size)
+    ]
