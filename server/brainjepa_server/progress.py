@@ -95,8 +95,9 @@ class StudyProgress:
             f"{counted(len(record.sites), 'site')}  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
-        for name, reason in record.capped.items():
-            self.console.print(f"  counts for less: {name}: {reason}", markup=False)
+        for what, reasons in (("clipped", record.clipped), ("counts for less", record.capped)):
+            for name, reason in reasons.items():
+                self.console.print(f"  {what}: {name}: {reason}", markup=False)
         self._unjudged(record.unjudged)
 
 

@@ -20,7 +20,7 @@ from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.settings import problems_of
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
-FORMAT = 3  # raised when what is recorded changes its names or meaning
+FORMAT = 4  # raised when what is recorded changes its names or meaning
 LONGEST_REASON = 500  # characters of a site's refusal that are kept
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
@@ -83,6 +83,10 @@ class SiteRecord(_Record):
         As the site measured its own work.
     share : float or None
         What the reply counted by.
+    norm : float or None
+        Of its difference from the round's weights, relative to theirs, before any clipping.
+    scale : float
+        What the difference was multiplied by: less than 1 where it was clipped.
     bytes_up, bytes_down : int
     drift : float or None
         Largest principal angle, in degrees, of the site's own gradients against the basis.
@@ -95,6 +99,8 @@ class SiteRecord(_Record):
     steps: Count = 0
     seconds: Number = None
     share: Number = None
+    norm: Number = None
+    scale: float = Field(1.0, ge=0, le=1)
     bytes_up: Count = 0
     bytes_down: Count = 0
     drift: Number = None
@@ -118,8 +124,9 @@ class RoundRecord(_Record):
         Replies that were used.
     rejected : dict of str to str
         Why a site's reply was left out; at most `LONGEST_REASON` characters each.
-    capped : dict of str to str
-        Why a site's reply counted by less than the share that it named.
+    clipped, capped : dict of str to str
+        Why a site's difference was shortened, and why its reply counted by less than the share
+        that it named.
     unjudged : dict of str to str
         Why a site's people are not in the round's yardstick.
     yardstick : tuple of YardstickRow
@@ -134,6 +141,7 @@ class RoundRecord(_Record):
     bytes_up: Count = 0
     sites: dict[str, SiteRecord] = {}
     rejected: dict[str, Reason] = {}
+    clipped: dict[str, Reason] = {}
     capped: dict[str, Reason] = {}
     unjudged: dict[str, Reason] = {}
     yardstick: tuple[YardstickRow, ...] = ()

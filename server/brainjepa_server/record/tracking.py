@@ -88,6 +88,7 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
         "bytes_up": record.bytes_up,
         "sites_used": len(record.sites),
         "sites_rejected": len(record.rejected),
+        "sites_clipped": len(record.clipped),
     }
     for name, site in record.sites.items():
         values = site.model_dump()

@@ -232,7 +232,7 @@ def test_too_few_replies_end_the_study_and_mended_sites_continue_it(tmp_path, st
 
 def test_a_trimmed_mean_stays_near_the_honest_model(tmp_path):
     def model(name, combine, **faults):
-        aggregation = {"combine": combine, "max_norm": 1e6}
+        aggregation = {"combine": combine, "max_norm": 1e6, "clip_norm": 1e6}
         chosen = scenario(4, TOTAL, aggregation=aggregation, faults=faults)
         return weights(run(chosen, tmp_path / name))
 
