@@ -8,7 +8,8 @@ from typing import Any
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.tracking.tracker import LONGEST_KEY, Tracker, metric_part
-from brainjepa_server.record.history import Number, RoundRecord
+from brainjepa_server.record.fields import Number
+from brainjepa_server.record.history import RoundRecord
 
 RUN_ID = "mlflow_run.txt"
 MARKER = "loss"  # logged last: where it is, the round is complete

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainjepa_core.evaluation.measure import HEADLINE, YardstickScore
+from brainjepa_server.record.fields import LONGEST_REASON
 from brainjepa_server.record.history import (
     FEDERATED,
-    LONGEST_REASON,
     POOLED,
     RANDOM,
     ROUNDS,
