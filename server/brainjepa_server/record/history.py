@@ -31,13 +31,16 @@ _ALONE = " alone"
 class YardstickRow(Record):
     """Held-out R2 of a group of outcomes from one pool of one model.
 
-    Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place.
+    Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place;
+    and ``r2_at_sites``, the median of R2 over the sites, each on its own people: of sums a lying
+    site can make any R2, but not that.
     """
 
     model: str
     pool: str
     outcome: str
     r2: Number
+    r2_at_sites: Number = None
     features: Count = 0
 
 

@@ -86,11 +86,13 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
             pictures.append(Picture.of(progress, f"R2 of {outcome} by round"))
     of_round = "" if comparison.round is None else f" Federated: {comparison.round_text(history)}."
     groups = dict.fromkeys((row.model, row.pool, row.features) for row in comparison.rows)
+    measured = (comparison.r2, comparison.r2_at_sites)
     rows = [
-        [m, p, f, *(_number(comparison.r2(m, p, o), 3) for o in comparison.outcomes)]
+        [m, p, f, *(_number(r2(m, p, o), 3) for r2 in measured for o in comparison.outcomes)]
         for m, p, f in groups
     ]
     headings = ["model", "pool", "features", *comparison.outcomes]
+    headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     table = Table.of(headings, rows, ("text", "text"))
     return {"pictures": pictures, "of_round": of_round, "table": table}
 

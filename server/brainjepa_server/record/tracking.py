@@ -80,7 +80,8 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     """A round's numbers under the names MLflow shows; what was not measured is left out.
 
     Global ones by plain name, a site's as ``sites/NAME/...``, R2 as
-    ``yardstick/MODEL/POOL/OUTCOME``; the loss, if there is one, comes last.
+    ``yardstick/MODEL/POOL/OUTCOME``, the median site's as ``yardstick at sites/...``; the loss, if
+    there is one, comes last.
     """
     found: dict[str, Number] = {
         "seconds": record.seconds,
@@ -98,5 +99,6 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     for row in record.yardstick:
         path = map(metric_part, (row.model, row.pool, row.outcome))
         found["/".join(("yardstick", *path))] = row.r2
+        found["/".join(("yardstick at sites", *path))] = row.r2_at_sites
     found[MARKER] = record.loss
     return {key[:LONGEST_KEY]: float(value) for key, value in found.items() if value is not None}

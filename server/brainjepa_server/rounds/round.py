@@ -151,24 +151,22 @@ def evaluate(
 
     A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
     """
-    yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
     drift: dict[str, float] = {}
     rejected: dict[str, str] = {}
     arrays: Arrays = {**weights, BASIS: basis, COMPONENTS: components}
-    assignment = settings.assignment(number)
-    for answer in sites.ask(
-        EVALUATE, assignment, arrays, sorted(sites.nodes), settings.rounds.deadline
-    ):
-        try:
-            yardstick.add(answer.reply, answer.counts)
-        except RejectedReply as error:
-            rejected[answer.site] = str(error)
-            continue
-        if "drift" in answer.reply.metrics:
-            with suppress(RejectedReply):
-                drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
-    rows = [YardstickRow.model_validate(row) for row in yardstick.rows(model)]
-    return Evaluated(rows, drift, rejected)
+    assignment, deadline = settings.assignment(number), settings.rounds.deadline
+    with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
+        for answer in sites.ask(EVALUATE, assignment, arrays, sorted(sites.nodes), deadline):
+            try:
+                yardstick.add(answer.site, answer.reply, answer.counts)
+            except RejectedReply as error:
+                rejected[answer.site] = str(error)
+                continue
+            if "drift" in answer.reply.metrics:
+                with suppress(RejectedReply):
+                    drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
+        measured = yardstick.measure(model)
+    return Evaluated(measured.rows, drift, rejected | measured.left_out)
 
 
 def _site_record(update: Update, limits: Limits, steps: int, answer: Answer) -> SiteRecord:
