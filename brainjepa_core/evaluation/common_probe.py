@@ -137,7 +137,7 @@ def _metrics_of_sums(errors: Float64, standard: Float64, predicted: Moments) -> 
     p, pp = predicted.x_sum[0], predicted.xx[0, 0]
     varies = pp - p * p / n > RESOLVED**2 * pp
     scale = np.sqrt((pp - p * p / n) * spread[0]) if varies else np.nan
-    r = float((predicted.xy[0, 0] - p * y[0] / n) / scale)
+    r = float(np.clip((predicted.xy[0, 0] - p * y[0] / n) / scale, -1, 1))
     return {"r": r, "r2": r2, "mse": float(errors[0] / n), STANDARDISED: float(standard[0] / n)}
 
 

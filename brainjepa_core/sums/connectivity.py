@@ -193,6 +193,22 @@ class ConnectivitySum(SumOverPeople):
         z_sum, pair_count = (np.where(enough, a, 0) for a in (self.z_sum, self.pair_count))
         return self._made_of({**vars(self), "z_sum": z_sum, "pair_count": pair_count})
 
+    def counting_as(self, people: int) -> ConnectivitySum:
+        """The sum as if over fewer people of the same mean Fisher z, pair by pair.
+
+        Parameters
+        ----------
+        people : int
+            At least 1; a sum over no more than these is given back as it is.
+        """
+        if people >= self.subjects:
+            return self
+        fewer = np.ceil(self.pair_count * (people / self.subjects)).astype(np.int64)
+        z_sum = self.z_sum * (fewer / np.maximum(self.pair_count, 1))
+        return self._made_of(
+            {**self._shared(), "z_sum": z_sum, "pair_count": fewer, "subjects": people}
+        )
+
     @classmethod
     def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:
         rois = len(check_rois(take_rois(arrays["rois"])))

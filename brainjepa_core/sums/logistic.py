@@ -22,11 +22,15 @@ from scipy.special import expit
 
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.sums.moments import Moments
+from brainjepa_core.sums.possible import are_products
 from brainjepa_core.sums.protocol import ROUNDING, SumOverPeople
 from brainjepa_core.sums.ridge import RESOLVED, Ridge
 
-CLOSE = 1e-10  # of the gradient, relative to the number of people
+# Of the gradient, relative to the number of people: where a fit ends, and where one that could not
+# get so far is near enough for its probe's scores.
+CLOSE, NEAR = 1e-10, 1e-5
 SMALLEST_STEP = 1e-6
+ROUNDED = 1e-12  # of a sum of squares, at most, by adding up in float64
 
 
 @dataclass(frozen=True)
@@ -96,22 +100,80 @@ class LogisticSums(SumOverPeople):
         return cls(people, loss, values["gradient"], values["hessian"], float(people))
 
     def _require_possible(self) -> None:
-        """A symmetric Hessian with the bounds of Cauchy and Schwarz, and of the intercept's."""
-        diagonal = np.diag(self.hessian)
-        root = np.sqrt(np.maximum(diagonal, 0))
-        pairs, room = np.outer(root, root), 1 + ROUNDING
+        """A Hessian that is a Gram matrix, and the bounds that the intercept's 1 sets."""
+        room, nothing = 1 + ROUNDING, np.zeros((len(self.gradient), 0))
         if (
             self.loss < 0
-            or (diagonal < 0).any()
-            or (np.abs(self.hessian - self.hessian.T) > ROUNDING * pairs).any()
-            or (np.abs(self.hessian) > room * pairs).any()
-            or diagonal[-1] > 0.25 * self.people * room
+            or not are_products(self.hessian, nothing[0], nothing)
+            or self.hessian[-1, -1] > 0.25 * self.people * room
             or abs(self.gradient[-1]) > self.people * room
         ):
             raise ValueError(
                 "expected derivatives of a log loss, found some that no people's data have; check "
                 "the site's version"
             )
+
+
+def require_of_people(sums: LogisticSums, squares: Float64, at: Float64) -> None:
+    """Refuse sums that the people behind some sums of squares cannot have at given weights.
+
+    A residual is at most 1 and a curvature at most 1/4, so with squares q over n people
+    ``|g_j| <= sqrt(n q_j)`` and ``H_jj <= q_j / 4``; and a loss is at most that of everybody on the
+    wrong side, ``n log 2 + sum |w_j| sqrt(n q_j)``.
+
+    Parameters
+    ----------
+    sums : LogisticSums
+    squares : ndarray [P + 1]
+        Of the same people's columns, the intercept's last (their number).
+    at : ndarray [P + 1]
+        Where the sums were taken.
+
+    Raises
+    ------
+    ValueError
+    """
+    n, room = squares[-1], 1 + ROUNDING
+    root = np.sqrt(n * squares)
+    dust = ROUNDING * max(n, 1.0)
+    if (
+        sums.people > n
+        or (np.abs(sums.gradient) > root * room + dust).any()
+        or (np.diag(sums.hessian) > squares / 4 * room + dust).any()
+        or sums.loss > (n * np.log(2) + np.abs(at) @ root) * room + dust
+    ):
+        raise ValueError(
+            f"expected derivatives of a log loss of the {n:.0f} people whose moments the site "
+            "told, found some that they cannot have; check the site's version"
+        )
+
+
+def require_convex(
+    before: LogisticSums, there: Float64, after: LogisticSums, here: Float64
+) -> None:
+    """Refuse sums at two places that no convex loss has: it lies above all of its tangents.
+
+    A gradient that does not lead where the site's own loss falls is found out at the next place.
+
+    Parameters
+    ----------
+    before, after : LogisticSums
+        Of the same people.
+    there, here : ndarray [P + 1]
+        Where each was taken.
+
+    Raises
+    ------
+    ValueError
+    """
+    dust = ROUNDING * max(before.loss, after.loss, float(before.n))
+    falls = after.loss - before.loss
+    step = here - there
+    if falls < before.gradient @ step - dust or falls > after.gradient @ step + dust:
+        raise ValueError(
+            "expected losses and gradients of one log loss, found a loss that does not fall as its "
+            "gradient says; check the site's version"
+        )
 
 
 def _effective(weights: Float64) -> float:
@@ -136,8 +198,8 @@ class Newton:
         Weights to ask the sums at.
     best : ndarray [P + 1]
         The best weights so far.
-    loss : float
-        At `best`.
+    loss, steepness : float
+        At `best`; the latter is the largest part of the gradient over the number of people.
     done : bool
     """
 
@@ -147,7 +209,13 @@ class Newton:
     trial: Float64
     best: Float64
     loss: float = float("inf")
+    steepness: float = float("inf")
     done: bool = False
+
+    @property
+    def near(self) -> bool:
+        """Whether more steps would change no score that anybody could tell."""
+        return self.done or self.steepness <= NEAR
 
     @classmethod
     def start(cls, m: Moments, penalty: float) -> Newton:
@@ -174,9 +242,25 @@ class Newton:
             small = np.abs(halved - self.best).max() < SMALLEST_STEP
             return replace(self, trial=halved, done=bool(small))
         gradient = sums.gradient + ridge * self.trial
-        done = bool(np.abs(gradient).max() <= CLOSE * sums.n)
+        steepness = float(np.abs(gradient).max() / max(sums.n, 1))
         step = np.linalg.solve(sums.hessian + np.diag(ridge), gradient)
-        return replace(self, trial=self.trial - step, best=self.trial, loss=loss, done=done)
+        return replace(
+            self,
+            trial=self.trial - step,
+            best=self.trial,
+            loss=loss,
+            steepness=steepness,
+            done=steepness <= CLOSE,
+        )
+
+    def squares(self, m: Moments) -> Float64:
+        """Sums of squares [P + 1] of people's standardised features, and of the intercept's 1.
+
+        They are no smaller than true ones: what rounding of large sums may have taken is added.
+        """
+        squares, moved = np.diag(m.xx), m.n * self.centre**2
+        raw = squares - 2 * self.centre * m.x_sum + moved
+        return np.append(self.scale**2 * (raw.clip(min=0) + ROUNDED * (squares + moved)), m.n)
 
     def probe(self) -> Ridge:
         """The best weights so far, as a model of two scores whose difference is the logit."""

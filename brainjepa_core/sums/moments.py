@@ -5,7 +5,6 @@ Shapes: n people, P features, Q outcomes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from brainjepa_core.arrays import Arrays, Float64
-from brainjepa_core.sums.protocol import ROUNDING, SumOverPeople
+from brainjepa_core.sums.possible import are_products
+from brainjepa_core.sums.protocol import SumOverPeople
 
 PREFIX = "moments"
 
@@ -97,21 +97,17 @@ class Moments(SumOverPeople):
         return cls(int(n), *(values[name] for name in ("x_sum", "y_sum", "xx", "xy", "yy")))
 
     def _require_possible(self) -> None:
-        """Symmetry, and Cauchy and Schwarz for every pair of columns; zeros where nobody is."""
-        x, y = np.diag(self.xx), self.yy
-        impossible = "expected sums of products, found some that no people's data have; check the "
-        if min(x.min(), y.min()) < 0 or (not self.n and max(x.max(), y.max()) > 0):
-            raise ValueError(f"{impossible}site's version")
-        a, b = np.sqrt(x), np.sqrt(y)  # before products, so that nothing overflows
-        root, room = math.sqrt(self.n), 1 + ROUNDING
-        if not (
-            (np.abs(self.xx - self.xx.T) <= ROUNDING * np.outer(a, a)).all()
-            and (np.abs(self.xx) <= room * np.outer(a, a)).all()
-            and (np.abs(self.xy) <= room * np.outer(a, b)).all()
-            and (np.abs(self.x_sum) <= room * root * a).all()
-            and (np.abs(self.y_sum) <= room * root * b).all()
-        ):
-            raise ValueError(f"{impossible}site's version")
+        """The whole Gram matrix of people, features and each outcome; zeros where nobody is."""
+        among = np.block(
+            [[np.array([[float(self.n)]]), self.x_sum[None]], [self.x_sum[:, None], self.xx]]
+        )
+        products = np.concatenate([self.y_sum[None], self.xy])
+        of_nobody = not self.n and max(np.diag(self.xx).max(), self.yy.max()) > 0
+        if of_nobody or not are_products(among, self.yy, products):
+            raise ValueError(
+                "expected sums of products, found some that no people's data have; check the "
+                "site's version"
+            )
 
 
 class Group(NamedTuple):

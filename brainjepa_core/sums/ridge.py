@@ -33,12 +33,15 @@ class Ridge:
         return np.asarray(features, np.float64) @ self.weights + self.intercept
 
     def squared_error(self, m: Moments) -> Float64:
-        """Sum of squared errors [Q] on the people behind `m`, without seeing them."""
+        """Sum of squared errors [Q] on the people behind `m`, without seeing them.
+
+        Rounding of sums does not make it negative: no R2 is above 1.
+        """
         w, b = self.weights, self.intercept
         quadratic = (w * (m.xx @ w)).sum(0)
         linear = 2 * b * (w.T @ m.x_sum if w.size else 0) + m.n * b * b
         found: Float64 = m.yy - 2 * (w * m.xy).sum(0) - 2 * b * m.y_sum + quadratic + linear
-        return found
+        return found.clip(min=0)
 
 
 def fit_ridge(m: Moments, alpha: float | Float64) -> Ridge:
@@ -88,13 +91,11 @@ def fit_folds(folds: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> Rid
     return fit_ridge(total(folds), choose_alpha(folds, alphas))
 
 
-def held_out_errors(
-    train: Sequence[Moments], test: Moments, alphas: Sequence[float] = ALPHAS
-) -> tuple[Float64, Float64]:
-    """Squared errors [Q] and [Q] on one fold: of `fit_folds` on the others, and of their mean."""
+def fit_and_mean(train: Sequence[Moments], alphas: Sequence[float] = ALPHAS) -> tuple[Ridge, Ridge]:
+    """`fit_folds`, and what knows nothing but the mean of the same people."""
     everyone = total(train)
-    nothing = Ridge(np.zeros(test.xy.shape), everyone.y_sum / everyone.n)
-    return fit_folds(train, alphas).squared_error(test), nothing.squared_error(test)
+    nothing = Ridge(np.zeros_like(everyone.xy), everyone.y_sum / everyone.n)
+    return fit_folds(train, alphas), nothing
 
 
 def explained(error: Float64, baseline: Float64, squares: Float64) -> Float64:
@@ -149,7 +150,7 @@ def held_out_r2(
     error, baseline = np.zeros(y.shape[1]), np.zeros(y.shape[1])
     for left_out, fold in enumerate(groups):
         rest = [g for i, g in enumerate(groups) if i != left_out]
-        found, nothing = held_out_errors(rest, fold, alphas)
-        error += found
-        baseline += nothing
+        fit, nothing = fit_and_mean(rest, alphas)
+        error += fit.squared_error(fold)
+        baseline += nothing.squared_error(fold)
     return explained(error, baseline, total(groups).yy)

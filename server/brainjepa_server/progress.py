@@ -12,6 +12,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.problems import counted
 from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
+from brainjepa_server.record.attendance import UNCOMPARED
 from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.tasks.report import TaskReport
@@ -46,13 +47,17 @@ class StudyProgress:
 
     def consensus(self, found: Consensus, basis: ConsensusBasis) -> None:
         """The basis, and whose it is."""
-        people = counted(found.total.subjects, "person", "people")
+        people = counted(found.people, "person", "people")
         told = f"consensus basis {found.basis.hash[:12]} of {people}"
         if basis.hash != found.basis.hash:
             told = f"basis {basis.hash[:12]} of the model it starts from; connectivity of {people}"
         self.console.print(told)
         for name, reason in found.left_out.items():
             self.console.print(f"  left out {name}: {reason}", markup=False)
+        for name, reason in found.capped.items():
+            self.console.print(f"  counts for less: {name}: {reason}", markup=False)
+        if not found.compared:
+            self.console.print(f"  {UNCOMPARED}", markup=False)
 
     def again(self, missed: Exception, left: int) -> None:
         """Why a round is tried again, and how often it still may be."""
@@ -97,8 +102,9 @@ class StudyProgress:
             f"{counted(len(record.sites), 'site')}  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
-        for name, reason in record.capped.items():
-            self.console.print(f"  counts for less: {name}: {reason}", markup=False)
+        for what, reasons in (("clipped", record.clipped), ("counts for less", record.capped)):
+            for name, reason in reasons.items():
+                self.console.print(f"  {what}: {name}: {reason}", markup=False)
         self._unjudged(record.unjudged)
 
     def task(self, report: TaskReport) -> None:

@@ -95,15 +95,18 @@ class AggregationSettings(Frozen):
     Attributes
     ----------
     combine : {"mean", "trimmed_mean", "median"}
-        The last two withstand a minority of poisoned sites, and need all replies at once.
+        The last two bound each weight by itself, and every site counts the same in them; from
+        five sites on, with fewer too little is left.
     trim : float
         Share cut from either end by ``trimmed_mean``.
     shares : {"scans", "subjects", "equal"}
-        What a site's reply counts by.
+        What a site's reply counts by in a mean; of three sites or more none counts by more than
+        2 / sites of the whole.
     target : {"average", "line", "local"}
     wire : {"fp32", "bf16"}
-    max_norm : float
-        Largest accepted norm of a site's difference, as a multiple of the global weights' norm.
+    clip_norm, max_norm : float
+        Norms of a site's difference, as multiples of the round's median norm: what a mean shortens
+        it to, and what is left out altogether. Of three sites or more.
     proximal : float
         FedProx's mu at the sites.
     reset_optimizer : bool
@@ -115,7 +118,8 @@ class AggregationSettings(Frozen):
     shares: Literal["scans", "subjects", "equal"] = "scans"
     target: Target = "average"
     wire: Wire = "fp32"
-    max_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.1, ge=1)
+    max_norm: float = Field(3.0, ge=1)
     proximal: float = Field(0.0, ge=0)
     reset_optimizer: bool = False
     outer: OuterSettings = OuterSettings()

@@ -169,9 +169,9 @@ class Study:
             total = ConnectivitySum.load(self.folder / SUM_FILE)
             facts = self.past.basis
             if facts is None or facts.hash != self.basis.hash:
-                found_hash = "none" if facts is None else facts.hash[:12]
+                recorded = facts.hash[:12] if facts else "none"
                 raise ValueError(
-                    f"expected the basis {found_hash} that {SUMMARY} records, found "
+                    f"expected the basis {recorded} that {SUMMARY} records, found "
                     f"{self.basis.hash[:12]} in {BASIS_FILE}; put the study's own basis back, or "
                     "start in a new folder"
                 )
@@ -185,13 +185,12 @@ class Study:
                 sorted(members.nodes),
                 self.settings.rounds.deadline,
             )
-            found = build_consensus(
+            replies, floors = (
                 {answer.site: answer.reply for answer in answers},
-                members.rois,
                 self.settings.floors,
-                self.settings.pretraining.basis,
-                members.counts,
             )
+            basis_settings = self.settings.pretraining.basis
+            found = build_consensus(replies, members.rois, floors, basis_settings, members.counts)
             start = self._start(members)
             self.basis, total = start.basis if start else found.basis, found.total
             self.history = self.history.having(
@@ -200,8 +199,10 @@ class Study:
                     eigenvalues=tuple(self.basis.eigenvalues.tolist()),
                     eigengaps=tuple(self.basis.eigengaps.tolist()),
                     sites=found.sites,
-                    subjects=total.subjects,
+                    subjects=found.people,
                     left_out=found.left_out,
+                    capped=found.capped,
+                    compared=found.compared,
                 )
             )
             write_history(self.folder, self.history)

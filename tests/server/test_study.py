@@ -84,7 +84,7 @@ def test_what_the_coordinator_is_shown():
         ({"aggregation": {"combine": "sum"}}, "aggregation.combine: expected 'mean', "),
         (
             {"aggregation": {"max_norm": 0}},
-            "aggregation.max_norm: expected a number above 0",
+            "aggregation.max_norm: expected a number of at least 1",
         ),
         ({"aggregation": {"outer": {"kind": "adam"}}}, "aggregation.outer.kind: expected"),
         ({"floors": {"people": 3}}, "floors.people: no such field; check the spelling or remove"),

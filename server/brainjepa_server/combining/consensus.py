@@ -12,6 +12,8 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.sums.protocol import MOST_COUNTED
 from brainjepa_core.wire.messages import Reply
+from brainjepa_server.combining.agreement import odd_ones
+from brainjepa_server.combining.limits import FEWEST_JUDGED, LARGEST_PART, largest_share
 from brainjepa_server.combining.validation import (
     Counts,
     RejectedReply,
@@ -32,7 +34,9 @@ class Consensus:
     Attributes
     ----------
     total : ConnectivitySum
-        Over the sites that count.
+        Over the sites that count, each for no more people than it may.
+    people : int
+        Behind what those sites told.
     basis : ConsensusBasis
     mean_fc : ndarray of float64, shape (R, R)
         The connectivity that the basis was computed from.
@@ -40,13 +44,20 @@ class Consensus:
         Those that count, in order of name.
     left_out : dict of str to str
         Why each of the others does not.
+    capped : dict of str to str
+        Why a site counts for fewer people than it told of.
+    compared : bool
+        Whether sites were compared with one another; of fewer than three none can be the odd one.
     """
 
     total: ConnectivitySum
+    people: int
     basis: ConsensusBasis
     mean_fc: Float64
     sites: tuple[str, ...]
     left_out: dict[str, str]
+    capped: dict[str, str]
+    compared: bool
 
 
 def check_sum(
@@ -111,6 +122,8 @@ def build_consensus(
 ) -> Consensus:
     """Sum what the sites sent and compute the basis of all their people.
 
+    Each sum is judged by itself, then beside the others: a site whose mean connectivity is not like
+    theirs is left out, and of three or more none counts for more than 2 / sites of the people.
     Sites are added in order of name, so the same replies give the same bits in whatever order
     they arrived.
 
@@ -134,28 +147,50 @@ def build_consensus(
     ValueError
         If too few sites or people are left, or these have no basis (`ConsensusBasis.from_sum`).
     """
-    total = ConnectivitySum(rois)
-    sites: list[str] = []
+    sums: dict[str, ConnectivitySum] = {}
     left_out: dict[str, str] = {}
     for site in sorted(replies):
         try:
-            total = total + check_sum(
-                replies[site], rois, floors.subjects_per_site, counts.get(site)
-            )
+            sums[site] = check_sum(replies[site], rois, floors.subjects_per_site, counts.get(site))
         except RejectedReply as error:
             left_out[site] = str(error)
-        else:
-            sites.append(site)
+    compared = len(sums) >= FEWEST_JUDGED
+    odd = odd_ones(sums)
+    left_out |= odd
+    sums = {site: one for site, one in sums.items() if site not in odd}
+    people = sum(one.subjects for one in sums.values())
     reasons = "".join(f"; {site} was left out: {reason}" for site, reason in left_out.items())
-    if len(sites) < floors.sites:
+    if len(sums) < floors.sites:
         raise ValueError(
             f"expected usable connectivity of at least {floors.sites} sites (floors.sites), found "
-            f"{len(sites)}; wait for more sites{reasons}"
+            f"{len(sums)}; wait for more sites{reasons}"
         )
-    if total.subjects < floors.subjects:
+    if people < floors.subjects:
         raise ValueError(
             f"expected at least {floors.subjects} subjects over all sites (floors.subjects), found "
-            f"{total.subjects}; wait for more sites{reasons}"
+            f"{people}; wait for more sites{reasons}"
         )
+    counting, capped = _capped(sums)
+    total = sum(counting.values(), ConnectivitySum(rois))
     basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
-    return Consensus(total, basis, total.mean_fc(), tuple(sites), left_out)
+    return Consensus(total, people, basis, total.mean_fc(), tuple(sums), left_out, capped, compared)
+
+
+def _capped(
+    sums: Mapping[str, ConnectivitySum],
+) -> tuple[dict[str, ConnectivitySum], dict[str, str]]:
+    """Sums of which none counts for more than twice an even part of the people; and why."""
+    if len(sums) < FEWEST_JUDGED:
+        return dict(sums), {}
+    most = largest_share([float(one.subjects) for one in sums.values()])
+    counting = {
+        site: one if one.subjects <= most else one.counting_as(max(int(most), 1))
+        for site, one in sums.items()
+    }
+    reasons = {
+        site: f"expected at most {LARGEST_PART / len(sums):.0%} of the people (twice an even "
+        f"part), found {one.subjects}; it counts for {counting[site].subjects}"
+        for site, one in sums.items()
+        if counting[site] is not one
+    }
+    return counting, reasons

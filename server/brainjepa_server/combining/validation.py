@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,13 +24,23 @@ from brainjepa_core.wire.weights import decode_difference
 from brainjepa_server.settings import AggregationSettings
 
 MIN_SHARE, MAX_SHARE = 1e-9, 1e9  # people or scans of a site; more is no cohort
+LARGEST_LOSS = 1e6
+# A difference of so many times the global weights' norm is no training. What is long beside the
+# other sites' is judged in `combining.limits`.
+FARTHEST = 10.0
 LONGEST = 80  # characters of a site's own text that we repeat
 LONGEST_REFUSAL = 240  # which says how to mend it at its end
-# The other numbers of a train reply that are kept, if they are finite; names not here are dropped.
-EXTRA = (
-    "loss_last", "seconds",
-    "spread_people", "spread_positions", "position_share", "rank_tokens", "rank_people",
-)  # fmt: skip
+# The other numbers of a train reply that are kept, if they are within bounds; names not here are
+# dropped.
+EXTRA = {
+    "loss_last": (0.0, LARGEST_LOSS),
+    "seconds": (0.0, 1e9),
+    "spread_people": (0.0, 1e6),
+    "spread_positions": (0.0, 1e6),
+    "position_share": (-1.0, 1.0),
+    "rank_tokens": (0.0, 1e6),
+    "rank_people": (0.0, 1e6),
+}
 
 
 class RejectedReply(ValueError):
@@ -52,6 +62,8 @@ class Update:
         Of its difference from the global weights, relative to theirs.
     metrics : dict of str to float
         Finite numbers of known names.
+    scale : float
+        What its difference is multiplied by: less than 1 where it is clipped.
     """
 
     arrays: Arrays
@@ -59,21 +71,22 @@ class Update:
     share: float
     norm: float
     metrics: dict[str, float]
+    scale: float = 1.0
 
     def values(self, base: Mapping[str, NDArray[np.generic]]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The site's weights, one array at a time and in order of name.
 
         With wire ``fp32`` they are what the site sent, to the last bit and without a copy. With
-        ``bf16`` they are float64, `base` plus the difference.
+        ``bf16``, or where the difference is clipped, they are float64, `base` plus the difference.
         """
         known: Arrays = dict(base)
         for name in sorted(self.arrays):
             sent = self.arrays[name]
-            if self.wire == "fp32":
+            if self.wire == "fp32" and self.scale == 1:
                 yield name, sent
             else:
                 difference = decode_difference(name, sent, known, self.wire)
-                yield name, base[name].astype(np.float64) + difference
+                yield name, base[name].astype(np.float64) + self.scale * difference
 
 
 def safe(text: object, longest: int = LONGEST) -> str:
@@ -179,37 +192,6 @@ def require_told(people: int, counts: Counts | None) -> None:
         )
 
 
-def capped(update: Update, shares: str, counts: Counts | None) -> tuple[Update, str]:
-    """A reply that counts by no more than the site told of when it joined.
-
-    Parameters
-    ----------
-    update : Update
-    shares : {"scans", "subjects", "equal"}
-        What replies count by.
-    counts : Counts, optional
-        None where the site has told nothing.
-
-    Returns
-    -------
-    Update
-        With the largest share that it may have, if it named a larger one.
-    str
-        Then the reason, else nothing.
-    """
-    if counts is None or shares == "equal":
-        return update, ""
-    most = max(getattr(counts, shares), 1)
-    if update.share <= most:
-        return update, ""
-    reason = (
-        f"expected a share of at most {most}, the {shares} that the site told of when it joined, "
-        f"found {update.share:.6g}; its reply counts by {most}"
-    )
-    metrics = {**update.metrics, "share": float(most)}
-    return replace(update, share=float(most), metrics=metrics), reason
-
-
 def require_replies(count: int) -> None:
     """Refuse to combine nothing.
 
@@ -261,7 +243,7 @@ def check_reply(
     base : mapping of str to ndarray of float32
         The round's global weights, all of them; other arrays among them are not looked at.
     settings : AggregationSettings
-        Wire, target, shares and the largest accepted norm.
+        Wire, target and shares.
     roles : Roles
         Of the model's arrays: which of them a reply holds.
     steps : int
@@ -302,7 +284,7 @@ def _checked(
             f"expected share 1 where all sites count the same, found {share:.6g}; "
             "check the site's version"
         )
-    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss"))}
+    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss", 0, LARGEST_LOSS))}
     taken = number(reply.metrics, "steps", 0, MAX_SHARE, whole=True)
     if taken != steps:
         raise RejectedReply(f"expected {steps} steps, found {taken}; check the site's version")
@@ -316,17 +298,16 @@ def _checked(
             require_array(difference, name, difference.dtype, difference.shape)
         square += float(np.vdot(difference, difference))
         base_square += float(np.vdot(base[name].astype(np.float64), base[name]))
-    largest = settings.max_norm * math.sqrt(base_square)
-    if not math.sqrt(square) <= largest:
+    farthest = FARTHEST * math.sqrt(base_square)
+    if not math.sqrt(square) <= farthest:
         raise RejectedReply(
-            f"expected a difference of norm at most {largest:.6g} (max_norm {settings.max_norm:g} "
-            f"times the global weights'), found {math.sqrt(square):.6g}; look at the "
-            "site's loss and learning rate"
+            f"expected a difference of norm at most {farthest:.6g} ({FARTHEST:g} times the global "
+            f"weights'), found {math.sqrt(square):.6g}; look at the site's loss and learning rate"
         )
-    for name in EXTRA:
+    for name, bounds in EXTRA.items():
         if name in reply.metrics:
             try:
-                kept[name] = float(number(reply.metrics, name))
+                kept[name] = float(number(reply.metrics, name, *bounds))
             except RejectedReply:
                 continue  # a figure for the log; the update stands without it
     norm = math.sqrt(square / base_square) if base_square else 0.0

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from brainjepa_server.record.history import RunHistory
 
+UNCOMPARED = (
+    "Fewer than three sites told of usable sums, so none could be compared with the others: nobody "
+    "would have noticed one that lies."
+)
+
 
 def attendance(history: RunHistory) -> str:
     """A few sentences on who is in the consensus and who is not; empty before it is made."""
@@ -22,10 +27,13 @@ def attendance(history: RunHistory) -> str:
     ]
     for told, reasons in (
         ("Not in the consensus", basis.left_out),
+        ("Counting for fewer people", basis.capped),
         ("Do not take part", history.left_out),
     ):
         if reasons:
             sentences.append(f"{told}: {_reasons(reasons)}.")
+    if not basis.compared:
+        sentences.append(UNCOMPARED)
     if later:
         sentences.append(f"Came after it was made: {_names(later)}.")
     if absent:

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, SupportsFloat
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.settings import problems_of
+from brainjepa_server.record.fields import Count, Number, Reason, Record, Settings
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
-FORMAT = 3  # raised when what is recorded changes its names or meaning
-LONGEST_REASON = 500  # characters of a site's refusal that are kept
+FORMAT = 4  # raised when what is recorded changes its names or meaning
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
 FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
@@ -29,49 +28,23 @@ START = "the model it began with"
 _ALONE = " alone"
 
 
-def _finite(value: Any) -> Any:
-    """None for what is no number; numbers of numpy become Python's."""
-    if isinstance(value, SupportsFloat) and not isinstance(value, str | bool):
-        number = float(value)
-        return number if math.isfinite(number) else None
-    return value
-
-
-def _finite_inside(value: Any) -> Any:
-    """Nested settings as JSON holds them, NaN and infinity as None."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite_inside(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_inside(inner) for inner in value]
-    if isinstance(value, float):
-        return _finite(value)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-Reason = Annotated[str, BeforeValidator(lambda text: str(text)[:LONGEST_REASON])]
-Settings = Annotated[dict[str, Any], BeforeValidator(_finite_inside)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
-
-
-class YardstickRow(_Record):
+class YardstickRow(Record):
     """Held-out R2 of a group of outcomes from one pool of one model.
 
-    Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place.
+    Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place;
+    and ``r2_at_sites``, the median of R2 over the sites, each on its own people: of sums a lying
+    site can make any R2, but not that.
     """
 
     model: str
     pool: str
     outcome: str
     r2: Number
+    r2_at_sites: Number = None
     features: Count = 0
 
 
-class SiteRecord(_Record):
+class SiteRecord(Record):
     """One site's reply to one round.
 
     Attributes
@@ -83,6 +56,8 @@ class SiteRecord(_Record):
         As the site measured its own work.
     share : float or None
         What the reply counted by.
+    norm, scale : float
+        Of its difference, relative to the round's weights; what clipping multiplied it by.
     bytes_up, bytes_down : int
     drift : float or None
         Largest principal angle, in degrees, of the site's own gradients against the basis.
@@ -95,13 +70,15 @@ class SiteRecord(_Record):
     steps: Count = 0
     seconds: Number = None
     share: Number = None
+    norm: Number = None
+    scale: float = Field(1.0, ge=0, le=1)
     bytes_up: Count = 0
     bytes_down: Count = 0
     drift: Number = None
     metrics: dict[str, Number] = {}
 
 
-class RoundRecord(_Record):
+class RoundRecord(Record):
     """One round.
 
     Attributes
@@ -117,9 +94,10 @@ class RoundRecord(_Record):
     sites : dict of str to SiteRecord
         Replies that were used.
     rejected : dict of str to str
-        Why a site's reply was left out; at most `LONGEST_REASON` characters each.
-    capped : dict of str to str
-        Why a site's reply counted by less than the share that it named.
+        Why a site's reply was left out; at most `fields.LONGEST_REASON` characters each.
+    clipped, capped : dict of str to str
+        Why a site's difference was shortened, and why its reply counted by less than the share
+        that it named.
     unjudged : dict of str to str
         Why a site's people are not in the round's yardstick.
     yardstick : tuple of YardstickRow
@@ -134,6 +112,7 @@ class RoundRecord(_Record):
     bytes_up: Count = 0
     sites: dict[str, SiteRecord] = {}
     rejected: dict[str, Reason] = {}
+    clipped: dict[str, Reason] = {}
     capped: dict[str, Reason] = {}
     unjudged: dict[str, Reason] = {}
     yardstick: tuple[YardstickRow, ...] = ()
@@ -152,7 +131,7 @@ class RoundRecord(_Record):
         return mean if math.isfinite(mean) else None
 
 
-class BasisFacts(_Record):
+class BasisFacts(Record):
     """What the consensus basis is and of whom.
 
     Attributes
@@ -165,8 +144,10 @@ class BasisFacts(_Record):
         Whose people are behind it.
     subjects : int
         How many people.
-    left_out : dict of str to str
-        Why those of other sites that were there are not.
+    left_out, capped : dict of str to str
+        Why those of other sites that were there are not; why a site counts for fewer than it told.
+    compared : bool
+        Whether sites were compared, which takes three.
     drift : dict of str to float or None
         Largest principal angle, in degrees, of each site's own gradients against the basis.
     """
@@ -177,10 +158,12 @@ class BasisFacts(_Record):
     sites: tuple[str, ...] = ()
     subjects: Count = 0
     left_out: dict[str, Reason] = {}
+    capped: dict[str, Reason] = {}
+    compared: bool = True
     drift: dict[str, Number] = {}
 
 
-class RunHistory(_Record):
+class RunHistory(Record):
     """Everything a study records of itself, except its weights.
 
     Attributes

@@ -5,7 +5,7 @@ Settings are a person's and refusals come from other machines: the template esca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from brainjepa_server.record.verdict import Comparison, verdict
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
 SHOWN_REJECTIONS = 200
+NO_YARDSTICK = "not in the yardstick"
 
 Section = dict[str, Any] | None  # what the template shows of it; None: nothing is known yet
+Rows = list[tuple[object, Mapping[str, Mapping[str, str]]]]  # reasons by what became of replies
 
 
 def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
@@ -84,11 +86,13 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
             pictures.append(Picture.of(progress, f"R2 of {outcome} by round"))
     of_round = "" if comparison.round is None else f" Federated: {comparison.round_text(history)}."
     groups = dict.fromkeys((row.model, row.pool, row.features) for row in comparison.rows)
+    measured = (comparison.r2, comparison.r2_at_sites)
     rows = [
-        [m, p, f, *(_number(comparison.r2(m, p, o), 3) for o in comparison.outcomes)]
+        [m, p, f, *(_number(r2(m, p, o), 3) for r2 in measured for o in comparison.outcomes)]
         for m, p, f in groups
     ]
     headings = ["model", "pool", "features", *comparison.outcomes]
+    headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     table = Table.of(headings, rows, ("text", "text"))
     return {"pictures": pictures, "of_round": of_round, "table": table}
 
@@ -96,7 +100,7 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
 def _sites(history: RunHistory) -> Section:
     if not history.site_names:
         return None
-    headings = ["site", "replies used", "left out", "steps", "share", "last loss"]
+    headings = ["site", "replies used", "clipped", "left out", "steps", "share", "last loss"]
     headings += ["seconds a round", "received", "sent", "drift"]
     rows = [_site_row(history, site) for site in history.site_names]
     degrees = {site: _drift(history, site) for site in history.site_names}
@@ -120,6 +124,7 @@ def _site_row(history: RunHistory, site: str) -> Sequence[object]:
     return [
         site,
         len(replies),
+        sum(reply.scale < 1 for reply in replies),
         sum(site in record.rejected for record in history.rounds),
         sum(reply.steps for reply in replies),
         _number(last.share, 0),
@@ -178,14 +183,28 @@ def _round_row(record: RoundRecord) -> list[object]:
 
 
 def _rejected(history: RunHistory) -> Section:
+    at_start: Rows = [("start", {NO_YARDSTICK: found}) for found in history.unjudged.values()]
+    in_rounds: Rows = [(record.number, _judged(record)) for record in history.rounds]
     rows = [
-        (r.number, site, why)
-        for r in history.rounds
-        for site, why in (*r.rejected.items(), *r.capped.items())
+        (of, site, what, why)
+        for of, kinds in (*at_start, *in_rounds)
+        for what, reasons in kinds.items()
+        for site, why in reasons.items()
     ]
     shown = rows[-SHOWN_REJECTIONS:]
-    table = Table.of(("round", "site", "reason"), shown, ("text", "text", "long"))
+    headings = ("round", "site", "what became of it", "reason")
+    table = Table.of(headings, shown, ("text", "text", "text", "long"))
     return {"table": table, "all": len(rows)} if rows else None
+
+
+def _judged(record: RoundRecord) -> dict[str, Mapping[str, str]]:
+    """Reasons by site, by what became of their replies."""
+    return {
+        "left out": record.rejected,
+        "clipped": record.clipped,
+        "counted for less": record.capped,
+        NO_YARDSTICK: record.unjudged,
+    }
 
 
 def _basis(folder: Path, history: RunHistory, atlas: Atlas | None) -> Section:

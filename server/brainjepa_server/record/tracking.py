@@ -8,7 +8,8 @@ from typing import Any
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.tracking.tracker import LONGEST_KEY, Tracker, metric_part
-from brainjepa_server.record.history import Number, RoundRecord
+from brainjepa_server.record.fields import Number
+from brainjepa_server.record.history import RoundRecord
 
 RUN_ID = "mlflow_run.txt"
 MARKER = "loss"  # logged last: where it is, the round is complete
@@ -79,7 +80,8 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     """A round's numbers under the names MLflow shows; what was not measured is left out.
 
     Global ones by plain name, a site's as ``sites/NAME/...``, R2 as
-    ``yardstick/MODEL/POOL/OUTCOME``; the loss, if there is one, comes last.
+    ``yardstick/MODEL/POOL/OUTCOME``, the median site's as ``yardstick at sites/...``; the loss, if
+    there is one, comes last.
     """
     found: dict[str, Number] = {
         "seconds": record.seconds,
@@ -88,6 +90,7 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
         "bytes_up": record.bytes_up,
         "sites_used": len(record.sites),
         "sites_rejected": len(record.rejected),
+        "sites_clipped": len(record.clipped),
     }
     for name, site in record.sites.items():
         values = site.model_dump()
@@ -96,5 +99,6 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     for row in record.yardstick:
         path = map(metric_part, (row.model, row.pool, row.outcome))
         found["/".join(("yardstick", *path))] = row.r2
+        found["/".join(("yardstick at sites", *path))] = row.r2_at_sites
     found[MARKER] = record.loss
     return {key[:LONGEST_KEY]: float(value) for key, value in found.items() if value is not None}

@@ -80,6 +80,12 @@ class Comparison:
         found = [r.r2 for r in self.rows if (r.model, r.pool, r.outcome) == (model, pool, outcome)]
         return found[0] if found else None
 
+    def r2_at_sites(self, model: str, pool: str | None, outcome: str | None) -> float | None:
+        """Median over sites of R2 on their own held-out people; None where not measured."""
+        key = (model, pool, outcome)
+        found = [r.r2_at_sites for r in self.rows if (r.model, r.pool, r.outcome) == key]
+        return found[0] if found else None
+
     def alone(self, pool: str | None, outcome: str | None) -> list[float]:
         """Held-out R2 of every site alone."""
         chosen = [r for r in self.rows if (r.pool, r.outcome) == (pool, outcome)]
@@ -141,7 +147,9 @@ def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
         return f"{outcome}: not known; the outcome does not vary, or the model was not measured."
     pool = comparison.pool
     told = f"explains {own:.0%} of the differences" if own >= ALIKE else "tells nothing"
-    parts = [f"{outcome}: {told} (R² {own:.3f})"]
+    at_sites = comparison.r2_at_sites(FEDERATED, pool, outcome)
+    own_people = "" if at_sites is None else f"; at the median site {at_sites:.3f}"
+    parts = [f"{outcome}: {told} (R² {own:.3f}{own_people})"]
     for model, what in (
         (RANDOM, "random weights"),
         (START, "the model that the study started from"),

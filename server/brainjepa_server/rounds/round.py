@@ -1,20 +1,25 @@
-"""One round: ask sites to train, judge each reply, combine them; or ask them to evaluate."""
+"""One round: ask sites to train, judge each reply, combine them; or ask them to evaluate.
+
+A reply is judged twice: by itself as it is read, then beside the others once all are there.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, told_round
-from brainjepa_server.combining.aggregation import combiner
+from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, Reply, told_round
+from brainjepa_server.combining.judging import JudgedReplies
+from brainjepa_server.combining.limits import Limits
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
-from brainjepa_server.combining.validation import RejectedReply, capped, check_reply
+from brainjepa_server.combining.validation import RejectedReply, Update
 from brainjepa_server.combining.validation import number as number_of
 from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
 from brainjepa_server.rounds.retrying import QuorumMissed
@@ -89,45 +94,47 @@ def train_round(
     """
     began, assignment = time.perf_counter(), settings.assignment(number)
     names = chosen_sites(settings, list(sites.nodes), number)
-    together = combiner(settings.aggregation, weights, sites.folder)
-    records: dict[str, SiteRecord] = {}
+    answers: dict[str, Answer] = {}
     rejected: dict[str, str] = {}
-    lowered: dict[str, str] = {}
-    down = up = 0
     arrays: Arrays = {**weights, BASIS: basis}
-    for answer in sites.ask(
-        TRAIN, assignment, arrays, names, settings.rounds.deadline, lambda name: heard(name, "")
-    ):
-        down, up = down + answer.bytes_down, up + answer.bytes_up
-        try:
-            update = check_reply(
-                answer.reply, weights, settings.aggregation, outer.roles, assignment.steps
-            )
-        except RejectedReply as error:
-            rejected[answer.site] = str(error)
-            heard(answer.site, str(error))
-        else:
-            update, reason = capped(update, settings.aggregation.shares, answer.counts)
-            if reason:
-                lowered[answer.site] = reason
-            together.add(update)
-            records[answer.site] = _site_record(update.metrics, assignment.steps, answer)
-    _require_quorum(settings, number, records, rejected)
+    with JudgedReplies(
+        weights, settings.aggregation, outer.roles, assignment.steps, sites.folder
+    ) as replies:
+        for answer in sites.ask(
+            TRAIN, assignment, arrays, names, settings.rounds.deadline, lambda name: heard(name, "")
+        ):
+            answers[answer.site] = replace(answer, reply=Reply())
+            try:
+                replies.take(answer.site, answer.reply, answer.counts)
+            except RejectedReply as error:
+                rejected[answer.site] = str(error)
+                heard(answer.site, str(error))
+        limits = replies.limits()
+        for site, reason in limits.rejected.items():
+            rejected[site] = reason
+            heard(site, reason)
+        _require_quorum(settings, number, len(limits.shares), rejected)
+        combined = replies.combine(limits)
+    records = {
+        site: _site_record(replies.updates[site], limits, assignment.steps, answers[site])
+        for site in limits.shares
+    }
     schedule = settings.pretraining.training.schedule
     steps = range(assignment.first_step, assignment.first_step + assignment.steps)
     momenta = [values_at(schedule, step).momentum for step in steps]
-    new = next_weights(outer, settings.aggregation, weights, together.result(), number, momenta)
+    new = next_weights(outer, settings.aggregation, weights, combined, number, momenta)
     seconds = time.perf_counter() - began
     return new, RoundRecord(
         number=told_round(number),
         first_step=assignment.first_step,
         seconds=seconds,
         seconds_beyond_sites=_beyond(seconds, records),
-        bytes_down=down,
-        bytes_up=up,
+        bytes_down=sum(answer.bytes_down for answer in answers.values()),
+        bytes_up=sum(answer.bytes_up for answer in answers.values()),
         sites=records,
         rejected=rejected,
-        capped=lowered,
+        clipped=limits.clipped,
+        capped=limits.capped,
     )
 
 
@@ -144,48 +151,46 @@ def evaluate(
 
     A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
     """
-    yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
     drift: dict[str, float] = {}
     rejected: dict[str, str] = {}
     arrays: Arrays = {**weights, BASIS: basis, COMPONENTS: components}
-    assignment = settings.assignment(number)
-    for answer in sites.ask(
-        EVALUATE, assignment, arrays, sorted(sites.nodes), settings.rounds.deadline
-    ):
-        try:
-            yardstick.add(answer.reply, answer.counts)
-        except RejectedReply as error:
-            rejected[answer.site] = str(error)
-            continue
-        if "drift" in answer.reply.metrics:
-            with suppress(RejectedReply):
-                drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
-    rows = [YardstickRow.model_validate(row) for row in yardstick.rows(model)]
-    return Evaluated(rows, drift, rejected)
+    assignment, deadline = settings.assignment(number), settings.rounds.deadline
+    with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
+        for answer in sites.ask(EVALUATE, assignment, arrays, sorted(sites.nodes), deadline):
+            try:
+                yardstick.add(answer.site, answer.reply, answer.counts)
+            except RejectedReply as error:
+                rejected[answer.site] = str(error)
+                continue
+            if "drift" in answer.reply.metrics:
+                with suppress(RejectedReply):
+                    drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
+        measured = yardstick.measure(model)
+    return Evaluated(measured.rows, drift, rejected | measured.left_out)
 
 
-def _site_record(metrics: Mapping[str, float], steps: int, answer: Answer) -> SiteRecord:
-    known = ("loss", "loss_last", "seconds", "share")
+def _site_record(update: Update, limits: Limits, steps: int, answer: Answer) -> SiteRecord:
+    known = ("loss", "loss_last", "seconds")
     return SiteRecord(
         steps=steps,
+        share=limits.shares[answer.site],
+        norm=update.norm,
+        scale=limits.scales[answer.site],
         bytes_up=answer.bytes_up,
         bytes_down=answer.bytes_down,
-        metrics={k: v for k, v in metrics.items() if k not in known},
-        **{k: metrics.get(k) for k in known},
+        metrics={k: v for k, v in update.metrics.items() if k not in (*known, "share")},
+        **{k: update.metrics.get(k) for k in known},
     )
 
 
 def _require_quorum(
-    settings: StudySettings,
-    number: int,
-    records: Mapping[str, SiteRecord],
-    rejected: Mapping[str, str],
+    settings: StudySettings, number: int, usable: int, rejected: Mapping[str, str]
 ) -> None:
-    if len(records) < settings.rounds.quorum:
+    if usable < settings.rounds.quorum:
         reasons = "".join(f"; {site}: {reason}" for site, reason in rejected.items())
         raise QuorumMissed(
             f"expected at least {settings.rounds.quorum} usable replies (rounds.quorum) in round "
-            f"{told_round(number)}, found {len(records)}; mend the sites and resume, which repeats "
+            f"{told_round(number)}, found {usable}; mend the sites and resume, which repeats "
             f"this round{reasons}"
         )
 

@@ -18,11 +18,11 @@ from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.common_probe import CrossFit, cross_fit, score_range
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.sums.histogram import ScoreHistogram
-from brainjepa_core.sums.logistic import LogisticSums, Newton
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import total
-from brainjepa_core.sums.ridge import Ridge, predicted_moments
+from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import BASIS
+from brainjepa_server.combining.magnitudes import Magnitude, oversized
 from brainjepa_server.combining.validation import RejectedReply, require_told
 from brainjepa_server.record.history import read_history
 from brainjepa_server.rounds.joining import Door, gather
@@ -31,9 +31,9 @@ from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.starting import weights_of
 from brainjepa_server.study_folder import FINAL
-from brainjepa_server.tasks.asking import Asking, newton_arrays, probe_arrays
+from brainjepa_server.tasks.asking import Asking, probe_arrays
+from brainjepa_server.tasks.newton import newton_probe
 from brainjepa_server.tasks.replies import (
-    checked_gradients,
     checked_judgement,
     checked_moments,
     checked_probe,
@@ -46,7 +46,7 @@ from brainjepa_server.tasks.report import (
     SiteScores,
     TaskReport,
 )
-from brainjepa_server.tasks.settings import NEWTON_ROUNDS, StudyTask
+from brainjepa_server.tasks.settings import StudyTask
 
 
 def evaluate_task(
@@ -84,10 +84,10 @@ def evaluate_task(
         reason = "covariates are adjusted for within sites only; leave them out of the task"
         asking.leave_out("probe of all sites and matrix", "all", reason)
         return report
-    folds = _summed_folds(asking, names) if "probe" in parts else {}
+    told = _told_moments(asking, names) if "probe" in parts else {}
     for pool in pools:
-        if pool in folds:
-            found = _federated_probes(asking, names, pool, folds[pool])
+        if pool in told:
+            found = _federated_probes(asking, names, pool, told[pool])
             report.probes[pool] = found
         if "matrix" in parts:
             report.matrices[pool] = _matrix(asking, names, pool)
@@ -144,39 +144,41 @@ def _site_scores(asking: Asking, names: list[str]) -> None:
             asking.leave_out("scores", answer.site, error)
 
 
-def _summed_folds(asking: Asking, names: list[str]) -> dict[str, list[Moments]]:
-    """Moments of each fold by pool, over all sites that tell them."""
-    folds: dict[str, list[Moments]] = {}
+def _told_moments(asking: Asking, names: list[str]) -> dict[str, dict[str, list[Moments]]]:
+    """Moments of each fold by pool and site, of those that may be added up."""
+    found: dict[str, dict[str, list[Moments]]] = {}
     for answer in asking.ask("sums", names):
-        widths = {pool: len(m[0].x_sum) for pool, m in folds.items()}
+        widths = {pool: len(next(iter(told.values()))[0].x_sum) for pool, told in found.items()}
         try:
-            found = checked_moments(
-                answer.reply, asking.probe, asking.classes, asking.folds, widths
-            )
-            for told in found.values():
+            own = checked_moments(answer.reply, asking.probe, asking.classes, asking.folds, widths)
+            for told in own.values():
                 require_told(sum(m.people for m in told), answer.counts)
         except RejectedReply as error:
             asking.leave_out("sums", answer.site, error)
             continue
-        for pool, told in found.items():
-            held = folds.get(pool)
-            folds[pool] = told if held is None else [a + b for a, b in zip(held, told, strict=True)]
-    if not folds:
+        for pool, told in own.items():
+            found.setdefault(pool, {})[answer.site] = told
+    for sites in found.values():
+        for site, reason in oversized({s: Magnitude.of(m) for s, m in sites.items()}).items():
+            asking.leave_out("sums", site, reason)
+            del sites[site]
+    if not found:
         asking.leave_out("sums", "all", "no site told sums of its people")
-    return folds
+    return found
 
 
 def _federated_probes(
-    asking: Asking, names: list[str], pool: str, folds: list[Moments]
+    asking: Asking, names: list[str], pool: str, told: dict[str, list[Moments]]
 ) -> dict[str, FederatedProbe]:
     try:
-        fitted = cross_fit(folds)
+        fitted = cross_fit([total(folds) for folds in zip(*told.values(), strict=True)])
     except ValueError as error:
         asking.leave_out(f"probe of all sites ({pool})", "all", error)
         return {}
     found = {"ridge": _judged(asking, names, pool, "ridge", fitted)}
-    if asking.task.logistic:
-        logistic = _newton(asking, names, pool, folds)
+    penalty = asking.task.penalty
+    if penalty is not None and asking.task.logistic:
+        logistic = newton_probe(asking.of(pool), told, pool, penalty)
         if logistic is not None:
             found["logistic"] = _judged(asking, names, pool, "logistic", logistic)
     return found
@@ -220,52 +222,6 @@ def _judged(
     return FederatedProbe(
         estimator, fitted.final, fitted.probes, metrics, fitted.people, tested, sites
     )
-
-
-def _newton(
-    asking: Asking,
-    names: list[str],
-    pool: str,
-    folds: list[Moments],
-) -> CrossFit | None:
-    """Logistic fits by rounds of gradients; None where they do not come about.
-
-    The sites of the first round are those of all others: a site that leaves ends the fit.
-    """
-    asking = asking.of(pool)
-    left_out = range(len(folds) + 1)  # nobody's fold is the last
-    rest = [total(m for j, m in enumerate(folds) if j != k) for k in left_out]
-    penalty = asking.task.penalty
-    assert penalty is not None
-    fits = [Newton.start(m, penalty) for m in rest]
-    expected: list[str] | None = None
-    what = f"logistic probe of all sites ({pool})"
-    for _ in range(NEWTON_ROUNDS):
-        sums: list[LogisticSums] | None = None
-        answered = []
-        for answer in asking.ask("newton", expected or names, newton_arrays(pool, fits)):
-            try:
-                found = checked_gradients(answer.reply, pool, len(fits), len(fits[0].trial))
-                require_told(max(s.people for s in found), answer.counts)
-            except RejectedReply as error:
-                asking.leave_out(what, answer.site, error)
-                continue
-            sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
-            answered.append(answer.site)
-        if sums is None or answered != (expected or answered):
-            asking.leave_out(what, "all", "expected all sites to the end, found one that left")
-            return None
-        expected = answered
-        fits = [fit if fit.done else fit.advance(s) for fit, s in zip(fits, sums, strict=True)]
-        if all(fit.done for fit in fits):
-            break
-    else:
-        asking.leave_out(what, "all", f"expected an end within {NEWTON_ROUNDS} steps, found none")
-        return None
-    *probes, final = (fit.probe() for fit in fits)
-    pairs = zip(probes, folds, strict=True)
-    predicted = total(predicted_moments(probe, fold) for probe, fold in pairs)
-    return CrossFit(tuple(probes), final, predicted, {})
 
 
 def _matrix(asking: Asking, names: list[str], pool: str) -> CrossSiteMatrix:

@@ -5,7 +5,9 @@ Shapes: S sites.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
@@ -120,7 +122,8 @@ class TaskReport:
         """Rows with the keys of ``results.json``.
 
         No interval is known (None), since people's values stay at their sites. ``mean`` and ``sd``
-        of ``<model> at sites`` are over the sites, unweighted.
+        of ``<model> at sites`` are over the sites, unweighted; beside them stand medians over the
+        sites, which one site that lies does not move far.
         """
         rows = []
         for pool, probes in self.probes.items():
@@ -129,14 +132,21 @@ class TaskReport:
                 for metric, value in found.metrics.items():
                     n = found.people if metric in FROM_SUMS else found.tested
                     rows.append(self._row(name, metric, [value], n))
+                for metric, values in _by_metric(found.sites.values()).items():
+                    rows.append(self._median_row(name, metric, values, found.tested))
         models = dict.fromkeys(model for site in self.sites.values() for model in site.metrics)
         for model in models:
             known = [site for site in self.sites.values() if model in site.metrics]
             n = sum(site.people for site in known)
-            for metric in dict.fromkeys(m for site in known for m in site.metrics[model]):
-                values = [s.metrics[model][metric] for s in known if metric in s.metrics[model]]
+            for metric, values in _by_metric(site.metrics[model] for site in known).items():
                 rows.append(self._row(f"{model} at sites", metric, values, n))
+                rows.append(self._median_row(model, metric, values, n))
         return rows
+
+    def _median_row(
+        self, model: str, metric: str, values: list[float], n: int
+    ) -> dict[str, str | float | int | None]:
+        return self._row(f"{model}, median of sites", metric, [median(values)], n)
 
     def _row(
         self, model: str, metric: str, values: list[float], n: int
@@ -154,3 +164,12 @@ class TaskReport:
             "n": n,
             "unit": metric_unit(metric, self.unit),
         }
+
+
+def _by_metric(sites: Iterable[Metrics]) -> dict[str, list[float]]:
+    """Values of the sites that know a metric, in order."""
+    found: dict[str, list[float]] = {}
+    for metrics in sites:
+        for metric, value in metrics.items():
+            found.setdefault(metric, []).append(value)
+    return found

@@ -8,11 +8,22 @@ Shapes: P features of a pool, Q outcomes of a group.
 
 from __future__ import annotations
 
-from brainjepa_core.evaluation.measure import YardstickScore
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.sums.moments import PREFIX, Group, Moments, moments_from_arrays
-from brainjepa_core.sums.ridge import explained, held_out_errors
+from brainjepa_core.sums.ridge import Ridge, explained, fit_and_mean
 from brainjepa_core.wire.messages import Reply
+from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
+from brainjepa_server.combining.magnitudes import Magnitude, oversized
 from brainjepa_server.combining.validation import (
     Counts,
     RejectedReply,
@@ -21,34 +32,65 @@ from brainjepa_server.combining.validation import (
     require_told,
     safe,
 )
+from brainjepa_server.record.history import YardstickRow
+from brainjepa_server.study_folder import SPOOL
 
+Kind = tuple[str, str]  # of moments: pool and outcomes
 # No other names are taken: they come from sites and end up in the record.
 OUTCOMES = ("connectivity", "age within site", "latents")
 
 
-class FederatedYardstick:
-    """Adds up the sites' moments, then scores.
+class Measured(NamedTuple):
+    """What the sites' moments come to.
 
-    Memory does not grow with the number of sites. The order in which sites are added shows in the
-    last digits only.
+    Attributes
+    ----------
+    rows : list of YardstickRow
+    left_out : dict of str to str
+        Why a site is not in them, though its moments are possible by themselves.
+    """
+
+    rows: list[YardstickRow]
+    left_out: dict[str, str]
+
+
+class FederatedYardstick:
+    """Takes the sites' moments, then scores; a ``with`` block, after which nothing is on disk.
+
+    Moments wait on disk until all are there: a site is judged beside the others, and scored by
+    itself with the fit of all. Memory does not grow with the number of sites. The order in which
+    sites are added shows in the last digits only.
 
     Parameters
     ----------
     folds, held_out_fold : int
         Of the study. The probes are fitted on the other folds.
+    folder : Path, optional
+        Where moments wait; the system's place by default.
     """
 
-    def __init__(self, folds: int, held_out_fold: int) -> None:
+    def __init__(self, folds: int, held_out_fold: int, folder: Path | None = None) -> None:
         self.folds, self.held_out_fold = folds, held_out_fold
+        self._folder = tempfile.TemporaryDirectory(prefix=SPOOL, dir=folder)
         self._features: dict[str, int] = {}  # P by pool and Q by outcomes, as of the first site
         self._outcomes: dict[str, int] = {}
-        self._sums: dict[Group, Moments] = {}
+        self._files: dict[str, Path] = {}
+        self._sizes: dict[Kind, dict[str, Magnitude]] = {}
 
-    def add(self, reply: Reply, counts: Counts | None = None) -> None:
-        """Add a site's moments; of a reply that is refused nothing is added.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def add(self, site: str, reply: Reply, counts: Counts | None = None) -> None:
+        """Take a site's moments; of a reply that is refused nothing is kept.
 
         Parameters
         ----------
+        site : str
         reply : Reply
         counts : Counts, optional
             What the site told of when it joined.
@@ -59,10 +101,9 @@ class FederatedYardstick:
             And nothing else, whatever the reply is.
         """
         try:
-            found = self._checked(reply)
-            for pool, outcome in {group[:2] for group in found}:
-                people = sum(m.people for g, m in found.items() if g[:2] == (pool, outcome))
-                require_told(people, counts)
+            found = _by_kind(self._checked(reply))
+            for folds in found.values():
+                require_told(sum(m.people for m in folds.values()), counts)
         except RejectedReply:
             raise
         except Exception as error:  # the last line of defence against a site's bytes
@@ -70,12 +111,16 @@ class FederatedYardstick:
                 f"expected moments as agreed, found some that raise {type(error).__name__}; "
                 "check the site's version"
             ) from error
-        for group, m in found.items():
-            self._features[group.pool], self._outcomes[group.outcome] = m.xy.shape
-            held = self._sums.get(group)
-            self._sums[group] = m if held is None else held + m
+        path = Path(self._folder.name) / f"{len(self._files):06d}"
+        pack_arrays(reply.arrays).tofile(path)
+        self._files[site] = path
+        for (pool, outcome), folds in found.items():
+            m = next(iter(folds.values()))
+            self._features[pool], self._outcomes[outcome] = m.xy.shape
+            sizes = self._sizes.setdefault((pool, outcome), {})
+            sizes[site] = Magnitude.of(folds.values())
 
-    def rows(self, model: str) -> list[YardstickScore]:
+    def measure(self, model: str) -> Measured:
         """Mean held-out R2 of each group of outcomes from each pool.
 
         R2 is 1 - error / error of the training people's mean, on the held-out fold; the penalty
@@ -87,15 +132,40 @@ class FederatedYardstick:
         model : str
             Name of the model in the rows.
         """
-        rows = []
-        for pool, outcome in sorted({group[:2] for group in self._sums}):
-            folds = [self._sums.get(Group(pool, outcome, k)) for k in range(self.folds)]
-            test = folds.pop(self.held_out_fold)
-            train = [m for m in folds if m is not None and m.n]
+        left_out: dict[str, str] = {}
+        for sizes in self._sizes.values():
+            left_out |= oversized(sizes)
+        kept = [path for site, path in self._files.items() if site not in left_out]
+        sums: dict[Group, Moments] = {}
+        for path in kept:
+            for group, m in _read(path).items():
+                held = sums.get(group)
+                sums[group] = m if held is None else held + m
+        fits = {}
+        for kind, by_fold in sorted(_by_kind(sums).items()):
+            test = by_fold.pop(self.held_out_fold, None)
+            train = [m for _, m in sorted(by_fold.items()) if m.n]
             if test is not None and test.n and len(train) >= 2:
-                r2 = float(explained(*held_out_errors(train, test), test.yy).mean())
-                rows.append(YardstickScore(model, pool, outcome, r2, len(test.x_sum)))
-        return rows
+                fits[kind] = (*fit_and_mean(train), test)
+        at_sites: dict[Kind, list[float]] = {kind: [] for kind in fits}
+        for path in kept:
+            told = _read(path)
+            for kind, (fit, nothing, _) in fits.items():
+                own = told.get(Group(*kind, self.held_out_fold))
+                if own is not None and own.n:
+                    at_sites[kind].append(_r2(fit, nothing, own))
+        rows = [
+            YardstickRow(
+                model=model,
+                pool=pool,
+                outcome=outcome,
+                r2=_r2(*fits[pool, outcome]),
+                r2_at_sites=_median(at_sites[pool, outcome]),
+                features=self._features[pool],
+            )
+            for pool, outcome in fits
+        ]
+        return Measured(rows, left_out)
 
     def _checked(self, reply: Reply) -> dict[Group, Moments]:
         require_answer(reply, None)
@@ -127,3 +197,26 @@ class FederatedYardstick:
                 f"expected arrays {PREFIX}.<pool>.<outcome>.<fold below {self.folds}>.<field>, "
                 f"found '{safe(name)}'; check the site's version"
             )
+
+
+def _by_kind(moments: Mapping[Group, Moments]) -> dict[Kind, dict[int, Moments]]:
+    """By pool and outcomes, then by fold."""
+    found: dict[Kind, dict[int, Moments]] = {}
+    for group, m in moments.items():
+        found.setdefault((group.pool, group.outcome), {})[group.fold] = m
+    return found
+
+
+def _read(path: Path) -> dict[Group, Moments]:
+    return moments_from_arrays(unpack_arrays(np.fromfile(path, np.uint8)))
+
+
+def _r2(fit: Ridge, nothing: Ridge, m: Moments) -> float:
+    """Mean over outcomes, on the people behind some moments."""
+    return float(explained(fit.squared_error(m), nothing.squared_error(m), m.yy).mean())
+
+
+def _median(values: list[float]) -> float | None:
+    """Of those that are numbers."""
+    known = [value for value in values if math.isfinite(value)]
+    return median(known) if known else None

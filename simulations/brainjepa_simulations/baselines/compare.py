@@ -74,13 +74,13 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
     model, _ = read_model(path)
     mean_fc = ConnectivitySum.load(job.folder / SUM_FILE).mean_fc()
     components = connectivity_components(mean_fc, min(COMPONENTS, len(basis.rois)))
-    yardstick = FederatedYardstick(settings.folds, settings.held_out_fold)
-    for store in job.everyone:  # one by one, as sites would
-        windows = settings.pretraining.windows_of([ScanStore.open(store)])
-        folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
-        moments = site_moments(model, windows, components, folds, settings.folds, fewest)
-        yardstick.add(Reply(arrays=moments_to_arrays(moments)))
-    return [YardstickRow.model_validate(row) for row in yardstick.rows(job.name)]
+    with FederatedYardstick(settings.folds, settings.held_out_fold) as yardstick:
+        for store in job.everyone:  # one by one, as sites would
+            windows = settings.pretraining.windows_of([ScanStore.open(store)])
+            folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
+            moments = site_moments(model, windows, components, folds, settings.folds, fewest)
+            yardstick.add(store.name, Reply(arrays=moments_to_arrays(moments)))
+        return yardstick.measure(job.name).rows
 
 
 def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, path: Path) -> None:

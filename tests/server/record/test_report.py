@@ -167,7 +167,9 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
         number=1,
         sites={ATTACK: SiteRecord(loss=1.0, drift=3.0)},
         rejected={f"{ATTACK}2": ATTACK},
+        clipped={f"{ATTACK}3": ATTACK},
         capped={f"{ATTACK}3": ATTACK},
+        unjudged={f"{ATTACK}3": ATTACK},
         yardstick=[YardstickRow(model=ATTACK, pool="p_1", outcome=ATTACK, r2=0.1)],
     )
     facts = BasisFacts(hash=ATTACK, drift={ATTACK: 1.0}, sites=(ATTACK,), left_out={ATTACK: ATTACK})
@@ -180,12 +182,27 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
     assert "{{ title }} {% raw %} $oops" in page
 
 
-def test_a_reply_that_counted_for_less_is_shown_with_the_reason(tmp_path: Path) -> None:
-    record = RoundRecord(number=2, sites={"a": SiteRecord()}, capped={"a": "expected a share of 9"})
-    history = RunHistory(rounds=[RoundRecord(number=1), record])
+def test_what_became_of_a_reply_is_shown_with_the_reason(tmp_path: Path) -> None:
+    record = RoundRecord(
+        number=2,
+        sites={"a": SiteRecord(scale=0.5)},
+        rejected={"b": "found 4 times"},
+        clipped={"a": "found 2 times"},
+        capped={"a": "a share of 9"},
+        unjudged={"c": "no moments"},
+    )
+    history = RunHistory(rounds=[RoundRecord(number=1), record], unjudged={"random": {"d": "late"}})
     page = page_of(tmp_path, history)
-    assert "counted for less" in page
-    assert re.search(r"<td[^>]*>2</td><td[^>]*>a</td><td[^>]*>expected a share of 9</td>", page)
+    for row in (
+        ("start", "d", "not in the yardstick", "late"),
+        ("2", "b", "left out", "found 4 times"),
+        ("2", "a", "clipped", "found 2 times"),
+        ("2", "a", "counted for less", "a share of 9"),
+        ("2", "c", "not in the yardstick", "no moments"),
+    ):
+        assert re.search("".join(f"<td[^>]*>{cell}</td>" for cell in row), page), row
+    sites = page[page.index("replies used") :]
+    assert re.search(r"<td[^>]*>a</td><td[^>]*>1</td><td[^>]*>1</td><td[^>]*>0</td>", sites)
 
 
 def test_a_site_without_a_drift_is_named(tmp_path: Path) -> None:

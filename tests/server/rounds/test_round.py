@@ -21,6 +21,7 @@ from brainjepa_core.sums.moments import Group, Moments, moments_to_arrays
 from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import Counts
+from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.round import chosen_sites, evaluate, train_round
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
@@ -45,10 +46,12 @@ def base() -> dict[str, np.ndarray]:
     return {n: rng.standard_normal(s).astype("f4") for n, s in zip(NAMES, SHAPES, strict=True)}
 
 
-def trained(node: int) -> dict[str, np.ndarray]:
+def trained(node: int, length: float = 0.4) -> dict[str, np.ndarray]:
+    """Weights of a site: all differences are of one length, as those of AdamW nearly are."""
     rng = np.random.default_rng(node)
-    found = {n: v + 0.1 * rng.standard_normal(v.shape) for n, v in base().items()}
-    return {n: np.asarray(v, "f4") for n, v in found.items()}
+    moves = {n: rng.standard_normal(v.shape) for n, v in base().items()}
+    norm = math.sqrt(sum((move**2).sum() for move in moves.values()))
+    return {n: np.asarray(v + length / norm * moves[n], "f4") for n, v in base().items()}
 
 
 def numbers(node: int) -> dict:
@@ -223,6 +226,81 @@ def test_a_site_that_told_of_nobody_counts_as_one():
 @pytest.mark.parametrize("told", ["many", -4, True, 1e9, 10**12, None])
 def test_what_is_no_number_of_people_counts_as_none(told):
     assert Counts.of({"subjects": told, "scans": 30}) == Counts(0, 30)
+
+
+def pulled_round(lengths: list[float], shares: list[float], **aggregation):
+    """Sites whose differences have these lengths."""
+
+    def answer(node, message):
+        told = numbers(node) | {"share": shares[node - 1]}
+        return replying(message, trained(node, lengths[node - 1]), told)
+
+    names = {f"site-{node:02d}": node for node in range(1, len(lengths) + 1)}
+    settings, heard = make_settings(**aggregation), []
+    outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
+    sites = Sites(FakeGrid(answer, list(names.values())), names)
+    listen = lambda site, reason: heard.append((site, reason))  # noqa: E731
+    return *train_round(sites, settings, 0, base(), BASIS, outer, listen), heard
+
+
+def mean_of(lengths: list[float], shares: list[float]) -> dict[str, np.ndarray]:
+    sites = [trained(node, length) for node, length in enumerate(lengths, 1)]
+    return {n: np.average([site[n].astype("f8") for site in sites], 0, shares) for n in NAMES}
+
+
+def test_a_long_difference_is_shortened_and_a_very_long_one_is_left_out():
+    new, record, heard = pulled_round([0.4, 0.4, 0.4, 0.8, 1.3], [1.0] * 5)
+    assert record.rejected == {
+        "site-05": "expected a difference of at most 3 times the round's median norm "
+        "(aggregation.max_norm), found 3.25 times; look at the site's loss and learning rate"
+    }
+    assert heard[-1] == ("site-05", record.rejected["site-05"])
+    assert record.clipped == {
+        "site-04": "expected a difference of at most 1.1 times the round's median norm "
+        "(aggregation.clip_norm), found 2 times; it is shortened to that"
+    }
+    assert record.sites["site-04"].scale == pytest.approx(0.55, rel=1e-6)
+    assert [record.sites[f"site-{n:02d}"].scale for n in (1, 2, 3)] == [1.0] * 3
+    norms = [record.sites[f"site-{n:02d}"].norm for n in (1, 4)]
+    assert norms[1] == pytest.approx(2 * norms[0], rel=1e-5) and record.capped == {}
+    expected = mean_of([0.4, 0.4, 0.4, 0.44], [1.0] * 4)
+    for name in NAMES:
+        assert_allclose(new[name], expected[name], rtol=1e-6, atol=1e-7)
+
+
+def test_no_site_counts_by_more_than_twice_an_even_part():
+    new, record, _ = pulled_round([0.4] * 4, [20.0, 20.0, 20.0, 1e9])
+    assert record.capped == {
+        "site-04": "expected a share of at most 50% of the round's (twice an even part), found "
+        "1e+09 of 1e+09; its reply counts by 60"
+    }
+    assert record.sites["site-04"].share == 60 and record.rejected == record.clipped == {}
+    expected = mean_of([0.4] * 4, [20.0, 20.0, 20.0, 60.0])
+    for name in NAMES:
+        assert_allclose(new[name], expected[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("combine", ["trimmed_mean", "median"])
+def test_robust_combinations_leave_out_and_do_not_clip(combine):
+    lengths = [0.4, 0.4, 0.4, 0.8, 1.3]
+    _, record, _ = pulled_round(lengths, [1.0] * 4 + [1e9], combine=combine)
+    assert list(record.rejected) == ["site-05"] and record.clipped == record.capped == {}
+    assert all(site.scale == 1 for site in record.sites.values())
+
+
+def test_a_quorum_is_of_replies_that_count():
+    with pytest.raises(
+        QuorumMissed, match=r"found 3; .*; site-04: expected a difference of at mos"
+    ):
+        pulled_round([0.4, 0.4, 0.4, 4.0], [1.0] * 4, quorum=4)
+
+
+def test_two_sites_cannot_judge_each_other():
+    new, record, _ = pulled_round([0.1, 0.8], [1.0, 99.0])
+    assert record.clipped == record.capped == record.rejected == {}
+    expected = mean_of([0.1, 0.8], [1.0, 99.0])
+    for name in NAMES:
+        assert_allclose(new[name], expected[name], rtol=1e-6, atol=1e-7)
 
 
 def test_a_failed_round_moves_nothing():

@@ -238,7 +238,7 @@ def test_what_sites_cannot_be_asked(consortium, task, choices, text):
         consortium.evaluate(consortium.sites(), task, **choices)
 
 
-def test_a_site_that_stops_half_way_ends_newtons_steps_but_nothing_else(consortium, monkeypatch):
+def test_newtons_steps_begin_anew_without_a_site_that_stops_half_way(consortium, monkeypatch):
     sites, asked = consortium.sites("stops"), []
     ask = type(sites).ask
 
@@ -251,11 +251,9 @@ def test_a_site_that_stops_half_way_ends_newtons_steps_but_nothing_else(consorti
 
     monkeypatch.setattr(type(sites), "ask", stopping)
     report = consortium.evaluate(sites, SEX, penalty=10.0, parts=("probe",))
-    assert list(report.probes[HEADLINE]) == ["ridge"]
-    assert report.left_out[f"logistic probe of all sites ({HEADLINE})"] == {
-        "site-02": "no usable reply: gone",
-        "all": "expected all sites to the end, found one that left",
-    }
+    assert list(report.probes[HEADLINE]) == ["ridge", "logistic"]
+    what = f"logistic probe of all sites ({HEADLINE})"
+    assert report.left_out[what] == {"site-02": "no usable reply: gone"}
 
 
 def test_a_finished_study_is_asked_through_its_own_grid(consortium, tmp_path):
@@ -294,6 +292,10 @@ def test_rows_have_the_keys_of_results(sex):
     federated = found[f"federated ridge probe ({HEADLINE})", "auc"]
     assert federated["n"] == 90 and federated["sd"] is None
     aucs = [site.metrics["connectivity"]["auc"] for site in sex.sites.values()]
+    assert found["connectivity, median of sites", "auc"]["mean"] == np.median(aucs)
+    judged = [site["auc"] for site in sex.probes[HEADLINE]["ridge"].sites.values()]
+    of_sites = found[f"federated ridge probe ({HEADLINE}), median of sites", "auc"]
+    assert of_sites["mean"] == np.median(judged) and of_sites["n"] == federated["n"]
     row = found["connectivity at sites", "auc"]
     assert (row["mean"], row["sd"]) == (np.mean(aucs), np.std(aucs, ddof=1))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,15 +39,15 @@ def make_reply(who, folds=FOLD, spoil=None) -> Reply:
     return Reply({"people": int(who.sum())}, moments_to_arrays(moments) | (spoil or {}))
 
 
-def pooled_r2(x, y, folds) -> float:
-    """Penalty by leave-one-fold-out among the training folds, then the held-out fold."""
+def pooled_r2(x, y, folds, at=True) -> float:
+    """Penalty by leaving out one training fold at a time, then the held-out fold (at a site)."""
 
     def error(train, test, alpha, column):
         scaler = StandardScaler().fit(x[train])
         model = Ridge(alpha=alpha).fit(scaler.transform(x[train]), y[train, column])
         return ((model.predict(scaler.transform(x[test])) - y[test, column]) ** 2).sum()
 
-    train, test = folds != HELD_OUT, folds == HELD_OUT
+    train, test = folds != HELD_OUT, (folds == HELD_OUT) & at
     scores = []
     for column in range(y.shape[1]):
         errors = [
@@ -61,14 +63,27 @@ def pooled_r2(x, y, folds) -> float:
     return float(np.mean(scores))
 
 
+@pytest.fixture
+def yardstick(tmp_path):
+    with FederatedYardstick(FOLDS, HELD_OUT, tmp_path) as made:
+        yield made
+    assert list(tmp_path.iterdir()) == []
+
+
 def add_sites(yardstick, folds=FOLD):
     for site in range(3):
-        yardstick.add(make_reply(site == SITE, folds))
+        yardstick.add(f"site-{site}", make_reply(site == SITE, folds))
     return yardstick
 
 
-def test_it_is_the_fit_on_all_people_pooled():
-    rows = add_sites(FederatedYardstick(FOLDS, HELD_OUT)).rows("federated")
+def rows_of(yardstick, model="m"):
+    measured = yardstick.measure(model)
+    assert measured.left_out == {}
+    return measured.rows
+
+
+def test_it_is_the_fit_on_all_people_pooled(yardstick):
+    rows = rows_of(add_sites(yardstick), "federated")
     assert [(r.model, r.pool, r.outcome, r.features) for r in rows] == [
         ("federated", pool, outcome, POOLS[pool]) for pool in POOLS for outcome in OUTCOMES
     ]
@@ -77,34 +92,84 @@ def test_it_is_the_fit_on_all_people_pooled():
         assert 0.05 < row.r2 < 0.9
 
 
-def test_folds_of_nobody_and_sites_without_an_outcome_count_for_nothing():
+def test_at_sites_it_is_the_same_fit_on_each_sites_people(yardstick):
+    for row in rows_of(add_sites(yardstick)):
+        x, y = X[row.pool], Y[row.outcome]
+        at_sites = [pooled_r2(x, y, FOLD, at=site == SITE) for site in range(3)]
+        assert row.r2_at_sites == pytest.approx(np.median(at_sites), abs=1e-9)
+
+
+def test_values_of_another_size_are_left_out(yardstick):
+    """A thousand times as large, and following to the last digit: the fit of all looked perfect."""
+    who = SITE == 2
+    x = {pool: 1e3 * value for pool, value in X.items()}
+    moments = {
+        Group(pool, outcome, k): Moments.of(one, one @ np.ones((POOLS[pool], q)))
+        for pool in POOLS
+        for outcome, q in OUTCOMES.items()
+        for k in range(FOLDS)
+        for one in (x[pool][who & (k == FOLD)],)
+    }
+    for site in range(2):
+        yardstick.add(f"site-{site}", make_reply(site == SITE))
+    yardstick.add("liar", Reply({}, moments_to_arrays(moments)))
+    measured = yardstick.measure("m")
+    assert list(measured.left_out) == ["liar"]
+    assert re.fullmatch(
+        r"expected (features|outcomes) of a root mean square of at most 10 times the sites' "
+        r"median, found \S+ times; look at the site's version and at the unit of its values",
+        measured.left_out["liar"],
+    )
+    honest = SITE != 2
+    for row in measured.rows:
+        expected = pooled_r2(X[row.pool][honest], Y[row.outcome][honest], FOLD[honest])
+        assert row.r2 == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_perfect_site_shows_in_the_median_of_sites(yardstick):
+    """Nine times as large passes: the figure of all is the liar's, the median is not."""
+    noise, people = np.random.default_rng(1).standard_normal((N, 3)), X["mean"]
+    perfect = people @ np.ones((6, 3))
+    perfect *= 9 / np.sqrt((perfect**2).mean())
+    for site in range(3):
+        x, y = (9 * people, perfect) if site == 2 else (people, noise)
+        folds = [(site == SITE) & (k == FOLD) for k in range(FOLDS)]
+        moments = {
+            Group("mean", "connectivity", k): Moments.of(x[who], y[who])
+            for k, who in enumerate(folds)
+        }
+        yardstick.add(f"site-{site}", Reply({}, moments_to_arrays(moments)))
+    (row,) = rows_of(yardstick)
+    assert row.r2 > 0.4 and row.r2_at_sites < 0.1
+
+
+def test_folds_of_nobody_and_sites_without_an_outcome_count_for_nothing(yardstick):
     folds = np.where(FOLD == 3, 0, FOLD)
-    yardstick = FederatedYardstick(FOLDS, HELD_OUT)
     for site in range(3):
         reply = make_reply(site == SITE, folds)
         kept = {n: a for n, a in reply.arrays.items() if site or "latents" not in n}
-        yardstick.add(Reply(reply.metrics, kept))
-    for row in yardstick.rows("m"):
+        yardstick.add(f"site-{site}", Reply(reply.metrics, kept))
+    for row in rows_of(yardstick):
         who = np.ones(N, bool) if row.outcome == "connectivity" else SITE != 0
         expected = pooled_r2(X[row.pool][who], Y[row.outcome][who], folds[who])
         assert row.r2 == pytest.approx(expected, abs=1e-9)
 
 
 def test_without_people_to_fit_on_or_to_measure_there_is_no_row():
-    assert FederatedYardstick(FOLDS, HELD_OUT).rows("m") == []
-    for folds in (np.where(FOLD == HELD_OUT, 0, FOLD), np.where(FOLD == HELD_OUT, 1, 0)):
-        assert add_sites(FederatedYardstick(FOLDS, HELD_OUT), folds).rows("m") == []
+    for folds in (None, np.where(FOLD == HELD_OUT, 0, FOLD), np.where(FOLD == HELD_OUT, 1, 0)):
+        with FederatedYardstick(FOLDS, HELD_OUT) as yardstick:
+            assert rows_of(yardstick if folds is None else add_sites(yardstick, folds)) == []
 
 
-def test_an_outcome_that_does_not_vary_has_no_figure():
+def test_an_outcome_that_does_not_vary_has_no_figure(yardstick):
     constant = np.ones((N, 1))
     moments = {
         Group("mean", "latents", k): Moments.of(X["mean"][k == FOLD], constant[k == FOLD])
         for k in range(FOLDS)
     }
-    yardstick = FederatedYardstick(FOLDS, HELD_OUT)
-    yardstick.add(Reply({}, moments_to_arrays(moments)))
-    assert np.isnan(yardstick.rows("m")[0].r2)
+    yardstick.add("a", Reply({}, moments_to_arrays(moments)))
+    (row,) = rows_of(yardstick)
+    assert row.r2 is None and row.r2_at_sites is None
 
 
 M = "moments.mean.connectivity.0."
@@ -139,25 +204,24 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("spoil", "text"), WRONG)
-def test_a_site_that_does_not_fit_is_refused_and_nothing_of_it_counts(spoil, text):
-    yardstick = FederatedYardstick(FOLDS, HELD_OUT)
+def test_a_site_that_does_not_fit_is_refused_and_nothing_of_it_counts(yardstick, spoil, text):
     with pytest.raises(RejectedReply, match=text):
-        yardstick.add(make_reply(SITE == 0, spoil=spoil))
-    assert yardstick.rows("m") == []
-    clean = add_sites(FederatedYardstick(FOLDS, HELD_OUT)).rows("m")
-    assert add_sites(yardstick).rows("m") == clean
+        yardstick.add("a", make_reply(SITE == 0, spoil=spoil))
+    assert rows_of(yardstick) == []
+    with FederatedYardstick(FOLDS, HELD_OUT) as other:
+        clean = rows_of(add_sites(other))
+    assert rows_of(add_sites(yardstick)) == clean
 
 
-def test_widths_are_those_of_the_first_site():
-    yardstick = FederatedYardstick(FOLDS, HELD_OUT)
-    yardstick.add(GOOD)
+def test_widths_are_those_of_the_first_site(yardstick):
+    yardstick.add("a", GOOD)
     narrow = {Group("mean", "connectivity", 0): Moments.of(X["mean"][:, :5], Y["connectivity"])}
     with pytest.raises(RejectedReply, match=r"of 6 features and 3 .* found 5 and 3"):
-        yardstick.add(Reply({}, moments_to_arrays(narrow)))
+        yardstick.add("b", Reply({}, moments_to_arrays(narrow)))
     with pytest.raises(RejectedReply, match="expected moments of at least one pool, found none"):
-        yardstick.add(Reply())
+        yardstick.add("b", Reply())
     with pytest.raises(RejectedReply, match="no usable reply: no"):
-        yardstick.add(Reply(refusal="no"))
+        yardstick.add("b", Reply(refusal="no"))
 
 
 JUNK = st.one_of(
@@ -174,9 +238,9 @@ KEYS = st.sampled_from(sorted(GOOD.arrays)) | st.text(max_size=4)
 @given(arrays=st.dictionaries(KEYS, JUNK, max_size=4), spoilt=st.booleans())
 @pytest.mark.filterwarnings("error")
 def test_no_garbage_raises_anything_else(arrays, spoilt):
-    yardstick = FederatedYardstick(FOLDS, HELD_OUT)
-    try:
-        yardstick.add(Reply({}, (GOOD.arrays if spoilt else {}) | arrays))
-    except RejectedReply:
-        return
-    assert all(np.isfinite(row.r2) for row in yardstick.rows("m"))
+    with FederatedYardstick(FOLDS, HELD_OUT) as yardstick:
+        try:
+            yardstick.add("a", Reply({}, (GOOD.arrays if spoilt else {}) | arrays))
+        except RejectedReply:
+            return
+        assert all(row.r2 is not None and row.r2 <= 1 for row in rows_of(yardstick))

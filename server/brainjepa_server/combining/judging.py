@@ -1,0 +1,115 @@
+"""A round's replies from the first to their combination: judged by themselves, then side by side.
+
+Replies that pass wait on disk, as many bytes as they had on the wire, since how far one may pull is
+known only when all are there (`combining.limits`). In memory there is one at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from brainjepa_core.arrays import Float32
+from brainjepa_core.models.interface import Roles
+from brainjepa_core.wire.messages import Reply
+from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
+from brainjepa_server.combining.aggregation import Means, combiner
+from brainjepa_server.combining.limits import Limits, Pull, limits_of
+from brainjepa_server.combining.validation import Counts, Update, check_reply
+from brainjepa_server.settings import AggregationSettings
+from brainjepa_server.study_folder import SPOOL
+
+
+class JudgedReplies:
+    """Takes the train replies of a round; a ``with`` block, after which nothing is on disk.
+
+    Parameters
+    ----------
+    base : mapping of str to ndarray of float32
+        The round's global weights.
+    settings : AggregationSettings
+    roles : Roles
+        Of the model's arrays.
+    steps : int
+        Optimiser steps that the round asked for.
+    folder : Path, optional
+        Where replies wait; the system's place by default.
+
+    Attributes
+    ----------
+    updates : dict of str to Update
+        Of the sites that passed so far, without their arrays.
+    """
+
+    def __init__(
+        self,
+        base: Mapping[str, Float32],
+        settings: AggregationSettings,
+        roles: Roles,
+        steps: int,
+        folder: Path | None = None,
+    ) -> None:
+        self._base, self._settings, self._roles, self._steps = base, settings, roles, steps
+        self._place = folder
+        self._folder = tempfile.TemporaryDirectory(prefix=SPOOL, dir=folder)
+        self._pulls: dict[str, Pull] = {}
+        self.updates: dict[str, Update] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def take(self, site: str, reply: Reply, counts: Counts | None = None) -> None:
+        """Judge a site's reply by itself, and keep it.
+
+        Parameters
+        ----------
+        site : str
+        reply : Reply
+        counts : Counts, optional
+            What the site told of when it joined.
+
+        Raises
+        ------
+        RejectedReply
+            And nothing else, whatever the reply is.
+        """
+        update = check_reply(reply, self._base, self._settings, self._roles, self._steps)
+        pack_arrays(update.arrays).tofile(self._path(len(self._pulls)))
+        self._pulls[site] = Pull(update.norm, update.share, counts)
+        self.updates[site] = replace(update, arrays={})
+
+    def limits(self) -> Limits:
+        """What becomes of each reply beside the others."""
+        return limits_of(self._pulls, self._settings)
+
+    def combine(self, limits: Limits) -> Means:
+        """The combined weights, float64, of the replies that count; once.
+
+        Raises
+        ------
+        ValueError
+            If none does.
+        """
+        together = combiner(self._settings, self._base, self._place)
+        for number, (site, update) in enumerate(self.updates.items()):
+            if site in limits.rejected:
+                continue
+            arrays = unpack_arrays(np.fromfile(self._path(number), np.uint8))
+            self._path(number).unlink()
+            scale, share = limits.scales[site], limits.shares[site]
+            together.add(replace(update, arrays=arrays, scale=scale, share=share))
+        return together.result()
+
+    def _path(self, number: int) -> Path:
+        return Path(self._folder.name) / f"{number:06d}"

@@ -1,0 +1,195 @@
+"""A site whose connectivity is no brain's is left out, and honest ones never are."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from scipy.linalg import subspace_angles
+from shared_data import shared
+
+from brainjepa_core.gradients import ConnectivitySum
+from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.settings import BasisSettings
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.messages import Reply
+from brainjepa_server.combining.agreement import odd_ones
+from brainjepa_server.combining.consensus import Consensus, build_consensus
+from brainjepa_server.combining.validation import Counts
+from brainjepa_server.settings import FloorSettings
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
+from brainjepa_simulations.engines.virtual_sites import open_data
+
+BASIS = BasisSettings(components=6, sparsity=0.9)  # fewer would end between two that are alike
+FLOORS = FloorSettings(sites=2, subjects_per_site=5, subjects=20)
+PEOPLE, LIAR = 20, "site-04"
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory) -> dict[str, ConnectivitySum]:
+    """Four sites of a synthetic cohort whose scanners differ as real ones do."""
+    cohort = CohortSettings(
+        sites=4, subjects_per_site=PEOPLE, rois=48, networks=6, frames=160, missing_rois=2
+    )
+    paths = write_cohort(cohort, tmp_path_factory.mktemp("cohort"))
+    return {p.name: connectivity_sum(Windows([ScanStore.open(p)])) for p in paths}
+
+
+def reply_of(one: ConnectivitySum) -> Reply:
+    return Reply({"subjects": one.subjects}, {"z_sum": one.z_sum, "pair_count": one.pair_count})
+
+
+def consensus(honest, replies=None, told=PEOPLE) -> Consensus:
+    replies = {name: reply_of(one) for name, one in honest.items()} | (replies or {})
+    counts = dict.fromkeys(honest, Counts(PEOPLE, PEOPLE)) | {LIAR: Counts(told, told)}
+    rois = next(iter(honest.values())).rois
+    return build_consensus(replies, rois, FLOORS, BASIS, counts)
+
+
+def likeness(one: Consensus, other: Consensus) -> float:
+    """The lesser of two: correlation of connectivity, and mean cosine of the bases' angles."""
+    pairs = np.triu_indices(len(one.mean_fc), 1)
+    r = np.corrcoef(one.mean_fc[pairs], other.mean_fc[pairs])[0, 1]
+    angles = subspace_angles(one.basis.gradients, other.basis.gradients)
+    return float(min(r, np.cos(angles).mean()))
+
+
+def sent(z_mean: np.ndarray, people: int = PEOPLE) -> Reply:
+    """Sums of so many people of this mean Fisher z [P]."""
+    count = np.full(z_mean.shape, people, np.int64)
+    return Reply({"subjects": people}, {"z_sum": np.asarray(z_mean * people), "pair_count": count})
+
+
+def square(values: np.ndarray, size: int) -> np.ndarray:
+    found = np.zeros((size, size))
+    found[np.triu_indices(size, 1)] = values
+    return found + found.T
+
+
+def lies(honest, rng: np.random.Generator) -> dict[str, Reply]:
+    """Sums that no honest site would send, of a site that knows what the others look like."""
+    rois = len(honest[LIAR].rois)
+    own = honest[LIAR].z_sum / np.maximum(honest[LIAR].pair_count, 1)
+    noise, spread = rng.standard_normal(own.shape), own.std()
+    order = rng.permutation(rois)
+    shuffled = square(own, rois)[np.ix_(order, order)][np.triu_indices(rois, 1)]
+    part = rng.uniform(0, 1)
+    far = rng.uniform(0, 3)
+    row = square(own, rois)
+    row[0], row[:, 0] = 8, 8
+    return {
+        "the largest of random signs": sent(np.sign(noise) * 8.9),
+        "noise": sent(0.3 * noise),
+        "the other sign": sent(-own),
+        "nothing": sent(0 * own),
+        "ROIs in another order": sent(shuffled),
+        "a constant": sent(np.full(own.shape, 5.0)),
+        "half noise": sent(part * own + (1 - part) * spread * noise),
+        "as far away as passes, or farther": sent(own + far * spread * noise),
+        "more people than there are": sent(own + far * spread * noise, 2 * PEOPLE - 1),
+        "a larger scale": sent(own * (1 + 8 * far)),
+        "shifted": sent(own + far * spread),
+        "one ROI": sent(row[np.triu_indices(rois, 1)]),
+    }
+
+
+def test_sites_of_a_cohort_agree(honest):
+    assert odd_ones(honest) == {}
+    found = consensus(honest)
+    assert found.compared and found.left_out == found.capped == {} and found.people == 4 * PEOPLE
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_lie_of_one_of_four_turns_the_basis(honest, seed):
+    expected = consensus(honest)
+    for name, reply in lies(honest, np.random.default_rng(seed)).items():
+        found = consensus(honest, {LIAR: reply})
+        assert likeness(found, expected) >= 0.9, name
+        assert set(found.left_out) <= {LIAR}, name
+
+
+@pytest.mark.parametrize("people", [600, 10**9])
+def test_a_claim_of_very_many_people_is_left_out(honest, people):
+    one = honest[LIAR]
+    own = one.z_sum / np.maximum(one.pair_count, 1)
+    found = consensus(honest, {LIAR: sent(own, people)})
+    assert found.left_out[LIAR].startswith("expected the 20 people that the site told of when it")
+
+
+@pytest.mark.parametrize("far", [0.0, 0.4, 1.0, 3.0])
+def test_a_site_that_claimed_them_when_it_joined_too_has_twice_an_even_part(honest, far):
+    """Half of the whole, of four."""
+    own = honest[LIAR].z_sum / np.maximum(honest[LIAR].pair_count, 1)
+    noise = np.random.default_rng(0).standard_normal(own.shape)
+    lie = sent(own + far * own.std() * noise, 10**9)
+    found = consensus(honest, {LIAR: lie}, told=10**9)
+    assert likeness(found, consensus(honest)) >= 0.9
+    if far < 1:
+        assert found.capped == {
+            LIAR: "expected at most 50% of the people (twice an even part), found 1000000000; it "
+            "counts for 60"
+        }
+        assert found.total.subjects == 6 * PEOPLE and found.people == 3 * PEOPLE + 10**9
+    else:
+        assert list(found.left_out) == [LIAR]
+
+
+def test_the_odd_site_is_left_out_with_the_reason(honest):
+    own = honest[LIAR].z_sum / np.maximum(honest[LIAR].pair_count, 1)
+    found = consensus(honest, {LIAR: sent(-own)})
+    text = found.left_out[LIAR]
+    assert re.fullmatch(
+        r"expected mean connectivity like the other sites' \(with their median a correlation of at "
+        r"least 0\.5, in its spread a difference of at most 0\.\d\d and a shift of at most 3\), "
+        r"found -0\.\d\d, \d\.\d\d and -?\d\.\d\d; look at the order of its ROIs and at how its "
+        r"scans were prepared",
+        text,
+    )
+
+
+def test_two_sites_cannot_be_compared(honest):
+    names = list(honest)[2:]
+    two = {name: honest[name] for name in names}
+    own = honest[LIAR].z_sum / np.maximum(honest[LIAR].pair_count, 1)
+    replies = {names[0]: reply_of(two[names[0]]), LIAR: sent(-own)}
+    found = build_consensus(replies, two[LIAR].rois, FLOORS, BASIS, {})
+    assert not found.compared and found.left_out == {} and set(found.sites) == set(names)
+
+
+def test_pairs_that_a_site_does_not_tell_are_not_held_against_it(honest):
+    """Nor do they thin out what it does tell."""
+    one = honest[LIAR]
+    seen = np.arange(one.z_sum.size) % 3 == 0
+    part = Reply(
+        {"subjects": one.subjects},
+        {"z_sum": np.where(seen, one.z_sum, 0), "pair_count": np.where(seen, one.pair_count, 0)},
+    )
+    assert consensus(honest, {LIAR: part}).left_out == {}
+    few = np.where(np.arange(one.z_sum.size) < 9, 5.0 * PEOPLE, 0.0)
+    wild = Reply({"subjects": PEOPLE}, {"z_sum": few, "pair_count": np.int64(few > 0) * PEOPLE})
+    assert list(consensus(honest, {LIAR: wild}).left_out) == [LIAR]
+
+
+def test_a_sum_may_count_for_fewer_people_of_the_same_connectivity(honest):
+    one = honest[LIAR]
+    fewer = one.counting_as(7)
+    seen = one.pair_count > 0
+    np.testing.assert_allclose(
+        fewer.z_sum[seen] / fewer.pair_count[seen],
+        one.z_sum[seen] / one.pair_count[seen],
+        rtol=1e-12,
+    )
+    assert fewer.subjects == 7 and fewer.pair_count.max() <= 7 and fewer.pair_count[seen].min() >= 1
+    assert one.counting_as(PEOPLE) is one
+    ConnectivitySum.from_arrays(fewer.to_arrays())  # as possible as any
+
+
+def test_the_sites_of_abide_agree(tmp_path):
+    sums = {
+        path.name: connectivity_sum(Windows([ScanStore.open(path)]))
+        for path in open_data(shared("data", "abide"), tmp_path)
+    }
+    assert len(sums) == 12 and odd_ones(sums) == {}
