@@ -61,8 +61,8 @@ def test_nothing_is_answered_before_it_is_approved(site):
     Contracts(site.state).reject(contract)
     assert "has rejected contract" in asked(site, contract, GRADIENTS).refusal
     events = [(line["event"], line["contract"]) for line in audit_log(site.state).lines()]
-    assert events == [(event, contract.hash) for event in
-                      ("refused", "refused", "approved", "answered", "answered", "refused")]  # fmt: skip
+    told = ("refused", "refused", "approved", "answered", "answered", "refused")
+    assert events == [(event, contract.hash) for event in told]
 
 
 def test_a_site_without_contracts_answers_as_before(site):
