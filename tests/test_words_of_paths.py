@@ -59,6 +59,7 @@ CALLS: dict[str, dict[str, str]] = {
     "site review": {"site": "site.yaml", "--contract": "contract.json"},
     "site approve": {"site": "site.yaml", "contract": "0123456789ab"},
     "site reject": {"site": "site.yaml", "contract": "0123456789ab"},
+    "site withdraw": {"site": "site.yaml", "contract": "0123456789ab"},
     "site join": {"kit": "consortium/kit", "site": "site.yaml", "--fingerprint": "00"},
     "site preflight": {"site": "site.yaml"},
     "site start": {"site": "site.yaml"},

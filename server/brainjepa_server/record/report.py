@@ -25,6 +25,7 @@ from brainjepa_server.record.history import (
     SiteRecord,
     read_history,
 )
+from brainjepa_server.record.task_tables import task_sections
 from brainjepa_server.record.verdict import Comparison, verdict
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
@@ -66,6 +67,7 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         subtitle=_subtitle(history),
         verdict=verdict(history),
         evidence=_evidence(history, comparison),
+        tasks=task_sections(folder),
         sites=_sites(history),
         rounds=_rounds(history, comparison),
         rejected=_rejected(history),

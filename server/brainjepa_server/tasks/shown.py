@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_core.evaluation.report.result_figures import metric_label
-from brainjepa_server.tasks.report import TaskReport
+from brainjepa_server.tasks.report import NO_INTERVALS, TaskReport
 
 
 def show_report(console: Console, report: TaskReport) -> None:
@@ -20,11 +20,7 @@ def show_report(console: Console, report: TaskReport) -> None:
         value = "-" if row["mean"] is None else f"{row['mean']:.3f}"
         table.add_row(escape(str(row["model"])), label, value, str(row["n"]))
     console.print(table)
-    console.print(
-        "No intervals are known: people's values stay at their sites. 'at sites' is the mean "
-        "over sites, each counted once.",
-        soft_wrap=True,
-    )
+    console.print(NO_INTERVALS, soft_wrap=True)
     for asked, sites in report.left_out.items():
         for site, reason in sites.items():
             console.print(f"{escape(asked)}: {escape(site)} left out: {escape(reason)}")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import yaml
+from guarded_site import approved, asked, guarded_site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_contract import AGE, make_contract
-from small_sites import ask, first_arrays, make_study, write_stores
+from made_contract import AGE, STUDY, make_contract
+from small_sites import ask, make_study
 from typer.testing import CliRunner
 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.cli import app
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.guarding.contracts import FOLDER, Contracts
+from brainjepa_client.guarding.questions import digest_of
 from brainjepa_client.guarding.review import warnings
-from brainjepa_client.settings import SiteSettings
+from brainjepa_core.evaluation.tasks.settings import Rule
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.messages import (
@@ -34,36 +35,10 @@ from brainjepa_core.wire.messages import (
 )
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    return write_stores(tmp_path_factory.mktemp("stores"))
-
-
-@pytest.fixture(scope="module")
-def start(stores):
-    return first_arrays(stores)
-
-
 @pytest.fixture
 def site(stores, tmp_path):
     """A site that answers contracts only, and its store."""
-    shutil.copytree(stores[0], tmp_path / "store")
-    policy = {"min_subjects": 4, "min_people_in_sum": 1}
-    return SiteSettings(
-        name="one", store=tmp_path / "store", state=tmp_path / "state", policy=policy
-    )
-
-
-def asked(site, contract, kind, number=0, arrays=None, probe=None, **changes) -> Reply:
-    assignment = contract.asked(number, probe).model_copy(update=changes)
-    proposal = contract.text if kind == DESCRIBE else ""
-    request = Request(kind, assignment, arrays or {}, proposal)
-    return Site(site, contracts=True).answer(request)
-
-
-def approve(site, contract) -> None:
-    Contracts(site.state).propose(contract.text)
-    Contracts(site.state).approve(contract, ScanStore.open(site.store).fingerprint)
+    return guarded_site(stores[0], tmp_path)
 
 
 def same(one: Reply, other: Reply) -> bool:
@@ -80,14 +55,14 @@ def test_nothing_is_answered_before_it_is_approved(site):
         "review, approve); go on without this site, or ask its manager"
     )
     assert [known.decision for known in Contracts(site.state).known()] == ["proposed"]
-    approve(site, contract)
+    approved(site, contract)
     assert not asked(site, contract, DESCRIBE).refusal
     assert not asked(site, contract, GRADIENTS).refusal
     Contracts(site.state).reject(contract)
     assert "has rejected contract" in asked(site, contract, GRADIENTS).refusal
     events = [(line["event"], line["contract"]) for line in audit_log(site.state).lines()]
-    assert events == [(event, contract.hash) for event in
-                      ("refused", "refused", "answered", "answered", "refused")]  # fmt: skip
+    told = ("refused", "refused", "approved", "answered", "answered", "refused")
+    assert events == [(event, contract.hash) for event in told]
 
 
 def test_a_site_without_contracts_answers_as_before(site):
@@ -96,7 +71,7 @@ def test_a_site_without_contracts_answers_as_before(site):
 
 def test_a_whole_study_is_answered_once(site, start):
     contract = make_contract()
-    approve(site, contract)
+    approved(site, contract)
     replies = [asked(site, contract, TRAIN, number, start) for number in range(3)]
     assert not any(reply.refusal for reply in replies)
     again = asked(site, contract, TRAIN, 2, start)
@@ -117,7 +92,7 @@ def test_a_whole_study_is_answered_once(site, start):
 
 def test_tasks_are_those_of_the_contract(site, start):
     contract = make_contract()
-    approve(site, contract)
+    approved(site, contract)
     assert not asked(site, contract, EVALUATE, arrays=start, probe=AGE).refusal
     other = AGE.model_copy(update={"want": "probe"})
     reply = asked(site, contract, EVALUATE, arrays=start, probe=other)
@@ -141,7 +116,7 @@ def test_tasks_are_those_of_the_contract(site, start):
 )
 def test_what_the_contract_says_otherwise_is_named(site, start, changes, name):
     contract = make_contract()
-    approve(site, contract)
+    approved(site, contract)
     reply = asked(site, contract, TRAIN, 0, start, **changes)
     assert reply.refusal.startswith(f"expected {name} as in contract {contract.hash[:12]}, found ")
     assert not reply.arrays
@@ -149,24 +124,25 @@ def test_what_the_contract_says_otherwise_is_named(site, start, changes, name):
 
 def test_rounds_beyond_the_contract_are_refused(site, start):
     contract = make_contract()
-    approve(site, contract)
+    approved(site, contract)
     assert "expected first_step" in asked(site, contract, TRAIN, 3, start).refusal
 
 
 def test_a_store_that_changed_is_approved_again(site):
     contract = make_contract()
-    approve(site, contract)
+    approved(site, contract)
     store = ScanStore.open(site.store)
     store.remove([store.records[0].key])
     refused = asked(site, contract, GRADIENTS).refusal
     assert refused.startswith("the store of this site is another one than when its manager")
-    approve(site, contract)
+    approved(site, contract)
     assert not asked(site, contract, GRADIENTS).refusal
 
 
 def test_a_site_that_is_not_in_the_roster_answers_nothing(site):
     contract = make_contract(roster={"two": "bb"})
-    approve(site, contract)
+    Contracts(site.state).propose(contract.text)
+    Contracts(site.state).approve(contract, ScanStore.open(site.store).fingerprint)
     assert "not in the roster of contract" in asked(site, contract, GRADIENTS).refusal
 
 
@@ -182,78 +158,145 @@ def test_a_text_that_is_not_that_of_the_hash_is_not_kept(site):
 
 def test_a_text_that_was_changed_on_the_disk_is_no_contract(site):
     contract = make_contract()
-    approve(site, contract)
+    approved(site, contract)
     path = site.state / FOLDER / f"{contract.hash}.json"
     path.write_text(path.read_text().replace('"rounds": 3', '"rounds": 300'))
     assert "ValueError" in asked(site, contract, GRADIENTS).refusal
 
 
-changed = st.fixed_dictionaries(
-    {},
-    optional={
-        "steps": st.integers(0, 9),
-        "round": st.integers(0, 9),
-        "first_step": st.integers(0, 9),
-        "folds": st.integers(3, 8),
-        "held_out_fold": st.integers(0, 4),
-        "wire": st.sampled_from(["fp32", "bf16"]),
-        "share": st.sampled_from(["scans", "subjects", "equal"]),
-        "target": st.sampled_from(["average", "line", "local"]),
-        "reset_optimizer": st.booleans(),
-        "study_id": st.sampled_from(["small", "other"]),
-        "version": st.integers(1, 6),
-        "contract": st.sampled_from(["", "0" * 64]),
-        "probe": st.sampled_from([None, AGE, AGE.model_copy(update={"want": "judge"})]),
-        "pretraining": st.sampled_from(
-            [make_study(), make_study(seed=1), make_study(batch_size=1)]
-        ),
-    },
+def repeated_protocol(seeds: int):
+    protocol = AGE.protocol.model_copy(update={"seeds": seeds})
+    return AGE.model_copy(update={"protocol": protocol})
+
+
+ALTERED = {
+    "steps": st.integers(0, 9),
+    "round": st.integers(0, 9),
+    "first_step": st.integers(0, 9),
+    "folds": st.integers(3, 8),
+    "held_out_fold": st.integers(0, 4),
+    "wire": st.sampled_from(["fp32", "bf16"]),
+    "share": st.sampled_from(["scans", "subjects", "equal"]),
+    "target": st.sampled_from(["average", "line", "local"]),
+    "reset_optimizer": st.booleans(),
+    "proximal": st.sampled_from([0.0, 0.1]),
+    "study_id": st.sampled_from(["small", "other"]),
+    "version": st.integers(1, 6),
+    "contract": st.sampled_from(["", "0" * 64, "f" * 63 + "0"]),
+    "probe": st.sampled_from(
+        [
+            None,
+            AGE,
+            AGE.model_copy(update={"want": "judge"}),
+            AGE.model_copy(update={"pools": ("std",)}),
+            AGE.model_copy(update={"task": AGE.task.model_copy(update={"column": "sex"})}),
+            AGE.model_copy(
+                update={
+                    "task": AGE.task.model_copy(update={"include": (Rule(column="age", most=40),)})
+                }
+            ),
+            repeated_protocol(2),
+        ]
+    ),
+    "pretraining": st.sampled_from(
+        [
+            make_study(),
+            make_study(seed=1),
+            make_study(batch_size=1),
+            STUDY.model_copy(update={"model": {**STUDY.model, "width": 16}}),
+            STUDY.model_copy(update={"windows": STUDY.windows.model_copy(update={"frames": 32})}),
+        ]
+    ),
+}
+# One thing at a time reaches every check; several together find what hides behind another.
+changed = st.one_of(
+    *(st.fixed_dictionaries({name: values}) for name, values in ALTERED.items()),
+    st.fixed_dictionaries({}, optional=ALTERED),
 )
+weights = st.sampled_from(["the same", "another", "none", "a NaN", "one more"])
+
+
+def altered_arrays(start: dict, how: str) -> dict:
+    name = "encoder.patch.weight"
+    return {
+        "the same": start,
+        "another": {**start, name: start[name] + np.float32(0.5)},
+        "none": {},
+        "a NaN": {**start, name: start[name] * np.float32(np.nan)},
+        "one more": {**start, "more": np.zeros(3, np.float32)},
+    }[how]
+
+
+class Answered:
+    """A site that has answered a whole contract, and its answers by question."""
+
+    def __init__(self, site, start) -> None:
+        self.site, self.start, self.contract = site, start, make_contract(evaluations=1)
+        approved(site, self.contract)
+        self.replies = {}
+        other = altered_arrays(start, "another")
+        questions = [
+            (GRADIENTS, 0, None, {}),
+            (EVALUATE, 1, None, start),
+            (EVALUATE, 1, AGE, start),
+        ]
+        questions += [(EVALUATE, 1, AGE, other)]  # this one may be asked with two sets of arrays
+        questions += [(TRAIN, number, None, start) for number in range(3)]
+        for kind, number, probe, arrays in questions:
+            reply = asked(site, self.contract, kind, number, arrays, probe)
+            assert not reply.refusal
+            self.replies[self.key(kind, self.contract.asked(number, probe), arrays)] = reply
+
+    def key(self, kind, assignment, arrays) -> tuple:
+        return kind, assignment.model_dump_json(), digest_of(arrays)
+
+    def require_refused_or_the_same(self, kind, how, changes) -> bool:
+        """Ask an altered question through the real site; whether it was answered."""
+        changes = dict(changes)
+        number = changes.get("round", 1 if kind == EVALUATE else 0)
+        assignment = self.contract.asked(number).model_copy(update=changes)
+        arrays = altered_arrays(self.start, how) if kind in (TRAIN, EVALUATE) else {}
+        reply = Site(self.site, contracts=True).answer(Request(kind, assignment, arrays))
+        if reply.refusal:
+            assert not reply.arrays and not reply.metrics
+        elif kind == DESCRIBE:
+            assert not reply.arrays and assignment == self.contract.asked(number)
+        else:
+            assert same(reply, self.replies[self.key(kind, assignment, arrays)])
+        return not reply.refusal
 
 
 @pytest.fixture
 def answered(site, start):
-    """A site that has answered a whole contract; its answers by kind and round."""
-    contract = make_contract()
-    approve(site, contract)
-    questions = {(GRADIENTS, 0): {}, (EVALUATE, 1): start}
-    questions |= {(TRAIN, number): start for number in range(3)}
-    replies = {q: asked(site, contract, *q, arrays) for q, arrays in questions.items()}
-    assert not any(reply.refusal for reply in replies.values())
-    return contract, replies
+    return Answered(site, start)
 
 
-def altered_are_refused_or_the_same(site, start, answered, kind, changes) -> None:
-    contract, replies = answered
-    number = changes.get("round", 0)
-    assignment = contract.asked(number).model_copy(update=changes)
-    whole = start if kind in (TRAIN, EVALUATE) else {}
-    reply = Site(site, contracts=True).answer(Request(kind, assignment, whole))
-    if reply.refusal or kind == DESCRIBE:
-        assert not reply.arrays
-    elif assignment.probe is None:
-        assert assignment == contract.asked(number)
-        if (kind, number) in replies:
-            assert same(reply, replies[kind, number])
-        else:
-            assert kind == EVALUATE  # of the weights that were asked about before, or one more
+ALTERING = dict(kind=st.sampled_from([*KINDS, "spell"]), how=weights, changes=changed)
+ANYHOW = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(kind=st.sampled_from([*KINDS, "spell"]), changes=changed)
-def test_altered_requests_are_refused_or_get_the_same_bytes(site, start, answered, kind, changes):
-    altered_are_refused_or_the_same(site, start, answered, kind, changes)
+@settings(max_examples=60, **ANYHOW)
+@given(**ALTERING)
+def test_altered_requests_are_refused_or_get_the_same_bytes(answered, kind, how, changes):
+    answered.require_refused_or_the_same(kind, how, changes)
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(kind=st.sampled_from([*KINDS, "spell"]), changes=changed)
-def test_a_thousand_altered_requests(site, start, answered, kind, changes):
-    altered_are_refused_or_the_same(site, start, answered, kind, changes)
+@settings(max_examples=1000, **ANYHOW)
+@given(**ALTERING)
+def test_a_thousand_altered_requests(answered, kind, how, changes):
+    answered.require_refused_or_the_same(kind, how, changes)
+
+
+def test_the_altered_requests_would_be_answered_without_the_guard(answered, site, start):
+    """And with other bytes: the contract, not the policy, is what refuses them."""
+    told = Site(site).answer(ask(GRADIENTS, folds=7, held_out_fold=3))
+    assert "as when this site first answered the study" in told.refusal
+    other = ask(GRADIENTS, folds=7, held_out_fold=3)
+    other = Request(GRADIENTS, other.assignment.model_copy(update={"study_id": "other"}))
+    reply = Site(site).answer(other)
+    assert not reply.refusal
+    assert not any(same(reply, known) for known in answered.replies.values())
 
 
 def test_the_manager_reviews_approves_and_rejects(site, tmp_path):
@@ -272,9 +315,10 @@ def test_the_manager_reviews_approves_and_rejects(site, tmp_path):
         "study 'small' of consortium 'three'; this site has not decided yet",
         "asked once: sums of correlations of 28 pairs of ROIs",
         "asked 3 times: 2 steps of training of 4 people each; the model's weights leave",
-        "asked at most 2 times: sums of task 'age' (age)",
+        "  task 'age': the number of column 'age'; exactly how many people take part is told",
+        "    asked at most 2 times: sums over its people of embeddings and outcomes, fold by fold",
         "WARNING: a round is of 2 steps: what leaves shows the few people drawn in it",
-        "0 other contracts approved for the very same people",
+        "asked before about at least half of the same people: 0 sums in 0 answers, by 0 contracts",
     ):
         assert text in shown
     assert run("approve", "abc").exit_code == 1
@@ -285,7 +329,10 @@ def test_the_manager_reviews_approves_and_rejects(site, tmp_path):
     Contracts(site.state).propose(longer.text)
     shown = run("review").output
     assert f"differs from the last approved one ({first.hash[:12]}) in rounds" in shown
-    assert "asked before of this site: 1 sum in 1 answer; 1 other contract approved" in shown
+    assert (
+        "asked before about at least half of the same people: 1 sum in 1 answer, by 1 contract; 1 "
+        "other contract approved about them"
+    ) in shown
     assert run("reject", first.hash).exit_code == 0
     assert "has rejected" in asked(site, first, GRADIENTS).refusal
     log = run("log").output

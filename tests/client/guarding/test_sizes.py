@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from small_sites import STUDY, ask, ask_round, make_site, make_study
+from small_sites import ROIS, STUDY, ask, ask_round, make_site, make_study, rounds_on_disk
 
+from brainjepa_client.answering import training as training_module
 from brainjepa_client.guarding.dry_run import dry_run
 from brainjepa_client.guarding.policy import require_size
+from brainjepa_client.guarding.sizes import KEPT, StudySize
 from brainjepa_client.settings import PolicySettings
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.settings import RECIPES
 from brainjepa_core.models.parts.settings import PRESETS
 from brainjepa_core.pretraining.settings import PretrainingSettings
@@ -71,6 +76,78 @@ def test_a_dry_run_shows_the_refusal_although_it_takes_smaller_steps(stores, tmp
     others = [row for message, row in rows.items() if message != DESCRIBE]
     assert len(others) > 3 and all(row.what == "refused" for row in others)
     assert all(row.policy[0].field == "max_batch_size" for row in others)
+
+
+def test_memory_and_disk_are_bounded(stores, start, tmp_path):
+    size = StudySize.of(STUDY, ROIS)
+    limits = {"max_memory_gb": size.memory / 1e9, "max_disk_gb": size.disk / 1e9}
+    assert not make_site(stores[0], tmp_path, **limits).answer(ask_round(0, start)).refusal
+    for line, limit in limits.items():
+        less = make_site(stores[0], tmp_path, **{line: 0.9 * limit}).answer(ask_round(0, start))
+        assert less.refusal.startswith("this site's policy allows ")
+        assert f"(policy.{line}), and the study takes about {limit:.3g}; make the" in less.refusal
+
+
+@pytest.mark.parametrize("masks", [1, 3])
+@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder"])
+def test_what_is_estimated_is_what_a_step_takes_or_somewhat_more(family, masks):
+    """Against the bytes that the backward pass keeps, and those of the arrays."""
+    study = PretrainingSettings(
+        family=family, preset="tiny", windows={"frames": 160},
+        training={"batch_size": 4, "schedule": {"total_steps": 9, "warmup_steps": 1},
+                  "masks": {"masks_per_sample": masks}},
+    )  # fmt: skip
+    rois = 20
+    gradients = np.random.default_rng(0).standard_normal((rois, study.basis.components))
+    basis = ConsensusBasis(tuple(map(str, range(rois))), gradients, np.full(30, np.nan))
+    training = study.new_training(basis)
+    kept: dict[int, int] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        if not isinstance(saved, torch.nn.Parameter):
+            storage = saved.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    x = torch.randn(4, rois, 160)
+    draws = training.model.draw(
+        study.training.masks, seed=0, step=0, samples=range(4), token_valid=None
+    )
+    draws = {k: torch.as_tensor(v) for k, v in draws.items() if v is not None}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        loss = training.model.sample_losses(x, **draws).mean()
+    trained = [p for p in training.model.parameters() if p.requires_grad]
+    weights = sum(p.numel() for p in training.model.parameters())
+    needed = 4 * (weights + 3 * sum(p.numel() for p in trained)) + sum(kept.values())
+    assert loss.requires_grad
+    estimate = StudySize.of(study, rois)
+    print(f"{family}, {masks}: {needed / 1e6:.1f} MB, estimate {estimate.memory / 1e6:.1f} MB")
+    assert 0.8 * needed <= estimate.memory <= 5 * needed
+    moments = 2 * sum(p.numel() for p in trained)
+    state = 4 * (moments + weights - sum(p.numel() for p in trained))
+    assert 0.8 * state <= estimate.disk / (KEPT + 1) <= 1.6 * state
+
+
+def test_a_round_that_takes_too_long_ends_after_a_step(stores, start, tmp_path, monkeypatch):
+    site = make_site(stores[0], tmp_path, max_minutes_a_round=10)
+    assert not site.answer(ask_round(0, start)).refusal
+    before = rounds_on_disk(tmp_path)
+    now, steps, real = [0.0], [], training_module.Training.advance
+
+    def slow(training, batches):
+        steps.append(training.step)
+        now[0] += 601
+        return real(training, batches)
+
+    monkeypatch.setattr(training_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training_module.Training, "advance", slow)
+    assert site.answer(ask_round(1, start)).refusal == (
+        "this site's policy allows 10 minutes a round (policy.max_minutes_a_round), and this one "
+        "takes longer; ask for fewer steps a round, or its manager"
+    )
+    assert len(steps) == 1 and rounds_on_disk(tmp_path) == before
+    monkeypatch.undo()
+    assert not site.answer(ask_round(1, start)).refusal  # the state was kept
 
 
 @pytest.mark.parametrize("preset", PRESETS)

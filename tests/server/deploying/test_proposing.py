@@ -60,6 +60,26 @@ def test_what_was_not_proposed_is_said(folder, tmp_path):
         proposed(folder, make_study(folds=7))
 
 
+def test_another_key_under_a_name_is_another_contract(folder, tmp_path):
+    settings = make_study()
+    former, _ = propose(folder, settings)
+    revoke(folder, "Metz")
+    admit(folder, request(tmp_path, "Metz", key="new"))
+    with pytest.raises(ValueError, match="found another key of a site in its roster; propose it"):
+        proposed(folder, settings)
+    contract, _ = propose(folder, settings)
+    assert contract.roster.keys() == former.roster.keys() and proposed(folder, settings) == contract
+
+
+def test_tasks_are_in_it_question_by_question(folder):
+    settings = make_study(tasks=("age",))
+    contract, _ = propose(folder, settings)
+    assert contract.tasks == settings.tasks[0].questions() and len(contract.tasks) == 4
+    assert proposed(folder, settings) == contract
+    with pytest.raises(ValueError, match="found none of these settings"):
+        proposed(folder, make_study(tasks=("age", "sex")))
+
+
 def test_a_roster_of_sites_that_are_not_admitted(folder):
     with pytest.raises(ValueError, match="to be admitted, found that Bern is not; admit its req"):
         propose(folder, make_study(sites=("Lyon", "Bern")))

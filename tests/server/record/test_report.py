@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -265,3 +266,17 @@ def test_bytes_have_units() -> None:
     assert [figures.unit_of_bytes(n)[0] for n in (0, 999, 1e3, 2e6, 3e9)] == [
         "bytes", "bytes", "kB", "MB", "GB",
     ]  # fmt: skip
+
+
+def test_tasks_are_on_the_page(tmp_path):
+    write_history(tmp_path, RunHistory(name="small"))
+    assert "Tasks asked" not in write_report(tmp_path).read_text()
+    row = {"model": "federated ridge probe (mean)", "metric": "r", "unit": "", "mean": 0.5, "n": 90}
+    report = {"rows": [row], "left_out": {"scores": {"site-01": "<b>no</b>"}}}
+    (tmp_path / "task-age.json").write_text(json.dumps(report))
+    (tmp_path / "task-sex.json").write_text("{")
+    page = write_report(tmp_path).read_text()
+    for text in ("<h3>age</h3>", "federated ridge probe (mean)", "0.500", ">90<", "<h3>sex</h3>"):
+        assert text in page
+    assert "<b>no</b>" not in page and "&lt;b&gt;no" in page
+    assert "task-sex.json beside this report cannot be read." in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -18,9 +19,12 @@ from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.contract import Contract
 from brainjepa_server import study as study_module
+from brainjepa_server.deploying.studies import is_finished
 from brainjepa_server.progress import StudyProgress
+from brainjepa_server.record.report import write_report
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
+from brainjepa_server.study_folder import STUDY_FILE
 from brainjepa_server.tasks import study_tasks
 from brainjepa_server.tasks.report import SiteScores, TaskReport
 from brainjepa_server.tasks.settings import ATTEMPTS, NEWTON_ROUNDS, StudyTask
@@ -118,8 +122,15 @@ def test_all_that_is_asked_is_in_the_contract_and_no_more(deployed, monkeypatch)
     assert {f"federated {kind} probe ({HEADLINE})" for kind in ("ridge", "logistic")} <= models
     assert sex["matrices"][HEADLINE]["reasons"] == {}
     assert "sex, nobody's data moved" in deployed.shown.getvalue()
+    assert "federated logistic probe" in write_report(deployed.folder / "study").read_text()
+    (deployed.folder / "study" / STUDY_FILE).write_text(
+        yaml.safe_dump(STUDY.model_dump(mode="json"))
+    )
+    studies = SimpleNamespace(studies=deployed.folder)
+    assert is_finished(studies, "study")
     for name in ("sex", "age"):
         (deployed.folder / "study" / f"task-{name}.json").rename(deployed.folder / f"{name}.json")
+        assert not is_finished(studies, "study")  # and is started again, to be asked again
     assert deployed.study().run()
     for name in ("sex", "age"):
         assert deployed.report(name) == json.loads((deployed.folder / f"{name}.json").read_text())
