@@ -68,6 +68,11 @@ def listed(arrays: Mapping[str, Any]) -> dict[str, list[int]]:
     return {field: [int(x) for x in np.ravel(value)] for field, value in arrays.items()}
 
 
+def without(message: Message, number: int) -> Message:
+    """A message that lacks what is of one site."""
+    return {f: value for f, value in message.items() if not f.startswith(f"{name(number)}.")}
+
+
 class Sum:
     """Some sites, their folders and their coordinator, in one sum."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 CHUNK = 1 << 18  # bytes at once: numbers, stream and zeros stay in the processor's cache
 _BLOCK = 16
 _ZEROS = bytes(CHUNK)
+_NUMBERS = (np.uint32, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,25 @@ def add_masks(arrays: Mapping[str, NDArray[Any]], masks: Sequence[Mask]) -> None
     Parameters
     ----------
     arrays : mapping of str to ndarray of uint32 or uint64
-        Contiguous. Their place in the order of names chooses their part of each stream.
+        Contiguous and writable. The place of each in the order of names chooses its part of each
+        stream.
     masks : sequence of Mask
+
+    Raises
+    ------
+    ValueError
+        If an array cannot be masked in place.
     """
     buffer = new_buffer()
     for place, name in enumerate(sorted(arrays)):
-        flat = arrays[name].reshape(-1)
-        if not np.shares_memory(flat, arrays[name]) and flat.size:
+        array = arrays[name]
+        fits = array.flags.c_contiguous and array.flags.writeable and array.dtype in _NUMBERS
+        if not fits:
             raise ValueError(
-                f"expected the numbers of '{name[:80]}' in one piece of memory, found a view; "
-                "copy it"
+                f"expected '{name[:80]}' as uint32 or uint64 in one piece of memory that can be "
+                f"written, found {array.dtype} of shape {list(array.shape[:8])}; copy it"
             )
+        flat = array.reshape(-1)
         streams = [(mask.added, KeyStream(mask.key, place, buffer)) for mask in masks]
         at_once = CHUNK // flat.itemsize
         for begin in range(0, flat.size, at_once):

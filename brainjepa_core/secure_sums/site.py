@@ -163,8 +163,10 @@ class SumSite:
         return of_sum(self._terms, {"signature": signature})
 
     def unmask(self, request: Message) -> Message:
-        """Shares that take the masks off the sum: of the seed of each site that is alive, of the
-        mask key of each that is gone. Of no other sum of this round anything is told from now on.
+        """Shares that take the masks off the sum.
+
+        Of each site that is alive the share of its seed, of each that is gone that of its mask key.
+        From now on nothing is told of any other sum of this round.
 
         Parameters
         ----------
@@ -175,7 +177,7 @@ class SumSite:
         ------
         ValueError
             If too few signed it, or one signed another.
-        """  # noqa: D205
+        """
         require_of_sum(self._terms, request)
         keys = self._keys()
         held = self._opened(self._memory.told(self._terms, MASKED), keys)

@@ -49,6 +49,25 @@ def test_what_is_added_and_taken_off_cancels(keys, size):
     np.testing.assert_array_equal(arrays["a"], start)
 
 
-def test_a_view_that_could_not_be_masked_in_place_is_refused():
-    with pytest.raises(ValueError, match="numbers of 'a' in one piece of memory, found a view"):
-        add_masks({"a": np.zeros((4, 4), np.uint32)[:, :2]}, [Mask(KEY, True)])
+READ_ONLY = np.frombuffer(bytes(16), np.uint32)
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.zeros((4, 4), np.uint32)[:, :2], r"uint32 of shape \[4, 2\]"),
+        (READ_ONLY, r"uint32 of shape \[4\]"),
+        (np.zeros(4, np.int32), r"int32 of shape \[4\]"),
+        (np.zeros(4, np.float32), r"float32 of shape \[4\]"),
+        (np.zeros(4, ">u4"), r">u4 of shape \[4\]"),
+    ],
+)
+def test_what_cannot_be_masked_in_place_is_refused(array, found):
+    with pytest.raises(ValueError, match=f"expected 'a' as uint32 or uint64 in one .* {found}"):
+        add_masks({"a": array}, [Mask(KEY, True)])
+
+
+def test_arrays_without_numbers():
+    arrays = {"a": np.zeros((0, 3), np.uint32), "b": np.zeros((), np.uint64)}
+    add_masks(arrays, [Mask(KEY, True)])
+    assert arrays["b"] != 0
