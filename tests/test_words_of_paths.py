@@ -70,6 +70,7 @@ CALLS: dict[str, dict[str, str]] = {
     "server admit": {"requests": "Lyon.request", "--dir": "consortium"},
     "server revoke": {"name": "Lyon", "--dir": "consortium"},
     "server sites": {"folder": "consortium"},
+    "server plan": {"study": "federation.yaml", "--people": "26"},
     "server propose": {"study": "federation.yaml", "--dir": "consortium"},
     "server start": {"folder": "consortium", "study": "federation.yaml"},
     "server stop": {"folder": "consortium"},
@@ -78,7 +79,7 @@ CALLS: dict[str, dict[str, str]] = {
     "fetch abide": {"--out": NEW},
     "consortium try": {"folder": NEW, "--scenario": "scenario.yaml"},
 }  # fmt: skip
-NO_PATH = {"--tr", "level", "person", "name", "contract", "--host", "--fingerprint"}
+NO_PATH = {"--tr", "level", "person", "name", "contract", "--host", "--fingerprint", "--people"}
 FILES_BY_WORD = {"scenario", "--scenario", "--task", "--protocol", "--finetune", "--model"}
 WRITTEN_WORDS = {"words", "--atlas"}  # of text, since they may be no path
 EMPTY_IS_DEFAULT = {"--settings", "--protocol", "--finetune"}

@@ -24,6 +24,48 @@ def _main() -> None:
 
 
 @app.command()
+def plan(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
+    ],
+    people: Annotated[int, typer.Option(min=1, help="Of each site.")],
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="How many; those of the study's roster by default.")
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="To promise; 8 where no noise is given.")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Instead: its standard deviation, in units of the clip.")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Probability with which more may be told.")] = 1e-5,
+    honest_sites: Annotated[
+        int, typer.Option(min=1, help="Sites that share the noise; by default none share it.")
+    ] = 1,
+    rois: Annotated[int, typer.Option(min=4, help="ROIs of the atlas.")] = 450,
+) -> None:
+    """Tell what differential privacy would cost a study, and what it would leave to learn from."""
+    with errors_in_one_line():
+        from brainjepa_core.settings import read_settings
+        from brainjepa_server.planning import plan_lines, plan_study
+        from brainjepa_server.settings import StudySettings
+
+        settings = read_settings(study, StudySettings)
+        found = plan_study(
+            settings,
+            sites=sites or len(settings.sites),
+            people=people,
+            rois=rois,
+            epsilon=8.0 if epsilon is None and noise is None else epsilon,
+            noise=noise,
+            delta=delta,
+            honest_sites=honest_sites,
+        )
+        for line in plan_lines(found):
+            console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder of the study.", file_okay=False)
