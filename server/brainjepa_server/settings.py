@@ -100,7 +100,8 @@ class AggregationSettings(Frozen):
     shares : {"scans", "subjects", "equal"}
         What a site's reply counts by.
     target : {"average", "line", "local"}
-    wire : {"fp32", "bf16"}
+    wire : {"fp32", "bf16", "int8"}
+        How weights travel up: themselves, or differences (`brainjepa_core.wire.weights`).
     max_norm : float
         Largest accepted norm of a site's difference, as a multiple of the global weights' norm.
     proximal : float

@@ -196,7 +196,7 @@ changed = st.fixed_dictionaries(
         "first_step": st.integers(0, 9),
         "folds": st.integers(3, 8),
         "held_out_fold": st.integers(0, 4),
-        "wire": st.sampled_from(["fp32", "bf16"]),
+        "wire": st.sampled_from(["fp32", "bf16", "int8"]),
         "share": st.sampled_from(["scans", "subjects", "equal"]),
         "target": st.sampled_from(["average", "line", "local"]),
         "reset_optimizer": st.booleans(),
