@@ -197,7 +197,7 @@ def seconds(size: float) -> float:
 
 
 def report_line(args: argparse.Namespace) -> None:
-    for width, depth in ((32, 2), (args.width, 4)):
+    for width, depth in args.models:
         for wire in args.wires:
             model = model_of(width, depth)
             chosen = scenario(2, args.rounds, wire, model, subjects_per_site=40)
@@ -209,9 +209,10 @@ def report_line(args: argparse.Namespace) -> None:
             for exchange, record in zip(trained, done, strict=True):
                 size = exchange.down / 3, exchange.up / 3
                 told = sum(map(seconds, size))
+                beyond = record["seconds"] - max(s["seconds"] for s in record["sites"].values())
                 print(
                     f"line     {wire}, round {record['number']}: {size[0] / 1e6:.2f} MB down, "
-                    f"{size[1] / 1e6:.2f} MB up; {record['seconds_beyond_sites']:.1f} s beyond the "
+                    f"{size[1] / 1e6:.2f} MB up; {beyond:.1f} s beyond the "
                     f"sites' work, computed {told:.1f} s and up to {POLL:.0f} s until a site looks"
                 )
             passed = [sum(getattr(line, way).bytes for line in lines) for way in ("down", "up")]
@@ -221,6 +222,14 @@ def report_line(args: argparse.Namespace) -> None:
                 f"with TLS, heads and looks, of which messages {bodies[0] / 1e6:.2f} and "
                 f"{bodies[1] / 1e6:.2f}"
             )
+            for way in ("down", "up"):
+                bursts = [b for line in lines for b in getattr(line, way).bursts if b.bytes > 1e6]
+                for burst in sorted(bursts, key=lambda b: b.begin):
+                    print(
+                        f"line     {wire}: {burst.bytes / 1e6:6.2f} MB {way} in "
+                        f"{burst.seconds:5.1f} s, computed {seconds(burst.bytes):5.1f} s; the line "
+                        f"was full {100 * 8 * burst.bytes / RATE / burst.seconds:.0f} % of them"
+                    )
 
 
 def message_sizes(site: SiteSettings, preset: str) -> dict[str, dict[Wire, tuple[int, int]]]:
@@ -251,8 +260,9 @@ def report_sizes(args: argparse.Namespace) -> None:
         cohort = CohortSettings(sites=1, subjects_per_site=20, rois=450, frames=200)
         (store,) = write_cohort(cohort, Path(scratch) / "stores")
         policy = {"min_subjects": 1, "min_people_in_sum": 1}
-        site = SiteSettings(name="one", store=store, state=Path(scratch) / "state", policy=policy)
         for preset in args.presets:
+            state = Path(scratch) / "state" / preset
+            site = SiteSettings(name="one", store=store, state=state, policy=policy)
             sizes = message_sizes(site, preset)
             for wire in args.wires:
                 whole = 0.0
@@ -274,7 +284,10 @@ def main() -> None:
     parser.add_argument("--wire", choices=WIRES, default="fp32", help="of part study")
     parser.add_argument("--wires", nargs="+", choices=WIRES, default=WIRES, help="of part line")
     parser.add_argument("--presets", nargs="+", default=["small", "base"], help="of part sizes")
-    parser.add_argument("--width", type=int, default=128, help="of part line's larger model")
+    parser.add_argument(
+        "--models", nargs="+", type=lambda text: tuple(map(int, text.split("x"))),
+        default=[(32, 2), (128, 4)], help="of part line: width x depth",
+    )  # fmt: skip
     args = parser.parse_args()
     use_flower_environment()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

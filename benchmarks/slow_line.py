@@ -11,9 +11,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 BLOCK = 16 * 1024  # bytes; 13 ms at 10 Mbit/s, so that connections share the line fairly
+QUIET = 1.0  # seconds of silence between two bursts
 WAITING = 32  # blocks on their way at most: what a router keeps before TCP slows down
+
+
+@dataclass
+class Burst:
+    """Bytes between two silences."""
+
+    begin: float
+    end: float = 0.0
+    bytes: int = 0
+
+    def add(self, size: int, end: float) -> None:
+        self.bytes, self.end = self.bytes + size, end
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
 
 
 class _Direction:
@@ -21,6 +39,7 @@ class _Direction:
 
     def __init__(self, delay: float, rate: float) -> None:
         self.delay, self.rate, self.bytes = delay, rate, 0
+        self.bursts: list[Burst] = []
         self._free = 0.0  # when the last block has left
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,8 +49,12 @@ class _Direction:
         async def take() -> None:
             while True:
                 block = await reader.read(BLOCK)
-                self._free = max(self._free, time.monotonic()) + 8 * len(block) / self.rate
+                begins = max(self._free, time.monotonic())
+                if begins - self._free > QUIET:
+                    self.bursts.append(Burst(begins))
+                self._free = begins + 8 * len(block) / self.rate
                 self.bytes += len(block)
+                self.bursts[-1].add(len(block), self._free)
                 await sent.put((self._free + self.delay, block))
                 if not block:
                     return
