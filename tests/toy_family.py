@@ -36,7 +36,7 @@ class LinearTokens(nn.Module):
 class LinearModel(BrainModel):
     """Gives back each patch from its token; beside it a copy that trails it."""
 
-    roles = Roles(("coder.", "back."), {"trailing.": "coder."})
+    roles = Roles(("coder.", "back."), {"trailing.": "coder."}, embedding=("trailing.",))
 
     def __init__(self, settings: LinearSettings, basis: Tensor) -> None:
         super().__init__(settings, basis)

@@ -120,10 +120,13 @@ class Roles:
     followers : mapping of str to str
         What trails trained arrays as an exponential mean (a teacher), and which ones:
         ``{"target_encoder.": "encoder."}``. All else is fixed, or a buffer.
+    embedding : tuple of str
+        Which of them `BrainModel.embedder` is made of; all where none is named.
     """
 
     trained: tuple[str, ...]
     followers: Mapping[str, str]
+    embedding: tuple[str, ...] = ()
 
     def is_trained(self, name: str) -> bool:
         """Whether steps change this array."""
@@ -137,6 +140,15 @@ class Roles:
         """The trained array that a follower trails."""
         prefix = next(p for p in self.followers if name.startswith(p))
         return self.followers[prefix] + name.removeprefix(prefix)
+
+    def read(self, names: Iterable[str]) -> list[str]:
+        """Names of the arrays that embedding reads, sorted: the embedder's, and what is fixed."""
+        moving = self.embedding or ("",)
+        return sorted(
+            name
+            for name in names
+            if name.startswith(moving) or not (self.is_trained(name) or self.is_follower(name))
+        )
 
     def sent(self, names: Iterable[str], with_followers: bool) -> list[str]:
         """Names of the arrays of a train reply, sorted."""

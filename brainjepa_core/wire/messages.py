@@ -28,7 +28,7 @@ from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
 
-WIRE_VERSION = 5  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 6  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -40,7 +40,7 @@ TARGET = "target"  # outcome of moments of a task
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
 
 Scalar = int | float | str
-Wire = Literal["fp32", "bf16"]
+Wire = Literal["fp32", "bf16", "int8"]
 Target = Literal["average", "line", "local"]
 Want = Literal["scores", "sums", "newton", "probe", "judge"]
 WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
@@ -124,7 +124,7 @@ class Assignment(Frozen):
         trained on.
     round, first_step, steps : int
         Round number from 0; the optimiser steps ``first_step .. first_step + steps - 1``.
-    wire : {"fp32", "bf16"}
+    wire : {"fp32", "bf16", "int8"}
     target : {"average", "line", "local"}
         What becomes of the target encoder: sent up and averaged; re-derived by the coordinator;
         or kept at the site.

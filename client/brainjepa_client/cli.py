@@ -267,7 +267,9 @@ def dry_run(
         Path | None,
         typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
     ] = None,
-    wire: Annotated[Literal["fp32", "bf16"], typer.Option(help="How weights travel.")] = "fp32",
+    wire: Annotated[
+        Literal["fp32", "bf16", "int8"], typer.Option(help="How weights travel.")
+    ] = "fp32",
     out: Annotated[
         Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)
     ] = None,

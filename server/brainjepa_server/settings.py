@@ -103,7 +103,8 @@ class AggregationSettings(Frozen):
         What a site's reply counts by in a mean; of three sites or more none counts by more than
         2 / sites of the whole.
     target : {"average", "line", "local"}
-    wire : {"fp32", "bf16"}
+    wire : {"fp32", "bf16", "int8"}
+        How weights travel up: themselves, or differences (`brainjepa_core.wire.weights`).
     clip_norm, max_norm : float
         Norms of a site's difference, as multiples of the round's median norm: what a mean shortens
         it to, and what is left out altogether. Of three sites or more.

@@ -1,7 +1,7 @@
 """Sites of a dozen people and a model of a few hundred weights.
 
-As a program (``small_sites.py STORES STATE PLACE``) a site answers two rounds and hangs at PLACE
-of the second, so that a test can kill it there.
+As a program (``small_sites.py STORES STATE PLACE WIRE``) a site answers two rounds and hangs at
+PLACE of the second, so that a test can kill it there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.protocol import total
-from brainjepa_core.wire.messages import TRAIN, Assignment, Request
+from brainjepa_core.wire.messages import TRAIN, Assignment, Reply, Request
+from brainjepa_core.wire.weights import decode_difference
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
@@ -102,6 +103,15 @@ def local_training(start: dict, windows: Windows, study: PretrainingSettings = S
     return training
 
 
+def received(base: dict, reply: Reply, wire: str = "fp32") -> dict[str, np.ndarray]:
+    """The next global weights of one site: what it was sent and its answer come to."""
+    if wire == "fp32":
+        return {**base, **reply.arrays}
+    names = [name for name in base if name in reply.arrays]
+    moved = {n: base[n] + decode_difference(n, reply.arrays, base, wire) for n in names}
+    return {**base, **{n: value.astype(np.float32) for n, value in moved.items()}}
+
+
 def bits(training: Training) -> dict[str, np.ndarray]:
     return {k: v.numpy().copy() for k, v in training.model.state_dict().items()}
 
@@ -123,24 +133,24 @@ def _hang(*_: object) -> None:
     sys.stdin.read()
 
 
-def main(stores: Path, state: Path, place: str) -> None:
+def main(stores: Path, state: Path, place: str, wire: str) -> None:
     torch.set_num_threads(1)  # as in the process of the test
     paths = sorted(stores.glob("site-*"))
     start = first_arrays(paths)
     site = make_site(paths[0], state)
-    first = site.answer(ask_round(0, start))
-    arrays = {**start, **first.arrays}
-    site.answer(ask_round(1, arrays))
+    first = site.answer(ask_round(0, start, wire=wire))
+    arrays = received(start, first, wire)
+    site.answer(ask_round(1, arrays, wire=wire))
     if place == "steps":
-        training_module.collapse_metrics = _hang
+        training_module.encode_weights = _hang
     elif place == "save":
         state_module.save_file = lambda arrays, path: path.write_bytes(b"half") and _hang()
     elif place == "replace":  # the state of an earlier answer is half gone
         shutil.rmtree = _hang
-    else:
-        training_module.encode_weights = _hang
-    site.answer(ask_round(1, arrays))
+    else:  # all is saved, and nothing has left
+        training_module.collapse_metrics = _hang
+    site.answer(ask_round(1, arrays, wire=wire))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

@@ -35,7 +35,9 @@ class BrainJEPA(BrainModel):
         As in `BrainModel`.
     """
 
-    roles = Roles(("encoder.", "predictor."), {"target_encoder.": "encoder."})
+    roles = Roles(
+        ("encoder.", "predictor."), {"target_encoder.": "encoder."}, embedding=("target_encoder.",)
+    )
     settings: BrainJepaSettings
 
     def __init__(self, settings: BrainJepaSettings, basis: Tensor) -> None:

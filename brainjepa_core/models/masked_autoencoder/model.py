@@ -34,7 +34,7 @@ class MaskedAutoencoder(BrainModel):
         As in `BrainModel`.
     """
 
-    roles = Roles(("encoder.", "decoder."), {})
+    roles = Roles(("encoder.", "decoder."), {}, embedding=("encoder.",))
     settings: MaskedAutoencoderSettings
 
     def __init__(self, settings: MaskedAutoencoderSettings, basis: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.wire.messages import BASIS, Request
+from brainjepa_core.wire.messages import BASIS, TRAIN, Request
 
 
 def model_of(request: Request, rois: int) -> BrainModel:
@@ -15,7 +15,8 @@ def model_of(request: Request, rois: int) -> BrainModel:
     Parameters
     ----------
     request : Request
-        With the study's settings, ``basis`` and every weight by its name.
+        With the study's settings, ``basis`` and weights by name: every one to train, else those
+        that embedding reads; the others are then random.
     rois : int
         R of the site's atlas.
 
@@ -34,17 +35,18 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"{found}; give all sites one atlas"
         )
     family = request.assignment.pretraining.model_family
-    model = family.new(settings, basis, seed=0)  # the random weights are replaced below
+    model = family.new(settings, basis, seed=0)
     shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
     arrays = {k: v for k, v in request.arrays.items() if k in shapes}
     found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}
-    wrong = sorted(k for k in shapes if shapes[k] != found_shapes.get(k))
+    needed = shapes if request.kind == TRAIN else model.roles.read(shapes)
+    wrong = sorted(k for k in needed if shapes[k] != found_shapes.get(k))
     if wrong:
         raise Refusal(
-            f"expected {len(shapes)} float32 weights of the study's model, found {len(wrong)} "
+            f"expected {len(needed)} float32 weights of the study's model, found {len(wrong)} "
             f"missing or of another shape or dtype ({', '.join(wrong[:3])}); "
             "check study and versions"
         )
-    weights = {k: torch.tensor(v) for k, v in arrays.items()}
-    model.load_state_dict({**weights, BASIS: model.basis})
+    weights = {k: torch.tensor(arrays[k]) for k in needed}
+    model.load_state_dict({**model.state_dict(), **weights})
     return model

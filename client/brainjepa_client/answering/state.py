@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from brainjepa_client.answering.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.guarding.sizes import KEPT
+from brainjepa_core.arrays import Float32
 from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.state import OPTIMIZER, load_optimizer_arrays, optimizer_arrays
@@ -30,7 +31,7 @@ from brainjepa_core.pretraining.step import Training
 from brainjepa_core.problems import plainly
 from brainjepa_core.wire.messages import Assignment, told_round
 
-FACTS, FOLLOWERS = "round.json", "followers.safetensors"
+FACTS, FOLLOWERS, KEPT_BACK = "round.json", "followers.safetensors", "kept_back.safetensors"
 
 
 def study_folder(state: Path, assignment: Assignment) -> Path:
@@ -62,29 +63,57 @@ def load_state(state: Path, assignment: Assignment, training: Training, *, momen
     Refusal
         If the state is damaged.
     """
+    if moments:
+        arrays = _newest(state, assignment, OPTIMIZER)
+        if arrays is not None:
+            load_optimizer_arrays(training, arrays)
+    if assignment.target == "local" and (followers := _newest(state, assignment, FOLLOWERS)):
+        training.model.load_state_dict({**training.model.state_dict(), **followers})
+
+
+def load_kept_back(state: Path, assignment: Assignment) -> dict[str, Float32]:
+    """What the wire dropped of the answer to the newest earlier round, by name; empty if nothing.
+
+    Raises
+    ------
+    Refusal
+        If the state is damaged.
+    """
+    if assignment.wire != "int8":
+        return {}
+    found = _newest(state, assignment, KEPT_BACK) or {}
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def _newest(state: Path, assignment: Assignment, name: str) -> dict[str, torch.Tensor] | None:
+    """A file of the newest state of an earlier round; None where there is none."""
     own = told_round(assignment.round)
     earlier = [number for number in rounds(study_folder(state, assignment)) if number < own]
-    local = assignment.target == "local"
-    if not earlier or not (moments or local):
-        return
-    folder = _round_folder(state, assignment, earlier[-1])
+    if not earlier:
+        return None
+    path = _round_folder(state, assignment, earlier[-1]) / name
     try:
-        arrays = load_file(folder / OPTIMIZER)
-        followers = load_file(folder / FOLLOWERS) if local and (folder / FOLLOWERS).exists() else {}
+        return load_file(path) if path.exists() or name == OPTIMIZER else None
     except (OSError, ValueError, SafetensorError) as error:
         raise Refusal(
             f"expected a readable state of round {earlier[-1]} at this site, found "
             f"{plainly(error)}; its manager should restore or remove it"
         ) from error
-    if moments:
-        load_optimizer_arrays(training, arrays)
-    if followers:
-        whole = training.model.state_dict()
-        training.model.load_state_dict({**whole, **followers})
 
 
-def write_state(state: Path, assignment: Assignment, training: Training) -> None:
+def write_state(
+    state: Path, assignment: Assignment, training: Training, kept_back: Mapping[str, Float32]
+) -> None:
     """Save the round's end atomically; later rounds go, of earlier ones the newest stays.
+
+    Parameters
+    ----------
+    state : Path
+        The site's state folder.
+    assignment : Assignment
+    training : Training
+    kept_back : mapping of str to ndarray of float32
+        What the wire dropped of this round's answer.
 
     Raises
     ------
@@ -105,6 +134,9 @@ def write_state(state: Path, assignment: Assignment, training: Training) -> None
             save_file(optimizer_arrays(training), temporary / OPTIMIZER)
             if assignment.target == "local":
                 save_file(_followers(training), temporary / FOLLOWERS)
+            if kept_back:
+                tensors = {name: torch.from_numpy(value) for name, value in kept_back.items()}
+                save_file(tensors, temporary / KEPT_BACK)
             facts = {"round": own, "step": training.step}
             (temporary / FACTS).write_text(json.dumps(facts) + "\n")
         for number in rounds(folder)[:-KEPT]:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from brainjepa_client.answering.round_model import model_of
-from brainjepa_client.answering.state import load_state, study_folder, write_state
+from brainjepa_client.answering.state import load_kept_back, load_state, study_folder, write_state
 from brainjepa_client.answering.stopping import going_on_while, require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
+from brainjepa_core.arrays import Arrays, Float32
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -21,7 +22,7 @@ from brainjepa_core.pretraining.sampling import Batch, batches_ahead, draws_of_s
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Assignment, Reply, Request, Scalar
-from brainjepa_core.wire.weights import encode_weights
+from brainjepa_core.wire.weights import encode_weights, left_over
 
 CHECK_EVERY = 25  # steps between waits for the device
 
@@ -46,8 +47,8 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     Raises
     ------
     Refusal
-        If the weights do not fit, the site's state belongs to other settings, a loss is no
-        number, or between two steps the site is stopped, the contract is taken back or the round
+        If the weights do not fit, the site's state belongs to other settings, a loss or a weight is
+        no number, or between two steps the site is stopped, the contract is taken back or the round
         takes too long; nothing is saved then, so that the same request starts from the same state
         again.
     """
@@ -80,7 +81,8 @@ def _train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
     if assignment.proximal:
         training.optimizer.register_step_pre_hook(proximal_hook(training, assignment.proximal))
     losses, last = _run(training, windows, assignment, study_folder(settings.state, assignment))
-    write_state(settings.state, assignment, training)
+    arrays, kept_back = _leaving(settings.state, training, request)
+    write_state(settings.state, assignment, training, kept_back)
     metrics: dict[str, Scalar] = {
         "share": _share(settings.policy, windows, assignment),
         "loss": float(losses.mean()),
@@ -89,9 +91,7 @@ def _train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
         **_collapse(training, last),
     }
     metrics["seconds"] = time.perf_counter() - started
-    return Reply(
-        metrics, encode_weights(_leaving(training, assignment), request.arrays, assignment.wire)
-    )
+    return Reply(metrics, arrays)
 
 
 def drawn(request: Request, windows: Windows) -> list[int]:
@@ -169,8 +169,19 @@ def _collapse(training: Training, batch: Batch) -> dict[str, float]:
     return collapse_metrics(tokens, batch.token_valid)
 
 
-def _leaving(training: Training, assignment: Assignment) -> dict[str, Any]:
-    """Arrays that leave the site."""
-    arrays = model_arrays(training.model)
-    sent = training.model.roles.sent(arrays, with_followers=assignment.target == "average")
-    return {name: arrays[name].numpy() for name in sent}
+def _leaving(
+    state: Path, training: Training, request: Request
+) -> tuple[Arrays, dict[str, Float32]]:
+    """Arrays that leave the site, and what the wire drops of them, which the site keeps.
+
+    What was dropped in the newest earlier round is sent along, whether or not rounds without this
+    site came between: it is a part of differences that the site has told of.
+    """
+    assignment, base, whole = request.assignment, request.arrays, model_arrays(training.model)
+    names = training.model.roles.sent(whole, with_followers=assignment.target == "average")
+    weights = {name: whole[name].numpy() for name in names}
+    before = load_kept_back(state, assignment)
+    sent = encode_weights(weights, base, assignment.wire, before)
+    if assignment.wire != "int8":
+        return sent, {}
+    return sent, left_over(weights, base, sent, before)

@@ -37,7 +37,8 @@ from brainjepa_core.signals.storing.store import ScanStore
 # What the coordinator's SuperLink allows a site's clock, in seconds.
 AHEAD, BEHIND = 5, 300
 FLEET, CONTROL = "/v1/fleet/pull-messages", "/v1/control/list-runs"
-_WEIGHTS_A_BLOCK, _BYTES_A_WEIGHT = 12, 8  # of a transformer's width squared; AdamW's two moments
+_WEIGHTS_A_BLOCK = 12  # of a transformer's width squared
+_BYTES_A_WEIGHT = 16  # AdamW's two moments; what wire int8 keeps back of weights and target
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class DryRun:
     ----------
     site : str
         Its name.
-    wire : {"fp32", "bf16"}
+    wire : {"fp32", "bf16", "int8"}
     rows : tuple of ReplyPart
         In the order of messages and of what they hold.
     errors : dict of str to str
@@ -142,7 +142,7 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     study : PretrainingSettings, optional
         By default the default one. It is asked for with averaged target encoders, which is the
         most that a study has sites send, and five folds.
-    wire : {"fp32", "bf16"}
+    wire : {"fp32", "bf16", "int8"}
         How weights travel.
 
     Returns

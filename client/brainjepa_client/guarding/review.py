@@ -20,8 +20,8 @@ from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, KINDS
+from brainjepa_core.wire.weights import travelling_bytes
 
-BYTES = {"fp32": 4, "bf16": 2}
 FEW_PEOPLE, FEW_STEPS = 4, 5  # of a step, and of a round: fewer show single people
 GREAT_RATE = 0.01  # of AdamW; ten times what such models are trained with
 NAMED = 8  # settings that differ
@@ -69,7 +69,7 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
     assignment = contract.assignment
     rois = len(store.atlas)
     pairs = rois * (rois - 1) // 2
-    megabytes = _weights(contract, store) * BYTES[assignment.wire] / 1e6
+    megabytes = _bytes(contract, store) / 1e6
     batch = assignment.pretraining.training.batch_size
     lines = [
         f"asked once: sums of correlations of {pairs} pairs of ROIs",
@@ -83,15 +83,16 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
     return [*lines, "every array and number of an answer: brainjepa site dry-run"]
 
 
-def _weights(contract: Contract, store: ScanStore) -> int:
-    """Numbers that leave with a round's weights."""
+def _bytes(contract: Contract, store: ScanStore) -> int:
+    """Bytes of a round's weights as they leave."""
     study, rois = contract.assignment.pretraining, store.atlas.rois
     shape = (len(rois), study.basis.components)
     basis = ConsensusBasis(rois, np.zeros(shape), np.full(shape[1], np.nan))
     model = study.new_model(basis)
     arrays = model_arrays(model)
     followers = contract.assignment.target == "average"
-    return sum(arrays[name].numel() for name in model.roles.sent(arrays, with_followers=followers))
+    sent = model.roles.sent(arrays, with_followers=followers)
+    return sum(travelling_bytes(arrays[name].shape, contract.assignment.wire) for name in sent)
 
 
 def warnings(contract: Contract) -> list[str]:

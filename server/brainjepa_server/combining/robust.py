@@ -45,7 +45,7 @@ class Spooled:
 
     Shares are not used: a poisoned site would choose its own. The order of replies does
     not show in the result, as values are sorted first. Until `result`, replies take 4 bytes a
-    weight (8 with wire bf16) and site in the temporary folder.
+    weight (8 where differences travel) and site in the temporary folder.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Arrays, Float32
 from brainjepa_core.models.interface import Roles
 from brainjepa_core.wire.messages import Reply, Scalar, Wire
-from brainjepa_core.wire.weights import decode_difference
+from brainjepa_core.wire.weights import SCALES, decode_difference, travels_as
 from brainjepa_server.settings import AggregationSettings
 
 MIN_SHARE, MAX_SHARE = 1e-9, 1e9  # people or scans of a site; more is no cohort
@@ -55,7 +55,7 @@ class Update:
     ----------
     arrays : dict of str to ndarray
         As they travelled.
-    wire : {"fp32", "bf16"}
+    wire : {"fp32", "bf16", "int8"}
     share : float
         What the site counts by.
     norm : float
@@ -77,15 +77,14 @@ class Update:
         """The site's weights, one array at a time and in order of name.
 
         With wire ``fp32`` they are what the site sent, to the last bit and without a copy. With
-        ``bf16``, or where the difference is clipped, they are float64, `base` plus the difference.
+        the others, or where the difference is clipped, they are float64, `base` plus the
+        difference.
         """
-        known: Arrays = dict(base)
-        for name in sorted(self.arrays):
-            sent = self.arrays[name]
+        for name in sorted(name for name in self.arrays if not name.endswith(SCALES)):
             if self.wire == "fp32" and self.scale == 1:
-                yield name, sent
+                yield name, self.arrays[name]
             else:
-                difference = decode_difference(name, sent, known, self.wire)
+                difference = decode_difference(name, self.arrays, base, self.wire)
                 yield name, base[name].astype(np.float64) + self.scale * difference
 
 
@@ -277,7 +276,8 @@ def _checked(
     steps: int,
 ) -> Update:
     names = tuple(roles.sent(base, with_followers=settings.target == "average"))
-    require_answer(reply, names)
+    agreed = {name: travels_as(name, base[name].shape, settings.wire) for name in names}
+    require_answer(reply, tuple(part for parts in agreed.values() for part in parts))
     share = number(reply.metrics, "share", MIN_SHARE, MAX_SHARE)
     if settings.shares == "equal" and share != 1:
         raise RejectedReply(
@@ -289,12 +289,11 @@ def _checked(
     if taken != steps:
         raise RejectedReply(f"expected {steps} steps, found {taken}; check the site's version")
     square, base_square = 0.0, 0.0
-    wire = np.dtype(np.float32 if settings.wire == "fp32" else np.uint16)
-    known: Arrays = dict(base)
     for name in names:
-        require_array(reply.arrays[name], name, wire, base[name].shape)
-        difference = decode_difference(name, reply.arrays[name], known, settings.wire)
-        if settings.wire == "bf16":
+        for part, (dtype, shape) in agreed[name].items():
+            require_array(reply.arrays[part], part, dtype, shape)
+        difference = decode_difference(name, reply.arrays, base, settings.wire)
+        if settings.wire != "fp32":
             require_array(difference, name, difference.dtype, difference.shape)
         square += float(np.vdot(difference, difference))
         base_square += float(np.vdot(base[name].astype(np.float64), base[name]))

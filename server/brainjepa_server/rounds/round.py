@@ -147,13 +147,14 @@ def evaluate(
     components: Float64,
     model: str,
 ) -> Evaluated:
-    """Yardstick of some weights over all sites.
+    """Yardstick of some weights over all sites, which get those that embedding reads.
 
     A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
     """
     drift: dict[str, float] = {}
     rejected: dict[str, str] = {}
-    arrays: Arrays = {**weights, BASIS: basis, COMPONENTS: components}
+    read = settings.pretraining.model_family.model.roles.read(weights)
+    arrays: Arrays = {**{n: weights[n] for n in read}, BASIS: basis, COMPONENTS: components}
     assignment, deadline = settings.assignment(number), settings.rounds.deadline
     with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
         for answer in sites.ask(EVALUATE, assignment, arrays, sorted(sites.nodes), deadline):

@@ -76,7 +76,9 @@ def evaluate_task(
     """
     task, parts, pools = question.task, question.parts, question.pools
     report = TaskReport(task.name, question.protocol.kind, task.target_unit)
-    asking = Asking(sites, settings, {**weights, BASIS: basis}, question, report)
+    read = settings.pretraining.model_family.model.roles.read(weights)
+    asked = {**{name: weights[name] for name in read}, BASIS: basis}
+    asking = Asking(sites, settings, asked, question, report)
     names = sorted(sites.nodes)
     if "scores" in parts:
         _site_scores(asking, names)

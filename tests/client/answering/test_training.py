@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import small_sites
 import torch
 from child_process import environment
 from numpy.testing import assert_allclose
+from safetensors.numpy import load_file
 from small_sites import (
     STUDY,
     ask,
@@ -23,6 +25,7 @@ from small_sites import (
     local_training,
     make_site,
     make_study,
+    received,
     rounds_on_disk,
     same,
     training_windows,
@@ -34,8 +37,8 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import TRAIN
-from brainjepa_core.wire.weights import decode_difference
+from brainjepa_core.wire.messages import TRAIN, Request
+from brainjepa_core.wire.weights import SCALES, decode_difference
 
 SIGNS = {"spread_people", "spread_positions", "position_share", "rank_tokens", "rank_people"}
 RECIPES = {
@@ -196,27 +199,104 @@ def test_a_batch_of_one_has_no_signs_of_collapse(stores, start, tmp_path):
     assert reply.refusal == "" and not SIGNS & reply.metrics.keys()
 
 
+def test_what_int8_drops_is_sent_in_the_next_rounds(stores, start, tmp_path):
+    """Telescoping: decoded answers add up to the differences, but for what is kept at the end."""
+    site, arrays = make_site(stores[0], tmp_path), dict(start)
+    owed: dict[str, np.ndarray] = {}
+    for number in range(3):
+        # The same round of a site that has the same optimiser's state, and drops nothing.
+        shutil.rmtree(tmp_path / "whole", ignore_errors=True)
+        if number:
+            shutil.copytree(tmp_path / "small", tmp_path / "whole" / "small")
+        exact = make_site(stores[0], tmp_path / "whole").answer(ask_round(number, arrays))
+        reply = site.answer(ask_round(number, arrays, wire="int8"))
+        for name, value in exact.arrays.items():
+            difference = value.astype(np.float64) - arrays[name]
+            sent = decode_difference(name, reply.arrays, arrays, "int8")
+            owed[name] = owed.get(name, 0) + difference - sent
+        arrays = received(arrays, reply, "int8")
+    kept = load_file(tmp_path / "small" / "round-000003" / "kept_back.safetensors")
+    assert kept.keys() == owed.keys()
+    largest = max(np.abs(value).max() for value in owed.values())
+    for name, value in owed.items():
+        assert_allclose(kept[name], value, rtol=0, atol=1e-6 * largest)
+        one_round = reply.arrays[name + SCALES].max() / 2
+        assert np.abs(value).max() <= one_round * (1 + 1e-6)  # three rounds' errors do not add up
+
+
+def test_a_quarter_of_the_bytes_as_int8(stores, start, tmp_path):
+    whole = make_site(stores[0], tmp_path / "a").answer(ask_round(0, start))
+    reply = make_site(stores[0], tmp_path / "b").answer(ask_round(0, start, wire="int8"))
+    assert len(reply.arrays) == 2 * len(whole.arrays)
+    for name, value in whole.arrays.items():
+        assert reply.arrays[name].dtype == np.int8
+        assert reply.arrays[name].nbytes == value.nbytes // 4
+        assert reply.arrays[name + SCALES].nbytes == 4 * -(-value.size // 256)
+
+
+def test_what_int8_dropped_before_a_missed_round_is_not_lost(stores, start, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    arrays = received(start, site.answer(ask_round(0, start, wire="int8")), "int8")
+    late = site.answer(ask_round(2, arrays, wire="int8"))
+    (tmp_path / "small" / "round-000001" / "kept_back.safetensors").unlink()
+    without = site.answer(ask_round(2, arrays, wire="int8"))
+    assert late.refusal == without.refusal == "" and not same(late.arrays, without.arrays)
+
+
+def test_another_study_begins_with_nothing_kept_back(stores, start, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    first, second = (ask_round(number, start, wire="int8") for number in (0, 1))
+    begun = site.answer(first)
+    renamed = second.assignment.model_copy(update={"study_id": "other"})
+    fresh = make_site(stores[0], tmp_path / "fresh").answer(second)
+    assert same(site.answer(Request(TRAIN, renamed, start)).arrays, fresh.arrays)
+    assert not same(site.answer(second).arrays, fresh.arrays)
+    assert same(site.answer(first).arrays, begun.arrays)  # the same study from its first round
+
+
+@pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
+def test_weights_that_are_no_numbers_do_not_leave(stores, start, tmp_path, monkeypatch, wire):
+    advance = Training.advance
+
+    def spoilt(self, batches):
+        loss = advance(self, batches)
+        with torch.no_grad():
+            self.model.encoder.patch.weight[0, :2] = torch.tensor([torch.nan, torch.inf])
+        return loss
+
+    monkeypatch.setattr(Training, "advance", spoilt)
+    reply = make_site(stores[0], tmp_path).answer(ask_round(0, start, steps=1, wire=wire))
+    assert reply.refusal.startswith("expected a finite loss, found NaN or infinity at step 0 of")
+    assert reply.arrays == {} and rounds_on_disk(tmp_path) == []
+
+
 def test_half_the_bytes_as_bf16_differences(stores, start, tmp_path):
     whole = make_site(stores[0], tmp_path / "a").answer(ask_round(0, start))
     half = make_site(stores[0], tmp_path / "b").answer(ask_round(0, start, wire="bf16"))
     assert {v.dtype for v in half.arrays.values()} == {np.dtype(np.uint16)}
-    for name, value in half.arrays.items():
+    for name in half.arrays:
         difference = whole.arrays[name].astype(np.float64) - start[name]
         assert_allclose(
-            decode_difference(name, value, start, "bf16"), difference, rtol=2**-8, atol=1e-9
+            decode_difference(name, half.arrays, start, "bf16"),
+            difference,
+            rtol=2**-8,
+            atol=1e-9,
         )
 
 
-def test_a_repeated_request_gets_the_same_reply(stores, start, tmp_path):
+@pytest.mark.parametrize("wire", ["fp32", "int8"])
+def test_a_repeated_request_gets_the_same_reply(stores, start, tmp_path, wire):
     site = make_site(stores[0], tmp_path)
-    first = site.answer(ask_round(0, start))
-    request = ask_round(1, {**start, **first.arrays})
+    first = site.answer(ask_round(0, start, wire=wire))
+    arrays = received(start, first, wire)
+    request = ask_round(1, arrays, wire=wire)
     replies = [site.answer(request) for _ in range(3)]
     replies.append(make_site(stores[0], tmp_path).answer(request))  # another process
     assert all(same(reply.arrays, replies[0].arrays) for reply in replies)
     assert all(numbers(reply) == numbers(replies[0]) for reply in replies)
     assert rounds_on_disk(tmp_path) == ["round-000001", "round-000002"]
-    last = [site.answer(ask_round(2, {**start, **r.arrays})) for r in replies[:2]]
+    after = [received(arrays, reply, wire) for reply in replies[:2]]
+    last = [site.answer(ask_round(2, weights, wire=wire)) for weights in after]
     assert same(last[0].arrays, last[1].arrays)
     assert rounds_on_disk(tmp_path) == ["round-000002", "round-000003"]
 
@@ -239,28 +319,39 @@ def test_a_site_that_missed_rounds_goes_on_from_its_latest(stores, start, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "place",
-    ["save", *(pytest.param(p, marks=pytest.mark.slow) for p in ("steps", "replace", "reply"))],
-)
-def test_killed_anywhere_and_asked_again(stores, start, tmp_path, place):
+    ("place", "wire"),
+    [
+        ("save", "int8"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("save", "fp32"), ("steps", "fp32"), ("steps", "int8"), ("replace", "fp32"),
+                ("reply", "fp32"), ("reply", "int8"),
+            ]
+        ),
+    ],
+)  # fmt: skip
+def test_killed_anywhere_and_asked_again(stores, start, tmp_path, place, wire):
     site = make_site(stores[0], tmp_path / "straight")
-    arrays = {**start, **site.answer(ask_round(0, start)).arrays}
-    expected = site.answer(ask_round(1, arrays))
+    arrays = received(start, site.answer(ask_round(0, start, wire=wire)), wire)
+    expected = site.answer(ask_round(1, arrays, wire=wire))
     program = Path(small_sites.__file__)
     variables = environment()
     with subprocess.Popen(
-        [sys.executable, str(program), str(stores[0].parent), str(tmp_path / "state"), place],
+        [sys.executable, str(program), str(stores[0].parent), str(tmp_path / "state"), place,
+         wire],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "here\n"  # and now it hangs there
         process.kill()
     assert process.returncode == -signal.SIGKILL
     again = make_site(stores[0], tmp_path / "state")
-    reply = again.answer(ask_round(1, arrays))
+    reply = again.answer(ask_round(1, arrays, wire=wire))
     assert reply.refusal == "" and same(reply.arrays, expected.arrays)
     assert numbers(reply) == numbers(expected)
     assert rounds_on_disk(tmp_path / "state") == ["round-000001", "round-000002"]
-    following = [s.answer(ask_round(2, {**start, **reply.arrays})) for s in (site, again)]
+    last = ask_round(2, received(arrays, reply, wire), wire=wire)
+    following = [s.answer(last) for s in (site, again)]
     assert same(following[0].arrays, following[1].arrays)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from small_sites import STUDY, ask, make_site, training_windows
+from small_sites import STUDY, ask, ask_round, make_site, same, training_windows
 
 from brainjepa_core.evaluation.site_moments import site_moments
 from brainjepa_core.evaluation.splits import folds_of_windows
@@ -45,6 +45,21 @@ def test_moments_are_those_of_the_target_encoder(stores, start, tmp_path):
         assert np.array_equal(found[group].xy, m.xy)
     assert "moments.mean.age within site.3.xx" in reply.arrays
     assert reply.metrics["people"] == 12
+
+
+def test_the_target_encoder_is_all_that_is_needed(stores, start, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    needed = {k: v for k, v in start.items() if not k.startswith(("encoder.", "predictor."))}
+    assert same(site.answer(ask(EVALUATE, needed)).arrays, site.answer(ask(EVALUATE, start)).arrays)
+    name = "target_encoder.patch.weight"
+    lacking = {k: v for k, v in needed.items() if k != name}
+    reply = site.answer(ask(EVALUATE, lacking))
+    count = sum(k.startswith("target_encoder.") for k in start)
+    assert reply.refusal == (
+        f"expected {count} float32 weights of the study's model, found 1 missing or of another "
+        f"shape or dtype ({name}); check study and versions"
+    )
+    assert "weights of the study's model, found" in site.answer(ask_round(0, needed)).refusal
 
 
 def test_numbers_of_an_evaluation(stores, start, tmp_path):

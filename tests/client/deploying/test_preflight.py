@@ -491,7 +491,7 @@ def test_no_room(place, monkeypatch):
     free = SimpleNamespace(free=2.1e9)
     monkeypatch.setattr(preflight_module.shutil, "disk_usage", lambda path: free)
     text = fails_alone(place, "state")
-    assert "the policy allows (10.1 GB), found 2.1 GB; make room, name a larger disk" in text
+    assert "the policy allows (20.1 GB), found 2.1 GB; make room, name a larger disk" in text
 
 
 def test_a_state_folder_of_another_user(place, monkeypatch):

@@ -19,7 +19,7 @@ from brainjepa_client.cli import app
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.guarding.contracts import FOLDER, Contracts
 from brainjepa_client.guarding.questions import digest_of
-from brainjepa_client.guarding.review import warnings
+from brainjepa_client.guarding.review import review, warnings
 from brainjepa_core.evaluation.tasks.settings import Rule
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import read_contract
@@ -175,7 +175,7 @@ ALTERED = {
     "first_step": st.integers(0, 9),
     "folds": st.integers(3, 8),
     "held_out_fold": st.integers(0, 4),
-    "wire": st.sampled_from(["fp32", "bf16"]),
+    "wire": st.sampled_from(["fp32", "bf16", "int8"]),
     "share": st.sampled_from(["scans", "subjects", "equal"]),
     "target": st.sampled_from(["average", "line", "local"]),
     "reset_optimizer": st.booleans(),
@@ -374,3 +374,18 @@ def test_a_contract_comes_back_as_it_was():
     assert read_contract(contract.text) == contract
     assert contract.asked(2).first_step == 4 and contract.asked(2).contract == contract.hash
     assert json.loads(contract.text)["rounds"] == 3
+
+
+@pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("target", ["average", "line"])
+def test_review_tells_the_megabytes_that_leave(site, start, wire, target):
+    first = make_contract().assignment.model_copy(update={"wire": wire, "target": target})
+    contract = make_contract(assignment=first)
+    contracts, store = Contracts(site.state), ScanStore.open(site.store)
+    contracts.propose(contract.text)
+    contracts.approve(contract, store.fingerprint)
+    told = "\n".join(review(site, contracts.find(contract.hash), store))
+    reply = asked(site, contract, TRAIN, arrays=start)
+    assert reply.refusal == ""
+    megabytes = sum(array.nbytes for array in reply.arrays.values()) / 1e6
+    assert f"leave, {megabytes:.3g} MB each time, {3 * megabytes:.3g} MB in all" in told

@@ -134,7 +134,7 @@ STUDIES = {
 }
 
 
-@pytest.mark.parametrize("wire", ["fp32", "bf16"])
+@pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_the_table_is_what_is_sent(stores, site_file, study, wire):
     file = site_file(stores[0])

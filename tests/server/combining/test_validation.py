@@ -53,7 +53,7 @@ def check(reply, agreed: AggregationSettings | None = None):
 
 
 @pytest.mark.parametrize("target", ["average", "line", "local"])
-@pytest.mark.parametrize("wire", ["fp32", "bf16"])
+@pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
 def test_a_good_reply_passes_with_its_values(wire, target):
     agreed = AggregationSettings(wire=wire, target=target)
     reply = make_reply(agreed)
@@ -66,7 +66,7 @@ def test_a_good_reply_passes_with_its_values(wire, target):
         if wire == "fp32":
             assert value is reply.arrays[name]  # no copy, no rounding
         elif target == "average":  # the same draws as in `sent`
-            np.testing.assert_allclose(value, sent[name], atol=0.05 * 2**-7)
+            np.testing.assert_allclose(value, sent[name], atol=0.05 / 127)
     assert update.share == 20 and update.metrics["loss"] == 0.5
     square = sum(((values[n] - BASE[n].astype("f8")) ** 2).sum() for n in values)
     size = sum((BASE[n].astype("f8") ** 2).sum() for n in values)
@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_rejected_with_what_was_expected_and_found(changes,
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("wire", ["fp32", "bf16"])
+@pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
 def test_a_difference_is_no_longer_than_any_training_makes_it(wire):
     agreed = AggregationSettings(wire=wire)
     trained = ROLES.sent(BASE, True)
@@ -178,6 +178,33 @@ def test_bf16_differences_that_are_not_finite_are_rejected():
         check(make_reply(), agreed)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({f"{A}/scales": np.float32([np.nan])}, f"in '{A}/scales', found 1 of 1 NaN or infinite"),
+        ({f"{A}/scales": np.float32([np.inf])}, f"in '{A}/scales', found 1 of 1 NaN or infinite"),
+        ({f"{A}/scales": np.float32([1, 1])}, f"'{A}/scales' as float32 of shape [1], found fl"),
+        ({f"{A}/scales": np.float64([1])}, f"expected '{A}/scales' as float32 of shape [1], found"),
+        ({A: np.zeros((4, 3), np.uint8)}, f"expected '{A}' as int8 of shape [4, 3], found uint8"),
+        ({A: np.full((4, 3), -128, np.int8), f"{A}/scales": np.float32([3e38])},
+         "expected a difference of norm at most"),
+        ({"basis/scales": np.float32([1])}, "expected 10 arrays, found 0 of them missing and 1 un"),
+    ],
+)  # fmt: skip
+def test_int8_codes_and_scales_that_do_not_fit_are_rejected(arrays, text):
+    agreed = AggregationSettings(wire="int8")
+    with pytest.raises(RejectedReply, match=re.escape(text)):
+        check(make_reply(agreed, arrays=arrays), agreed)
+
+
+def test_codes_without_scales_are_rejected():
+    agreed = AggregationSettings(wire="int8")
+    reply = make_reply(agreed)
+    del reply.arrays["encoder.b/scales"]
+    with pytest.raises(RejectedReply, match=r"found 1 of them missing \(encoder.b/scales\) and 0"):
+        check(reply, agreed)
+
+
 def test_where_sites_count_the_same_none_counts_more():
     agreed = AggregationSettings(shares="equal")
     with pytest.raises(RejectedReply, match="expected share 1 where all sites count the same, fo"):
@@ -227,7 +254,7 @@ ANY_KEY = KEYS | st.integers() | st.none()
     metrics=METRICS | JUNK | st.dictionaries(ANY_KEY, JUNK, max_size=2),
     arrays=st.dictionaries(ANY_KEY, odd_arrays() | JUNK, max_size=6) | JUNK,
     refusal=st.just("") | JUNK,
-    wire=st.sampled_from(["fp32", "bf16"]),
+    wire=st.sampled_from(["fp32", "bf16", "int8"]),
 )
 def test_no_garbage_raises_anything_else(metrics, arrays, refusal, wire):
     with pytest.raises(RejectedReply):
@@ -235,7 +262,7 @@ def test_no_garbage_raises_anything_else(metrics, arrays, refusal, wire):
 
 
 @settings(max_examples=300)
-@given(data=st.data(), wire=st.sampled_from(["fp32", "bf16"]))
+@given(data=st.data(), wire=st.sampled_from(["fp32", "bf16", "int8"]))
 def test_one_thing_spoilt_in_a_good_reply_raises_nothing_else(data, wire):
     agreed = AggregationSettings(wire=wire)
     reply = make_reply(agreed)
@@ -243,7 +270,7 @@ def test_one_thing_spoilt_in_a_good_reply_raises_nothing_else(data, wire):
         reply.metrics[data.draw(st.sampled_from(sorted(reply.metrics)))] = data.draw(JUNK)
     else:
         reply.arrays[data.draw(st.sampled_from(sorted(reply.arrays)))] = data.draw(
-            odd_arrays() | JUNK
+            odd_arrays() | JUNK | st.builds(np.float32, st.lists(VALUES, max_size=2))
         )
     try:
         update = check(reply, agreed)

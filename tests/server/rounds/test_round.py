@@ -18,7 +18,7 @@ from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.sums.moments import Group, Moments, moments_to_arrays
-from brainjepa_core.wire.weights import encode_weights
+from brainjepa_core.wire.weights import encode_weights, travelling_bytes
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import Counts
 from brainjepa_server.rounds.retrying import QuorumMissed
@@ -315,10 +315,11 @@ def test_a_failed_round_moves_nothing():
 
 
 @pytest.mark.parametrize("combine", ["mean", "trimmed_mean"])
-def test_bf16_replies(combine):
-    settings = make_settings(wire="bf16", combine=combine)
+@pytest.mark.parametrize("wire", ["bf16", "int8"])
+def test_replies_of_differences(wire, combine):
+    settings = make_settings(wire=wire, combine=combine)
     grid = FakeGrid(
-        lambda node, m: replying(m, encode_weights(trained(node), base(), "bf16"), numbers(node)),
+        lambda node, m: replying(m, encode_weights(trained(node), base(), wire), numbers(node)),
         [1, 2, 3],
     )
     outer = OuterOptimizer(settings.aggregation.outer, BrainJEPA.roles)
@@ -328,7 +329,8 @@ def test_bf16_replies(combine):
     )
     assert record.rejected == {}
     whole, plain, _ = one_round([None] * 3, make_settings(combine=combine))
-    assert 2 * record.bytes_up == plain.bytes_up
+    assert record.bytes_up == 3 * sum(travelling_bytes(base()[n].shape, wire) for n in NAMES)
+    assert record.bytes_up <= plain.bytes_up / (2 if wire == "bf16" else 1)
     for name in NAMES:
         assert_allclose(new[name], whole[name], atol=0.4 * 2**-8)
 

@@ -6,6 +6,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,29 @@ def test_a_study_over_tls_has_the_bits_of_one_in_one_process(deployed, straight)
     assert not deployed.processes("flower_superlink") and not deployed.processes("deploying.proxy")
     code, text = said("server", "log", deployed.consortium)
     assert code == 0 and "site-01: train of study 'small', round 6" in text
+    require_eight_requests_a_message(deployed)
+
+
+def require_eight_requests_a_message(deployed: Deployed) -> None:
+    """A message is found, fetched as six objects and confirmed, or announced and sent as six.
+
+    That no message has more objects is held by ``engines/test_one_array.py``. Beside messages,
+    sites look for them, and tell that they are there.
+    """
+    received = (study_of(deployed) / "received.jsonl").read_text().splitlines()
+    kinds = Counter(json.loads(line)["kind"] for line in received)
+    assert kinds.keys() == {"describe", "gradients", "train", "evaluate"}
+    asked: Counter[str] = Counter()
+    for line in (deployed.consortium / "running" / "proxy.log").read_text().splitlines():
+        if line.startswith("POST /v1/fleet/"):
+            path, status, _, _, down, _ = line.removeprefix("POST /v1/fleet/").split()
+            assert status == "200", line
+            asked["found" if path == "pull-messages" and int(down) else path] += 1
+    messages = kinds.total()
+    for once in ("found", "confirm-message-received", "push-messages"):
+        assert asked[once] == messages, once
+    for of_each_object in ("pull-object", "push-object"):
+        assert 4 * messages < asked[of_each_object] <= 6 * messages, of_each_object
 
 
 def call(port: int, path: str, context: ssl.SSLContext, method: str = "POST") -> int:

@@ -250,6 +250,24 @@ def test_bf16_halves_the_bytes(tmp_path, straight):
     assert 0 < distance(weights(tmp_path), weights(straight)) < 0.05 * moved
 
 
+def test_int8_takes_a_quarter_of_the_bytes_and_resumes_exactly(tmp_path, straight, monkeypatch):
+    chosen = scenario(aggregation={"wire": "int8"})
+    run(chosen, tmp_path / "a")
+    quarter = [r["bytes_up"] / 4 for r in summary(straight)["rounds"]]
+    up = [r["bytes_up"] for r in summary(tmp_path / "a")["rounds"]]
+    # Scales weigh in the small arrays of so small a model: at most one a weight of a few.
+    assert all(q < b < 1.3 * q for b, q in zip(up, quarter, strict=True))
+    start = scenario().study.pretraining.new_model(ConsensusBasis.load(straight / "basis.npz"))
+    moved = distance(weights(straight), {k: v.numpy() for k, v in start.state_dict().items()})
+    assert 0 < distance(weights(tmp_path / "a"), weights(straight)) < 0.05 * moved
+    with monkeypatch.context() as patch:
+        stop(patch, "after", 1)
+        with pytest.raises(Stopped):
+            run(chosen, tmp_path / "b")
+    run(chosen, tmp_path / "b")
+    assert same(weights(tmp_path / "b"), weights(tmp_path / "a"))
+
+
 @pytest.mark.parametrize(
     "outer",
     [
