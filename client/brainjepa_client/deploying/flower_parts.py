@@ -108,6 +108,12 @@ class Tasks:
         guard = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_GUARDED)
         self._address, self._client = address, _runtime(address, guard)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
     def take(self) -> Task | None:
         """The next message; none where there is none, or the SuperNode is not up.
 
@@ -154,6 +160,12 @@ class Coordinator:
                 NodeAuthHttpInterceptor(key, key.public_key()),
             ],
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def runs(self, run: int, node: int) -> bool:
         """Whether a run goes on: False once it was stopped, True where nobody says so."""

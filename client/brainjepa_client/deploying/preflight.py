@@ -153,7 +153,9 @@ class Preflight:
         """The coordinator lets this site's key in."""
         key = load_key(self._settings.state / KEY, "join again")
         authority = self._kit.authority.public_bytes(Encoding.PEM)
-        if not Coordinator(self._kit.address, authority, key).admits():
+        with Coordinator(self._kit.address, authority, key) as coordinator:
+            admitted = coordinator.admits()
+        if not admitted:
             raise ValueError(
                 "expected the coordinator to let this site's key in, found a refusal; if a start "
                 "was killed in the last minute, wait that long; else ask the coordinator whether "

@@ -152,13 +152,15 @@ def main(site_file: Path, port: int, bundle: str = ENVELOPE_HASH) -> None:
     kit, key = read_kit(settings.state / KIT), load_key(settings.state / KEY, "join again")
     authority = kit.authority.public_bytes(Encoding.PEM)
     secret = RunFolder(settings.state).secret.read_bytes()
-    tasks = Tasks(f"127.0.0.1:{port}", secret)
-    coordinator = Coordinator(kit.address, authority, key)
-    worker = Worker(site_file, settings.state, tasks, coordinator, bundle)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    _say("ready")
-    worker.run()
+    with (
+        Tasks(f"127.0.0.1:{port}", secret) as tasks,
+        Coordinator(kit.address, authority, key) as coordinator,
+    ):
+        worker = Worker(site_file, settings.state, tasks, coordinator, bundle)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        _say("ready")
+        worker.run()
     _say("ended")
 
 

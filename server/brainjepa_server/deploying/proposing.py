@@ -69,15 +69,21 @@ def proposed(folder: ConsortiumFolder, settings: StudySettings) -> Contract:
     Raises
     ------
     ValueError
-        If it was not, or the settings or the admitted sites have changed since.
+        If it was not, or the settings, the admitted sites or the key of one have changed since.
     """
     texts = sorted((folder.path / CONTRACTS).glob("*.json"))
     found = [read_contract(path.read_text(encoding="utf-8")) for path in texts]
     of_study = [c for c in found if c.assignment == settings.assignment()]
-    roster = set(settings.sites or admitted_sites(folder))
-    same = [c for c in of_study if set(c.roster) == roster and c.rounds == settings.total_rounds]
+    admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}
+    roster = set(settings.sites or admitted)
+    of_sites = [
+        c for c in of_study if set(c.roster) == roster and c.rounds == settings.total_rounds
+    ]
+    # A site that was revoked takes no part; one that came back with another key is another one.
+    same = [c for c in of_sites if all(admitted.get(n, key) == key for n, key in c.roster.items())]
     if not same:
         what = "other sites in its roster" if of_study else "none of these settings"
+        what = "another key of a site in its roster" if of_sites else what
         raise ValueError(
             f"expected the contract of study '{settings.name}' to be proposed, found {what}; "
             "propose it (brainjepa server propose STUDY.yaml), and let the sites approve it"

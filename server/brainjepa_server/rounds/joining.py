@@ -15,7 +15,7 @@ from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, Counts, safe
 from brainjepa_server.rounds.received import ReceivedLog
-from brainjepa_server.rounds.sites import LATE, Answer, Sites
+from brainjepa_server.rounds.sites import LATE, Answer, Sites, was_cut_off
 from brainjepa_server.settings import StudySettings
 
 POLL_SECONDS = 1.0
@@ -124,12 +124,13 @@ class Door:
         self._sites = Sites(grid, {}, contract=contract, received=received)
         self._waiting: dict[str, str] = {}
         self._until: dict[str, float] = {}
+        self._cut_off: Counter[str] = Counter()
 
     def come(self, present: set[int], asked: set[int]) -> Iterator[tuple[int, Answer]]:
         """Ask nodes that are there and not among `asked`; take what all have answered by now.
 
         A node whose answer does not come within the joining time is given up, and asked again
-        where it is still there.
+        where it is still there; so is one that was cut off, ``rounds.retries`` times.
         """
         new = sorted(present - asked - {self._sites.nodes[name] for name in self._waiting})
         if new:
@@ -138,6 +139,10 @@ class Door:
             late = time.monotonic() > self._until[name]
             assignment = self.settings.assignment()
             reply = self._sites.read(message, late, name, DESCRIBE, assignment)
+            again = self._cut_off[name] < self.settings.rounds.retries
+            if was_cut_off(message) and again and not late:
+                self._cut_off[name] += 1  # it is among the new ones again as soon as it is there
+                continue
             node = self._sites.nodes[name]
             yield node, Answer(name, self._bound(node, reply), 0, 0)
         for name in [n for n in self._waiting if time.monotonic() > self._until[n]]:
@@ -155,7 +160,10 @@ class Door:
             return reply
         name, told = self.admitted().get(node), reply.metrics.get("site")
         if name is None:
-            return Reply(refusal="expected a key that is admitted, found another; admit the site")
+            return Reply(
+                refusal="expected a key of the study's roster, found another; admit the site, and "
+                "propose the study again"
+            )
         if told != name:
             return Reply(
                 refusal=f"expected the site whose key is admitted as '{name}', found one that "

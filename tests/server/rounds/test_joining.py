@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from fake_grid import FakeGrid, failing, replying
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import WIRE_VERSION
@@ -13,6 +17,7 @@ from brainjepa_server.rounds.joining import gather as gather_at
 from brainjepa_server.rounds.sites import LATE
 from brainjepa_server.settings import StudySettings
 
+CRASHED = sites.REASONS[ErrorCode.CLIENT_APP_CRASHED]
 ROIS = "Vis_1\nVis_2\nDef_1"
 
 
@@ -82,6 +87,24 @@ def test_others_are_left_out_with_a_reason(said, name, text):
     members = gather(grid_of({1: facts("a"), 2: facts("b"), 3: said}), settings())
     assert members.nodes == {"a": 1, "b": 2}
     assert text in members.left_out[name] and list(members.left_out) == [name]
+
+
+@pytest.mark.parametrize(("cuts", "whole"), [(1, True), (2, True), (3, False)])
+def test_a_site_that_is_cut_off_while_it_describes_itself_is_asked_again(cuts, whole):
+    """Its worker was killed, say; the SuperNode tells so, and has another one a moment later."""
+    asked = Counter()
+
+    def answer(node, message):
+        asked[node] += 1
+        if node == 3 and asked[3] <= cuts:
+            return Message(Error(ErrorCode.CLIENT_APP_CRASHED, "canary"), reply_to=message)
+        return replying(message, {}, facts("abc"[node - 1]))
+
+    door = Door(FakeGrid(answer, [1, 2, 3]), settings(wait=5.0), admitted=lambda: ADMITTED)
+    members = gather_at(door, nodes=3)
+    assert asked == {1: 1, 2: 1, 3: min(cuts, 2) + 1}
+    assert sorted(members.nodes) == (["a", "b", "c"] if whole else ["a", "b"])
+    assert [*members.left_out.values()] == ([] if whole else [f"{CRASHED} (Flower error 8)"])
 
 
 def test_a_refusal_is_made_harmless():
@@ -266,7 +289,8 @@ def test_a_key_that_is_not_admitted_any_more_is_left_out():
     members = at_admitted({1: facts("a"), 2: facts("b"), 9: facts("a")})
     assert members.nodes == {"a": 1, "b": 2}
     assert members.left_out == {
-        "node-003": "expected a key that is admitted, found another; admit the site"
+        "node-003": "expected a key of the study's roster, found another; admit the site, and "
+        "propose the study again"
     }
 
 

@@ -52,7 +52,7 @@ def test_a_study_over_tls_has_the_bits_of_one_in_one_process(deployed, straight)
     assert deployed.ends(server, *sites) == 0, deployed.output()
     assert same(weights(study_of(deployed)), weights(straight)), deployed.output()
     assert all(site.poll() is None for site in sites)
-    assert not deployed.processes("flower_superlink") and not deployed.processes("deploying.proxy")
+    assert not deployed.processes("superlink_program") and not deployed.processes("deploying.proxy")
     code, text = said("server", "log", deployed.consortium)
     assert code == 0 and "site-01: train of study 'small', round 6" in text
 
@@ -131,14 +131,14 @@ def test_stopped_and_killed_and_started_again_it_has_the_same_bits(deployed, str
     assert code == 1 and "expected no server of" in text
     assert said("server", "stop", deployed.consortium)[0] == 0
     assert deployed.ends(server) == 75
-    for victim in ("study_process", "flower_superlink", "deploying.proxy", "server start"):
+    for victim in ("study_process", "superlink_program", "deploying.proxy", "server start"):
         assert not deployed.processes("brainjepa_server") and not deployed.processes("server start")
         before = trained(deployed)
         server = deployed.serve()
         deployed.wait(lambda: trained(deployed) > before, server, *sites)  # noqa: B023
         deployed.kill(victim)
         assert deployed.ends(server) == (-9 if victim == "server start" else 1)
-        deployed.wait(lambda: not deployed.processes("flower_superlink"))
+        deployed.wait(lambda: not deployed.processes("superlink_program"))
     server = deployed.serve()
     assert deployed.ends(server, *sites) == 0, deployed.output()
     assert same(weights(study_of(deployed)), weights(straight))
