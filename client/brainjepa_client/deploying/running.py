@@ -117,9 +117,16 @@ def _tend(
     """Keep the programs alive, and tell what changes on the terminal and in the status."""
     since, before = datetime.now().astimezone().isoformat(timespec="seconds"), None
     said: dict[str, str] = {}
+    supernode, worker = parts
     while not stopped.is_set():
+        ends = worker.ends
         for part in parts:
             part.tend()
+        if worker.ends > ends:
+            # It may wait for an answer that died with the worker, and takes no other question
+            # meanwhile; as it leaves, the coordinator is told, and asks the new one again.
+            supernode.stop(LEAVING)
+        for part in parts:
             if said.get(part.name) != part.state:
                 said[part.name] = part.state
                 say(f"{part.name}: {part.state}")

@@ -167,6 +167,21 @@ def test_a_start_tells_what_its_programs_tell_and_ends_in_order(yaml, monkeypatc
     assert len(folder.secret.read_bytes()) == 32
 
 
+def test_a_supernode_whose_worker_ended_is_started_anew(yaml, monkeypatch, tmp_path):
+    """It would wait for the answer that died with the worker."""
+    node = f"print('INFO : SuperNode ID: 7', flush=True); {WAITS}"
+    once = tmp_path / "once"
+    worker = (
+        f"from pathlib import Path; import time; once = Path({str(once)!r}); second = once.exists()"
+        "\nonce.touch()\nif second: print('2026-01-01T00:00:00 ready', flush=True); "
+        "time.sleep(600)\nraise SystemExit(9)"
+    )
+    said = started(monkeypatch, yaml, node, worker, "worker: ready")
+    assert said.splitlines().count("supernode: starting") == 2
+    assert "worker: ended (exit code 9) and is started again" in said
+    assert "supernode: stopped" in said.split("stopping after")[0]
+
+
 @pytest.mark.parametrize(
     ("log", "told"),
     [
