@@ -30,7 +30,7 @@ from brainjepa_server.deploying.superlink import SuperLink, SuperLinkAway, super
 
 POLL_SECONDS = 0.5
 BEGINNING = 180.0  # seconds for a program to be up
-NOTICE = 6.0  # seconds in which each site's worker has asked whether its run goes on
+NOTICE = 9.0  # seconds in which each site's worker has asked whether its run goes on
 _MODULES = "brainjepa_server.deploying"
 
 

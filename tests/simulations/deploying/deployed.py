@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from child_process import environment
 from made_consortium import consortium
+from small_consortium import plan
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -47,6 +48,14 @@ def said(*words: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def three_sites(**rounds: object) -> Scenario:
+    """Two rounds that need all three sites, if not told otherwise."""
+    all_of_them = {"quorum": 3, "joining_time": 300, "deadline": 300}
+    planned = plan(3, steps=3, rounds={**all_of_them, **rounds})
+    planned["study"]["sites"] = ["site-01", "site-02", "site-03"]
+    return Scenario.model_validate(planned)
+
+
 class Deployed:
     """Folder ``c`` of the coordinator, ``sites/NAME.yaml`` of each site, its key admitted."""
 
@@ -66,6 +75,11 @@ class Deployed:
         for name in self.sites:
             self.join(name)
         self.agree()
+
+    @property
+    def study(self) -> Path:
+        """The folder of the study."""
+        return self.consortium / "studies" / "small"
 
     def yaml(self, name: str) -> Path:
         return self.folder / "sites" / f"{name}.yaml"

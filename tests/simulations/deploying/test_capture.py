@@ -10,28 +10,18 @@ from pathlib import Path
 import pytest
 from captured import DOWN, UP, capturing, findings, forbidden
 from deployed import Deployed
-from small_consortium import plan
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-from brainjepa_simulations.scenario import Scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What a library may say when it fails: a path with a person's label, and a date.
 TOLD = "/data/bids/sub-{person}/ses-20240305/func of 2024-03-05"
 PLANTED = "sub-planted of 1999-12-31"
-
-
-def chosen() -> Scenario:
-    """Two rounds that go on with any one site."""
-    rounds = {"quorum": 1, "joining_time": 60, "deadline": 240, "evaluate_every": 1}
-    planned = plan(3, steps=3, rounds=rounds)
-    planned["study"]["sites"] = ["site-01", "site-02", "site-03"]
-    return Scenario.model_validate(planned)
 
 
 def store_of(deployed: Deployed, name: str) -> Path:
@@ -43,8 +33,8 @@ def people_of(deployed: Deployed) -> list[str]:
     return sorted({record.subject for store in stores for record in store.records})
 
 
-def test_no_body_names_a_person_a_path_or_a_date_whatever_fails(tmp_path, monkeypatch):
-    deployed = Deployed(tmp_path, chosen())
+def test_no_body_names_a_person_a_path_or_a_date_whatever_fails(deploy, monkeypatch):
+    deployed = deploy(quorum=1, joining_time=60, deadline=120, evaluate_every=1)
     people = people_of(deployed)
     assert len(people) == 30 and min(map(len, people)) > 5
     said = repr(TOLD.format(person=people[0]))
@@ -55,21 +45,17 @@ def test_no_body_names_a_person_a_path_or_a_date_whatever_fails(tmp_path, monkey
     deployed.meddle("site-03", "train", "-", f"fail RuntimeError({said})")
     deployed.meddle("site-02", "evaluate", "-", f"leak ValueError({PLANTED!r})", "hold")
     folder = ConsortiumFolder.open(deployed.consortium)
-    try:
-        sites = deployed.start_sites()
-        deployed.wait(lambda: deployed.part("site-01", "worker") == "ready", *sites)
-        store_of(deployed, "site-01").rename(tmp_path / "gone")
-        server = deployed.serve(deployed.folder / "study.yaml", "--no-proxy")
-        deployed.wait(folder.loopback_certificate.exists, server)
-        with capturing(folder, deployed.port, deployed.link, monkeypatch) as captured:
-            damage(deployed, server, sites)
-            code = deployed.ends(server, *sites)
-            end(sites)
-        assert code == 0, deployed.output()
-        look(deployed, captured, people)
-    finally:
-        deployed.clear()
-    assert not deployed.processes()
+    sites = deployed.start_sites()
+    deployed.wait(lambda: deployed.part("site-01", "worker") == "ready", *sites)
+    store_of(deployed, "site-01").rename(deployed.folder / "gone")
+    server = deployed.serve(deployed.folder / "study.yaml", "--no-proxy")
+    deployed.wait(folder.loopback_certificate.exists, server)
+    with capturing(folder, deployed.port, deployed.link, monkeypatch) as captured:
+        damage(deployed, server, sites)
+        code = deployed.ends(server, *sites)
+        end(sites)
+    assert code == 0, deployed.output()
+    look(deployed, captured, people)
 
 
 def damage(deployed: Deployed, server: subprocess.Popen, sites: list[subprocess.Popen]) -> None:
@@ -104,7 +90,7 @@ def look(deployed, captured, people) -> None:
     assert not findings(captured.heads, {k: v for k, v in patterns.items() if k != "a date"})
     # And each thing went wrong where it was to.
     for told in (
-        "the site failed in describe (SettingsError); see its log",
+        "the site failed in describe (ValueError); see its log",
         "the site failed in gradients (ImportError); see its own log",
         "the site failed in train (OSError); see its own log",
         "the site failed in train (RuntimeError); see its own log",

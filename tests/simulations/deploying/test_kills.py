@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from deployed import Deployed, said
-from small_consortium import plan, run, same, weights
+from small_consortium import same, weights
 
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN
-from brainjepa_simulations.scenario import Scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -23,30 +21,9 @@ SERVER = {
 }
 
 
-def chosen() -> Scenario:
-    """Two rounds that need all three sites."""
-    rounds = {"quorum": 3, "joining_time": 300, "deadline": 300}
-    planned = plan(3, steps=3, rounds=rounds)
-    planned["study"]["sites"] = ["site-01", "site-02", "site-03"]
-    return Scenario.model_validate(planned)
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """The same study in one process."""
-    return run(chosen(), tmp_path_factory.mktemp("runs") / "straight")
-
-
-@pytest.fixture
-def deployed(tmp_path) -> Iterator[Deployed]:
-    made = Deployed(tmp_path, chosen())
-    yield made
-    made.clear()
-    assert not made.processes()
-
-
 @pytest.mark.parametrize("phase", [DESCRIBE, GRADIENTS, TRAIN, EVALUATE])
-def test_what_was_killed_goes_on_with_the_same_bits(deployed, straight, phase):
+def test_what_was_killed_goes_on_with_the_same_bits(deploy, straight, phase):
+    deployed = deploy()
     sites = dict(zip(deployed.sites, deployed.start_sites(), strict=True))
     for victim in SERVER.values():
         server = serving(deployed, phase, ["site-02"], sites)
@@ -64,8 +41,7 @@ def test_what_was_killed_goes_on_with_the_same_bits(deployed, straight, phase):
     deployed.wait(lambda: not deployed.processes("site-03"))
     (sites["site-03"],) = deployed.start_sites("site-03")
     assert deployed.ends(server, *sites.values()) == 0, deployed.output()
-    final = deployed.consortium / "studies" / "small"
-    assert same(weights(final), weights(straight)), deployed.output()
+    assert same(weights(deployed.study), straight), deployed.output()
     for name in deployed.sites:
         assert said("site", "stop", deployed.yaml(name)) == (0, "stopped\n")
         assert sites[name].wait(60) == 0
