@@ -1,4 +1,4 @@
-"""What a site uses of Flower's insides, all of it: held still by the pin ``flwr==1.41.*``.
+"""What a site uses of Flower's insides, all of it: held still by the pin of `FLOWER`.
 
 A SuperNode in process isolation keeps each message as a task, which whoever has its secret may
 take. Flower's own client of that interface starts a process a message and runs what the bundle
@@ -34,6 +34,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+FLOWER = "1.41"
 _GUARDED = {"/flwr.proto.Runtime/AcquireTask"}
 # As the script flower-supernode, which lies elsewhere where Flower is shared by environments.
 SUPERNODE_PROGRAM = "from flwr.supernode.cli import flower_supernode; flower_supernode()"

@@ -19,6 +19,7 @@ from brainjepa_server.rounds.sites import LATE, Answer, Sites, was_cut_off
 from brainjepa_server.settings import StudySettings
 
 POLL_SECONDS = 1.0
+LEAVING = 20.0  # seconds in which a site that stops has left
 
 
 @dataclass
@@ -264,7 +265,14 @@ def join_late(door: Door, members: Members) -> None:
 
 
 def await_quorum(door: Door, members: Members) -> None:
-    """Take in nodes until a round has the members that it needs, or the joining time is over."""
+    """Take in nodes until a round has the members that it needs, or the joining time is over.
+
+    A site that has just told that it stops is connected for some seconds still: asked at once, it
+    would fail another attempt.
+    """
+    if door.admitted is not None:  # sites that come and go; those of a simulation stay
+        time.sleep(LEAVING)
+        join_late(door, members)
     rounds = door.settings.rounds
     until = time.monotonic() + rounds.joining_time
     while len(members.nodes) < rounds.quorum and time.monotonic() <= until:

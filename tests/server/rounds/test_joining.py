@@ -312,3 +312,14 @@ def test_a_quorum_is_waited_for_and_no_longer_than_the_joining_time(clock):
     began, members = clock.now, Members("three", tuple(ROIS.split("\n")))
     await_quorum(Door(grid_of(told, [1]), settings(wait=60)), members)
     assert list(members.nodes) == ["a"] and 60 < clock.now - began < 62
+
+
+def test_a_site_that_is_about_to_leave_does_not_count_as_there(clock):
+    """It told that it stops, is connected for some seconds more, and comes back later."""
+    grid = grid_of({1: facts("a"), 2: facts("b")})
+    began = clock.now
+    grid.get_node_ids = lambda: [1] if 5 < clock.now - began < 40 else [1, 2]
+    door = Door(grid, settings(wait=60), admitted=lambda: ADMITTED)
+    members = gather_at(door, nodes=2)
+    await_quorum(door, members)
+    assert sorted(members.nodes) == ["a", "b"] and clock.now - began >= 40

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import re
+import socket
+import ssl
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -24,10 +27,13 @@ UP, DOWN = "to the coordinator", "to a site"
 
 @dataclass
 class Captured:
-    """What passed: each body with where it went and the call that it belongs to."""
+    """What passed: bodies, each with where it went and its call; requests, each head with its body.
+
+    Heads hold the signature of the site's key over the time, and nothing else that is secret.
+    """
 
     bodies: list[tuple[str, str, bytes]] = field(default_factory=list)
-    heads: list[bytes] = field(default_factory=list)
+    requests: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def of(self, way: str) -> list[bytes]:
         return [body for direction, _, body in self.bodies if direction == way]
@@ -36,17 +42,13 @@ class Captured:
         """The ways that bodies with this text in them went."""
         return {way for way, _, body in self.bodies if text.encode() in body}
 
-    def calls(self, path: str) -> list[bytes]:
-        """Bodies of requests to a path."""
-        return [body for way, call, body in self.bodies if (way, call) == (UP, path)]
-
 
 @contextmanager
 def capturing(
     consortium: ConsortiumFolder, port: int, link: int, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Captured]:
     """The shipped proxy, in this process, on a port of loopback; it keeps what it passes on."""
-    found, sound = Captured(), proxy_module._copy
+    found, sound, heads = Captured(), proxy_module._copy, dict[str, bytes]()
 
     async def copy(reader, writer, length: int) -> int:
         kept = bytearray()
@@ -62,17 +64,18 @@ def capturing(
         try:
             return await sound(reader, Kept(), length)
         finally:
-            call, up = asyncio.current_task().get_name().split(" ")
-            way = UP if up == "up" else DOWN
-            asyncio.current_task().set_name(f"{call} down")
-            found.bodies.append((way, call, bytes(kept)))
+            task = asyncio.current_task()
+            head, call = heads.pop(task.get_name(), None), calls[task.get_name()]
+            found.bodies.append((DOWN if head is None else UP, call, bytes(kept)))
+            if head is not None:
+                found.requests.append((head, bytes(kept)))
 
-    admitted = proxy_module._admitted
+    admitted, calls = proxy_module._admitted, dict[str, str]()
 
     def begun(head, line) -> int:
         length = admitted(head, line)
-        found.heads.append(head.forwarded())
-        asyncio.current_task().set_name(f"{line.path.decode()} up")
+        name = asyncio.current_task().get_name()
+        heads[name], calls[name] = head.forwarded((b"connection", b"close")), line.path.decode()
         return length
 
     monkeypatch.setattr(proxy_module, "_copy", copy)
@@ -92,6 +95,19 @@ def capturing(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()
+
+
+def replayed(request: tuple[bytes, bytes], link: int, certificate: Path) -> tuple[int, bytes]:
+    """Send a request that was captured once more, to the SuperLink itself; status and body."""
+    trusted = ssl.create_default_context(cafile=certificate)
+    with (
+        socket.create_connection(("127.0.0.1", link), 30) as plain,
+        trusted.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        secured.sendall(b"".join(request))
+        answer = http.client.HTTPResponse(secured)
+        answer.begin()
+        return answer.status, answer.read()
 
 
 async def _end(server: asyncio.Server) -> None:

@@ -1,4 +1,4 @@
-"""Stopped while a site trains: no step begins after the one at hand; it goes on with the same bits."""
+"""Stopped while a site trains: no step begins after the one at hand, and its bits go on."""
 
 from __future__ import annotations
 
