@@ -71,7 +71,8 @@ def proposed(folder: ConsortiumFolder, settings: StudySettings) -> Contract:
     ValueError
         If it was not, or the settings, the admitted sites or the key of one have changed since.
     """
-    texts = sorted((folder.path / CONTRACTS).glob("*.json"))
+    paths = (folder.path / CONTRACTS).glob("*.json")
+    texts = sorted(paths, key=lambda path: path.stat().st_mtime_ns)  # the newest last
     found = [read_contract(path.read_text(encoding="utf-8")) for path in texts]
     of_study = [c for c in found if c.assignment == settings.assignment()]
     admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}

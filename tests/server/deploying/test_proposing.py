@@ -60,6 +60,22 @@ def test_what_was_not_proposed_is_said(folder, tmp_path):
         proposed(folder, make_study(folds=7))
 
 
+def test_a_site_that_came_back_with_another_key_is_another_one(folder, tmp_path):
+    settings = make_study()
+    first, _ = propose(folder, settings)
+    revoke(folder, "Metz")
+    admit(folder, request(tmp_path, "Metz", "new"))
+    with pytest.raises(ValueError, match="found another key of a site in its roster; propose it"):
+        proposed(folder, settings)
+    second, _ = propose(folder, settings)
+    assert second.hash != first.hash and proposed(folder, settings) == second
+    # Where the roster is named, one that was revoked takes no part, and the others go on.
+    named = make_study(sites=("Lyon", "Metz"))
+    third, _ = propose(folder, named)
+    revoke(folder, "Metz")
+    assert proposed(folder, named) == third
+
+
 def test_a_roster_of_sites_that_are_not_admitted(folder):
     with pytest.raises(ValueError, match="to be admitted, found that Bern is not; admit its req"):
         propose(folder, make_study(sites=("Lyon", "Bern")))

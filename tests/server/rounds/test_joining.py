@@ -275,6 +275,13 @@ def test_a_site_that_takes_anothers_name_is_left_out_whichever_node_comes_first(
         }
 
 
+def test_without_keys_the_impostor_would_be_the_member():
+    """What the binding of names to keys is for: the node of the lower number comes first."""
+    told = {1: facts("a"), 2: facts("a"), 3: facts("c")}
+    members = gather_at(Door(grid_of(told), settings()))
+    assert members.nodes == {"a": 1, "c": 3}
+
+
 @pytest.mark.parametrize("name", [7, "", "<b>", None])
 def test_a_site_without_its_admitted_name_is_left_out(name):
     said = facts("c") if name is None else facts(name)

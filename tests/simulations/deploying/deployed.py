@@ -102,7 +102,8 @@ class Deployed:
         """The study's contract, reviewed and approved at each site."""
         proposed = said("server", "propose", self.folder / "study.yaml", "--dir", self.consortium)
         assert proposed[0] == 0, proposed
-        (file,) = (self.consortium / "contracts").glob("*.json")
+        contracts = (self.consortium / "contracts").glob("*.json")
+        file = max(contracts, key=lambda path: path.stat().st_mtime_ns)
         for name in self.sites:
             reviewed = said("site", "review", self.yaml(name), "--contract", file)
             assert reviewed[0] == 0 and "this site has not decided yet" in reviewed[1], reviewed
