@@ -177,13 +177,11 @@ class Study:
                 )
             self.history = self.history.having(basis=facts)
         else:
-            sites = self._sites(members)
+            sites, rounds = self._sites(members), self.settings.rounds
+            asked, names = self.settings.assignment(), sorted(members.nodes)
+            # A site that is cut off now would be missing from the basis of all rounds.
             answers = sites.ask(
-                GRADIENTS,
-                self.settings.assignment(),
-                {},
-                sorted(members.nodes),
-                self.settings.rounds.deadline,
+                GRADIENTS, asked, {}, names, rounds.deadline, retries=rounds.retries
             )
             replies, floors = (
                 {answer.site: answer.reply for answer in answers},

@@ -1,4 +1,4 @@
-"""What a site uses of Flower's insides, all of it: held still by the pin ``flwr==1.41.*``.
+"""What a site uses of Flower's insides, all of it: held still by the pin of `FLOWER`.
 
 A SuperNode in process isolation keeps each message as a task, which whoever has its secret may
 take. Flower's own client of that interface starts a process a message and runs what the bundle
@@ -34,6 +34,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+FLOWER = "1.41"
 _GUARDED = {"/flwr.proto.Runtime/AcquireTask"}
 # As the script flower-supernode, which lies elsewhere where Flower is shared by environments.
 SUPERNODE_PROGRAM = "from flwr.supernode.cli import flower_supernode; flower_supernode()"
@@ -108,6 +109,12 @@ class Tasks:
         guard = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_GUARDED)
         self._address, self._client = address, _runtime(address, guard)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
     def take(self) -> Task | None:
         """The next message; none where there is none, or the SuperNode is not up.
 
@@ -154,6 +161,12 @@ class Coordinator:
                 NodeAuthHttpInterceptor(key, key.public_key()),
             ],
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def runs(self, run: int, node: int) -> bool:
         """Whether a run goes on: False once it was stopped, True where nobody says so."""

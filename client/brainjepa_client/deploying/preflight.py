@@ -6,6 +6,7 @@ check failed, is said to be so and counts as no failure of its own.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from brainjepa_client.deploying.flower_parts import Coordinator
+from brainjepa_client.deploying.flower_parts import FLOWER, Coordinator
 from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.deploying.running import joined_kit
 from brainjepa_client.deploying.way_to_coordinator import Way
@@ -33,6 +34,7 @@ from brainjepa_core.consortium.kit import Kit
 from brainjepa_core.devices import require_device
 from brainjepa_core.problems import counted, plainly
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.version import VERSION
 
 # What the coordinator's SuperLink allows a site's clock, in seconds.
 AHEAD, BEHIND = 5, 300
@@ -77,6 +79,17 @@ class Preflight:
     @cached_property
     def _way(self) -> Way:
         return Way(self._kit)
+
+    def versions(self) -> str:
+        """Flower is the one whose insides this package uses."""
+        found = importlib.metadata.version("flwr")
+        if not found.startswith(f"{FLOWER}."):
+            raise ValueError(
+                f"expected Flower {FLOWER}, with which brainjepa-federated {VERSION} works, found "
+                f"{found}; install anew (pip install 'brainjepa-federated[federation]'), in an "
+                "environment where nothing else asks for another Flower"
+            )
+        return f"brainjepa-federated {VERSION}, Flower {found}"
 
     def joined(self) -> str:
         """Kit and key are there, and in force."""
@@ -157,7 +170,9 @@ class Preflight:
         """The coordinator lets this site's key in."""
         key = load_key(self._settings.state / KEY, "join again")
         authority = self._kit.authority.public_bytes(Encoding.PEM)
-        if not Coordinator(self._kit.address, authority, key).admits():
+        with Coordinator(self._kit.address, authority, key) as coordinator:
+            admitted = coordinator.admits()
+        if not admitted:
             raise ValueError(
                 "expected the coordinator to let this site's key in, found a refusal; if a start "
                 "was killed in the last minute, wait that long; else ask the coordinator whether "
@@ -230,6 +245,7 @@ class Preflight:
 
 # Name of a check, the check, and those without which it cannot be looked at.
 _CHECKS: tuple[tuple[str, Callable[[Preflight], str], tuple[str, ...]], ...] = (
+    ("versions", Preflight.versions, ()),
     ("kit and key", Preflight.joined, ()),
     ("other start", Preflight.other_start, ()),
     ("proxy", Preflight.proxy, ("kit and key",)),

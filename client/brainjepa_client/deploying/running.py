@@ -8,8 +8,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,8 +40,8 @@ _REASONS = {
     "SuperNode terminated gracefully": "turned away by the coordinator, and asks again: this "
     "machine's clock is wrong, this site's key was revoked, or the coordinator has just been "
     "started anew; if it lasts, 'brainjepa site preflight' looks for the reason",
-    "address already in use": "expected the port of 127.0.0.1 that was free at the start, found it "
-    "taken meanwhile; stop the site and start it anew",
+    "address already in use": "expected the port of 127.0.0.1 that this start has taken, found "
+    "another program on it; stop the site and start it anew",
     "SSL/TLS handshake error|CERTIFICATE_VERIFY_FAILED": "expected the coordinator's certificate, "
     "found another one; 'brainjepa site preflight' says whose",
 }
@@ -95,9 +95,9 @@ def run(site_file: Path, settings: SiteSettings, say: Callable[[str], None]) -> 
     """
     kit = joined_kit(settings.state, datetime.now(UTC))
     folder, stopped = RunFolder(settings.state), threading.Event()
-    with folder.alone():
+    with folder.alone(), _kept_port() as port:
         folder.begin(kit.authority.public_bytes(Encoding.PEM))
-        parts = _parts(site_file, settings.state, kit, folder)
+        parts = _parts(site_file, settings.state, kit, folder, port)
         told = {"pid": os.getpid(), "site": settings.name, "coordinator": kit.address}
         handlers = {
             number: signal.signal(number, lambda *_: stopped.set())
@@ -122,9 +122,16 @@ def _tend(
     """Keep the programs alive, and tell what changes on the terminal and in the status."""
     since, before = datetime.now().astimezone().isoformat(timespec="seconds"), None
     said: dict[str, str] = {}
+    supernode, worker = parts
     while not stopped.is_set():
+        ends = worker.ends
         for part in parts:
             part.tend()
+        if worker.ends > ends:
+            # It may wait for an answer that died with the worker, and takes no other question
+            # meanwhile; as it leaves, the coordinator is told, and asks the new one again.
+            supernode.stop(LEAVING)
+        for part in parts:
             if said.get(part.name) != part.state:
                 said[part.name] = part.state
                 say(f"{part.name}: {part.state}")
@@ -148,8 +155,7 @@ def _end(parts: list[Part], say: Callable[[str], None]) -> None:
     say("stopped")
 
 
-def _parts(site_file: Path, state: Path, kit: Kit, folder: RunFolder) -> list[Part]:
-    port = _free_port()
+def _parts(site_file: Path, state: Path, kit: Kit, folder: RunFolder, port: int) -> list[Part]:
     supernode = [
         *(sys.executable, "-c", SUPERNODE_PROGRAM),
         *("--superlink", kit.address, "--root-certificates", str(folder.authority)),
@@ -175,7 +181,15 @@ def environment(folder: RunFolder) -> dict[str, str]:
     return {**os.environ, **FLOWER_ENVIRONMENT, **own}
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@contextmanager
+def _kept_port() -> Iterator[int]:
+    """A free port of loopback that stays the site's, between two lives of its SuperNode too.
+
+    A socket that is bound and does not listen keeps it: the system gives the port to nobody who
+    asks for any, and a program that asks for this one and may share it (``SO_REUSEADDR``, as the
+    SuperNode's own server) gets it.
+    """
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield int(keeper.getsockname()[1])

@@ -153,17 +153,19 @@ def main(site_file: Path, port: int, bundle: str = ENVELOPE_HASH) -> None:
     kit, key = read_kit(settings.state / KIT), load_key(settings.state / KEY, "join again")
     authority = kit.authority.public_bytes(Encoding.PEM)
     secret = RunFolder(settings.state).secret.read_bytes()
-    tasks = Tasks(f"127.0.0.1:{port}", secret)
-    coordinator = Coordinator(kit.address, authority, key)
-    worker = Worker(site_file, settings.state, tasks, coordinator, bundle)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    try:
-        end_open_jobs(settings.state)  # of a worker that was killed
-    except ValueError as error:  # the next question looks again, and is refused while it lasts
-        _say(str(error))
-    _say("ready")
-    worker.run()
+    with (
+        Tasks(f"127.0.0.1:{port}", secret) as tasks,
+        Coordinator(kit.address, authority, key) as coordinator,
+    ):
+        worker = Worker(site_file, settings.state, tasks, coordinator, bundle)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        try:
+            end_open_jobs(settings.state)  # of a worker that was killed
+        except ValueError as error:  # the next question looks again, and is refused while it lasts
+            _say(str(error))
+        _say("ready")
+        worker.run()
     _say("ended")
 
 

@@ -78,20 +78,21 @@ def proposed(folder: ConsortiumFolder, settings: StudySettings) -> Contract:
     Raises
     ------
     ValueError
-        If it was not, or the settings or the admitted sites or their keys have changed since.
+        If it was not, or the settings, the admitted sites or the key of one have changed since.
     """
-    texts = sorted((folder.path / CONTRACTS).glob("*.json"))
+    paths = (folder.path / CONTRACTS).glob("*.json")
+    texts = sorted(paths, key=lambda path: path.stat().st_mtime_ns)  # the newest last
     found = [read_contract(path.read_text(encoding="utf-8")) for path in texts]
-    asked, admitted = _questions(settings), admitted_sites(folder)
+    asked = _questions(settings)
     of_study = [c for c in found if all(getattr(c, name) == asked[name] for name in asked)]
-    roster = {name: of_key(key) for name, key in admitted.items()}
-    if settings.sites:
-        roster = {name: roster.get(name, "") for name in settings.sites}
-    same = [contract for contract in of_study if contract.roster == roster]
+    admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}
+    roster = set(settings.sites or admitted)
+    of_sites = [contract for contract in of_study if set(contract.roster) == roster]
+    # A site that was revoked takes no part; one that came back with another key is another one.
+    same = [c for c in of_sites if all(admitted.get(n, key) == key for n, key in c.roster.items())]
     if not same:
         what = "other sites in its roster" if of_study else "none of these settings"
-        if any(set(contract.roster) == set(roster) for contract in of_study):
-            what = "another key of a site in its roster"
+        what = "another key of a site in its roster" if of_sites else what
         raise ValueError(
             f"expected the contract of study '{settings.name}' to be proposed, found {what}; "
             "propose it (brainjepa server propose STUDY.yaml), and let the sites approve it"

@@ -30,6 +30,7 @@ from brainjepa_server.deploying.superlink import SuperLink, SuperLinkAway, super
 
 POLL_SECONDS = 0.5
 BEGINNING = 180.0  # seconds for a program to be up
+NOTICE = 9.0  # seconds in which each site's worker has asked whether its run goes on
 _MODULES = "brainjepa_server.deploying"
 
 
@@ -50,6 +51,10 @@ class Server:
         Whether the built-in proxy is in front; else Caddy or nginx is.
     tell : callable
         Takes a line for the coordinator.
+    processes : dict
+        Those at work, by name.
+    flower_run : int, optional
+        Number of the study's run at the SuperLink.
     """
 
     consortium: ConsortiumFolder
@@ -57,6 +62,7 @@ class Server:
     proxied: bool
     tell: Callable[[str], None]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    flower_run: int | None = None
 
     def run(self, study: str | None) -> int:
         """Run until the study ends, or it is asked to stop; an exit code.
@@ -80,7 +86,10 @@ class Server:
                 self.tell("Stopped; 'brainjepa server start' goes on")
                 return STOPPED if study else 0
             finally:
-                end_processes(reversed(self.processes.values()))
+                try:
+                    self._end_study()
+                finally:
+                    end_processes(reversed(self.processes.values()))
 
     def _begin(self, study: str | None) -> None:
         folder, kit = self.consortium, _sound_kit(self.consortium)
@@ -93,7 +102,9 @@ class Server:
         self._start("superlink", superlink_command(
             self.port, folder.loopback_certificate, folder.loopback_key, self.running.secret
         ))  # fmt: skip
-        self.link = SuperLink(self.port, folder.loopback_certificate)
+        self.link = SuperLink(
+            self.port, folder.loopback_certificate, self.running.secret.read_bytes()
+        )
         self._await("superlink", self.link.answers)
         self.link.admit(self.admitted)
         if self.proxied:
@@ -106,7 +117,7 @@ class Server:
         known = counted(len(self.admitted), "site")
         self.tell(f"{known} admitted; they reach this server at {kit.address}")
         if study is not None:
-            self.link.begin_run()
+            self.flower_run = self.link.begin_run()
             command = [sys.executable, "-m", f"{_MODULES}.study_process"]
             self._start("study", [*command, str(folder.path), str(self.port), study])
 
@@ -145,6 +156,14 @@ class Server:
                 return 0
             self._admit()
             time.sleep(POLL_SECONDS)
+
+    def _end_study(self) -> None:
+        """End the study, and tell sites that are still at work for it: they stop after a step."""
+        if self.flower_run is None:
+            return
+        end_processes(self.processes[name] for name in ("study",) if name in self.processes)
+        if self.link.end_run(self.flower_run):  # it has not ended by itself
+            time.sleep(NOTICE)
 
     def _admit(self) -> None:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainjepa_server.deploying.admission import admitted_sites
+from brainjepa_core.consortium.fingerprints import of_key
+from brainjepa_server.deploying.admission import Keys, admitted_sites
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.studies import is_finished, study_names
@@ -24,22 +25,32 @@ def server_status(folder: ConsortiumFolder) -> Status:
         where nobody can know; ``studies`` by name: ``finished``, ``round`` and ``rounds``, the last
         ``loss``, and ``left_out`` with reasons.
     """
-    server = RunningFolder(folder.path).server()
-    connected: dict[str, bool] = {}
-    if server is not None:
-        link = SuperLink(server.port, folder.loopback_certificate)
-        try:
-            connected = {node.name: node.connected for node in link.nodes()}
-        except SuperLinkAway:  # it is about to begin, or to end
-            pass
-        finally:
-            link.close()
+    running, sites = RunningFolder(folder.path), admitted_sites(folder)
+    server = running.server()
+    connected = {} if server is None else _connected(folder, running, server.port, sites)
     return {
         "running": server is not None,
         "study": server.study if server is not None else None,
-        "sites": {name: connected.get(name) for name in admitted_sites(folder)},
+        "sites": {name: connected.get(name) for name in sites},
         "studies": {name: _study(folder, name) for name in study_names(folder)},
     }
+
+
+def _connected(
+    folder: ConsortiumFolder, running: RunningFolder, port: int, sites: Keys
+) -> dict[str, bool]:
+    """Which sites are connected; none is known of a SuperLink that begins or ends."""
+    try:
+        link = SuperLink(port, folder.loopback_certificate, running.secret.read_bytes())
+    except FileNotFoundError:
+        return {}
+    try:
+        nodes = {node.key: node.connected for node in link.nodes()}
+        return {name: nodes[of_key(key)] for name, key in sites.items() if of_key(key) in nodes}
+    except SuperLinkAway:
+        return {}
+    finally:
+        link.close()
 
 
 def _study(folder: ConsortiumFolder, name: str) -> Status:

@@ -30,15 +30,16 @@ def run_study(consortium: ConsortiumFolder, port: int, name: str) -> int:
     folder, running = consortium.studies / name, RunningFolder(consortium.path)
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     progress = StudyProgress(console, settings.total_rounds)
-    link = SuperLink(port, consortium.loopback_certificate)
-    with study_grid(link, running.secret.read_bytes()) as grid:
+    contract = proposed(consortium, settings)
+    link = SuperLink(port, consortium.loopback_certificate, running.secret.read_bytes())
+    with study_grid(link) as grid:
         study = Study(
             grid,
             settings,
             folder,
             progress,
-            contract=proposed(consortium, settings),
-            admitted=link.names,
+            contract=contract,
+            admitted=lambda: link.names(contract.roster),
             stop=running.stop.exists,
         )
         return 0 if study.run() else STOPPED

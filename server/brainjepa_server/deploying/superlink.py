@@ -1,7 +1,8 @@
 """Flower's SuperLink on this machine's loopback: its program, its sites, and a study's task.
 
-All that the coordinator uses of Flower beyond its documented apps is in this file; the pin
-``flwr==1.41.*`` guards it, and the tests with a real SuperLink tell when it moves.
+All that the coordinator uses of Flower beyond its documented apps is in this file and in
+`superlink_program`; the pin ``flwr==1.41.*`` guards them, and the tests with a real SuperLink tell
+when it moves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.cli.build import build_fab_from_files
 from flwr.common.constant import SubStatus
 from flwr.common.serde import run_from_proto
@@ -24,6 +24,7 @@ from flwr.proto.control_pb2 import (
     ListNodesRequest,
     RegisterNodeRequest,
     StartRunRequest,
+    StopRunRequest,
     UnregisterNodeRequest,
 )
 from flwr.proto.fab_pb2 import Fab
@@ -38,16 +39,22 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.primitives.asymmetric import bytes_to_public_key, public_key_to_bytes
+from flwr.supercore.protobuf.client import (
+    ProtobufCall,
+    ProtobufClientInterceptor,
+    ProtobufRequestContext,
+)
 from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.wire.envelope import ENVELOPE_HASH, envelope_files
+from brainjepa_server.deploying.admission import Keys
 
-_PROGRAM = "from flwr.superlink.cli.flower_superlink import flower_superlink as main; main()"
+PROGRAM = "brainjepa_server.deploying.superlink_program"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 POLL_SECONDS = 0.2
 Request = TypeVar("Request")
@@ -57,7 +64,7 @@ Response = TypeVar("Response")
 def superlink_command(port: int, certificate: Path, key: Path, secret: Path) -> list[str]:
     """How the SuperLink is started: on loopback, in memory, for admitted keys, with a secret."""
     return [
-        sys.executable, "-c", _PROGRAM,
+        sys.executable, "-m", PROGRAM,
         "--host", "127.0.0.1", "--port", str(port),
         "--ssl-ca-certfile", str(certificate), "--ssl-certfile", str(certificate),
         "--ssl-keyfile", str(key),
@@ -74,13 +81,13 @@ class Node:
     Attributes
     ----------
     number : int
-    name : str
-        Under which its key is admitted.
+    key : str
+        Fingerprint of its public key.
     connected : bool
     """
 
     number: int
-    name: str
+    key: str
     connected: bool
 
 
@@ -89,22 +96,28 @@ class SuperLinkAway(ValueError):
 
 
 class SuperLink:
-    """What the coordinator asks of its SuperLink; no one else can (`deploying.proxy`).
+    """What the coordinator asks of its SuperLink; no one else can (`superlink_program`).
 
     Parameters
     ----------
     port : int
     certificate : Path
         Of the loopback.
+    secret : bytes
+        Of this run of the server.
     """
 
-    def __init__(self, port: int, certificate: Path) -> None:
+    def __init__(self, port: int, certificate: Path, secret: bytes) -> None:
         self.address, self.certificate = f"127.0.0.1:{port}", certificate.read_bytes()
+        self.secret = secret
         self._control = ControlHttpClient.from_server_address(
             self.address,
             insecure=False,
             root_certificates=self.certificate,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="flwr CLI"),
+                _Bearer(secret.decode("ascii")),
+            ],
         )
 
     def answers(self) -> bool:
@@ -116,18 +129,28 @@ class SuperLink:
         return True
 
     def nodes(self) -> list[Node]:
-        """All admitted sites, in order of name."""
-        known = self._known()
-        return sorted(
-            (Node(n.node_id, n.name, n.status == NodeStatus.ONLINE) for n in known),
-            key=lambda node: node.name,
-        )
+        """All sites that were let in."""
+        return [
+            Node(
+                known.node_id,
+                of_key(bytes_to_public_key(known.public_key)),
+                known.status == NodeStatus.ONLINE,
+            )
+            for known in self._known()
+        ]
 
-    def names(self) -> Mapping[int, str]:
-        """The name under which each node's key is admitted."""
-        return {node.number: node.name for node in self.nodes()}
+    def names(self, roster: Mapping[str, str]) -> dict[int, str]:
+        """The name of each node whose key is in a roster, whatever Flower calls the node.
 
-    def admit(self, sites: Mapping[str, ec.EllipticCurvePublicKey]) -> None:
+        Parameters
+        ----------
+        roster : mapping of str to str
+            Fingerprint of each site's key, by the site's name.
+        """
+        known_as = {key: name for name, key in roster.items()}
+        return {n.number: known_as[n.key] for n in self.nodes() if n.key in known_as}
+
+    def admit(self, sites: Keys) -> None:
         """Let these sites in and no others; what is so already stays."""
         wanted = {public_key_to_bytes(key): name for name, key in sites.items()}
         there = set()
@@ -141,8 +164,8 @@ class SuperLink:
                 request = RegisterNodeRequest(public_key=key, name=name)
                 _asked(self._control.RegisterNode, request)
 
-    def begin_run(self) -> None:
-        """Begin a run of the envelope, for a study's process to take.
+    def begin_run(self) -> int:
+        """Begin a run of the envelope, for a study's process to take; its number.
 
         Raises
         ------
@@ -158,7 +181,15 @@ class SuperLink:
                 "whose zlib is the common one"
             )
         request = StartRunRequest(fab=Fab(hash_str=found, content=bundle))
-        _asked(self._control.StartRun, request)
+        return int(_asked(self._control.StartRun, request).run_id)
+
+    def end_run(self, number: int) -> bool:
+        """End a run before its time: sites that ask are told so. False where it has ended."""
+        try:
+            _asked(self._control.StopRun, StopRunRequest(run_id=number))
+        except SuperLinkAway:
+            return False
+        return True
 
     def close(self) -> None:
         self._control.close()
@@ -166,6 +197,17 @@ class SuperLink:
     def _known(self) -> list[NodeInfo]:
         told = _asked(self._control.ListNodes, ListNodesRequest()).nodes_info
         return [node for node in told if node.status != NodeStatus.UNREGISTERED]
+
+
+class _Bearer:
+    """Shows a secret with each call."""
+
+    def __init__(self, secret: str) -> None:
+        self._shown = f"Bearer {secret}"
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        context.request.headers["Authorization"] = self._shown
+        return call_next(context)
 
 
 def _asked(call: Callable[[Request], Response], request: Request) -> Response:
@@ -179,18 +221,12 @@ def _asked(call: Callable[[Request], Response], request: Request) -> Response:
 
 
 @contextmanager
-def study_grid(link: SuperLink, secret: bytes) -> Iterator[Grid]:
+def study_grid(link: SuperLink) -> Iterator[Grid]:
     """Take the run that waits at the SuperLink; the grid that reaches its sites.
 
     The run ends as this does: completed, or failed where an exception goes through.
-
-    Parameters
-    ----------
-    link : SuperLink
-    secret : bytes
-        Without which nobody takes a run.
     """
-    token = _acquire(link, secret)
+    token = _acquire(link)
     client = _runtime(link, RuntimeTokenHttpInterceptor(token))
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     heartbeat.start()
@@ -219,9 +255,9 @@ def study_grid(link: SuperLink, secret: bytes) -> Iterator[Grid]:
         client.close()
 
 
-def _acquire(link: SuperLink, secret: bytes) -> str:
+def _acquire(link: SuperLink) -> str:
     """The token of a run, once there is one."""
-    signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE})
+    signed = SuperExecAuthHttpInterceptor(master_secret=link.secret, protected_methods={_ACQUIRE})
     client = _runtime(link, signed)
     wanted = AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])
     try:

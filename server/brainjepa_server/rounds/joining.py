@@ -15,10 +15,11 @@ from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, Counts, safe
 from brainjepa_server.rounds.received import ReceivedLog
-from brainjepa_server.rounds.sites import LATE, Answer, Sites
+from brainjepa_server.rounds.sites import LATE, Answer, Sites, was_cut_off
 from brainjepa_server.settings import StudySettings
 
 POLL_SECONDS = 1.0
+LEAVING = 20.0  # seconds in which a site that stops has left
 
 
 @dataclass
@@ -124,12 +125,13 @@ class Door:
         self._sites = Sites(grid, {}, contract=contract, received=received)
         self._waiting: dict[str, str] = {}
         self._until: dict[str, float] = {}
+        self._cut_off: Counter[str] = Counter()
 
     def come(self, present: set[int], asked: set[int]) -> Iterator[tuple[int, Answer]]:
         """Ask nodes that are there and not among `asked`; take what all have answered by now.
 
         A node whose answer does not come within the joining time is given up, and asked again
-        where it is still there.
+        where it is still there; so is one that was cut off, ``rounds.retries`` times.
         """
         new = sorted(present - asked - {self._sites.nodes[name] for name in self._waiting})
         if new:
@@ -138,6 +140,10 @@ class Door:
             late = time.monotonic() > self._until[name]
             assignment = self.settings.assignment()
             reply = self._sites.read(message, late, name, DESCRIBE, assignment)
+            again = self._cut_off[name] < self.settings.rounds.retries
+            if was_cut_off(message) and again and not late:
+                self._cut_off[name] += 1  # it is among the new ones again as soon as it is there
+                continue
             node = self._sites.nodes[name]
             yield node, Answer(name, self._bound(node, reply), 0, 0)
         for name in [n for n in self._waiting if time.monotonic() > self._until[n]]:
@@ -155,7 +161,10 @@ class Door:
             return reply
         name, told = self.admitted().get(node), reply.metrics.get("site")
         if name is None:
-            return Reply(refusal="expected a key that is admitted, found another; admit the site")
+            return Reply(
+                refusal="expected a key of the study's roster, found another; admit the site, and "
+                "propose the study again"
+            )
         if told != name:
             return Reply(
                 refusal=f"expected the site whose key is admitted as '{name}', found one that "
@@ -256,7 +265,14 @@ def join_late(door: Door, members: Members) -> None:
 
 
 def await_quorum(door: Door, members: Members) -> None:
-    """Take in nodes until a round has the members that it needs, or the joining time is over."""
+    """Take in nodes until a round has the members that it needs, or the joining time is over.
+
+    A site that has just told that it stops is connected for some seconds still: asked at once, it
+    would fail another attempt.
+    """
+    if door.admitted is not None:  # sites that come and go; those of a simulation stay
+        time.sleep(LEAVING)
+        join_late(door, members)
     rounds = door.settings.rounds
     until = time.monotonic() + rounds.joining_time
     while len(members.nodes) < rounds.quorum and time.monotonic() <= until:

@@ -44,6 +44,7 @@ LOST = "its reply was lost on the way"
 UNAPPROVED = "the site does not accept the study's program: its manager has not approved it"
 FOREIGN = "expected a reply, found other records"
 EXPIRED = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
+CUT_OFF = (*EXPIRED, ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)  # not its own word
 REASONS = {
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the site could not load its app",
     ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "the site's app failed",
@@ -111,6 +112,7 @@ class Sites:
         names: list[str],
         deadline: float,
         arrived: Callable[[str], None] = lambda _: None,
+        retries: int = 0,
     ) -> Iterator[Answer]:
         """Ask the named sites and yield their answers in that order.
 
@@ -127,14 +129,22 @@ class Sites:
             Seconds.
         arrived : callable, optional
             Called with the name of each site as its reply comes.
+        retries : int
+            How often a site that was cut off in the middle of it, or was not connected, is asked
+            again as soon as it is there, within the deadline.
         """
         until = time.monotonic() + deadline
-        asked = self.send(kind, assignment, arrays, names, deadline)
+
+        def send(some: list[str]) -> dict[str, str]:
+            left = max(until - time.monotonic(), POLL_SECONDS)
+            return self.send(kind, assignment, arrays, some, left)
+
+        asked = send(names)
         with tempfile.TemporaryDirectory(prefix=SPOOL, dir=self.folder) as folder:
             spooled: dict[str, _Spooled] = {}
-            for name, message in self._arrivals(asked, until):
+            for name, message in self._arrivals(asked, until, send, retries):
                 late = time.monotonic() > until
-                path = Path(folder) / f"{len(spooled)}.bin"
+                path = Path(folder) / f"{names.index(name)}.bin"
                 spooled[name] = self._spool(message, path, late, name, kind, assignment)
                 arrived(name)
             down = sum(value.nbytes for value in arrays.values())
@@ -215,14 +225,34 @@ class Sites:
             self._received.note(name, kind, assignment.round, spooled.sizes, spooled.refusal)
         return spooled
 
-    def _arrivals(self, asked: Mapping[str, str], until: float) -> Iterator[tuple[str, Message]]:
-        """Replies as they come, one at a time, each with its site's name."""
+    def _arrivals(
+        self,
+        asked: Mapping[str, str],
+        until: float,
+        send: Callable[[list[str]], dict[str, str]],
+        retries: int,
+    ) -> Iterator[tuple[str, Message]]:
+        """Replies as they come, one at a time, each with its site's name.
+
+        What a cut off site is asked again for comes after the error that told of it.
+        """
         waiting = {name: message_id for name, message_id in asked.items() if message_id}
-        while waiting:
-            yield from self.fetch(waiting)
+        left = dict.fromkeys(asked, retries)
+        cut_off = {name for name in asked if name not in waiting and retries}
+        while waiting or cut_off:
+            for name, message in self.fetch(waiting):
+                yield name, message
+                if was_cut_off(message) and left[name]:
+                    cut_off.add(name)
             if time.monotonic() > until:
                 return
-            if waiting:
+            present = set(self._grid.get_node_ids()) if cut_off else set()
+            if back := sorted(name for name in cut_off if self.nodes[name] in present):
+                sent = {name: message_id for name, message_id in send(back).items() if message_id}
+                waiting |= sent
+                cut_off -= sent.keys()
+                left |= {name: left[name] - 1 for name in sent}
+            if waiting or cut_off:
                 time.sleep(POLL_SECONDS)
 
 
@@ -264,6 +294,11 @@ def _spool(message: Message, path: Path, late: bool) -> _Spooled:
         return _Spooled(refusal=FOREIGN)
     packed.tofile(path)
     return _Spooled(metrics, refusal, path, sizes)
+
+
+def was_cut_off(message: Message) -> bool:
+    """Whether a site could not answer, for what happened to its programs or its line."""
+    return message.has_error() and message.error.code in CUT_OFF
 
 
 def _reason(code: int, late: bool) -> str:

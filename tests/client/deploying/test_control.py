@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -122,7 +123,7 @@ def test_a_start_that_does_not_end_is_told(yaml, monkeypatch):
 def with_programs(monkeypatch, supernode: str, worker: str) -> None:
     """Other programs in the place of SuperNode and worker."""
 
-    def parts(_: object, __: object, ___: object, folder: RunFolder) -> list[Part]:
+    def parts(_: object, __: object, ___: object, folder: RunFolder, ____: int) -> list[Part]:
         return [
             Part("supernode", [sys.executable, "-c", supernode], of_programs(folder),
                  folder.log("supernode"), running_module._SIGNS, running_module._REASONS),
@@ -168,6 +169,21 @@ def test_a_start_tells_what_its_programs_tell_and_ends_in_order(yaml, monkeypatc
     assert len(folder.secret.read_bytes()) == 32
 
 
+def test_a_supernode_whose_worker_ended_is_started_anew(yaml, monkeypatch, tmp_path):
+    """It would wait for the answer that died with the worker."""
+    node = f"print('INFO : SuperNode ID: 7', flush=True); {WAITS}"
+    once = tmp_path / "once"
+    worker = (
+        f"from pathlib import Path; import time; once = Path({str(once)!r}); second = once.exists()"
+        "\nonce.touch()\nif second: print('2026-01-01T00:00:00 ready', flush=True); "
+        "time.sleep(600)\nraise SystemExit(9)"
+    )
+    said = started(monkeypatch, yaml, node, worker, "worker: ready")
+    assert said.splitlines().count("supernode: starting") == 2
+    assert "worker: ended (exit code 9) and is started again" in said
+    assert "supernode: stopped" in said.split("stopping after")[0]
+
+
 @pytest.mark.parametrize(
     ("log", "told"),
     [
@@ -177,13 +193,26 @@ def test_a_start_tells_what_its_programs_tell_and_ends_in_order(yaml, monkeypatc
         ("SSL/TLS handshake error detected.", "expected the coordinator's certificate, found ano"),
         ("SuperNode terminated gracefully.", "turned away by the coordinator, and asks again: "),
         ("[Errno 98] error while attempting to bind on address: address already in use",
-         "expected the port of 127.0.0.1 that was free at the start, found it taken meanwhile; "),
+         "expected the port of 127.0.0.1 that this start has taken, found another program on it; "),
         ("Traceback", "ended (exit code 1) and is started again; see '"),
     ],
 )  # fmt: skip
 def test_why_a_supernode_ended_is_told(yaml, monkeypatch, log, told):
     node = f"print('{log}', flush=True); raise SystemExit(1)"
     assert f"supernode: {told}" in started(monkeypatch, yaml, node, WAITS, f"supernode: {told}")
+
+
+def test_nobody_gets_the_port_between_two_lives_of_a_supernode():
+    with running_module._kept_port() as port:
+        for _ in range(2):  # as uvicorn binds it
+            with socket.create_server(("127.0.0.1", port)) as supernode:
+                assert supernode.getsockname()[1] == port
+            with socket.socket() as other, pytest.raises(OSError, match="already in use"):
+                other.bind(("127.0.0.1", port))
+            others = [socket.create_server(("127.0.0.1", 0)) for _ in range(50)]
+            assert port not in {other.getsockname()[1] for other in others}
+            for other in others:
+                other.close()
 
 
 def test_programs_ask_no_proxy_for_this_machine(tmp_path, monkeypatch):

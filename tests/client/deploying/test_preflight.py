@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
 from brainjepa_client.deploying import preflight as preflight_module
+from brainjepa_client.deploying.flower_parts import FLOWER
 from brainjepa_client.deploying.joining import join
 from brainjepa_client.deploying.preflight import preflight
 from brainjepa_client.deploying.run_folder import RunFolder
@@ -36,11 +38,12 @@ from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.settings import read_settings
+from brainjepa_core.version import VERSION
 from brainjepa_server.deploying.consortium_folder import set_up
 
 HOST = "127.0.0.1"
 CHECKS = [
-    "kit and key", "other start", "proxy", "connection", "certificate", "/v1/fleet",
+    "versions", "kit and key", "other start", "proxy", "connection", "certificate", "/v1/fleet",
     "/v1/control", "clock", "admission", "store", "state", "device", "slurm",
 ]  # fmt: skip
 
@@ -157,6 +160,12 @@ def fails_alone(place: Place, check: str) -> str:
     return failed[check]
 
 
+def test_the_guide_has_a_line_for_each_row():
+    guide = (Path(__file__).parents[3] / "docs" / "deployment.md").read_text()
+    table = guide.partition("| row | what is asked |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()] == CHECKS
+
+
 def test_what_cannot_be_looked_at_is_said_and_is_no_failure(place):
     place.server.faults.fleet = 502
     rows = place.rows()
@@ -195,6 +204,21 @@ def test_the_command_prints_the_table_and_exits_by_it(place, right):
     else:
         assert (result.exit_code, last) == (1, "1 check failed")
         assert "do not start" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_another_flower(place, monkeypatch):
+    monkeypatch.setattr(preflight_module.importlib.metadata, "version", lambda name: "1.42.0")
+    text = fails_alone(place, "versions")
+    assert (
+        f"expected Flower 1.41, with which brainjepa-federated {VERSION} works, found 1.42" in text
+    )
+    assert "install anew (pip install 'brainjepa-federated[federation]'), in an" in text
+
+
+def test_the_flower_that_is_looked_for_is_the_one_that_is_installed_with_this_package():
+    pinned = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    asked = pinned["project"]["optional-dependencies"]["federation"]
+    assert f"flwr=={FLOWER}.*" in asked
 
 
 # Kit and key.

@@ -73,17 +73,17 @@ def site_file(stores, tmp_path) -> Path:
 @contextmanager
 def working(site_file: Path, address: str, coordinator=None):
     """A worker in a thread, which ends with the block."""
-    tasks = Tasks(address, SECRET)
-    state = site_file.parent / "state"
-    made = Worker(site_file, state, tasks, coordinator or Running(), ENVELOPE_HASH)
-    thread = threading.Thread(target=made.run)
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.stop()
-        thread.join(60)
-        assert not thread.is_alive()
+    with Tasks(address, SECRET) as tasks:
+        state = site_file.parent / "state"
+        made = Worker(site_file, state, tasks, coordinator or Running(), ENVELOPE_HASH)
+        thread = threading.Thread(target=made.run)
+        thread.start()
+        try:
+            yield made
+        finally:
+            made.stop()
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def events(site_file: Path) -> list[dict]:
@@ -154,11 +154,15 @@ def test_the_site_is_the_one_of_this_machine_whatever_a_run_says(site_file, tmp_
 def test_who_does_not_know_the_secret_gets_no_task(site_file, secret):
     with node() as supernode:
         supernode.receive(message(ask(DESCRIBE)))
-        with pytest.raises(ValueError, match=r"knows this worker's secret, found one that refuses"):
-            Tasks(supernode.address, secret).take()
+        with (
+            Tasks(supernode.address, secret) as tasks,
+            pytest.raises(ValueError, match=r"knows this worker's secret, found one that refuses"),
+        ):
+            tasks.take()
         bare = httpx.post(f"http://{supernode.address}/v1/runtime/acquire-task")
         assert bare.is_client_error
-        assert Tasks(supernode.address, SECRET).take() is not None
+        with Tasks(supernode.address, SECRET) as tasks, tasks.take() as task:
+            assert task.still_waited_for()
 
 
 def test_a_stop_ends_training_after_the_step_and_tells_so(site_file, start, monkeypatch):
@@ -221,11 +225,13 @@ def test_a_run_that_was_stopped_ends_training_and_the_worker_goes_on(site_file, 
 def test_a_supernode_that_was_started_anew_waits_for_no_answer(site_file):
     with node() as supernode:
         supernode.receive(message(ask(DESCRIBE)))
-        task = Tasks(supernode.address, SECRET).take()
+        tasks = Tasks(supernode.address, SECRET)
+        task = tasks.take()
         assert task.still_waited_for()
-    assert task.still_waited_for()  # nobody says otherwise
-    with node(int(supernode.address.split(":")[1])):
-        assert not task.still_waited_for()
+    with tasks, task:
+        assert task.still_waited_for()  # nobody says otherwise
+        with node(int(supernode.address.split(":")[1])):
+            assert not task.still_waited_for()
 
 
 @pytest.mark.parametrize("place", ["_reply", "_watching"])
@@ -258,10 +264,12 @@ def test_a_foreign_bundle_is_refused_on_a_full_disk_too(site_file, monkeypatch):
 
 
 def test_a_supernode_that_is_not_up_is_waited_for():
-    assert Tasks("127.0.0.1:1", SECRET).take() is None
+    with Tasks("127.0.0.1:1", SECRET) as tasks:
+        assert tasks.take() is None
 
 
 def test_a_coordinator_that_cannot_be_asked_stops_nothing(tmp_path):
     authority = consortium(tmp_path).authority.public_bytes(Encoding.PEM)
     key = ec.generate_private_key(ec.SECP384R1())
-    assert Coordinator("127.0.0.1:1", authority, key).runs(RUN, NODE)
+    with Coordinator("127.0.0.1:1", authority, key) as coordinator:
+        assert coordinator.runs(RUN, NODE)

@@ -60,15 +60,20 @@ def test_what_was_not_proposed_is_said(folder, tmp_path):
         proposed(folder, make_study(folds=7))
 
 
-def test_another_key_under_a_name_is_another_contract(folder, tmp_path):
+def test_a_site_that_came_back_with_another_key_is_another_one(folder, tmp_path):
     settings = make_study()
-    former, _ = propose(folder, settings)
+    first, _ = propose(folder, settings)
     revoke(folder, "Metz")
-    admit(folder, request(tmp_path, "Metz", key="new"))
+    admit(folder, request(tmp_path, "Metz", "new"))
     with pytest.raises(ValueError, match="found another key of a site in its roster; propose it"):
         proposed(folder, settings)
-    contract, _ = propose(folder, settings)
-    assert contract.roster.keys() == former.roster.keys() and proposed(folder, settings) == contract
+    second, _ = propose(folder, settings)
+    assert second.hash != first.hash and proposed(folder, settings) == second
+    # Where the roster is named, one that was revoked takes no part, and the others go on.
+    named = make_study(sites=("Lyon", "Metz"))
+    third, _ = propose(folder, named)
+    revoke(folder, "Metz")
+    assert proposed(folder, named) == third
 
 
 def test_tasks_are_in_it_question_by_question(folder):

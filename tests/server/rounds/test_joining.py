@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from fake_grid import FakeGrid, failing, replying
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import WIRE_VERSION
@@ -13,6 +17,7 @@ from brainjepa_server.rounds.joining import gather as gather_at
 from brainjepa_server.rounds.sites import LATE
 from brainjepa_server.settings import StudySettings
 
+CRASHED = sites.REASONS[ErrorCode.CLIENT_APP_CRASHED]
 ROIS = "Vis_1\nVis_2\nDef_1"
 
 
@@ -82,6 +87,24 @@ def test_others_are_left_out_with_a_reason(said, name, text):
     members = gather(grid_of({1: facts("a"), 2: facts("b"), 3: said}), settings())
     assert members.nodes == {"a": 1, "b": 2}
     assert text in members.left_out[name] and list(members.left_out) == [name]
+
+
+@pytest.mark.parametrize(("cuts", "whole"), [(1, True), (2, True), (3, False)])
+def test_a_site_that_is_cut_off_while_it_describes_itself_is_asked_again(cuts, whole):
+    """Its worker was killed, say; the SuperNode tells so, and has another one a moment later."""
+    asked = Counter()
+
+    def answer(node, message):
+        asked[node] += 1
+        if node == 3 and asked[3] <= cuts:
+            return Message(Error(ErrorCode.CLIENT_APP_CRASHED, "canary"), reply_to=message)
+        return replying(message, {}, facts("abc"[node - 1]))
+
+    door = Door(FakeGrid(answer, [1, 2, 3]), settings(wait=5.0), admitted=lambda: ADMITTED)
+    members = gather_at(door, nodes=3)
+    assert asked == {1: 1, 2: 1, 3: min(cuts, 2) + 1}
+    assert sorted(members.nodes) == (["a", "b", "c"] if whole else ["a", "b"])
+    assert [*members.left_out.values()] == ([] if whole else [f"{CRASHED} (Flower error 8)"])
 
 
 def test_a_refusal_is_made_harmless():
@@ -252,6 +275,13 @@ def test_a_site_that_takes_anothers_name_is_left_out_whichever_node_comes_first(
         }
 
 
+def test_without_keys_the_impostor_would_be_the_member():
+    """What the binding of names to keys is for: the node of the lower number comes first."""
+    told = {1: facts("a"), 2: facts("a"), 3: facts("c")}
+    members = gather_at(Door(grid_of(told), settings()))
+    assert members.nodes == {"a": 1, "c": 3}
+
+
 @pytest.mark.parametrize("name", [7, "", "<b>", None])
 def test_a_site_without_its_admitted_name_is_left_out(name):
     said = facts("c") if name is None else facts(name)
@@ -266,7 +296,8 @@ def test_a_key_that_is_not_admitted_any_more_is_left_out():
     members = at_admitted({1: facts("a"), 2: facts("b"), 9: facts("a")})
     assert members.nodes == {"a": 1, "b": 2}
     assert members.left_out == {
-        "node-003": "expected a key that is admitted, found another; admit the site"
+        "node-003": "expected a key of the study's roster, found another; admit the site, and "
+        "propose the study again"
     }
 
 
@@ -288,3 +319,14 @@ def test_a_quorum_is_waited_for_and_no_longer_than_the_joining_time(clock):
     began, members = clock.now, Members("three", tuple(ROIS.split("\n")))
     await_quorum(Door(grid_of(told, [1]), settings(wait=60)), members)
     assert list(members.nodes) == ["a"] and 60 < clock.now - began < 62
+
+
+def test_a_site_that_is_about_to_leave_does_not_count_as_there(clock):
+    """It told that it stops, is connected for some seconds more, and comes back later."""
+    grid = grid_of({1: facts("a"), 2: facts("b")})
+    began = clock.now
+    grid.get_node_ids = lambda: [1] if 5 < clock.now - began < 40 else [1, 2]
+    door = Door(grid, settings(wait=60), admitted=lambda: ADMITTED)
+    members = gather_at(door, nodes=2)
+    await_quorum(door, members)
+    assert sorted(members.nodes) == ["a", "b"] and clock.now - began >= 40

@@ -187,6 +187,46 @@ def garbage() -> list[RecordDict]:
     ]
 
 
+@pytest.mark.parametrize("code", [ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED])
+@pytest.mark.parametrize(("retries", "cuts"), [(0, 1), (2, 1), (2, 2), (2, 3)])
+def test_a_site_that_was_cut_off_is_asked_again_once_it_is_back(code, retries, cuts):
+    asked = Counter()
+
+    def answer(node, message):
+        asked[node] += 1
+        if node == 2 and asked[node] <= cuts:
+            return Message(Error(code, "canary"), reply_to=message)
+        return replying(message, {"x": np.full(3, node, "f4")}, {})
+
+    grid = FakeGrid(answer, [1], [1], [1, 2])  # it needs a while to come back
+    sites = Sites(grid, {"a": 1, "b": 2, "c": 3})
+    found = list(sites.ask(TRAIN, TASK, ARRAYS, ["c", "b", "a"], 5.0, retries=retries))
+    whole = retries >= cuts
+    assert [a.site for a in found] == ["c", "b", "a"] and asked[2] == min(cuts, retries) + 1
+    assert [a.reply.arrays["x"][0] for a in found if a.reply.arrays] == [3, *([2] * whole), 1]
+    assert found[1].reply.refusal == ("" if whole else sites_module._reason(code, late=False))
+
+
+def test_a_site_that_is_not_connected_when_it_is_asked_is_asked_when_it_is():
+    class Closed(FakeGrid):
+        def push_messages(self, messages):
+            made = [str(number) for number in super().push_messages(messages)]
+            return made if len(self.pushed) > 1 else [""]
+
+    grid = Closed(lambda _, m: replying(m, {}, {}), [], [], [1])
+    (found,) = Sites(grid, {"a": 1}).ask(TRAIN, TASK, {}, ["a"], 5.0, retries=1)
+    assert found.reply.refusal == "" and len(grid.pushed) == 2
+
+
+def test_a_site_that_does_not_come_back_is_waited_for_until_the_deadline():
+    def answer(_, message):
+        return Message(Error(ErrorCode.NODE_UNAVAILABLE, "canary"), reply_to=message)
+
+    grid = FakeGrid(answer, [])
+    (found,) = Sites(grid, {"a": 1}).ask(TRAIN, TASK, {}, ["a"], 0.05, retries=2)
+    assert found.reply.refusal == f"{OFFLINE} (Flower error 5)" and len(grid.pushed) == 1
+
+
 @pytest.mark.parametrize("number", range(len(garbage())))
 def test_garbage_is_a_refusal(number):
     found, _ = ask(lambda _, m: Message(garbage()[number], reply_to=m), ("a",))

@@ -16,17 +16,20 @@ from pathlib import Path
 import yaml
 from child_process import environment
 from made_consortium import consortium
+from small_consortium import plan
 from typer.testing import CliRunner
 
 from brainjepa import command
 from brainjepa_core.consortium.kit import read_kit
+from brainjepa_core.files import atomic_path
 from brainjepa_simulations.engines.virtual_sites import make_sites
 from brainjepa_simulations.scenario import Scenario
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 240.0
+PATIENCE = 480.0
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 OURS = "BRAINJEPA_DEPLOYED"  # marks each process of a test, so that none can hide
+MEDDLED, MEDDLING = "BRAINJEPA_MEDDLING", Path(__file__).parent / "meddling"
 
 
 def free_ports(count: int) -> list[int]:
@@ -45,11 +48,21 @@ def said(*words: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def three_sites(**rounds: object) -> Scenario:
+    """Two rounds that need all three sites, if not told otherwise."""
+    all_of_them = {"quorum": 3, "joining_time": 300, "deadline": 300}
+    planned = plan(3, steps=3, rounds={**all_of_them, **rounds})
+    planned["study"]["sites"] = ["site-01", "site-02", "site-03"]
+    return Scenario.model_validate(planned)
+
+
 class Deployed:
     """Folder ``c`` of the coordinator, ``sites/NAME.yaml`` of each site, its key admitted."""
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         self.folder, self.consortium = folder, folder / "c"
+        self.meddling = folder / "meddling"
+        self.meddling.mkdir()
         self.port, self.link = free_ports(2)
         consortium(self.consortium, "127.0.0.1")
         init = said("server", "init", self.consortium, "--port", self.port)
@@ -62,6 +75,11 @@ class Deployed:
         for name in self.sites:
             self.join(name)
         self.agree()
+
+    @property
+    def study(self) -> Path:
+        """The folder of the study."""
+        return self.consortium / "studies" / "small"
 
     def yaml(self, name: str) -> Path:
         return self.folder / "sites" / f"{name}.yaml"
@@ -84,7 +102,8 @@ class Deployed:
         """The study's contract, reviewed and approved at each site."""
         proposed = said("server", "propose", self.folder / "study.yaml", "--dir", self.consortium)
         assert proposed[0] == 0, proposed
-        (file,) = (self.consortium / "contracts").glob("*.json")
+        contracts = (self.consortium / "contracts").glob("*.json")
+        file = max(contracts, key=lambda path: path.stat().st_mtime_ns)
         for name in self.sites:
             reviewed = said("site", "review", self.yaml(name), "--contract", file)
             assert reviewed[0] == 0 and "this site has not decided yet" in reviewed[1], reviewed
@@ -94,14 +113,29 @@ class Deployed:
     def start(self, *words: object) -> subprocess.Popen[bytes]:
         """Start a command of brainjepa as a process."""
         line = [sys.executable, "-m", "brainjepa", *map(str, words)]
+        around = environment(**THREADS, **{OURS: str(self.folder), MEDDLED: str(self.meddling)})
+        around["PYTHONPATH"] = f"{MEDDLING}{os.pathsep}{around['PYTHONPATH']}"
         with (self.folder / "output").open("ab") as output:
             return subprocess.Popen(
-                line,
-                cwd=ROOT,
-                env=environment(**THREADS, **{OURS: str(self.folder)}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                line, cwd=ROOT, env=around, stdout=output, stderr=subprocess.STDOUT
             )
+
+    def meddle(self, name: str, what: str, *lines: str) -> None:
+        """What is to happen at a site, as `meddling/sitecustomize.py` reads it."""
+        with atomic_path(self.meddling / f"{name}.{what}") as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines))
+
+    def let_go(self, name: str, what: str) -> None:
+        (self.meddling / f"{name}.{what}").unlink(missing_ok=True)
+
+    def met(self, name: str, what: str, mark: str = "met") -> bool:
+        """Whether a site has come to it."""
+        return (self.meddling / f"{name}.{what}.{mark}").exists()
+
+    def steps(self, name: str) -> list[int]:
+        """Optimiser steps that began at a site, as they came."""
+        path = self.meddling / f"{name}.steps"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
 
     def serve(self, *words: object) -> subprocess.Popen[bytes]:
         return self.start("server", "start", self.consortium, *words, "--superlink-port", self.link)
@@ -130,6 +164,11 @@ class Deployed:
         code, text = said("server", "status", self.consortium, "--json")
         assert code == 0, text
         return json.loads(text)
+
+    def part(self, name: str, part: str) -> str:
+        """The state of one program of a site; empty where there is none."""
+        told = json.loads(said("site", "status", self.yaml(name), "--json")[1])
+        return told.get("parts", {}).get(part, {}).get("state", "")
 
     def connected(self) -> set[str]:
         return {name for name, is_there in self.status()["sites"].items() if is_there}

@@ -53,7 +53,7 @@ def test_a_study_over_tls_has_the_bits_of_one_in_one_process(deployed, straight)
     assert deployed.ends(server, *sites) == 0, deployed.output()
     assert same(weights(study_of(deployed)), weights(straight)), deployed.output()
     assert all(site.poll() is None for site in sites)
-    assert not deployed.processes("flower_superlink") and not deployed.processes("deploying.proxy")
+    assert not deployed.processes("superlink_program") and not deployed.processes("deploying.proxy")
     code, text = said("server", "log", deployed.consortium)
     assert code == 0 and "site-01: train of study 'small', round 6" in text
     require_eight_requests_a_message(deployed)
@@ -81,19 +81,30 @@ def require_eight_requests_a_message(deployed: Deployed) -> None:
         assert 4 * messages < asked[of_each_object] <= 6 * messages, of_each_object
 
 
-def call(port: int, path: str, context: ssl.SSLContext, method: str = "POST") -> int:
+def call(
+    port: int, path: str, context: ssl.SSLContext, method: str = "POST", shown: str | None = None
+) -> int:
     """Status of a call by somebody who has the authority's certificate, and no key."""
+    secret = {} if shown is None else {"authorization": f"Bearer {shown}"}
     request = urllib.request.Request(
         f"https://127.0.0.1:{port}{path}",
         data=b"" if method == "POST" else None,
         method=method,
-        headers={"content-type": "application/protobuf"},
+        headers={"content-type": "application/protobuf", **secret},
     )
     try:
         with urllib.request.urlopen(request, context=context, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+# Flower asks nobody who he is where he says so: it has no details, and no token for anybody.
+LOGINS = {
+    "/v1/control/get-login-details": 200,
+    "/v1/control/get-auth-tokens": 501,
+    "/v1/control/refresh-auth-tokens": 501,
+}
 
 
 def addresses_of(port: int) -> set[str]:
@@ -127,7 +138,14 @@ def test_who_has_the_kit_alone_reaches_nothing(deployed):
             assert call(deployed.port, path, site, method) == (401 if allowed else 403), path
     assert call(deployed.port, "/docs", site, "GET") == 403
     assert addresses_of(deployed.link) == {"0100007F"}
-    assert call(deployed.link, "/v1/runtime/acquire-task", here) == 401  # without the secret
+    # Who has an account on the coordinator's machine reaches the SuperLink itself.
+    secret = (deployed.consortium / "running" / "secret").read_text()
+    for path in (path for path in paths if path.startswith(("/v1/control/", "/v1/runtime/"))):
+        for shown in (None, "", secret[:-1], secret[::-1]):
+            status = call(deployed.link, path, here, shown=shown)
+            assert status == (LOGINS.get(path, 401)), (path, status)
+    assert call(deployed.link, "/v1/control/list-nodes", here, shown=secret) == 200
+    assert call(deployed.link, "/v1/runtime/acquire-task", here, shown=secret) == 401  # is signed
     with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
         call(deployed.port, "/v1/fleet/get-run", ssl.create_default_context())
     code, text = said("server", "stop", deployed.consortium)
@@ -155,14 +173,14 @@ def test_stopped_and_killed_and_started_again_it_has_the_same_bits(deployed, str
     assert code == 1 and "expected no server of" in text
     assert said("server", "stop", deployed.consortium)[0] == 0
     assert deployed.ends(server) == 75
-    for victim in ("study_process", "flower_superlink", "deploying.proxy", "server start"):
+    for victim in ("study_process", "superlink_program", "deploying.proxy", "server start"):
         assert not deployed.processes("brainjepa_server") and not deployed.processes("server start")
         before = trained(deployed)
         server = deployed.serve()
         deployed.wait(lambda: trained(deployed) > before, server, *sites)  # noqa: B023
         deployed.kill(victim)
         assert deployed.ends(server) == (-9 if victim == "server start" else 1)
-        deployed.wait(lambda: not deployed.processes("flower_superlink"))
+        deployed.wait(lambda: not deployed.processes("superlink_program"))
     server = deployed.serve()
     assert deployed.ends(server, *sites) == 0, deployed.output()
     assert same(weights(study_of(deployed)), weights(straight))
