@@ -196,7 +196,7 @@ class AnyOrderOfMany(AnyOrder):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+TestAnyOrder.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from made_sums import Sum, terms
 
+from brainjepa_core import secure_sums
 from brainjepa_core.secure_sums.messages import of_sum
 from brainjepa_core.secure_sums.terms import threshold
 
@@ -40,3 +43,12 @@ def test_a_site_that_is_not_in_the_roster(tmp_path):
         ValueError, match="expected this site, 'site-07', in the roster of the secu"
     ):
         made.site(7).keys(of_sum(made.terms, {}))
+
+
+def test_without_cryptography(monkeypatch):
+    monkeypatch.setattr("brainjepa_core.extras.importlib.util.find_spec", lambda module: None)
+    with pytest.raises(
+        ValueError,
+        match=r"cryptography, which is not installed; pip install 'brainjepa-federated\[federatio",
+    ):
+        importlib.reload(secure_sums)
