@@ -125,7 +125,8 @@ class FederatedYardstick:
 
         R2 is 1 - error / error of the training people's mean, on the held-out fold; the penalty
         is chosen by leaving out one training fold at a time. A pool and group that fewer than two
-        training folds or nobody held out know has no row.
+        training folds or nobody held out know has no row. At a site it is 1 - error / error of the
+        mean of the site's own held-out people.
 
         Parameters
         ----------
@@ -150,10 +151,10 @@ class FederatedYardstick:
         at_sites: dict[Kind, list[float]] = {kind: [] for kind in fits}
         for path in kept:
             told = _read(path)
-            for kind, (fit, nothing, _) in fits.items():
+            for kind, (fit, _, _) in fits.items():
                 own = told.get(Group(*kind, self.held_out_fold))
                 if own is not None and own.n:
-                    at_sites[kind].append(_r2(fit, nothing, own))
+                    at_sites[kind].append(_r2_at_site(fit, own))
         rows = [
             YardstickRow(
                 model=model,
@@ -214,6 +215,12 @@ def _read(path: Path) -> dict[Group, Moments]:
 def _r2(fit: Ridge, nothing: Ridge, m: Moments) -> float:
     """Mean over outcomes, on the people behind some moments."""
     return float(explained(fit.squared_error(m), nothing.squared_error(m), m.yy).mean())
+
+
+def _r2_at_site(fit: Ridge, m: Moments) -> float:
+    """Beside the mean of the same people: that of all people is bent by a site that lies."""
+    spread = m.yy - m.y_sum**2 / m.n
+    return float(explained(fit.squared_error(m), spread, m.yy).mean())
 
 
 def _median(values: list[float]) -> float | None:

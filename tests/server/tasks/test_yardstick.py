@@ -40,7 +40,10 @@ def make_reply(who, folds=FOLD, spoil=None) -> Reply:
 
 
 def pooled_r2(x, y, folds, at=True) -> float:
-    """Penalty by leaving out one training fold at a time, then the held-out fold (at a site)."""
+    """Penalty by leaving out one training fold at a time, then the held-out fold.
+
+    At a site its own people's mean is what knows nothing.
+    """
 
     def error(train, test, alpha, column):
         scaler = StandardScaler().fit(x[train])
@@ -58,7 +61,8 @@ def pooled_r2(x, y, folds, at=True) -> float:
             for alpha in ALPHAS
         ]
         best = ALPHAS[int(np.argmin(errors))]
-        nothing = ((y[test, column] - y[train, column].mean()) ** 2).sum()
+        mean = y[train, column].mean() if at is True else y[test, column].mean()
+        nothing = ((y[test, column] - mean) ** 2).sum()
         scores.append(1 - error(train, test, best, column) / nothing)
     return float(np.mean(scores))
 
