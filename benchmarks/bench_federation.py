@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 from unittest import mock
 
 import numpy as np
@@ -35,10 +36,11 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from brainjepa_client.answering.app import app as client_app
+from brainjepa_core.arrays import Arrays
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.wire.messages import BASIS
+from brainjepa_core.wire.messages import BASIS, Wire
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.outer import OuterOptimizer
@@ -51,6 +53,7 @@ from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.inprocess import InProcessGrid
 
 Seconds = np.ndarray  # wall and CPU; the second says more on a machine that others use too
+WIRES: tuple[Wire, ...] = get_args(Wire)
 PARTS = ("memory", "bytes", "round", "many")
 LONG_ROUND = 50  # local steps of a usual round
 
@@ -87,14 +90,12 @@ class MovedWeightsGrid(Grid):
             asked = self._waiting.pop(message_id)
             sent = unpack_arrays(asked.content.array_records["arrays"][PACKED].numpy())
             target, wire = self._settings.aggregation.target, self._settings.aggregation.wire
-            arrays = {}
+            arrays: Arrays = {}
             for name in BrainJEPA.roles.sent(sent, target == "average"):
                 base = sent[name]
                 noise = self._rng.standard_normal(base.shape, dtype=np.float32)
-                encoded = encode_weights(
-                    {name: base + np.float32(1e-4) * noise}, {name: base}, wire
-                )
-                arrays[name] = encoded[name]
+                moved = {name: base + np.float32(1e-4) * noise}
+                arrays |= encode_weights(moved, {name: base}, wire)
             steps = self._settings.rounds.local_steps
             metrics = {"share": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
             packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})
@@ -178,11 +179,11 @@ def report_memory(args: argparse.Namespace) -> None:
 
 
 def report_bytes(args: argparse.Namespace) -> None:
-    up = {wire: in_child(2, wire)["up"] for wire in ("fp32", "bf16")}
-    print(
-        f"bytes    up a site and round: fp32 {up['fp32'] / 1e6:.1f} MB, "
-        f"bf16 {up['bf16'] / 1e6:.1f} MB, share {up['bf16'] / up['fp32']:.3f}"
+    up = {wire: in_child(2, wire)["up"] for wire in WIRES}
+    told = (
+        f"{wire} {size / 1e6:.1f} MB, {size / up['fp32']:.3f} of it" for wire, size in up.items()
     )
+    print(f"bytes    up a site and round: {'; '.join(told)}")
 
 
 def report_round(args: argparse.Namespace) -> None:

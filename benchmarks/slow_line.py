@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 BLOCK = 16 * 1024  # bytes; 13 ms at 10 Mbit/s, so that connections share the line fairly
 QUIET = 1.0  # seconds of silence between two bursts
-WAITING = 32  # blocks on their way at most: what a router keeps before TCP slows down
+AHEAD = 0.3  # seconds of bytes that a router keeps: a late wake of this process costs the line none
+WAITING = 64  # blocks of a connection on their way at most
 
 
 @dataclass
@@ -58,7 +59,7 @@ class _Direction:
                 await sent.put((self._free + self.delay, block))
                 if not block:
                     return
-                await asyncio.sleep(self._free - time.monotonic())
+                await asyncio.sleep(self._free - time.monotonic() - AHEAD)
 
         async def give() -> None:
             while True:
@@ -115,9 +116,7 @@ class SlowLine:
         def work() -> None:
             loop.create_task(listen())
             loop.run_forever()
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(_end_all())
             loop.close()
 
         thread = threading.Thread(target=work, daemon=True)
@@ -138,3 +137,10 @@ class SlowLine:
             writer.close()
             return
         await asyncio.gather(self.up.carry(reader, far_writer), self.down.carry(far_reader, writer))
+
+
+async def _end_all() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

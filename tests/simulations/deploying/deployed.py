@@ -26,7 +26,7 @@ from brainjepa_simulations.engines.virtual_sites import make_sites
 from brainjepa_simulations.scenario import Scenario
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 480.0
+PATIENCE = 600.0
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 OURS = "BRAINJEPA_DEPLOYED"  # marks each process of a test, so that none can hide
 MEDDLED, MEDDLING = "BRAINJEPA_MEDDLING", Path(__file__).parent / "meddling"

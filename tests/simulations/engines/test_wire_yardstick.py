@@ -8,7 +8,7 @@ from small_consortium import run, summary
 
 from brainjepa_simulations.scenario import read_scenario
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize("name", ["three_hospitals", "demo"])
@@ -28,5 +28,4 @@ def test_int8_stays_within_a_hundredth_of_fp32(tmp_path, name):
     for outcome, whole in found["fp32"].items():
         assert np.isfinite(whole)
         difference = abs(found["int8"][outcome] - whole)
-        print(name, outcome, whole, found["int8"][outcome], difference / abs(whole))
         assert difference <= 0.01 * abs(whole), outcome
