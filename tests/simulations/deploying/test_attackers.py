@@ -153,13 +153,14 @@ def test_a_changed_store_an_impostor_and_a_proxy_that_sends_all_twice(
     # An admitted site takes the name of another one after it was admitted.
     place = other_place(deployed, "site-01", "site-04", "site-04")
     assert joined(deployed, place)[0] == 0
+    deployed.sites.append("site-04")
     deployed.agree()
     other_place(deployed, "site-01", "site-04", "site-01")
     scans = read_settings(deployed.yaml("site-03"), SiteSettings).store / "scans.jsonl"
     approved = scans.read_bytes()
     scans.write_bytes(b"".join(approved.splitlines(keepends=True)[:-1]))  # somebody has withdrawn
 
-    sites = deployed.start_sites(*deployed.sites, "site-04")
+    sites = deployed.start_sites()
     server = deployed.serve(deployed.folder / "study.yaml")
     assert deployed.ends(server, *sites) == 1
     told = deployed.output()
