@@ -123,7 +123,7 @@ def evaluate_task(
         return _newton(people.told(policy.min_people_in_sum), policy, request.arrays)
     if probe.want == "probe":
         return _own_probe(people)
-    return _judge(people.told(policy.min_people_in_sum), policy, request)
+    return _judge(people, policy, request)
 
 
 def _data_of(windows: Windows, task: TaskSettings, policy: PolicySettings) -> TaskData:
@@ -270,8 +270,14 @@ def _judge(people: TaskPeople, policy: PolicySettings, request: Request) -> Repl
     says one age of everybody tells by it how many are younger. All other metrics of numbers follow
     from sums that are told anyway.
     """
-    _require_people(len(people.data), policy)
-    metrics, arrays = _counts(people), request.arrays
+    arrays = request.arrays
+    if any(
+        name.endswith(".weights") and a.ndim > 1 and a.shape[1] > 1 for name, a in arrays.items()
+    ):
+        # A fit of its own for a fold of one would tell of that one.
+        people = people.told(policy.min_people_in_sum)
+        _require_people(len(people.data), policy)
+    metrics = _counts(people)
     kept_back = {"mae"} if request.assignment.contract else set()
     sent: Arrays = {}
     outcomes = people.outcomes.shape[1]

@@ -12,7 +12,7 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.sums.moments import moments_from_arrays
-from brainjepa_core.wire.messages import EVALUATE, WANTS, ProbeRequest
+from brainjepa_core.wire.messages import EVALUATE, WANTS, ProbeRequest, Request
 
 SEX = TaskSettings(
     name="sex", column="sex", kind="classification", classes={"female": ("F",), "male": ("M",)}
@@ -185,3 +185,20 @@ def test_a_dry_run_asks_for_all_there_is(two_classes, stores):
     asked = list(task_requests(ScanStore.open(two_classes), FEATURES, 5))
     assert [probe.want for probe, _ in asked] == list(WANTS)
     assert asked[0][0].task.classes == {"0": ("F",), "1": ("M",)}
+
+
+def test_what_judged_probes_tell_is_bounded(stores, start, tmp_path):
+    """Many guesses at once are refused, and none is no question; by contract no error is told."""
+    site = make_site(stores[0], tmp_path)
+    for count in (0, 5):
+        refusal = site.answer(ask_task("judge", start, extra=given(1, probes=count))).refusal
+        assert refusal == (
+            "this site's policy lets at most 4 probes be judged at once (policy.max_probes), found "
+            f"{count}; ask about fewer, or its manager"
+        )
+    request = ask_task("judge", start, extra=given(1, probes=4))
+    assert sum(name.endswith(".mae") for name in site.answer(request).metrics) == 4
+    by_contract = request.assignment.model_copy(update={"contract": "0" * 64})
+    told = site.answer(Request(request.kind, by_contract, request.arrays)).metrics
+    assert told["people"] and any(name.endswith(".r2") for name in told)
+    assert not any(name.endswith(".mae") for name in told)
