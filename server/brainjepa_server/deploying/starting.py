@@ -161,7 +161,7 @@ class Server:
         """End the study, and tell sites that are still at work for it: they stop after a step."""
         if self.flower_run is None:
             return
-        end_processes(self.processes[name] for name in ("study",) if name in self.processes)
+        end_processes(process for name, process in self.processes.items() if name == "study")
         if self.link.end_run(self.flower_run):  # it has not ended by itself
             time.sleep(NOTICE)
 

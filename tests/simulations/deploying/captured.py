@@ -131,7 +131,8 @@ def forbidden(folder: Path, people: Iterable[str]) -> dict[str, re.Pattern[bytes
         "sub-": re.compile(rb"sub-[A-Za-z0-9]"),
         "a path": re.compile(
             re.escape(str(folder).encode())
-            + rb"|/(tmp|home|root|srv|usr|var|mnt|data|work|opt)/|site-packages|\.ya?ml\b|\.py\b"
+            + rb"|/(tmp|home|root|srv|usr|var|mnt|data|work|opt)/"
+            + rb"|site-packages|\.ya?ml\b|/\w+\.py\b"
         ),
         "a date": re.compile(rb"\b(?!%b)(19|20)\d\d-[01]\d-[0-3]\d" % clock.encode()),
         "a traceback": re.compile(rb'Traceback|File "'),

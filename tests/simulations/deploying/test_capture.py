@@ -60,15 +60,11 @@ def test_no_body_names_a_person_a_path_or_a_date_whatever_fails(deploy, monkeypa
 
 def damage(deployed: Deployed, server: subprocess.Popen, sites: list[subprocess.Popen]) -> None:
     """In the last evaluation, one worker is killed and the other's store is damaged."""
-    deployed.wait(lambda: deployed.met("site-02", "evaluate") and held(deployed), server, *sites)
+    deployed.wait(lambda: deployed.met("site-02", "evaluate", "held"), server, *sites)
     (worker,) = deployed.processes("deploying.worker", "site-02")
     (store_of(deployed, "site-03") / HEADER).write_text("{")
     os.kill(worker, signal.SIGKILL)
     deployed.let_go("site-02", "evaluate")
-
-
-def held(deployed: Deployed) -> bool:
-    return (deployed.meddling / "site-02.evaluate").read_text() == "hold\n"
 
 
 def end(sites: list[subprocess.Popen]) -> None:

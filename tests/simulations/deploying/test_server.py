@@ -99,11 +99,10 @@ def call(
         return error.code
 
 
-# Flower asks nobody who he is where he says so: it has no details, and no token for anybody.
+# Flower asks nobody for a secret where it would be got: there are no details, and no token.
 LOGINS = {
     "/v1/control/get-login-details": 200,
     "/v1/control/get-auth-tokens": 501,
-    "/v1/control/refresh-auth-tokens": 501,
 }
 
 

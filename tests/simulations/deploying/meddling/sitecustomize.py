@@ -10,8 +10,8 @@ NAME.KIND       what happens at a site when it is asked, a line a question, the 
 NAME.step       each optimiser step, once it has begun, waits until the file has gone
 NAME.steps      gets a line a step that begins
 
-The file's name with ``.met`` tells that a site has come to it, and with ``.told`` that it is told
-to stop while it waits.
+The file's name with ``.met`` tells that a site has come to it, with ``.held`` that it waits, and
+with ``.told`` that it is told to stop while it waits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def meddle(folder: Path) -> None:
     asked = {}
 
     def wait(path: Path, *, until_told: bool) -> None:
-        path.with_name(path.name + ".met").touch()
+        for mark in (".met", ".held"):
+            path.with_name(path.name + mark).touch()
         while path.exists():
             if stopping._asked.get()():
                 path.with_name(path.name + ".told").touch()
