@@ -194,8 +194,8 @@ def test_what_is_told(workplace, words, text):
             "s.yaml line 9: policy.min_subjects: expected a number of at least 1, found 0; correct "
             "it\n"
             "s.yaml line 9: policy.share_probe: expected true or false, found 3; correct it\n"
-            "s.yaml line 10: device: expected text of the form (cpu|cuda(:\\d+)?|slurm), found 'gpu'; "
-            "correct it",
+            "s.yaml line 10: device: expected text of the form (cpu|cuda(:\\d+)?|slurm), found "
+            "'gpu'; correct it",
         ),
     ],
 )
