@@ -72,7 +72,6 @@ class Walk(Deployed):
         self.consortium = self.coordinator / "consortium"
         self.port, self.link = free_ports(2)
         self.coordinator.mkdir()
-        # Fewer people than the guide has, for the sake of time.
         painted = (
             "paint",
             "--scenario",
