@@ -343,6 +343,8 @@ class Study:
             self.progress.task(report)
             self.tracker.log_file(task_report(self.folder, report.task))
 
+        if not self.settings.tasks:
+            return True
         join_late(self.door, members)
         asked = self._sites(members), self.settings, self.folder, state.weights, self._basis32
         return ask_tasks(*asked, self.stop, told)

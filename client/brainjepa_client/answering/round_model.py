@@ -39,7 +39,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
     shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
     arrays = {k: v for k, v in request.arrays.items() if k in shapes}
     found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}
-    needed = shapes if request.kind == TRAIN else model.roles.read(shapes)
+    needed = shapes if request.kind == TRAIN else family.model.roles.read(shapes)
     wrong = sorted(k for k in needed if shapes[k] != found_shapes.get(k))
     if wrong:
         raise Refusal(

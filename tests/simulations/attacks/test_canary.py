@@ -45,7 +45,7 @@ def test_a_training_with_less_noise_than_it_tells_is_caught(monkeypatch):
     settings = AuditSettings(PrivacySettings(noise=6.0), batch=6, steps=2)
     told = settings.told(DELTA)
     monkeypatch.setattr(PrivacySettings, "site_noise", 0.3)
-    found = audit(settings, runs=60, delta=DELTA)
+    found = audit(settings, runs=160, delta=DELTA)
     assert found.told == told < 1.0 < found.found
 
 

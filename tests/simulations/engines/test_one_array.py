@@ -12,6 +12,7 @@ from small_consortium import plan, run
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.wire.messages import WANTS, Assignment
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
+from brainjepa_server.tasks.settings import StudyTask
 from brainjepa_simulations.engines.inprocess import InProcessGrid
 from brainjepa_simulations.evaluating.asked_sites import evaluate_sites
 from brainjepa_simulations.scenario import Scenario
@@ -47,7 +48,7 @@ def test_each_message_of_a_study_and_its_tasks_has_one_array(tmp_path, monkeypat
     if wire == "fp32":
         classes = {"f": ("F",), "m": ("M",)}
         task = TaskSettings(name="sex", column="sex", kind="classification", classes=classes)
-        evaluate_sites(tmp_path, task, penalty=1.0)
+        evaluate_sites(tmp_path, StudyTask(task=task, penalty=1.0))
         assert met.keys() == KINDS
     for kind, messages in met.items():
         for message in messages:

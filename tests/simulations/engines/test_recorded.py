@@ -146,9 +146,9 @@ def test_replies_wait_in_the_folder_of_the_study(tmp_path, monkeypatch):
     """What a kill leaves of them is thereby found and removed by the next run."""
     folders, ask = [], Sites.ask
 
-    def asking(self, *arguments):
+    def asking(self, *arguments, **named):
         folders.append(self.folder)
-        return ask(self, *arguments)
+        return ask(self, *arguments, **named)
 
     monkeypatch.setattr(Sites, "ask", asking)
     run(scenario(1, aggregation={"combine": "median"}), tmp_path)
