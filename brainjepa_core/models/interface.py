@@ -222,7 +222,8 @@ class BrainModel(nn.Module, ABC):
 
         It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
         gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
-        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece.
+        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece; of one
+        with a last norm, ``latents`` gives the tokens before it.
         """
 
     def patches(self, x: Tensor) -> Tensor:
@@ -256,6 +257,17 @@ class BrainModel(nn.Module, ABC):
         """
         tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
         return tokens
+
+    @torch.no_grad()
+    def latents(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """Tokens [B, N, D] of windows before a last norm, where the embedder has one.
+
+        What read-outs of connectivity read: a norm would make every token of one length, and what
+        an ROI shows at different times of different weight.
+        """
+        read = getattr(self.embedder, "latents", self.embedder)
+        found: Tensor = read(self.patches(x), self.basis_of(len(x)), valid=token_valid)
+        return found
 
     @torch.no_grad()
     def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
