@@ -30,7 +30,7 @@ from brainjepa_core.evaluation.scores.resampling import score_models
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, splits_of
 from brainjepa_core.evaluation.tasks.settings import TaskData, load_task
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY as READ
 from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.importing.importers import import_site_archive
@@ -39,7 +39,7 @@ from brainjepa_core.signals.windows import Windows
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "abide"
 PROTOCOL = ProtocolSettings(kind="leave_one_site_out", seeds=1)
 SHOWN = {"diagnosis": ("auc", "auc within site"), "age": ("r within site", "r")}
-STARTS = {"at step 0": "default", "published start": "published"}
+STARTS = {"default": "at step 0", "published": "published start"}  # by recipe
 
 
 def windows_of(source: Path, folder: Path, rois: int | None, study: PretrainingSettings) -> Windows:
@@ -57,14 +57,14 @@ def windows_of(source: Path, folder: Path, rois: int | None, study: PretrainingS
     return study.windows_of(stores)
 
 
-def latents_of(windows: Windows) -> dict[str, Float32]:
+def latents_of(windows: Windows, recipes: Sequence[str]) -> dict[str, Float32]:
     """Latent connectivity of everybody by untrained networks, by how they start."""
     basis, people, found = consensus_basis(windows), range(windows.subjects), {}
-    for name, recipe in STARTS.items():
+    for recipe in recipes:
+        name = STARTS[recipe]
         model = PretrainingSettings(recipe=recipe).new_model(basis).eval()
         began = time.perf_counter()
-        read = cached_embeddings(model, windows, people, (LATENT_CONNECTIVITY,))
-        found[name] = read[LATENT_CONNECTIVITY]
+        found[name] = cached_embeddings(model, windows, people, (READ,))[READ]
         print(f"{name}: {len(people)} people read in {time.perf_counter() - began:.0f} s")
     return found
 
@@ -84,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=SHARED)
     parser.add_argument("--rois", type=int)
+    parser.add_argument("--recipes", nargs="*", choices=STARTS, default=["default"])
     arguments = parser.parse_args()
     if not arguments.folder.is_dir():
         print(f"no site archives at {arguments.folder}: nothing is measured")
@@ -93,7 +94,7 @@ def main() -> None:
         windows = windows_of(arguments.folder, Path(folder), arguments.rois, study)
         signals = SignalReadOuts(windows)
         methods = signal_methods(signals)
-        for name, pairs in latents_of(windows).items():
+        for name, pairs in latents_of(windows, arguments.recipes).items():
             methods += latent_methods(name, pairs, signals)
         for name in SHOWN:
             data = task_data(load_task(name).model_copy(update={"within_site": True}), windows)

@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.readout.connectivity import Part, connectivity_of
@@ -47,7 +46,7 @@ class LatentReader:
     def __init__(self, model: BrainModel) -> None:
         self._model = model
         self._device = next(model.parameters()).device
-        self._blanks: dict[bytes, Tensor] = {}
+        self._blanks: dict[bytes, Float32] = {}
 
     def connectivity(self, windows: WholeScans, person: int) -> Float64:
         """Latent connectivity [R, R] of a person; NaN where an ROI is missing.
@@ -60,29 +59,27 @@ class LatentReader:
         )
 
     def _parts(self, x: Float32, frame_valid: Mask, roi_valid: Mask) -> Iterator[Part]:
-        rest = blank_windows(x, frame_valid)
-        patches = self._model.settings.time_patches
+        rest, shape = blank_windows(x, frame_valid), self._model.settings
         for window, blank, frames, rois in zip(x, rest, frame_valid, roi_valid, strict=True):
-            found = token_validity(
-                frames[None], rois[None], self._model.settings.patch, whole=False
-            )
-            tokens = self._latents(window, found) - self._blank(blank, found)
-            if found is not None:
-                tokens = tokens * torch.from_numpy(found[0]).to(self._device)[:, None]
-            yield Part(tokens.unflatten(0, (-1, patches)).flatten(1).cpu().numpy(), rois)
+            valid = token_validity(frames[None], rois[None], shape.patch, whole=False)
+            there = np.arange(shape.tokens) if valid is None else np.flatnonzero(valid)
+            answers = self._latents(window, there) - self._blank(blank, there)
+            tokens = np.zeros((shape.tokens, answers.shape[1]), np.float32)
+            tokens[there] = answers
+            yield Part(tokens.reshape(shape.rois, -1), rois)
 
-    def _latents(self, window: Float32, valid: Mask | None) -> Tensor:
-        """Tokens [N, D] of a window [R, T]."""
-        known = None if valid is None else torch.from_numpy(valid).to(self._device)
-        x = torch.from_numpy(window[None]).to(self._device)
-        return self._model.latents(x, known)[0].float()
+    def _latents(self, window: Float32, there: NDArray[np.int64]) -> Float32:
+        """Tokens [n, D] of a window [R, T]: those that are there."""
+        x, index = (torch.from_numpy(array[None]).to(self._device) for array in (window, there))
+        found: Float32 = self._model.latents(x, index)[0].float().cpu().numpy()
+        return found
 
-    def _blank(self, blank: Float32, valid: Mask | None) -> Tensor:
-        key = blank.tobytes() + (b"" if valid is None else valid.tobytes())
+    def _blank(self, blank: Float32, there: NDArray[np.int64]) -> Float32:
+        key = blank.tobytes() + there.tobytes()
         if key not in self._blanks:
             while len(self._blanks) >= BLANKS:
                 del self._blanks[next(iter(self._blanks))]  # the oldest
-            self._blanks[key] = self._latents(blank, valid)
+            self._blanks[key] = self._latents(blank, there)
         return self._blanks[key]
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from toy_family import LinearModel, LinearSettings
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.readout.latent import BLANKS, LatentReader, blank_windows
@@ -104,8 +105,14 @@ def naive(model, windows: Windows, person: int) -> np.ndarray:
             window[:, frames], blank[:, frames] = part, level[:, None]
             real = [frames[p : p + PATCH].any() for p in range(0, FRAMES, PATCH)]
             valid = torch.tensor([[bool(known[r] and w) for r in range(ROIS) for w in real]])
-            answers = [model.latents(torch.tensor(y)[None], valid)[0] for y in (window, blank)]
-            token = (answers[0] - answers[1]).double().numpy().reshape(ROIS, len(real), -1)
+            answers = [
+                model.embedder.latents(
+                    model.patches(torch.tensor(y)[None]), model.basis_of(1), valid=valid
+                )[0]
+                for y in (window, blank)
+            ]
+            token = (answers[0] - answers[1]).detach().double().numpy()
+            token = token.reshape(ROIS, len(real), -1)
             token[:, ~np.array(real)] = 0
             for i in range(ROIS):
                 for j in range(ROIS):
@@ -125,6 +132,20 @@ def test_tokens_freed_of_the_blank_response_by_loops(scaling):
         assert_allclose(
             reader.connectivity(windows, person), naive(model, windows, person), atol=1e-5
         )
+
+
+def test_a_family_without_a_last_norm_is_read_as_it_embeds():
+    shape = LinearSettings(rois=ROIS, frames=FRAMES, patch=PATCH, components=2)
+    torch.manual_seed(0)
+    model = LinearModel(shape, torch.randn(ROIS, 2))
+    windows = windows_of(scan_of(30, missing=1))
+    weight = model.embedder.features.weight.detach().double().numpy()
+    x, known = windows.aligned(0)[0]
+    padded = np.pad(x, ((0, 0), (0, -x.shape[1] % PATCH)))
+    tokens = (padded.reshape(ROIS, -1, PATCH) @ weight.T).reshape(ROIS, -1)[known]
+    unit = tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
+    found = LatentReader(model.eval()).connectivity(windows, 0)
+    assert_allclose(found[np.ix_(known, known)], unit @ unit.T, atol=1e-5)
 
 
 def test_what_lies_in_padded_frames_and_missing_rois_is_not_read():
