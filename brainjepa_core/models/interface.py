@@ -276,8 +276,9 @@ class BrainModel(nn.Module, ABC):
         Tensor [B, n, D], or [B, N, D] without `index`
         """
         patches, basis = self.patches(x), self.basis_of(len(x))
-        if hasattr(self.embedder, "latents"):
-            found: Tensor = self.embedder.latents(patches, basis, index)
+        read: Any = getattr(self.embedder, "latents", None)
+        if read is not None:
+            found: Tensor = read(patches, basis, index)
             return found
         if index is None:
             return self.tokens_of(x)

@@ -31,6 +31,34 @@ CENTRED = ", site-centred"
 FEWEST = 5  # people of a hospital whose mean is taken for its own; of fewer it would be their own
 
 
+class ReadOut:
+    """A read-out of everybody; its latest kernels are kept, since rows of a table share them.
+
+    Parameters
+    ----------
+    features : ndarray [people of the windows, P] or callable
+        As of `feature_methods.FeatureMethod`. Missing values are NaN and count as the mean.
+    """
+
+    def __init__(self, features: NDArray[np.floating] | Features) -> None:
+        self._features = features
+        self._kept: dict[bool, tuple[bytes, Float64]] = {}
+
+    def kernel(self, data: TaskData, training: Index, test: Index, centred: bool) -> Float64:
+        """Kernel of the training people, then the tested ones; freed of centres and covariates."""
+        parts = (data.people, data.sites, data.covariates, training, test)
+        key = b"/".join(part.tobytes() for part in parts)
+        if centred not in self._kept or self._kept[centred][0] != key:
+            groups = groups_of(data, centred)
+            centres, rows = _centres(groups, training, test), np.concatenate([training, test])
+            given = self._features
+            x = given(data, training) if callable(given) else given[data.people]
+            covariates, own = centred_on(data.covariates, centres)[rows], np.arange(len(training))
+            kept = _without(covariates, centred_on(x, centres)[rows], own)
+            self._kept[centred] = key, linear_kernel(kept, own)
+        return self._kept[centred][1]
+
+
 @dataclass(frozen=True, eq=False)
 class ReadOutMethod:
     """Kernel ridge regression on one read-out, or on the sum of the kernels of several.
@@ -42,14 +70,13 @@ class ReadOutMethod:
     Attributes
     ----------
     name : str
-    readouts : sequence of (ndarray [people of the windows, P] or callable)
-        As of `feature_methods.FeatureMethod`. Missing values are NaN and count as the mean.
+    readouts : sequence of ReadOut
     centred : bool
         By hospital; else by the training people's mean.
     """
 
     name: str
-    readouts: Sequence[NDArray[np.floating] | Features]
+    readouts: Sequence[ReadOut]
     centred: bool = False
 
     def predict(self, data: TaskData, split: Split) -> Float64:
@@ -61,28 +88,26 @@ class ReadOutMethod:
             If the training rows are of one class.
         """
         training = np.union1d(split.train, split.validation)
-        groups = data.sites if self.centred else np.zeros(len(data), np.int64)
-        centres = _centres(groups, training, split.test)
-        rows = np.concatenate([training, split.test])
-        own = np.arange(len(training))
-        covariates = centred_on(data.covariates, centres)[rows]
-        kernels = []
-        for readout in self.readouts:
-            x = readout(data, training) if callable(readout) else readout[data.people]
-            kept = _without(covariates, centred_on(x, centres)[rows], own)
-            kernels.append(linear_kernel(kept, own))
-        kernel, test = sum_of_kernels(kernels), slice(len(training), None)
+        kernels = [r.kernel(data, training, split.test, self.centred) for r in self.readouts]
+        kernel, groups = sum_of_kernels(kernels), groups_of(data, self.centred)
+        own, test = np.arange(len(training)), slice(len(training), None)
         if data.task.kind == "classification":
             require_classes(data, training)
             told = np.eye(len(data.classes))[data.target.astype(np.int64)]
-            left = _training_deviations(told, groups, training)
+            left = (told - _training_means(told, groups, training))[training]
             return ridge_predictions(kernel, left, own)[test]
         by_covariates = target_of_covariates(data, training)
         told = (data.target - by_covariates)[:, None]
-        left = _training_deviations(told, groups, training)
-        base = _training_means(told, groups, training)[:, 0] + by_covariates
-        values: Float64 = ridge_predictions(kernel, left, own)[test, 0] + base[split.test]
+        means = _training_means(told, groups, training)
+        left = (told - means)[training]
+        base = means[split.test, 0] + by_covariates[split.test]
+        values: Float64 = ridge_predictions(kernel, left, own)[test, 0] + base
         return values
+
+
+def groups_of(data: TaskData, centred: bool) -> NDArray[np.generic]:
+    """Whose means are taken out together [n]: hospitals, or everybody."""
+    return data.sites if centred else np.zeros(len(data), np.int64)
 
 
 def _centres(
@@ -136,11 +161,6 @@ def _training_means(told: Float64, groups: NDArray[np.generic], training: Index)
     return means
 
 
-def _training_deviations(told: Float64, groups: NDArray[np.generic], training: Index) -> Float64:
-    found: Float64 = (told - _training_means(told, groups, training))[training]
-    return found
-
-
 def _without(
     covariates: NDArray[np.floating], features: NDArray[np.floating], training: Index
 ) -> NDArray[np.floating]:
@@ -154,12 +174,13 @@ def _without(
 
 def signal_methods(signals: SignalReadOuts) -> list[ReadOutMethod]:
     """Rows of the signals' own read-outs, the bar of every model: as they are, and site-centred."""
-    log = signals.log_connectivity()
-    rows: dict[str, Sequence[NDArray[np.floating] | Features]] = {
-        "connectivity": (signals.pairs,),
-        "connectivity 0.01-0.1 Hz": (signals.slow_pairs,),
+    pairs, slow = ReadOut(signals.pairs), ReadOut(signals.slow_pairs)
+    log = ReadOut(signals.log_connectivity())
+    rows = {
+        "connectivity": (pairs,),
+        "connectivity 0.01-0.1 Hz": (slow,),
         "log-connectivity": (log,),
-        "connectivity 0.01-0.1 Hz + log-connectivity": (signals.slow_pairs, log),
+        "connectivity 0.01-0.1 Hz + log-connectivity": (slow, log),
     }
     return [
         ReadOutMethod(name + (CENTRED if centred else ""), readouts, centred)
@@ -186,14 +207,14 @@ def latent_methods(name: str, pairs: Float32, signals: SignalReadOuts) -> list[R
         The probe that models are compared by (both read-outs, site-centred); the same joined with
         the signals' slow connectivity; each read-out alone.
     """
-    log = signals.log_connectivity(pairs)
-    both = (pairs, log)
+    latent, log = ReadOut(pairs), ReadOut(signals.log_connectivity(pairs))
+    slow = ReadOut(signals.slow_pairs)
     return [
-        ReadOutMethod(f"{name}: probe", both, centred=True),
-        ReadOutMethod(f"{name}: probe and FC", (*both, signals.slow_pairs), centred=True),
+        ReadOutMethod(f"{name}: probe", (latent, log), centred=True),
+        ReadOutMethod(f"{name}: probe and FC", (latent, log, slow), centred=True),
         *(
             ReadOutMethod(f"{name}: {kind}{CENTRED if centred else ''}", (readout,), centred)
-            for kind, readout in (("latent connectivity", pairs), ("latent log-connectivity", log))
+            for kind, readout in (("latent connectivity", latent), ("latent log-connectivity", log))
             for centred in (False, True)
         ),
     ]

@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.methods import readout_methods
 from brainjepa_core.evaluation.methods.readout_methods import (
+    ReadOut,
     ReadOutMethod,
     centred_on,
     latent_methods,
@@ -58,7 +59,7 @@ def fixed_penalty(monkeypatch, penalty: float) -> None:
 def test_site_centred_rows_by_hand(features, values, monkeypatch):
     fixed_penalty(monkeypatch, 0.1)
     split, data = left_out(), make_task(values, sites=SITES)
-    found = ReadOutMethod("m", (features,), centred=True).predict(data, split)
+    found = ReadOutMethod("m", (ReadOut(features),), centred=True).predict(data, split)
     x, y = features.copy(), values.copy()
     for site in "abc":  # c by its own people, whose values nobody knows
         x[site == SITES] -= x[site == SITES].mean(0)
@@ -72,7 +73,7 @@ def test_site_centred_rows_by_hand(features, values, monkeypatch):
 def test_rows_as_they_are_by_hand(features, values, monkeypatch):
     fixed_penalty(monkeypatch, 0.1)
     split, data = left_out(), make_task(values, sites=SITES)
-    found = ReadOutMethod("m", (features,)).predict(data, split)
+    found = ReadOutMethod("m", (ReadOut(features),)).predict(data, split)
     x = features - features[split.train].mean(0)
     scale = (x[split.train] ** 2).sum(1).mean()
     ridge = Ridge(0.1 * scale).fit(x[split.train], values[split.train])
@@ -84,47 +85,47 @@ def test_classes_are_scored_by_how_much_likelier_a_person_is(features, values, m
     split = left_out()
     within = values - np.array([values[s == SITES].mean() for s in SITES])
     data = make_task(1.0 * (within > 1), ["no", "yes"], SITES)
-    found = ReadOutMethod("m", (features,), centred=True).predict(data, split)
+    found = ReadOutMethod("m", (ReadOut(features),), centred=True).predict(data, split)
     assert found.shape == (12, 2)
     assert_allclose(found.sum(1), 0, atol=1e-9)
     three = make_task(np.digitize(within, [-2.0, 2.0]).astype(float), ["l", "m", "h"], SITES)
-    found = ReadOutMethod("m", (features,), centred=True).predict(three, split)
+    found = ReadOutMethod("m", (ReadOut(features),), centred=True).predict(three, split)
     assert found.shape == (12, 3)
     for k in range(3):  # each column as if its class were a value of 1 among 0s
         one = make_task(1.0 * (three.target == k), sites=SITES)
-        alone = ReadOutMethod("m", (features,), centred=True).predict(one, split)
+        alone = ReadOutMethod("m", (ReadOut(features),), centred=True).predict(one, split)
         assert_allclose(found[:, k] + (three.target[split.train] == k).mean(), alone, atol=1e-9)
     with pytest.raises(ValueError, match="class"):
         one = make_task(np.where(SITES == "c", 1.0, 0.0), ["no", "yes"], SITES)
-        ReadOutMethod("m", (features,)).predict(one, split)
+        ReadOutMethod("m", (ReadOut(features),)).predict(one, split)
 
 
 @pytest.mark.parametrize("centred", [False, True])
 def test_nothing_of_tested_people_is_learned(features, values, centred):
     """Neither their labels, nor (but for a centre of their own) their features."""
     split, data = left_out(), make_task(values, sites=SITES)
-    method = ReadOutMethod("m", (features,), centred)
+    method = ReadOutMethod("m", (ReadOut(features),), centred)
     found = method.predict(data, split)
     other = values.copy()
     other[split.test] = 1e6
     assert np.array_equal(method.predict(make_task(other, sites=SITES), split), found)
     moved = features.copy()
     moved[split.test[0]] += 50
-    after = ReadOutMethod("m", (moved,), centred).predict(data, split)
+    after = ReadOutMethod("m", (ReadOut(moved),), centred).predict(data, split)
     assert np.allclose(after[1:], found[1:]) != centred  # a hospital's mean moves with its people
     everybody = features.copy()
     everybody[split.test] += 50  # another scanner
-    after = ReadOutMethod("m", (everybody,), centred).predict(data, split)
+    after = ReadOutMethod("m", (ReadOut(everybody),), centred).predict(data, split)
     assert np.allclose(after, found) == centred
 
 
 def test_a_hospital_with_training_people_is_centred_on_those(features, values):
     split = Split("mixed", 0, np.arange(0, PEOPLE, 2), NOBODY, np.arange(1, PEOPLE, 2))
     data = make_task(values, sites=SITES)
-    found = ReadOutMethod("m", (features,), centred=True).predict(data, split)
+    found = ReadOutMethod("m", (ReadOut(features),), centred=True).predict(data, split)
     moved = features.copy()
     moved[split.test[0]] += 50
-    after = ReadOutMethod("m", (moved,), centred=True).predict(data, split)
+    after = ReadOutMethod("m", (ReadOut(moved),), centred=True).predict(data, split)
     assert_allclose(after[1:], found[1:])
     assert np.corrcoef(found, values[split.test])[0, 1] > 0.8  # with the level of the hospital
 
@@ -135,7 +136,10 @@ def test_of_a_hospital_of_few_nobody_is_their_own_mean(features, values):
     split, data = left_out(), make_task(values, sites=sites)
     moved = features.copy()
     moved[-1] += 50
-    found = [ReadOutMethod("m", (x,), centred=True).predict(data, split) for x in (features, moved)]
+    found = [
+        ReadOutMethod("m", (ReadOut(x),), centred=True).predict(data, split)
+        for x in (features, moved)
+    ]
     assert found[0][-1] != pytest.approx(found[1][-1])
 
 
@@ -144,7 +148,7 @@ def test_covariates_are_taken_out_of_features_and_target(features, values, monke
     split = left_out()
     age = np.random.default_rng(3).standard_normal((PEOPLE, 1))
     data = make_task(values + 9 * age[:, 0], sites=SITES, covariates=age)
-    found = ReadOutMethod("m", (features + 3 * age,)).predict(data, split)
+    found = ReadOutMethod("m", (ReadOut(features + 3 * age),)).predict(data, split)
     train = split.train
     with_one = np.hstack([np.ones((PEOPLE, 1)), age])
     fit = np.linalg.lstsq(with_one[train], (features + 3 * age)[train], rcond=None)[0]
@@ -153,6 +157,30 @@ def test_covariates_are_taken_out_of_features_and_target(features, values, monke
     scale = (x[train] ** 2).sum(1).mean()
     ridge = Ridge(0.1 * scale, fit_intercept=False).fit(x[train], (data.target - told)[train])
     assert_allclose(found, ridge.predict(x[split.test]) + told[split.test], rtol=1e-8)
+
+
+def test_rows_share_kernels_of_a_split_and_of_no_other(features, values):
+    asked = []
+
+    def given(data, training):
+        asked.append(len(training))
+        return features
+
+    shared, data = ReadOut(given), make_task(values, sites=SITES)
+    rows = [ReadOutMethod("m", (shared,), centred) for centred in (False, True)]
+    rows.append(ReadOutMethod("both", (shared, ReadOut(features)), centred=True))
+    for site in "cbc":
+        for row in rows:
+            alone = [ReadOut(features)] * len(row.readouts)
+            expected = ReadOutMethod("m", alone, row.centred).predict(data, left_out(site))
+            assert_allclose(row.predict(data, left_out(site)), expected, rtol=1e-9)
+    assert len(asked) == 3 * 2
+    other = make_task(-values, sites=SITES)  # another target, the same kernel
+    assert_allclose(rows[1].predict(other, left_out()), -rows[1].predict(data, left_out()))
+    assert len(asked) == 3 * 2
+    shuffled = make_task(values, sites=SITES[::-1].copy())
+    rows[1].predict(shuffled, left_out())
+    assert len(asked) == 3 * 2 + 1
 
 
 def test_missing_features_count_as_the_mean(features, values):
@@ -165,7 +193,7 @@ def test_missing_features_count_as_the_mean(features, values):
     rows = (SITES == "a") & (np.arange(PEOPLE) != 3)
     assert_allclose(found[rows, 7], gaps[rows, 7] - gaps[rows, 7].mean())
     data = make_task(values, sites=SITES)
-    predicted = ReadOutMethod("m", (gaps,), centred=True).predict(data, left_out())
+    predicted = ReadOutMethod("m", (ReadOut(gaps),), centred=True).predict(data, left_out())
     assert predicted[-1] == pytest.approx(values[left_out().train].mean())
 
 
