@@ -18,6 +18,7 @@ from brainjepa_core.arrays import Float64
 Index = NDArray[np.int64]
 
 PENALTIES = 10.0 ** np.linspace(-4, 2, 13)  # times a training person's mean square of features
+AT_ONCE = 4096  # features whose products are summed together
 RESOLVED = 1e-9  # share of the largest eigenvalue below which a direction was taken out
 
 
@@ -35,7 +36,11 @@ def linear_kernel(features: NDArray[np.floating], training: Index) -> Float64:
     ndarray of float64 [n, n]
         Of features that are all 0, zeros.
     """
-    products = np.asarray(features @ features.T, np.float64)
+    products = np.zeros((len(features), len(features)))
+    for first in range(0, features.shape[1], AT_ONCE):
+        # Rounded as float32 has it, a mean that was taken out would come back as a direction.
+        part = features[:, first : first + AT_ONCE].astype(np.float64)
+        products += part @ part.T
     scale = products[training, training].mean()
     found: Float64 = products / scale if scale > 0 else products
     return found

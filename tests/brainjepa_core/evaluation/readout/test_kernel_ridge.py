@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
 from brainjepa_core.evaluation.readout.kernel_ridge import (
+    RESOLVED,
     linear_kernel,
     ridge_predictions,
     sum_of_kernels,
@@ -67,6 +68,14 @@ def test_the_penalty_is_the_best_for_people_left_out(features, targets):
     kernel = linear_kernel(features, TRAINED)
     found = ridge_predictions(kernel, targets, TRAINED, penalties)
     assert_allclose(found, ridge_predictions(kernel, targets, TRAINED, best), atol=1e-12)
+
+
+def test_features_of_float32_do_not_bring_means_back():
+    """What was taken out is no direction to fit in: leaving one out would think it free."""
+    x = np.random.default_rng(2).standard_normal((PEOPLE, 9000)).astype(np.float32) + 3
+    x -= x[TRAINED].mean(0)
+    values = np.linalg.eigvalsh(linear_kernel(x, TRAINED)[np.ix_(TRAINED, TRAINED)])
+    assert values[0] < RESOLVED * values[-1] < values[1]
 
 
 def test_people_who_do_not_differ_are_predicted_by_nothing(targets):
