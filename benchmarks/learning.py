@@ -93,7 +93,7 @@ def variants(ablations: bool) -> dict[str, tuple[str, dict[str, Any]]]:
                 {"objective": {"variance_weight": 0.0, "covariance_weight": 0.0}},
             ),
             "no covariance term": ("default", {"objective": {"covariance_weight": 0.0}}),
-            "patch embedding at 0.02": ("default", {"patch_std": 0.02}),
+            "published start": ("default", {"start": "published"}),
             "global min-max positions": ("default", {"position_scaling": "minmax"}),
             "positions x 0.5": ("default", {"position_scale": 0.5}),
             "one mask a sample": ("default", {"k": 1}),

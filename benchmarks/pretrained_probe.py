@@ -20,6 +20,7 @@ import torch
 from learning import COHORT, OTHER_PEOPLE, study_of
 
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import from_scratch
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.model_methods import RANDOM, probe_methods
@@ -62,10 +63,11 @@ def rows_of(trait: str, model: BrainJEPA, windows: Windows, cache: Path) -> list
     """Pearson r of each model on one trait, and the paired difference to random weights."""
     data = task_data(TaskSettings(name=trait, column=trait, kind="regression"), windows)
     fc = FeatureMethod("FC correlation", ConnectivityFeatures(windows).of("correlation"))
+    signals = SignalReadOuts(windows)
     methods = [
         fc,
-        probe_methods("pretrained", model, windows, fc, cache)[0],
-        probe_methods(RANDOM, from_scratch(model), windows, fc, cache)[0],
+        probe_methods("pretrained", model, windows, signals, cache)[0],
+        probe_methods(RANDOM, from_scratch(model), windows, signals, cache)[0],
     ]
     scores = score_models(data, predict_all(methods, data, splits_of(PROTOCOL, data)))
     control = f"{RANDOM}: probe"

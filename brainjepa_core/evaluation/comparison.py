@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from brainjepa_core.evaluation.features.connectivity import KINDS, ConnectivityFeatures
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.methods.baselines import (
@@ -21,7 +22,6 @@ from brainjepa_core.evaluation.methods.baselines import (
     baseline_methods,
     estimator_name,
 )
-from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
@@ -229,9 +229,8 @@ def table_methods(
     comparison: EvaluationPlan, windows: Windows, data: TaskData, cache: Path, say: Say
 ) -> list[Method]:
     """Everything in the table, baselines first."""
-    methods = baseline_methods(windows, data, cache, KINDS if comparison.thorough else KINDS[:2])
-    reference = next(method for method in methods if method.name == connectivity_name(data))
-    assert isinstance(reference, FeatureMethod)
+    signals, kinds = SignalReadOuts(windows), KINDS if comparison.thorough else KINDS[:2]
+    methods = baseline_methods(windows, data, signals, cache, kinds)
     if comparison.thorough:
         features = ConnectivityFeatures(windows, cache)
         methods += network_methods(windows, data, features, comparison.device)
@@ -242,7 +241,7 @@ def table_methods(
     models[RANDOM] = from_scratch(first)
     for name, model in models.items():
         say(f"embedding with {name}")
-        methods += probe_methods(name, model, windows, reference, cache)
+        methods += probe_methods(name, model, windows, signals, cache)
     if comparison.finetune is not None:
         for name in comparison.models:
             model = models[name]

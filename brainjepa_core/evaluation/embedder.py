@@ -18,7 +18,7 @@ from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.devices import require_device
 from brainjepa_core.evaluation.measure import networks_of
-from brainjepa_core.evaluation.yardstick import embed_people
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, embed_people
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_names
 from brainjepa_core.models.registry import DEFAULT
@@ -101,10 +101,10 @@ class Embedder:
         self,
         series: ArrayLike | str | Path | Sequence[ArrayLike],
         tr: float | Sequence[float],
-        pool: str | Sequence[str] = "second_order",
+        pool: str | Sequence[str] = LATENT_CONNECTIVITY,
         rois: Sequence[str] = (),
     ) -> Float32:
-        """One vector a scan, the mean over its windows.
+        """One vector a scan: its read-out, or the mean of a pool over its windows.
 
         Parameters
         ----------
@@ -113,8 +113,9 @@ class Embedder:
         tr : float or sequence of float
             In seconds, of all scans or of each.
         pool : str or sequence of str
-            Of `models.pooling`: ``mean`` is published, ``second_order`` tells more of z-scored
-            signals.
+            ``latent_connectivity`` is Fisher z of each pair of ROIs by the network's answers
+            (`readout.latent`), in the order of ``numpy.tril_indices(R, -1)``; NaN with a missing
+            ROI. Or of `models.pooling`: ``mean`` is published, ``second_order`` is short.
         rois : sequence of str, optional
 
         Returns

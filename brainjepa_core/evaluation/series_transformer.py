@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.embedder import Embedder, load
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.signals.windows import Windows
 
 
@@ -51,7 +52,7 @@ class SeriesEmbedding(TransformerMixin, BaseEstimator):
         self,
         model: str | Path | Embedder,
         tr: float = 2.0,
-        pool: str | Sequence[str] = "second_order",
+        pool: str | Sequence[str] = LATENT_CONNECTIVITY,
         device: str = "cpu",
     ) -> None:
         self.model = model

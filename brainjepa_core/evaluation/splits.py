@@ -9,9 +9,8 @@ tables. It balances nothing, so that a small cohort may have an empty fold.
 `cutter` deals people out evenly by class or quartile, in an order drawn by a seed. It is for tables
 that one machine makes with all its people at hand: protocols ``kfold`` and ``personalised`` (seed:
 the repetition; ``holdout`` takes its shares by the same strata), and what a method learns within
-its training part (the penalty of a logistic regression, the weights of a fusion). There a class of
-five people has to be in every fold, which no rule of single ids can promise; whom it tests depends
-on who else is there.
+its training part (the penalty of a logistic regression). There a class of five people has to be in
+every fold, which no rule of single ids can promise; whom it tests depends on who else is there.
 """
 
 from __future__ import annotations

@@ -17,12 +17,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.evaluation.readout.connectivity import pairs_of
+from brainjepa_core.evaluation.readout.latent import LatentReader, WholeScans
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_tokens
 from brainjepa_core.models.tokens import token_validity
 
+LATENT_CONNECTIVITY = "latent_connectivity"
+"""The read-out of a person by a network; beside the pools of windows, by a name as they have."""
 
-class ScanWindows(Protocol):
+
+class ScanWindows(WholeScans, Protocol):
     """What embedding asks of data; `brainjepa_core.signals.windows.Windows` is one."""
 
     @property
@@ -68,7 +73,7 @@ def embed_people(
     pools: Sequence[str] = ("mean",),
     networks: NDArray[np.int64] | None = None,
 ) -> dict[str, Float64]:
-    """Embeddings of people, each the mean over all windows of their scans.
+    """Embeddings of people: of a pool the mean over the windows of their scans, or a read-out.
 
     Parameters
     ----------
@@ -76,7 +81,9 @@ def embed_people(
     windows : ScanWindows
     people : iterable of int
     pools : sequence of str
-        Names of `brainjepa_core.models.pooling.POOLS`; all are taken from one pass.
+        Names of `brainjepa_core.models.pooling.POOLS`, all taken from one pass; or
+        `LATENT_CONNECTIVITY`: Fisher z of each pair of ROIs (`readout.latent`), NaN of pairs that a
+        person misses.
     networks : ndarray [R], optional
         Network of each ROI as a number.
 
@@ -85,18 +92,36 @@ def embed_people(
     dict
         ndarray [n, features] by pool.
     """
-    device = next(model.parameters()).device
-    labels = None if networks is None else torch.from_numpy(networks).to(device)
+    reader, of_windows = LatentReader(model), [p for p in pools if p != LATENT_CONNECTIVITY]
     rows: dict[str, list[Float64]] = {pool: [] for pool in pools}
     for person in people:
-        x, frame_valid, roi_valid = windows.full_windows(person)
-        found = token_validity(frame_valid, roi_valid, model.settings.patch)
-        valid = None if found is None else torch.from_numpy(found).to(device)
-        tokens = model.encode(torch.from_numpy(x).to(device), valid)
-        for pool in pools:
-            pooled = pool_tokens(tokens, model.settings.time_patches, (pool,), valid, labels)
-            rows[pool].append(pooled.double().mean(0).cpu().numpy())
+        if LATENT_CONNECTIVITY in rows:
+            found = pairs_of(reader.connectivity(windows, person))
+            rows[LATENT_CONNECTIVITY].append(found)
+        for pool, pooled in _pooled(model, windows, person, of_windows, networks).items():
+            rows[pool].append(pooled)
     return {pool: np.stack(vectors) for pool, vectors in rows.items()}
+
+
+def _pooled(
+    model: BrainModel,
+    windows: ScanWindows,
+    person: int,
+    pools: Sequence[str],
+    networks: NDArray[np.int64] | None,
+) -> dict[str, Float64]:
+    """Mean over a person's windows of each pool [features]."""
+    if not pools:
+        return {}
+    device = next(model.parameters()).device
+    labels = None if networks is None else torch.from_numpy(networks).to(device)
+    x, frame_valid, roi_valid = windows.full_windows(person)
+    found = token_validity(frame_valid, roi_valid, model.settings.patch)
+    valid = None if found is None else torch.from_numpy(found).to(device)
+    tokens = model.encode(torch.from_numpy(x).to(device), valid)
+    patches = model.settings.time_patches
+    each = {pool: pool_tokens(tokens, patches, (pool,), valid, labels) for pool in pools}
+    return {pool: pooled.double().mean(0).cpu().numpy() for pool, pooled in each.items()}
 
 
 def within_groups(values: ArrayLike, groups: ArrayLike) -> Float64:

@@ -243,7 +243,8 @@ class BrainModel(nn.Module, ABC):
 
         It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
         gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
-        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece.
+        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece. Where it
+        ends in a norm, its ``latents(patches, basis, index)`` gives the tokens before that.
         """
 
     def patches(self, x: Tensor) -> Tensor:
@@ -277,6 +278,34 @@ class BrainModel(nn.Module, ABC):
         """
         tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
         return tokens
+
+    @torch.no_grad()
+    def latents(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Tokens before a last norm, where the embedder has one: what connectivity is read from.
+
+        A norm would make every token of one length, and what an ROI shows at different times of
+        different weight.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        index : Tensor [B, n], optional
+            int64 tokens that are there; all by default. The others are not attended to.
+
+        Returns
+        -------
+        Tensor [B, n, D], or [B, N, D] without `index`
+        """
+        patches, basis = self.patches(x), self.basis_of(len(x))
+        read: Any = getattr(self.embedder, "latents", None)
+        if read is not None:
+            found: Tensor = read(patches, basis, index)
+            return found
+        if index is None:
+            return self.tokens_of(x)
+        valid = torch.zeros(patches.shape[:2], dtype=torch.bool, device=x.device)
+        tokens = self.tokens_of(x, valid.scatter(1, index, True))
+        return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
 
     @torch.no_grad()
     def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:

@@ -257,6 +257,20 @@ class Windows:
             parts += [self._cut(series, roi_valid, i * length, stride) for i in range(count)]
         return _stack(parts)
 
+    def whole_scans(self, subject: int) -> list[tuple[Float32, Mask, Mask]]:
+        """Each scan of a person as windows side by side that cover it, the last one padded.
+
+        What sums over all frames read: [n, R, T], valid frames [n, T], valid ROIs [n, R].
+        """
+        person = self.people[subject]
+        scans = []
+        for record in person.records:
+            series, roi_valid = self._aligned(person.store, record)
+            stride = stride_of(record, self.settings)
+            starts = range(0, series.shape[1], self.settings.frames * stride)
+            scans.append(_stack([self._cut(series, roi_valid, i, stride) for i in starts]))
+        return scans
+
     def _cut(self, series: Float32, roi_valid: Mask, start: int, stride: int) -> Window:
         length = self.settings.frames
         if stride == 1:

@@ -121,6 +121,11 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
         "mine: probe": "random weights: probe",
         "mine: published probe": "random weights: published probe",
         "mine: probe and FC": "random weights: probe and FC",
+        **{
+            f"mine: latent {kind}{centred}": f"random weights: latent {kind}{centred}"
+            for kind in ("connectivity", "log-connectivity")
+            for centred in ("", ", site-centred")
+        },
         "mine: fine-tuned": "from scratch",
     }
 

@@ -26,6 +26,7 @@ from sklearn.covariance import EmpiricalCovariance, ledoit_wolf
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.embeddings import load_arrays, person_key, save_arrays
+from brainjepa_core.evaluation.readout.log_connectivity import complete_covariance
 from brainjepa_core.evaluation.tasks.protocols import Index
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.gradients import fisher_z
@@ -175,25 +176,6 @@ def tangent_features(covariances: list[Float64], training: Index) -> Float32:
 def _unknown_as_noise(covariance: Float64) -> Float64:
     """Missing ROIs as signals of unit variance of their own, so that a mean stays definite."""
     return np.where(np.isnan(covariance), np.eye(len(covariance)), covariance)
-
-
-def complete_covariance(covariance: Float64, mean: Float64) -> Float64:
-    """Missing ROIs as `mean` [R, R] expects them, given the person's covariance of the others.
-
-    Definite where both are: the missing ROIs follow the known ones by the regression that holds
-    in `mean`, with the variance that it leaves.
-    """
-    known = ~np.isnan(np.diag(covariance))
-    if known.all():
-        return covariance
-    seen, gone = np.ix_(known, known), np.ix_(~known, ~known)
-    across = np.ix_(known, ~known)
-    weights = np.linalg.solve(mean[seen], mean[across])
-    full = covariance.copy()
-    full[across] = covariance[seen] @ weights
-    full[across[1].T, across[0].T] = full[across].T
-    full[gone] = mean[gone] - mean[across].T @ weights + weights.T @ full[across]
-    return full
 
 
 def _series_of(covariance: Float64) -> Float64:

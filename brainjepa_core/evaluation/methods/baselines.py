@@ -21,8 +21,10 @@ from brainjepa_core.evaluation.features.connectivity import (
     Features,
     Kind,
 )
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.methods.feature_methods import Estimator, FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
+from brainjepa_core.evaluation.methods.readout_methods import signal_methods
 from brainjepa_core.evaluation.tasks.protocols import Index, Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.signals.windows import Windows
@@ -155,6 +157,7 @@ def connectivity_methods(
 def baseline_methods(
     windows: Windows,
     data: TaskData,
+    signals: SignalReadOuts,
     cache: Path | None = None,
     kinds: Sequence[Kind] = KINDS,
 ) -> list[Method]:
@@ -164,6 +167,8 @@ def baseline_methods(
     ----------
     windows : Windows
     data : TaskData
+    signals : SignalReadOuts
+        Of the same windows.
     cache : path, optional
         Folder in which tangent features are kept by content.
     kinds : sequence of {"correlation", "partial correlation", "tangent"}
@@ -183,4 +188,5 @@ def baseline_methods(
             features: Features = FactsFeatures(columns)
             methods.append(FeatureMethod(name, features))
     features_of = ConnectivityFeatures(windows, cache)
-    return [*methods, *connectivity_methods(data, features_of, kinds=kinds)]
+    methods += connectivity_methods(data, features_of, kinds=kinds)
+    return [*methods, *signal_methods(signals)]

@@ -1,4 +1,4 @@
-"""What one model is worth: probes of its embeddings, alone and beside connectivity, and fine-tuned.
+"""What one model is worth: probes of its read-outs, alone and beside connectivity, and fine-tuned.
 
 Shapes: n people of the windows, R ROIs, P features.
 """
@@ -13,29 +13,29 @@ import numpy as np
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import device_of
-from brainjepa_core.evaluation.measure import HEADLINE, networks_of
-from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
-from brainjepa_core.evaluation.methods.fusion import FusionMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.network_methods import NETWORKS, ConnectivityNetworkMethod
+from brainjepa_core.evaluation.methods.readout_methods import latent_methods
 from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 
 RANDOM, SCRATCH = "random weights", "from scratch"
 PUBLISHED_POOL = "mean"  # of z-scored signals it tells little; it is shown all the same
-POOLS = (HEADLINE, PUBLISHED_POOL)
+POOLS = (LATENT_CONNECTIVITY, PUBLISHED_POOL)
 
 
 def probe_methods(
     name: str,
     model: BrainModel,
     windows: Windows,
-    connectivity: FeatureMethod,
+    signals: SignalReadOuts,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Method]:
@@ -47,8 +47,8 @@ def probe_methods(
         Of the model, such as ``federated``.
     model : BrainModel
     windows : Windows
-    connectivity : FeatureMethod
-        What the probe is joined with.
+    signals : SignalReadOuts
+        Of the same windows: the consensus that a network is read from, and what it is joined with.
     cache : Path, optional
         Where embeddings are kept by content.
     progress : callable, optional
@@ -57,17 +57,14 @@ def probe_methods(
     Returns
     -------
     list of Method
-        A linear model on the pool that models are compared by; the published probe (mean pool,
-        normalisation without affine, one linear layer); the first joined with connectivity.
+        The probe that models are compared by, and its parts (`readout_methods.latent_methods`);
+        the published probe (mean pool, normalisation without affine, one linear layer).
     """
-    networks = networks_of(windows, model.basis.cpu().numpy())
     people = range(windows.subjects)
-    found = cached_embeddings(model, windows, people, POOLS, networks, cache, progress)
-    probe = FeatureMethod(f"{name}: probe", found[HEADLINE], connectivity.estimator)
+    found = cached_embeddings(model, windows, people, POOLS, None, cache, progress)
     return [
-        probe,
+        *latent_methods(name, found[LATENT_CONNECTIVITY], signals),
         ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
-        FusionMethod(f"{name}: probe and FC", [connectivity, probe]),
     ]
 
 

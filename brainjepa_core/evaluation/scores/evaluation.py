@@ -58,15 +58,13 @@ def predict_all(
         raise ValueError(
             f"expected methods of different names, found {', '.join(twice)} twice; rename one"
         )
-    results = []
-    for method in methods:
-        values = []
-        for split in splits:
+    values: dict[str, list[Float64]] = {name: [] for name in names}
+    for split in splits:  # one after another, since methods share what they learn of its features
+        for method in methods:
             file = None if folder is None else _file(folder, method.name, split)
-            values.append(_predict(method, data, split, file))
+            values[method.name].append(_predict(method, data, split, file))
             progress(method.name)
-        results.append(Predictions(method.name, list(splits), values))
-    return results
+    return [Predictions(name, list(splits), found) for name, found in values.items()]
 
 
 def _predict(method: Method, data: TaskData, split: Split, file: Path | None) -> Float64:

@@ -271,13 +271,15 @@ def _pool(data: TaskData, predictions: Predictions, chosen: Sequence[int]) -> Po
     splits = [predictions.splits[i] for i in chosen]
     rows = np.concatenate([split.test for split in splits])
     units = [np.full(len(split.test), data.target[split.train].std() or np.nan) for split in splits]
-    sites = np.unique(data.sites, return_inverse=True)[1] if data.task.within_site else None
+    names, sites = np.unique(data.sites, return_inverse=True)
+    # An AUC over sites also asks whether one site's scores can be compared with another's.
+    within = data.task.within_site or (bool(data.classes) and len(names) > 1)
     return Pooled(
         rows,
         data.target[rows],
         np.concatenate([predictions.values[i] for i in chosen]),
         np.concatenate(units),
-        None if sites is None else sites[rows],
+        sites[rows] if within else None,
     )
 
 

@@ -73,7 +73,8 @@ class TaskSettings(Frozen):
         What stands for "not known" in every column beside n/a and the like: ``[-9999]``. Where it
         is not said, numbers that look like such codes are refused; where it is, believed.
     within_site : bool
-        Sites differ in the target: scores are also given within sites.
+        Sites differ in the target: scores are also given within sites, and judged there. The AUC of
+        classes is given within sites wherever there are several.
     subgroups : tuple of str
         Columns by which performance is broken down; ``age`` is taken in bands.
     unit : str

@@ -11,7 +11,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "default": {},  # the defaults of the fields below
     "published": {
         "position_scaling": "minmax",
-        "patch_std": 0.02,
+        "start": "published",
         "objective": ObjectiveSettings.published(),
     },
 }

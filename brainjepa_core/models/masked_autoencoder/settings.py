@@ -10,7 +10,7 @@ from brainjepa_core.models.parts.settings import TransformerSettings
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "published": {"position_scaling": "minmax", "patch_std": 0.02},  # as a Brain-JEPA's
+    "published": {"position_scaling": "minmax", "start": "published"},  # as a Brain-JEPA's
 }
 
 

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from brainjepa_core.models.parts.positions import Positions
 from brainjepa_core.models.parts.settings import TransformerSettings
-from brainjepa_core.models.parts.transformer import LAYER_NORM_EPS, Blocks, initialise, take_tokens
+from brainjepa_core.models.parts.transformer import (
+    LAYER_NORM_EPS,
+    Blocks,
+    add_nothing,
+    initialise,
+    keep_signal,
+    take_tokens,
+)
 
 
 def _positions(settings: TransformerSettings, width: int) -> Positions:
@@ -37,8 +44,9 @@ class Encoder(nn.Module):
         self.blocks = Blocks(settings.depth, settings.width, settings.heads, settings.mlp_ratio)
         self.norm = nn.LayerNorm(settings.width, eps=LAYER_NORM_EPS)
         self.apply(initialise)
-        std = settings.patch**-0.5 if settings.patch_std is None else settings.patch_std
-        nn.init.trunc_normal_(self.patch.weight, std=std, a=-2.0, b=2.0)
+        if settings.start == "connectivity":
+            keep_signal(self.patch)
+            self.blocks.apply(add_nothing)
 
     def tokens(self, patches: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
         """Embed patches [B, N, p] at `index` [B, ..., Nc] (all of them without it)."""
@@ -46,6 +54,18 @@ class Encoder(nn.Module):
             patches = patches.reshape(len(patches), *[1] * (index.dim() - 2), *patches.shape[1:])
             patches = take_tokens(patches.expand(*index.shape[:-1], -1, -1), index)
         out: Tensor = self.patch(patches) + self.positions(basis, index)
+        return out
+
+    def latents(
+        self,
+        patches: Tensor,
+        basis: Tensor,
+        index: Tensor | None = None,
+        valid: Tensor | None = None,
+        query_index: Tensor | None = None,
+    ) -> Tensor:
+        """What the blocks make of the tokens at `index`, before the last norm."""
+        out: Tensor = self.blocks(self.tokens(patches, basis, index), valid, query_index)
         return out
 
     def forward(
@@ -57,8 +77,7 @@ class Encoder(nn.Module):
         query_index: Tensor | None = None,
     ) -> Tensor:
         """Encode the tokens at `index`; only those at `query_index` where that is given."""
-        x = self.tokens(patches, basis, index)
-        out: Tensor = self.norm(self.blocks(x, valid, query_index))
+        out: Tensor = self.norm(self.latents(patches, basis, index, valid, query_index))
         return out
 
 

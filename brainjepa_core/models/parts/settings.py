@@ -43,10 +43,12 @@ class TransformerSettings(ModelShape):
         all the others. ``rows`` brings every ROI's vector to the amplitude of the time half.
     position_scale : float
         Amplitude of positions against content.
-    patch_std : float, optional
-        Initial spread of the patch embedding's weights. The published 0.02 gives content an
-        amplitude of 0.08 beside positions of 0.6; by default it is ``1 / sqrt(patch)``, which
-        gives z-scored content unit amplitude.
+    start : {"connectivity", "published"}
+        How the encoder begins. ``connectivity``: the patch embedding keeps the signal (orthogonal
+        columns; z-scored content of unit amplitude) and the blocks add nothing yet, so that the
+        network's latent connectivity is that of the signals, and training is judged against it.
+        ``published``: truncated normal weights of spread 0.02, which give content an amplitude
+        of 0.08 beside positions of 0.6.
     """
 
     presets = PRESETS
@@ -61,7 +63,7 @@ class TransformerSettings(ModelShape):
     positions: Literal["gradient", "anatomical", "sincos"] = "gradient"
     position_scaling: Literal["minmax", "rows"] = "rows"
     position_scale: float = Field(1.0, gt=0)
-    patch_std: float | None = Field(None, gt=0)
+    start: Literal["connectivity", "published"] = "connectivity"
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -72,4 +74,14 @@ class TransformerSettings(ModelShape):
                     f"expected {name}width to be a multiple of 4 and of {name}heads, found width "
                     f"{width} and {heads} heads; change one of the two"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _signal_fits(self) -> Self:
+        if self.start == "connectivity" and self.width < self.patch:
+            raise ValueError(
+                f"expected a width of at least the patch to start as connectivity, found width "
+                f"{self.width} and patch {self.patch}; widen the model, shorten the patch, or take "
+                "start: published"
+            )
         return self

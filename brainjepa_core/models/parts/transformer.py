@@ -126,6 +126,23 @@ class Blocks(nn.ModuleList):
         return x
 
 
+def keep_signal(embedding: nn.Linear) -> None:
+    """Make a linear map of patches [p] to tokens [D] keep their inner products, up to one factor.
+
+    Columns are orthogonal, and as long as gives content of unit variance unit amplitude.
+    """
+    width, patch = embedding.weight.shape
+    nn.init.orthogonal_(embedding.weight, gain=(width / patch) ** 0.5)
+
+
+def add_nothing(module: nn.Module) -> None:
+    """Zero the last layer of a residual branch; gradients reach it from the first step."""
+    if isinstance(module, Attention):
+        nn.init.zeros_(module.proj.weight)
+    if isinstance(module, Mlp):
+        nn.init.zeros_(module.fc2.weight)
+
+
 def initialise(module: nn.Module) -> None:
     """Published initialisation: linear weights truncated normal (std 0.02, cut at 2), biases 0."""
     if isinstance(module, nn.Linear | nn.Embedding):

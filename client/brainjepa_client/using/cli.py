@@ -94,7 +94,7 @@ def evaluate(
     protocol: ProtocolName = "kfold",
     finetune: Finetune = "yes",
 ) -> None:
-    """Probes, fusion and fine-tuning beside the baselines, on the site's own people."""
+    """Probes and fine-tuning beside the baselines, on the site's own people."""
     _compare(site, model, task, protocol, finetune, out)
 
 

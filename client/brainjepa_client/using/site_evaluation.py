@@ -22,6 +22,7 @@ from brainjepa_core.evaluation.scores.results import Results
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, splits_of
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.files import atomic_path, require_new
 from brainjepa_core.models.checkpoint import model_digest, read_description, read_model
 from brainjepa_core.models.interface import BrainModel
@@ -33,7 +34,7 @@ from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
-EMBEDDED = ("mean", "network_mean", *SECOND_ORDER)  # pools that `write_embeddings` keeps
+EMBEDDED = (LATENT_CONNECTIVITY, "mean", "network_mean", *SECOND_ORDER)  # `write_embeddings` keeps
 
 # Who says when fine-tuning stops: a fifth of all people.
 STOPPING = ProtocolSettings(kind="holdout", seeds=1, train=0.6, validation=0.2)

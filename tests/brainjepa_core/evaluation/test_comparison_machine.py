@@ -156,7 +156,8 @@ TestManyChanges = pytest.mark.slow(ManyChanges.TestCase)
 def only_what_decides_the_tables():
     def two_methods(asked, windows, data, cache, say):
         wanted = ("mean", comparison.connectivity_name(data))
-        found = comparison.baseline_methods(windows, data, cache, comparison.KINDS[:1])
+        signals = comparison.SignalReadOuts(windows)
+        found = comparison.baseline_methods(windows, data, signals, cache, comparison.KINDS[:1])
         return [method for method in found if method.name in wanted]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from small_models import FRAMES, ROIS, SETTINGS, TR, made_series, small_model
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.evaluation.embedder import Embedder, load, pretrain
 from brainjepa_core.evaluation.measure import networks_of
-from brainjepa_core.evaluation.yardstick import embed_people
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.published import write_official
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
@@ -42,8 +42,12 @@ def test_embeddings_are_those_of_a_store_of_the_same_series(model, tmp_path):
     networks = networks_of(windows, model.model.basis.numpy())
     expected = embed_people(model.model, windows, range(3), SECOND_ORDER, networks)
     expected = np.concatenate([expected[pool] for pool in SECOND_ORDER], axis=1)
-    assert_allclose(model.embed(series, tr=0.8), expected, atol=1e-6)
-    assert_allclose(model.embed(series[1], 0.8), expected[1], atol=1e-6)
+    assert_allclose(model.embed(series, 0.8, "second_order"), expected, atol=1e-6)
+    assert_allclose(model.embed(series[1], 0.8, "second_order"), expected[1], atol=1e-6)
+    latent = embed_people(model.model, windows, range(3), [LATENT_CONNECTIVITY])
+    latent = latent[LATENT_CONNECTIVITY]
+    assert latent.shape == (3, ROIS * (ROIS - 1) // 2)
+    assert_allclose(model.embed(series, tr=0.8), latent, atol=1e-6)  # what is asked for by nothing
 
 
 def test_tokens_of_a_scan_are_windows_side_by_side(model):

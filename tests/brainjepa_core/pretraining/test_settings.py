@@ -23,7 +23,7 @@ from brainjepa_core.signals.windows import Windows
 
 ATLAS = Atlas.from_names([f"r{i}" for i in range(8)], "eight")
 SIZES = dict(
-    patch=10, width=8, depth=1, heads=2, predictor_width=8, predictor_depth=1, predictor_heads=2
+    patch=10, width=12, depth=1, heads=2, predictor_width=8, predictor_depth=1, predictor_heads=2
 )
 
 
@@ -65,7 +65,7 @@ def test_defaults_are_the_tiny_model_and_the_default_recipe():
 
 def test_sizes_follow_from_windows_and_basis():
     s = make_study().model_settings(rois=8)
-    assert (s.rois, s.frames, s.components, s.patch, s.width) == (8, 40, 3, 10, 8)
+    assert (s.rois, s.frames, s.components, s.patch, s.width) == (8, 40, 3, 10, 12)
     assert s.time_patches == 4
 
 

@@ -17,12 +17,12 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.features import connectivity as module
 from brainjepa_core.evaluation.features.connectivity import (
     ConnectivityFeatures,
-    complete_covariance,
     mean_known,
     pair_features,
     shrunk_covariance,
     tangent_features,
 )
+from brainjepa_core.evaluation.readout.log_connectivity import complete_covariance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 

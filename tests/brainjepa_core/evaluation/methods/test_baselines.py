@@ -10,6 +10,7 @@ from shared_data import shared
 from sklearn.metrics import roc_auc_score
 
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.methods.baselines import (
     Average,
     CovariatesOnly,
@@ -86,13 +87,16 @@ def test_all_baselines_predict(cohort):
     for column, names in [("age", ("ridge", "SVR")), ("diagnosis", ("logistic", "SVM"))]:
         classes = ["control", "case"] if column == "diagnosis" else ()
         data = task_of(cohort, column, classes)
-        methods = baseline_methods(cohort, data)
+        methods = baseline_methods(cohort, data, SignalReadOuts(cohort))
         kinds = ("correlation", "partial correlation", "tangent")
+        slow = "connectivity 0.01-0.1 Hz"
+        read_outs = ("connectivity", slow, "log-connectivity", f"{slow} + log-connectivity")
         assert [method.name for method in methods] == [
             *(("majority", "site majority") if classes else ("mean", "site mean")),
             "motion only",
             "tabular",
             *(f"FC {kind} + {name}" for kind in kinds for name in names),
+            *(f"{kind}{centred}" for kind in read_outs for centred in ("", ", site-centred")),
         ]
         split = one_split(len(data))
         for method in methods:
@@ -104,8 +108,8 @@ def test_all_baselines_predict(cohort):
 
 def test_without_facts_there_are_no_baselines_of_facts(cohort):
     data = make_task(np.arange(cohort.subjects))
-    names = [method.name for method in baseline_methods(cohort, data)]
-    assert "tabular" not in names and "motion only" not in names and len(names) == 8
+    names = [method.name for method in baseline_methods(cohort, data, SignalReadOuts(cohort))]
+    assert "tabular" not in names and "motion only" not in names and len(names) == 16
 
 
 def abide(folder):

@@ -46,7 +46,7 @@ def test_each_method_predicts_each_split_once():
     found = predict_all(methods, people(), SPLITS, progress=seen.append)
     assert [(p.model, len(p.values)) for p in found] == [("one", 2), ("two", 2)]
     assert [value.shape for value in found[0].values] == [(4, 2), (4, 2)]
-    assert seen == ["one", "one", "two", "two"] and methods[0].calls == ["seed 0", "seed 1"]
+    assert seen == ["one", "two", "one", "two"] and methods[0].calls == ["seed 0", "seed 1"]
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path):

@@ -110,6 +110,20 @@ def test_within_sites_is_told_where_the_task_asks_for_it():
     assert "auc within site" in found and "f1 within site" not in found
 
 
+def test_the_auc_of_classes_is_told_within_sites_wherever_there_are_several():
+    data = task_data(TWO)
+    told = predictions("probe", data, sites_in_turn(data))
+    found = score_models(data, [told], draws=5)["probe"]
+    shifted = replace(  # every site's scores on a level of its own
+        told, values=[v + 9.0 * i * np.array([-1, 1]) for i, v in enumerate(told.values)]
+    )
+    after = score_models(data, [shifted], draws=5)["probe"]
+    assert after["auc within site"].mean == pytest.approx(found["auc within site"].mean)
+    assert after["auc"].mean < found["auc"].mean
+    one = replace(data, sites=np.full(len(data), "here"))
+    assert "auc within site" not in score_models(one, [told], draws=5)["probe"]
+
+
 def test_shuffled_labels_are_at_chance():
     data = task_data(TWO, people=300)
     told = predictions("probe", data, sites_in_turn(data), knows=2.0)

@@ -257,8 +257,8 @@ def test_positions_modes_differ_and_sincos_ignores_the_basis():
     assert not torch.allclose(seen["gradient"], seen["sincos"])
 
 
-def test_patch_std_sets_the_spread_of_the_patch_embedding():
-    for recipe, std in (("published", 0.02), ("default", 0.25)):
+def test_content_begins_at_unit_amplitude_but_in_the_published_start():
+    for recipe, std in (("published", 0.02), ("default", 0.25)):  # 1 / sqrt(patch)
         s = BrainJepaSettings.preset("small", rois=1, recipe=recipe, depth=1, predictor_depth=1)
         weight = BrainJEPA(s, torch.zeros(1, 30)).encoder.patch.weight
         assert float(weight.detach().std()) == pytest.approx(std, rel=0.05)

@@ -25,7 +25,7 @@ def test_published_presets(name, width, depth, heads):
 
 def test_recipes():
     published = BrainJepaSettings.preset("small", rois=1, recipe="published")
-    assert (published.position_scaling, published.patch_std) == ("minmax", 0.02)
+    assert (published.position_scaling, published.start) == ("minmax", "published")
     assert published.objective == ObjectiveSettings.published()
     assert not published.objective.holds_rank
     default = BrainJepaSettings.preset("small", rois=1)

@@ -1,0 +1,220 @@
+"""Read-outs of connectivity as methods: kernel ridge regression, centred by hospital or not.
+
+Where features are centred by hospital, each one subtracts the mean of its own people's features:
+local, without labels, and nothing leaves. The target is then learned within hospitals too, since
+what distinguishes them is no longer in the features.
+
+Shapes: n people, P features, Q outcomes, t tested people, K classes, C columns of covariates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.evaluation.features.adjustment import target_of_covariates
+from brainjepa_core.evaluation.features.connectivity import Features
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.readout.kernel_ridge import (
+    linear_kernel,
+    ridge_predictions,
+    sum_of_kernels,
+)
+from brainjepa_core.evaluation.tasks.protocols import Index, Split, require_classes
+from brainjepa_core.evaluation.tasks.settings import TaskData
+
+CENTRED = ", site-centred"
+FEWEST = 5  # people of a hospital whose mean is taken for its own; of fewer it would be their own
+
+
+class ReadOut:
+    """A read-out of everybody; its latest kernels are kept, since rows of a table share them.
+
+    Parameters
+    ----------
+    features : ndarray [people of the windows, P] or callable
+        As of `feature_methods.FeatureMethod`. Missing values are NaN and count as the mean.
+    """
+
+    def __init__(self, features: NDArray[np.floating] | Features) -> None:
+        self._features = features
+        self._kept: dict[bool, tuple[bytes, Float64]] = {}
+
+    def kernel(self, data: TaskData, training: Index, test: Index, centred: bool) -> Float64:
+        """Kernel of the training people, then the tested ones; freed of centres and covariates."""
+        parts = (data.people, data.sites, data.covariates, training, test)
+        key = b"/".join(part.tobytes() for part in parts)
+        if centred not in self._kept or self._kept[centred][0] != key:
+            groups = groups_of(data, centred)
+            centres, rows = _centres(groups, training, test), np.concatenate([training, test])
+            given = self._features
+            x = given(data, training) if callable(given) else given[data.people]
+            covariates, own = centred_on(data.covariates, centres)[rows], np.arange(len(training))
+            kept = _without(covariates, centred_on(x, centres)[rows], own)
+            self._kept[centred] = key, linear_kernel(kept, own)
+        return self._kept[centred][1]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadOutMethod:
+    """Kernel ridge regression on one read-out, or on the sum of the kernels of several.
+
+    Everything is fitted on the training and validation rows (a consensus, means, what covariates
+    explain, the penalty by leaving one person out), but for the centre of a tested hospital
+    that has no training people: that is the mean of its own tested people's features.
+
+    Attributes
+    ----------
+    name : str
+    readouts : sequence of ReadOut
+    centred : bool
+        By hospital; else by the training people's mean.
+    """
+
+    name: str
+    readouts: Sequence[ReadOut]
+    centred: bool = False
+
+    def predict(self, data: TaskData, split: Split) -> Float64:
+        """Values [t], or scores [t, K]: by how much a person is likelier than people are.
+
+        Raises
+        ------
+        ValueError
+            If the training rows are of one class.
+        """
+        training = np.union1d(split.train, split.validation)
+        kernels = [r.kernel(data, training, split.test, self.centred) for r in self.readouts]
+        kernel, groups = sum_of_kernels(kernels), groups_of(data, self.centred)
+        own, test = np.arange(len(training)), slice(len(training), None)
+        if data.task.kind == "classification":
+            require_classes(data, training)
+            told = np.eye(len(data.classes))[data.target.astype(np.int64)]
+            left = (told - _training_means(told, groups, training))[training]
+            return ridge_predictions(kernel, left, own)[test]
+        by_covariates = target_of_covariates(data, training)
+        told = (data.target - by_covariates)[:, None]
+        means = _training_means(told, groups, training)
+        left = (told - means)[training]
+        base = means[split.test, 0] + by_covariates[split.test]
+        values: Float64 = ridge_predictions(kernel, left, own)[test, 0] + base
+        return values
+
+
+def groups_of(data: TaskData, centred: bool) -> NDArray[np.generic]:
+    """Whose means are taken out together [n]: hospitals, or everybody."""
+    return data.sites if centred else np.zeros(len(data), np.int64)
+
+
+def _centres(
+    groups: NDArray[np.generic], training: Index, test: Index
+) -> list[tuple[NDArray[np.bool_], Index]]:
+    """Rows of each group, and the rows whose mean is its centre.
+
+    Its training people; without any its tested people; of fewer than `FEWEST` the training people
+    of all groups.
+    """
+    found = []
+    for group in np.unique(groups):
+        members = groups == group
+        trained, tested = training[members[training]], test[members[test]]
+        own = trained if len(trained) else tested
+        found.append((members, own if len(own) >= FEWEST else training))
+    return found
+
+
+def centred_on(
+    features: NDArray[np.floating], centres: Sequence[tuple[NDArray[np.bool_], Index]]
+) -> NDArray[np.floating]:
+    """Features [n, P] less the mean of their group's centre; 0 where a value is missing.
+
+    A feature that nobody of a centre has is taken less the mean of all centres.
+    """
+    everybody = mean_of_known(features[np.unique(np.concatenate([rows for _, rows in centres]))])
+    result = np.zeros_like(features)
+    for members, rows in centres:
+        centre = mean_of_known(features[rows])
+        result[members] = features[members] - np.where(np.isfinite(centre), centre, everybody)
+    return np.nan_to_num(result, copy=False, nan=0.0)
+
+
+def mean_of_known(values: NDArray[np.floating]) -> Float64:
+    """Mean over rows of each column [P], of the values that are known; NaN where none is."""
+    known = np.isfinite(values)
+    count = known.sum(0)
+    total = np.where(known, values, 0).sum(0, dtype=np.float64)
+    found: Float64 = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return found
+
+
+def _training_means(told: Float64, groups: NDArray[np.generic], training: Index) -> Float64:
+    """Mean target [n, Q] of each row's group in training; of all training rows where it has few."""
+    means = np.repeat(told[training].mean(0)[None], len(told), axis=0)
+    for group in np.unique(groups):
+        mates = training[groups[training] == group]
+        if len(mates) >= FEWEST:
+            means[groups == group] = told[mates].mean(0)
+    return means
+
+
+def _without(
+    covariates: NDArray[np.floating], features: NDArray[np.floating], training: Index
+) -> NDArray[np.floating]:
+    """Features less what covariates explain of them in training; both are centred."""
+    if not covariates.shape[1]:
+        return features
+    weights = np.linalg.lstsq(covariates[training], features[training], rcond=None)[0]
+    left: NDArray[np.floating] = features - covariates @ weights
+    return left
+
+
+def signal_methods(signals: SignalReadOuts) -> list[ReadOutMethod]:
+    """Rows of the signals' own read-outs, the bar of every model: as they are, and site-centred."""
+    pairs, slow = ReadOut(signals.pairs), ReadOut(signals.slow_pairs)
+    log = ReadOut(signals.log_connectivity())
+    rows = {
+        "connectivity": (pairs,),
+        "connectivity 0.01-0.1 Hz": (slow,),
+        "log-connectivity": (log,),
+        "connectivity 0.01-0.1 Hz + log-connectivity": (slow, log),
+    }
+    return [
+        ReadOutMethod(name + (CENTRED if centred else ""), readouts, centred)
+        for name, readouts in rows.items()
+        for centred in (False, True)
+    ]
+
+
+def latent_methods(name: str, pairs: Float32, signals: SignalReadOuts) -> list[ReadOutMethod]:
+    """Rows of a network's read-outs.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    pairs : ndarray [people of the windows, E]
+        Fisher z of everybody's latent connectivity.
+    signals : SignalReadOuts
+        Of the same people.
+
+    Returns
+    -------
+    list of ReadOutMethod
+        The probe that models are compared by (both read-outs, site-centred); the same joined with
+        the signals' slow connectivity; each read-out alone.
+    """
+    latent, log = ReadOut(pairs), ReadOut(signals.log_connectivity(pairs))
+    slow = ReadOut(signals.slow_pairs)
+    return [
+        ReadOutMethod(f"{name}: probe", (latent, log), centred=True),
+        ReadOutMethod(f"{name}: probe and FC", (latent, log, slow), centred=True),
+        *(
+            ReadOutMethod(f"{name}: {kind}{CENTRED if centred else ''}", (readout,), centred)
+            for kind, readout in (("latent connectivity", latent), ("latent log-connectivity", log))
+            for centred in (False, True)
+        ),
+    ]

@@ -1,0 +1,93 @@
+"""Kernel ridge regression whose penalty is chosen by leaving one person out, in closed form.
+
+Features outnumber people a hundred times, so all is done in the products of people [n, n]; several
+read-outs are heard by the sum of their kernels, each of the same weight.
+
+Shapes: n people, t training people, P features, Q outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainjepa_core.arrays import Float64
+
+Index = NDArray[np.int64]
+
+PENALTIES = 10.0 ** np.linspace(-4, 2, 13)  # times a training person's mean square of features
+AT_ONCE = 4096  # features whose products are summed together
+RESOLVED = 1e-9  # share of the largest eigenvalue below which a direction was taken out
+
+
+def linear_kernel(features: NDArray[np.floating], training: Index) -> Float64:
+    """Products of people's features, with a mean square of 1 over the training people.
+
+    Parameters
+    ----------
+    features : ndarray [n, P]
+        Finite and centred.
+    training : ndarray of int64 [t]
+
+    Returns
+    -------
+    ndarray of float64 [n, n]
+        Of features that are all 0, zeros.
+    """
+    products = np.zeros((len(features), len(features)))
+    for first in range(0, features.shape[1], AT_ONCE):
+        # Rounded as float32 has it, a mean that was taken out would come back as a direction.
+        part = features[:, first : first + AT_ONCE].astype(np.float64)
+        products += part @ part.T
+    scale = products[training, training].mean()
+    found: Float64 = products / scale if scale > 0 else products
+    return found
+
+
+def sum_of_kernels(kernels: Sequence[Float64]) -> Float64:
+    """Mean of kernels [n, n]: what joining their features side by side gives."""
+    found: Float64 = np.mean(kernels, axis=0)
+    return found
+
+
+def ridge_predictions(
+    kernel: Float64, targets: Float64, training: Index, penalties: NDArray[np.floating] = PENALTIES
+) -> Float64:
+    """Predict everybody by ridge regression on the training people.
+
+    Parameters
+    ----------
+    kernel : ndarray [n, n]
+        Of features from which the means of training groups have been taken, and nothing else is to
+        be fitted beside them.
+    targets : ndarray [t, Q]
+        Of the training people, less the means of the same groups.
+    training : ndarray of int64 [t]
+    penalties : ndarray
+        The one with the least squared error of people left out, over all outcomes, is taken.
+
+    Returns
+    -------
+    ndarray of float64 [n, Q]
+        Zeros where the training people do not differ in their features.
+    """
+    values, vectors = np.linalg.eigh(kernel[np.ix_(training, training)])
+    kept = values > RESOLVED * values[-1]  # the means that were taken out are fitted already
+    if not kept.any():
+        return np.zeros((len(kernel), targets.shape[1]))
+    values, vectors = values[kept], vectors[:, kept]
+    along = vectors.T @ targets
+    fits = [_left_out(values + penalty, vectors, along) for penalty in penalties]
+    errors = [float((error**2).sum()) for _, error in fits]
+    weights = fits[int(np.argmin(errors))][0]
+    found: Float64 = kernel[:, training] @ weights
+    return found
+
+
+def _left_out(shrunk: Float64, vectors: Float64, along: Float64) -> tuple[Float64, Float64]:
+    """Dual weights [t, Q], and errors [t, Q] of each person predicted by the others."""
+    weights = vectors @ (along / shrunk[:, None])
+    own = np.einsum("tk,k,tk->t", vectors, 1 / shrunk, vectors)
+    return weights, weights / own[:, None]

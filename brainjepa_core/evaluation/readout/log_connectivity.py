@@ -1,0 +1,144 @@
+"""Log-connectivity: a person's connectivity as the consensus sees it, on a straight scale.
+
+Correlations lie on a curved space; the logarithm of what a person's connectivity is relative to
+the consensus straightens it (Pennec et al. 2006, Varoquaux et al. 2010). Only the leading
+eigenvectors of the consensus are read: a scan has too few frames to know more directions, and
+noise in small eigenvalues is what a logarithm blows up.
+
+Shapes: R ROIs, m leading components, n people, P = m (m + 1) / 2 features in the order of
+``numpy.tril_indices(m)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from brainjepa_core.arrays import Float64
+
+SHARE = 0.4  # of the ROIs: components read
+SHRINKAGE = 0.1  # towards the consensus: a definite matrix of however few frames
+RESOLVED = 1e-6  # of the largest eigenvalue: what a consensus knows of smaller ones is rounding
+
+
+def components_of(rois: int) -> int:
+    """How many components are read of R ROIs: 0.4 R, rounded, at least 2.
+
+    Fixed beforehand, by diagnosis of 312 people of twelve hospitals at 200 ROIs: AUC is .70 of 50
+    components, .778 of 80, .768 of 120; below 0.4 R it falls, above it is flat.
+    """
+    return max(2, round(SHARE * rois))
+
+
+@dataclass(frozen=True, eq=False)
+class LogConnectivity:
+    """What log-connectivity is seen from.
+
+    Attributes
+    ----------
+    consensus : ndarray of float64 [R, R]
+        Mean connectivity of training people, as `ConnectivitySum.mean_fc` has it of all sites.
+    components : int
+        m. `components_of` by default; fewer where the consensus has fewer resolved directions.
+    """
+
+    consensus: Float64
+    components: int
+
+    @classmethod
+    def of(cls, consensus: ArrayLike, components: int | None = None) -> LogConnectivity:
+        """Of a consensus [R, R].
+
+        Raises
+        ------
+        ValueError
+            If it is not a finite symmetric matrix, or has fewer ROIs than components are asked.
+        """
+        mean = np.asarray(consensus, np.float64)
+        square = mean.ndim == 2 and len(mean) == mean.shape[1] >= 2
+        if not square or not np.isfinite(mean).all() or not np.allclose(mean, mean.T):
+            raise ValueError(
+                "expected the consensus as a finite symmetric matrix of at least 2 ROIs, found "
+                f"shape {list(mean.shape)}; take ConnectivitySum.mean_fc()"
+            )
+        wanted = components_of(len(mean)) if components is None else components
+        if not 1 <= wanted <= len(mean):
+            raise ValueError(
+                f"expected between 1 and {len(mean)} components, found {wanted}; there are no "
+                "more than ROIs"
+            )
+        values = np.linalg.eigvalsh(mean)
+        return cls(mean, min(wanted, int((values > RESOLVED * values[-1]).sum())))
+
+    @cached_property
+    def projection(self) -> Float64:
+        """V D^-1/2 [R, m]: leading eigenvectors over the roots of their eigenvalues."""
+        values, vectors = np.linalg.eigh(self.consensus)
+        leading = slice(-1, -self.components - 1, -1)
+        found: Float64 = vectors[:, leading] / np.sqrt(values[leading])
+        return found
+
+    @cached_property
+    def _expected(self) -> Float64:
+        """The consensus, shrunk as a person's matrix is, by which missing ROIs are completed."""
+        return (1 - SHRINKAGE) * self.consensus + SHRINKAGE * np.eye(len(self.consensus))
+
+    def features(self, connectivity: ArrayLike) -> Float64:
+        """Log-connectivity of people.
+
+        S = (V D^-1/2)' C (V D^-1/2) is 1 where a person is as the consensus; of
+        0.9 S + 0.1 I the matrix logarithm is taken, off-diagonals times the root of two, so that
+        distances of features are those of matrices.
+
+        Parameters
+        ----------
+        connectivity : array [n, R, R] or [R, R]
+            NaN in rows and columns of missing ROIs, which are completed by what the consensus
+            expects of them given the person's other ROIs (`complete_covariance`), and for pairs
+            never seen together, which are the consensus's.
+
+        Returns
+        -------
+        ndarray of float64 [n, P] or [P]
+        """
+        given = np.asarray(connectivity, np.float64)
+        people = np.stack([self._whole(c) for c in given.reshape(-1, *given.shape[-2:])])
+        seen = self.projection.T @ people @ self.projection
+        shrunk = (1 - SHRINKAGE) * seen + SHRINKAGE * np.eye(self.components)
+        values, vectors = np.linalg.eigh(shrunk)
+        # Of a positive matrix none is below; pairs from different scans may make one that is not.
+        logs = np.log(np.maximum(values, SHRINKAGE))
+        whole = (vectors * logs[:, None, :]) @ vectors.swapaxes(1, 2)
+        rows, columns = np.tril_indices(self.components)
+        found: Float64 = whole[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2))
+        return found.reshape(*given.shape[:-2], -1)
+
+    def _whole(self, connectivity: Float64) -> Float64:
+        known = ~np.isnan(np.diag(connectivity))
+        seen = np.isnan(connectivity) & np.outer(known, known)
+        return complete_covariance(
+            np.where(seen, self.consensus, connectivity) if seen.any() else connectivity,
+            self._expected,
+        )
+
+
+def complete_covariance(covariance: Float64, mean: Float64) -> Float64:
+    """Missing ROIs as `mean` [R, R] expects them, given the person's covariance of the others.
+
+    Definite where both are: the missing ROIs follow the known ones by the regression that holds
+    in `mean`, with the variance that it leaves.
+    """
+    known = ~np.isnan(np.diag(covariance))
+    if known.all():
+        return covariance
+    seen, gone = np.ix_(known, known), np.ix_(~known, ~known)
+    across = np.ix_(known, ~known)
+    weights = np.linalg.solve(mean[seen], mean[across])
+    full = covariance.copy()
+    full[across] = covariance[seen] @ weights
+    full[across[1].T, across[0].T] = full[across].T
+    full[gone] = mean[gone] - mean[across].T @ weights + weights.T @ full[across]
+    return full

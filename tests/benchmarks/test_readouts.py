@@ -1,0 +1,58 @@
+"""The bar on real data: what read-outs of signals, and of a network before its first step, tell."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from shared_data import shared
+
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.methods.readout_methods import latent_methods, signal_methods
+from brainjepa_core.evaluation.scores.evaluation import predict_all
+from brainjepa_core.evaluation.scores.resampling import score_models
+from brainjepa_core.evaluation.tasks.protocols import splits_of
+from brainjepa_core.evaluation.tasks.settings import load_task
+from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.pretraining.settings import PretrainingSettings
+
+CC200 = 200  # the archives' first ROIs
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "readouts.py"
+    spec = importlib.util.spec_from_file_location("bench_readouts", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_an_untrained_network_has_the_rows_of_connectivity_and_passes_the_bar(bench, tmp_path):
+    """312 people of twelve hospitals, each hospital told by the others."""
+    source = shared("data", "abide")
+    windows = bench.windows_of(source, tmp_path, CC200, PretrainingSettings())
+    signals = SignalReadOuts(windows)
+    latent = bench.latents_of(windows, ["default"])["at step 0"]
+    assert windows.subjects == 312
+    assert_allclose(np.tanh(latent), np.tanh(signals.pairs), atol=1e-4)
+    rows = [*signal_methods(signals), *latent_methods("model", latent, signals)]
+    found = {}
+    for name, metric in (("diagnosis", "auc"), ("age", "r within site")):
+        data = task_data(load_task(name), windows)
+        scores = score_models(data, predict_all(rows, data, splits_of(bench.PROTOCOL, data)), 1)
+        found[name] = {row: metrics[metric].mean for row, metrics in scores.items()}
+        for kind in ("connectivity", "log-connectivity"):
+            for centred in ("", ", site-centred"):
+                mine, theirs = f"model: latent {kind}{centred}", kind + centred
+                assert abs(found[name][mine] - found[name][theirs]) <= 0.005
+    diagnosis, age = found["diagnosis"], found["age"]
+    assert diagnosis["model: probe"] >= 0.73 and age["model: probe"] >= 0.50
+    assert diagnosis["connectivity 0.01-0.1 Hz, site-centred"] >= 0.77
+    assert diagnosis["connectivity 0.01-0.1 Hz + log-connectivity, site-centred"] >= 0.77
