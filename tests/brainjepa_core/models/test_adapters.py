@@ -39,7 +39,9 @@ RANK = 3
 
 
 def make(family: str = "brain_jepa", rank: int = 0) -> BrainModel:
-    settings = family_named(family).settings.preset("tiny", rois=6, adapters=rank, **SIZES)
+    """Of random blocks: of branches at zero, as a model starts, an adapter would see nothing."""
+    choices = {**SIZES, "adapters": rank, "start": "published"}
+    settings = family_named(family).settings.preset("tiny", rois=6, **choices)
     return family_named(family).new(settings, torch.arange(12.0).reshape(6, 2).sin(), seed=4)
 
 

@@ -51,7 +51,8 @@ def slip_in(store: ScanStore, series: np.ndarray, subject: str, **names: str) ->
 def study_of(scaling: str, patch: int = 16) -> PretrainingSettings:
     study = make_study()
     windows = WindowSettings(frames=32, scaling=scaling)
-    return study.model_copy(update={"windows": windows, "model": {**study.model, "patch": patch}})
+    model = {**study.model, "patch": patch, "width": max(8, patch)}
+    return study.model_copy(update={"windows": windows, "model": model})
 
 
 @pytest.fixture(params=SCALINGS)
