@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from flwr.serverapp import Grid
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
-from brainjepa_core.wire.messages import GRADIENTS, told_round
-from brainjepa_server.combining.consensus import build_consensus
+from brainjepa_core.wire.messages import told_round
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
 from brainjepa_server.finishing import publish, write_models
@@ -29,12 +28,14 @@ from brainjepa_server.record.history import (
     START,
     SUMMARY,
     BasisFacts,
+    RoundRecord,
     RunHistory,
     append_round,
     write_history,
     write_summary,
 )
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.rounds.agreeing import consensus
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
     read_newest,
@@ -43,11 +44,12 @@ from brainjepa_server.rounds.checkpoint import (
 )
 from brainjepa_server.rounds.joining import Door, Members, await_quorum, gather, join_late
 from brainjepa_server.rounds.received import ReceivedLog
-from brainjepa_server.rounds.retrying import QuorumMissed, tried
+from brainjepa_server.rounds.retrying import QuorumMissed, SumLost, tried
 from brainjepa_server.rounds.round import (
     Evaluated,
     Weights,
     chosen_sites,
+    dropped_round,
     evaluate,
     train_round,
 )
@@ -177,18 +179,7 @@ class Study:
                 )
             self.history = self.history.having(basis=facts)
         else:
-            sites, rounds = self._sites(members), self.settings.rounds
-            asked, names = self.settings.assignment(), sorted(members.nodes)
-            # A site that is cut off now would be missing from the basis of all rounds.
-            answers = sites.ask(
-                GRADIENTS, asked, {}, names, rounds.deadline, retries=rounds.retries
-            )
-            replies, floors = (
-                {answer.site: answer.reply for answer in answers},
-                self.settings.floors,
-            )
-            basis_settings = self.settings.pretraining.basis
-            found = build_consensus(replies, members.rois, floors, basis_settings, members.counts)
+            found = consensus(self._sites(members), self.settings, members)
             start = self._start(members)
             self.basis, total = start.basis if start else found.basis, found.total
             self.history = self.history.having(
@@ -206,7 +197,8 @@ class Study:
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
-            self.progress.consensus(found, self.basis)
+            summed = self.settings.protect is not None
+            self.progress.consensus(found, self.basis, summed=summed)
         rank = min(COMPONENTS, len(members.rois))
         self.mean_fc = total.mean_fc()
         self.components = connectivity_components(self.mean_fc, rank)
@@ -269,7 +261,12 @@ class Study:
             join_late(self.door, members)
             await_quorum(self.door, members)
 
-        return tried(attempt, self.settings.rounds.retries, again)
+        try:
+            return tried(attempt, self.settings.rounds.retries, again)
+        except SumLost as lost:
+            self.progress.dropped(told_round(number), lost)
+            record = dropped_round(self.settings, number, members.nodes, lost)
+            return self._keep(state, record, state.weights, state.outer)
 
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
         outer = OuterOptimizer(self.settings.aggregation.outer, self.roles)
@@ -297,13 +294,24 @@ class Study:
                 update={"yardstick": tuple(rows), "sites": sites, "unjudged": unjudged}
             )
             score = score_of(rows)
+        return self._keep(state, record, weights, outer.state, score)
+
+    def _keep(
+        self,
+        state: RoundState,
+        record: RoundRecord,
+        weights: Weights,
+        outer: dict[str, Float64],
+        score: float | None = None,
+    ) -> RoundState:
+        """Write a round down; what the next one begins with."""
         self.history = self.history.with_round(record)
         append_round(self.folder, record)  # before the round: a line too many is cut by a resume
         state = replace(
             state,
-            round=number + 1,
+            round=record.number,
             weights=weights,
-            outer=outer.state,
+            outer=outer,
             run_id=self.tracker.run_id or "",
             score=score,
         )
@@ -318,7 +326,7 @@ class Study:
 
     def _sites(self, members: Members) -> Sites:
         members_of, contract = (members.nodes, self.folder, members.counts), self.door.contract
-        return Sites(self.door.grid, *members_of, contract, self.received)
+        return Sites(self.door.grid, *members_of, contract, self.received, members.networks)
 
     @property
     def _basis32(self) -> Float32:

@@ -18,7 +18,6 @@ from brainjepa_client.answering.site import Site
 from brainjepa_client.cli import app
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.guarding.contracts import FOLDER, Contracts
-from brainjepa_client.guarding.questions import digest_of
 from brainjepa_client.guarding.review import review, warnings
 from brainjepa_core.evaluation.tasks.settings import Rule
 from brainjepa_core.signals.storing.store import ScanStore
@@ -33,6 +32,7 @@ from brainjepa_core.wire.messages import (
     Reply,
     Request,
 )
+from brainjepa_core.wire.packing import digest_of
 
 
 @pytest.fixture
