@@ -12,9 +12,12 @@ _OF_WEIGHTS = 32  # characters of a digest
 def terms_of(contract: Contract, kind: str, number: int, question: SumStep) -> SumTerms:
     """Terms of the sum of round `number`, counted from 0, that a step is part of.
 
-    The yardstick may be asked of several models in one round: each is a question by itself.
+    The yardstick may be asked of several models in one round, and of one model only once in all:
+    two sums of the same moments over other sites would differ by one site's.
     """
-    name = f"{kind}-{question.question[:_OF_WEIGHTS]}" if kind == EVALUATE else kind
+    name = kind
+    if kind == EVALUATE:
+        name, number = f"{kind}-{question.question[:_OF_WEIGHTS]}", 0
     return SumTerms(
         contract.consortium,
         contract.hash,

@@ -76,13 +76,12 @@ class Study:
     grid : flwr.serverapp.Grid
     settings : StudySettings
     folder : path
-        Gets ``basis.npz``, ``connectivity_sum.npz``, ``rounds/``, ``summary.json``,
-        ``rounds.jsonl``, MLflow's files, and at the end ``final``, ``best`` and the tasks' reports.
+        Gets basis, connectivity, rounds, records, and at the end models and the tasks' reports.
     progress : StudyProgress
     nodes : int, optional
         How many nodes the grid has in all, where that is known.
     contract : Contract, optional
-        What sites are asked by; in simulation there is none.
+        What sites are asked by.
     admitted, stop : callable, optional
         As a `Door` takes it; asked before each round whether to stop there.
     """
@@ -101,8 +100,7 @@ class Study:
         self.settings, self.folder = settings, Path(folder)
         self.received = ReceivedLog(self.folder, settings.name)
         self.door = Door(grid, settings, self.received, admitted, contract)
-        self.nodes, self.stop = nodes, stop
-        self.progress = progress
+        self.nodes, self.stop, self.progress = nodes, stop, progress
         self.tracker = StudyTracker(self.folder)
         self.history = RunHistory(
             name=settings.name,
@@ -117,8 +115,7 @@ class Study:
         Raises
         ------
         ValueError
-            If too few sites or people are there, the folder holds another study, or another
-            coordinator is at work in it.
+            If too few sites or people are there, or the folder is another study's or coordinator's.
         """
         with only_one(self.folder / LOCK):
             return self._run()
@@ -129,10 +126,9 @@ class Study:
         members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
         self._note(members)
-        tags = {f"store of {name}": found for name, found in self.history.stores.items()}
-        self.tracker.start(
-            self.settings.name, self.history.settings, {**self.history.versions, **tags}
-        )
+        stores = {f"store of {name}": found for name, found in self.history.stores.items()}
+        tags = {**self.history.versions, **stores}
+        self.tracker.start(self.settings.name, self.history.settings, tags)
         status = "FAILED"
         try:
             self._agree(members)
@@ -171,9 +167,9 @@ class Study:
             total = ConnectivitySum.load(self.folder / SUM_FILE)
             facts = self.past.basis
             if facts is None or facts.hash != self.basis.hash:
-                recorded = facts.hash[:12] if facts else "none"
+                known = facts.hash[:12] if facts else "none"
                 raise ValueError(
-                    f"expected the basis {recorded} that {SUMMARY} records, found "
+                    f"expected the basis {known} that {SUMMARY} records, found "
                     f"{self.basis.hash[:12]} in {BASIS_FILE}; put the study's own basis back, or "
                     "start in a new folder"
                 )
@@ -197,10 +193,8 @@ class Study:
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
-            summed = self.settings.protect is not None
-            self.progress.consensus(found, self.basis, summed=summed)
-        rank = min(COMPONENTS, len(members.rois))
-        self.mean_fc = total.mean_fc()
+            self.progress.consensus(found, self.basis, summed=bool(self.settings.protect))
+        self.mean_fc, rank = total.mean_fc(), min(COMPONENTS, len(members.rois))
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 
@@ -325,8 +319,8 @@ class Study:
         return evaluate(sites, self.settings, number, weights, basis, self.components, model)
 
     def _sites(self, members: Members) -> Sites:
-        members_of, contract = (members.nodes, self.folder, members.counts), self.door.contract
-        return Sites(self.door.grid, *members_of, contract, self.received, members.networks)
+        about = members.counts, self.door.contract, self.received, members.networks
+        return Sites(self.door.grid, members.nodes, self.folder, *about)
 
     @property
     def _basis32(self) -> Float32:

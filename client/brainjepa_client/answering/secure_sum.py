@@ -6,6 +6,8 @@ answered as any other, and the answer leaves as integers under masks.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from brainjepa_client.answering.state import study_folder
@@ -153,4 +155,4 @@ def _update(request: Request, reply: Reply, sites: int, rounding: bytes) -> Arra
 
 def _rois(pairs: int) -> int:
     """How many ROIs have so many pairs."""
-    return round((1 + (1 + 8 * pairs) ** 0.5) / 2)
+    return (1 + math.isqrt(1 + 8 * pairs)) // 2

@@ -85,17 +85,14 @@ class SumRecord(Record):
     ----------
     attempt : int
         From 1.
-    loss : float or None
-        Mean over the sites, by their shares.
-    share : int or None
-        What they count by together.
-    norm : float or None
-        Of the mean update, relative to the round's weights.
+    loss, share, norm : float or None
+        Mean loss of the sites by their shares; these together; norm of the mean update, relative
+        to the round's weights.
     """
 
     attempt: int = Field(1, ge=1)
     loss: Number = None
-    share: int | None = None
+    share: Number = None
     norm: Number = None
 
 

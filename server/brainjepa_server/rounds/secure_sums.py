@@ -123,7 +123,7 @@ def secure_sum(
 
 
 def clear_sums(folder: Path, number: int) -> None:
-    """Remove the sums of rounds before `number`, counted from 0, which are in the weights by now."""
+    """Remove the sums of rounds before `number`, counted from 0: they are in the weights."""
     for path in (folder / SUMS).glob("round-*"):
         if int(path.name.removeprefix("round-").partition("-")[0]) < number:
             path.unlink()
