@@ -23,6 +23,7 @@ from brainjepa_core.wire.messages import (
     ProbeRequest,
 )
 
+FEWEST_SUMMED = 3  # sites of a secure sum; of two, each knows the other's part
 LARGEST = 262_144  # bytes of a text
 SHOWN = 12  # characters of a hash in texts
 
@@ -86,6 +87,18 @@ class Contract(Frozen):
             raise ValueError(
                 "expected the assignment of a contract to be that of the first round, found that "
                 "of another one; propose the study again"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_summed(self) -> Self:
+        if self.assignment.protect and (
+            self.assignment.wire != "fp32" or self.tasks or len(self.roster) < FEWEST_SUMMED
+        ):
+            raise ValueError(
+                f"expected a contract with protect: secure_sum to have wire fp32, no tasks and at "
+                f"least {FEWEST_SUMMED} sites, found wire {self.assignment.wire}, "
+                f"{len(self.tasks)} tasks and {len(self.roster)} sites; propose the study again"
             )
         return self
 

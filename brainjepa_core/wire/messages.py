@@ -11,6 +11,10 @@ of a task. Arrays of probes are named ``probe.<pool>.<field>``, in requests and 
 ``weights`` [J, F, P, Q] and ``intercept`` [J, F, Q] of J probes, each fitted F times (once for each
 left-out fold, or once), with ``range`` [J, 2], mean and spread of scores, where these are to be
 counted; Newton's ``centre``, ``scale`` [F + 1, P] and ``trial`` [F + 1, P + 1].
+
+Under ``protect: secure_sum`` a question is asked in the five steps of `secure_sums.messages`. Each
+request has a `SumStep`, and the question's own arrays travel with the step ``masked`` alone.
+
 Shapes: P features, Q outcomes (1, or the number of classes).
 """
 
@@ -27,14 +31,19 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import Frozen
+from brainjepa_core.wire.protection import ProtectSettings
 
-WIRE_VERSION = 6  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 7  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
 
 BASIS = "basis"  # float32 [R, m], in train and evaluate requests
 COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in evaluate requests
+
+# In the configuration of a node, or of a run, where sites answer approved contracts only.
+CONTRACTS = "contracts"
+SUM = "sum"  # Flower's record, of a request, with what a step of a secure sum is asked with
 
 TARGET = "target"  # outcome of moments of a task
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
@@ -134,6 +143,8 @@ class Assignment(Frozen):
         FedProx's mu; 0 is none.
     share : {"scans", "subjects", "equal"}
         What a reply counts by.
+    protect : ProtectSettings, optional
+        What keeps single replies from the coordinator.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     contract : str
@@ -153,8 +164,32 @@ class Assignment(Frozen):
     reset_optimizer: bool = False
     proximal: float = Field(0.0, ge=0)
     share: Literal["scans", "subjects", "equal"] = "scans"
+    protect: ProtectSettings | None = None
     probe: ProbeRequest | None = None
     contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+
+@dataclass(frozen=True)
+class SumStep:
+    """The part of a request that asks for a step of a secure sum.
+
+    Attributes
+    ----------
+    step : str
+        One of `secure_sums.messages.STEPS`.
+    attempt : int
+        From 0.
+    question : str
+        SHA-256 (hex) of the question's arrays (`packing.digest_of`), which is known before they
+        come.
+    message : dict of str to ndarray
+        What the step is asked with.
+    """
+
+    step: str
+    attempt: int
+    question: str
+    message: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,12 +203,15 @@ class Request:
     arrays : dict of str to ndarray
     proposal : str
         Text of the contract, in ``describe`` requests of a study that has one.
+    sum : SumStep, optional
+        In requests of a secure sum.
     """
 
     kind: str
     assignment: Assignment
     arrays: Arrays = field(default_factory=dict)
     proposal: str = ""
+    sum: SumStep | None = None
 
 
 @dataclass(frozen=True)

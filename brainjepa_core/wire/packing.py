@@ -6,16 +6,24 @@ buffer costs one.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 Buffer = NDArray[np.uint8]
 PACKED = "packed"  # the one array of a message
+# Of the format (https://github.com/huggingface/safetensors), as far as numpy has them.
+_DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U64": np.uint64,
+    "I32": np.int32, "U32": np.uint32, "I16": np.int16, "U16": np.uint16, "I8": np.int8,
+    "U8": np.uint8, "BOOL": np.bool_, "C64": np.complex64,
+}  # fmt: skip
 
 
 def pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Buffer:
@@ -35,7 +43,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Buffer:
 
 
 def unpack_arrays(buffer: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-    """What `pack_arrays` was given.
+    """What `pack_arrays` was given, as read-only views of the buffer: nothing is copied.
 
     Raises
     ------
@@ -48,12 +56,45 @@ def unpack_arrays(buffer: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]
             f"{list(buffer.shape[:8])}; bring coordinator and site to one version"
         )
     try:
-        return dict(load(buffer.tobytes()))
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        return _views(np.ascontiguousarray(buffer))
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(
             f"expected named arrays in one buffer, found bytes that raise {type(error).__name__}; "
             "bring coordinator and site to one version"
         ) from error
+
+
+def _views(buffer: NDArray[Any]) -> dict[str, NDArray[np.generic]]:
+    """Arrays that lie side by side in a buffer, from the end of its head to its own."""
+    head, data = _head_and_data(buffer)
+    found, end = {}, 0
+    for name, about in sorted(head.items(), key=lambda entry: entry[1]["data_offsets"]):
+        dtype, shape = np.dtype(_DTYPES[about["dtype"]]), tuple(about["shape"])
+        begin, stop = about["data_offsets"]
+        if not all(type(size) is int and size >= 0 for size in (begin, stop, *shape)):
+            raise ValueError("expected sizes, found others")
+        if begin != end or stop > len(data) or stop - begin != dtype.itemsize * math.prod(shape):
+            raise ValueError("expected arrays side by side, found others")
+        found[name] = data[begin:stop].view(dtype).reshape(shape)
+        found[name].flags.writeable = False
+        end = stop
+    if end != len(data):
+        raise ValueError("expected the arrays alone, found more")
+    return found
+
+
+def _head_and_data(buffer: NDArray[Any]) -> tuple[dict[str, Any], NDArray[Any]]:
+    """What a buffer says of its arrays, by name, and the bytes that follow."""
+    begin = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
+    head = json.loads(buffer[8:begin].tobytes())
+    return {name: about for name, about in head.items() if name != "__metadata__"}, buffer[begin:]
 
 
 def packed_sizes(buffer: Buffer) -> dict[str, int]:
@@ -65,16 +106,23 @@ def packed_sizes(buffer: Buffer) -> dict[str, int]:
         If the head is none.
     """
     try:
-        length = int.from_bytes(buffer[:8].tobytes(), "little")
-        head = json.loads(buffer[8 : 8 + length].tobytes())
         sizes = {}
-        for name, about in head.items():
-            if name != "__metadata__":
-                begin, end = about["data_offsets"]
-                sizes[str(name)] = int(end) - int(begin)
+        for name, about in _head_and_data(buffer)[0].items():
+            begin, end = about["data_offsets"]
+            sizes[name] = int(end) - int(begin)
         return sizes
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"expected the head of named arrays, found bytes that raise {type(error).__name__}; "
             "bring coordinator and site to one version"
         ) from error
+
+
+def digest_of(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 (hex) of named arrays: names, dtypes, shapes, bytes."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()

@@ -55,6 +55,8 @@ class PolicySettings(Frozen):
         Whether the weights of a probe that is fitted on this site's people alone may leave.
     task_columns : tuple of str, optional
         Phenotypes that tasks may read; all of them by default.
+    require_secure_sum : bool
+        Answer nothing but steps of secure sums, and ``describe``.
     """
 
     min_subjects: int = Field(20, ge=1)
@@ -75,6 +77,7 @@ class PolicySettings(Frozen):
     min_people_a_class: int = Field(5, ge=1)
     share_probe: bool = False
     task_columns: tuple[str, ...] | None = None
+    require_secure_sum: bool = False
 
     def rounded(self, count: int) -> int:
         """A number of people or scans as it is told."""

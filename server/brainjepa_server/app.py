@@ -10,6 +10,8 @@ from flwr.serverapp import Grid, ServerApp
 from brainjepa_core.command_log import keep_log, logs
 from brainjepa_core.settings import read_settings
 from brainjepa_core.terminal import console
+from brainjepa_core.wire.contract import read_contract
+from brainjepa_core.wire.messages import CONTRACTS
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
@@ -22,12 +24,17 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run or continue the study whose settings lie in ``study-folder``.
 
-    A simulation says in ``nodes`` how many sites it has, so that nobody is waited for in vain.
+    A simulation says in ``nodes`` how many sites it has, so that nobody is waited for in vain, and
+    in ``contracts``, if its study has one, where the contract lies.
     """
     folder = Path(str(context.run_config["study-folder"]))
     settings = read_settings(folder / STUDY_FILE, StudySettings)
     nodes = int(str(context.run_config["nodes"])) if "nodes" in context.run_config else None
+    contract = None
+    if CONTRACTS in context.run_config:
+        path = Path(str(context.run_config[CONTRACTS]))
+        contract = read_contract(path.read_text(encoding="utf-8"))
     progress = StudyProgress(console, settings.total_rounds)
     with logs():
         keep_log(folder)
-        Study(grid, settings, folder, progress, nodes).run()
+        Study(grid, settings, folder, progress, nodes, contract).run()

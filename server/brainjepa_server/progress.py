@@ -12,7 +12,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.problems import counted
 from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
-from brainjepa_server.record.attendance import UNCOMPARED
+from brainjepa_server.record.attendance import SUMMED, UNCOMPARED
 from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.tasks.report import TaskReport
@@ -45,8 +45,8 @@ class StudyProgress:
         if absent:
             self.console.print(f"  not there yet: {', '.join(absent)}", markup=False)
 
-    def consensus(self, found: Consensus, basis: ConsensusBasis) -> None:
-        """The basis, and whose it is."""
+    def consensus(self, found: Consensus, basis: ConsensusBasis, *, summed: bool = False) -> None:
+        """The basis, and whose it is; whether single sums were not seen."""
         people = counted(found.people, "person", "people")
         told = f"consensus basis {found.basis.hash[:12]} of {people}"
         if basis.hash != found.basis.hash:
@@ -56,12 +56,16 @@ class StudyProgress:
             self.console.print(f"  left out {name}: {reason}", markup=False)
         for name, reason in found.capped.items():
             self.console.print(f"  counts for less: {name}: {reason}", markup=False)
-        if not found.compared:
-            self.console.print(f"  {UNCOMPARED}", markup=False)
+        if summed or not found.compared:
+            self.console.print(f"  {SUMMED if summed else UNCOMPARED}", markup=False)
 
     def again(self, missed: Exception, left: int) -> None:
         """Why a round is tried again, and how often it still may be."""
         self.console.print(f"trying again ({left} more after it): {missed}", markup=False)
+
+    def dropped(self, number: int, lost: Exception) -> None:
+        """That a round changed nothing, since its only secure sum was lost."""
+        self.console.print(f"round {number} is dropped: {lost}", markup=False)
 
     def stopped(self, number: int) -> None:
         """That the study was asked to stop, and where."""

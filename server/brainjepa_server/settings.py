@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import FilePath, Frozen
+from brainjepa_core.wire.contract import FEWEST_SUMMED
 from brainjepa_core.wire.messages import Assignment, Target, Wire
+from brainjepa_core.wire.protection import NONE, SECURE_SUM, ProtectSettings
 from brainjepa_server.tasks.settings import StudyTask
 
 COMPONENTS = 20  # of connectivity, that the yardstick asks for
@@ -167,6 +169,8 @@ class StudySettings(Frozen):
         Its basis is the study's, and its weights a zero of the scale beside random ones.
     folds, held_out_fold : int
         People of this fold are never trained on and are what the yardstick is measured on.
+    protect : ProtectSettings, optional
+        ``secure_sum``: the coordinator gets sums over sites, and no reply of one; none by default.
     tasks : tuple of StudyTask
         What the sites are asked of the final model at the study's end.
     """
@@ -180,7 +184,13 @@ class StudySettings(Frozen):
     start_from: StartSettings | None = None
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
+    protect: ProtectSettings | None = None
     tasks: tuple[StudyTask, ...] = ()
+
+    @field_validator("protect", mode="before")
+    @classmethod
+    def _may_be_none(cls, told: Any) -> Any:
+        return None if told == NONE else told
 
     @field_validator("tasks")
     @classmethod
@@ -226,6 +236,29 @@ class StudySettings(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_be_summed(self) -> StudySettings:
+        """Refuse what needs to see single replies."""
+        if self.protect is None:
+            return self
+        aggregation = self.aggregation
+        wrong = {
+            "aggregation.combine: mean": aggregation.combine != "mean" and aggregation.combine,
+            "aggregation.wire: fp32": aggregation.wire != "fp32" and aggregation.wire,
+            "no rounds.sites": self.rounds.sites is not None and self.rounds.sites,
+            "no tasks": bool(self.tasks) and self.tasks[0].task.name,
+            f"at least {FEWEST_SUMMED} sites": 0 < len(self.sites) < FEWEST_SUMMED
+            and len(self.sites),
+        }
+        for expected, found in wrong.items():
+            if found is not False:
+                raise ValueError(
+                    f"expected {expected} with protect: {SECURE_SUM}, where the coordinator sees "
+                    f"sums over all sites and no reply of one, found {found}; correct it, or go "
+                    "without protect"
+                )
+        return self
+
     @property
     def total_rounds(self) -> int:
         """Rounds of the whole study."""
@@ -247,4 +280,5 @@ class StudySettings(Frozen):
             reset_optimizer=self.aggregation.reset_optimizer,
             proximal=self.aggregation.proximal,
             share=self.aggregation.shares,
+            protect=self.protect,
         )

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from flwr.serverapp import Grid
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
-from brainjepa_core.wire.messages import GRADIENTS, told_round
-from brainjepa_server.combining.consensus import build_consensus
+from brainjepa_core.wire.messages import told_round
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
 from brainjepa_server.finishing import publish, write_models
@@ -29,12 +28,14 @@ from brainjepa_server.record.history import (
     START,
     SUMMARY,
     BasisFacts,
+    RoundRecord,
     RunHistory,
     append_round,
     write_history,
     write_summary,
 )
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.rounds.agreeing import consensus
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
     read_newest,
@@ -43,11 +44,12 @@ from brainjepa_server.rounds.checkpoint import (
 )
 from brainjepa_server.rounds.joining import Door, Members, await_quorum, gather, join_late
 from brainjepa_server.rounds.received import ReceivedLog
-from brainjepa_server.rounds.retrying import QuorumMissed, tried
+from brainjepa_server.rounds.retrying import QuorumMissed, SumLost, tried
 from brainjepa_server.rounds.round import (
     Evaluated,
     Weights,
     chosen_sites,
+    dropped_round,
     evaluate,
     train_round,
 )
@@ -74,13 +76,12 @@ class Study:
     grid : flwr.serverapp.Grid
     settings : StudySettings
     folder : path
-        Gets ``basis.npz``, ``connectivity_sum.npz``, ``rounds/``, ``summary.json``,
-        ``rounds.jsonl``, MLflow's files, and at the end ``final``, ``best`` and the tasks' reports.
+        Gets basis, connectivity, rounds, records, and at the end models and the tasks' reports.
     progress : StudyProgress
     nodes : int, optional
         How many nodes the grid has in all, where that is known.
     contract : Contract, optional
-        What sites are asked by; in simulation there is none.
+        What sites are asked by.
     admitted, stop : callable, optional
         As a `Door` takes it; asked before each round whether to stop there.
     """
@@ -99,8 +100,7 @@ class Study:
         self.settings, self.folder = settings, Path(folder)
         self.received = ReceivedLog(self.folder, settings.name)
         self.door = Door(grid, settings, self.received, admitted, contract)
-        self.nodes, self.stop = nodes, stop
-        self.progress = progress
+        self.nodes, self.stop, self.progress = nodes, stop, progress
         self.tracker = StudyTracker(self.folder)
         self.history = RunHistory(
             name=settings.name,
@@ -115,8 +115,7 @@ class Study:
         Raises
         ------
         ValueError
-            If too few sites or people are there, the folder holds another study, or another
-            coordinator is at work in it.
+            If too few sites or people are there, or the folder is another study's or coordinator's.
         """
         with only_one(self.folder / LOCK):
             return self._run()
@@ -127,10 +126,9 @@ class Study:
         members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
         self._note(members)
-        tags = {f"store of {name}": found for name, found in self.history.stores.items()}
-        self.tracker.start(
-            self.settings.name, self.history.settings, {**self.history.versions, **tags}
-        )
+        stores = {f"store of {name}": found for name, found in self.history.stores.items()}
+        tags = {**self.history.versions, **stores}
+        self.tracker.start(self.settings.name, self.history.settings, tags)
         status = "FAILED"
         try:
             self._agree(members)
@@ -169,26 +167,15 @@ class Study:
             total = ConnectivitySum.load(self.folder / SUM_FILE)
             facts = self.past.basis
             if facts is None or facts.hash != self.basis.hash:
-                recorded = facts.hash[:12] if facts else "none"
+                known = facts.hash[:12] if facts else "none"
                 raise ValueError(
-                    f"expected the basis {recorded} that {SUMMARY} records, found "
+                    f"expected the basis {known} that {SUMMARY} records, found "
                     f"{self.basis.hash[:12]} in {BASIS_FILE}; put the study's own basis back, or "
                     "start in a new folder"
                 )
             self.history = self.history.having(basis=facts)
         else:
-            sites, rounds = self._sites(members), self.settings.rounds
-            asked, names = self.settings.assignment(), sorted(members.nodes)
-            # A site that is cut off now would be missing from the basis of all rounds.
-            answers = sites.ask(
-                GRADIENTS, asked, {}, names, rounds.deadline, retries=rounds.retries
-            )
-            replies, floors = (
-                {answer.site: answer.reply for answer in answers},
-                self.settings.floors,
-            )
-            basis_settings = self.settings.pretraining.basis
-            found = build_consensus(replies, members.rois, floors, basis_settings, members.counts)
+            found = consensus(self._sites(members), self.settings, members)
             start = self._start(members)
             self.basis, total = start.basis if start else found.basis, found.total
             self.history = self.history.having(
@@ -206,9 +193,8 @@ class Study:
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
-            self.progress.consensus(found, self.basis)
-        rank = min(COMPONENTS, len(members.rois))
-        self.mean_fc = total.mean_fc()
+            self.progress.consensus(found, self.basis, summed=bool(self.settings.protect))
+        self.mean_fc, rank = total.mean_fc(), min(COMPONENTS, len(members.rois))
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 
@@ -269,7 +255,12 @@ class Study:
             join_late(self.door, members)
             await_quorum(self.door, members)
 
-        return tried(attempt, self.settings.rounds.retries, again)
+        try:
+            return tried(attempt, self.settings.rounds.retries, again)
+        except SumLost as lost:
+            self.progress.dropped(told_round(number), lost)
+            record = dropped_round(self.settings, number, members.nodes, lost)
+            return self._keep(state, record, state.weights, state.outer)
 
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
         outer = OuterOptimizer(self.settings.aggregation.outer, self.roles)
@@ -297,13 +288,24 @@ class Study:
                 update={"yardstick": tuple(rows), "sites": sites, "unjudged": unjudged}
             )
             score = score_of(rows)
+        return self._keep(state, record, weights, outer.state, score)
+
+    def _keep(
+        self,
+        state: RoundState,
+        record: RoundRecord,
+        weights: Weights,
+        outer: dict[str, Float64],
+        score: float | None = None,
+    ) -> RoundState:
+        """Write a round down; what the next one begins with."""
         self.history = self.history.with_round(record)
         append_round(self.folder, record)  # before the round: a line too many is cut by a resume
         state = replace(
             state,
-            round=number + 1,
+            round=record.number,
             weights=weights,
-            outer=outer.state,
+            outer=outer,
             run_id=self.tracker.run_id or "",
             score=score,
         )
@@ -317,8 +319,8 @@ class Study:
         return evaluate(sites, self.settings, number, weights, basis, self.components, model)
 
     def _sites(self, members: Members) -> Sites:
-        members_of, contract = (members.nodes, self.folder, members.counts), self.door.contract
-        return Sites(self.door.grid, *members_of, contract, self.received)
+        about = members.counts, self.door.contract, self.received, members.networks
+        return Sites(self.door.grid, members.nodes, self.folder, *about)
 
     @property
     def _basis32(self) -> Float32:

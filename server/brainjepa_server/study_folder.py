@@ -14,6 +14,7 @@ STUDY_FILE = "study.yaml"
 BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
 FINAL, BEST = "final", "best"
 LOCK = ".lock"
+SUMS = "secure_sums"
 SPOOL = ".replies-"  # start of the names of folders where replies wait
 
 

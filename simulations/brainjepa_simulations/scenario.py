@@ -86,7 +86,17 @@ class Scenario(Frozen):
                 "expected study.aggregation.wire fp32 where sites are poisoned, found "
                 f"{self.study.aggregation.wire}; poison is defined on weights"
             )
+        if self.faults.poison and self.study.protect:
+            raise ValueError(
+                "expected no faults.poison with study.protect: secure_sum, found some; poison is "
+                "defined on weights, and a site's masked numbers are none"
+            )
         return self
+
+    def protected(self, protect: str) -> Scenario:
+        """The same with ``study.protect``."""
+        told = self.model_dump(exclude_none=True)
+        return Scenario.model_validate({**told, "study": {**told["study"], "protect": protect}})
 
 
 def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:

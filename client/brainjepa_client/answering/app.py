@@ -12,17 +12,18 @@ from brainjepa_client.answering.site import Site
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.messages import (
+    CONTRACTS,
     DESCRIBE,
     EVALUATE,
     GRADIENTS,
+    SUM,
     TRAIN,
     Assignment,
     Reply,
     Request,
+    SumStep,
 )
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
-
-CONTRACTS = "contracts"  # in the configuration of a node that answers approved contracts only
 
 app = ClientApp()
 
@@ -55,16 +56,24 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
     try:
         # Read anew, so that a policy that was tightened holds from the next request on.
         settings = read_settings(_settings_path(context), SiteSettings)
-        site = Site(settings, contracts=CONTRACTS in context.node_config)
-        told = message.content.config_records["assignment"]
-        assignment = Assignment.model_validate_json(str(told["json"]))
-        proposal = str(told.get("contract", ""))
-        arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
-        reply = site.answer(Request(kind, assignment, arrays, proposal))
+        contracts = CONTRACTS in context.node_config or CONTRACTS in context.run_config
+        reply = Site(settings, contracts=contracts).answer(_request(kind, message))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         traceback.print_exc()  # to the SuperNode's own log: without settings there is no other
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")
     return Message(_to_records(reply), reply_to=message)
+
+
+def _request(kind: str, message: Message) -> Request:
+    told = message.content.config_records["assignment"]
+    assignment = Assignment.model_validate_json(str(told["json"]))
+    arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
+    part = None
+    if SUM in message.content.array_records:
+        given = unpack_arrays(message.content.array_records[SUM][PACKED].numpy())
+        attempt, question = int(str(told["attempt"])), str(told["question"])
+        part = SumStep(str(told["step"]), attempt, question, given)
+    return Request(kind, assignment, arrays, str(told.get("contract", "")), part)
 
 
 def _settings_path(context: Context) -> Path:

@@ -29,6 +29,7 @@ def describe(settings: SiteSettings, store: ScanStore) -> Reply:
             "atlas_fingerprint": store.atlas.fingerprint,
             "store_fingerprint": store.fingerprint,
             "rois": "\n".join(store.atlas.rois),
+            "networks": len(set(store.atlas.networks)) if store.atlas.has_networks else 0,
             **{name: settings.policy.rounded(count) for name, count in counts.items()},
             "device": settings.device.split(":")[0],
             "threads": torch.get_num_threads(),

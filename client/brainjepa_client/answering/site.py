@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,8 +28,10 @@ from brainjepa_client.guarding.policy import Refusal, require_allowed, require_t
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm.asking import answered_in_job
 from brainjepa_core.evaluation.splits import folds_of
+from brainjepa_core.extras import require
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import (
     DESCRIBE,
     EVALUATE,
@@ -40,7 +43,11 @@ from brainjepa_core.wire.messages import (
     told_round,
 )
 
+if TYPE_CHECKING:
+    from brainjepa_client.answering.secure_sum import SiteSum
+
 LOG = "log.txt"
+LONGEST_STEP = 40  # characters of a foreign word
 
 
 class Site:
@@ -73,6 +80,8 @@ class Site:
         if request.kind in (TRAIN, EVALUATE):
             where += f" round {told_round(request.assignment.round)}"
         kind = request.kind if request.kind in KINDS else "a message of unknown kind"
+        if request.sum is not None:
+            where += f", step {request.sum.step[:LONGEST_STEP]} of a secure sum"
         try:
             reply = self._answer(request)
             self._audit(kind, request, reply)  # before it leaves
@@ -99,14 +108,19 @@ class Site:
         if not self.contracts:
             return self._reply(request, opened)
         contracts, digest = Contracts(settings.state), assignment.contract
-        contracts.let_through(settings, request, opened().fingerprint)
+        contract = contracts.let_through(settings, request, opened().fingerprint)
         in_force = functools.partial(contracts.require_approved, settings.name, digest)
         with going_on_while(in_force):
-            reply = self._reply(request, opened)
+            reply = self._reply(request, opened, contract)
         in_force()  # a decision that came meanwhile holds
         return reply
 
-    def _reply(self, request: Request, opened: Callable[[], ScanStore]) -> Reply:
+    def _reply(
+        self,
+        request: Request,
+        opened: Callable[[], ScanStore],
+        contract: Contract | None = None,
+    ) -> Reply:
         """What a request is answered with, as far as the policy allows."""
         assignment, settings = request.assignment, self.settings
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
@@ -120,6 +134,9 @@ class Site:
         store = opened()
         if request.kind == DESCRIBE:
             return describe(settings, store)
+        within = self._sum(request, contract)
+        if within is not None and not within.is_asked_for_people:
+            return within.answer()
         summed = store.fingerprint if request.kind == GRADIENTS else None
         require_same_study(settings.state, assignment, summed)
         people = people_of(store, assignment)
@@ -137,7 +154,16 @@ class Site:
         if request.kind == TRAIN:
             behind = learning[drawn(request, people.training)]
         self._note(request, windows, behind)
-        return reply
+        return reply if within is None else within.masked(reply)
+
+    def _sum(self, request: Request, contract: Contract | None) -> SiteSum | None:
+        """The secure sum that a request is a step of."""
+        if request.sum is None:
+            return None
+        require("cryptography")
+        from brainjepa_client.answering.secure_sum import SiteSum
+
+        return SiteSum(self.settings, contract, request, request.sum)
 
     def _refused(self, kind: str, request: Request, text: str) -> Reply:
         reply = Reply(refusal=text)
@@ -152,6 +178,7 @@ class Site:
             "study": request.assignment.study_id,
             "contract": request.assignment.contract,
             "kind": kind,
+            "step": "" if request.sum is None else request.sum.step[:LONGEST_STEP],
             "round": told_round(request.assignment.round),
             "arrays": {name: array.nbytes for name, array in reply.arrays.items()},
             "numbers": list(reply.metrics),

@@ -79,7 +79,11 @@ def line_in_words(line: Mapping[str, Any]) -> str:
     if line["event"] == WITHDREW:
         contract = line["contract"][:12]
         return f"{when} from {f'contract {contract}' if contract else 'the consortium'}, for good"
-    what = f"{when} {line['kind']} of study '{line['study']}', round {line['round']}"
+    kind = line["kind"]
+    if line.get("step"):
+        masked = " (numbers under masks)" if line["step"] == "masked" else ""
+        kind = f"step '{line['step']}'{masked} of the secure sum of {kind}"
+    what = f"{when} {kind} of study '{line['study']}', round {line['round']}"
     if line["event"] == REFUSED:
         return f"{what}: {line['refusal']}"
     arrays, numbers = line["arrays"], len(line["numbers"])

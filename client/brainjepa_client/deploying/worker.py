@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 from flwr.app import Message
 
-from brainjepa_client.answering.app import CONTRACTS, app
+from brainjepa_client.answering.app import app
 from brainjepa_client.answering.stopping import stopping_when
 from brainjepa_client.consent.audit_log import FOREIGN, audit_log
 from brainjepa_client.deploying.flower_parts import (
@@ -41,6 +41,7 @@ from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.settings import read_settings
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.envelope import ENVELOPE_HASH
+from brainjepa_core.wire.messages import CONTRACTS
 
 POLL, WATCH = 0.2, 3.0  # seconds between looks for a message; at whether it is still waited for
 

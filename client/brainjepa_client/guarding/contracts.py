@@ -224,7 +224,7 @@ class Contracts:
                 f"{site}) and go on without it"
             )
 
-    def let_through(self, site: SiteSettings, request: Request, store: str) -> None:
+    def let_through(self, site: SiteSettings, request: Request, store: str) -> Contract:
         """Refuse whatever the site has not approved; write the question down otherwise.
 
         Parameters
@@ -233,6 +233,11 @@ class Contracts:
         request : Request
         store : str
             Fingerprint of the store that would be answered from.
+
+        Returns
+        -------
+        Contract
+            That the request is part of.
 
         Raises
         ------
@@ -258,6 +263,7 @@ class Contracts:
             )
         require_asked(known.contract, request)
         write_down(self._path(digest, "asked.jsonl"), known.contract, request)
+        return known.contract
 
     def _take_up(self, digest: str, text: str) -> None:
         try:

@@ -65,6 +65,14 @@ def require_allowed(
         raise Refusal(f"this site's policy does not allow {kind} (policy.allow); ask its manager")
     if kind == DESCRIBE:
         return
+    _require_protected(policy, assignment)
+    if (assignment.protect is None) != (request.sum is None):
+        asked = "a step of a secure sum" if assignment.protect is None else "one in the clear"
+        kept = "in the clear" if assignment.protect is None else "in secure sums alone"
+        raise Refusal(
+            f"expected a question of a study that is answered {kept} (protect), found {asked}; "
+            "bring coordinator and site to one version"
+        )
     if assignment.held_out_fold >= assignment.folds:
         raise Refusal(
             f"expected held_out_fold below folds ({assignment.folds}), found "
@@ -97,12 +105,21 @@ def require_study(policy: PolicySettings, study: Assignment, rois: int) -> None:
     Refusal
         Naming the line of the policy.
     """
+    _require_protected(policy, study)
     if not 1 <= study.steps <= policy.max_steps_per_round:
         raise Refusal(
             f"this site's policy allows 1 to {policy.max_steps_per_round} steps a round "
             f"(policy.max_steps_per_round), found {study.steps}; change rounds.local_steps"
         )
     require_size(policy, study.pretraining, rois)
+
+
+def _require_protected(policy: PolicySettings, study: Assignment) -> None:
+    if policy.require_secure_sum and study.protect is None:
+        raise Refusal(
+            "this site's policy answers within secure sums alone (policy.require_secure_sum), and "
+            "this study is without them; set protect: secure_sum, or go on without this site"
+        )
 
 
 def require_told_apart(policy: PolicySettings, held_out: int) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_core.arrays import Arrays
 from brainjepa_core.files import append_line
 from brainjepa_core.settings import flatten
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, KINDS, TRAIN, Request, told_round
+from brainjepa_core.wire.packing import digest_of
 
 
 def require_asked(contract: Contract, request: Request) -> None:
@@ -66,7 +66,7 @@ def write_down(path: Path, contract: Contract, request: Request) -> None:
         "kind": request.kind,
         "task": task,
         "round": request.assignment.round,
-        "arrays": digest_of(request.arrays),
+        "arrays": digest_of(request.arrays) if request.sum is None else request.sum.question,
     }
     asked = _lines(path)
     if question in asked:
@@ -86,16 +86,6 @@ def write_down(path: Path, contract: Contract, request: Request) -> None:
             "with different arrays, and it was; a question is answered once"
         )
     append_line(path, json.dumps(question))
-
-
-def digest_of(arrays: Arrays) -> str:
-    """SHA-256 (hex) of named arrays: names, dtypes, shapes, bytes."""
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

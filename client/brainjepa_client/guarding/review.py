@@ -79,8 +79,23 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
         f"asked at most {counted(contract.evaluations, 'time')}: sums over people of embeddings, "
         "ages and traits",
     ]
+    if assignment.protect:
+        lines += _summed(len(contract.roster), assignment.protect.secure_sum.clip)
     lines += tasks_in_words(contract)
     return [*lines, "every array and number of an answer: brainjepa site dry-run"]
+
+
+def _summed(sites: int, clip: float) -> list[str]:
+    """What secure sums change of all that."""
+    least = 2 * sites // 3 + 1
+    return [
+        f"all of it within secure sums (protect: secure_sum): what leaves is masked, uniformly "
+        f"random numbers, whose sum over at least {least} of the {sites} sites is all that the "
+        "coordinator learns; steps and seconds of a round are told beside them",
+        f"this site shortens its own change of the weights to {clip:g} times one in which each "
+        "moves by the learning rate at every step; it tells of one sum a round, and asked for "
+        "another set of sites it refuses",
+    ]
 
 
 def _bytes(contract: Contract, store: ScanStore) -> int:

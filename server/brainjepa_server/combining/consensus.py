@@ -176,6 +176,42 @@ def build_consensus(
     return Consensus(total, people, basis, total.mean_fc(), tuple(sums), left_out, capped, compared)
 
 
+def consensus_of_sum(
+    total: ConnectivitySum,
+    sites: Sequence[str],
+    left_out: Mapping[str, str],
+    floors: FloorSettings,
+    settings: BasisSettings,
+) -> Consensus:
+    """The basis of a sum whose parts nobody has seen; sites keep the floor of each site.
+
+    Parameters
+    ----------
+    total : ConnectivitySum
+        Over the people of `sites`.
+    sites : sequence of str
+    left_out : mapping of str to str
+        Why others are not in it.
+    floors : FloorSettings
+    settings : BasisSettings
+
+    Raises
+    ------
+    ValueError
+        If too few people are in it, or these have no basis.
+    """
+    if total.subjects < floors.subjects:
+        raise ValueError(
+            f"expected at least {floors.subjects} subjects over all sites (floors.subjects), found "
+            f"{total.subjects}; wait for more sites"
+        )
+    basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
+    names = tuple(sorted(sites))
+    return Consensus(
+        total, total.subjects, basis, total.mean_fc(), names, dict(left_out), {}, compared=False
+    )
+
+
 def _capped(
     sums: Mapping[str, ConnectivitySum],
 ) -> tuple[dict[str, ConnectivitySum], dict[str, str]]:

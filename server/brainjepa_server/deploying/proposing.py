@@ -8,7 +8,7 @@ from typing import Any
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.files import atomic_path
-from brainjepa_core.wire.contract import Contract, read_contract
+from brainjepa_core.wire.contract import FEWEST_SUMMED, Contract, read_contract
 from brainjepa_server.deploying.admission import admitted_sites
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.settings import StudySettings
@@ -34,7 +34,8 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
     Raises
     ------
     ValueError
-        If a site of the roster is not admitted, or fewer than the quorum are.
+        If a site of the roster is not admitted, or fewer than the quorum are, or than a secure sum
+        needs.
     """
     admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}
     roster = settings.sites or tuple(admitted)
@@ -50,10 +51,16 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
             f"expected at least {settings.rounds.quorum} sites (rounds.quorum), found "
             f"{len(roster)} admitted; admit more, or lower the quorum"
         )
+    if settings.protect and len(roster) < FEWEST_SUMMED:
+        raise ValueError(
+            f"expected at least {FEWEST_SUMMED} sites with protect: secure_sum, found "
+            f"{len(roster)} admitted; of a sum of two each knows the other's part: admit more, or "
+            "go without protect"
+        )
     contract = Contract(
         consortium=read_kit(folder.kit).consortium,
         roster={name: admitted[name] for name in sorted(roster)},
-        **_questions(settings),
+        **questions(settings),
     )
     path = folder.path / CONTRACTS / f"{contract.hash}.json"
     if not path.exists():
@@ -62,7 +69,7 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
     return contract, path
 
 
-def _questions(settings: StudySettings) -> dict[str, Any]:
+def questions(settings: StudySettings) -> dict[str, Any]:
     """What a contract says of the study itself: all that is asked, and how often."""
     return {
         "assignment": settings.assignment(),
@@ -83,7 +90,7 @@ def proposed(folder: ConsortiumFolder, settings: StudySettings) -> Contract:
     paths = (folder.path / CONTRACTS).glob("*.json")
     texts = sorted(paths, key=lambda path: path.stat().st_mtime_ns)  # the newest last
     found = [read_contract(path.read_text(encoding="utf-8")) for path in texts]
-    asked = _questions(settings)
+    asked = questions(settings)
     of_study = [c for c in found if all(getattr(c, name) == asked[name] for name in asked)]
     admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}
     roster = set(settings.sites or admitted)

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from brainjepa_server.record.history import RunHistory
 
+SUMMED = (
+    "Replies came as secure sums over all sites: nobody saw a single one, so none was judged, "
+    "clipped or left out by the coordinator, and no loss, norm or drift of one site is known."
+)
 UNCOMPARED = (
     "Fewer than three sites told of usable sums, so none could be compared with the others: nobody "
     "would have noticed one that lies."
@@ -32,7 +36,9 @@ def attendance(history: RunHistory) -> str:
     ):
         if reasons:
             sentences.append(f"{told}: {_reasons(reasons)}.")
-    if not basis.compared:
+    if history.settings.get("protect"):
+        sentences.append(SUMMED)
+    elif not basis.compared:
         sentences.append(UNCOMPARED)
     if later:
         sentences.append(f"Came after it was made: {_names(later)}.")

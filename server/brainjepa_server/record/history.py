@@ -20,7 +20,7 @@ from brainjepa_core.settings import problems_of
 from brainjepa_server.record.fields import Count, Number, Reason, Record, Settings
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
-FORMAT = 4  # raised when what is recorded changes its names or meaning
+FORMAT = 5  # raised when what is recorded changes its names or meaning
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
 FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
@@ -78,6 +78,24 @@ class SiteRecord(Record):
     metrics: dict[str, Number] = {}
 
 
+class SumRecord(Record):
+    """A round of which single replies were not seen.
+
+    Attributes
+    ----------
+    attempt : int
+        From 1.
+    loss, share, norm : float or None
+        Mean loss of the sites by their shares; these together; norm of the mean update, relative
+        to the round's weights.
+    """
+
+    attempt: int = Field(1, ge=1)
+    loss: Number = None
+    share: Number = None
+    norm: Number = None
+
+
 class RoundRecord(Record):
     """One round.
 
@@ -100,6 +118,9 @@ class RoundRecord(Record):
         that it named.
     unjudged : dict of str to str
         Why a site's people are not in the round's yardstick.
+    summed : SumRecord or None
+        Where replies came as a secure sum: `sites` are then those in it, of whom only steps, time
+        and bytes are known, and `rejected` are those that were gone, and at which step.
     yardstick : tuple of YardstickRow
         Empty where the round was not evaluated.
     """
@@ -115,11 +136,14 @@ class RoundRecord(Record):
     clipped: dict[str, Reason] = {}
     capped: dict[str, Reason] = {}
     unjudged: dict[str, Reason] = {}
+    summed: SumRecord | None = None
     yardstick: tuple[YardstickRow, ...] = ()
 
     @property
     def loss(self) -> float | None:
         """Mean loss of the sites, weighted as their replies were; None where no site sent one."""
+        if self.summed is not None:
+            return self.summed.loss
         pairs = [(s.loss, s.share or 0.0) for s in self.sites.values() if s.loss is not None]
         total = math.fsum(share for _, share in pairs)
         if not pairs:

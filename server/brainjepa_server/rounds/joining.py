@@ -56,6 +56,13 @@ class Members:
         """How many people and scans each member told of."""
         return {name: Counts.of(self.about[name]) for name in self.nodes}
 
+    @property
+    def networks(self) -> int:
+        """Brain networks that the atlas names, by the word of most members; 0 where none."""
+        told = [about.get("networks") for about in self.about.values()]
+        counts = Counter(n for n in told if type(n) is int and 0 <= n <= len(self.rois))
+        return max(counts, key=lambda n: (counts[n], n), default=0)
+
     def admit(self, answers: Iterable[tuple[int, Answer]]) -> None:
         """Take in sites that describe themselves as fitting; give a reason for each other."""
         for node, answer in answers:

@@ -15,6 +15,7 @@ from brainjepa_core.wire.messages import told_round
 from brainjepa_server.combining.validation import LONGEST_REFUSAL, safe
 
 RECEIVED = "received.jsonl"
+MASKED = "masked"  # the step of a secure sum in which numbers come
 
 
 class ReceivedLog:
@@ -31,7 +32,13 @@ class ReceivedLog:
         self.log, self.study = ChainedLog(folder / RECEIVED), study
 
     def note(
-        self, site: str, kind: str, number: int, arrays: Mapping[str, int], refusal: str
+        self,
+        site: str,
+        kind: str,
+        number: int,
+        arrays: Mapping[str, int],
+        refusal: str,
+        step: str = "",
     ) -> None:
         """Write down an answer.
 
@@ -47,12 +54,15 @@ class ReceivedLog:
             Bytes of each array, by the name that the site gave it.
         refusal : str
             Of the site, or why there is no answer; empty otherwise.
+        step : str
+            Of a secure sum, that was answered.
         """
         self.log.append(
             {
                 "study": self.study,
                 "site": site,
                 "kind": kind,
+                "step": step,
                 "round": told_round(number),
                 "arrays": {safe(name): size for name, size in arrays.items()},
                 "refusal": safe(refusal, LONGEST_REFUSAL),
@@ -62,9 +72,12 @@ class ReceivedLog:
 
 def line_in_words(line: Mapping[str, Any]) -> str:
     """A line of the log for people."""
+    kind = line["kind"]
+    if line["step"]:
+        masked = " (under masks)" if line["step"] == MASKED else ""
+        kind = f"step '{line['step']}'{masked} of the secure sum of {kind}"
     what = (
-        f"{line['time']}  {line['site']}: {line['kind']} of study '{line['study']}', "
-        f"round {line['round']}"
+        f"{line['time']}  {line['site']}: {kind} of study '{line['study']}', round {line['round']}"
     )
     if line["refusal"]:
         return f"{what}: {line['refusal']}"

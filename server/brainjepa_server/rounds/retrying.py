@@ -12,6 +12,14 @@ class QuorumMissed(ValueError):
     """Fewer usable replies than a round needs; nothing was changed by it."""
 
 
+class SumLost(QuorumMissed):
+    """A secure sum that sites were asked to unmask, without an end: its round has no other one.
+
+    The difference of two sums of a round would be one site's part. Sites may tell the same shares
+    again; if they do not, the round is dropped.
+    """
+
+
 def tried(attempt: Callable[[], T], retries: int, again: Callable[[QuorumMissed, int], None]) -> T:
     """Make an attempt, and after it as many others as may be needed and are allowed.
 

@@ -6,7 +6,7 @@ A reply is judged twice: by itself as it is read, then beside the others once al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,14 +14,24 @@ from typing import NamedTuple
 import numpy as np
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
+from brainjepa_core.models.interface import Roles
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.wire.messages import BASIS, COMPONENTS, EVALUATE, TRAIN, Reply, told_round
+from brainjepa_core.wire.messages import (
+    BASIS,
+    COMPONENTS,
+    EVALUATE,
+    TRAIN,
+    Assignment,
+    Reply,
+    told_round,
+)
+from brainjepa_server.combining.aggregation import Means
 from brainjepa_server.combining.judging import JudgedReplies
 from brainjepa_server.combining.limits import Limits
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.combining.validation import RejectedReply, Update
 from brainjepa_server.combining.validation import number as number_of
-from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.record.history import RoundRecord, SiteRecord, SumRecord, YardstickRow
 from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
@@ -93,12 +103,43 @@ def train_round(
         If fewer usable replies came than the quorum; weights and outer state are unchanged.
     """
     began, assignment = time.perf_counter(), settings.assignment(number)
+    collect = _summed if settings.protect else _judged
+    found = collect(sites, settings, assignment, {**weights, BASIS: basis}, outer.roles, heard)
+    schedule = settings.pretraining.training.schedule
+    steps = range(assignment.first_step, assignment.first_step + assignment.steps)
+    momenta = [values_at(schedule, step).momentum for step in steps]
+    new = next_weights(outer, settings.aggregation, weights, found.weights, number, momenta)
+    seconds = time.perf_counter() - began
+    return new, found.record.model_copy(
+        update={
+            "seconds": seconds,
+            "seconds_beyond_sites": _beyond(seconds, found.record.sites),
+        }
+    )
+
+
+class _Collected(NamedTuple):
+    """The sites' weights combined, and what is recorded of how."""
+
+    weights: Means
+    record: RoundRecord
+
+
+def _judged(
+    sites: Sites,
+    settings: StudySettings,
+    assignment: Assignment,
+    arrays: Arrays,
+    roles: Roles,
+    heard: Heard,
+) -> _Collected:
+    """Replies, each judged by itself and beside the others."""
+    number = assignment.round
     names = chosen_sites(settings, list(sites.nodes), number)
     answers: dict[str, Answer] = {}
     rejected: dict[str, str] = {}
-    arrays: Arrays = {**weights, BASIS: basis}
     with JudgedReplies(
-        weights, settings.aggregation, outer.roles, assignment.steps, sites.folder
+        arrays, settings.aggregation, roles, assignment.steps, sites.folder
     ) as replies:
         for answer in sites.ask(
             TRAIN, assignment, arrays, names, settings.rounds.deadline, lambda name: heard(name, "")
@@ -115,26 +156,46 @@ def train_round(
             heard(site, reason)
         _require_quorum(settings, number, len(limits.shares), rejected)
         combined = replies.combine(limits)
-    records = {
-        site: _site_record(replies.updates[site], limits, assignment.steps, answers[site])
-        for site in limits.shares
-    }
-    schedule = settings.pretraining.training.schedule
-    steps = range(assignment.first_step, assignment.first_step + assignment.steps)
-    momenta = [values_at(schedule, step).momentum for step in steps]
-    new = next_weights(outer, settings.aggregation, weights, combined, number, momenta)
-    seconds = time.perf_counter() - began
-    return new, RoundRecord(
+    record = RoundRecord(
         number=told_round(number),
         first_step=assignment.first_step,
-        seconds=seconds,
-        seconds_beyond_sites=_beyond(seconds, records),
         bytes_down=sum(answer.bytes_down for answer in answers.values()),
         bytes_up=sum(answer.bytes_up for answer in answers.values()),
-        sites=records,
+        sites={
+            site: _site_record(replies.updates[site], limits, assignment.steps, answers[site])
+            for site in limits.shares
+        },
         rejected=rejected,
         clipped=limits.clipped,
         capped=limits.capped,
+    )
+    return _Collected(combined, record)
+
+
+def _summed(
+    sites: Sites,
+    settings: StudySettings,
+    assignment: Assignment,
+    arrays: Arrays,
+    roles: Roles,
+    heard: Heard,
+) -> _Collected:
+    """One secure sum in place of replies."""
+    from brainjepa_server.rounds.summed import summed_training
+
+    means, record = summed_training(sites, settings, assignment, arrays, roles, heard)
+    return _Collected(means, record)
+
+
+def dropped_round(
+    settings: StudySettings, number: int, names: Iterable[str], lost: Exception
+) -> RoundRecord:
+    """The record of a round whose only secure sum was lost: the weights stay as they were."""
+    return RoundRecord(
+        number=told_round(number),
+        first_step=settings.assignment(number).first_step,
+        rejected=dict.fromkeys(sorted(names), str(lost)),
+        summed=SumRecord(),
     )
 
 
@@ -151,10 +212,13 @@ def evaluate(
 
     A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
     """
+    if settings.protect:
+        from brainjepa_server.rounds.summed import summed_yardstick
+
+        return summed_yardstick(sites, settings, number, weights, basis, components, model)
     drift: dict[str, float] = {}
     rejected: dict[str, str] = {}
-    read = settings.pretraining.model_family.model.roles.read(weights)
-    arrays: Arrays = {**{n: weights[n] for n in read}, BASIS: basis, COMPONENTS: components}
+    arrays = evaluated_arrays(settings, weights, basis, components)
     assignment, deadline = settings.assignment(number), settings.rounds.deadline
     with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
         for answer in sites.ask(EVALUATE, assignment, arrays, sorted(sites.nodes), deadline):
@@ -168,6 +232,14 @@ def evaluate(
                     drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
         measured = yardstick.measure(model)
     return Evaluated(measured.rows, drift, rejected | measured.left_out)
+
+
+def evaluated_arrays(
+    settings: StudySettings, weights: Weights, basis: Float32, components: Float64
+) -> Arrays:
+    """What sites get for an evaluation."""
+    read = settings.pretraining.model_family.model.roles.read(weights)
+    return {**{n: weights[n] for n in read}, BASIS: basis, COMPONENTS: components}
 
 
 def _site_record(update: Update, limits: Limits, steps: int, answer: Answer) -> SiteRecord:

@@ -25,10 +25,12 @@ from brainjepa_core.wire.messages import (
     DESCRIBE,
     EVALUATE,
     GRADIENTS,
+    SUM,
     TRAIN,
     Assignment,
     Reply,
     Scalar,
+    SumStep,
     told_round,
 )
 from brainjepa_core.wire.packing import PACKED, pack_arrays, packed_sizes, unpack_arrays
@@ -87,6 +89,8 @@ class Sites:
         What sites are asked by: each request carries its hash, and ``describe`` its text.
     received : ReceivedLog, optional
         Gets a line for each answer as it arrives.
+    networks : int
+        Brain networks that the sites' atlas names; 0 where it names none.
     """
 
     def __init__(
@@ -97,8 +101,9 @@ class Sites:
         counts: Mapping[str, Counts] | None = None,
         contract: Contract | None = None,
         received: ReceivedLog | None = None,
+        networks: int = 0,
     ) -> None:
-        self.contract = contract
+        self.contract, self.networks = contract, networks
         self._grid, self._received = grid, received
         self.nodes = dict(nodes)
         self.folder = folder
@@ -113,6 +118,7 @@ class Sites:
         deadline: float,
         arrived: Callable[[str], None] = lambda _: None,
         retries: int = 0,
+        steps: Mapping[str, SumStep] | None = None,
     ) -> Iterator[Answer]:
         """Ask the named sites and yield their answers in that order.
 
@@ -132,12 +138,15 @@ class Sites:
         retries : int
             How often a site that was cut off in the middle of it, or was not connected, is asked
             again as soon as it is there, within the deadline.
+        steps : mapping of str to SumStep, optional
+            Of a secure sum, by site.
         """
+        steps = steps or {}
         until = time.monotonic() + deadline
 
         def send(some: list[str]) -> dict[str, str]:
             left = max(until - time.monotonic(), POLL_SECONDS)
-            return self.send(kind, assignment, arrays, some, left)
+            return self.send(kind, assignment, arrays, some, left, steps)
 
         asked = send(names)
         with tempfile.TemporaryDirectory(prefix=SPOOL, dir=self.folder) as folder:
@@ -145,30 +154,36 @@ class Sites:
             for name, message in self._arrivals(asked, until, send, retries):
                 late = time.monotonic() > until
                 path = Path(folder) / f"{names.index(name)}.bin"
-                spooled[name] = self._spool(message, path, late, name, kind, assignment)
+                spooled[name] = self._spool(
+                    message, path, late, name, kind, assignment, steps.get(name)
+                )
                 arrived(name)
             down = sum(value.nbytes for value in arrays.values())
             for name in names:
                 reason = LATE if asked[name] else UNSENT
-                answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, down)
+                own = steps[name].message if name in steps else {}
+                whole = down + sum(value.nbytes for value in own.values())
+                answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, whole)
                 yield replace(answer, counts=self.counts.get(name))
 
     def send(
-        self, kind: str, assignment: Assignment, arrays: Arrays, names: list[str], deadline: float
+        self,
+        kind: str,
+        assignment: Assignment,
+        arrays: Arrays,
+        names: list[str],
+        deadline: float,
+        steps: Mapping[str, SumStep] | None = None,
     ) -> dict[str, str]:
         """Send a request that expires after `deadline` seconds; the id of each site's message.
 
         The id is empty where the message could not be sent.
         """
-        content = RecordDict(
-            {
-                "assignment": self._told(kind, assignment),
-                "arrays": ArrayRecord({PACKED: Array(pack_arrays(arrays))}),
-            }
-        )
+        told = self._told(kind, assignment)
+        packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})  # one for all sites
         messages = [
             Message(
-                content,
+                _content(told, packed, (steps or {}).get(name)),
                 self.nodes[name],
                 MESSAGE_TYPES[kind],
                 group_id=f"{kind}-{told_round(assignment.round)}",
@@ -219,10 +234,12 @@ class Sites:
         name: str,
         kind: str,
         assignment: Assignment,
+        part: SumStep | None = None,
     ) -> _Spooled:
         spooled = _spool(message, path, late)
         if self._received is not None:
-            self._received.note(name, kind, assignment.round, spooled.sizes, spooled.refusal)
+            step = "" if part is None else part.step
+            self._received.note(name, kind, assignment.round, spooled.sizes, spooled.refusal, step)
         return spooled
 
     def _arrivals(
@@ -277,6 +294,15 @@ class _Spooled:
             self.buffer.unlink()
         up = sum(value.nbytes for value in arrays.values())
         return Answer(name, Reply(self.metrics, arrays, self.refusal), down, up)
+
+
+def _content(told: ConfigRecord, arrays: ArrayRecord, part: SumStep | None) -> RecordDict:
+    """A request's records; those that all sites get are not copied."""
+    if part is None:
+        return RecordDict({"assignment": told, "arrays": arrays})
+    asked = {"step": part.step, "attempt": str(part.attempt), "question": part.question}
+    own = ArrayRecord({PACKED: Array(pack_arrays(part.message))})
+    return RecordDict({"assignment": ConfigRecord({**told, **asked}), "arrays": arrays, SUM: own})
 
 
 def _spool(message: Message, path: Path, late: bool) -> _Spooled:

@@ -121,8 +121,15 @@ def evaluate_finished(
     Raises
     ------
     ValueError
-        If there is no such model, it is of another atlas, or too few sites fit together.
+        If there is no such model, it is of another atlas, too few sites fit together, or they
+        answer within secure sums alone.
     """
+    if settings.protect:
+        raise ValueError(
+            "expected a study whose sites answer about tasks, found one with protect: secure_sum, "
+            "where no site tells scores of its own people; ask in a study of its own that starts "
+            "from this model (start_from)"
+        )
     trained, provenance = read_model(folder / model)
     members = gather(Door(grid, settings), read_history(folder).site_names, nodes)
     if provenance.rois != members.rois:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -31,6 +31,10 @@ def try_it(
     scenario: Annotated[
         str, typer.Option(help="YAML, or a shipped scenario; its sites are real processes.")
     ] = "three_hospitals",
+    protect: Annotated[
+        Literal["none", "secure_sum"],
+        typer.Option(help="secure_sum: the coordinator sees no single reply."),
+    ] = "none",
     compare: Annotated[
         bool, typer.Option("--compare", help="Also run it in one process, and compare the bits.")
     ] = False,
@@ -46,6 +50,7 @@ def try_it(
         use_flower_environment()
         require_new(folder)
         chosen, folder = read_scenario(scenario), folder.absolute()
+        chosen = chosen.protected(protect) if protect != "none" else chosen
         folder.mkdir(parents=True)
         keep_log(folder)
         sites = walk.set_up_consortium(folder, chosen, _step)

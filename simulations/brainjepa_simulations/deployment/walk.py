@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -19,15 +20,17 @@ import yaml
 from brainjepa_client.deploying.joining import join
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.deciding import approve
+from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
 from brainjepa_server.deploying.admission import admit
 from brainjepa_server.deploying.consortium_folder import ConsortiumFolder, set_up
 from brainjepa_server.deploying.processes import end_processes, start_process
-from brainjepa_server.deploying.proposing import propose
-from brainjepa_server.study_folder import FINAL
+from brainjepa_server.deploying.proposing import CONTRACTS, propose
+from brainjepa_server.study_folder import FINAL, SUMS
 from brainjepa_simulations.engines.engine import run_study
+from brainjepa_simulations.engines.virtual_consortium import CONTRACT
 from brainjepa_simulations.engines.virtual_sites import SITES, STORES, make_sites
 from brainjepa_simulations.scenario import Scenario
 
@@ -115,8 +118,26 @@ def run_in_one_process(folder: Path, scenario: Scenario) -> Path:
     other = folder / IN_PROCESS
     other.mkdir()
     (other / STORES).symlink_to(folder / STORES)
-    run_study("inprocess", scenario, other, len(make_sites(scenario, other)))
+    sites = len(make_sites(scenario, other))
+    if scenario.study.protect:
+        _carry_keys(folder, other, scenario.study.name)
+    run_study("inprocess", scenario, other, sites)
     return other / FINAL
+
+
+def _carry_keys(folder: Path, other: Path, study: str) -> None:
+    """Give the sites of one process the keys, secrets and contract of the deployed ones.
+
+    Masks and random roundings are functions of these: with others the last bits would differ.
+    """
+    for path in sorted((folder / SITES).glob("*.yaml")):
+        state = read_settings(path, SiteSettings).state
+        own = read_settings(other / SITES / path.name, SiteSettings).state
+        for name in (Path(KEY), Path(study) / SUMS / "secret"):
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(state / name, own / name)
+    (contract,) = (folder / COORDINATOR / CONTRACTS).glob("*.json")
+    shutil.copy(contract, other / CONTRACT)
 
 
 def digest_of_weights(final: Path) -> str:

@@ -7,9 +7,11 @@ from typing import Literal
 
 import yaml
 
+from brainjepa_core.extras import require
 from brainjepa_core.files import atomic_path
 from brainjepa_core.origin import claim_folder
 from brainjepa_core.settings import flatten
+from brainjepa_core.wire.messages import CONTRACTS
 from brainjepa_server.record.history import SUMMARY
 from brainjepa_server.rounds.checkpoint import FREE
 from brainjepa_server.study_folder import STUDY_FILE
@@ -53,6 +55,11 @@ def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> N
         "virtual-sites": str((folder / SITES).resolve()),
         "nodes": str(sites),
     }
+    if scenario.study.protect:
+        require("cryptography")
+        from brainjepa_simulations.engines.virtual_consortium import agree
+
+        run_config[CONTRACTS] = str(agree(folder, scenario.study).resolve())
     if engine == "flower":
         run_with_flower(folder, sites, scenario.threads, run_config)
     else:

@@ -322,7 +322,7 @@ def test_description(canary_store, tmp_path):
     expected = {"subjects": 10, "scans": 10}
     assert metrics.keys() == {
         "site", "wire_version", "code", "torch", "atlas", "atlas_fingerprint", "store_fingerprint",
-        "rois", "subjects", "scans", "device", "threads",
+        "rois", "networks", "subjects", "scans", "device", "threads",
     }  # fmt: skip
     assert {k: metrics[k] for k in expected} == expected and metrics["site"] == "one"
     assert metrics["rois"].split("\n") == list(store.atlas.rois)

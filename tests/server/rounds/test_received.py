@@ -33,7 +33,7 @@ def test_an_answer_is_a_line_with_names_and_bytes(log):
     list(Sites(grid, {"a": 1}, received=log).ask(TRAIN, TASK, {}, ["a"], 9))
     (line,) = log.log.lines()
     assert said(line) == {
-        "study": "s", "site": "a", "kind": "train", "round": 3,
+        "study": "s", "site": "a", "kind": "train", "step": "", "round": 3,
         "arrays": {"w": 12, "?b?": 32}, "refusal": "",
     }  # fmt: skip
     assert "a: train of study 's', round 3: 2 arrays of 44 bytes" in line_in_words(line)

@@ -1,0 +1,31 @@
+"""The consensus of a study: every site is asked for its people's connectivity, once."""
+
+from __future__ import annotations
+
+from brainjepa_core.wire.messages import GRADIENTS
+from brainjepa_server.combining.consensus import Consensus, build_consensus
+from brainjepa_server.rounds.joining import Members
+from brainjepa_server.rounds.sites import Sites
+from brainjepa_server.settings import StudySettings
+
+
+def consensus(sites: Sites, settings: StudySettings, members: Members) -> Consensus:
+    """Ask all members, and compute the basis of all their people.
+
+    A site that is cut off meanwhile is asked again, for it would be missing from all rounds.
+
+    Raises
+    ------
+    ValueError
+        As `build_consensus` says.
+    """
+    if settings.protect:
+        from brainjepa_server.rounds.summed import summed_consensus
+
+        return summed_consensus(sites, settings, members.rois)
+    asked, rounds = settings.assignment(), settings.rounds
+    names = sorted(members.nodes)
+    answers = sites.ask(GRADIENTS, asked, {}, names, rounds.deadline, retries=rounds.retries)
+    replies = {answer.site: answer.reply for answer in answers}
+    basis = settings.pretraining.basis
+    return build_consensus(replies, members.rois, settings.floors, basis, members.counts)

@@ -1,0 +1,270 @@
+"""A study under secure sums in one process: the same model, and no reply that anybody sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from small_consortium import prepare, run, same, scenario, summary, weights
+
+from brainjepa_client.guarding.membership import KEY
+from brainjepa_core.chained_log import ChainedLog
+from brainjepa_core.secure_sums import site as site_module
+from brainjepa_core.secure_sums.messages import STEPS
+from brainjepa_core.wire.packing import PACKED, unpack_arrays
+from brainjepa_core.wire.summed_updates import TrainCode
+from brainjepa_server.record.report import write_report
+from brainjepa_server.rounds.retrying import QuorumMissed
+from brainjepa_server.rounds.secure_sums import _OneSum
+from brainjepa_simulations.engines import client_app
+from brainjepa_simulations.engines.virtual_consortium import CONTRACT
+from brainjepa_simulations.engines.virtual_sites import STATES
+
+SITES = 4  # of which three have to take part
+SECRET = "small/secure_sums/secret"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_tracker():
+    from small_consortium import NoTracker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
+        yield
+
+
+def protected(**changes):
+    return scenario(SITES, **changes).protected("secure_sum")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return run(scenario(SITES), tmp_path_factory.mktemp("runs") / "plain")
+
+
+@pytest.fixture(scope="module")
+def summed(tmp_path_factory):
+    return run(protected(), tmp_path_factory.mktemp("runs") / "summed")
+
+
+def same_secrets(folder, other):
+    """Keys, secrets and contract of one run for another, without which the last bits differ."""
+    for state in sorted((folder / STATES).iterdir()):
+        for name in (KEY, SECRET):
+            (other / STATES / state.name / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(state / name, other / STATES / state.name / name)
+    shutil.copy(folder / CONTRACT, other / CONTRACT)
+
+
+class Replies:
+    """Sites of which some do not answer some steps; keeps what others answer."""
+
+    def __init__(self, monkeypatch, gone=()):
+        self.gone, self.kept, real = set(gone), [], client_app.real_app
+
+        def answer(message, context):
+            told = message.content.config_records["assignment"]
+            asked = message.metadata.message_type, told.get("step", "")
+            site = int(context.node_config["partition-id"]) + 1
+            if (site, *asked) in self.gone:
+                raise ConnectionError("the site dropped out")
+            reply = real(message, context)
+            self.kept.append((site, *asked, reply))
+            return reply
+
+        monkeypatch.setattr(client_app, "real_app", answer)
+
+    def arrays(self, site, kind, step):
+        found = [r for s, k, t, r in self.kept if (s, k, t) == (site, kind, step)]
+        return unpack_arrays(found[0].content.array_records["arrays"][PACKED].numpy())
+
+
+def test_the_same_model_and_yardstick_as_without(plain, summed):
+    a, b = weights(plain), weights(summed)
+    assert a.keys() == b.keys()
+    assert max(np.abs(a[name] - b[name]).max() for name in a) < 1e-6
+    rows = [
+        {(r["model"], r["pool"], r["outcome"]): r for r in summary(folder)["baselines"]}
+        for folder in (plain, summed)
+    ]
+    assert rows[0].keys() == rows[1].keys()
+    for key in rows[0]:
+        assert rows[1][key]["r2"] == pytest.approx(rows[0][key]["r2"], abs=1e-4)
+        assert rows[1][key]["features"] == rows[0][key]["features"]
+        assert rows[1][key]["r2_at_sites"] is None  # of no site by itself
+    before, after = summary(plain)["rounds"], summary(summed)["rounds"]
+    for one, other in zip(before, after, strict=True):
+        assert other["summed"]["attempt"] == 1 and one["summed"] is None
+        loss = [s["loss"] * s["share"] for s in one["sites"].values()]
+        share = sum(s["share"] for s in one["sites"].values())
+        assert other["summed"]["share"] == share
+        assert other["summed"]["loss"] == pytest.approx(sum(loss) / share, rel=1e-3)
+        assert [s["loss"] for s in other["sites"].values()] == [None] * SITES
+        assert other["bytes_up"] - one["bytes_up"] < 2100 * SITES  # keys, shares, signatures
+
+
+def test_the_mean_is_that_of_the_same_clipped_updates(tmp_path, monkeypatch):
+    chosen, kept, means = protected(), [], []
+    encode, onto = TrainCode.encode, TrainCode.decode
+
+    def keep(self, update, share, loss, rounding):
+        kept.append((update, share, self.update))
+        return encode(self, update, share, loss, rounding)
+
+    def decode(self, total, alive):
+        found = onto(self, total, alive)
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in self.shapes.items()}
+        means.append({name: found._mean(name) for name in zeros})
+        return found
+
+    monkeypatch.setattr(TrainCode, "encode", keep)
+    monkeypatch.setattr(TrainCode, "decode", decode)
+    run(chosen, tmp_path)
+    for mean, replies in zip(means, [kept[i : i + SITES] for i in (0, 4, 8)], strict=True):
+        code, share = replies[0][2], sum(share for _, share, _ in replies)
+        for name, found in mean.items():
+            expected = np.zeros(found.shape)
+            for update, own, _ in replies:
+                length = np.sqrt(sum(np.square(u.astype("f8")).sum() for u in update.values()))
+                expected += own * min(1, code.norm / length) * update[name].astype("f8")
+            step = SITES * code.points.step / share
+            assert np.abs(found - expected / share).max() <= step
+
+
+def test_the_same_secrets_give_the_same_bits(summed, tmp_path):
+    prepare(protected(), tmp_path)
+    same_secrets(summed, tmp_path)
+    assert same(weights(run(protected(), tmp_path)), weights(summed))
+
+
+@pytest.mark.parametrize("kind", ["train", "query.gradients", "evaluate"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_site_that_goes_at_a_step(tmp_path, monkeypatch, kind, step):
+    Replies(monkeypatch, {(2, kind, step)})
+    run(protected(), tmp_path)
+    found = summary(tmp_path)
+    inside = step in ("alive", "unmask")  # its numbers had come
+    if kind == "train":
+        gone = [record["rejected"] for record in found["rounds"]]
+        assert [set(names) for names in gone] == [set() if inside else {"site-02"}] * 3
+        if not inside:
+            assert gone[0]["site-02"].startswith(f"gone at step '{step}': the site's app failed")
+            assert "site-02" not in found["rounds"][0]["sites"]
+    elif kind == "evaluate":
+        assert set(found["rounds"][1]["unjudged"]) == (set() if inside else {"site-02"})
+    else:
+        assert ("site-02" in found["basis"]["sites"]) == inside
+    assert found["rounds"][-1]["yardstick"]
+
+
+def test_below_the_threshold_nothing_is_told(tmp_path, monkeypatch):
+    replies = Replies(monkeypatch, {(site, "train", "masked") for site in (2, 3)})
+    with pytest.raises(
+        QuorumMissed, match=r"at least 3 of 4 sites to answer step 'masked'.*site-03: gone at step"
+    ):
+        run(protected(rounds={"retries": 1}), tmp_path)
+    asked = [step for _, kind, step, _ in replies.kept if kind == "train"]
+    assert "unmask" not in asked and asked.count("keys") == 2 * SITES  # with other keys each time
+    replies.gone.clear()
+    run(protected(rounds={"retries": 1}), tmp_path)
+    assert [r["summed"]["attempt"] for r in summary(tmp_path)["rounds"]] == [3, 1, 1]
+
+
+def test_an_unmasking_that_sites_do_not_end_drops_the_round(tmp_path, monkeypatch, capsys):
+    replies = Replies(monkeypatch, {(site, "train", "unmask") for site in (2, 3)})
+    run(protected(rounds={"retries": 0, "local_steps": 3, "evaluate_every": 1}), tmp_path)
+    assert "round 1 is dropped: expected at least 3 of 4 sites" in capsys.readouterr().out
+    record = summary(tmp_path)["rounds"][0]
+    assert record["sites"] == {} and record["summed"]["loss"] is None
+    assert not [r for r in replies.kept if r[1:3] == ("train", "")]
+
+
+def test_a_coordinator_that_was_killed_ends_with_the_same_bits(summed, tmp_path, monkeypatch):
+    prepare(protected(), tmp_path)
+    same_secrets(summed, tmp_path)
+    real, met = _OneSum._ask, []
+
+    def killed(self, step):
+        if step == "unmask" and self._question.kind == "train" and not met:
+            met.append(step)
+            raise KeyboardInterrupt
+        if met and self._question.kind == "train" and self._question.assignment.round == 0:
+            assert step == "unmask"  # nothing else is asked again
+        real(self, step)
+
+    monkeypatch.setattr(_OneSum, "_ask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(protected(), tmp_path)
+    run(protected(), tmp_path)
+    assert same(weights(tmp_path), weights(summed))
+
+
+def chi_square(array):
+    found = np.bincount(array.reshape(-1).view(np.uint8), minlength=256)
+    return float(np.square(found - found.sum() / 256).sum() / (found.sum() / 256))
+
+
+def masked_bytes(folder, monkeypatch, kind):
+    replies = Replies(monkeypatch)
+    run(protected(), folder)
+    sent = replies.arrays(1, kind, "masked")
+    vector = [a.reshape(-1).view(np.uint8) for n, a in sent.items() if n.startswith("vector.")]
+    return np.concatenate(vector)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_what_a_site_answers_is_uniform(tmp_path, monkeypatch, kind):
+    """Bytes against uniform ones: 255 degrees of freedom, within six standard deviations."""
+    assert abs(chi_square(masked_bytes(tmp_path, monkeypatch, kind)) - 255) < 6 * 22.6
+
+
+def test_without_masks_it_is_not(tmp_path, monkeypatch):
+    """The positive control of the test above; nor does the sum come out."""
+    monkeypatch.setattr(site_module, "add_masks", lambda arrays, masks: None)
+    with pytest.raises(ValueError, match="a site sent what it must not; drop the round"):
+        run(protected(), tmp_path)
+
+
+def test_no_number_of_one_site_leaves_in_the_clear(tmp_path, monkeypatch):
+    replies = Replies(monkeypatch)
+    run(protected(), tmp_path)
+    for _, kind, step, reply in replies.kept:
+        clear = dict(reply.content.config_records["reply"])
+        if kind != "query.describe":
+            assert clear.keys() <= {"refusal", "steps", "seconds"} and step in STEPS
+    lines = list(ChainedLog(tmp_path / "received.jsonl").lines())
+    assert {line["step"] for line in lines} == {"", *STEPS}
+    audit = (tmp_path / STATES / "site-01" / "audit.jsonl").read_text().splitlines()
+    assert {json.loads(line).get("step", "") for line in audit} == {"", *STEPS}
+
+
+def test_the_page_says_that_nobody_saw_a_reply(summed):
+    page = write_report(summed).read_text()
+    assert "Replies came as secure sums over all sites: nobody saw a single one" in page
+    assert "none could be compared" not in page
+
+
+@pytest.mark.parametrize(
+    ("study", "text"),
+    [
+        ({"aggregation": {"combine": "median"}}, r"expected aggregation.combine: mean with pr"),
+        ({"aggregation": {"combine": "trimmed_mean"}}, "found trimmed_mean; correct it"),
+        ({"aggregation": {"wire": "bf16"}}, "expected aggregation.wire: fp32 .* found bf16"),
+        ({"rounds": {"sites": 3}}, "expected no rounds.sites with protect: secure_sum"),
+    ],
+)
+def test_what_needs_single_replies_is_refused(study, text):
+    with pytest.raises(ValueError, match=text):
+        protected(**study)
+
+
+def test_two_sites_are_too_few(tmp_path):
+    with pytest.raises(ValueError, match="expected at least 3 sites in a secure sum, found 2"):
+        run(scenario(2).protected("secure_sum"), tmp_path)
+
+
+def test_a_word_that_is_none():
+    with pytest.raises(ValueError, match="expected none or secure_sum, found 'secret'; correct"):
+        scenario(3).protected("secret")
