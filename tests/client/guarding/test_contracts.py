@@ -30,7 +30,6 @@ from brainjepa_core.wire.messages import (
     Reply,
     Request,
 )
-from brainjepa_core.wire.packing import digest_of
 
 
 @pytest.fixture
