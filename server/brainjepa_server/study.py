@@ -112,10 +112,7 @@ class Study:
     def run(self) -> bool:
         """Run all rounds that are missing; False if it was asked to stop before its end.
 
-        Raises
-        ------
-        ValueError
-            If too few sites or people are there, or the folder is another study's or coordinator's.
+        Raises a `ValueError` if sites or people are too few, or the folder is another's.
         """
         with only_one(self.folder / LOCK):
             return self._run()
