@@ -19,16 +19,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.settings import require_private
+from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import Frozen
 
-WIRE_VERSION = 6  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 7  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -134,6 +136,8 @@ class Assignment(Frozen):
         FedProx's mu; 0 is none.
     share : {"scans", "subjects", "equal"}
         What a reply counts by.
+    privacy : StudyPrivacy, optional
+        Of ``protect: dp``: steps are private, and nothing but trained weights leaves.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     contract : str
@@ -153,8 +157,15 @@ class Assignment(Frozen):
     reset_optimizer: bool = False
     proximal: float = Field(0.0, ge=0)
     share: Literal["scans", "subjects", "equal"] = "scans"
+    privacy: StudyPrivacy | None = None
     probe: ProbeRequest | None = None
     contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _private_steps(self) -> Assignment:
+        if self.privacy is not None:
+            require_private(self.pretraining.training)
+        return self
 
 
 @dataclass(frozen=True)

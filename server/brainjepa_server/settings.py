@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.settings import require_private
+from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.messages import Assignment, Target, Wire
 from brainjepa_server.tasks.settings import StudyTask
@@ -165,6 +167,9 @@ class StudySettings(Frozen):
     aggregation : AggregationSettings
     start_from : StartSettings, optional
         Its basis is the study's, and its weights a zero of the scale beside random ones.
+    protect : {"none", "dp"}
+        ``dp``: differential privacy of each person, as `privacy` says.
+    privacy : StudyPrivacy, optional
     folds, held_out_fold : int
         People of this fold are never trained on and are what the yardstick is measured on.
     tasks : tuple of StudyTask
@@ -178,6 +183,8 @@ class StudySettings(Frozen):
     rounds: RoundSettings = RoundSettings()
     aggregation: AggregationSettings = AggregationSettings()
     start_from: StartSettings | None = None
+    protect: Literal["none", "dp"] = "none"
+    privacy: StudyPrivacy | None = None
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
     tasks: tuple[StudyTask, ...] = ()
@@ -226,6 +233,31 @@ class StudySettings(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _accounted_for(self) -> StudySettings:
+        if (self.protect == "dp") != (self.privacy is not None):
+            found = "none" if self.privacy is None else f"one with protect: {self.protect}"
+            raise ValueError(
+                "expected a section privacy (epsilon or noise, clip) with protect: dp and nothing "
+                f"else, found {found}; add the one, or take the other out"
+            )
+        if self.privacy is None:
+            return self
+        require_private(self.pretraining.training)
+        if self.start_from is None:
+            raise ValueError(
+                "expected start_from with protect: dp, found none; the sites' sums for a basis are "
+                "not private, and with noise they are no basis of few people: start from a public "
+                "model, or from an earlier study's, whose basis is taken"
+            )
+        if self.tasks:
+            raise ValueError(
+                f"expected no tasks with protect: dp, found {len(self.tasks)}; answers about tasks "
+                "are counted by no budget: let each site evaluate the model for itself (brainjepa "
+                "site evaluate)"
+            )
+        return self
+
     @property
     def total_rounds(self) -> int:
         """Rounds of the whole study."""
@@ -247,4 +279,5 @@ class StudySettings(Frozen):
             reset_optimizer=self.aggregation.reset_optimizer,
             proximal=self.aggregation.proximal,
             share=self.aggregation.shares,
+            privacy=self.privacy,
         )

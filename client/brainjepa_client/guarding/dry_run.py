@@ -37,6 +37,8 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.budget import Budget
+from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
@@ -160,7 +162,8 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     study = study or PretrainingSettings()
     rows: list[ReplyPart] = []
     errors: dict[str, str] = {}
-    for request in requests(store, study, wire):
+    budget = settings.policy.privacy_budget
+    for request in requests(store, study, wire, budget):
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
@@ -185,8 +188,14 @@ def _answer(
     return Site(settings).answer(request)
 
 
-def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterator[Request]:
-    """One request of each kind, as a coordinator of `study` would send it to the store's site."""
+def requests(
+    store: ScanStore, study: PretrainingSettings, wire: Wire, budget: Budget | None = None
+) -> Iterator[Request]:
+    """One request of each kind, as a coordinator of `study` would send it to the store's site.
+
+    A site with a `budget` is asked by a study under ``protect: dp`` that takes all of it.
+    """
+    privacy = None if budget is None else StudyPrivacy(epsilon=_bounded(budget), delta=budget.delta)
     windows = study.windows_of([store])
     basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
@@ -198,7 +207,12 @@ def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterat
         kind: str, study: PretrainingSettings, arrays: Arrays, probe: ProbeRequest | None = None
     ) -> Request:
         assignment = Assignment(
-            study_id="dry-run", pretraining=study, steps=1, wire=wire, probe=probe
+            study_id="dry-run",
+            pretraining=study,
+            steps=1,
+            wire=wire,
+            probe=probe,
+            privacy=privacy,
         )
         return Request(kind, assignment, arrays)
 
@@ -290,6 +304,11 @@ def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
     if kind == GRADIENTS or (kind == EVALUATE and (is_array or name == "people")):
         return (*floors, "min_people_in_sum")  # people are those in told folds
     return floors
+
+
+def _bounded(budget: Budget) -> float:
+    """An epsilon that a study can promise."""
+    return min(max(budget.epsilon, 0.01), 1000.0)
 
 
 def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusBasis, Float64]:

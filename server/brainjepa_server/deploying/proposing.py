@@ -64,10 +64,11 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
 
 def _questions(settings: StudySettings) -> dict[str, Any]:
     """What a contract says of the study itself: all that is asked, and how often."""
+    evaluated = -(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS
     return {
         "assignment": settings.assignment(),
         "rounds": settings.total_rounds,
-        "evaluations": -(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS,
+        "evaluations": evaluated if settings.privacy is None else 0,
         "tasks": tuple(question for task in settings.tasks for question in task.questions()),
     }
 

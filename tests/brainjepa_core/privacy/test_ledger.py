@@ -69,7 +69,9 @@ def test_epsilon_told_before_is_the_ledgers_afterwards(tmp_path, studies):
 def test_a_study_over_the_budget_is_refused_before_its_first_answer(ledger):
     costs = epsilon_of([WHOLE], 1e-5)
     budget = Budget(epsilon=0.75 * costs)
-    with pytest.raises(NotCovered, match=rf"from epsilon 0 to {words(costs)} of .*; ask for more"):
+    with pytest.raises(
+        NotCovered, match=rf"after this study: {words(costs)} of .*, before it: 0; ask"
+    ):
         ledger.plan("study", [WHOLE], SITE, budget)
     assert ledger.accounts() == {}
     with pytest.raises(
