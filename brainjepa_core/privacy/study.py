@@ -9,9 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.accounting import DELTA, Release, noise_for, require_delta
+from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.privacy.sampling import sampling_rate
 from brainjepa_core.privacy.settings import PrivacySettings
 from brainjepa_core.settings import Frozen
+
+LEAST, MOST = 0.01, 1000.0  # epsilons that a study may promise
 
 
 class StudyPrivacy(Frozen):
@@ -33,8 +36,8 @@ class StudyPrivacy(Frozen):
         Each site adds all of its noise, and its people need to trust nobody.
     """
 
-    epsilon: float | None = Field(None, ge=0.01, le=1000)
-    noise: float | None = Field(None, ge=1e-6, le=1e6)
+    epsilon: float | None = Field(None, ge=LEAST, le=MOST, allow_inf_nan=False)
+    noise: float | None = Field(None, ge=1e-6, le=1e6, allow_inf_nan=False)
     delta: float = Field(DELTA, gt=0, lt=1)
     clip: float = Field(1.0, gt=0, le=1e6)
     where: Literal["local"] = "local"
@@ -55,6 +58,11 @@ class StudyPrivacy(Frozen):
             found = "none" if self.noise is None else "both"
             raise ValueError(f"expected epsilon or noise, found {found}; give one of the two")
         return self
+
+    @classmethod
+    def taking(cls, budget: Budget) -> StudyPrivacy:
+        """What a study promises that takes all of a budget."""
+        return cls(epsilon=min(max(budget.epsilon, LEAST), MOST), delta=budget.delta)
 
     def release(self, training: TrainingSettings, people: int, folds: int) -> Release:
         """All steps of the study, as a site's ledger counts them.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from flwr.serverapp import Grid
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.version import VERSION
@@ -208,7 +208,7 @@ class Study:
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
             self.progress.consensus(found, self.basis)
         rank = min(COMPONENTS, len(members.rois))
-        self.mean_fc = total.mean_fc()
+        self.mean_fc: Float64 | None = total.mean_fc()
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 

@@ -159,11 +159,9 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     settings = read_settings(site, SiteSettings).here()
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)
-    study = study or PretrainingSettings()
-    rows: list[ReplyPart] = []
+    study, rows = study or PretrainingSettings(), list[ReplyPart]()
     errors: dict[str, str] = {}
-    budget = settings.policy.privacy_budget
-    for request in requests(store, study, wire, budget):
+    for request in requests(store, study, wire, settings.policy.privacy_budget):
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
@@ -195,7 +193,7 @@ def requests(
 
     A site with a `budget` is asked by a study under ``protect: dp`` that takes all of it.
     """
-    privacy = None if budget is None else StudyPrivacy(epsilon=_bounded(budget), delta=budget.delta)
+    privacy = None if budget is None else StudyPrivacy.taking(budget)
     windows = study.windows_of([store])
     basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
@@ -275,9 +273,11 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
         size, reason = len(reply.refusal.encode()), (lines[named[1]],) if named else ()
         yield ReplyPart(kind, "refusal", "refused", "str", None, size, reply.refusal, reason)
         return
+    counted = lines["privacy_budget"]
+    budget = (counted,) if kind == TRAIN and counted.value != "null" else ()
     scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
     for name, value in scalars.items():
-        policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=False))
+        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=False)), *budget)
         steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
         shown = str(value) if steady else ""
         if isinstance(value, str):
@@ -286,7 +286,7 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
             dtype = type(value).__name__
             yield ReplyPart(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
     for name, array in reply.arrays.items():
-        policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=True))
+        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=True)), *budget)
         yield ReplyPart(
             kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy
         )
@@ -304,11 +304,6 @@ def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
     if kind == GRADIENTS or (kind == EVALUATE and (is_array or name == "people")):
         return (*floors, "min_people_in_sum")  # people are those in told folds
     return floors
-
-
-def _bounded(budget: Budget) -> float:
-    """An epsilon that a study can promise."""
-    return min(max(budget.epsilon, 0.01), 1000.0)
 
 
 def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusBasis, Float64]:

@@ -98,7 +98,12 @@ def train_round(
     rejected: dict[str, str] = {}
     arrays: Arrays = {**weights, BASIS: basis}
     with JudgedReplies(
-        weights, settings.aggregation, outer.roles, assignment.steps, sites.folder
+        weights,
+        settings.aggregation,
+        outer.roles,
+        assignment.steps,
+        sites.folder,
+        private=settings.privacy is not None,
     ) as replies:
         for answer in sites.ask(
             TRAIN, assignment, arrays, names, settings.rounds.deadline, lambda name: heard(name, "")

@@ -86,7 +86,7 @@ def test_a_second_study_on_the_same_people_is_added(ledger):
     twice = WHOLE.model_copy(update={"times": 2 * WHOLE.times})
     assert both.epsilon == epsilon_of([twice], 1e-5) > one.epsilon
     fits_alone = Budget(epsilon=1.01 * one.epsilon)
-    with pytest.raises(NotCovered, match="take its people from epsilon"):
+    with pytest.raises(NotCovered, match=r"before it: 21\.6; ask"):
         ledger.plan("three", [WHOLE], SITE, fits_alone)
     ledger.plan("elsewhere", [WHOLE], people(*range(100, 120)), fits_alone)
 
