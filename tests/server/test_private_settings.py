@@ -36,7 +36,7 @@ def test_all_of_the_promise_is_in_the_contract_and_nothing_else_is_asked():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"privacy": None}, "expected a section privacy .* with protect: dp and nothing else, found "),
+        ({"privacy": None}, "expected a section privacy .* with protect: dp and nothing else, "),
         ({"protect": "none"}, "found one with protect: none; add the one, or take the other out"),
         ({"start_from": None}, "expected start_from with protect: dp, found none"),
         ({"training": {"clip_norm": 1.0}}, r"expected no training\.clip_norm with differential"),

@@ -105,7 +105,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", '{"format": 5, "stores": 3}', '{"format": 4, "colour": "red"}', "\xff"]
+    "content", ["", "{", '{"format": 5, "stores": 3}', '{"format": 5, "colour": "red"}', "\xff"]
 )
 def test_damaged_file(tmp_path: Path, content: str) -> None:
     (tmp_path / SUMMARY).write_text(content, encoding="latin-1")
