@@ -6,7 +6,7 @@ embeddings by cross-validated ridge; the model it began with is the zero. Sites 
 as large as they become when each person stands for many: their noise and rate are those of a large
 site, the variety of their people is not.
 
-    python benchmarks/dp_utility.py            about half an hour on one core of a busy machine
+    python benchmarks/dp_utility.py            a quarter of an hour on one busy core
     python benchmarks/dp_utility.py --quick    two epsilons, few steps: minutes
 """
 
@@ -47,7 +47,7 @@ from brainjepa_simulations.cohort.stores import write_cohort
 COHORT: dict[str, Any] = {"rois": 30, "networks": 6, "frames": 160, "signal_share": 0.25}
 PUBLIC, UNSEEN = 1000, 2000  # added to the seed of the sites' cohort
 CLIP, FOLDS, RANK = 0.3, 5, 4
-NONE = 1e-6  # noise of epsilon infinity
+NONE, ALL = 1e-6, 1e3  # noise of epsilon infinity, and of an epsilon 0: a control without people
 Train = Literal["all", "adapters"]
 
 
@@ -102,10 +102,10 @@ def private_training(
     """The federated model after all rounds; each site with its own noise, optimiser and secret."""
     settings = study.training
     told = sites[0].subjects * FOLDS // (FOLDS - 1)  # all of these learn
-    limited = math.isfinite(epsilon)
-    privacy = StudyPrivacy(
-        epsilon=epsilon if limited else None, noise=None if limited else NONE, clip=CLIP
-    )
+    if epsilon in (0.0, math.inf):
+        privacy = StudyPrivacy(noise=NONE if epsilon else ALL, clip=CLIP)
+    else:
+        privacy = StudyPrivacy(epsilon=epsilon, clip=CLIP)
     protection = privacy.protection(privacy.release(settings, told, FOLDS))
     trainings = []
     for number, _ in enumerate(sites):
@@ -193,7 +193,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     steps, public_steps = (20, 20) if arguments.quick else (arguments.steps, 30)
-    epsilons = [math.inf, 8.0] if arguments.quick else [math.inf, 8.0, 3.0, 1.0]
+    epsilons = [math.inf, 8.0, 0.0] if arguments.quick else [math.inf, 8.0, 3.0, 1.0, 0.0]
     began = time.perf_counter()
     print("| sites | trained | parameters | epsilon | R2 of latent traits | s |")
     print("|---|---|---|---|---|---|")
