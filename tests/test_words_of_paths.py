@@ -57,6 +57,7 @@ CALLS: dict[str, dict[str, str]] = {
     "site dry-run": {"site": "site.yaml", "--settings": "study.yaml", "--out": NEW},
     "site check": {"site": "site.yaml"},
     "site review": {"site": "site.yaml", "--contract": "contract.json"},
+    "site budget": {"site": "site.yaml"},
     "site approve": {"site": "site.yaml", "contract": "0123456789ab"},
     "site reject": {"site": "site.yaml", "contract": "0123456789ab"},
     "site withdraw": {"site": "site.yaml", "contract": "0123456789ab"},

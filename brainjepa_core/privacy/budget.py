@@ -22,7 +22,7 @@ class Budget(Frozen):
         (`accounting.require_delta`).
     """
 
-    epsilon: float = Field(gt=0)
+    epsilon: float = Field(gt=0, allow_inf_nan=False)
     delta: float = Field(DELTA, gt=0, lt=1)
 
 

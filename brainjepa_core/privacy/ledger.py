@@ -62,10 +62,14 @@ class Account:
     ended: bool = False
 
     @property
+    def answered(self) -> list[Release]:
+        """What was reserved."""
+        return _times(self.reserved)
+
+    @property
     def spent(self) -> list[Release]:
         """What counts: all that is planned until the end, then what was reserved."""
-        counted = self.reserved if self.ended else self.planned
-        return [r.model_copy(update={"times": times}) for r, times in counted.items()]
+        return _times(self.reserved if self.ended else self.planned)
 
 
 class Ledger:
@@ -154,13 +158,12 @@ class Ledger:
                     "others; a study's privacy is settled once: propose it under another contract"
                 )
             cost = _cost(accounts, people, budget.delta, {study: releases})
-            if cost.epsilon > budget.epsilon:
+            if not cost.epsilon <= budget.epsilon:  # nor what is no number
                 before = _cost(accounts, people, budget.delta, {})
                 raise NotCovered(
-                    f"expected a study within this site's privacy budget, found that it would "
-                    f"take its people from epsilon {words(before.epsilon)} to "
-                    f"{words(cost.epsilon)} of {budget.epsilon:g} (delta {budget.delta:g}); "
-                    "ask for more noise, fewer steps or smaller batches, or go on without this site"
+                    "expected a study within this site's privacy budget, found epsilon after this "
+                    f"study: {cost.of(budget)}, before it: {words(before.epsilon)}; ask for more "
+                    "noise, fewer steps or smaller batches, or go on without this site"
                 )
             if known is None or known.ended or not people <= known.people:
                 self._append(PLANNED, study, releases, people=sorted(people))
@@ -294,6 +297,10 @@ def _create(path: Path) -> None:
 
 def _releases(line: Mapping[str, Any]) -> list[Release]:
     return [Release(**release) for release in line["releases"]]
+
+
+def _times(counted: Counter[Release]) -> list[Release]:
+    return [release.model_copy(update={"times": times}) for release, times in counted.items()]
 
 
 def _counted(releases: Sequence[Release]) -> Counter[Release]:

@@ -88,6 +88,11 @@ class Contract(Frozen):
                 "expected the assignment of a contract to be that of the first round, found that "
                 "of another one; propose the study again"
             )
+        if first.privacy is not None and (self.evaluations or self.tasks):
+            raise ValueError(
+                "expected no evaluations and no tasks in the contract of a study under "
+                "protect: dp, found some; no budget counts them: propose the study again"
+            )
         return self
 
     @model_validator(mode="after")
@@ -134,7 +139,8 @@ class Contract(Frozen):
         """With how many different sets of arrays a kind of question may be asked, in all."""
         if probe is not None:
             return sum(task.times for task in self.tasks if task.probe == probe)
-        return {DESCRIBE: 1, GRADIENTS: 1, TRAIN: self.rounds, EVALUATE: self.evaluations}[kind]
+        sums = 1 if self.assignment.privacy is None else 0
+        return {DESCRIBE: 1, GRADIENTS: sums, TRAIN: self.rounds, EVALUATE: self.evaluations}[kind]
 
     def differences(self, other: Contract) -> list[str]:
         """Names of what the other one says differently."""

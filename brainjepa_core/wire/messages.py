@@ -23,13 +23,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.settings import require_private
+from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import Frozen
 from brainjepa_core.wire.protection import ProtectSettings
 
@@ -145,6 +147,8 @@ class Assignment(Frozen):
         What a reply counts by.
     protect : ProtectSettings, optional
         What keeps single replies from the coordinator.
+    privacy : StudyPrivacy, optional
+        Of ``protect: dp``: steps are private, and nothing but trained weights leaves.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     contract : str
@@ -165,8 +169,15 @@ class Assignment(Frozen):
     proximal: float = Field(0.0, ge=0)
     share: Literal["scans", "subjects", "equal"] = "scans"
     protect: ProtectSettings | None = None
+    privacy: StudyPrivacy | None = None
     probe: ProbeRequest | None = None
     contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _private_steps(self) -> Assignment:
+        if self.privacy is not None:
+            require_private(self.pretraining.training)
+        return self
 
 
 @dataclass(frozen=True)

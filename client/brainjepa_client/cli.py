@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
-from brainjepa_client.guarding.contract_cli import approve, reject, review, withdraw
+from brainjepa_client.guarding.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
@@ -27,7 +27,18 @@ app = Commands(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
-for taking_part in (join, preflight, review, approve, reject, start, stop, status, withdraw):
+for taking_part in (
+    join,
+    preflight,
+    review,
+    budget,
+    approve,
+    reject,
+    start,
+    stop,
+    status,
+    withdraw,
+):
     app.command()(taking_part)
 for using in (embed, probe, finetune, interpret, evaluate):
     app.command()(using)

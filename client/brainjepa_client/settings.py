@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.files import require_outside
+from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
@@ -57,6 +58,9 @@ class PolicySettings(Frozen):
         Phenotypes that tasks may read; all of them by default.
     require_secure_sum : bool
         Answer nothing but steps of secure sums, and ``describe``.
+    privacy_budget : Budget, optional
+        The most that all studies together may tell of a person. With it, nothing is answered but
+        ``describe`` and what the privacy ledger counts: studies under ``protect: dp``.
     """
 
     min_subjects: int = Field(20, ge=1)
@@ -78,6 +82,7 @@ class PolicySettings(Frozen):
     share_probe: bool = False
     task_columns: tuple[str, ...] | None = None
     require_secure_sum: bool = False
+    privacy_budget: Budget | None = None
 
     def rounded(self, count: int) -> int:
         """A number of people or scans as it is told."""

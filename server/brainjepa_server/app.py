@@ -12,9 +12,9 @@ from brainjepa_core.settings import read_settings
 from brainjepa_core.terminal import console
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.messages import CONTRACTS
+from brainjepa_server.private_study import study_kind
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import Study
 from brainjepa_server.study_folder import STUDY_FILE
 
 app = ServerApp()
@@ -37,4 +37,4 @@ def main(grid: Grid, context: Context) -> None:
     progress = StudyProgress(console, settings.total_rounds)
     with logs():
         keep_log(folder)
-        Study(grid, settings, folder, progress, nodes, contract).run()
+        study_kind(settings)(grid, settings, folder, progress, nodes, contract).run()

@@ -80,11 +80,12 @@ def publish(
     folder: Path,
     history: RunHistory,
     basis: ConsensusBasis,
-    mean_fc: Float64,
+    mean_fc: Float64 | None,
 ) -> None:
     """Give MLflow pictures, settings, basis and models of a finished study."""
     tracker.log_figure(figures.consensus(basis, mean_fc), "consensus")
-    tracker.log_figure(figures.losses(history.rounds), "losses")
+    if any(record.loss is not None for record in history.rounds):
+        tracker.log_figure(figures.losses(history.rounds), "losses")
     for name in (SUMMARY, ROUNDS, STUDY_FILE, BASIS_FILE):
         if (folder / name).exists():
             tracker.log_file(folder / name)

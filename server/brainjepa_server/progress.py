@@ -77,7 +77,8 @@ class StudyProgress:
 
     def evaluated(self, model: str, rows: Rows, rejected: Mapping[str, str]) -> None:
         """A model's yardstick in one line, and whose people are not in it."""
-        self.console.print(f"{model}: {told(rows)}")
+        if rows:
+            self.console.print(f"{model}: {told(rows)}")
         self._unjudged(rejected)
 
     def _unjudged(self, rejected: Mapping[str, str]) -> None:

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.settings import require_private
+from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.contract import FEWEST_SUMMED
 from brainjepa_core.wire.messages import Assignment, Target, Wire
@@ -167,10 +169,13 @@ class StudySettings(Frozen):
     aggregation : AggregationSettings
     start_from : StartSettings, optional
         Its basis is the study's, and its weights a zero of the scale beside random ones.
+    privacy : StudyPrivacy, optional
+        What ``protect: dp`` promises.
     folds, held_out_fold : int
         People of this fold are never trained on and are what the yardstick is measured on.
-    protect : ProtectSettings, optional
-        ``secure_sum``: the coordinator gets sums over sites, and no reply of one; none by default.
+    protect : ProtectSettings or "dp", optional
+        ``secure_sum``: the coordinator gets sums over sites, and no reply of one. ``dp``:
+        differential privacy of each person, as `privacy` says. None by default.
     tasks : tuple of StudyTask
         What the sites are asked of the final model at the study's end.
     """
@@ -182,15 +187,21 @@ class StudySettings(Frozen):
     rounds: RoundSettings = RoundSettings()
     aggregation: AggregationSettings = AggregationSettings()
     start_from: StartSettings | None = None
+    privacy: StudyPrivacy | None = None
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
-    protect: ProtectSettings | None = None
+    protect: ProtectSettings | Literal["dp"] | None = None
     tasks: tuple[StudyTask, ...] = ()
 
     @field_validator("protect", mode="before")
     @classmethod
-    def _may_be_none(cls, told: Any) -> Any:
-        return None if told == NONE else told
+    def _one_word(cls, told: Any) -> Any:
+        if not isinstance(told, str):
+            return told
+        words = {NONE: None, SECURE_SUM: {SECURE_SUM: {}}, "dp": "dp"}
+        if told not in words:
+            raise ValueError(f"expected {', '.join(words)}, found '{told[:40]}'; correct it")
+        return words[told]
 
     @field_validator("tasks")
     @classmethod
@@ -239,7 +250,7 @@ class StudySettings(Frozen):
     @model_validator(mode="after")
     def _can_be_summed(self) -> StudySettings:
         """Refuse what needs to see single replies."""
-        if self.protect is None:
+        if self.sums is None:
             return self
         aggregation = self.aggregation
         wrong = {
@@ -258,6 +269,37 @@ class StudySettings(Frozen):
                     "without protect"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _accounted_for(self) -> StudySettings:
+        if (self.protect == "dp") != (self.privacy is not None):
+            word = SECURE_SUM if self.sums else NONE
+            found = "none" if self.privacy is None else f"one with protect: {word}"
+            raise ValueError(
+                "expected a section privacy (epsilon or noise, clip) with protect: dp and nothing "
+                f"else, found {found}; add the one, or take the other out"
+            )
+        if self.privacy is None:
+            return self
+        require_private(self.pretraining.training)
+        if self.start_from is None:
+            raise ValueError(
+                "expected start_from with protect: dp, found none; the sites' sums for a basis are "
+                "not private, and with noise they are no basis of few people: start from a public "
+                "model, or from an earlier study's, whose basis is taken"
+            )
+        if self.tasks:
+            raise ValueError(
+                f"expected no tasks with protect: dp, found {len(self.tasks)}; answers about tasks "
+                "are counted by no budget: let each site evaluate the model for itself (brainjepa "
+                "site evaluate)"
+            )
+        return self
+
+    @property
+    def sums(self) -> ProtectSettings | None:
+        """Of secure sums, where sites answer in them."""
+        return None if self.protect == "dp" else self.protect
 
     @property
     def total_rounds(self) -> int:
@@ -280,5 +322,6 @@ class StudySettings(Frozen):
             reset_optimizer=self.aggregation.reset_optimizer,
             proximal=self.aggregation.proximal,
             share=self.aggregation.shares,
-            protect=self.protect,
+            protect=self.sums,
+            privacy=self.privacy,
         )

@@ -190,8 +190,9 @@ class Study:
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
-            self.progress.consensus(found, self.basis, summed=bool(self.settings.protect))
-        self.mean_fc, rank = total.mean_fc(), min(COMPONENTS, len(members.rois))
+            self.progress.consensus(found, self.basis, summed=bool(self.settings.sums))
+        rank = min(COMPONENTS, len(members.rois))
+        self.mean_fc: Float64 | None = total.mean_fc()
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 

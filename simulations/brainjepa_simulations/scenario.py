@@ -86,7 +86,7 @@ class Scenario(Frozen):
                 "expected study.aggregation.wire fp32 where sites are poisoned, found "
                 f"{self.study.aggregation.wire}; poison is defined on weights"
             )
-        if self.faults.poison and self.study.protect:
+        if self.faults.poison and self.study.sums:
             raise ValueError(
                 "expected no faults.poison with study.protect: secure_sum, found some; poison is "
                 "defined on weights, and a site's masked numbers are none"

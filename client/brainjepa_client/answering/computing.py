@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_client.answering.private_round import PrivateRound
 from brainjepa_client.answering.task_evaluation import evaluate_task
 from brainjepa_client.answering.training import train
 from brainjepa_client.answering.yardstick import evaluate
@@ -28,11 +29,14 @@ class People:
     folds : ndarray of int [n]
     learning : ndarray of int [people outside the held-out fold]
         Their places in `windows`.
+    store : ScanStore
+        Whose people they are.
     """
 
     windows: Windows
     folds: NDArray[np.int64]
     learning: NDArray[np.int64]
+    store: ScanStore
 
     @property
     def training(self) -> Windows:
@@ -44,7 +48,7 @@ def people_of(store: ScanStore, assignment: Assignment) -> People:
     """The people of a store that a study is about, and their folds."""
     windows = assignment.pretraining.windows_of([store])
     folds = folds_of_windows(windows, assignment.pretraining.training.seed, assignment.folds)
-    return People(windows, folds, np.flatnonzero(folds != assignment.held_out_fold))
+    return People(windows, folds, np.flatnonzero(folds != assignment.held_out_fold), store)
 
 
 def computed(settings: SiteSettings, people: People, request: Request) -> Reply:
@@ -56,6 +60,8 @@ def computed(settings: SiteSettings, people: People, request: Request) -> Reply:
         As `train`, `evaluate` and `evaluate_task` say.
     """
     if request.kind == TRAIN:
-        return train(settings, people.training, request)
+        is_private = request.assignment.privacy is not None
+        private = PrivateRound.of(settings, request, people.store) if is_private else None
+        return train(settings, people.training, request, private)
     answered = evaluate if request.assignment.probe is None else evaluate_task
     return answered(settings, people.windows, people.folds, request)

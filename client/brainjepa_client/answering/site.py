@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brainjepa_client.answering.computing import computed, people_of
+from brainjepa_client.answering.computing import People, computed, people_of
 from brainjepa_client.answering.describe import describe
 from brainjepa_client.answering.gradients import gradients
+from brainjepa_client.answering.private_round import PrivateRound
 from brainjepa_client.answering.state import study_folder
 from brainjepa_client.answering.stopping import going_on_while
 from brainjepa_client.answering.studies import require_same_study
@@ -25,6 +26,7 @@ from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, sit
 from brainjepa_client.consent.participation import note_answer
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
+from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_counted
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm.asking import answered_in_job
 from brainjepa_core.evaluation.splits import folds_of
@@ -131,7 +133,11 @@ class Site:
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people, lambda: len(opened().atlas))
-        store = opened()
+        require_counted(settings, request)
+        store, private = opened(), None
+        if assignment.privacy is not None:
+            private = PrivateStudy.of(settings, assignment, store)
+            private.plan()
         if request.kind == DESCRIBE:
             return describe(settings, store)
         within = self._sum(request, contract)
@@ -143,14 +149,14 @@ class Site:
         windows, learning = people.windows, people.learning
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
+        if private is not None:
+            return self._private_round(request, private, people)
         behind: NDArray[np.int64] = np.arange(len(people.folds))
         if request.kind == GRADIENTS:
             require_told_apart(settings.policy, len(people.folds) - len(learning))
             reply, behind = gradients(settings, people.training), learning
-        elif settings.slurm is not None:
-            reply = answered_in_job(settings, request, store.fingerprint)
         else:
-            reply = computed(settings, people, request)
+            reply = self._computed(request, people)
         if request.kind == TRAIN:
             behind = learning[drawn(request, people.training)]
         self._note(request, windows, behind)
@@ -164,6 +170,23 @@ class Site:
         from brainjepa_client.answering.secure_sum import SiteSum
 
         return SiteSum(self.settings, contract, request, request.sum)
+
+    def _private_round(self, request: Request, study: PrivateStudy, people: People) -> Reply:
+        """A round under ``protect: dp``: counted before anything of it is computed."""
+        private = PrivateRound.of(self.settings, request, people.store)
+        study.reserve(request, private.answer)
+        reply = self._computed(request, people)
+        drawn_ones = private.drawn(people.training, request.assignment)
+        self._note(request, people.windows, people.learning[drawn_ones])
+        spent = study.released(private.answer)
+        number = told_round(request.assignment.round)
+        self._log(f"{request.assignment.study_id} round {number}: {spent}")
+        return reply
+
+    def _computed(self, request: Request, people: People) -> Reply:
+        if self.settings.slurm is not None:
+            return answered_in_job(self.settings, request, people.store.fingerprint)
+        return computed(self.settings, people, request)
 
     def _refused(self, kind: str, request: Request, text: str) -> Reply:
         reply = Reply(refusal=text)

@@ -10,6 +10,7 @@ killed.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,18 @@ def load_kept_back(state: Path, assignment: Assignment) -> dict[str, Float32]:
         return {}
     found = _newest(state, assignment, KEPT_BACK) or {}
     return {name: value.numpy() for name, value in found.items()}
+
+
+def newest_earlier(state: Path, assignment: Assignment) -> str:
+    """SHA-256 (hex) of the state that the round would start from; empty where there is none."""
+    own, found = told_round(assignment.round), hashlib.sha256()
+    earlier = [number for number in rounds(study_folder(state, assignment)) if number < own]
+    if not earlier:
+        return ""
+    for name in (OPTIMIZER, FOLLOWERS):
+        path = _round_folder(state, assignment, earlier[-1]) / name
+        found.update(path.read_bytes() if path.exists() else b"")
+    return found.hexdigest()
 
 
 def _newest(state: Path, assignment: Assignment, name: str) -> dict[str, torch.Tensor] | None:

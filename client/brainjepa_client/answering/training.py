@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from brainjepa_client.answering.private_round import PrivateRound, on_grid
 from brainjepa_client.answering.round_model import model_of
 from brainjepa_client.answering.state import load_kept_back, load_state, study_folder, write_state
 from brainjepa_client.answering.stopping import going_on_while, require_going_on
@@ -27,7 +28,9 @@ from brainjepa_core.wire.weights import encode_weights, left_over
 CHECK_EVERY = 25  # steps between waits for the device
 
 
-def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
+def train(
+    settings: SiteSettings, windows: Windows, request: Request, private: PrivateRound | None = None
+) -> Reply:
     """Reply to ``train``: the steps of a round, the site's state saved before the reply leaves.
 
     Parameters
@@ -37,12 +40,15 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
         Of the people outside the held-out fold.
     request : Request
         With ``basis`` and the round's global weights.
+    private : PrivateRound, optional
+        Under ``protect: dp``.
 
     Returns
     -------
     Reply
         The trained weights, and what follows them where targets are averaged, as
-        `wire.weights.encode_weights` says; share, losses, steps, seconds and signs of collapse.
+        `wire.weights.encode_weights` says; share, losses, steps, seconds and signs of collapse. Of
+        a private round weights and steps, and nothing else.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
         again.
     """
     with going_on_while(_in_time(settings.policy)):
-        return _train(settings, windows, request)
+        return _train(settings, windows, request, private)
 
 
 def _in_time(policy: PolicySettings) -> Callable[[], None]:
@@ -71,18 +77,25 @@ def _in_time(policy: PolicySettings) -> Callable[[], None]:
     return require_time
 
 
-def _train(settings: SiteSettings, windows: Windows, request: Request) -> Reply:
+def _train(
+    settings: SiteSettings, windows: Windows, request: Request, private: PrivateRound | None
+) -> Reply:
     started, assignment = time.perf_counter(), request.assignment
     model = model_of(request, len(windows.atlas))
-    training = Training(model, assignment.pretraining.training, settings.device)
+    device = torch.device(settings.device)
+    gradient = None if private is None else private.gradient(model, assignment, device)
+    training = Training(model, assignment.pretraining.training, device, gradient)
     reset = assignment.reset_optimizer or settings.policy.reset_optimizer
     load_state(settings.state, assignment, training, moments=not reset)
     training.resume(assignment.first_step)
     if assignment.proximal:
         training.optimizer.register_step_pre_hook(proximal_hook(training, assignment.proximal))
+    if private is not None:
+        _run_private(training, private.batches(windows, model, assignment))
+        arrays = _kept(settings.state, training, request, on_grid)
+        return Reply({"steps": assignment.steps}, arrays)
     losses, last = _run(training, windows, assignment, study_folder(settings.state, assignment))
-    arrays, kept_back = _leaving(settings.state, training, request)
-    write_state(settings.state, assignment, training, kept_back)
+    arrays = _kept(settings.state, training, request)
     metrics: dict[str, Scalar] = {
         "share": _share(settings.policy, windows, assignment),
         "loss": float(losses.mean()),
@@ -140,6 +153,18 @@ def _run(
     return torch.stack(losses).double().cpu(), batches[-1]
 
 
+def _run_private(training: Training, steps: Iterator[list[Batch]]) -> None:
+    """Take private steps, whose losses and people nobody is told of."""
+    for batches in steps:
+        require_going_on()
+        training.advance(batches)
+    if training.first_bad_step() is not None:  # of weights, which noise has made public
+        raise Refusal(
+            "expected finite weights after a private round, found NaN or infinity; lower the "
+            "learning rate, or ask for less noise"
+        )
+
+
 def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
     bad = training.first_bad_step()
     if bad is None:
@@ -169,8 +194,17 @@ def _collapse(training: Training, batch: Batch) -> dict[str, float]:
     return collapse_metrics(tokens, batch.token_valid)
 
 
+def _kept(
+    state: Path, training: Training, request: Request, told: Callable[[Arrays], Arrays] = dict
+) -> Arrays:
+    """Arrays that leave, once the site's state is saved; `told` says how exactly weights are."""
+    arrays, kept_back = _leaving(state, training, request, told)
+    write_state(state, request.assignment, training, kept_back)
+    return arrays
+
+
 def _leaving(
-    state: Path, training: Training, request: Request
+    state: Path, training: Training, request: Request, told: Callable[[Arrays], Arrays]
 ) -> tuple[Arrays, dict[str, Float32]]:
     """Arrays that leave the site, and what the wire drops of them, which the site keeps.
 
@@ -179,7 +213,7 @@ def _leaving(
     """
     assignment, base, whole = request.assignment, request.arrays, model_arrays(training.model)
     names = training.model.roles.sent(whole, with_followers=assignment.target == "average")
-    weights = {name: whole[name].numpy() for name in names}
+    weights = told({name: whole[name].numpy() for name in names})
     before = load_kept_back(state, assignment)
     sent = encode_weights(weights, base, assignment.wire, before)
     if assignment.wire != "int8":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,24 @@ def review(
                 _say(line)
         if not known:
             _say("no contract was proposed to this site yet")
+
+
+def budget(
+    site: SiteFile,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What of the site's privacy budget is spent, by study, and what is left."""
+    from brainjepa_client.guarding.spent import spent, spent_in_words
+    from brainjepa_client.settings import SiteSettings
+    from brainjepa_core.settings import read_settings
+
+    with errors_in_one_line():
+        found = spent(read_settings(site, SiteSettings))
+        if json:
+            typer.echo(dumps(found))
+            return
+        for line in spent_in_words(found):
+            _say(line)
 
 
 def approve(site: SiteFile, contract: Beginning) -> None:

@@ -7,8 +7,10 @@ from brainjepa_client.consent.participation import fingerprints
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.membership import has_left
 from brainjepa_client.guarding.policy import Refusal, require_study
+from brainjepa_client.guarding.privacy_budget import set_aside
 from brainjepa_client.guarding.roster import require_in_roster
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
 
@@ -32,6 +34,7 @@ def approve(site: SiteSettings, contract: Contract) -> None:
     try:
         require_in_roster(site, contract)
         require_study(site.policy, contract.assignment, len(store.atlas))
+        set_aside(site, contract, store)
     except Refusal as refusal:
         raise ValueError(
             f"expected a contract that this site can answer, found that it would refuse: {refusal}"
@@ -46,3 +49,4 @@ def reject(site: SiteSettings, contract: Contract) -> None:
     """Answer a contract no more, until it is approved; training ends after the step at hand."""
     Contracts(site.state).reject(contract)
     audit_log(site.state).append({"event": REJECTED, "contract": contract.hash})
+    Ledger(site.state).end(contract.hash)

@@ -37,6 +37,8 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.budget import Budget
+from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
@@ -157,10 +159,9 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     settings = read_settings(site, SiteSettings).here()
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)
-    study = study or PretrainingSettings()
-    rows: list[ReplyPart] = []
+    study, rows = study or PretrainingSettings(), list[ReplyPart]()
     errors: dict[str, str] = {}
-    for request in requests(store, study, wire):
+    for request in requests(store, study, wire, settings.policy.privacy_budget):
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
@@ -185,8 +186,14 @@ def _answer(
     return Site(settings).answer(request)
 
 
-def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterator[Request]:
-    """One request of each kind, as a coordinator of `study` would send it to the store's site."""
+def requests(
+    store: ScanStore, study: PretrainingSettings, wire: Wire, budget: Budget | None = None
+) -> Iterator[Request]:
+    """One request of each kind, as a coordinator of `study` would send it to the store's site.
+
+    A site with a `budget` is asked by a study under ``protect: dp`` that takes all of it.
+    """
+    privacy = None if budget is None else StudyPrivacy.taking(budget)
     windows = study.windows_of([store])
     basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
@@ -198,7 +205,12 @@ def requests(store: ScanStore, study: PretrainingSettings, wire: Wire) -> Iterat
         kind: str, study: PretrainingSettings, arrays: Arrays, probe: ProbeRequest | None = None
     ) -> Request:
         assignment = Assignment(
-            study_id="dry-run", pretraining=study, steps=1, wire=wire, probe=probe
+            study_id="dry-run",
+            pretraining=study,
+            steps=1,
+            wire=wire,
+            probe=probe,
+            privacy=privacy,
         )
         return Request(kind, assignment, arrays)
 
@@ -261,9 +273,11 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
         size, reason = len(reply.refusal.encode()), (lines[named[1]],) if named else ()
         yield ReplyPart(kind, "refusal", "refused", "str", None, size, reply.refusal, reason)
         return
+    counted = lines["privacy_budget"]
+    budget = (counted,) if kind == TRAIN and counted.value != "null" else ()
     scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
     for name, value in scalars.items():
-        policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=False))
+        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=False)), *budget)
         steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
         shown = str(value) if steady else ""
         if isinstance(value, str):
@@ -272,7 +286,7 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
             dtype = type(value).__name__
             yield ReplyPart(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
     for name, array in reply.arrays.items():
-        policy = tuple(lines[name] for name in _policy_of(kind, name, is_array=True))
+        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=True)), *budget)
         yield ReplyPart(
             kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy
         )

@@ -20,6 +20,7 @@ from brainjepa_client.consent.participation import ranges
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.membership import KIT, has_left, leave
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import GRADIENTS, TRAIN
@@ -30,6 +31,7 @@ def withdraw_from_contract(site: SiteSettings, contract: Contract) -> int:
     contracts = Contracts(site.state)
     contracts.withdraw(contract)
     audit_log(site.state).append({"event": WITHDREW, "contract": contract.hash})
+    Ledger(site.state).end(contract.hash)
     study = contract.assignment.study_id
     others = [k for k in contracts.known() if k.decision == "approved"]
     if any(other.contract.assignment.study_id == study for other in others):
@@ -54,6 +56,9 @@ def withdraw_from_consortium(site: SiteSettings) -> int:
     leave(site.state)  # first: from here on nothing is answered
     Contracts(site.state).withdraw_from_all()
     audit_log(site.state).append({"event": WITHDREW, "contract": ""})
+    ledger = Ledger(site.state)
+    for study in ledger.accounts():
+        ledger.end(study)
     return _forget(site.state, {path.parent for path in site.state.glob("*/round-*")})
 
 

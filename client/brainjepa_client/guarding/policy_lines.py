@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.yaml_file import read_yaml
 
@@ -60,4 +62,6 @@ def policy_lines(path: Path, policy: PolicySettings) -> dict[str, PolicyLine]:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(str(item) for item in value)}]"
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
     return json.dumps(value)

@@ -11,6 +11,7 @@ from brainjepa_client.consent.audit_log import site_salt
 from brainjepa_client.consent.participation import are_same, fingerprints, past_answers
 from brainjepa_client.guarding.contracts import Contracts, Known
 from brainjepa_client.guarding.policy import Refusal, require_study, require_task
+from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_within
 from brainjepa_client.guarding.roster import require_in_roster
 from brainjepa_client.guarding.task_words import tasks_in_words
 from brainjepa_client.settings import SiteSettings
@@ -55,6 +56,7 @@ def review(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
         f"  floors of this site's policy: sums of at least "
         f"{counted(site.policy.min_people_in_sum, 'person', 'people')}, answers of at least "
         f"{site.policy.min_subjects} of its {people} people",
+        *(f"  {line}" for line in _privacy(site, contract, store)),
         *(f"  WARNING: {line}" for line in warnings(contract)),
         *(f"  WARNING: {line}" for line in refused(site, contract, store)),
     ]
@@ -72,13 +74,20 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
     megabytes = _bytes(contract, store) / 1e6
     batch = assignment.pretraining.training.batch_size
     lines = [
-        f"asked once: sums of correlations of {pairs} pairs of ROIs",
+        *(
+            [f"asked once: sums of correlations of {pairs} pairs of ROIs"]
+            if contract.times(GRADIENTS)
+            else []
+        ),
         f"asked {counted(contract.rounds, 'time')}: {counted(assignment.steps, 'step')} of "
         f"training of {counted(batch, 'person', 'people')} each; the model's weights leave, "
         f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
-        f"asked at most {counted(contract.evaluations, 'time')}: sums over people of embeddings, "
-        "ages and traits",
     ]
+    if contract.evaluations:
+        lines.append(
+            f"asked at most {counted(contract.evaluations, 'time')}: sums over people of "
+            "embeddings, ages and traits"
+        )
     if assignment.protect:
         lines += _summed(len(contract.roster), assignment.protect.secure_sum.clip)
     lines += tasks_in_words(contract)
@@ -96,6 +105,17 @@ def _summed(sites: int, clip: float) -> list[str]:
         "moves by the learning rate at every step; it tells of one sum a round, and asked for "
         "another set of sites it refuses",
     ]
+
+
+def _privacy(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str]:
+    """What the study promises its people, and what is spent; none where it promises nothing."""
+    if contract.assignment.privacy is None:
+        return []
+    try:
+        told = PrivateStudy.of(site, contract.asked(0), store).in_words()
+    except Refusal as refusal:
+        told = str(refusal)
+    return [f"differential privacy of each person, epsilon {told}"]
 
 
 def _bytes(contract: Contract, store: ScanStore) -> int:
@@ -135,6 +155,7 @@ def refused(site: SiteSettings, contract: Contract, store: ScanStore) -> list[st
     demands: list[Callable[[], None]] = [
         partial(require_in_roster, site, contract),
         partial(require_study, policy, contract.assignment, rois),
+        partial(require_within, site, contract, store),
         *(partial(require_task, policy, question.probe) for question in contract.tasks),
     ]
     for demand in demands:

@@ -56,6 +56,14 @@ def messages_table(settings: SiteSettings, store: ScanStore) -> Table:
         "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "
         f"{least}; number of people, angle to the consensus gradients, signs of collapse",
     }
+    if policy.privacy_budget is not None:
+        leaves = {
+            "describe": leaves["describe"],
+            "gradients": "nothing: no budget counts it",
+            "train": "weights of the model after a round of private steps, in studies under "
+            "protect: dp alone",
+            "evaluate": "nothing: no budget counts it",
+        }
     table = Table(title="What would leave")
     for heading in ("message", "allowed", "what leaves"):
         table.add_column(heading)

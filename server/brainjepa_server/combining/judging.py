@@ -20,7 +20,7 @@ from brainjepa_core.models.interface import Roles
 from brainjepa_core.wire.messages import Reply
 from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
 from brainjepa_server.combining.aggregation import Means, combiner
-from brainjepa_server.combining.limits import Limits, Pull, limits_of
+from brainjepa_server.combining.limits import Limits, Pull, limits_of, told_share
 from brainjepa_server.combining.validation import Counts, Update, check_reply
 from brainjepa_server.settings import AggregationSettings
 from brainjepa_server.study_folder import SPOOL
@@ -40,6 +40,9 @@ class JudgedReplies:
         Optimiser steps that the round asked for.
     folder : Path, optional
         Where replies wait; the system's place by default.
+    private : bool
+        Whether replies are weights and steps alone (``protect: dp``). Each then counts by what its
+        site told of when it joined.
 
     Attributes
     ----------
@@ -54,9 +57,11 @@ class JudgedReplies:
         roles: Roles,
         steps: int,
         folder: Path | None = None,
+        *,
+        private: bool = False,
     ) -> None:
         self._base, self._settings, self._roles, self._steps = base, settings, roles, steps
-        self._place = folder
+        self._place, self._private = folder, private
         self._folder = tempfile.TemporaryDirectory(prefix=SPOOL, dir=folder)
         self._pulls: dict[str, Pull] = {}
         self.updates: dict[str, Update] = {}
@@ -84,7 +89,9 @@ class JudgedReplies:
         RejectedReply
             And nothing else, whatever the reply is.
         """
-        update = check_reply(reply, self._base, self._settings, self._roles, self._steps)
+        share = told_share(counts, self._settings.shares) if self._private else None
+        judged = self._base, self._settings, self._roles, self._steps
+        update = check_reply(reply, *judged, share)
         pack_arrays(update.arrays).tofile(self._path(len(self._pulls)))
         self._pulls[site] = Pull(update.norm, update.share, counts)
         self.updates[site] = replace(update, arrays={})

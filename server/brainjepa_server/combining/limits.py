@@ -90,11 +90,18 @@ def limits_of(pulls: Mapping[str, Pull], settings: AggregationSettings) -> Limit
     return Limits(scales, shares, rejected, clipped, capped | lowered)
 
 
+def told_share(counts: Counts | None, shares: str) -> float:
+    """What a site counts by, by what it told of when it joined."""
+    if counts is None or shares == "equal":
+        return 1.0
+    return float(max(getattr(counts, shares), 1))
+
+
 def _told_share(pull: Pull, shares: str) -> tuple[float, str]:
     """The share by what the site told of when it joined, and why it is less than it names."""
     if pull.counts is None or shares == "equal":
         return pull.share, ""
-    most = float(max(getattr(pull.counts, shares), 1))
+    most = told_share(pull.counts, shares)
     if pull.share <= most:
         return pull.share, ""
     return most, (

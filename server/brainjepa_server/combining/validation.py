@@ -233,6 +233,7 @@ def check_reply(
     settings: AggregationSettings,
     roles: Roles,
     steps: int,
+    private: float | None = None,
 ) -> Update:
     """Judge a train reply.
 
@@ -247,6 +248,8 @@ def check_reply(
         Of the model's arrays: which of them a reply holds.
     steps : int
         Optimiser steps that the round asked for.
+    private : float, optional
+        Under ``protect: dp``, where a reply is weights and steps alone: what it counts by.
 
     Returns
     -------
@@ -258,7 +261,7 @@ def check_reply(
         And nothing else, whatever the reply is.
     """
     try:
-        return _checked(reply, base, settings, roles, steps)
+        return _checked(reply, base, settings, roles, steps, private)
     except RejectedReply:
         raise
     except Exception as error:  # the last line of defence against a site's bytes
@@ -274,17 +277,12 @@ def _checked(
     settings: AggregationSettings,
     roles: Roles,
     steps: int,
+    private: float | None,
 ) -> Update:
     names = tuple(roles.sent(base, with_followers=settings.target == "average"))
     agreed = {name: travels_as(name, base[name].shape, settings.wire) for name in names}
     require_answer(reply, tuple(part for parts in agreed.values() for part in parts))
-    share = number(reply.metrics, "share", MIN_SHARE, MAX_SHARE)
-    if settings.shares == "equal" and share != 1:
-        raise RejectedReply(
-            f"expected share 1 where all sites count the same, found {share:.6g}; "
-            "check the site's version"
-        )
-    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss", 0, LARGEST_LOSS))}
+    told = _told(reply, settings) if private is None else {"share": private}
     taken = number(reply.metrics, "steps", 0, MAX_SHARE, whole=True)
     if taken != steps:
         raise RejectedReply(f"expected {steps} steps, found {taken}; check the site's version")
@@ -303,11 +301,23 @@ def _checked(
             f"expected a difference of norm at most {farthest:.6g} ({FARTHEST:g} times the global "
             f"weights'), found {math.sqrt(square):.6g}; look at the site's loss and learning rate"
         )
+    norm = math.sqrt(square / base_square) if base_square else 0.0
+    return Update(dict(reply.arrays), settings.wire, told["share"], norm, told)
+
+
+def _told(reply: Reply, settings: AggregationSettings) -> dict[str, float]:
+    """The numbers of a reply that are kept."""
+    share = number(reply.metrics, "share", MIN_SHARE, MAX_SHARE)
+    if settings.shares == "equal" and share != 1:
+        raise RejectedReply(
+            f"expected share 1 where all sites count the same, found {share:.6g}; "
+            "check the site's version"
+        )
+    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss", 0, LARGEST_LOSS))}
     for name, bounds in EXTRA.items():
         if name in reply.metrics:
             try:
                 kept[name] = float(number(reply.metrics, name, *bounds))
             except RejectedReply:
                 continue  # a figure for the log; the update stands without it
-    norm = math.sqrt(square / base_square) if base_square else 0.0
-    return Update(dict(reply.arrays), settings.wire, float(share), norm, kept)
+    return kept

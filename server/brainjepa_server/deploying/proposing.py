@@ -51,7 +51,7 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
             f"expected at least {settings.rounds.quorum} sites (rounds.quorum), found "
             f"{len(roster)} admitted; admit more, or lower the quorum"
         )
-    if settings.protect and len(roster) < FEWEST_SUMMED:
+    if settings.sums and len(roster) < FEWEST_SUMMED:
         raise ValueError(
             f"expected at least {FEWEST_SUMMED} sites with protect: secure_sum, found "
             f"{len(roster)} admitted; of a sum of two each knows the other's part: admit more, or "
@@ -71,10 +71,11 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
 
 def questions(settings: StudySettings) -> dict[str, Any]:
     """What a contract says of the study itself: all that is asked, and how often."""
+    evaluated = -(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS
     return {
         "assignment": settings.assignment(),
         "rounds": settings.total_rounds,
-        "evaluations": -(-settings.total_rounds // settings.rounds.evaluate_every) + BEGINNINGS,
+        "evaluations": evaluated if settings.privacy is None else 0,
         "tasks": tuple(question for task in settings.tasks for question in task.questions()),
     }
 

@@ -17,9 +17,9 @@ from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.proposing import proposed
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.superlink import SuperLink, study_grid
+from brainjepa_server.private_study import study_kind
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study import Study
 from brainjepa_server.study_folder import STUDY_FILE
 
 STOPPED = 75  # exit code of what did not fail, and has not ended: to be started again (EX_TEMPFAIL)
@@ -33,7 +33,7 @@ def run_study(consortium: ConsortiumFolder, port: int, name: str) -> int:
     contract = proposed(consortium, settings)
     link = SuperLink(port, consortium.loopback_certificate, running.secret.read_bytes())
     with study_grid(link) as grid:
-        study = Study(
+        study = study_kind(settings)(
             grid,
             settings,
             folder,

@@ -21,6 +21,8 @@ def attendance(history: RunHistory) -> str:
     basis = history.basis
     if basis is None:
         return ""
+    if basis.given:
+        return "It is that of the model the study starts from: no site was asked for sums."
     inside = set(basis.sites)
     later = set(history.site_names) - inside - basis.left_out.keys()
     roster = history.settings.get("sites") or ()

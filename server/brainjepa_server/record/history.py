@@ -172,6 +172,8 @@ class BasisFacts(Record):
         Why those of other sites that were there are not; why a site counts for fewer than it told.
     compared : bool
         Whether sites were compared, which takes three.
+    given : bool
+        Whether it was taken from the model that the study starts from, without the sites' sums.
     drift : dict of str to float or None
         Largest principal angle, in degrees, of each site's own gradients against the basis.
     """
@@ -184,6 +186,7 @@ class BasisFacts(Record):
     left_out: dict[str, Reason] = {}
     capped: dict[str, Reason] = {}
     compared: bool = True
+    given: bool = False
     drift: dict[str, Number] = {}
 
 
@@ -210,6 +213,8 @@ class RunHistory(Record):
         None before the consensus.
     rounds : tuple of RoundRecord
         In order of their numbers.
+    promised : dict of str to float or None
+        Under ``protect: dp``, epsilon of the whole study for each site's people.
     best_round : int or None
         The best by the yardstick, among those evaluated.
     baselines : tuple of YardstickRow
@@ -228,6 +233,7 @@ class RunHistory(Record):
     left_out: dict[str, Reason] = {}
     basis: BasisFacts | None = None
     rounds: tuple[RoundRecord, ...] = ()
+    promised: dict[str, Number] = {}
     best_round: int | None = None
     baselines: tuple[YardstickRow, ...] = ()
     unjudged: dict[str, dict[str, Reason]] = {}
@@ -241,6 +247,11 @@ class RunHistory(Record):
         """With other fields, checked as those of a new history."""
         old = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**(old | fields))
+
+    @property
+    def is_private(self) -> bool:
+        """Whether steps were under ``protect: dp``, where no loss and no score is known."""
+        return bool(self.settings.get("privacy"))
 
     @property
     def site_names(self) -> list[str]:

@@ -26,7 +26,7 @@ from brainjepa_server.record.history import (
     read_history,
 )
 from brainjepa_server.record.task_tables import task_sections
-from brainjepa_server.record.verdict import Comparison, verdict
+from brainjepa_server.record.verdict import UNKNOWN, Comparison, verdict
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
@@ -67,6 +67,7 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         subtitle=_subtitle(history),
         verdict=verdict(history),
         evidence=_evidence(history, comparison),
+        unevaluated=UNKNOWN if history.is_private else "Not evaluated yet.",
         tasks=task_sections(folder),
         sites=_sites(history),
         rounds=_rounds(history, comparison),
@@ -162,10 +163,9 @@ def _rounds(history: RunHistory, comparison: Comparison) -> Section:
         note += f" Round {history.best_round} was the best by the yardstick."
     if len(history.rounds) > len(shown):
         note += f" The table shows the last {len(shown)} of {len(history.rounds)}."
-    pictures = [
-        Picture.of(figures.losses(history.rounds), "Loss by site and round"),
-        Picture.of(figures.traffic(history.rounds), "Bytes and time by round"),
-    ]
+    pictures = [Picture.of(figures.traffic(history.rounds), "Bytes and time by round")]
+    if any(record.loss is not None for record in history.rounds):
+        pictures.insert(0, Picture.of(figures.losses(history.rounds), "Loss by site and round"))
     return {"pictures": pictures, "note": note, "table": Table(headings, rows)}
 
 

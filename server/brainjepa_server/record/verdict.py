@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.privacy.budget import words
 from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
@@ -18,6 +19,10 @@ from brainjepa_server.record.history import (
     is_alone,
 )
 
+UNKNOWN = (
+    "It is not known what the model learned: under differential privacy (protect: dp) no loss and "
+    "no score leaves a site."
+)
 ALIKE = 0.01  # differences in R2 below this are called none
 OUTCOMES = ("connectivity", "latents", "age within site")  # the order in which they are told
 POOLS = (HEADLINE, "mean")  # the first measured is told of
@@ -102,6 +107,8 @@ def verdict(history: RunHistory) -> list[str]:
     """
     comparison = Comparison.of(history)
     pool = comparison.pool
+    if history.is_private:
+        return [_progress(history), UNKNOWN, *promise(history)]
     own = {outcome: comparison.r2(FEDERATED, pool, outcome) for outcome in comparison.outcomes}
     if all(value is None for value in own.values()):
         return [
@@ -119,6 +126,25 @@ def verdict(history: RunHistory) -> list[str]:
         "No interval is known, since people's values stay at their sites: differences under "
         f"{ALIKE} are called none, and where few people are held out larger ones may be chance.",
         _not_compared(comparison),
+    ]
+
+
+def promise(history: RunHistory) -> list[str]:
+    """What people of a study under ``protect: dp`` are promised, a sentence each."""
+    delta = history.settings["privacy"]["delta"]
+    known = {site: epsilon for site, epsilon in history.promised.items() if epsilon is not None}
+    same = set(known.values())
+    if len(same) == 1:
+        told = [f"each person of {', '.join(sorted(known))}: {words(same.pop())}"]
+    else:
+        told = [f"each person of {site}: {words(known[site])}" for site in sorted(known)]
+    return [
+        f"Differential privacy that the contract promises, epsilon at delta {delta:g} of the whole "
+        f"study's training, to {'; to '.join(told)}."
+        if told and known
+        else "No site has told of its people yet, so that no epsilon is known.",
+        "What a person's site has spent in other studies is in its own ledger (brainjepa site "
+        "budget); somebody who is at two sites spends at both.",
     ]
 
 

@@ -19,7 +19,7 @@ def consensus(sites: Sites, settings: StudySettings, members: Members) -> Consen
     ValueError
         As `build_consensus` says.
     """
-    if settings.protect:
+    if settings.sums:
         from brainjepa_server.rounds.summed import summed_consensus
 
         return summed_consensus(sites, settings, members.rois)

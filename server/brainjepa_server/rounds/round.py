@@ -103,7 +103,7 @@ def train_round(
         If fewer usable replies came than the quorum; weights and outer state are unchanged.
     """
     began, assignment = time.perf_counter(), settings.assignment(number)
-    collect = _summed if settings.protect else _judged
+    collect = _summed if settings.sums else _judged
     found = collect(sites, settings, assignment, {**weights, BASIS: basis}, outer.roles, heard)
     schedule = settings.pretraining.training.schedule
     steps = range(assignment.first_step, assignment.first_step + assignment.steps)
@@ -139,7 +139,12 @@ def _judged(
     answers: dict[str, Answer] = {}
     rejected: dict[str, str] = {}
     with JudgedReplies(
-        arrays, settings.aggregation, roles, assignment.steps, sites.folder
+        arrays,
+        settings.aggregation,
+        roles,
+        assignment.steps,
+        sites.folder,
+        private=settings.privacy is not None,
     ) as replies:
         for answer in sites.ask(
             TRAIN, assignment, arrays, names, settings.rounds.deadline, lambda name: heard(name, "")
@@ -212,7 +217,7 @@ def evaluate(
 
     A site whose reply cannot be used is left out of the yardstick, whatever the round made of it.
     """
-    if settings.protect:
+    if settings.sums:
         from brainjepa_server.rounds.summed import summed_yardstick
 
         return summed_yardstick(sites, settings, number, weights, basis, components, model)

@@ -124,7 +124,7 @@ def evaluate_finished(
         If there is no such model, it is of another atlas, too few sites fit together, or they
         answer within secure sums alone.
     """
-    if settings.protect:
+    if settings.sums:
         raise ValueError(
             "expected a study whose sites answer about tasks, found one with protect: secure_sum, "
             "where no site tells scores of its own people; ask in a study of its own that starts "

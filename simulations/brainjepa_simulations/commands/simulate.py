@@ -18,6 +18,7 @@ from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_server.record.history import RunHistory
+    from brainjepa_server.settings import StudySettings
 
 
 def simulate(
@@ -50,6 +51,8 @@ def simulate(
         from brainjepa_simulations.scenario import read_scenario
 
         chosen = read_scenario(scenario, data)
+        if compare:
+            require_comparable(chosen.study)
         _require_free(out, SUMMARY, resume)
         claim_run(out, chosen)
         keep_log(out)
@@ -68,7 +71,9 @@ def simulate(
                 for name in done:
                     console.print(f"  {name}")
                     work.advance()
-        console.print(comparison(read_history(out)))
+        history = read_history(out)
+        if history.baselines:
+            console.print(comparison(history))
         with waiting(console, "Drawing the report"):
             report = write_report(out, stores[0].atlas)
         console.print(
@@ -119,6 +124,20 @@ def comparison(history: RunHistory) -> Table:
         if any(cell != "-" for cell in cells):
             table.add_row(title, *cells)
     return table
+
+
+def require_comparable(study: StudySettings) -> None:
+    """Refuse to compare models by a yardstick that no site tells of.
+
+    Raises
+    ------
+    ValueError
+    """
+    if study.privacy is not None:
+        raise ValueError(
+            "expected a study whose sites are asked for the yardstick, found protect: dp; leave "
+            "--compare out, and measure the model on people of your own (brainjepa measure)"
+        )
 
 
 def _require_free(out: Path, summary: str, resume: bool) -> None:

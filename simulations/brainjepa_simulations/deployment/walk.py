@@ -119,7 +119,7 @@ def run_in_one_process(folder: Path, scenario: Scenario) -> Path:
     other.mkdir()
     (other / STORES).symlink_to(folder / STORES)
     sites = len(make_sites(scenario, other))
-    if scenario.study.protect:
+    if scenario.study.sums:
         _carry_keys(folder, other, scenario.study.name)
     run_study("inprocess", scenario, other, sites)
     return other / FINAL

@@ -55,7 +55,7 @@ def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> N
         "virtual-sites": str((folder / SITES).resolve()),
         "nodes": str(sites),
     }
-    if scenario.study.protect:
+    if scenario.study.sums:
         require("cryptography")
         from brainjepa_simulations.engines.virtual_consortium import agree
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -285,3 +286,26 @@ def test_one_thing_spoilt_in_a_good_reply_raises_nothing_else(data, wire):
 def test_what_is_no_reply_is_rejected(junk):
     with pytest.raises(RejectedReply, match="expected a reply, found a "):
         check(junk)
+
+
+def test_a_private_reply_is_weights_and_steps_and_counts_by_what_its_site_told():
+    reply = make_reply()
+    bare = Reply({"steps": STEPS}, reply.arrays)
+    update = check_reply(bare, BASE, AggregationSettings(), ROLES, STEPS, 40.0)
+    assert update.share == 40.0 and update.metrics == {"share": 40.0}
+    more = check_reply(reply, BASE, AggregationSettings(), ROLES, STEPS, 40.0)
+    assert more.metrics == {"share": 40.0}  # a loss that a site sends all the same is not kept
+    with pytest.raises(RejectedReply, match="expected share as a finite number"):
+        check(bare)
+    with pytest.raises(RejectedReply, match=r"expected \d+ steps, found 99"):
+        check_reply(
+            Reply({"steps": 99}, reply.arrays), BASE, AggregationSettings(), ROLES, STEPS, 1
+        )
+
+
+@given(st.dictionaries(st.text(max_size=8), st.one_of(st.floats(), st.text(max_size=5))))
+def test_whatever_numbers_a_private_reply_has_one_exception_comes_out(metrics):
+    reply = Reply(metrics, make_reply().arrays)
+    with suppress(RejectedReply):
+        update = check_reply(reply, BASE, AggregationSettings(), ROLES, STEPS, 1.0)
+        assert update.metrics == {"share": 1.0}

@@ -1,0 +1,70 @@
+"""What a study under ``protect: dp`` may be, told when its settings are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from brainjepa_core.privacy.accounting import epsilon_of
+from brainjepa_core.privacy.study import learning_people
+from brainjepa_server.deploying.proposing import _questions
+from brainjepa_server.private_study import promised_epsilon
+from brainjepa_server.settings import StudySettings
+
+TRAINING = {"batch_size": 4, "schedule": {"total_steps": 6, "warmup_steps": 2}}
+
+
+def study(training: dict | None = None, **changes) -> StudySettings:
+    told = {
+        "name": "private",
+        "protect": "dp",
+        "privacy": {"epsilon": 8},
+        "start_from": {"model": "model"},
+        "rounds": {"local_steps": 2},
+        "pretraining": {"training": {**TRAINING, **(training or {})}},
+    }
+    return StudySettings.model_validate({**told, **changes})
+
+
+def test_all_of_the_promise_is_in_the_contract_and_nothing_else_is_asked():
+    found = study()
+    assert found.assignment().privacy == found.privacy
+    asked = _questions(found)
+    assert (asked["evaluations"], asked["tasks"], asked["rounds"]) == (0, (), 3)
+    assert _questions(study(protect="none", privacy=None))["evaluations"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"privacy": None}, "expected a section privacy .* with protect: dp and nothing else, "),
+        ({"protect": "none"}, "found one with protect: none; add the one, or take the other out"),
+        ({"start_from": None}, "expected start_from with protect: dp, found none"),
+        ({"training": {"clip_norm": 1.0}}, r"expected no training\.clip_norm with differential"),
+        ({"training": {"compile": True}}, r"expected training\.compile: false with differential"),
+        ({"privacy": {"epsilon": 8, "where": "central"}}, "expected where: local, found central"),
+        ({"privacy": {}}, "expected epsilon or noise, found none; give one of the two"),
+        ({"privacy": {"epsilon": 8, "noise": 1}}, "expected epsilon or noise, found both"),
+        ({"privacy": {"epsilon": 0}}, "greater than or equal to 0.01"),
+        ({"privacy": {"noise": float("nan")}}, "finite number"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_not_accounted_for_is_refused_when_the_study_is_made(changes, text):
+    with pytest.raises(ValueError, match=text):
+        study(**changes)
+
+
+def test_with_noise_each_site_is_promised_what_its_own_number_of_people_gives():
+    found = study(privacy={"noise": 1.0})
+    small, large = (promised_epsilon(found, people) for people in (10, 1000))
+    release = found.privacy.release(found.pretraining.training, 1000, 5)
+    assert (release.rate, release.times) == (4 / 800, 6)
+    assert large == epsilon_of([release], 1e-5) < small
+    assert promised_epsilon(found, 0) is None
+    assert promised_epsilon(study(), 10) == promised_epsilon(study(), 1000) == 8
+
+
+def test_people_of_the_held_out_fold_do_not_count_for_the_rate():
+    assert [learning_people(people, 5) for people in (1, 10, 26, 100)] == [1, 8, 20, 80]
+    with pytest.raises(ValueError, match="found 0 after rounding; round to a smaller number"):
+        learning_people(0, 5)
