@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from brainjepa_core.privacy.accounting import epsilon_of
-from brainjepa_server.record.history import BasisFacts, write_history
+from brainjepa_server.record.basis_facts import BasisFacts
+from brainjepa_server.record.history import write_history
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.rounds.round import Evaluated, Weights
 from brainjepa_server.settings import StudySettings

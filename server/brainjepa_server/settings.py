@@ -198,7 +198,7 @@ class StudySettings(Frozen):
     def _one_word(cls, told: Any) -> Any:
         if not isinstance(told, str):
             return told
-        words = {NONE: None, SECURE_SUM: {SECURE_SUM: {}}, "dp": "dp"}
+        words: dict[str, Any] = {NONE: None, SECURE_SUM: {SECURE_SUM: {}}, "dp": "dp"}
         if told not in words:
             raise ValueError(f"expected {', '.join(words)}, found '{told[:40]}'; correct it")
         return words[told]

@@ -20,6 +20,7 @@ from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
 from brainjepa_server.finishing import publish, write_models
 from brainjepa_server.progress import StudyProgress
+from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.best import best_of, score_of
 from brainjepa_server.record.history import (
     FEDERATED,
@@ -27,7 +28,6 @@ from brainjepa_server.record.history import (
     ROUNDS,
     START,
     SUMMARY,
-    BasisFacts,
     RoundRecord,
     RunHistory,
     append_round,

@@ -6,7 +6,7 @@ import pytest
 
 from brainjepa_core.privacy.accounting import epsilon_of
 from brainjepa_core.privacy.study import learning_people
-from brainjepa_server.deploying.proposing import _questions
+from brainjepa_server.deploying.proposing import questions
 from brainjepa_server.private_study import promised_epsilon
 from brainjepa_server.settings import StudySettings
 
@@ -28,9 +28,9 @@ def study(training: dict | None = None, **changes) -> StudySettings:
 def test_all_of_the_promise_is_in_the_contract_and_nothing_else_is_asked():
     found = study()
     assert found.assignment().privacy == found.privacy
-    asked = _questions(found)
+    asked = questions(found)
     assert (asked["evaluations"], asked["tasks"], asked["rounds"]) == (0, (), 3)
-    assert _questions(study(protect="none", privacy=None))["evaluations"] > 0
+    assert questions(study(protect="none", privacy=None))["evaluations"] > 0
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,12 @@ from brainjepa_core.pages.palette import (
     Style,
     styles,
 )
+from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
     RANDOM,
     START,
-    BasisFacts,
     RoundRecord,
     RunHistory,
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from brainjepa_server.record.attendance import attendance
-from brainjepa_server.record.history import BasisFacts, RoundRecord, RunHistory, SiteRecord
+from brainjepa_server.record.basis_facts import BasisFacts
+from brainjepa_server.record.history import RoundRecord, RunHistory, SiteRecord
 
 
 def rounds(*sites: str) -> tuple[RoundRecord, ...]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainjepa_core.evaluation.measure import HEADLINE, YardstickScore
+from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.fields import LONGEST_REASON
 from brainjepa_server.record.history import (
     FEDERATED,
@@ -20,7 +21,6 @@ from brainjepa_server.record.history import (
     RANDOM,
     ROUNDS,
     SUMMARY,
-    BasisFacts,
     RoundRecord,
     RunHistory,
     SiteRecord,

@@ -17,8 +17,8 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pages.picture import Picture
 from brainjepa_server.cli import app
 from brainjepa_server.record import figures
+from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.history import (
-    BasisFacts,
     RoundRecord,
     RunHistory,
     SiteRecord,

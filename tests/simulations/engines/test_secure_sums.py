@@ -266,5 +266,5 @@ def test_two_sites_are_too_few(tmp_path):
 
 
 def test_a_word_that_is_none():
-    with pytest.raises(ValueError, match="expected none or secure_sum, found 'secret'; correct"):
+    with pytest.raises(ValueError, match="expected none, secure_sum, dp, found 'secret'; correct"):
         scenario(3).protected("secret")
