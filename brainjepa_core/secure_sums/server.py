@@ -266,12 +266,12 @@ class SumServer:
 
     @classmethod
     def from_arrays(cls, terms: SumTerms, arrays: Mapping[str, NDArray[Any]]) -> SumServer:
-        """What `to_arrays` gave; vectors are not copied."""
+        """What `to_arrays` gave; vectors are copied where they are for reading only."""
         server = cls(terms, {})
         server._ended = int(arrays["ended"])
         for whole, value in arrays.items():
             if whole.startswith(VECTOR):
-                server._sum[whole.removeprefix(VECTOR)] = value
+                server._sum[whole.removeprefix(VECTOR)] = np.require(value, requirements="W")
             elif whole != "ended":
                 step, site, name = whole.split(".", 2)
                 fields = server._told[step].setdefault(site, {})

@@ -133,12 +133,14 @@ def test_the_mean_is_that_of_the_same_clipped_updates(tmp_path, monkeypatch):
             assert np.abs(found - expected / share).max() <= step
 
 
+@pytest.mark.slow
 def test_the_same_secrets_give_the_same_bits(summed, tmp_path):
     prepare(protected(), tmp_path)
     same_secrets(summed, tmp_path)
     assert same(weights(run(protected(), tmp_path)), weights(summed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["train", "query.gradients", "evaluate"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_site_that_goes_at_a_step(tmp_path, monkeypatch, kind, step):
@@ -181,6 +183,7 @@ def test_an_unmasking_that_sites_do_not_end_drops_the_round(tmp_path, monkeypatc
     assert not [r for r in replies.kept if r[1:3] == ("train", "")]
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_was_killed_ends_with_the_same_bits(summed, tmp_path, monkeypatch):
     prepare(protected(), tmp_path)
     same_secrets(summed, tmp_path)
