@@ -110,6 +110,7 @@ def deployed(consortium, tmp_path, request):
     return Deployed(consortium, request.node.name, tmp_path, contract_of(*TASKS))
 
 
+@pytest.mark.slow
 def test_all_that_is_asked_is_in_the_contract_and_no_more(deployed, monkeypatch):
     """Every question was let through, and asked again each gets the same answer."""
     assert deployed.study().run()
