@@ -168,5 +168,5 @@ def _to_bf16(value: NDArray[np.generic]) -> NDArray[np.uint16]:
 
 
 def _from_bf16(value: NDArray[np.generic]) -> Float32:
-    bits = torch.from_numpy(np.asarray(value, np.uint16, order="C"))
+    bits = torch.from_numpy(np.array(value, np.uint16, order="C"))
     return bits.view(torch.bfloat16).to(torch.float32).numpy()

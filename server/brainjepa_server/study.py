@@ -20,7 +20,6 @@ from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
 from brainjepa_server.finishing import publish, write_models
 from brainjepa_server.progress import StudyProgress
-from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.best import best_of, score_of
 from brainjepa_server.record.history import (
     FEDERATED,
@@ -35,7 +34,7 @@ from brainjepa_server.record.history import (
     write_summary,
 )
 from brainjepa_server.record.tracking import StudyTracker
-from brainjepa_server.rounds.agreeing import consensus
+from brainjepa_server.rounds.agreeing import consensus, facts_of
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
     read_newest,
@@ -112,7 +111,11 @@ class Study:
     def run(self) -> bool:
         """Run all rounds that are missing; False if it was asked to stop before its end.
 
-        Raises a `ValueError` if sites or people are too few, or the folder is another's.
+        Raises
+        ------
+        ValueError
+            If too few sites or people are there, the folder holds another study, or another
+            coordinator is at work in it.
         """
         with only_one(self.folder / LOCK):
             return self._run()
@@ -175,18 +178,7 @@ class Study:
             found = consensus(self._sites(members), self.settings, members)
             start = self._start(members)
             self.basis, total = start.basis if start else found.basis, found.total
-            self.history = self.history.having(
-                basis=BasisFacts(
-                    hash=self.basis.hash,
-                    eigenvalues=tuple(self.basis.eigenvalues.tolist()),
-                    eigengaps=tuple(self.basis.eigengaps.tolist()),
-                    sites=found.sites,
-                    subjects=found.people,
-                    left_out=found.left_out,
-                    capped=found.capped,
-                    compared=found.compared,
-                )
-            )
+            self.history = self.history.having(basis=facts_of(found, self.basis))
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there

@@ -38,9 +38,7 @@ from brainjepa_core.wire.messages import Assignment, Request
 from brainjepa_core.wire.packing import digest_of
 
 SECRET = "privacy_secret"
-GRID = (
-    2.0**20
-)  # to a unit: weights leave as multiples of its inverse, without the noise's last bits
+GRID = 2.0**20  # weights leave as multiples of 1 / GRID, without the noise's last bits
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,21 @@ known only when all are there (`combining.limits`). In memory there is one at a 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-import numpy as np
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.models.interface import Roles
 from brainjepa_core.wire.messages import Reply
-from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
 from brainjepa_server.combining.aggregation import Means, combiner
 from brainjepa_server.combining.limits import Limits, Pull, limits_of, told_share
 from brainjepa_server.combining.validation import Counts, Update, check_reply
+from brainjepa_server.combining.waiting_replies import WaitingReplies
 from brainjepa_server.settings import AggregationSettings
-from brainjepa_server.study_folder import SPOOL
 
 
-class JudgedReplies:
+class JudgedReplies(WaitingReplies):
     """Takes the train replies of a round; a ``with`` block, after which nothing is on disk.
 
     Parameters
@@ -61,18 +55,10 @@ class JudgedReplies:
         private: bool = False,
     ) -> None:
         self._base, self._settings, self._roles, self._steps = base, settings, roles, steps
+        super().__init__(folder)
         self._place, self._private = folder, private
-        self._folder = tempfile.TemporaryDirectory(prefix=SPOOL, dir=folder)
         self._pulls: dict[str, Pull] = {}
         self.updates: dict[str, Update] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._folder.cleanup()
 
     def take(self, site: str, reply: Reply, counts: Counts | None = None) -> None:
         """Judge a site's reply by itself, and keep it.
@@ -92,7 +78,7 @@ class JudgedReplies:
         share = told_share(counts, self._settings.shares) if self._private else None
         judged = self._base, self._settings, self._roles, self._steps
         update = check_reply(reply, *judged, share)
-        pack_arrays(update.arrays).tofile(self._path(len(self._pulls)))
+        self._keep(site, update.arrays)
         self._pulls[site] = Pull(update.norm, update.share, counts)
         self.updates[site] = replace(update, arrays={})
 
@@ -109,14 +95,10 @@ class JudgedReplies:
             If none does.
         """
         together = combiner(self._settings, self._base, self._place)
-        for number, (site, update) in enumerate(self.updates.items()):
+        for site, update in self.updates.items():
             if site in limits.rejected:
                 continue
-            arrays = unpack_arrays(np.fromfile(self._path(number), np.uint8))
-            self._path(number).unlink()
+            arrays = self._kept(site)
             scale, share = limits.scales[site], limits.shares[site]
             together.add(replace(update, arrays=arrays, scale=scale, share=share))
         return together.result()
-
-    def _path(self, number: int) -> Path:
-        return Path(self._folder.name) / f"{number:06d}"

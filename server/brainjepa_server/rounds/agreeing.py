@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.wire.messages import GRADIENTS
 from brainjepa_server.combining.consensus import Consensus, build_consensus
+from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
@@ -29,3 +31,17 @@ def consensus(sites: Sites, settings: StudySettings, members: Members) -> Consen
     replies = {answer.site: answer.reply for answer in answers}
     basis = settings.pretraining.basis
     return build_consensus(replies, members.rois, settings.floors, basis, members.counts)
+
+
+def facts_of(found: Consensus, basis: ConsensusBasis) -> BasisFacts:
+    """What is recorded of a consensus, and of the basis that the study stands on."""
+    return BasisFacts(
+        hash=basis.hash,
+        eigenvalues=tuple(basis.eigenvalues.tolist()),
+        eigengaps=tuple(basis.eigengaps.tolist()),
+        sites=found.sites,
+        subjects=found.people,
+        left_out=found.left_out,
+        capped=found.capped,
+        compared=found.compared,
+    )

@@ -9,20 +9,15 @@ Shapes: P features of a pool, Q outcomes of a group.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from types import TracebackType
-from typing import NamedTuple, Self
-
-import numpy as np
+from typing import NamedTuple
 
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.sums.moments import PREFIX, Group, Moments, moments_from_arrays
 from brainjepa_core.sums.ridge import Ridge, explained, fit_and_mean
 from brainjepa_core.wire.messages import Reply
-from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
 from brainjepa_server.combining.magnitudes import Magnitude, oversized
 from brainjepa_server.combining.validation import (
     Counts,
@@ -32,8 +27,8 @@ from brainjepa_server.combining.validation import (
     require_told,
     safe,
 )
+from brainjepa_server.combining.waiting_replies import WaitingReplies
 from brainjepa_server.record.history import YardstickRow
-from brainjepa_server.study_folder import SPOOL
 
 Kind = tuple[str, str]  # of moments: pool and outcomes
 # No other names are taken: they come from sites and end up in the record.
@@ -54,7 +49,7 @@ class Measured(NamedTuple):
     left_out: dict[str, str]
 
 
-class FederatedYardstick:
+class FederatedYardstick(WaitingReplies):
     """Takes the sites' moments, then scores; a ``with`` block, after which nothing is on disk.
 
     Moments wait on disk until all are there: a site is judged beside the others, and scored by
@@ -70,20 +65,11 @@ class FederatedYardstick:
     """
 
     def __init__(self, folds: int, held_out_fold: int, folder: Path | None = None) -> None:
+        super().__init__(folder)
         self.folds, self.held_out_fold = folds, held_out_fold
-        self._folder = tempfile.TemporaryDirectory(prefix=SPOOL, dir=folder)
         self._features: dict[str, int] = {}  # P by pool and Q by outcomes, as of the first site
         self._outcomes: dict[str, int] = {}
-        self._files: dict[str, Path] = {}
         self._sizes: dict[Kind, dict[str, Magnitude]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._folder.cleanup()
 
     def add(self, site: str, reply: Reply, counts: Counts | None = None) -> None:
         """Take a site's moments; of a reply that is refused nothing is kept.
@@ -111,9 +97,7 @@ class FederatedYardstick:
                 f"expected moments as agreed, found some that raise {type(error).__name__}; "
                 "check the site's version"
             ) from error
-        path = Path(self._folder.name) / f"{len(self._files):06d}"
-        pack_arrays(reply.arrays).tofile(path)
-        self._files[site] = path
+        self._keep(site, reply.arrays)
         for (pool, outcome), folds in found.items():
             m = next(iter(folds.values()))
             self._features[pool], self._outcomes[outcome] = m.xy.shape
@@ -136,10 +120,10 @@ class FederatedYardstick:
         left_out: dict[str, str] = {}
         for sizes in self._sizes.values():
             left_out |= oversized(sizes)
-        kept = [path for site, path in self._files.items() if site not in left_out]
+        kept = [site for site in self._files if site not in left_out]
         sums: dict[Group, Moments] = {}
-        for path in kept:
-            for group, m in _read(path).items():
+        for site in kept:
+            for group, m in moments_from_arrays(self._kept(site)).items():
                 held = sums.get(group)
                 sums[group] = m if held is None else held + m
         fits = {}
@@ -149,8 +133,8 @@ class FederatedYardstick:
             if test is not None and test.n and len(train) >= 2:
                 fits[kind] = (*fit_and_mean(train), test)
         at_sites: dict[Kind, list[float]] = {kind: [] for kind in fits}
-        for path in kept:
-            told = _read(path)
+        for site in kept:
+            told = moments_from_arrays(self._kept(site))
             for kind, (fit, _, _) in fits.items():
                 own = told.get(Group(*kind, self.held_out_fold))
                 if own is not None and own.n:
@@ -206,10 +190,6 @@ def _by_kind(moments: Mapping[Group, Moments]) -> dict[Kind, dict[int, Moments]]
     for group, m in moments.items():
         found.setdefault((group.pool, group.outcome), {})[group.fold] = m
     return found
-
-
-def _read(path: Path) -> dict[Group, Moments]:
-    return moments_from_arrays(unpack_arrays(np.fromfile(path, np.uint8)))
 
 
 def _r2(fit: Ridge, nothing: Ridge, m: Moments) -> float:
