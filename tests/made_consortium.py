@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit
 from brainjepa_core.consortium.request import request_text
-from brainjepa_server.deploying.consortium_folder import set_up
+from brainjepa_server.consortium.consortium_folder import set_up
 
 NOW = datetime.now(UTC)
 HOST = "brain.example.org"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from brainjepa_client.approving.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
-from brainjepa_client.guarding.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device

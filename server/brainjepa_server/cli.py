@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from brainjepa_core.terminal import Commands, console, errors_in_one_line
 from brainjepa_core.waiting import waiting
-from brainjepa_server.deploying.cli import admit, init, propose, revoke, sites
+from brainjepa_server.consortium.cli import admit, init, propose, revoke, sites
 from brainjepa_server.deploying.running_cli import log, start, status, stop
 
 app = Commands(name="server", help="Coordinate a study of several sites.", no_args_is_help=True)

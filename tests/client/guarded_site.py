@@ -10,9 +10,9 @@ from pathlib import Path
 from made_consortium import NOW, consortium
 
 from brainjepa_client.answering.site import Site
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.deciding import approve
 from brainjepa_client.deploying.joining import join
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.deciding import approve
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.kit import Kit

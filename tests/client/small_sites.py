@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_client.answering import state as state_module
-from brainjepa_client.answering import training as training_module
 from brainjepa_client.answering.site import Site
+from brainjepa_client.computing import state as state_module
+from brainjepa_client.computing import training as training_module
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components

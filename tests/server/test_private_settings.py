@@ -6,7 +6,7 @@ import pytest
 
 from brainjepa_core.privacy.accounting import epsilon_of
 from brainjepa_core.privacy.study import learning_people
-from brainjepa_server.deploying.proposing import questions
+from brainjepa_server.consortium.proposing import questions
 from brainjepa_server.private_study import promised_epsilon
 from brainjepa_server.settings import StudySettings
 

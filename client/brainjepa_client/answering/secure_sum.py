@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from brainjepa_client.answering.state import study_folder
-from brainjepa_client.guarding.membership import KEY
+from brainjepa_client.approving.membership import KEY
+from brainjepa_client.computing.state import study_folder
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays

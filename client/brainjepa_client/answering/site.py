@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brainjepa_client.answering.computing import People, computed, people_of
-from brainjepa_client.answering.describe import describe
-from brainjepa_client.answering.gradients import gradients
-from brainjepa_client.answering.private_round import PrivateRound
-from brainjepa_client.answering.state import study_folder
-from brainjepa_client.answering.stopping import going_on_while
 from brainjepa_client.answering.studies import require_same_study
-from brainjepa_client.answering.training import drawn
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.computing.describe import describe
+from brainjepa_client.computing.gradients import gradients
+from brainjepa_client.computing.kinds import People, computed, people_of
+from brainjepa_client.computing.private_round import PrivateRound
+from brainjepa_client.computing.state import study_folder
+from brainjepa_client.computing.stopping import going_on_while
+from brainjepa_client.computing.training import drawn
 from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
-from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_counted
 from brainjepa_client.settings import SiteSettings

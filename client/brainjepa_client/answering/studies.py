@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from brainjepa_client.answering.state import locked, study_folder
+from brainjepa_client.computing.state import locked, study_folder
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import plainly

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 
-from brainjepa_client.guarding.membership import KEY, KIT, begin_anew, has_left
+from brainjepa_client.approving.membership import KEY, KIT, begin_anew, has_left
 from brainjepa_core.consortium.certificates import require_in_force
 from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit, read_kit

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from brainjepa_client.approving.membership import KEY
 from brainjepa_client.deploying.flower_parts import FLOWER, Coordinator
 from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.deploying.running import joined_kit
 from brainjepa_client.deploying.way_to_coordinator import Way
-from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.guarding.sizes import KEPT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm.asking import script_for

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from brainjepa_client.approving.membership import KEY, KIT, has_left
 from brainjepa_client.deploying.flower_parts import SUPERNODE_PROGRAM
 from brainjepa_client.deploying.parts import Part
 from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP, RunFolder
-from brainjepa_client.guarding.membership import KEY, KIT, has_left
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.certificates import require_in_force
 from brainjepa_core.consortium.keys import load_key

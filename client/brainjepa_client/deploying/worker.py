@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from flwr.app import Message
 
 from brainjepa_client.answering.app import app
-from brainjepa_client.answering.stopping import stopping_when
+from brainjepa_client.approving.membership import KEY, KIT
+from brainjepa_client.computing.stopping import stopping_when
 from brainjepa_client.consent.audit_log import FOREIGN, audit_log
 from brainjepa_client.deploying.flower_parts import (
     FAILED,
@@ -33,7 +34,6 @@ from brainjepa_client.deploying.flower_parts import (
     error_reply,
 )
 from brainjepa_client.deploying.run_folder import RunFolder
-from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm.asking import end_open_jobs
 from brainjepa_core.consortium.keys import load_key

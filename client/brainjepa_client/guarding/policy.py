@@ -40,7 +40,7 @@ def require_allowed(
     request : Request
     training_people : callable
         Counts the people outside the held-out fold; called only for replies with sums.
-        What a task's people have to be is asked by `answering.task_evaluation`, which knows them.
+        What a task's people have to be is asked by `computing.task_evaluation`, which knows them.
     rois : callable
         Counts the ROIs of the site's atlas; called likewise.
 

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from brainjepa_client.answering.stopping import require_going_on
+from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings, SlurmSettings
 from brainjepa_client.slurm import jobs

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from brainjepa_client.answering.computing import computed, people_of
-from brainjepa_client.answering.stopping import stopping_when
+from brainjepa_client.computing.kinds import computed, people_of
+from brainjepa_client.computing.stopping import stopping_when
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.slurm.exchange import Exchange
 from brainjepa_core.devices import require_device

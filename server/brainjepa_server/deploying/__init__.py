@@ -1,1 +1,1 @@
-"""A coordinator's own machine: the consortium's certificates, and the sites that are admitted."""
+"""The coordinator's running processes: SuperLink, proxy, and a study on its way."""

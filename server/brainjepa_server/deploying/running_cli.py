@@ -13,7 +13,7 @@ from brainjepa_core.extras import require
 from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
 from brainjepa_core.waiting import waiting
 from brainjepa_core.wire.flower_environment import use_flower_environment
-from brainjepa_server.deploying.cli import Folder
+from brainjepa_server.consortium.cli import Folder
 
 SUPERLINK_PORT = 8000
 
@@ -43,14 +43,14 @@ def start(
     with errors_in_one_line(AGAIN):
         require("flwr", "cryptography")
         use_flower_environment()
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-        from brainjepa_server.deploying.starting import Server
-        from brainjepa_server.deploying.studies import (
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.studies import (
             is_finished,
             place_study,
             require_proposed,
             unfinished_study,
         )
+        from brainjepa_server.deploying.starting import Server
 
         consortium = ConsortiumFolder.open(folder)
         name = place_study(consortium, study) if study else unfinished_study(consortium)
@@ -75,7 +75,7 @@ def stop(
     """Stop the server after the current round, and wait until it has stopped."""
     with errors_in_one_line("the server stops all the same"):
         require("cryptography")
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
         from brainjepa_server.deploying.running import RunningFolder
 
         running = RunningFolder(ConsortiumFolder.open(folder).path)
@@ -92,7 +92,7 @@ def status(
     with errors_in_one_line():
         require("flwr", "cryptography")
         use_flower_environment()
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
         from brainjepa_server.deploying.status import server_status, status_in_words
 
         found = server_status(ConsortiumFolder.open(folder))
@@ -113,8 +113,8 @@ def log(
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_core.problems import counted
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-        from brainjepa_server.deploying.studies import study_names
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.studies import study_names
         from brainjepa_server.rounds.received import ReceivedLog, line_in_words
 
         consortium = ConsortiumFolder.open(folder)

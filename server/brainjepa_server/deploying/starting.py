@@ -20,9 +20,9 @@ from brainjepa_core.consortium.keys import load_key, make_key
 from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.files import atomic_path, bound_log
 from brainjepa_core.problems import counted
-from brainjepa_server.deploying.admission import Keys, admitted_sites
-from brainjepa_server.deploying.certificates import make_loopback_certificate
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.admission import Keys, admitted_sites
+from brainjepa_server.consortium.certificates import make_loopback_certificate
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.processes import end_processes, start_process
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.study_process import STOPPED

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from brainjepa_core.consortium.fingerprints import of_key
-from brainjepa_server.deploying.admission import Keys, admitted_sites
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.admission import Keys, admitted_sites
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.studies import is_finished, study_names
 from brainjepa_server.deploying.running import RunningFolder
-from brainjepa_server.deploying.studies import is_finished, study_names
 from brainjepa_server.deploying.superlink import SuperLink, SuperLinkAway
 from brainjepa_server.record.history import SUMMARY, read_history
 

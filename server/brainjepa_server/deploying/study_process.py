@@ -13,8 +13,8 @@ import typer
 from brainjepa_core.command_log import keep_log, logs
 from brainjepa_core.settings import read_settings
 from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-from brainjepa_server.deploying.proposing import proposed
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.proposing import proposed
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.superlink import SuperLink, study_grid
 from brainjepa_server.private_study import study_kind

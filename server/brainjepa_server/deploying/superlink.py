@@ -52,7 +52,7 @@ from flwr.superlink.grid import HttpGrid
 
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.wire.envelope import ENVELOPE_HASH, envelope_files
-from brainjepa_server.deploying.admission import Keys
+from brainjepa_server.consortium.admission import Keys
 
 PROGRAM = "brainjepa_server.deploying.superlink_program"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import yaml
 
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.deciding import approve
+from brainjepa_client.approving.membership import KEY
 from brainjepa_client.deploying.joining import join
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.deciding import approve
-from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
-from brainjepa_server.deploying.admission import admit
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder, set_up
+from brainjepa_server.consortium.admission import admit
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder, set_up
+from brainjepa_server.consortium.proposing import CONTRACTS, propose
 from brainjepa_server.deploying.processes import end_processes, start_process
-from brainjepa_server.deploying.proposing import CONTRACTS, propose
 from brainjepa_server.study_folder import FINAL, SUMS
 from brainjepa_simulations.engines.engine import run_study
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.membership import KEY
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.keys import load_key, make_key
@@ -19,7 +19,7 @@ from brainjepa_core.secure_sums.terms import threshold
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract, read_contract
-from brainjepa_server.deploying.proposing import questions
+from brainjepa_server.consortium.proposing import questions
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.engines.virtual_sites import SITES
 

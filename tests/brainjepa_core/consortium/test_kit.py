@@ -20,7 +20,7 @@ from brainjepa_core.consortium.certificates import read_authority, require_in_fo
 from brainjepa_core.consortium.document import LARGEST
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit, read_kit
-from brainjepa_server.deploying.certificates import (
+from brainjepa_server.consortium.certificates import (
     AUTHORITY_DAYS,
     make_authority,
     make_server_certificate,

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from small_sites import STUDY, first_arrays, make_site, write_stores
 
 from brainjepa_client.answering.site import Site
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.deciding import approve
-from brainjepa_client.guarding.review import review
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.deciding import approve
+from brainjepa_client.approving.review import review
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.keys import make_key
 from brainjepa_core.secure_sums.messages import KEYS, MASKED, of_sum

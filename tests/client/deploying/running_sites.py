@@ -26,7 +26,7 @@ from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.start_client_internal import _insert_message
 from small_sites import STUDY
 
-from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings

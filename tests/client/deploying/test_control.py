@@ -18,6 +18,7 @@ from made_consortium import NOW, consortium
 from running_sites import write_site
 from typer.testing import CliRunner
 
+from brainjepa_client.approving.membership import KEY, KIT
 from brainjepa_client.cli import app
 from brainjepa_client.deploying import control, run_folder
 from brainjepa_client.deploying import running as running_module
@@ -27,7 +28,6 @@ from brainjepa_client.deploying.parts import Part
 from brainjepa_client.deploying.run_folder import RunFolder
 from brainjepa_client.deploying.running import environment as of_programs
 from brainjepa_client.deploying.running import joined_kit
-from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 

@@ -17,16 +17,16 @@ import yaml
 from made_consortium import NOBODY, NOW, consortium, read_only, request
 from typer.testing import CliRunner
 
+from brainjepa_client.approving.membership import KEY, KIT
 from brainjepa_client.cli import app
 from brainjepa_client.deploying.joining import join, was_compared
-from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.consortium.request import read_request
 from brainjepa_core.version import VERSION
-from brainjepa_server.deploying.admission import admit
-from brainjepa_server.deploying.certificates import AUTHORITY_DAYS
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder, set_up
+from brainjepa_server.consortium.admission import admit
+from brainjepa_server.consortium.certificates import AUTHORITY_DAYS
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder, set_up
 
 
 @pytest.fixture

@@ -28,18 +28,18 @@ from running_sites import write_site
 from stand_in_slurm import Cluster
 from typer.testing import CliRunner
 
+from brainjepa_client.approving.membership import KEY, KIT
 from brainjepa_client.cli import app
 from brainjepa_client.deploying import preflight as preflight_module
 from brainjepa_client.deploying.flower_parts import FLOWER
 from brainjepa_client.deploying.joining import join
 from brainjepa_client.deploying.preflight import preflight
 from brainjepa_client.deploying.run_folder import RunFolder
-from brainjepa_client.guarding.membership import KEY, KIT
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.settings import read_settings
 from brainjepa_core.version import VERSION
-from brainjepa_server.deploying.consortium_folder import set_up
+from brainjepa_server.consortium.consortium_folder import set_up
 
 HOST = "127.0.0.1"
 CHECKS = [

@@ -23,10 +23,10 @@ from small_sites import make_study
 from typer.testing import CliRunner
 
 from brainjepa import command
-from brainjepa_client.answering.stopping import STOPPED
+from brainjepa_client.approving.membership import KEY
+from brainjepa_client.computing.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.deploying.preflight import preflight
-from brainjepa_client.guarding.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.settings import read_settings
@@ -34,7 +34,7 @@ from brainjepa_core.version import VERSION
 from brainjepa_core.wire.flower_environment import FLOWER_ENVIRONMENT
 from brainjepa_core.wire.messages import DESCRIBE, TRAIN
 from brainjepa_core.wire.packing import pack_arrays
-from brainjepa_server.deploying.consortium_folder import set_up
+from brainjepa_server.consortium.consortium_folder import set_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

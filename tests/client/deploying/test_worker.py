@@ -28,7 +28,7 @@ from running_sites import (
 )
 from small_sites import make_site
 
-from brainjepa_client.answering.stopping import STOPPED
+from brainjepa_client.computing.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log, line_in_words
 from brainjepa_client.deploying import worker as worker_module
 from brainjepa_client.deploying.flower_parts import Coordinator, Tasks

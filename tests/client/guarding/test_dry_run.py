@@ -262,7 +262,7 @@ def test_a_store_of_no_two_values_is_asked_for_ages(site_file, tmp_path):
 
 
 def test_a_failure_is_told_apart_from_a_refusal(stores, site_file, monkeypatch):
-    monkeypatch.setattr("brainjepa_client.answering.computing.evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr("brainjepa_client.computing.kinds.evaluate", lambda *_: 1 / 0)
     run = dry_run(site_file(stores[0]), STUDY)
     (row,) = [row for row in run.rows if row.message == EVALUATE]
     assert row.policy == () and row.value.startswith("the site failed in evaluate")

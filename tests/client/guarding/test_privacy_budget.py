@@ -12,12 +12,12 @@ from made_contract import AGE, make_contract
 from small_sites import STUDY
 from typer.testing import CliRunner
 
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.deciding import reject
+from brainjepa_client.approving.leaving import withdraw_from_contract
+from brainjepa_client.approving.review import review
 from brainjepa_client.cli import app
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.deciding import reject
 from brainjepa_client.guarding.dry_run import dry_run
-from brainjepa_client.guarding.leaving import withdraw_from_contract
-from brainjepa_client.guarding.review import review
 from brainjepa_core.privacy.accounting import Release, epsilon_of
 from brainjepa_core.privacy.budget import words
 from brainjepa_core.privacy.ledger import LEDGER, Ledger

@@ -8,7 +8,7 @@ import torch
 import yaml
 from small_sites import ROIS, STUDY, ask, ask_round, make_site, make_study, rounds_on_disk
 
-from brainjepa_client.answering import training as training_module
+from brainjepa_client.computing import training as training_module
 from brainjepa_client.guarding.dry_run import dry_run
 from brainjepa_client.guarding.policy import require_size
 from brainjepa_client.guarding.sizes import KEPT, StudySize

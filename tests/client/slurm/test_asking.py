@@ -14,7 +14,7 @@ from running_sites import wait_for
 from small_sites import ask, ask_round, make_site, make_study, rounds_on_disk
 
 from brainjepa_client.answering.site import LOG, Site
-from brainjepa_client.answering.stopping import STOPPED, stopping_when
+from brainjepa_client.computing.stopping import STOPPED, stopping_when
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.guarding.dry_run import dry_run
 from brainjepa_client.settings import SiteSettings

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from made_consortium import NOW, consortium
 
 from brainjepa_core.consortium.keys import make_key
+from brainjepa_server.consortium.certificates import make_loopback_certificate
 from brainjepa_server.deploying import proxy
-from brainjepa_server.deploying.certificates import make_loopback_certificate
 from brainjepa_server.deploying.proxy import Proxy, Upstream
 
 

@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 
 from brainjepa_core.files import LARGEST_LOG
 from brainjepa_server.cli import app
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.studies import place_study
 from brainjepa_server.deploying.processes import end_processes, start_process
 from brainjepa_server.deploying.running import RunningFolder
 from brainjepa_server.deploying.starting import Server
-from brainjepa_server.deploying.studies import place_study
 from brainjepa_server.record.history import (
     RoundRecord,
     RunHistory,

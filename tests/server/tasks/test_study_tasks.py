@@ -11,15 +11,15 @@ import yaml
 from rich.console import Console
 from task_sites import AGE, QUICK, SETTINGS, SEX, Consortium
 
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.deciding import approve
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.deciding import approve
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import CONTRACTS
 from brainjepa_server import study as study_module
-from brainjepa_server.deploying.studies import is_finished
+from brainjepa_server.consortium.studies import is_finished
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.record.report import write_report
 from brainjepa_server.settings import StudySettings

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from brainjepa_client.answering.site import Site
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.deciding import approve
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.deciding import approve
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of, outcome_groups
 from brainjepa_core.evaluation.tasks.settings import TaskSettings

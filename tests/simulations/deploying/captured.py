@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying import proxy as proxy_module
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
 from brainjepa_server.deploying.proxy import Proxy, Upstream
 
 UP, DOWN = "to the coordinator", "to a site"

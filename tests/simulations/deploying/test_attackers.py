@@ -32,7 +32,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.chained_log import ChainedLog
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.settings import read_settings
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

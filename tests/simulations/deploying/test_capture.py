@@ -15,7 +15,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

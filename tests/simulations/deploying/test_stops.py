@@ -9,7 +9,7 @@ import pytest
 from deployed import Deployed, said
 from small_consortium import same, weights
 
-from brainjepa_client.answering.stopping import STOPPED
+from brainjepa_client.computing.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from child_process import environment
 
-from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_server.deploying.admission import admitted_sites
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.admission import admitted_sites
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 from brainjepa_simulations.deployment.walk import COORDINATOR, set_up_consortium
 from brainjepa_simulations.scenario import read_scenario
 

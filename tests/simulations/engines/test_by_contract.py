@@ -8,14 +8,14 @@ from rich.console import Console
 from small_consortium import prepare, run, same, scenario, weights
 
 from brainjepa_client.answering.app import app
+from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.consent.audit_log import audit_log
-from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import CONTRACTS
-from brainjepa_server.deploying.proposing import BEGINNINGS
+from brainjepa_server.consortium.proposing import BEGINNINGS
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.study import Study
 from brainjepa_simulations.engines.inprocess import InProcessGrid

@@ -18,7 +18,7 @@ from small_consortium import (
     weights,
 )
 
-from brainjepa_client.answering.private_round import SECRET
+from brainjepa_client.computing.private_round import SECRET
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance, write_model

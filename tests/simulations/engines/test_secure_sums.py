@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_consortium import prepare, run, same, scenario, summary, weights
 
-from brainjepa_client.guarding.membership import KEY
+from brainjepa_client.approving.membership import KEY
 from brainjepa_core.chained_log import ChainedLog
 from brainjepa_core.secure_sums import site as site_module
 from brainjepa_core.secure_sums.messages import STEPS

@@ -24,8 +24,8 @@ from pathlib import Path
 
 def meddle(folder: Path) -> None:
     """Put all of it in place; the worker is about to import the same."""
-    from brainjepa_client.answering import stopping
     from brainjepa_client.answering.site import Site
+    from brainjepa_client.computing import stopping
     from brainjepa_core.pretraining.step import Training
     from brainjepa_core.wire.messages import Reply
 

@@ -8,9 +8,9 @@ from guarded_site import approved, asked, guarded_site, joined_site
 from made_contract import AGE, STUDY, make_contract
 from typer.testing import CliRunner
 
+from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.cli import app
 from brainjepa_client.consent.participation import are_same
-from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import TaskQuestion

@@ -11,7 +11,7 @@ from made_contract import AGE, STUDY, make_contract
 from small_sites import ask, make_study
 
 from brainjepa_client.answering.site import Site
-from brainjepa_client.guarding.questions import digest_of
+from brainjepa_client.approving.questions import digest_of
 from brainjepa_core.evaluation.tasks.settings import Rule
 from brainjepa_core.wire.messages import (
     DESCRIBE,

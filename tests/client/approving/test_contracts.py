@@ -15,10 +15,10 @@ from small_sites import ask, make_study
 from typer.testing import CliRunner
 
 from brainjepa_client.answering.site import Site
+from brainjepa_client.approving.contracts import FOLDER, Contracts
+from brainjepa_client.approving.review import review, warnings
 from brainjepa_client.cli import app
 from brainjepa_client.consent.audit_log import audit_log
-from brainjepa_client.guarding.contracts import FOLDER, Contracts
-from brainjepa_client.guarding.review import review, warnings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.messages import (

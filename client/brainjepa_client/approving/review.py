@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
+from brainjepa_client.approving.contracts import Contracts, Known
+from brainjepa_client.approving.roster import require_in_roster
+from brainjepa_client.approving.task_words import tasks_in_words
 from brainjepa_client.consent.audit_log import site_salt
 from brainjepa_client.consent.participation import are_same, fingerprints, past_answers
-from brainjepa_client.guarding.contracts import Contracts, Known
 from brainjepa_client.guarding.policy import Refusal, require_study, require_task
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_within
-from brainjepa_client.guarding.roster import require_in_roster
-from brainjepa_client.guarding.task_words import tasks_in_words
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays

@@ -11,15 +11,15 @@ from made_contract import make_contract
 from small_sites import rounds_on_disk
 from typer.testing import CliRunner
 
-from brainjepa_client.answering import training as training_module
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.leaving import withdraw_from_consortium, withdraw_from_contract
+from brainjepa_client.approving.membership import KEY, KIT, has_left
 from brainjepa_client.cli import app
+from brainjepa_client.computing import training as training_module
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.consent.participation import ANSWERS
 from brainjepa_client.deploying.joining import join, was_compared
 from brainjepa_client.deploying.running import joined_kit
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.leaving import withdraw_from_consortium, withdraw_from_contract
-from brainjepa_client.guarding.membership import KEY, KIT, has_left
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN
 
 

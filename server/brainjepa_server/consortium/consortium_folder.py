@@ -33,7 +33,7 @@ from brainjepa_core.consortium.kit import Kit, read_kit
 from brainjepa_core.consortium.names import require_consortium_name, require_host
 from brainjepa_core.files import atomic_path, lone_writer
 from brainjepa_core.problems import plainly
-from brainjepa_server.deploying.certificates import (
+from brainjepa_server.consortium.certificates import (
     hosts_of,
     make_authority,
     make_server_certificate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainjepa_client.guarding.membership import KEY, KIT
+from brainjepa_client.approving.membership import KEY, KIT
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.wire.contract import Contract

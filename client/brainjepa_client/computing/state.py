@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from brainjepa_client.answering.stopping import require_going_on
+from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.guarding.sizes import KEPT
 from brainjepa_core.arrays import Float32

@@ -30,8 +30,8 @@ def review(
     ] = None,
 ) -> None:
     """Contracts that this site was shown: what each asks, how often, and what is unusual."""
-    from brainjepa_client.guarding.contracts import Contracts
-    from brainjepa_client.guarding.review import review
+    from brainjepa_client.approving.contracts import Contracts
+    from brainjepa_client.approving.review import review
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.storing.store import ScanStore
@@ -54,7 +54,7 @@ def budget(
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """What of the site's privacy budget is spent, by study, and what is left."""
-    from brainjepa_client.guarding.spent import spent, spent_in_words
+    from brainjepa_client.approving.spent import spent, spent_in_words
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
@@ -69,8 +69,8 @@ def budget(
 
 def approve(site: SiteFile, contract: Beginning) -> None:
     """Answer a contract from now on, from the store as it is now."""
-    from brainjepa_client.guarding.contracts import Contracts
-    from brainjepa_client.guarding.deciding import approve
+    from brainjepa_client.approving.contracts import Contracts
+    from brainjepa_client.approving.deciding import approve
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
@@ -83,8 +83,8 @@ def approve(site: SiteFile, contract: Beginning) -> None:
 
 def reject(site: SiteFile, contract: Beginning) -> None:
     """Answer a contract no more, until it is approved after all."""
-    from brainjepa_client.guarding.contracts import Contracts
-    from brainjepa_client.guarding.deciding import reject
+    from brainjepa_client.approving.contracts import Contracts
+    from brainjepa_client.approving.deciding import reject
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
 
@@ -104,9 +104,9 @@ def withdraw(
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
 ) -> None:
     """Leave the consortium, or one contract, for good; says what has left before."""
+    from brainjepa_client.approving import leaving
+    from brainjepa_client.approving.contracts import Contracts
     from brainjepa_client.deploying.run_folder import RunFolder
-    from brainjepa_client.guarding import leaving
-    from brainjepa_client.guarding.contracts import Contracts
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.problems import counted
     from brainjepa_core.settings import read_settings

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_client.answering.round_model import model_of
+from brainjepa_client.computing.round_model import model_of
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.site_moments import site_moments

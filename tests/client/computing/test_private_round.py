@@ -27,15 +27,15 @@ from small_sites import (
     weights_of,
 )
 
-from brainjepa_client.answering import computing
-from brainjepa_client.answering.private_round import (
+from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.computing import kinds
+from brainjepa_client.computing.private_round import (
     GRID,
     SECRET,
     PrivateRound,
     on_grid,
     privacy_secret,
 )
-from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.step import Training
@@ -310,7 +310,7 @@ def test_a_kill_leaves_the_round_counted_and_the_same_bits_to_come(stores, start
 def main(store: Path, state: Path, folder: Path, place: str) -> None:
     torch.set_num_threads(1)
     if place == "computing":
-        computing.train = hang
+        kinds.train = hang
     else:
         Ledger.release = hang
     start = dict(np.load(folder / "start.npz"))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_client.answering.state import newest_earlier
+from brainjepa_client.computing.state import newest_earlier
 from brainjepa_client.guarding.privacy_budget import release_at, told_people
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays

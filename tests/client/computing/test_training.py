@@ -32,7 +32,7 @@ from small_sites import (
     weights_of,
 )
 
-from brainjepa_client.answering.stopping import stopping_when
+from brainjepa_client.computing.stopping import stopping_when
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.schedules import values_at

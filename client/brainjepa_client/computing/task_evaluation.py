@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_client.answering.round_model import model_of
-from brainjepa_client.answering.stopping import require_going_on
-from brainjepa_client.answering.task_scores import cross_validated
+from brainjepa_client.computing.round_model import model_of
+from brainjepa_client.computing.stopping import require_going_on
+from brainjepa_client.computing.task_scores import cross_validated
 from brainjepa_client.guarding.policy import Refusal, require_task
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64

@@ -11,9 +11,9 @@ from brainjepa_core.consortium.request import read_request
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_server.cli import app
-from brainjepa_server.deploying.admission import admit, revoke
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-from brainjepa_server.deploying.proposing import CONTRACTS, propose, proposed
+from brainjepa_server.consortium.admission import admit, revoke
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.proposing import CONTRACTS, propose, proposed
 from brainjepa_server.settings import RoundSettings, StudySettings
 
 

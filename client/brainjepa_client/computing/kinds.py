@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_client.answering.private_round import PrivateRound
-from brainjepa_client.answering.task_evaluation import evaluate_task
-from brainjepa_client.answering.training import train
-from brainjepa_client.answering.yardstick import evaluate
+from brainjepa_client.computing.private_round import PrivateRound
+from brainjepa_client.computing.task_evaluation import evaluate_task
+from brainjepa_client.computing.training import train
+from brainjepa_client.computing.yardstick import evaluate
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore

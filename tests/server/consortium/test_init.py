@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.files import lone_writer
 from brainjepa_server.cli import app
-from brainjepa_server.deploying.certificates import AUTHORITY_DAYS, SERVER_DAYS, hosts_of
-from brainjepa_server.deploying.consortium_folder import set_up
+from brainjepa_server.consortium.certificates import AUTHORITY_DAYS, SERVER_DAYS, hosts_of
+from brainjepa_server.consortium.consortium_folder import set_up
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainjepa_client.guarding.contracts import Contracts
+from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.privacy.accounting import epsilon_of
 from brainjepa_core.privacy.budget import words

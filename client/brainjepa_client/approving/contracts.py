@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from brainjepa_client.guarding.membership import has_left
+from brainjepa_client.approving.membership import has_left
+from brainjepa_client.approving.questions import require_asked, write_down
+from brainjepa_client.approving.roster import require_in_roster
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_client.guarding.questions import require_asked, write_down
-from brainjepa_client.guarding.roster import require_in_roster
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import plainly

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.approving.membership import has_left
+from brainjepa_client.approving.roster import require_in_roster
 from brainjepa_client.consent.audit_log import APPROVED, REJECTED, audit_log, site_salt
 from brainjepa_client.consent.participation import fingerprints
-from brainjepa_client.guarding.contracts import Contracts
-from brainjepa_client.guarding.membership import has_left
 from brainjepa_client.guarding.policy import Refusal, require_study
 from brainjepa_client.guarding.privacy_budget import set_aside
-from brainjepa_client.guarding.roster import require_in_roster
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_core.signals.storing.store import ScanStore

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from brainjepa_core.consortium.request import read_request
 from brainjepa_server.cli import app
-from brainjepa_server.deploying.admission import admit, admitted_sites, revoke
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.admission import admit, admitted_sites, revoke
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
 
 @pytest.fixture

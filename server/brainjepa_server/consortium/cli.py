@@ -42,7 +42,7 @@ def init(
     """Set up a consortium, or renew its server's certificate; writes DIR/kit for the sites."""
     with errors_in_one_line():
         require("cryptography")
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder, set_up
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder, set_up
 
         now = datetime.now(UTC)
         done = set_up(folder, host or (), name=name, port=port, now=now)
@@ -69,8 +69,8 @@ def admit(
     """Admit the sites whose requests these are; compare each fingerprint on the telephone."""
     with errors_in_one_line():
         require("cryptography")
-        from brainjepa_server.deploying.admission import admit
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.admission import admit
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
         consortium, refused = ConsortiumFolder.open(folder), []
         for path in requests:
@@ -96,8 +96,8 @@ def revoke(
     """Take a site out; its key is not admitted again."""
     with errors_in_one_line():
         require("cryptography")
-        from brainjepa_server.deploying.admission import revoke
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.admission import revoke
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
         revoke(ConsortiumFolder.open(folder), name)
         _say(f"Site '{name}' revoked; to come back it needs a new key, and a request with it")
@@ -108,8 +108,8 @@ def sites(folder: Folder) -> None:
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_core.consortium.fingerprints import of_key
-        from brainjepa_server.deploying.admission import admitted_sites
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.admission import admitted_sites
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
         found = admitted_sites(ConsortiumFolder.open(folder))
         for name, key in found.items():
@@ -128,8 +128,8 @@ def propose(
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_core.settings import read_settings
-        from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-        from brainjepa_server.deploying.proposing import propose
+        from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+        from brainjepa_server.consortium.proposing import propose
         from brainjepa_server.settings import StudySettings
 
         settings = read_settings(study, StudySettings)

@@ -8,8 +8,8 @@ import yaml
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.settings import read_settings
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
-from brainjepa_server.deploying.proposing import proposed
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.proposing import proposed
 from brainjepa_server.record.history import SUMMARY, read_history
 from brainjepa_server.rounds.checkpoint import STATE, require_same, round_name
 from brainjepa_server.settings import StudySettings

@@ -15,7 +15,7 @@ from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.consortium.request import JoinRequest, read_request
 from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import plainly
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
 Keys = dict[str, ec.EllipticCurvePublicKey]
 

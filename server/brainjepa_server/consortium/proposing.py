@@ -9,8 +9,8 @@ from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.files import atomic_path
 from brainjepa_core.wire.contract import FEWEST_SUMMED, Contract, read_contract
-from brainjepa_server.deploying.admission import admitted_sites
-from brainjepa_server.deploying.consortium_folder import ConsortiumFolder
+from brainjepa_server.consortium.admission import admitted_sites
+from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 from brainjepa_server.settings import StudySettings
 
 CONTRACTS = "contracts"

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from brainjepa_client.answering.private_round import PrivateRound, on_grid
-from brainjepa_client.answering.round_model import model_of
-from brainjepa_client.answering.state import load_kept_back, load_state, study_folder, write_state
-from brainjepa_client.answering.stopping import going_on_while, require_going_on
+from brainjepa_client.computing.private_round import PrivateRound, on_grid
+from brainjepa_client.computing.round_model import model_of
+from brainjepa_client.computing.state import load_kept_back, load_state, study_folder, write_state
+from brainjepa_client.computing.stopping import going_on_while, require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float32

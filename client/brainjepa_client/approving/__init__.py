@@ -1,0 +1,1 @@
+"""Contracts at a site: read, reviewed, approved, kept and left; what each may still be asked."""

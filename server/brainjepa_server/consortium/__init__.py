@@ -1,0 +1,1 @@
+"""A consortium on the coordinator's machine: certificates, admitted sites, studies proposed."""
