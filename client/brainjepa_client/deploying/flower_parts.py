@@ -1,4 +1,4 @@
-"""What a site uses of Flower's insides, all of it: held still by the pin of `FLOWER`.
+"""What a site uses of Flower's insides, beside `supernode_program`: held still by `FLOWER`'s pin.
 
 A SuperNode in process isolation keeps each message as a task, which whoever has its secret may
 take. Flower's own client of that interface starts a process a message and runs what the bundle
@@ -36,8 +36,6 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 FLOWER = "1.41"
 _GUARDED = {"/flwr.proto.Runtime/AcquireTask"}
-# As the script flower-supernode, which lies elsewhere where Flower is shared by environments.
-SUPERNODE_PROGRAM = "from flwr.supernode.cli import flower_supernode; flower_supernode()"
 MEDIA_TYPE = PROTOBUF_MEDIA_TYPE
 FOREIGN_BUNDLE, FAILED = ErrorCode.INVALID_FAB, ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 

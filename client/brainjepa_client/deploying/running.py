@@ -16,7 +16,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from brainjepa_client.approving.membership import KEY, KIT, has_left
-from brainjepa_client.deploying.flower_parts import SUPERNODE_PROGRAM
 from brainjepa_client.deploying.parts import Part
 from brainjepa_client.deploying.run_folder import LEAVING, SENDING, STEP, RunFolder
 from brainjepa_client.settings import SiteSettings
@@ -27,6 +26,7 @@ from brainjepa_core.wire.flower_environment import FLOWER_ENVIRONMENT
 
 TICK = 0.5  # seconds between looks at the programs
 SUPERNODE, WORKER = "supernode", "worker"
+_MODULES = "brainjepa_client.deploying"
 _CONNECTED = "connected to the coordinator"
 _SIGNS = {
     "SuperNode ID:|Connection successful": _CONNECTED,
@@ -157,14 +157,13 @@ def _end(parts: list[Part], say: Callable[[str], None]) -> None:
 
 def _parts(site_file: Path, state: Path, kit: Kit, folder: RunFolder, port: int) -> list[Part]:
     supernode = [
-        *(sys.executable, "-c", SUPERNODE_PROGRAM),
+        *(sys.executable, "-m", f"{_MODULES}.supernode_program"),
         *("--superlink", kit.address, "--root-certificates", str(folder.authority)),
         *("--auth-supernode-private-key", str(state / KEY)),
         *("--isolation", "process", "--superexec-auth-secret-file", str(folder.secret)),
         *("--host", "127.0.0.1", "--port", str(port)),
     ]
-    module = "brainjepa_client.deploying.worker"
-    worker = [sys.executable, "-m", module, str(site_file.absolute()), str(port)]
+    worker = [sys.executable, "-m", f"{_MODULES}.worker", str(site_file.absolute()), str(port)]
     around = environment(folder)
     return [
         Part(SUPERNODE, supernode, around, folder.log(SUPERNODE), _SIGNS, _REASONS),

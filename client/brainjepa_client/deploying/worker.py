@@ -43,7 +43,7 @@ from brainjepa_core.version import VERSION
 from brainjepa_core.wire.envelope import ENVELOPE_HASH
 from brainjepa_core.wire.messages import CONTRACTS
 
-POLL, WATCH = 0.2, 3.0  # seconds between looks for a message; at whether it is still waited for
+POLL, WATCH = 0.1, 3.0  # seconds between looks for a message; at whether it is still waited for
 
 
 class Worker:

@@ -85,7 +85,7 @@ def test_one_key_is_one_site_and_its_tasks_need_the_secret(deploy):
     assert deployed.connected() == {"site-01"}
 
     # Somebody with an account on the site's machine.
-    (process,) = deployed.processes("flwr.supernode", "site-state/site-01/")
+    (process,) = deployed.processes("supernode_program", "site-state/site-01/")
     words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     address = f"127.0.0.1:{words[words.index(b'--port') + 1].decode()}"
     assert httpx.post(f"http://{address}/v1/runtime/acquire-task").is_client_error

@@ -33,7 +33,7 @@ def test_what_was_killed_goes_on_with_the_same_bits(deploy, straight, phase):
         deployed.wait(lambda: not deployed.processes("brainjepa_server"))
     # The server lives; at each site another program is killed at the same moment.
     server = serving(deployed, phase, deployed.sites, sites)
-    deployed.kill("flwr.supernode", "site-01")
+    deployed.kill("supernode_program", "site-01")
     deployed.kill("deploying.worker", "site-02")
     os.kill(sites["site-03"].pid, signal.SIGKILL)
     for name in deployed.sites:
