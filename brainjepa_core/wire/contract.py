@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.settings import Frozen, flatten
+from brainjepa_core.wire.groups import require_groups
 from brainjepa_core.wire.messages import (
     DESCRIBE,
     EVALUATE,
@@ -105,6 +106,8 @@ class Contract(Frozen):
                 f"least {FEWEST_SUMMED} sites, found wire {self.assignment.wire}, "
                 f"{len(self.tasks)} tasks and {len(self.roster)} sites; propose the study again"
             )
+        if self.assignment.protect and self.assignment.protect.groups is not None:
+            require_groups(self.assignment.protect.groups, len(self.roster))
         return self
 
     @property

@@ -35,7 +35,7 @@ from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import Frozen
 from brainjepa_core.wire.protection import ProtectSettings
 
-WIRE_VERSION = 7  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 8  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)

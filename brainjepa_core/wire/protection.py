@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.settings import Frozen
+from brainjepa_core.wire.groups import FEWEST_GROUPS, SMALLEST_GROUP, require_groups
 
 NONE, SECURE_SUM = "none", "secure_sum"
 
@@ -34,9 +35,22 @@ class ProtectSettings(Frozen):
     ----------
     secure_sum : SecureSumSettings
         The coordinator gets sums over sites, and of one site nothing.
+    groups : int, optional
+        Updates come as so many sums, over groups of sites that are drawn anew each round, and the
+        middle of the groups' means is taken: one lying site then moves it little. An odd number
+        from three, of twelve sites or more; one sum over all by default.
     """
 
     secure_sum: SecureSumSettings
+    groups: int | None = None
+
+    @field_validator("groups")
+    @classmethod
+    def _of_enough_sites(cls, groups: int | None) -> int | None:
+        """That a median can be; how many sites there are is for those to say who know them."""
+        if groups is not None:
+            require_groups(groups, SMALLEST_GROUP * max(groups, FEWEST_GROUPS))
+        return groups
 
     @model_validator(mode="before")
     @classmethod

@@ -46,7 +46,7 @@ class TrainCode:
     def of(
         cls, assignment: Assignment, shapes: Mapping[str, tuple[int, ...]], sites: int
     ) -> TrainCode:
-        """That of a round of a study with `sites` in its roster.
+        """That of a round with `sites` in the roster of a sum.
 
         Raises
         ------
@@ -142,18 +142,20 @@ class SummedUpdate:
     ) -> None:
         self._code, self._total = code, total
         self.shares, self.loss = shares, loss
-        squares = (np.square(self._mean(name)).sum() for name in sorted(total))
+        squares = (np.square(self.mean(name)).sum() for name in sorted(total))
         self.norm = math.sqrt(math.fsum(map(float, squares)))
 
-    def onto(self, base: Mapping[str, Float32]) -> dict[str, Float64]:
-        """The sites' mean weights, float64, once: the round's global ones and the mean update."""
-        names = sorted(self._total)
-        moved = {}
-        for name in names:
-            moved[name] = self._mean(name)
-            moved[name] += base[name]
-            del self._total[name]
-        return moved
+    @property
+    def names(self) -> list[str]:
+        """Of the arrays that are left."""
+        return sorted(self._total)
 
-    def _mean(self, name: str) -> Float64:
+    def mean(self, name: str) -> Float64:
+        """Mean float64 of one array of the updates, by the sites' shares."""
         return self._code.mean(self._total[name], self.shares)
+
+    def take(self, name: str) -> Float64:
+        """`mean`, once: the array's sum goes."""
+        mean = self.mean(name)
+        del self._total[name]
+        return mean

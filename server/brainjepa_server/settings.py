@@ -13,6 +13,7 @@ from brainjepa_core.privacy.settings import require_private
 from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.wire.contract import FEWEST_SUMMED
+from brainjepa_core.wire.groups import require_groups
 from brainjepa_core.wire.messages import Assignment, Target, Wire
 from brainjepa_core.wire.protection import NONE, SECURE_SUM, ProtectSettings
 from brainjepa_server.tasks.settings import StudyTask
@@ -100,7 +101,8 @@ class AggregationSettings(Frozen):
     ----------
     combine : {"mean", "trimmed_mean", "median"}
         The last two bound each weight by itself, and every site counts the same in them; from
-        five sites on, with fewer too little is left.
+        five sites on, with fewer too little is left. Of groups' means (``protect.groups``) it is
+        one of these two.
     trim : float
         Share cut from either end by ``trimmed_mean``.
     shares : {"scans", "subjects", "equal"}
@@ -252,9 +254,11 @@ class StudySettings(Frozen):
         """Refuse what needs to see single replies."""
         if self.sums is None:
             return self
-        aggregation = self.aggregation
+        aggregation, groups = self.aggregation, self.sums.groups
+        combine = "median or trimmed_mean of the groups' means" if groups else "mean"
         wrong = {
-            "aggregation.combine: mean": aggregation.combine != "mean" and aggregation.combine,
+            f"aggregation.combine: {combine}": (aggregation.combine == "mean") == bool(groups)
+            and aggregation.combine,
             "aggregation.wire: fp32": aggregation.wire != "fp32" and aggregation.wire,
             "no rounds.sites": self.rounds.sites is not None and self.rounds.sites,
             "no tasks": bool(self.tasks) and self.tasks[0].task.name,
@@ -268,6 +272,8 @@ class StudySettings(Frozen):
                     f"sums over all sites and no reply of one, found {found}; correct it, or go "
                     "without protect"
                 )
+        if groups and self.sites:
+            require_groups(groups, len(self.sites))
         return self
 
     @model_validator(mode="after")

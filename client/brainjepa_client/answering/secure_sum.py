@@ -32,7 +32,7 @@ from brainjepa_core.wire.messages import (
     SumStep,
 )
 from brainjepa_core.wire.packing import digest_of
-from brainjepa_core.wire.sum_terms import terms_of
+from brainjepa_core.wire.sum_terms import terms_at
 from brainjepa_core.wire.summed_people import connectivity_layout, encode_people, moments_layout
 from brainjepa_core.wire.summed_updates import TrainCode
 
@@ -79,11 +79,12 @@ class SiteSum:
         key = load_key(settings.state / KEY, "remove it and join again")
         memory = SumMemory(study_folder(settings.state, request.assignment) / SUMS)
         try:
-            terms = terms_of(contract, request.kind, request.assignment.round, part)
+            number = request.assignment.round
+            terms = terms_at(settings.name, contract, request.kind, number, part)
             self._sum = SumSite(settings.name, key, terms, memory)
         except ValueError as error:
             raise Refusal(str(error)) from error
-        self._sites = len(contract.roster)
+        self._sites = len(terms.roster)
         self._request, self._part = request, part
 
     @property

@@ -46,7 +46,7 @@ class Pauses:
 
 def main() -> None:
     """Run until SIGTERM, with the options of the command line."""
-    start_client_internal.time = Pauses()  # type: ignore[attr-defined]
+    start_client_internal.time = Pauses()  # type: ignore[assignment, attr-defined]
     flower_supernode()
 
 

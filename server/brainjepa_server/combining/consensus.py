@@ -180,7 +180,6 @@ def consensus_of_sum(
     total: ConnectivitySum,
     sites: Sequence[str],
     left_out: Mapping[str, str],
-    floors: FloorSettings,
     settings: BasisSettings,
 ) -> Consensus:
     """The basis of a sum whose parts nobody has seen; sites keep the floor of each site.
@@ -192,19 +191,13 @@ def consensus_of_sum(
     sites : sequence of str
     left_out : mapping of str to str
         Why others are not in it.
-    floors : FloorSettings
     settings : BasisSettings
 
     Raises
     ------
     ValueError
-        If too few people are in it, or these have no basis.
+        If these people have no basis.
     """
-    if total.subjects < floors.subjects:
-        raise ValueError(
-            f"expected at least {floors.subjects} subjects over all sites (floors.subjects), found "
-            f"{total.subjects}; wait for more sites"
-        )
     basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
     names = tuple(sorted(sites))
     return Consensus(

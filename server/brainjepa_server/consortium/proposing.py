@@ -9,6 +9,7 @@ from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.files import atomic_path
 from brainjepa_core.wire.contract import FEWEST_SUMMED, Contract, read_contract
+from brainjepa_core.wire.groups import require_groups
 from brainjepa_server.consortium.admission import admitted_sites
 from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 from brainjepa_server.settings import StudySettings
@@ -35,7 +36,7 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
     ------
     ValueError
         If a site of the roster is not admitted, or fewer than the quorum are, or than a secure sum
-        needs.
+        or its groups need.
     """
     admitted = {name: of_key(key) for name, key in admitted_sites(folder).items()}
     roster = settings.sites or tuple(admitted)
@@ -57,6 +58,8 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
             f"{len(roster)} admitted; of a sum of two each knows the other's part: admit more, or "
             "go without protect"
         )
+    if settings.sums and settings.sums.groups is not None:
+        require_groups(settings.sums.groups, len(roster))
     contract = Contract(
         consortium=read_kit(folder.kit).consortium,
         roster={name: admitted[name] for name in sorted(roster)},

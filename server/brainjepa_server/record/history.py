@@ -19,6 +19,7 @@ from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.settings import problems_of
 from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.fields import Count, Number, Reason, Record, Settings
+from brainjepa_server.record.sum_records import SumRecord
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
 FORMAT = 5  # raised when what is recorded changes its names or meaning
@@ -77,24 +78,6 @@ class SiteRecord(Record):
     bytes_down: Count = 0
     drift: Number = None
     metrics: dict[str, Number] = {}
-
-
-class SumRecord(Record):
-    """A round of which single replies were not seen.
-
-    Attributes
-    ----------
-    attempt : int
-        From 1.
-    loss, share, norm : float or None
-        Mean loss of the sites by their shares; these together; norm of the mean update, relative
-        to the round's weights.
-    """
-
-    attempt: int = Field(1, ge=1)
-    loss: Number = None
-    share: Number = None
-    norm: Number = None
 
 
 class RoundRecord(Record):

@@ -31,7 +31,8 @@ from brainjepa_server.combining.limits import Limits
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.combining.validation import RejectedReply, Update
 from brainjepa_server.combining.validation import number as number_of
-from brainjepa_server.record.history import RoundRecord, SiteRecord, SumRecord, YardstickRow
+from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.record.sum_records import SumRecord
 from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings

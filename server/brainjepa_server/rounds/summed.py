@@ -1,9 +1,8 @@
-"""A study under secure sums: consensus, rounds and yardstick, each of one sum over all sites."""
+"""A study under secure sums: consensus, rounds and yardstick, of sums over all sites or groups."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +14,20 @@ from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.interface import Roles
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.secure_sums.encoding.updates import l2_norm
+from brainjepa_core.wire.contract import FEWEST_SUMMED
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, Reply, told_round
 from brainjepa_core.wire.summed_people import connectivity_layout, decode_people, moments_layout
-from brainjepa_core.wire.summed_updates import TrainCode
+from brainjepa_core.wire.summed_updates import SummedUpdate, TrainCode
 from brainjepa_server.combining.aggregation import Means
 from brainjepa_server.combining.consensus import Consensus, consensus_of_sum
+from brainjepa_server.combining.group_means import combined, middle
 from brainjepa_server.combining.validation import RejectedReply
-from brainjepa_server.record.history import RoundRecord, SiteRecord, SumRecord
+from brainjepa_server.record.history import RoundRecord, SiteRecord
+from brainjepa_server.record.sum_records import GroupRecord, SumRecord
+from brainjepa_server.rounds.one_sum import Question, Summed
 from brainjepa_server.rounds.retrying import QuorumMissed, SumLost
 from brainjepa_server.rounds.round import Evaluated, evaluated_arrays
-from brainjepa_server.rounds.secure_sums import Question, Summed, clear_sums, secure_sum
+from brainjepa_server.rounds.secure_sums import clear_sums, require_most, secure_sums
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
@@ -41,16 +44,24 @@ def summed_consensus(sites: Sites, settings: StudySettings, rois: Sequence[str])
     Raises
     ------
     ValueError
-        If too few sites answered, or too few people are in the sum.
+        If too few sites answered, or too few people are in the sum: each group of a study with
+        groups has to hold as many as the floor says.
     """
-    layout, rounds = connectivity_layout(len(rois)), settings.rounds
-    fewest = max(settings.floors.sites, rounds.quorum)
+    layout, rounds, floors = connectivity_layout(len(rois)), settings.rounds, settings.floors
+    fewest = max(floors.sites, rounds.quorum)
     assignment, own = settings.assignment(), (fewest, rounds.deadline, rounds.retries)
-    found = secure_sum(sites, Question(GRADIENTS, assignment, {}, layout, *own))
+    (found,) = secure_sums(sites, Question(GRADIENTS, assignment, {}, layout, *own))
     sums = decode_people(found.total, layout, _roster(sites), len(found.alive))
     total = ConnectivitySum.from_arrays({"rois": np.array(list(rois), np.str_), **sums})
-    basis = settings.pretraining.basis
-    return consensus_of_sum(total, found.alive, found.gone, settings.floors, basis)
+    groups = _groups(settings)
+    if total.subjects < groups * floors.subjects:
+        each = f" for each of {groups} groups" if groups > 1 else " over all sites"
+        raise ValueError(
+            f"expected at least {floors.subjects} subjects{each} (floors.subjects), found "
+            f"{total.subjects} in all; wait for more sites"
+            + (", or take fewer groups (protect.groups)" if groups > 1 else "")
+        )
+    return consensus_of_sum(total, found.alive, found.gone, settings.pretraining.basis)
 
 
 def summed_training(
@@ -62,6 +73,8 @@ def summed_training(
     heard: Callable[[str, str], None],
 ) -> tuple[Means, RoundRecord]:
     """The sites' mean weights after a round, and what is known of the round.
+
+    Of groups, each weight is the middle of the groups' means (``aggregation.combine``).
 
     Parameters
     ----------
@@ -82,53 +95,128 @@ def summed_training(
     QuorumMissed
         If too few sites answered.
     SumLost
-        If the sum is not one that sites can have: it is the only one of this round.
+        If the sums are none that sites can have: they are the only ones of this round.
     """
-    number, rounds = assignment.round, settings.rounds
     assert sites.folder is not None
-    clear_sums(sites.folder, number)
+    clear_sums(sites.folder, assignment.round)
     names = roles.sent(arrays, with_followers=settings.aggregation.target == "average")
     base = {name: arrays[name] for name in names}
     shapes = {name: value.shape for name, value in base.items()}
-    code = TrainCode.of(assignment, shapes, _roster(sites))
-    question = Question(TRAIN, assignment, arrays, code.layout, rounds.quorum, rounds.deadline)
-    found = secure_sum(sites, question, lambda name: heard(name, ""))
-    for site, reason in found.gone.items():
+    sums = secure_sums(
+        sites, _training(settings, assignment, arrays, shapes), lambda name: heard(name, "")
+    )
+    updates = _decoded(sums, assignment, shapes)
+    gone = _gone(sums)
+    for site, reason in gone.items():
         heard(site, reason)
-    try:
-        mean = code.decode(found.total, len(found.alive))
-    except ValueError as error:
-        raise SumLost(str(error)) from error
+    used = [one for one in updates if one is not None]
+    alive = [site for one in sums if one.lost is None for site in one.alive]
+    if len(alive) < settings.rounds.quorum:
+        raise QuorumMissed(
+            f"expected at least {settings.rounds.quorum} sites in the sums of a round "
+            f"(rounds.quorum), found {len(alive)}; mend the sites and resume"
+        )
+    record = RoundRecord(
+        number=told_round(assignment.round),
+        first_step=assignment.first_step,
+        bytes_down=sum(site.bytes_down for one in sums for site in one.told.values()),
+        bytes_up=sum(site.bytes_up for one in sums for site in one.told.values()),
+        sites=_records(sums, assignment.steps),
+        rejected=gone,
+    )
     length = l2_norm(base)
     told = SumRecord(
-        attempt=found.attempt + 1,
-        loss=mean.loss,
-        share=mean.shares,
-        norm=mean.norm / length if length else math.nan,
+        attempt=max(one.attempt for one in sums) + 1,
+        loss=float(middle(np.array([one.loss for one in used]), settings.aggregation)),
+        share=sum(one.shares for one in used),
+        groups=_group_records(sums, updates, length) if len(sums) > 1 else (),
     )
-    record = RoundRecord(
-        number=told_round(number),
-        first_step=assignment.first_step,
-        bytes_down=sum(one.bytes_down for one in found.told.values()),
-        bytes_up=sum(one.bytes_up for one in found.told.values()),
-        sites=_records(found, assignment.steps),
-        rejected=found.gone,
-        summed=told,
-    )
-    return mean.onto(base), record
+    moved = combined(used, settings.aggregation)
+    told = told.model_copy(update={"norm": l2_norm(moved) / length if length else None})
+    for name, value in moved.items():
+        value += base[name]
+    return moved, record.model_copy(update={"summed": told})
 
 
-def _records(found: Summed, steps: int) -> dict[str, SiteRecord]:
-    """Of each site in the sum: what is known without its reply."""
+def _training(
+    settings: StudySettings,
+    assignment: Assignment,
+    arrays: Arrays,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Question:
+    """What is asked in a round; floors of sites and people hold for each group."""
+    floors, rounds = settings.floors, settings.rounds
+    layout = TrainCode.of(assignment, shapes, FEWEST_SUMMED).layout  # the same whoever sums
+    fewest, people = rounds.quorum, 0
+    if _groups(settings) > 1:
+        fewest, people = floors.sites, floors.subjects
+    return Question(TRAIN, assignment, arrays, layout, fewest, rounds.deadline, people=people)
+
+
+def _decoded(
+    sums: list[Summed], assignment: Assignment, shapes: Mapping[str, tuple[int, ...]]
+) -> list[SummedUpdate | None]:
+    """Each sum's mean update; a sum that no sites can have is lost.
+
+    Raises
+    ------
+    SumLost
+        As `require_most`.
+    """
+    found: list[SummedUpdate | None] = []
+    for one in sums:
+        code = TrainCode.of(assignment, shapes, len(one.sites))
+        update = None
+        if one.lost is None:
+            try:
+                update = code.decode(one.total, len(one.alive))
+            except ValueError as error:
+                one.lost = SumLost(str(error))
+        found.append(update)
+    require_most(sums)
+    return found
+
+
+def _gone(sums: list[Summed]) -> dict[str, str]:
+    """Why sites are in no sum of a round: they left it, or the sum of their group was lost."""
+    gone = {site: why for one in sums for site, why in one.gone.items()}
+    lost = {
+        site: f"the sum of its group was left out: {one.lost}"
+        for one in sums
+        if one.lost is not None
+        for site in one.told
+    }
+    return {**lost, **gone}
+
+
+def _records(sums: list[Summed], steps: int) -> dict[str, SiteRecord]:
+    """Of each site in the sums: what is known without its reply."""
     return {
         site: SiteRecord(
             steps=steps,
-            seconds=found.told[site].seconds,
-            bytes_up=found.told[site].bytes_up,
-            bytes_down=found.told[site].bytes_down,
+            seconds=one.told[site].seconds,
+            bytes_up=one.told[site].bytes_up,
+            bytes_down=one.told[site].bytes_down,
         )
-        for site in found.alive
+        for one in sums
+        if one.lost is None
+        for site in one.alive
     }
+
+
+def _group_records(
+    sums: list[Summed], updates: list[SummedUpdate | None], length: float
+) -> tuple[GroupRecord, ...]:
+    """Of each group of a round: who is in it, and what its sum came to, or why it has none."""
+    found = []
+    for one, update in zip(sums, updates, strict=True):
+        told = GroupRecord(sites=one.sites, left_out=str(one.lost or ""))
+        if update is not None:
+            norm = update.norm / length if length else None
+            known = {"loss": update.loss, "share": update.shares, "norm": norm}
+            told = GroupRecord(sites=one.sites, **known)
+        found.append(told)
+    return tuple(found)
 
 
 def summed_yardstick(
@@ -152,7 +240,7 @@ def summed_yardstick(
     question = Question(EVALUATE, assignment, arrays, layout, settings.rounds.quorum, deadline)
     with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
         try:
-            found = secure_sum(sites, question)
+            (found,) = secure_sums(sites, question)
             sums = decode_people(found.total, layout, _roster(sites), len(found.alive))
             yardstick.add(ALL, Reply(arrays=sums))
         except (QuorumMissed, RejectedReply, ValueError) as error:
@@ -171,6 +259,10 @@ def _widths(settings: StudySettings, basis: Float32, networks: int) -> dict[str,
     count = networks or int(gradient_networks(basis).max()) + 1
     pairs = count * (count + 1) // 2
     return {pool: pairs if pool == "network_covariance" else width for pool in POOLS}
+
+
+def _groups(settings: StudySettings) -> int:
+    return settings.sums.groups or 1 if settings.sums else 1
 
 
 def _roster(sites: Sites) -> int:

@@ -20,7 +20,7 @@ from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import GRADIENTS, TRAIN, Assignment, Request, SumStep
 from brainjepa_core.wire.packing import digest_of
-from brainjepa_core.wire.sum_terms import terms_of
+from brainjepa_core.wire.sum_terms import terms_at
 
 PROTECT = {"secure_sum": {}}
 
@@ -50,7 +50,9 @@ def approved(stores, tmp_path):
 
 def step_of(contract, kind, step, arrays, number=0, **changes):
     part = SumStep(step, 0, digest_of(arrays))
-    part = replace(part, message=of_sum(terms_of(contract, kind, number, part), {}), **changes)
+    part = replace(
+        part, message=of_sum(terms_at("one", contract, kind, number, part), {}), **changes
+    )
     sent = arrays if step == MASKED else {}
     return Request(kind, contract.asked(number), sent, sum=part)
 

@@ -16,8 +16,8 @@ from brainjepa_core.secure_sums.messages import STEPS
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_core.wire.summed_updates import TrainCode
 from brainjepa_server.record.report import write_report
+from brainjepa_server.rounds import secure_sums
 from brainjepa_server.rounds.retrying import QuorumMissed
-from brainjepa_server.rounds.secure_sums import _OneSum
 from brainjepa_simulations.engines import client_app
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT
 from brainjepa_simulations.engines.virtual_sites import STATES
@@ -116,7 +116,7 @@ def test_the_mean_is_that_of_the_same_clipped_updates(tmp_path, monkeypatch):
     def decode(self, total, alive):
         found = onto(self, total, alive)
         zeros = {name: np.zeros(shape, np.float32) for name, shape in self.shapes.items()}
-        means.append({name: found._mean(name) for name in zeros})
+        means.append({name: found.mean(name) for name in zeros})
         return found
 
     monkeypatch.setattr(TrainCode, "encode", keep)
@@ -187,17 +187,18 @@ def test_an_unmasking_that_sites_do_not_end_drops_the_round(tmp_path, monkeypatc
 def test_a_coordinator_that_was_killed_ends_with_the_same_bits(summed, tmp_path, monkeypatch):
     prepare(protected(), tmp_path)
     same_secrets(summed, tmp_path)
-    real, met = _OneSum._ask, []
+    real, met = secure_sums._ask, []
 
-    def killed(self, step):
-        if step == "unmask" and self._question.kind == "train" and not met:
-            met.append(step)
+    def killed(sites, question, sums, arrived):
+        train = question.kind == "train" and question.assignment.round == 0
+        if train and not met and sums[0].step == "unmask":
+            met.append("unmask")
             raise KeyboardInterrupt
-        if met and self._question.kind == "train" and self._question.assignment.round == 0:
-            assert step == "unmask"  # nothing else is asked again
-        real(self, step)
+        if train and met:
+            assert sums[0].step == "unmask"  # nothing else is asked again
+        real(sites, question, sums, arrived)
 
-    monkeypatch.setattr(_OneSum, "_ask", killed)
+    monkeypatch.setattr(secure_sums, "_ask", killed)
     with pytest.raises(KeyboardInterrupt):
         run(protected(), tmp_path)
     run(protected(), tmp_path)

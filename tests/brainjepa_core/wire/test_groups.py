@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.secure_sums.groups import groups_of
 from brainjepa_core.secure_sums.terms import threshold
+from brainjepa_core.wire.groups import groups_of
 
 CONTRACT = "ab" * 32
 
@@ -32,18 +32,18 @@ def test_groups_change_from_round_to_round():
     together = Counter(
         pair
         for number in range(600)
-        for group in groups_of(names, CONTRACT, number)
+        for group in groups_of(names, CONTRACT, number, 3)
         for pair in [(a, b) for a in group for b in group if a < b]
     )
     # Two sites are together with probability 3 / 11; five standard errors of 600 draws.
     assert len(together) == 66
     assert all(abs(count / 600 - 3 / 11) < 5 * 0.0182 for count in together.values())
-    assert groups_of(names, CONTRACT, 0) != groups_of(names, "cd" * 32, 0)
+    assert groups_of(names, CONTRACT, 0, 3) != groups_of(names, "cd" * 32, 0, 3)
 
 
 def test_groups_that_cannot_be():
-    with pytest.raises(ValueError, match="expected at least 12 sites for 3 groups, found 11"):
-        groups_of([f"s{n}" for n in range(11)], CONTRACT, 0)
+    with pytest.raises(ValueError, match=r"expected at least 12 sites for 3 groups .*, found 11"):
+        groups_of([f"s{n}" for n in range(11)], CONTRACT, 0, 3)
     for groups in (0, 1, 4):
         with pytest.raises(ValueError, match=f"expected an odd number of groups.*found {groups}"):
             groups_of([f"s{n}" for n in range(40)], CONTRACT, 0, groups)
