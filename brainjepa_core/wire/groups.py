@@ -38,6 +38,23 @@ def require_groups(groups: int, sites: int) -> None:
         )
 
 
+def least_summed(sites: int) -> int:
+    """How many of so many sites are in a secure sum at least: `secure_sums.terms.threshold`."""
+    return 2 * sites // 3 + 1
+
+
+def groups_in_words(sites: int, groups: int) -> str:
+    """What groups are, to whoever decides about a study."""
+    fewest, most = sites // groups, -(-sites // groups)
+    sizes = f"{fewest}" if fewest == most else f"{fewest} or {most}"
+    return (
+        f"updates of the weights as {groups} sums (protect.groups), over groups of {sizes} sites "
+        "that the contract's hash draws anew each round: the coordinator learns the sum of each "
+        f"group, over at least {least_summed(fewest)} sites, and takes the middle of the groups' "
+        "means, so that one lying site moves the model little"
+    )
+
+
 def groups_of(
     names: Iterable[str], contract: str, round_: int, groups: int
 ) -> tuple[tuple[str, ...], ...]:

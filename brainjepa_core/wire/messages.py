@@ -45,7 +45,7 @@ COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in e
 
 # In the configuration of a node, or of a run, where sites answer approved contracts only.
 CONTRACTS = "contracts"
-SUM = "sum"  # Flower's record, of a request, with what a step of a secure sum is asked with
+SUM = "sum"  # beside the assignment: what a step of a secure sum is asked with, packed
 
 TARGET = "target"  # outcome of moments of a task
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with

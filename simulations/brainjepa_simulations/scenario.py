@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.settings import FilePath, Frozen, read_settings
+from brainjepa_core.wire.groups import require_groups
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.cohort.cohort import CohortSettings
 
@@ -73,6 +74,8 @@ class Scenario(Frozen):
                 f"expected study.rounds.quorum of at most the {self.cohort.sites} sites of the "
                 f"cohort, found {self.study.rounds.quorum}; lower the quorum or add sites"
             )
+        if self.cohort is not None and self.study.sums and self.study.sums.groups is not None:
+            require_groups(self.study.sums.groups, self.cohort.sites)
         faulty = {*self.faults.dropouts, *self.faults.poison}
         last = self.cohort.sites if self.cohort is not None else max(faulty, default=1)
         wrong = sorted(number for number in faulty if not 1 <= number <= last)

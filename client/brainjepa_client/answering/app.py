@@ -5,11 +5,13 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.arrays import Arrays
 from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.messages import (
     CONTRACTS,
@@ -67,12 +69,14 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
 def _request(kind: str, message: Message) -> Request:
     told = message.content.config_records["assignment"]
     assignment = Assignment.model_validate_json(str(told["json"]))
-    arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
     part = None
-    if SUM in message.content.array_records:
-        given = unpack_arrays(message.content.array_records[SUM][PACKED].numpy())
+    if isinstance(given := told.get(SUM), bytes):
         attempt, question = int(str(told["attempt"])), str(told["question"])
-        part = SumStep(str(told["step"]), attempt, question, given)
+        fields = unpack_arrays(np.frombuffer(given, np.uint8))
+        part = SumStep(str(told["step"]), attempt, question, fields)
+    arrays: Arrays = {}
+    if part is None or "arrays" in message.content.array_records:
+        arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
     return Request(kind, assignment, arrays, str(told.get("contract", "")), part)
 
 

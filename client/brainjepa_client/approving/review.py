@@ -20,7 +20,9 @@ from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
+from brainjepa_core.wire.groups import groups_in_words, least_summed
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, KINDS
+from brainjepa_core.wire.protection import ProtectSettings
 from brainjepa_core.wire.weights import travelling_bytes
 
 FEW_PEOPLE, FEW_STEPS = 4, 5  # of a step, and of a round: fewer show single people
@@ -89,21 +91,22 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
             "embeddings, ages and traits"
         )
     if assignment.protect:
-        lines += _summed(len(contract.roster), assignment.protect.secure_sum.clip)
+        lines += _summed(len(contract.roster), assignment.protect)
     lines += tasks_in_words(contract)
     return [*lines, "every array and number of an answer: brainjepa site dry-run"]
 
 
-def _summed(sites: int, clip: float) -> list[str]:
+def _summed(sites: int, protect: ProtectSettings) -> list[str]:
     """What secure sums change of all that."""
-    least = 2 * sites // 3 + 1
+    groups = () if protect.groups is None else (groups_in_words(sites, protect.groups),)
     return [
         f"all of it within secure sums (protect: secure_sum): what leaves is masked, uniformly "
-        f"random numbers, whose sum over at least {least} of the {sites} sites is all that the "
-        "coordinator learns; steps and seconds of a round are told beside them",
-        f"this site shortens its own change of the weights to {clip:g} times one in which each "
-        "moves by the learning rate at every step; it tells of one sum a round, and asked for "
-        "another set of sites it refuses",
+        f"random numbers, whose sum over at least {least_summed(sites)} of the {sites} sites is "
+        "all that the coordinator learns; steps and seconds of a round are told beside them",
+        *groups,
+        f"this site shortens its own change of the weights to {protect.secure_sum.clip:g} times "
+        "one in which each moves by the learning rate at every step; it tells of one sum a round, "
+        "and asked for another set of sites it refuses",
     ]
 
 

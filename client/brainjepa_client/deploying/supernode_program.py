@@ -16,7 +16,7 @@ from collections.abc import Callable
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli import flower_supernode
 
-SOONEST = 0.1  # seconds until the first look after an answer
+SOONEST = 0.25  # seconds until the first look after an answer
 GROWTH = 1.5  # from one look to the next
 LOOK = 3.0  # Flower's seconds between looks for a message; its shorter waits are for this machine
 AT_HAND = 0.05  # seconds between looks whether this machine's worker has answered

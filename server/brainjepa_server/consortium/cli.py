@@ -128,6 +128,7 @@ def propose(
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_core.settings import read_settings
+        from brainjepa_core.wire.groups import groups_in_words
         from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
         from brainjepa_server.consortium.proposing import propose
         from brainjepa_server.settings import StudySettings
@@ -136,6 +137,8 @@ def propose(
         contract, path = propose(ConsortiumFolder.open(folder), settings)
         _say(f"Contract of study '{settings.name}' with {', '.join(contract.roster)}:")
         _say(f"  {contract.hash}")
+        if settings.sums and settings.sums.groups is not None:
+            _say(f"  {groups_in_words(len(contract.roster), settings.sums.groups)}")
         _say(
             f"Sites are shown it when the study begins, or before by its file: {path}; each "
             "manager reviews and approves it (brainjepa site review, site approve)"

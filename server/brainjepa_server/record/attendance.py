@@ -10,6 +10,10 @@ SUMMED = (
     "Replies came as secure sums over all sites: nobody saw a single one, so none was judged, "
     "clipped or left out by the coordinator, and no loss, norm or drift of one site is known."
 )
+GROUPED = (
+    "Updates came as a sum of each of several groups of sites, drawn anew each round; each weight "
+    "is the middle of the groups' means, so that one lying site moves it little."
+)
 UNCOMPARED = (
     "Fewer than three sites told of usable sums, so none could be compared with the others: nobody "
     "would have noticed one that lies."
@@ -38,8 +42,10 @@ def attendance(history: RunHistory) -> str:
     ):
         if reasons:
             sentences.append(f"{told}: {_reasons(reasons)}.")
-    if history.settings.get("protect"):
+    if protect := history.settings.get("protect"):
         sentences.append(SUMMED)
+        if isinstance(protect, Mapping) and protect.get("groups"):
+            sentences.append(GROUPED)
     elif not basis.compared:
         sentences.append(UNCOMPARED)
     if later:

@@ -180,7 +180,9 @@ class Sites:
         The id is empty where the message could not be sent.
         """
         told = self._told(kind, assignment)
-        packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})  # one for all sites
+        packed = None  # or one for all sites
+        if arrays or not steps:
+            packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})
         messages = [
             Message(
                 _content(told, packed, (steps or {}).get(name)),
@@ -296,13 +298,21 @@ class _Spooled:
         return Answer(name, Reply(self.metrics, arrays, self.refusal), down, up)
 
 
-def _content(told: ConfigRecord, arrays: ArrayRecord, part: SumStep | None) -> RecordDict:
-    """A request's records; those that all sites get are not copied."""
-    if part is None:
-        return RecordDict({"assignment": told, "arrays": arrays})
-    asked = {"step": part.step, "attempt": str(part.attempt), "question": part.question}
-    own = ArrayRecord({PACKED: Array(pack_arrays(part.message))})
-    return RecordDict({"assignment": ConfigRecord({**told, **asked}), "arrays": arrays, SUM: own})
+def _content(told: ConfigRecord, arrays: ArrayRecord | None, part: SumStep | None) -> RecordDict:
+    """A request's records; those that all sites get are not copied.
+
+    Each object of a message is a request of the site's. What a step of a secure sum is asked with
+    is small: it travels beside the assignment, without an array where the question has none.
+    """
+    records = RecordDict({"assignment": told})
+    if part is not None:
+        asked = ConfigRecord(dict(told))
+        asked["step"], asked["attempt"] = part.step, part.attempt
+        asked["question"], asked[SUM] = part.question, pack_arrays(part.message).tobytes()
+        records["assignment"] = asked
+    if arrays is not None:
+        records["arrays"] = arrays
+    return records
 
 
 def _spool(message: Message, path: Path, late: bool) -> _Spooled:

@@ -19,6 +19,7 @@ from brainjepa_core.secure_sums.terms import threshold
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract, read_contract
+from brainjepa_core.wire.groups import require_groups
 from brainjepa_server.consortium.proposing import questions
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.engines.virtual_sites import SITES
@@ -32,10 +33,12 @@ def agree(folder: Path, study: StudySettings) -> Path:
     Raises
     ------
     ValueError
-        If there are fewer than three sites.
+        If there are fewer than three sites, or than groups of them need.
     """
     sites = [read_settings(path, SiteSettings) for path in sorted((folder / SITES).glob("*.yaml"))]
     threshold(len(sites))
+    if study.sums and study.sums.groups is not None:
+        require_groups(study.sums.groups, len(sites))
     for site in sites:
         if not (site.state / KEY).exists():
             site.state.mkdir(parents=True, exist_ok=True)

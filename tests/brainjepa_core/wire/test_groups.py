@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainjepa_core.secure_sums.terms import threshold
-from brainjepa_core.wire.groups import groups_of
+from brainjepa_core.wire.groups import groups_in_words, groups_of, least_summed
 
 CONTRACT = "ab" * 32
 
@@ -47,3 +47,10 @@ def test_groups_that_cannot_be():
     for groups in (0, 1, 4):
         with pytest.raises(ValueError, match=f"expected an odd number of groups.*found {groups}"):
             groups_of([f"s{n}" for n in range(40)], CONTRACT, 0, groups)
+
+
+def test_the_threshold_that_people_read_is_the_protocols():
+    assert all(least_summed(sites) == threshold(sites) for sites in range(3, 200))
+    told = groups_in_words(13, 3)
+    assert "3 sums (protect.groups), over groups of 4 or 5 sites" in told
+    assert "over at least 3 sites" in told and "groups of 4 sites" in groups_in_words(12, 3)

@@ -17,7 +17,7 @@ def test_it_looks_soon_after_an_answer_and_at_flowers_pace_in_the_end():
         pauses.sleep(LOOK)
     assert waited[0] == SOONEST and waited == sorted(waited) and waited[-1] == LOOK
     # What the coordinator is asked beside Flower's own looks, an answer.
-    assert len([pause for pause in waited if pause < LOOK]) <= 10
+    assert len([pause for pause in waited if pause < LOOK]) <= 7
     pauses.sleep(0.5)  # a message came, and is answered
     pauses.sleep(LOOK)
     assert waited[-2:] == [AT_HAND, SOONEST]

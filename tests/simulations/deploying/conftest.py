@@ -13,6 +13,8 @@ sys.path.append(str(Path(__file__).parent))
 from deployed import Deployed, three_sites
 from small_consortium import run, weights
 
+from brainjepa_simulations.scenario import Scenario
+
 
 @pytest.fixture(scope="session")
 def straight(tmp_path_factory):
@@ -25,8 +27,8 @@ def deploy(tmp_path) -> Iterator[Callable[..., Deployed]]:
     """Sets up a consortium; whatever of it still runs is ended."""
     made = []
 
-    def set_up(**rounds: object) -> Deployed:
-        made.append(Deployed(tmp_path, three_sites(**rounds)))
+    def set_up(scenario: Scenario | None = None, **rounds: object) -> Deployed:
+        made.append(Deployed(tmp_path, scenario or three_sites(**rounds)))
         return made[0]
 
     yield set_up

@@ -125,6 +125,11 @@ class Deployed:
         with atomic_path(self.meddling / f"{name}.{what}") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines))
 
+    def hold(self, name: str, what: str) -> None:
+        """Let a site wait where it is asked next, whatever it met before."""
+        (self.meddling / f"{name}.{what}.met").unlink(missing_ok=True)
+        self.meddle(name, what, "hold")
+
     def let_go(self, name: str, what: str) -> None:
         (self.meddling / f"{name}.{what}").unlink(missing_ok=True)
 

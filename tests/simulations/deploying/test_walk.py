@@ -40,7 +40,7 @@ def test_each_step_is_a_command_that_people_type(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("protect", ["none", "secure_sum"])
 def test_it_ends_with_the_bits_of_one_process_and_leaves_nothing_running(tmp_path, protect):
     words = ["consortium", "try", str(tmp_path / "c"), "--compare", "--protect", protect]

@@ -2,7 +2,8 @@
 
 In the folder that ``BRAINJEPA_MEDDLING`` names:
 
-NAME.KIND       what happens at a site when it is asked, a line a question, the next one first
+NAME.KIND       what happens at a site when it is asked, a line a question, the next one first;
+                NAME.KIND-STEP where it is a step of a secure sum
                 ``-``               nothing
                 ``hold``            it waits until the file has gone, or it is told to stop
                 ``fail EXCEPTION``  it is raised where the answer is made
@@ -52,7 +53,8 @@ def meddle(folder: Path) -> None:
         return first.split(" ", 1)
 
     def meddled_answer(self, request):
-        path = folder / f"{self.settings.name}.{request.kind}"
+        step = "" if request.sum is None else f"-{request.sum.step}"
+        path = folder / f"{self.settings.name}.{request.kind}{step}"
         asked.update(name=self.settings.name, what=next_of(path))
         what = asked["what"][0]
         if what == "hold":
