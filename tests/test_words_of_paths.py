@@ -54,7 +54,12 @@ CALLS: dict[str, dict[str, str]] = {
     "site qc": {"site": "site.yaml"},
     "site log": {"site": "site.yaml"},
     "site remove": {"site": "site.yaml", "person": "nobody"},
-    "site dry-run": {"site": "site.yaml", "--settings": "study.yaml", "--out": NEW},
+    "site dry-run": {
+        "site": "site.yaml",
+        "--settings": "study.yaml",
+        "--contract": "contract.json",
+        "--out": NEW,
+    },
     "site check": {"site": "site.yaml"},
     "site review": {"site": "site.yaml", "--contract": "contract.json"},
     "site budget": {"site": "site.yaml"},

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.problems import plainly
 from brainjepa_core.settings import Frozen, flatten
 from brainjepa_core.wire.groups import require_groups
 from brainjepa_core.wire.messages import (
@@ -173,3 +175,22 @@ def read_contract(text: str) -> Contract:
         f"expected the text of a contract as this version writes it, found {found}; bring "
         "coordinator and site to one version, and propose the study again"
     )
+
+
+def contract_of_file(path: Path) -> Contract:
+    """Read a contract that a coordinator has sent as a file.
+
+    Raises
+    ------
+    ValueError
+        Naming the file.
+    """
+    try:
+        return read_contract(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            f"expected the text of a contract in '{path}', found {plainly(error)}; give the "
+            "file that the coordinator has sent"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error

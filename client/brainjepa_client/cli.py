@@ -281,6 +281,10 @@ def dry_run(
     wire: Annotated[
         Literal["fp32", "bf16", "int8"], typer.Option(help="How weights travel.")
     ] = "fp32",
+    contract: Annotated[
+        Path | None,
+        typer.Option(help="A contract's file: its study, wire and secure sums.", dir_okay=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)
     ] = None,
@@ -294,13 +298,20 @@ def dry_run(
     from brainjepa_core.files import require_own_table
     from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.settings import read_settings
+    from brainjepa_core.wire.contract import contract_of_file
 
     with errors_in_one_line():
         chosen = None if settings is None else read_settings(settings, PretrainingSettings)
+        asked = None if contract is None else contract_of_file(contract)
+        if chosen is not None and asked is not None:
+            raise ValueError(
+                "expected --settings or --contract, found both; a contract has its own settings: "
+                "leave --settings out"
+            )
         if out is not None:
             require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Asking the site"):
-            run = dry_run(site, chosen, wire)
+            run = dry_run(site, chosen, wire, asked)
         print_dry_run(run, console, summary=summary)
         if out is not None:
             write_dry_run(run, out)

@@ -116,17 +116,19 @@ class SiteSum:
             If a number is beyond its bounds, or as `SumSite.masked` says.
         """
         try:
-            vector = _vector(self._request, reply, self._sites, self._sum.rounding)
+            vector = vector_of(self._request, reply, self._sites, self._sum.rounding)
             told = self._sum.masked(self._part.message, vector)
         except ValueError as error:
             raise Refusal(str(error)) from error
-        clear: dict[str, Scalar] = {
-            name: reply.metrics[name] for name in IN_THE_CLEAR if name in reply.metrics
-        }
-        return Reply(clear, told)
+        return Reply(in_the_clear(reply), told)
 
 
-def _vector(request: Request, reply: Reply, sites: int, rounding: bytes) -> Arrays:
+def in_the_clear(reply: Reply) -> dict[str, Scalar]:
+    """What is told of an answer beside the sum."""
+    return {name: reply.metrics[name] for name in IN_THE_CLEAR if name in reply.metrics}
+
+
+def vector_of(request: Request, reply: Reply, sites: int, rounding: bytes) -> Arrays:
     """What a reply adds to the sum: integers without masks yet."""
     if request.kind == TRAIN:
         return _update(request, reply, sites, rounding)

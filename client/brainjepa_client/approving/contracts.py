@@ -24,7 +24,7 @@ from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import plainly
-from brainjepa_core.wire.contract import SHOWN, Contract, read_contract
+from brainjepa_core.wire.contract import SHOWN, Contract, contract_of_file, read_contract
 from brainjepa_core.wire.messages import DESCRIBE, Request
 
 FOLDER = "contracts"
@@ -86,15 +86,7 @@ class Contracts:
         ValueError
             Naming the file.
         """
-        try:
-            return self.propose(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeError) as error:
-            raise ValueError(
-                f"expected the text of a contract in '{path}', found {plainly(error)}; give the "
-                "file that the coordinator has sent"
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from error
+        return self.propose(contract_of_file(path).text)
 
     def approve(self, contract: Contract, store: str, people: Iterable[str] = ()) -> None:
         """Answer a contract from now on.

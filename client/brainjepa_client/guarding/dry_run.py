@@ -14,7 +14,6 @@ has a column of two values, since that is the most that a task has a site send, 
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections import Counter
@@ -25,8 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.guarding.dry_run_masked import masked_rows
+from brainjepa_client.guarding.dry_run_rows import ReplyPart, message_of, rows_of
 from brainjepa_client.guarding.policy import Refusal, require_allowed
-from brainjepa_client.guarding.policy_lines import PolicyLine, policy_lines
+from brainjepa_client.guarding.policy_lines import policy_lines
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
@@ -42,6 +43,7 @@ from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import (
     COMPONENTS,
     DESCRIBE,
@@ -53,61 +55,13 @@ from brainjepa_core.wire.messages import (
     ProbeRequest,
     Reply,
     Request,
-    Scalar,
     Wire,
 )
 
 YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
 PATCHES = 4  # of a window in a dry run's training
 EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
-NUMBER_BYTES = 8
-COUNTS = ("subjects", "scans")
-# Numbers that are the same in every round of a study, whatever the weights.
-STEADY = ("share", "people")
 LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
-A_TASK = f"{EVALUATE} a task: "
-# What a task's replies are bound by, beside `allow` and `min_subjects`.
-TASK_FLOORS = {
-    "scores": ("min_people_a_class",),
-    "sums": ("min_people_a_class", "min_people_in_sum"),
-    "newton": ("min_people_a_class", "min_people_in_sum"),
-    "probe": ("min_people_a_class", "share_probe"),
-    "judge": ("min_people_a_class", "min_people_in_sum"),
-}
-
-
-@dataclass(frozen=True)
-class ReplyPart:
-    """One array, number or text of a reply.
-
-    Attributes
-    ----------
-    message, name : str
-        An evaluation of a task is a message by what it asks for, such as ``evaluate a task: sums``.
-    what : {"array", "number", "text", "refused"}
-        ``refused`` is the text of a refusal, which is then all that leaves.
-    dtype : str
-        Of numpy for arrays as they travel; of Python for the others.
-    shape : tuple of int, optional
-        None but for arrays.
-    bytes : int
-        Of the array's buffer; 8 for a number; those of UTF-8 for a text. Names and Flower's own
-        envelope (node, run, time) come on top.
-    value : str
-        Of numbers and texts that do not vary over the rounds of a study, else empty.
-    policy : tuple of PolicyLine
-        The line that allows (or refuses) it, then those that bound it. Empty where the site
-        failed.
-    """
-
-    message: str
-    name: str
-    what: str
-    dtype: str
-    shape: tuple[int, ...] | None
-    bytes: int
-    value: str
-    policy: tuple[PolicyLine, ...]
 
 
 @dataclass(frozen=True)
@@ -131,7 +85,12 @@ class DryRun:
     errors: dict[str, str] = field(default_factory=dict)
 
 
-def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "fp32") -> DryRun:
+def dry_run(
+    site: Path,
+    study: PretrainingSettings | None = None,
+    wire: Wire = "fp32",
+    contract: Contract | None = None,
+) -> DryRun:
     """Ask a site everything a coordinator would ask, and list the answers.
 
     Nothing is sent, and nothing at the site changes: optimiser state and log lines go to a
@@ -146,6 +105,9 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
         most that a study has sites send, and five folds.
     wire : {"fp32", "bf16", "int8"}
         How weights travel.
+    contract : Contract, optional
+        Its study and wire count instead; answers are listed as they leave within secure sums, step
+        by step, where it says so.
 
     Returns
     -------
@@ -154,14 +116,23 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
     Raises
     ------
     ValueError
-        If the YAML or the store cannot be used.
+        If the YAML or the store cannot be used, or the contract is without this site.
     """
     settings = read_settings(site, SiteSettings).here()
+    protect = None
+    if contract is not None:
+        study, wire = contract.assignment.pretraining, contract.assignment.wire
+        protect = contract.assignment.protect
+    if protect is not None:  # what is masked has to be answered first
+        policy = settings.policy.model_copy(update={"require_secure_sum": False})
+        settings = settings.model_copy(update={"policy": policy})
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)
     study, rows = study or PretrainingSettings(), list[ReplyPart]()
     errors: dict[str, str] = {}
     for request in requests(store, study, wire, settings.policy.privacy_budget):
+        if protect is not None and request.assignment.probe is not None:
+            continue  # no contract asks for tasks within secure sums
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
@@ -170,8 +141,14 @@ def dry_run(site: Path, study: PretrainingSettings | None = None, wire: Wire = "
             found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
                 errors[message] = (state / LOG).read_text(encoding="utf-8").splitlines()[-1]
-            rows += found
+        if contract is not None and protect is not None and _is_masked(request, reply):
+            found = masked_rows(settings.name, contract, request, reply, lines)
+        rows += found
     return DryRun(settings.name, wire, tuple(rows), errors)
+
+
+def _is_masked(request: Request, reply: Reply) -> bool:
+    return request.kind != DESCRIBE and not reply.refusal
 
 
 def _answer(
@@ -258,52 +235,6 @@ def _a_task(store: ScanStore) -> TaskSettings:
             classes = {str(number): (value,) for number, value in enumerate(values)}
             return TaskSettings(name="task", column=column, kind="classification", classes=classes)
     return TaskSettings(name="task", column="age", kind="regression")
-
-
-def message_of(request: Request) -> str:
-    """What rows call a request: its kind, and of a task what is wanted."""
-    probe = request.assignment.probe
-    return request.kind if probe is None else f"{A_TASK}{probe.want}"
-
-
-def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[ReplyPart]:
-    """Rows of a reply, in the order in which the site's app puts it into Flower's records."""
-    if reply.refusal:
-        named = re.search(r"\(policy\.(\w+)\)", reply.refusal)
-        size, reason = len(reply.refusal.encode()), (lines[named[1]],) if named else ()
-        yield ReplyPart(kind, "refusal", "refused", "str", None, size, reply.refusal, reason)
-        return
-    counted = lines["privacy_budget"]
-    budget = (counted,) if kind == TRAIN and counted.value != "null" else ()
-    scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
-    for name, value in scalars.items():
-        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=False)), *budget)
-        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
-        shown = str(value) if steady else ""
-        if isinstance(value, str):
-            yield ReplyPart(kind, name, "text", "str", None, len(value.encode()), shown, policy)
-        else:
-            dtype = type(value).__name__
-            yield ReplyPart(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
-    for name, array in reply.arrays.items():
-        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=True)), *budget)
-        yield ReplyPart(
-            kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy
-        )
-
-
-def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
-    """Fields of the policy that bear on a part of a reply; `allow` is the first."""
-    floors = ("allow",) if kind == DESCRIBE else ("allow", "min_subjects")
-    if kind.startswith(A_TASK):
-        return (*floors, *TASK_FLOORS[kind.removeprefix(A_TASK)])
-    if kind == DESCRIBE and name in COUNTS:
-        return (*floors, "round_counts_to")
-    if kind == TRAIN:
-        return (*floors, "round_counts_to" if name == "share" else "max_steps_per_round")
-    if kind == GRADIENTS or (kind == EVALUATE and (is_array or name == "people")):
-        return (*floors, "min_people_in_sum")  # people are those in told folds
-    return floors
 
 
 def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusBasis, Float64]:

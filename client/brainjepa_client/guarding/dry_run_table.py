@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_client.guarding.dry_run import DryRun, ReplyPart
+from brainjepa_client.guarding.dry_run import DryRun
+from brainjepa_client.guarding.dry_run_rows import ReplyPart
 from brainjepa_client.guarding.policy_lines import PolicyLine
 from brainjepa_core.files import atomic_path, require_own_table
 
@@ -23,6 +24,12 @@ LEGEND = (
     "Bytes: the buffer of an array, 8 for a number, UTF-8 for a text; names and Flower's envelope "
     "(node, run, time) come on top. Every round asks for one train and may ask for one evaluate; "
     "describe and gradients are asked for once. Values without a number here vary by round."
+)
+
+MASKED = (
+    "Masked: integers under the masks of a secure sum, uniformly random to whoever has this site's "
+    "answer alone; the coordinator learns their sum over the sites. The steps before and after it "
+    "are keys, shares and signatures, which tell nothing of people."
 )
 
 
@@ -48,6 +55,8 @@ def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> No
             f"[red]{message}[/red] failed here, which no policy asks for: {escape(error)}"
         )
     console.print(LEGEND)
+    if any(row.what == "masked" for row in run.rows):
+        console.print(MASKED)
 
 
 def numbered(rows: Sequence[ReplyPart]) -> dict[PolicyLine, int]:
@@ -87,7 +96,8 @@ def totals_table(run: DryRun) -> Table:
         table.add_column(heading, justify="left" if heading == "message" else "right")
     for message, rows in groupby(run.rows, key=lambda row: row.message):
         found = list(rows)
-        counts = [str(sum(r.what == what for r in found)) for what in ("array", "number", "text")]
+        kinds = (("array", "masked"), ("number",), ("text",))
+        counts = [str(sum(row.what in kind for row in found)) for kind in kinds]
         if found[0].what == "refused":
             counts = ["refused", "", ""]
         table.add_row(message, *counts, f"{sum(row.bytes for row in found):,}")
