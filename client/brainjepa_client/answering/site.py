@@ -31,6 +31,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm.asking import answered_in_job
 from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.extras import require
+from brainjepa_core.files import bound_log
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.contract import Contract
@@ -224,6 +225,7 @@ class Site:
         try:
             path = Path(self.settings.state) / LOG
             path.parent.mkdir(parents=True, exist_ok=True)
+            bound_log(path)
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{now} {line}\n{details}")
         except OSError:

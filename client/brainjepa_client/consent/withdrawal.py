@@ -165,8 +165,9 @@ def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> N
     state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
     names = {f"sub-{label}", *subjects}
-    for path in (state / LOG, *state.glob(f"*/{BAD_BATCH}"), *state.glob(f"{FOLDER}/*.log*")):
-        _rewrite(path, names, label)
+    for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*"):
+        for path in state.glob(logs):
+            _rewrite(path, names, label)
     made = [path if path.is_dir() else path.parent for _, path in results_made(state)]
     for folder in {state, site.quality, *made}:
         _rewrite(folder / COMMAND_LOG, names, label)

@@ -197,9 +197,9 @@ class Door:
 def gather(door: Door, known: Collection[str] = (), nodes: int | None = None) -> Members:
     """Wait for the study's sites, ask them who they are, and keep those that fit together.
 
-    Waits until all sites that are expected have described themselves: those of the roster
-    (``sites``), else those that are `known`; or else for the whole ``rounds.joining_time``. The
-    atlas that most sites have is the study's.
+    Waits until all sites that are expected have described themselves or refused: those of the
+    roster (``sites``), else those that are `known`; or else for the whole ``rounds.joining_time``.
+    The atlas that most sites have is the study's.
 
     Parameters
     ----------
@@ -222,7 +222,10 @@ def gather(door: Door, known: Collection[str] = (), nodes: int | None = None) ->
         present = set(door.grid.get_node_ids())
         told = {node: answer for node, answer in told.items() if node in present}
         told |= dict(door.come(present, set(told)))
-        names = {_name_of(answer.reply.metrics) for answer in told.values()}
+        # One that refuses is not asked again while it stays: nothing is to be waited for.
+        names = {_name_of(answer.reply.metrics) for answer in told.values()} | {
+            answer.site for answer in told.values() if answer.reply.refusal
+        }
         if (expected and expected <= names) or (nodes is not None and len(told) >= nodes):
             break
         if time.monotonic() > until:

@@ -16,6 +16,7 @@ from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.consent.audit_log import AUDIT, audit_log
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.files import LARGEST_LOG
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import (
@@ -342,3 +343,14 @@ def test_a_site_sets_its_threads(canary_store, tmp_path):
             assert reply.metrics["threads"] == torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_log_is_begun_anew_when_it_has_grown_long(stores, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    with (tmp_path / LOG).open("wb") as file:
+        file.truncate(LARGEST_LOG)
+    site.answer(ask(DESCRIBE, {}))
+    assert (tmp_path / LOG).stat().st_size > LARGEST_LOG
+    site.answer(ask(DESCRIBE, {}))
+    assert (tmp_path / f"{LOG}.old").stat().st_size > LARGEST_LOG
+    assert (tmp_path / LOG).read_text().count("describe answered") == 1

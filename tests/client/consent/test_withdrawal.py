@@ -94,11 +94,11 @@ def test_logs_of_commands_lose_the_name_and_keep_their_times(tree, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["worker.log", "supernode.log", "worker.log.old"])
+@pytest.mark.parametrize("name", ["site.run/worker.log", "site.run/worker.log.old", "log.txt.old"])
 def test_logs_of_a_started_site_lose_the_name(tree, name):
     site, person = site_of(tree), next(iter(tree.scans))[0]
-    log = site.state / "site.run" / name
-    log.parent.mkdir(parents=True)
+    log = site.state / name
+    log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"2026-11-26T03:04:05 OSError: store/{person} rest\n")
     remove_person(site, person)
     assert log.read_text() == "2026-11-26T03:04:05 OSError: store/[removed] rest\n"

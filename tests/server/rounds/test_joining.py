@@ -169,6 +169,34 @@ def test_a_site_of_the_roster_that_never_comes_is_waited_for_and_no_longer(clock
     assert sorted(members.nodes) == ["a", "b"] and 30 < clock.now - began < 31
 
 
+def test_a_site_of_the_roster_that_refuses_is_not_waited_for(clock):
+    """Its key is admitted under its name, so that a refusal is known to be its own."""
+    began, told = clock.now, {1: facts("a"), 2: facts("b"), 3: "not approved yet"}
+    chosen = settings(wait=1000, sites=("a", "b", "c"))
+    door = Door(grid_of(told), chosen, admitted=lambda: ADMITTED)
+    members = gather_at(door)
+    assert sorted(members.nodes) == ["a", "b"] and clock.now - began < 2
+    assert members.left_out == {"c": "not approved yet"}
+
+
+def test_a_site_that_refuses_ends_no_wait_for_another_one(clock):
+    began, told = clock.now, {1: facts("a"), 2: "not approved yet", 3: facts("c")}
+    chosen = settings(wait=1000, sites=("a", "b", "c"))
+    grid = grid_of(told)
+    grid.get_node_ids = lambda: [1, 2] if clock.now - began < 50 else [1, 2, 3]
+    members = gather_at(Door(grid, chosen, admitted=lambda: ADMITTED))
+    assert sorted(members.nodes) == ["a", "c"] and 50 <= clock.now - began < 60
+
+
+def test_where_all_others_refuse_the_study_ends_at_once_with_their_reasons(clock):
+    began, told = clock.now, {1: facts("a"), 2: "not approved yet", 3: "the store changed"}
+    chosen = settings(wait=1000, sites=("a", "b", "c"))
+    text = "expected at least 2 sites that fit together .*; b: not approved yet; c: the store chan"
+    with pytest.raises(ValueError, match=text):
+        gather_at(Door(grid_of(told), chosen, admitted=lambda: ADMITTED))
+    assert clock.now - began < 2
+
+
 def test_a_stranger_to_the_roster_is_left_out():
     told = {1: facts("a"), 2: facts("b"), 3: facts("stranger")}
     members = gather(grid_of(told), settings(sites=("a", "b")))
