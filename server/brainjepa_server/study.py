@@ -310,7 +310,8 @@ class Study:
 
     def _sites(self, members: Members) -> Sites:
         about = members.counts, self.door.contract, self.received, members.networks
-        return Sites(self.door.grid, members.nodes, self.folder, *about)
+        admitted = self.door.admitted is not None  # sites with keys of their own, not virtual ones
+        return Sites(self.door.grid, members.nodes, self.folder, *about, own_machines=admitted)
 
     @property
     def _basis32(self) -> Float32:

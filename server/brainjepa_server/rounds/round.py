@@ -114,7 +114,7 @@ def train_round(
     return new, found.record.model_copy(
         update={
             "seconds": seconds,
-            "seconds_beyond_sites": _beyond(seconds, found.record.sites),
+            "seconds_beyond_sites": _beyond(seconds, found.record.sites, sites.own_machines),
         }
     )
 
@@ -274,7 +274,9 @@ def _require_quorum(
         )
 
 
-def _beyond(seconds: float, records: Mapping[str, SiteRecord]) -> float:
+def _beyond(seconds: float, records: Mapping[str, SiteRecord], own_machines: bool) -> float:
     """Seconds in which no site was at work: sites took turns, or else worked side by side."""
     own = [record.seconds or 0.0 for record in records.values()]
-    return seconds - (sum(own) if sum(own) <= seconds else min(seconds, max(own, default=0.0)))
+    if not own_machines and sum(own) <= seconds:
+        return seconds - sum(own)
+    return seconds - min(seconds, max(own, default=0.0))

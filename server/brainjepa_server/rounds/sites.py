@@ -91,6 +91,8 @@ class Sites:
         Gets a line for each answer as it arrives.
     networks : int
         Brain networks that the sites' atlas names; 0 where it names none.
+    own_machines : bool
+        Whether sites work side by side, each on its own machine, as those of a simulation may not.
     """
 
     def __init__(
@@ -102,8 +104,9 @@ class Sites:
         contract: Contract | None = None,
         received: ReceivedLog | None = None,
         networks: int = 0,
+        own_machines: bool = False,
     ) -> None:
-        self.contract, self.networks = contract, networks
+        self.contract, self.networks, self.own_machines = contract, networks, own_machines
         self._grid, self._received = grid, received
         self.nodes = dict(nodes)
         self.folder = folder

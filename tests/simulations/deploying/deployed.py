@@ -157,7 +157,8 @@ class Deployed:
     def wait(self, condition: Callable[[], object], *alive: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + PATIENCE
         while not condition():
-            assert all(process.poll() is None for process in alive), self.output()
+            ended = [process.args for process in alive if process.poll() is not None]
+            assert not ended, f"{ended} ended\n{self.output()}"
             assert time.monotonic() < until, self.output()
             time.sleep(0.1)
 

@@ -27,6 +27,7 @@ def meddle(folder: Path) -> None:
     """Put all of it in place; the worker is about to import the same."""
     from brainjepa_client.answering.site import Site
     from brainjepa_client.computing import stopping
+    from brainjepa_client.guarding.policy import Refusal
     from brainjepa_core.pretraining.step import Training
     from brainjepa_core.wire.messages import Reply
 
@@ -37,7 +38,9 @@ def meddle(folder: Path) -> None:
         for mark in (".met", ".held"):
             path.with_name(path.name + mark).touch()
         while path.exists():
-            if stopping._asked.get()():
+            try:
+                stopping.require_going_on()
+            except Refusal:
                 path.with_name(path.name + ".told").touch()
                 if until_told:
                     return
