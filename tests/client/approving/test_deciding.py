@@ -15,6 +15,7 @@ from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import TaskQuestion
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, ProbeRequest
+from brainjepa_core.wire.protection import ProtectSettings
 
 
 @pytest.fixture
@@ -161,3 +162,20 @@ def test_tasks_are_told_in_words(site, tmp_path):
     assert "this site's policy refuses gradients, evaluate (policy.allow)" in (
         run(open_site, tmp_path, "review").output
     )
+
+
+def test_review_says_what_secure_sums_and_groups_are(site, tmp_path):
+    roster = {f"site-{number:02d}": str(number) for number in range(12)} | {"one": "aa"}
+    for groups, told in ((None, False), (3, True)):
+        protect = ProtectSettings(secure_sum={}, groups=groups)
+        assignment = Assignment(study_id="small", pretraining=STUDY, steps=2, protect=protect)
+        contract = make_contract(assignment=assignment, tasks=(), roster=roster)
+        Contracts(site.state).propose(contract.text)
+        shown = " ".join(run(site, tmp_path, "review").output.split())
+        assert "whose sum over at least 9 of the 13 sites is all that the coordinator le" in shown
+        assert (
+            "as 3 sums (protect.groups), over groups of 4 or 5 sites that the con" in shown
+        ) == told
+    with pytest.raises(ValueError, match=r"expected at least 12 sites for 3 groups .*, found 3"):
+        three = {name: roster[name] for name in ("site-01", "site-02", "one")}
+        make_contract(assignment=assignment, tasks=(), roster=three)

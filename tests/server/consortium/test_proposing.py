@@ -101,3 +101,24 @@ def test_the_command_prints_the_hash(folder, tmp_path):
     contract = proposed(folder, make_study())
     assert contract.hash in result.output
     assert "Contract of study 'pilot' with Lyon, Metz:" in result.output
+
+
+def test_groups_are_told_and_need_twelve_sites(tmp_path):
+    consortium(tmp_path / "c")
+    opened = ConsortiumFolder.open(tmp_path / "c")
+    grouped = {"protect": {"secure_sum": {}, "groups": 3}, "aggregation": {"combine": "median"}}
+    settings = make_study(**grouped)
+    for number in range(11):
+        admit(opened, request(tmp_path, f"site-{number:02d}"))
+    with pytest.raises(ValueError, match=r"expected at least 12 sites for 3 groups .*, found 11"):
+        propose(opened, settings)
+    admit(opened, request(tmp_path, "site-11"))
+    contract, _ = propose(opened, settings)
+    assert contract.assignment.protect.groups == 3 and proposed(opened, settings) == contract
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    words = ["propose", str(tmp_path / "study.yaml"), "--dir", str(tmp_path / "c")]
+    done = CliRunner(env={"COLUMNS": "999"}).invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "3 sums (protect.groups), over groups of 4 sites that the contract's hash draws" in (
+        done.output
+    )

@@ -21,8 +21,9 @@ from brainjepa_core.sums.moments import Group, Moments, moments_to_arrays
 from brainjepa_core.wire.weights import encode_weights, travelling_bytes
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import Counts
+from brainjepa_server.record.history import SiteRecord
 from brainjepa_server.rounds.retrying import QuorumMissed
-from brainjepa_server.rounds.round import chosen_sites, evaluate, train_round
+from brainjepa_server.rounds.round import _beyond, chosen_sites, evaluate, train_round
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
 
@@ -185,6 +186,21 @@ def test_a_round_as_it_is_recorded():
     assert record.bytes_up == 2 * one and record.bytes_down == 3 * (one + BASIS.nbytes)
     assert 0 <= record.seconds_beyond_sites <= record.seconds
     assert record.loss == pytest.approx((2 * 0.5 + 3 * 1.0) / 5)
+
+
+@pytest.mark.parametrize(
+    ("own", "own_machines", "beyond"),
+    [
+        ([2.0, 3.0], False, 5.0),  # they took turns
+        ([8.0, 7.0], False, 2.0),  # they cannot have
+        ([2.0, 3.0], True, 7.0),  # nor here, however long the line took
+        ([20.0, 1.0], True, 0.0),
+        ([], True, 10.0),
+    ],
+)
+def test_seconds_in_which_no_site_was_at_work(own, own_machines, beyond):
+    records = {str(number): SiteRecord(seconds=seconds) for number, seconds in enumerate(own)}
+    assert _beyond(10.0, records, own_machines) == beyond
 
 
 def counted_round(counts: dict[str, Counts], share: float, **aggregation):
