@@ -26,17 +26,25 @@ def meddle(folder: Path) -> None:
     """Put all of it in place; the worker is about to import the same."""
     from brainjepa_client.answering import stopping
     from brainjepa_client.answering.site import Site
+    from brainjepa_client.guarding.policy import Refusal
     from brainjepa_core.pretraining.step import Training
     from brainjepa_core.wire.messages import Reply
 
     answer, make, advance = Site.answer, Site._answer, Training.advance
     asked = {}
 
+    def told_to_stop() -> bool:
+        try:
+            stopping.require_going_on()
+        except Refusal:
+            return True
+        return False
+
     def wait(path: Path, *, until_told: bool) -> None:
         for mark in (".met", ".held"):
             path.with_name(path.name + mark).touch()
         while path.exists():
-            if stopping._asked.get()():
+            if told_to_stop():
                 path.with_name(path.name + ".told").touch()
                 if until_told:
                     return
