@@ -16,6 +16,7 @@ from shared_data import ROOT as SHARED
 HERE = Path(__file__).parent
 CASES = sorted((SHARED / "cases").glob("[0-9]*.py"))
 PATIENCE = 240.0  # seconds
+SLOW = {"54_mlflow_same_name", "55_mlflow_paths"}  # import MLflow's server, half a minute together
 # As the cases have it for each of their calls: some of it is read when modules are imported.
 TERMINAL = {"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
 
@@ -38,7 +39,10 @@ def python() -> Iterator[Path]:
         server.wait()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] * (c.stem in SLOW), id=c.stem) for c in CASES],
+)
 def test_case(python, case):
     """It says itself whether the product behaves; 0 is right, 1 wrong, 2 a broken case."""
     done = subprocess.run(

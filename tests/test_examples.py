@@ -14,7 +14,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(p.name for p in EXAMPLES.glob("*.py") if p.name != "made_series.py")
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(s, marks=[pytest.mark.slow] * (s == "classify.py")) for s in SCRIPTS],
+)
 def test_it_runs(script, tmp_path):
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / script)],

@@ -70,6 +70,7 @@ def store_files(tree) -> dict[str, bytes]:
     return {name: content for name, content in files.items() if name != "preparation.json"}
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_store(tmp_path):
     expected = whole(tmp_path, "whole", 1)
     finish(expected)
@@ -100,7 +101,8 @@ def test_killed_again_and_again(tmp_path, processes):
     assert store_files(tree) == store_files(expected)
 
 
-@pytest.mark.parametrize("signals", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing_behind(tmp_path, signals):
     """As a terminal sends it: to the command and to all that it has started."""
     tree = whole(tmp_path, "stopped", 2, runs=2)

@@ -90,6 +90,7 @@ def call(*arguments):
     return result, " ".join(unstyle(result.stdout).split())
 
 
+@pytest.mark.slow
 def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_path):
     out = tmp_path / "out"
     command = [
@@ -237,6 +238,7 @@ def site_file(stores, folder):
     return path
 
 
+@pytest.mark.slow
 def test_a_site_embeds_probes_and_keeps_its_own_model(
     stores, checkpoint, protocol, finetune, tmp_path
 ):

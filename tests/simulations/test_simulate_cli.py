@@ -165,6 +165,7 @@ def test_a_demo_that_holds_work_of_others_is_left_alone(tmp_path):
     assert contents(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_demo")
 def test_an_earlier_demo_is_replaced_however_it_ended(tmp_path, monkeypatch):
     def full(*_):

@@ -61,6 +61,7 @@ def test_of_one_site_all_three_are_one_model(tmp_path):
     assert found[RANDOM] != found[POOLED]
 
 
+@pytest.mark.slow
 def test_of_more_sites_each_has_its_own_and_the_pool_all(tmp_path):
     chosen = scenario(2, 6)
     run(chosen, tmp_path)

@@ -61,7 +61,6 @@ class Deployed:
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         self.folder, self.consortium = folder, folder / "c"
-        self.meddling = folder / "meddling"
         self.meddling.mkdir()
         self.port, self.link = free_ports(2)
         consortium(self.consortium, "127.0.0.1")
@@ -75,6 +74,11 @@ class Deployed:
         for name in self.sites:
             self.join(name)
         self.agree()
+
+    @property
+    def meddling(self) -> Path:
+        """What is to happen at sites lies here; where the folder is not, nothing is."""
+        return self.folder / "meddling"
 
     @property
     def study(self) -> Path:

@@ -230,7 +230,10 @@ def test_too_few_replies_end_the_study_and_mended_sites_continue_it(tmp_path, st
     assert same(weights(tmp_path), weights(straight))
 
 
-@pytest.mark.parametrize("combine", ["mean", "trimmed_mean", "median"])
+@pytest.mark.parametrize(
+    "combine",
+    ["mean", *(pytest.param(how, marks=pytest.mark.slow) for how in ("trimmed_mean", "median"))],
+)
 def test_a_site_that_is_left_out_leaves_no_trace_in_the_model(tmp_path, combine):
     def model(kind):
         aggregation, faults = {"combine": combine}, {"poison": {2: kind}}

@@ -161,6 +161,7 @@ def test_a_site_that_goes_at_a_step(tmp_path, monkeypatch, kind, step):
     assert found["rounds"][-1]["yardstick"]
 
 
+@pytest.mark.slow
 def test_below_the_threshold_nothing_is_told(tmp_path, monkeypatch):
     replies = Replies(monkeypatch, {(site, "train", "masked") for site in (2, 3)})
     with pytest.raises(
@@ -218,6 +219,7 @@ def masked_bytes(folder, monkeypatch, kind):
     return np.concatenate(vector)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
 def test_what_a_site_answers_is_uniform(tmp_path, monkeypatch, kind):
     """Bytes against uniform ones: 255 degrees of freedom, within six standard deviations."""
@@ -244,6 +246,7 @@ def test_no_number_of_one_site_leaves_in_the_clear(tmp_path, monkeypatch):
     assert {json.loads(line).get("step", "") for line in audit} == {"", *STEPS}
 
 
+@pytest.mark.slow
 def test_the_page_says_that_nobody_saw_a_reply(summed):
     page = write_report(summed).read_text()
     assert "Replies came as secure sums over all sites: nobody saw a single one" in page

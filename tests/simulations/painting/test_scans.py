@@ -91,7 +91,8 @@ def test_the_means_of_the_file_are_the_truth(tmp_path, storage):
     assert not values[~volume.brain].any() and values[volume.brain].std() > 1
 
 
-@pytest.mark.parametrize("storage", ["int16", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["int16", "float32"])
 def test_nilearn_finds_the_truth(tmp_path, storage):
     volume = volume_of()
     painting = paint(series_of(48, 10), volume, np.random.default_rng(2), storage=storage)

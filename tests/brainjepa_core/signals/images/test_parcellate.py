@@ -137,6 +137,7 @@ def test_what_is_no_number_in_a_mask_is_not_inside(tmp_path):
         parcellate(bold, label_image(tmp_path), nowhere)
 
 
+@pytest.mark.slow
 def test_agrees_with_nilearn(tmp_path):
     rng = np.random.default_rng(0)
     data = (1000 + 50 * rng.standard_normal((*SHAPE, FRAMES))).astype(np.float32)
@@ -149,6 +150,7 @@ def test_agrees_with_nilearn(tmp_path):
         assert np.allclose(parcellate(bold, labels, inside).series[:3], theirs, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_agrees_with_nilearn_on_the_450_rois(tmp_path):
     name = (
         "BrainJEPA450_TianS3_Schaefer400_17Networks_space-MNI152NLin2009cAsym_res-2mm_dseg.nii.gz"

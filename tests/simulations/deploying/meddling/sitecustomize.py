@@ -34,13 +34,18 @@ def meddle(folder: Path) -> None:
     answer, make, advance = Site.answer, Site._answer, Training.advance
     asked = {}
 
+    def told_to_stop() -> bool:
+        try:
+            stopping.require_going_on()
+        except Refusal:
+            return True
+        return False
+
     def wait(path: Path, *, until_told: bool) -> None:
         for mark in (".met", ".held"):
             path.with_name(path.name + mark).touch()
         while path.exists():
-            try:
-                stopping.require_going_on()
-            except Refusal:
+            if told_to_stop():
                 path.with_name(path.name + ".told").touch()
                 if until_told:
                     return
