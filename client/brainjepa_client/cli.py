@@ -303,11 +303,6 @@ def dry_run(
     with errors_in_one_line():
         chosen = None if settings is None else read_settings(settings, PretrainingSettings)
         asked = None if contract is None else contract_of_file(contract)
-        if chosen is not None and asked is not None:
-            raise ValueError(
-                "expected --settings or --contract, found both; a contract has its own settings: "
-                "leave --settings out"
-            )
         if out is not None:
             require_own_table(out, COLUMNS)  # before any work
         with waiting(console, "Asking the site"):
