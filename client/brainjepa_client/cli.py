@@ -283,7 +283,9 @@ def dry_run(
     ] = "fp32",
     contract: Annotated[
         Path | None,
-        typer.Option(help="A contract's file: its study, wire and secure sums.", dir_okay=False),
+        typer.Option(
+            help="A contract's file: its study, wire and sums count instead.", dir_okay=False
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)

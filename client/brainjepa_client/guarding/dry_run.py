@@ -106,7 +106,7 @@ def dry_run(
     wire : {"fp32", "bf16", "int8"}
         How weights travel.
     contract : Contract, optional
-        Instead of a study: its own and its wire count; answers are listed as they leave within secure sums, step
+        Its study and wire count instead; answers are listed as they leave within secure sums, step
         by step, where it says so.
 
     Returns
@@ -116,17 +116,11 @@ def dry_run(
     Raises
     ------
     ValueError
-        If the YAML or the store cannot be used, the contract is without this site, or a study is
-        given beside it.
+        If the YAML or the store cannot be used, or the contract is without this site.
     """
     settings = read_settings(site, SiteSettings).here()
     protect = None
     if contract is not None:
-        if study is not None:
-            raise ValueError(
-                "expected --settings or --contract, found both; a contract has its own settings: "
-                "leave --settings out"
-            )
         study, wire = contract.assignment.pretraining, contract.assignment.wire
         protect = contract.assignment.protect
     if protect is not None:  # what is masked has to be answered first

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from brainjepa import command
 from brainjepa_client.guarding.dry_run import dry_run
-from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.secure_sums.messages import STEPS
 from brainjepa_core.wire.contract import contract_of_file
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
@@ -56,9 +55,6 @@ def test_each_row_of_each_step(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "Masked: integers under the masks of a secure sum" in done.output
     assert "uint32 masked" in done.output and "train, step masked" in done.output
-    text = "expected --settings or --contract, found both"
-    with pytest.raises(ValueError, match=text):
-        dry_run(yaml, PretrainingSettings(), contract=contract_of_file(contract))
 
 
 def test_a_contract_without_the_site(tmp_path):
