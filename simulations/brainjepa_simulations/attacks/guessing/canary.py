@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,8 @@ from brainjepa_core.privacy.gradient import PrivateGradient
 from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step
 from brainjepa_core.privacy.secret import RequestSecret
 from brainjepa_core.privacy.settings import PrivacySettings
+from brainjepa_simulations.attacks.attack import DP, NONE, Row
+from brainjepa_simulations.attacks.scene import Scene
 
 ROIS, FRAMES, PATCH = 4, 12, 3
 SIZES = {"frames": FRAMES, "patch": PATCH, "components": 2, "width": 8, "depth": 1, "heads": 2,
@@ -254,3 +256,15 @@ def _proven_once(
         else 1.0
     )
     return math.log((least - delta) / greatest) if least > delta else 0.0
+
+
+def audit_rows(scene: Scene) -> Iterator[Row]:
+    """What epsilon a hundred runs prove, at most what is told; with a twentieth of its noise, more.
+
+    Few runs prove little: `audit` with 500 is a test of its own.
+    """
+    settings = AuditSettings(PrivacySettings(noise=1.5))
+    told = audit(settings, runs=100)
+    less = AuditSettings(PrivacySettings(noise=settings.protection.noise / 20))
+    yield Row("epsilon proven by 100 runs", NONE, audit(less, runs=100).found)
+    yield Row("epsilon proven by 100 runs", DP, told.found, told.told)
