@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.palette import BLUE, GREY, PALE, VERMILLION
@@ -88,7 +89,7 @@ def scale_of(row: Found) -> str:
         "R2": "R2",
         "share": "share of people turned",
         "epsilon": "epsilon",
-    }[row.what.split()[0]]
+    }[row.what.replace(",", "").split()[0]]
 
 
 def _labels(rows: Sequence[tuple[str, Found]]) -> Mapping[str, int]:
@@ -123,3 +124,4 @@ def _draw(
     ax.grid(axis="y", color=PALE, linewidth=0.4)
     if scale.startswith("distance") and ax.get_xlim()[1] > 3:
         ax.set_xscale("symlog", linthresh=1)
+        ax.xaxis.set_major_formatter(ScalarFormatter())

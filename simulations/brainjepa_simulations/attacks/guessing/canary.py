@@ -266,5 +266,7 @@ def audit_rows(scene: Scene) -> Iterator[Row]:
     settings = AuditSettings(PrivacySettings(noise=1.5))
     told = audit(settings, runs=100)
     less = AuditSettings(PrivacySettings(noise=settings.protection.noise / 20))
-    yield Row("epsilon proven by 100 runs", NONE, audit(less, runs=100).found)
+    yield Row(
+        "epsilon proven by 100 runs, a twentieth of the noise", NONE, audit(less, runs=100).found
+    )
     yield Row("epsilon proven by 100 runs", DP, told.found, told.told)
