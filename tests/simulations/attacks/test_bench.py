@@ -86,6 +86,9 @@ def test_ceilings_hold(name):
     if name == "membership":
         told = {row.what: row.found for row in found.rows}
         assert told["AUC by loss, a site's weights"] > 0.7
+    if name == "canary":
+        bare, private = found.rows
+        assert bare.found > private.at_most > private.found
     if name == "backdoor":
         told = {row.protection: row.found for row in found.rows}
         assert told[NONE] > 0.9 and told[CLIPPED_MEAN] < 0.1
