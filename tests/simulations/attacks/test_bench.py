@@ -91,4 +91,4 @@ def test_ceilings_hold(name):
         assert bare.found > private.at_most > private.found
     if name == "backdoor":
         told = {row.protection: row.found for row in found.rows}
-        assert told[NONE] > 0.9 and told[CLIPPED_MEAN] < 0.1
+        assert told[NONE] > 0.5 and told[CLIPPED_MEAN] < 0.1
