@@ -82,6 +82,7 @@ def command() -> typer.Typer:
     import brainjepa_server.cli
     from brainjepa_core.terminal import Commands, options
     from brainjepa_simulations.commands import (
+        attack,
         consortium,
         evaluate,
         fetch,
@@ -106,6 +107,7 @@ def command() -> typer.Typer:
     app.add_typer(brainjepa_client.cli.app)
     app.add_typer(brainjepa_server.cli.app)
     app.command()(simulate.simulate)
+    app.command("simulate attack")(attack.attack)
     app.command()(simulate.demo)
     app.command()(paint.paint)
     app.add_typer(fetch.app)

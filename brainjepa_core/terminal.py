@@ -48,12 +48,18 @@ class Commands(typer.Typer):
 
 
 class Group(TyperGroup):
-    """Commands, where a name that is one of a group below is told with that group's name."""
+    """Commands; a name that is one of a group below is told with that group's name.
+
+    The name of a command may be two words, the first of which is another command's own name: then
+    these two together mean the former.
+    """
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As typer's."""
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
         groups = [name for name, one in self.commands.items() if args[0] in _below(one)]
         if groups and args[0] not in self.commands:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{groups[0]} {args[0]}'?")

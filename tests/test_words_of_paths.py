@@ -33,6 +33,7 @@ CALLS: dict[str, dict[str, str]] = {
     "simulate": {
         "scenario": "scenario.yaml", "--out": NEW, "--data": "stores", "--site": "site.yaml",
     },
+    "simulate attack": {"scenario": "made_up.yaml", "--out": NEW},
     "demo": {"--out": NEW},
     "paint": {"--out": NEW, "--scenario": "demo"},
     "evaluate": {"data": "stores", "--out": NEW, **TASK, "--model": "run", "--finetune": "no"},
@@ -112,6 +113,10 @@ def workplace(tmp_path_factory) -> Path:
     folder = write_workplace(tmp_path_factory.mktemp("workplace"))
     (folder / "scenario.yaml").write_text(
         "data: stores\nstudy: {name: a, rounds: {local_steps: 1, quorum: 1}, pretraining: "
+        "{training: {schedule: {total_steps: 1}}}}\n"
+    )
+    (folder / "made_up.yaml").write_text(
+        "cohort: {sites: 1}\nstudy: {name: a, rounds: {local_steps: 1, quorum: 1}, pretraining: "
         "{training: {schedule: {total_steps: 1}}}}\n"
     )
     (folder / "federation.yaml").write_text(

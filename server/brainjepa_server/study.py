@@ -52,6 +52,7 @@ from brainjepa_server.rounds.round import (
     evaluate,
     train_round,
 )
+from brainjepa_server.rounds.secure_sums import clear_sums
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.starting import Start, read_start, weights_of
@@ -327,6 +328,7 @@ class Study:
         )
         write_summary(self.folder, self.history)
         write_models(self.folder, self.settings, self.basis, members, state, best)
+        clear_sums(self.folder, self.settings.total_rounds)
         publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
 
     def _ask_tasks(self, members: Members, state: RoundState) -> bool:

@@ -1,1 +1,1 @@
-"""What a lying coordinator could learn of single people: an attack a file, by a site's `ask`."""
+"""Attacks on a study of made-up people, with and without what protects them: a table (`bench`)."""

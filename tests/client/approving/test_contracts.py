@@ -136,6 +136,16 @@ def test_a_store_that_changed_is_approved_again(site):
     assert not asked(site, contract, GRADIENTS).refusal
 
 
+def test_a_site_that_did_not_look_at_its_store_would_answer_from_another(site, monkeypatch):
+    """The control: what is refused above is refused for the store alone."""
+    monkeypatch.setattr(ScanStore, "fingerprint", "the same")
+    contract = make_contract()
+    approved(site, contract)
+    store = ScanStore.open(site.store)
+    store.remove([store.records[0].key])
+    assert not asked(site, contract, GRADIENTS).refusal
+
+
 def test_a_site_that_is_not_in_the_roster_answers_nothing(site):
     contract = make_contract(roster={"two": "bb"})
     Contracts(site.state).propose(contract.text)

@@ -10,12 +10,17 @@ from typer.testing import CliRunner
 from brainjepa_client.cli import app
 from brainjepa_client.consent.audit_log import AUDIT, audit_log
 from brainjepa_client.consent.withdrawal import remove_person
+from brainjepa_core import chained_log
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS
 
 
 @pytest.fixture
 def site(tmp_path):
+    return answered_site(tmp_path)
+
+
+def answered_site(tmp_path):
     """A site that has answered, refused, and removed a person; its YAML."""
     stores = write_stores(tmp_path / "stores")
     one = make_site(stores[0], tmp_path / "state", allow=["describe", "gradients"])
@@ -56,3 +61,12 @@ def test_a_changed_line_is_named(site):
         f"expected lines of '{path}' as they were written, found that line 2 or 3 is not; "
         "1 line before did not change; restore the file from a backup, and ask who changed it"
     ) in result.stderr
+
+
+def test_without_the_chain_it_would_pass(tmp_path, monkeypatch):
+    """The control: lines that vouch for nothing hide the same change."""
+    monkeypatch.setattr(chained_log, "_digest", lambda line: chained_log.BEGIN)
+    site = answered_site(tmp_path)
+    path = site.parent / "state" / AUDIT
+    path.write_text(path.read_text().replace('"kind": "gradients"', '"kind": "describe"'))
+    assert show(site, "--verify").exit_code == 0

@@ -68,16 +68,44 @@ def test_a_site_joins_and_is_admitted(here, tmp_path):
     assert admit(ConsortiumFolder.open(tmp_path / "c"), here / "Lyon.request").new
 
 
-def test_what_is_sent_has_no_secret_path_or_fact_of_the_store(here):
+def leaks(here: Path, *secrets: Path) -> list[str]:
+    """What of secrets, or of this machine, is in what is sent; and secrets that others can read."""
+    lines = [line for path in secrets for line in path.read_text().splitlines()[1:-1]]
+    assert lines
+    found = [str(path) for path in secrets if path.stat().st_mode & 0o077]
+    for sent in (here / "Lyon.request", here / "kit"):
+        files = [sent] if sent.is_file() else [p for p in sent.rglob("*") if p.is_file()]
+        text = b"\n".join(path.read_bytes() for path in files).decode(errors="replace")
+        found += [part for part in ("PRIVATE", str(here), *lines) if part in text]
+    return found
+
+
+def secrets_of(here: Path, consortium_folder: Path) -> list[Path]:
+    return [here / "state" / KEY, *sorted((consortium_folder / "pki").glob("*.key"))]
+
+
+def test_what_is_sent_has_no_secret_path_or_fact_of_the_store(here, tmp_path):
     run("kit", "site.yaml", *told())
     text = (here / "Lyon.request").read_text()
     assert sorted(path.name for path in here.iterdir()) == [
         "Lyon.request", "kit", "site.yaml", "state", "store"]  # fmt: skip
-    secret = (here / "state" / KEY).read_text().splitlines()[1:-1]
-    assert secret and not [line for line in secret if line in text]
-    assert "PRIVATE" not in text and str(here) not in text
+    assert leaks(here, *secrets_of(here, tmp_path / "c")) == []
     fields = [line for line in text.splitlines() if not line.startswith(("#", "key", "signature"))]
     assert fields == ["brainjepa: request", "format: 1", "site: Lyon", f"version: {VERSION}"]
+
+
+@pytest.mark.parametrize("harm", ["request", "kit", "mode"])
+def test_a_secret_that_leaks_is_found(here, tmp_path, harm):
+    """The control of the test above: a key in either, and a key that others can read."""
+    run("kit", "site.yaml", *told())
+    secrets = secrets_of(here, tmp_path / "c")
+    if harm == "mode":
+        secrets[0].chmod(0o644)
+    else:
+        sent = here / ("Lyon.request" if harm == "request" else "kit")
+        sent = next(p for p in sent.rglob("*") if p.is_file()) if sent.is_dir() else sent
+        sent.write_bytes(sent.read_bytes() + secrets[harm == "kit"].read_bytes())
+    assert leaks(here, *secrets)
 
 
 def test_again_the_key_is_kept_and_nothing_is_asked(here):

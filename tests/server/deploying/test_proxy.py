@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -178,6 +179,16 @@ def test_nothing_else_passes(deployment, path):
     answer = deployment.raw(f"POST {path} HTTP/1.1\r\nContent-Length: 0\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
     assert not Link.seen and deployment.lines == [f"POST {path} 403 0 up 0 down"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/v1/control/start-run", "/v1/runtime/acquire-task"])
+def test_without_its_list_of_paths_it_would(deployment, monkeypatch, path):
+    """The control of the test above."""
+    monkeypatch.setattr(proxy, "PASSES", re.compile(rb".*"))
+    client = deployment.client()
+    client.request("POST", path, b"")
+    assert client.getresponse().status == 200
+    assert len(Link.seen) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "CONNECT", "OPTIONS", "DELETE"])

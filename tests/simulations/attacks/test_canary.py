@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from brainjepa_core.privacy.settings import PrivacySettings
-from brainjepa_simulations.attacks import canary
-from brainjepa_simulations.attacks.canary import AuditSettings, audit, lower_bound
+from brainjepa_simulations.attacks.guessing import canary
+from brainjepa_simulations.attacks.guessing.canary import AuditSettings, audit, lower_bound
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
 DELTA = 1e-5

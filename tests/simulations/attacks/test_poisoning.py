@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainjepa_server.settings import AggregationSettings
-from brainjepa_simulations.attacks.poisoning import ATTACKS, HonestRound, effect, honest_round
+from brainjepa_simulations.attacks.lying.poisoning import ATTACKS, HonestRound, effect, honest_round
 
 PLAIN = AggregationSettings(clip_norm=1e9, max_norm=1e9)  # a mean without limits
 LIES = [name for name in ATTACKS if name != "none"]

@@ -25,6 +25,7 @@ from small_consortium import (
     weights,
 )
 
+from brainjepa_client.answering import training
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
@@ -269,6 +270,24 @@ def test_int8_takes_a_quarter_of_the_bytes_and_resumes_exactly(tmp_path, straigh
             run(chosen, tmp_path / "b")
     run(chosen, tmp_path / "b")
     assert same(weights(tmp_path / "b"), weights(tmp_path / "a"))
+
+
+def test_a_single_bit_of_one_reply_would_be_seen(tmp_path, straight, monkeypatch):
+    """The control of every comparison of bits: they differ if one number of one reply does."""
+    encode, changed = training.encode_weights, []
+
+    def one_bit_off(weights, *others):
+        if not changed:
+            name = max(weights, key=lambda key: weights[key].size)
+            changed.append(name)
+            value = weights[name].copy()
+            value.flat[value.argmax()] = np.nextafter(value.max(), np.float32(np.inf))
+            weights = {**weights, name: value}
+        return encode(weights, *others)
+
+    monkeypatch.setattr(training, "encode_weights", one_bit_off)
+    run(scenario(), tmp_path)
+    assert changed and not same(weights(tmp_path), weights(straight))
 
 
 @pytest.mark.parametrize(

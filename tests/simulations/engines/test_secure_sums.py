@@ -18,6 +18,7 @@ from brainjepa_core.wire.summed_updates import TrainCode
 from brainjepa_server.record.report import write_report
 from brainjepa_server.rounds import secure_sums
 from brainjepa_server.rounds.retrying import QuorumMissed
+from brainjepa_server.study_folder import SUMS
 from brainjepa_simulations.engines import client_app
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT
 from brainjepa_simulations.engines.virtual_sites import STATES
@@ -103,6 +104,10 @@ def test_the_same_model_and_yardstick_as_without(plain, summed):
         assert other["summed"]["loss"] == pytest.approx(sum(loss) / share, rel=1e-3)
         assert [s["loss"] for s in other["sites"].values()] == [None] * SITES
         assert other["bytes_up"] - one["bytes_up"] < 2100 * SITES  # keys, shares, signatures
+
+
+def test_no_sum_is_left_when_a_study_has_ended(summed):
+    assert list((summed / SUMS).iterdir()) == []
 
 
 def test_the_mean_is_that_of_the_same_clipped_updates(tmp_path, monkeypatch):

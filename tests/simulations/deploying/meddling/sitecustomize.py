@@ -1,4 +1,4 @@
-"""What a test does to the workers of its sites: each Python with this folder on its path reads it.
+"""What a test does to workers of sites and to a study: each Python with this on its path reads it.
 
 In the folder that ``BRAINJEPA_MEDDLING`` names:
 
@@ -10,6 +10,7 @@ NAME.KIND       what happens at a site when it is asked, a line a question, the 
                 ``leak EXCEPTION``  the same, with the site's guard taken out
 NAME.step       each optimiser step, once it has begun, waits until the file has gone
 NAME.steps      gets a line a step that begins
+server.finish   before the final model is written, the study waits until the file has gone
 
 The file's name with ``.met`` tells that a site has come to it, with ``.held`` that it waits, and
 with ``.told`` that it is told to stop while it waits.
@@ -21,6 +22,28 @@ import os
 import sys
 import time
 from pathlib import Path
+
+
+def mark(path: Path) -> None:
+    """Tell that somebody has come to it, and waits."""
+    for what in (".met", ".held"):
+        path.with_name(path.name + what).touch()
+
+
+def meddle_with_study(folder: Path) -> None:
+    """Let the study wait where its final model is about to be written, in an empty place."""
+    from brainjepa_server import finishing
+
+    write, path = finishing.write_model, folder / "server.finish"
+
+    def held_write(*arguments):
+        if path.exists():
+            mark(path)
+        while path.exists():
+            time.sleep(0.02)
+        return write(*arguments)
+
+    finishing.write_model = held_write
 
 
 def meddle(folder: Path) -> None:
@@ -42,8 +65,7 @@ def meddle(folder: Path) -> None:
         return False
 
     def wait(path: Path, *, until_told: bool) -> None:
-        for mark in (".met", ".held"):
-            path.with_name(path.name + mark).touch()
+        mark(path)
         while path.exists():
             if told_to_stop():
                 path.with_name(path.name + ".told").touch()
@@ -88,5 +110,9 @@ def meddle(folder: Path) -> None:
     Site.answer, Site._answer, Training.advance = meddled_answer, meddled_make, meddled_advance
 
 
-if "brainjepa_client.deploying.worker" in sys.orig_argv and "BRAINJEPA_MEDDLING" in os.environ:
-    meddle(Path(os.environ["BRAINJEPA_MEDDLING"]))
+for program, meddling in (
+    ("brainjepa_client.deploying.worker", meddle),
+    ("brainjepa_server.deploying.study_process", meddle_with_study),
+):
+    if program in sys.orig_argv and "BRAINJEPA_MEDDLING" in os.environ:
+        meddling(Path(os.environ["BRAINJEPA_MEDDLING"]))

@@ -16,7 +16,7 @@ import numpy as np
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.sums.moments import Moments, moments_from_arrays
 from brainjepa_core.wire.messages import EVALUATE, Assignment
-from brainjepa_simulations.attacks.insisting import Ask, insist, seeded
+from brainjepa_simulations.attacks.asking.insisting import Ask, insist, seeded
 
 NULL = 1e-9  # of the largest eigenvalue: below, a direction is nobody's
 SHARED, APART = 1e-9, 1e-3  # sines of angles between spans: of none, and of one that surely is

@@ -8,20 +8,23 @@ of all sites' honest updates, the lying one's included.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.interface import BrainModel, Roles
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply, Scalar
 from brainjepa_server.combining.judging import JudgedReplies
 from brainjepa_server.combining.validation import Counts, RejectedReply
@@ -181,18 +184,63 @@ def honest_round(
     )
     with tempfile.TemporaryDirectory() as folder:
         stores = [ScanStore.open(path) for path in write_cohort(cohort, folder)]
+        together = Together.of(study, stores)
+        return together.round(together.first_weights(), range(steps))
+
+
+@dataclass(frozen=True)
+class Together:
+    """Honest sites that train together, a round at a time.
+
+    Attributes
+    ----------
+    study : PretrainingSettings
+    basis : ConsensusBasis
+    windows : tuple of Windows
+        Of each site.
+    mean_fc : ndarray [R, R]
+    """
+
+    study: PretrainingSettings
+    basis: ConsensusBasis
+    windows: tuple[Windows, ...]
+    mean_fc: Float64
+
+    @classmethod
+    def of(cls, study: PretrainingSettings, stores: Sequence[ScanStore]) -> Together:
+        """Sites by their stores."""
         total = connectivity_sum(study.windows_of(stores))
         basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
-        trained = []
-        for store in stores:
-            training, windows = study.new_training(basis, "cpu"), study.windows_of([store])
-            base = {k: v.numpy().copy() for k, v in model_arrays(training.model).items()}
-            for batches in batches_ahead(windows, training.model, training.settings, range(steps)):
+        windows = tuple(study.windows_of([store]) for store in stores)
+        return cls(study, basis, windows, total.mean_fc())
+
+    def model(self, weights: Weights | None = None) -> BrainModel:
+        """A model of some weights, or of the first ones."""
+        model = self.study.new_model(self.basis)
+        if weights is not None:
+            arrays = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+            model.load_state_dict({**arrays, "basis": model.basis})
+        return model
+
+    def first_weights(self) -> Weights:
+        return arrays_of(self.model())
+
+    def round(self, base: Weights, steps: range) -> HonestRound:
+        """All sites' weights after these steps, each with fresh moments."""
+        roles, trained = self.model().roles, []
+        for windows in self.windows:
+            training = Training(self.model(base), self.study.training)
+            training.resume(steps.start)
+            for batches in batches_ahead(windows, training.model, training.settings, steps):
                 training.advance(batches)
-            roles, arrays = training.model.roles, model_arrays(training.model)
-            sent = roles.sent(arrays, with_followers=True)
-            trained.append({name: arrays[name].numpy().copy() for name in sent})
-    return HonestRound(base, tuple(trained), roles, steps)
+            arrays = arrays_of(training.model)
+            trained.append({n: arrays[n] for n in roles.sent(arrays, with_followers=True)})
+        return HonestRound(base, tuple(trained), roles, len(steps))
+
+
+def arrays_of(model: BrainModel) -> Weights:
+    """Copies of a model's weights by name."""
+    return {name: value.numpy().copy() for name, value in model_arrays(model).items()}
 
 
 def effect(
@@ -219,14 +267,44 @@ def effect(
         Of attacks by chance.
     """
     settings = settings or AggregationSettings()
-    liar = len(honest.sites) - 1
     lie = honest.weights(ATTACKS[attack](honest, settings, np.random.default_rng(seed)))
-    told = ""
+    share = ALL if attack in GREEDY else float(honest.people)
+    combined, told = combined_with(honest, lie, settings, share=share, counted=counted)
+    moved = honest.difference(combined)
+    mean = np.mean([honest.difference(site) for site in honest.sites], axis=0)
+    length = np.linalg.norm(mean)
+    return Effect(
+        float(moved @ mean / length**2), float(np.linalg.norm(moved - mean) / length), told
+    )
+
+
+def combined_with(
+    honest: HonestRound,
+    lie: Weights,
+    settings: AggregationSettings,
+    *,
+    share: float = PEOPLE,
+    counted: bool = True,
+) -> tuple[dict[str, Float64], str]:
+    """Combined weights of a round whose last site sends something else; and what was told of it.
+
+    Parameters
+    ----------
+    honest : HonestRound
+    lie : dict of str to ndarray of float32
+        What the last site sends in place of its own weights.
+    settings : AggregationSettings
+    share : float
+        What the lying site says it counts by.
+    counted : bool
+        As of `effect`.
+    """
+    liar, told = len(honest.sites) - 1, ""
     with JudgedReplies(honest.base, settings, honest.roles, honest.steps) as replies:
         for number, weights in enumerate(honest.sites):
-            lies = number == liar and attack != "none"
-            share = ALL if lies and attack in GREEDY else float(honest.people)
-            metrics: dict[str, Scalar] = {"share": share, "loss": 0.5, "steps": honest.steps}
+            lies = number == liar
+            own = share if lies else float(honest.people)
+            metrics: dict[str, Scalar] = {"share": own, "loss": 0.5, "steps": honest.steps}
             counts = Counts(honest.people, honest.people) if counted else None
             try:
                 reply = Reply(metrics, dict(lie if lies else weights))
@@ -234,11 +312,6 @@ def effect(
             except RejectedReply as error:
                 told = str(error)
         limits = replies.limits()
-        combined = honest.difference(replies.combine(limits))
+        combined = dict(replies.combine(limits))
     reasons = (limits.rejected, limits.clipped, limits.capped)
-    told = "; ".join(filter(None, (told, *(kind.get(f"{liar:03d}") for kind in reasons))))
-    mean = np.mean([honest.difference(site) for site in honest.sites], axis=0)
-    length = np.linalg.norm(mean)
-    return Effect(
-        float(combined @ mean / length**2), float(np.linalg.norm(combined - mean) / length), told
-    )
+    return combined, "; ".join(filter(None, (told, *(kind.get(f"{liar:03d}") for kind in reasons))))

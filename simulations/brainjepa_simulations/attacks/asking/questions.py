@@ -16,7 +16,7 @@ import numpy as np
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
 from brainjepa_core.wire.messages import EVALUATE, Assignment, ProbeRequest, Reply
-from brainjepa_simulations.attacks.insisting import Ask, insist
+from brainjepa_simulations.attacks.asking.insisting import Ask, insist
 
 
 def values_by_counting(

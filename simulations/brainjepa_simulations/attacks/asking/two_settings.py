@@ -15,7 +15,7 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.wire.messages import GRADIENTS, Assignment
-from brainjepa_simulations.attacks.insisting import Ask, insist, seeded
+from brainjepa_simulations.attacks.asking.insisting import Ask, insist, seeded
 
 Split = tuple[int, int, int]  # seed, number of folds, fold that is held out
 FOLDS = range(3, 21)

@@ -16,7 +16,7 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.wire.messages import GRADIENTS, Assignment
-from brainjepa_simulations.attacks.insisting import Ask, insist, seeded
+from brainjepa_simulations.attacks.asking.insisting import Ask, insist, seeded
 
 ALONE = 1e-6  # of a person's row of the resolution matrix: nobody else is in the solution
 

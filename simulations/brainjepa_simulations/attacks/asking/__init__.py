@@ -1,0 +1,1 @@
+"""What a coordinator learns from answers to questions of its own making, by a site's `ask`."""

@@ -1,0 +1,1 @@
+"""What can be guessed of people from what any study releases."""

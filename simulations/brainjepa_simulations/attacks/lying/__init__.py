@@ -1,0 +1,1 @@
+"""What a site that lies does to a study."""
