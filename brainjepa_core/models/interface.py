@@ -296,16 +296,7 @@ class BrainModel(nn.Module, ABC):
         -------
         Tensor [B, n, D], or [B, N, D] without `index`
         """
-        patches, basis = self.patches(x), self.basis_of(len(x))
-        read: Any = getattr(self.embedder, "latents", None)
-        if read is not None:
-            found: Tensor = read(patches, basis, index)
-            return found
-        if index is None:
-            return self.tokens_of(x)
-        valid = torch.zeros(patches.shape[:2], dtype=torch.bool, device=x.device)
-        tokens = self.tokens_of(x, valid.scatter(1, index, True))
-        return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+        return latents_of(self.embedder, self.patches(x), self.basis_of(len(x)), index)
 
     @torch.no_grad()
     def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
@@ -345,3 +336,19 @@ class BrainModel(nn.Module, ABC):
         tokens = self.encode(x, token_valid)
         pools = pool_names(pool, networks)
         return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
+
+
+def latents_of(
+    embedder: nn.Module, patches: Tensor, basis: Tensor, index: Tensor | None = None
+) -> Tensor:
+    """`BrainModel.latents` of patches [B, N, p] by a `BrainModel.embedder`, with gradients."""
+    read: Any = getattr(embedder, "latents", None)
+    if read is not None:
+        found: Tensor = read(patches, basis, index)
+        return found
+    if index is None:
+        whole: Tensor = embedder(patches, basis, valid=None)
+        return whole
+    valid = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
+    tokens: Tensor = embedder(patches, basis, valid=valid.scatter(1, index, True))
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))

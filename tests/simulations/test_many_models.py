@@ -80,7 +80,7 @@ def protocol(tmp_path):
 @pytest.fixture
 def finetune(tmp_path):
     path = tmp_path / "finetune.yaml"
-    settings = {"steps": 4, "batch_size": 8, "evaluate_every": 2, "pool": "second_order"}
+    settings = {"steps": 4, "batch_size": 8, "evaluate_every": 2}
     path.write_text(yaml.safe_dump(settings))
     return path
 

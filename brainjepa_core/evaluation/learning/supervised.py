@@ -85,6 +85,13 @@ class Group(NamedTuple):
     factor: float = 1.0
 
 
+class Fit(NamedTuple):
+    """What reads the outputs of a trained network, and after how many steps its state is."""
+
+    target: LearnedTarget
+    steps: int
+
+
 def fit(
     network: nn.Module,
     inputs: Inputs,
@@ -92,9 +99,12 @@ def fit(
     split: Split,
     settings: TrainingSettings,
     *,
+    target: LearnedTarget | None = None,
     groups: Sequence[Group] | None = None,
+    until: int | None = None,
+    refresh: Callable[[int], None] = lambda _: None,
     progress: Progress | None = None,
-) -> LearnedTarget:
+) -> Fit:
     """Train a network in place; it ends in evaluation mode, in its best state.
 
     Parameters
@@ -105,17 +115,24 @@ def fit(
     inputs : Inputs
     data : TaskData
     split : Split
-        Learns from ``train``; ``validation`` chooses the state (the last one where it is empty).
+        Learns from ``train``; ``validation`` chooses the state, the one that the network came with
+        among them (the last one where it is empty).
     settings : TrainingSettings
+    target : LearnedTarget, optional
+        By default that of the training part.
     groups : sequence of Group, optional
         By default all parameters alike.
+    until : int, optional
+        Stop after this many steps, whose learning rates are those of the whole schedule.
+    refresh : callable
+        Called with the number of steps before each look, and before the first step: brings what is
+        not learned by steps to the network's state.
     progress : callable, optional
         Called at each `Look`.
 
     Returns
     -------
-    LearnedTarget
-        Which reads the outputs.
+    Fit
 
     Raises
     ------
@@ -123,20 +140,25 @@ def fit(
         If training has one class or value only, or its loss, in training or in validation, is not
         finite: no state would be the best one.
     """
-    target = LearnedTarget.of(data, split.train, settings.balance)
+    target = target or LearnedTarget.of(data, split.train, settings.balance)
     encoded = target.encode(what_is_left(data, split.train)).to(device_of(network))
     groups = groups or [Group([p for p in network.parameters() if p.requires_grad])]
     optimizer = _optimizer(groups, settings)
-    best, best_loss, waited, last_look = _state(network), float("inf"), 0, 0
+    best, best_steps, waited, last_look = _state(network), 0, 0, 0
+    refresh(0)
+    start = _validate(network, inputs, target, encoded, split, settings)
+    best_loss = float("inf") if start is None or not np.isfinite(start) else start
     total = torch.zeros((), device=encoded.device)
-    for step in range(settings.steps):
+    end = settings.steps if until is None else until
+    for step in range(end):
         total += _advance(
             network, inputs, target, encoded, split, settings, step=step, optimizer=optimizer
         )
-        if (step + 1) % settings.evaluate_every and step + 1 < settings.steps:
+        if (step + 1) % settings.evaluate_every and step + 1 < end:
             continue
         loss = _finite(float(total) / (step + 1 - last_look), "loss", data, step)
         last_look, total = step + 1, torch.zeros_like(total)
+        refresh(step + 1)
         validation = _validate(network, inputs, target, encoded, split, settings)
         if validation is not None:
             people = len(split.validation)
@@ -145,7 +167,7 @@ def fit(
         if progress is not None:
             progress(look)
         if look.validation is None or look.validation < best_loss:
-            best, waited = _state(network), 0
+            best, best_steps, waited = _state(network), step + 1, 0
             best_loss = best_loss if look.validation is None else look.validation
         else:
             waited += 1
@@ -153,7 +175,7 @@ def fit(
                 break
     network.load_state_dict(best, strict=False)
     network.eval()
-    return target
+    return Fit(target, best_steps)
 
 
 @torch.no_grad()
@@ -188,7 +210,7 @@ def fit_and_predict(
     progress: Progress | None = None,
 ) -> Float64:
     """`fit`, then what a `Method` returns for the tested part, in the target's unit."""
-    target = fit(network, inputs, data, split, settings, groups=groups, progress=progress)
+    target, _ = fit(network, inputs, data, split, settings, groups=groups, progress=progress)
     found = target.decode(outputs_of(network, inputs, split.test.tolist(), settings.precision))
     if data.classes:
         return found

@@ -5,7 +5,7 @@ Shapes: n people of the windows, R ROIs, P features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,17 +68,23 @@ def probe_methods(
     ]
 
 
-def finetuned_method(
-    name: str, model: BrainModel, windows: Windows, settings: FinetuneSettings
-) -> FinetuneMethod:
-    """The model fine-tuned on each split's training part, on the model's device."""
-    return FinetuneMethod(f"{name}: fine-tuned", model, windows, settings, _device(model))
+def finetuned_methods(
+    models: Mapping[str, BrainModel],
+    windows: Windows,
+    settings: FinetuneSettings,
+    signals: SignalReadOuts,
+    cache: Path | None = None,
+) -> list[Method]:
+    """Each model fine-tuned on each split's training part, on its device.
 
-
-def scratch_method(model: BrainModel, windows: Windows, settings: FinetuneSettings) -> Method:
-    """The same network and the same budget of labelled steps, from random weights."""
-    untrained = from_scratch(model, settings.seed)
-    return FinetuneMethod(SCRATCH, untrained, windows, settings, _device(untrained))
+    And, the last one, the first model's network from random weights, by the same settings.
+    """
+    scratch = from_scratch(next(iter(models.values())), settings.seed)
+    named = {f"{name}: fine-tuned": model for name, model in models.items()} | {SCRATCH: scratch}
+    return [
+        FinetuneMethod(name, model, windows, settings, _device(model), signals, cache)
+        for name, model in named.items()
+    ]
 
 
 def network_methods(

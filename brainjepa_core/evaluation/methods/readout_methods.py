@@ -50,7 +50,7 @@ class ReadOut:
         key = b"/".join(part.tobytes() for part in parts)
         if centred not in self._kept or self._kept[centred][0] != key:
             groups = groups_of(data, centred)
-            centres, rows = _centres(groups, training, test), np.concatenate([training, test])
+            centres, rows = centres_of(groups, training, test), np.concatenate([training, test])
             given = self._features
             x = given(data, training) if callable(given) else given[data.people]
             covariates, own = centred_on(data.covariates, centres)[rows], np.arange(len(training))
@@ -94,11 +94,11 @@ class ReadOutMethod:
         if data.task.kind == "classification":
             require_classes(data, training)
             told = np.eye(len(data.classes))[data.target.astype(np.int64)]
-            left = (told - _training_means(told, groups, training))[training]
+            left = (told - training_means(told, groups, training))[training]
             return ridge_predictions(kernel, left, own)[test]
         by_covariates = target_of_covariates(data, training)
         told = (data.target - by_covariates)[:, None]
-        means = _training_means(told, groups, training)
+        means = training_means(told, groups, training)
         left = (told - means)[training]
         base = means[split.test, 0] + by_covariates[split.test]
         values: Float64 = ridge_predictions(kernel, left, own)[test, 0] + base
@@ -110,7 +110,7 @@ def groups_of(data: TaskData, centred: bool) -> NDArray[np.generic]:
     return data.sites if centred else np.zeros(len(data), np.int64)
 
 
-def _centres(
+def centres_of(
     groups: NDArray[np.generic], training: Index, test: Index
 ) -> list[tuple[NDArray[np.bool_], Index]]:
     """Rows of each group, and the rows whose mean is its centre.
@@ -151,7 +151,7 @@ def mean_of_known(values: NDArray[np.floating]) -> Float64:
     return found
 
 
-def _training_means(told: Float64, groups: NDArray[np.generic], training: Index) -> Float64:
+def training_means(told: Float64, groups: NDArray[np.generic], training: Index) -> Float64:
     """Mean target [n, Q] of each row's group in training; of all training rows where it has few."""
     means = np.repeat(told[training].mean(0)[None], len(told), axis=0)
     for group in np.unique(groups):
