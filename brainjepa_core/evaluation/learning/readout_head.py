@@ -1,8 +1,9 @@
 """The head of a fine-tuned network, which begins as the probe of what it reads.
 
-The probe is kernel ridge regression on the sum of kernels of the read-outs, centred by hospital
-(`methods.readout_methods`). Written in features instead of people it is a linear layer: that is
-where the head starts, so that a network of which nothing has moved predicts as its probe does.
+The probe is kernel ridge regression on the kernels of the read-outs, centred by hospital
+(`methods.readout_methods`), in the mixture that tells best who is left out of the training people.
+Written in features instead of people it is a linear layer: that is where the head starts, so that a
+network of which nothing has moved predicts as its probe does.
 
 Shapes: n people, t training people, P features of all read-outs, G groups (hospitals), O outputs.
 """
@@ -10,6 +11,7 @@ Shapes: n people, t training people, P features of all read-outs, G groups (hosp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -20,19 +22,16 @@ from torch import Tensor, nn
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
-from brainjepa_core.evaluation.methods.readout_methods import (
+from brainjepa_core.evaluation.readout.centring import (
     centred_on,
     centres_of,
     mean_of_known,
     training_means,
 )
-from brainjepa_core.evaluation.readout.kernel_ridge import (
-    linear_kernel,
-    ridge_fit,
-    sum_of_kernels,
-)
+from brainjepa_core.evaluation.readout.kernel_ridge import linear_kernel, ridge_fit
 from brainjepa_core.evaluation.tasks.protocols import Index
 
+QUARTERS = 4
 SLOPES = (1.0, 100.0)  # of logits over the probe's scores; never so flat that ranks are lost
 
 
@@ -86,20 +85,15 @@ def head_from_probe(
         As `LearnedTarget.encode` gives it; of the training rows alone it is read.
     """
     centres = centres_of(groups, training, rest)
-    kernels, scales, own = [], [], np.arange(len(training))
-    for x in readouts:
-        away = centred_on(x, centres)[training].astype(np.float64)
-        size = float(np.einsum("np,np->", away, away)) / len(away)
-        scales.append(np.full(x.shape[1], 1 / np.sqrt(size * len(readouts)) if size > 0 else 0.0))
-        kernels.append(linear_kernel(away, own))
+    away = [centred_on(x, centres)[training].astype(np.float64) for x in readouts]
     goal = _coded(told, target)
     means = training_means(goal, groups, training)
     left = (goal - means)[training]
-    dual, left_out = ridge_fit(sum_of_kernels(kernels), left)
+    shares, dual, left_out = _mixture(away, left)
     features = np.concatenate(readouts, axis=1)
-    scale = np.concatenate(scales)
-    away = centred_on(features, centres)[training] * scale
-    reach = float(np.abs(away).sum(1).mean()) or 1.0
+    scale = np.concatenate([np.full(x.shape[1], s) for x, s in zip(away, shares, strict=True)])
+    inputs = np.concatenate(away, axis=1) * scale
+    reach = float(np.abs(inputs).sum(1).mean()) or 1.0
     head = ReadOutHead(features.shape[1], target.outputs, int(groups.max()) + 1)
     slope, base = 1.0, means
     if target.classes:
@@ -107,12 +101,32 @@ def head_from_probe(
         slope = _slope(left_out, base[training], told[training], target)
     with torch.no_grad():
         head.scale.copy_(torch.from_numpy(scale / reach))
-        head.linear.weight.copy_(torch.from_numpy(slope * reach * (dual.T @ away)))
+        head.linear.weight.copy_(torch.from_numpy(slope * reach * (dual.T @ inputs)))
         head.linear.bias.zero_()
         for group in np.unique(groups):
             head.base[group] = torch.from_numpy(base[np.flatnonzero(groups == group)[0]])
     recentre(head, features, groups, training, rest)
     return head
+
+
+def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], Float64, Float64]:
+    """What each read-out [t, P_k] is scaled by, dual weights [t, O], predictions of those left out.
+
+    The shares of the kernels, in quarters, are those with the least squared error of people left
+    out; of alike ones, the first.
+    """
+    own = np.arange(len(left))
+    sizes = [float(np.einsum("np,np->", x, x)) / len(x) for x in readouts]
+    kernels = [linear_kernel(x, own) for x in readouts]
+    quarters = product(range(QUARTERS + 1), repeat=len(readouts))
+    fits = []
+    for shares in (np.array(s) / QUARTERS for s in quarters if sum(s) == QUARTERS):
+        kernel = sum(share * k for share, k in zip(shares, kernels, strict=True))
+        fits.append((shares, *ridge_fit(np.asarray(kernel), left)))
+    errors = [float(((left - told) ** 2).sum()) for _, _, told in fits]
+    shares, dual, told = fits[int(np.argmin(errors))]
+    scales = [np.sqrt(s / size) if size > 0 else 0.0 for s, size in zip(shares, sizes, strict=True)]
+    return scales, dual, told
 
 
 def recentre(

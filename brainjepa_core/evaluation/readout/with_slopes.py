@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from brainjepa_core.evaluation.readout.connectivity import RESOLVED
 from brainjepa_core.evaluation.readout.log_connectivity import SHRINKAGE, LogConnectivity
-from brainjepa_core.models.interface import latents_of
+from brainjepa_core.models.latents import latents_of
 from brainjepa_core.sums.correlation import R_MAX
 
 

@@ -13,7 +13,7 @@ from brainjepa_client.guarding.contracts import Contracts, Known
 from brainjepa_client.guarding.policy import Refusal, require_study, require_task
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_within
 from brainjepa_client.guarding.roster import require_in_roster
-from brainjepa_client.guarding.task_words import tasks_in_words
+from brainjepa_client.guarding.task_words import phenotypes_in_words, tasks_in_words
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays
@@ -82,6 +82,7 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
         f"asked {counted(contract.rounds, 'time')}: {counted(assignment.steps, 'step')} of "
         f"training of {counted(batch, 'person', 'people')} each; the model's weights leave, "
         f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
+        *phenotypes_in_words(assignment.pretraining),
     ]
     if contract.evaluations:
         lines.append(

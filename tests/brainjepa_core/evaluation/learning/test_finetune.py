@@ -13,6 +13,8 @@ from small_tasks import task_of
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.evaluation.learning.readout_head import head_from_probe
 from brainjepa_core.evaluation.methods.readout_methods import latent_methods
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
@@ -63,16 +65,21 @@ def sited(data: TaskData, windows: Windows) -> TaskData:
     return replace(data, sites=sites)
 
 
-def probe(model, windows, data, split) -> np.ndarray:
+LOG = "latent_log_connectivity"
+
+
+def probe(model, windows, data, split, readout=LATENT_CONNECTIVITY) -> np.ndarray:
     pairs = embed_people(model, windows, range(60), (LATENT_CONNECTIVITY,))[LATENT_CONNECTIVITY]
     methods = latent_methods("x", pairs.astype(np.float32), SignalReadOuts(windows))
-    return methods[0].predict(data, split)
+    row = f"x: {'latent log-' if readout == LOG else 'latent '}connectivity, site-centred"
+    return next(method for method in methods if method.name == row).predict(data, split)
 
 
 @pytest.mark.parametrize("kind", ["values", "classes"])
 @pytest.mark.parametrize("train", ["head", "adapters", "all"])
+@pytest.mark.parametrize("readout", [LATENT_CONNECTIVITY, LOG])
 @pytest.mark.parametrize("whole_site", [True, False])
-def test_before_anything_moves_it_is_the_probe(windows, model, kind, train, whole_site):
+def test_before_anything_moves_it_is_the_probe(windows, model, kind, train, readout, whole_site):
     """Of hospitals that are tested as a whole and of others; two ROIs are missing somewhere."""
     y = trait(windows) + 0.5 * np.arange(60) // 20  # levels differ between sites
     data = sited(task_of(y), windows)
@@ -80,9 +87,10 @@ def test_before_anything_moves_it_is_the_probe(windows, model, kind, train, whol
         data = sited(task_of(trait(windows) > 0, classes=("low", "high")), windows)
     order = np.arange(60) if whole_site else np.random.default_rng(0).permutation(60)
     split = Split("x", 0, np.sort(order[:32]), np.sort(order[32:40]), np.sort(order[40:]))
-    still = SHORT.model_copy(update={"train": train, "lr": 1e-12, "head_lr": 1e-12, "steps": 2})
+    still = {"train": train, "lr": 1e-12, "head_lr": 1e-12, "steps": 2, "readouts": (readout,)}
+    still = SHORT.model_copy(update=still)
     found = FinetuneMethod("x", model, windows, still).predict(data, split)
-    expected = probe(model, windows, data, split)
+    expected = probe(model, windows, data, split, readout)
     if kind == "values":
         assert_allclose(found, expected, atol=2e-4)
     else:
@@ -94,10 +102,24 @@ def test_a_network_that_gains_nothing_stays_the_probe(windows, model):
     """Steps that throw the head about are found out by the validation part."""
     data = sited(task_of(trait(windows)), windows)
     split = Split("x", 0, np.arange(0, 32), np.arange(32, 40), np.arange(40, 60))
-    wild = SHORT.model_copy(update={"train": "head", "head_lr": 50.0})
+    wild = {"train": "head", "head_lr": 50.0, "readouts": (LOG,)}
+    wild = SHORT.model_copy(update=wild)
     method = FinetuneMethod("x", model, windows, wild)
     assert method.fit(data, split).steps == 0
-    assert_allclose(method.predict(data, split), probe(model, windows, data, split), atol=2e-4)
+    expected = probe(model, windows, data, split, LOG)
+    assert_allclose(method.predict(data, split), expected, atol=2e-4)
+
+
+def test_read_outs_are_mixed_as_tells_best_who_is_left_out():
+    rng = np.random.default_rng(0)
+    telling, noise = rng.standard_normal((40, 5)), rng.standard_normal((40, 300))
+    y = telling @ rng.standard_normal(5)
+    groups, rows = np.zeros(40, np.int64), np.arange(40)
+    target, told = LearnedTarget(mean=0.0, sd=1.0), torch.from_numpy(y).float()
+    for parts in ([telling, noise], [noise, telling]):
+        head = head_from_probe(parts, groups, rows, rows[:0], target, told)
+        first = head.scale[: parts[0].shape[1]]
+        assert bool(first.any()) == (parts[0] is telling) and head.scale.any()
 
 
 def test_steps_are_found_on_the_validation_part_and_taken_again_with_it(windows, model):
