@@ -13,11 +13,13 @@ import numpy as np
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
+from brainjepa_core.evaluation.features.predicted_phenotypes import predicted_phenotypes
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import device_of
+from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.network_methods import NETWORKS, ConnectivityNetworkMethod
 from brainjepa_core.evaluation.methods.readout_methods import latent_methods
@@ -58,14 +60,19 @@ def probe_methods(
     -------
     list of Method
         The probe that models are compared by, and its parts (`readout_methods.latent_methods`);
-        the published probe (mean pool, normalisation without affine, one linear layer).
+        the published probe (mean pool, normalisation without affine, one linear layer); of a model
+        with heads on phenotypes, a linear model on their outputs.
     """
     people = range(windows.subjects)
     found = cached_embeddings(model, windows, people, POOLS, None, cache, progress)
-    return [
+    methods: list[Method] = [
         *latent_methods(name, found[LATENT_CONNECTIVITY], signals),
         ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
     ]
+    if model.settings.learned_phenotypes:
+        outputs = predicted_phenotypes(model, windows)
+        methods.append(FeatureMethod(f"{name}: predicted phenotypes", outputs))
+    return methods
 
 
 def finetuned_methods(
