@@ -204,7 +204,7 @@ class FinetuneMethod:
         groups = [Group(list(head.parameters()), self.settings.head_lr / self.settings.lr)]
         return fit(
             head, inputs, people.data, split, self.settings,
-            target=target, groups=groups, until=until, progress=progress,
+            target=target, groups=groups, until=until, sure=True, progress=progress,
         ).steps  # fmt: skip
 
     def _move(
@@ -230,7 +230,7 @@ class FinetuneMethod:
         steps = fit(
             network, people.scans, people.data, split, s, target=target,
             groups=layer_groups(network.encoder, s.layer_decay), until=until, progress=progress,
-            refresh=refresh,
+            refresh=refresh, sure=True,
         ).steps  # fmt: skip
         refresh(steps)  # of the best state, not of the last one
         network.left_out = nn.ModuleList()

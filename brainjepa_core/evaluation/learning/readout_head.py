@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.evaluation.learning.supervised import is_sure
 from brainjepa_core.evaluation.readout.centring import (
     centred_on,
     centres_of,
@@ -112,19 +113,24 @@ def head_from_probe(
 def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], Float64, Float64]:
     """What each read-out [t, P_k] is scaled by, dual weights [t, O], predictions of those left out.
 
-    The shares of the kernels, in quarters, are those with the least squared error of people left
-    out; of alike ones, the first.
+    Kernels have the same share, unless other ones, in quarters, have a squared error of people left
+    out that is less by more than its standard error.
     """
     own = np.arange(len(left))
     sizes = [float(np.einsum("np,np->", x, x)) / len(x) for x in readouts]
     kernels = [linear_kernel(x, own) for x in readouts]
-    quarters = product(range(QUARTERS + 1), repeat=len(readouts))
+    quarters = (q for q in product(range(QUARTERS + 1), repeat=len(readouts)) if sum(q) == QUARTERS)
+    mixtures = [
+        np.full(len(readouts), 1 / len(readouts)),
+        *(np.array(q) / QUARTERS for q in quarters),
+    ]
     fits = []
-    for shares in (np.array(s) / QUARTERS for s in quarters if sum(s) == QUARTERS):
-        kernel = sum(share * k for share, k in zip(shares, kernels, strict=True))
-        fits.append((shares, *ridge_fit(np.asarray(kernel), left)))
-    errors = [float(((left - told) ** 2).sum()) for _, _, told in fits]
-    shares, dual, told = fits[int(np.argmin(errors))]
+    for mixture in mixtures:
+        kernel = sum(share * k for share, k in zip(mixture, kernels, strict=True))
+        fits.append((mixture, *ridge_fit(np.asarray(kernel), left)))
+    errors = [torch.from_numpy(((left - told) ** 2).sum(1)) for _, _, told in fits]
+    best = int(np.argmin([float(error.sum()) for error in errors]))
+    shares, dual, told = fits[best if is_sure(errors[0] - errors[best]) else 0]
     scales = [np.sqrt(s / size) if size > 0 else 0.0 for s, size in zip(shares, sizes, strict=True)]
     return scales, dual, told
 

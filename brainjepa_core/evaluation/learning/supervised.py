@@ -103,6 +103,7 @@ def fit(
     groups: Sequence[Group] | None = None,
     until: int | None = None,
     refresh: Callable[[int], None] = lambda _: None,
+    sure: bool = False,
     progress: Progress | None = None,
 ) -> Fit:
     """Train a network in place; it ends in evaluation mode, in its best state.
@@ -127,6 +128,9 @@ def fit(
     refresh : callable
         Called with the number of steps before each look, and before the first step: brings what is
         not learned by steps to the network's state.
+    sure : bool
+        The network stays as it came unless the best state's gain on the validation people is more
+        than its standard error.
     progress : callable, optional
         Called at each `Look`.
 
@@ -146,8 +150,9 @@ def fit(
     optimizer = _optimizer(groups, settings)
     best, best_steps, waited, last_look = _state(network), 0, 0, 0
     refresh(0)
-    start = _validate(network, inputs, target, encoded, split, settings)
-    best_loss = float("inf") if start is None or not np.isfinite(start) else start
+    first, start = best, _validate(network, inputs, target, encoded, split, settings)
+    gained, best_loss = start, _mean(start)
+    best_loss = float("inf") if best_loss is None or not np.isfinite(best_loss) else best_loss
     total = torch.zeros((), device=encoded.device)
     end = settings.steps if until is None else until
     for step in range(end):
@@ -159,7 +164,8 @@ def fit(
         loss = _finite(float(total) / (step + 1 - last_look), "loss", data, step)
         last_look, total = step + 1, torch.zeros_like(total)
         refresh(step + 1)
-        validation = _validate(network, inputs, target, encoded, split, settings)
+        each = _validate(network, inputs, target, encoded, split, settings)
+        validation = _mean(each)
         if validation is not None:
             people = len(split.validation)
             _finite(validation, f"loss of the {people} validation people", data, step)
@@ -167,15 +173,24 @@ def fit(
         if progress is not None:
             progress(look)
         if look.validation is None or look.validation < best_loss:
-            best, best_steps, waited = _state(network), step + 1, 0
+            best, best_steps, waited, gained = _state(network), step + 1, 0, each
             best_loss = best_loss if look.validation is None else look.validation
         else:
             waited += 1
             if waited == settings.patience:
                 break
+    if sure and start is not None and gained is not None and not is_sure(start - gained):
+        best, best_steps = first, 0
     network.load_state_dict(best, strict=False)
     network.eval()
     return Fit(target, best_steps)
+
+
+def is_sure(gains: Tensor) -> bool:
+    """Whether people's gains [n] are more in the mean than its standard error (Breiman's rule)."""
+    if len(gains) < 2:
+        return False
+    return bool(gains.mean() > gains.std() / len(gains) ** 0.5)
 
 
 @torch.no_grad()
@@ -298,12 +313,17 @@ def _validate(
     encoded: Tensor,
     split: Split,
     settings: TrainingSettings,
-) -> float | None:
+) -> Tensor | None:
+    """Losses of the validation people."""
     if not len(split.validation):
         return None
     rows = [int(row) for row in split.validation]
     output = outputs_of(network, inputs, rows, settings.precision)
-    return float(target.loss(output, encoded[rows].cpu()))
+    return target.losses(output, encoded[rows].cpu())
+
+
+def _mean(losses: Tensor | None) -> float | None:
+    return None if losses is None else float(losses.mean())
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

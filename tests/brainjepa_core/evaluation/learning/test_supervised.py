@@ -15,6 +15,7 @@ from brainjepa_core.evaluation.learning.supervised import (
     TrainingSettings,
     fit,
     fit_and_predict,
+    is_sure,
     outputs_of,
     seeded,
 )
@@ -111,6 +112,20 @@ def test_a_start_that_no_step_betters_is_kept():
     found = fit(network, ArrayInputs(x), task_of(y), split, wild)
     assert first.steps > 0 and found.steps == 0
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in start.items())
+
+
+def test_a_gain_within_its_standard_error_is_none():
+    assert is_sure(torch.tensor([1.0, 1.0, 0.5, 1.5])) and is_sure(torch.ones(3))
+    assert not is_sure(torch.tensor([3.0, -1.0, -1.0, 0.0])) and not is_sure(torch.zeros(3))
+    assert not is_sure(-torch.ones(3)) and not is_sure(torch.ones(1))  # of one nobody can say
+    x, y = linear_data(noise=0.0)
+    split = split_of(60)
+    for noise, moves in ((0.0, True), (100.0, False)):
+        told = y + noise * np.random.default_rng(1).standard_normal(60)
+        network = linear()
+        start = network.weight.detach().clone()
+        found = fit(network, ArrayInputs(x), task_of(told), split, S, sure=True)
+        assert (found.steps > 0) == moves == (not torch.equal(network.weight.detach(), start))
 
 
 def test_until_a_step_is_the_whole_schedule_cut_short():
