@@ -27,9 +27,9 @@ from brainjepa_core.evaluation.learning.finetuned_network import (
 from brainjepa_core.evaluation.learning.finetuned_people import FinetunedPeople
 from brainjepa_core.evaluation.learning.inputs import ArrayInputs, Inputs, ScanInputs
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.evaluation.learning.optimizer import Group
 from brainjepa_core.evaluation.learning.readout_head import recentre
 from brainjepa_core.evaluation.learning.supervised import (
-    Group,
     Progress,
     device_of,
     fit,

@@ -27,7 +27,7 @@ class FinetuneSettings(TrainingSettings):
         (`models.adapters`), or the whole encoder, with a head that stays the probe of what the
         encoder reads by now.
     readouts : tuple of {"latent_connectivity", "latent_log_connectivity"}
-        What the head reads of a person, mixed as tells best who is left out of training.
+        What the head reads of a person: both, as the probe that models are compared by does.
     layer_decay : float
         Factor of the learning rate from each layer to the one below it.
     adapter_rank : int

@@ -16,8 +16,8 @@ from brainjepa_core.evaluation.learning.finetune_settings import (
     ReadOut,
 )
 from brainjepa_core.evaluation.learning.inputs import ScanInputs
+from brainjepa_core.evaluation.learning.optimizer import Group
 from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
-from brainjepa_core.evaluation.learning.supervised import Group
 from brainjepa_core.evaluation.readout.with_slopes import (
     LogWithSlopes,
     answers_of,

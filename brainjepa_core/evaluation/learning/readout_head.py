@@ -1,7 +1,7 @@
 """The head of a fine-tuned network, which begins as the probe of what it reads.
 
-The probe is kernel ridge regression on the kernels of the read-outs, centred by hospital
-(`methods.readout_methods`), in the mixture that tells best who is left out of the training people.
+The probe is kernel ridge regression on the mean of the read-outs' kernels, centred by hospital
+(`methods.readout_methods`), or on another mixture that surely tells people left out better.
 Written in features instead of people it is a linear layer: that is where the head starts, so that a
 network of which nothing has moved predicts as its probe does.
 

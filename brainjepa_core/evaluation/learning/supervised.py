@@ -21,6 +21,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.learning.inputs import Arguments, Inputs
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget, what_is_left
+from brainjepa_core.evaluation.learning.optimizer import Group, adamw
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pretraining.sampling import draws_of_step
@@ -76,13 +77,6 @@ class Look(NamedTuple):
 
 
 Progress = Callable[[Look], None]
-
-
-class Group(NamedTuple):
-    """Parameters that share a factor of the learning rate."""
-
-    parameters: list[nn.Parameter]
-    factor: float = 1.0
 
 
 class Fit(NamedTuple):
@@ -147,7 +141,7 @@ def fit(
     target = target or LearnedTarget.of(data, split.train, settings.balance)
     encoded = target.encode(what_is_left(data, split.train)).to(device_of(network))
     groups = groups or [Group([p for p in network.parameters() if p.requires_grad])]
-    optimizer = _optimizer(groups, settings)
+    optimizer = adamw(groups, settings.lr, settings.weight_decay)
     best, best_steps, waited, last_look = _state(network), 0, 0, 0
     refresh(0)
     first, start = best, _validate(network, inputs, target, encoded, split, settings)
@@ -292,18 +286,6 @@ def _schedule(settings: TrainingSettings) -> ScheduleSettings:
         lr=settings.lr,
         final_lr=0.0,
     )
-
-
-def _optimizer(groups: Sequence[Group], settings: TrainingSettings) -> torch.optim.Optimizer:
-    parts: list[dict[str, Any]] = []
-    for group in groups:
-        for decay, chosen in (
-            (settings.weight_decay, [p for p in group.parameters if p.ndim > 1]),
-            (0.0, [p for p in group.parameters if p.ndim <= 1]),
-        ):
-            if chosen:
-                parts.append({"params": chosen, "weight_decay": decay, "factor": group.factor})
-    return torch.optim.AdamW(parts, lr=settings.lr)
 
 
 def _validate(

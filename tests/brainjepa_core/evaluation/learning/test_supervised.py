@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose
 from small_tasks import split_of, task_of
 
 from brainjepa_core.evaluation.learning.inputs import ArrayInputs
+from brainjepa_core.evaluation.learning.optimizer import Group
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import (
-    Group,
     TrainingSettings,
     fit,
     fit_and_predict,
