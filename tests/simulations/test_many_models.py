@@ -273,7 +273,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     fitted, told = read_finetuned(kept)
     windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
     assert told.rois == windows.atlas.rois
-    assert fitted.predict(windows, np.arange(3)).shape == (3, 2)
+    assert fitted.predict(windows, np.arange(3), np.zeros(3, np.int64)).shape == (3, 2)
 
     looks = tmp_path / "looks"
     result, _ = call(

@@ -15,9 +15,7 @@ from itertools import product
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from brainjepa_core.arrays import Float64
@@ -33,7 +31,7 @@ from brainjepa_core.evaluation.readout.kernel_ridge import linear_kernel, ridge_
 from brainjepa_core.evaluation.tasks.protocols import Index
 
 QUARTERS = 4
-SLOPES = (1.0, 100.0)  # of logits over the probe's scores; never so flat that ranks are lost
+SLOPE = 2.0  # of logits over the probe's scores: that of a logit over shares, where two are alike
 
 
 class ReadOutHead(nn.Module):
@@ -90,7 +88,7 @@ def head_from_probe(
     goal = _coded(told, target)
     means = training_means(goal, groups, training)
     left = (goal - means)[training]
-    shares, dual, left_out = _mixture(away, left)
+    shares, dual = _mixture(away, left)
     features = np.concatenate(readouts, axis=1)
     scale = np.concatenate([np.full(x.shape[1], s) for x, s in zip(away, shares, strict=True)])
     inputs = np.concatenate(away, axis=1) * scale
@@ -99,7 +97,7 @@ def head_from_probe(
     slope, base = 1.0, means
     if target.classes:
         base = np.log(np.maximum(_shares(told[training], target), 1e-6))[None].repeat(len(goal), 0)
-        slope = _slope(left_out, base[training], told[training], target)
+        slope = SLOPE
     with torch.no_grad():
         head.scale.copy_(torch.from_numpy(scale / reach))
         head.linear.weight.copy_(torch.from_numpy(slope * reach * (dual.T @ inputs)))
@@ -110,11 +108,11 @@ def head_from_probe(
     return head
 
 
-def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], Float64, Float64]:
-    """What each read-out [t, P_k] is scaled by, dual weights [t, O], predictions of those left out.
+def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], Float64]:
+    """What each read-out [t, P_k] is scaled by, and dual weights [t, O].
 
     Kernels have the same share, unless other ones, in quarters, have a squared error of people left
-    out that is less by more than its standard error.
+    out that is surely less.
     """
     own = np.arange(len(left))
     sizes = [float(np.einsum("np,np->", x, x)) / len(x) for x in readouts]
@@ -130,9 +128,9 @@ def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], F
         fits.append((mixture, *ridge_fit(np.asarray(kernel), left)))
     errors = [torch.from_numpy(((left - told) ** 2).sum(1)) for _, _, told in fits]
     best = int(np.argmin([float(error.sum()) for error in errors]))
-    shares, dual, told = fits[best if is_sure(errors[0] - errors[best]) else 0]
+    shares, dual, _ = fits[best if is_sure(errors[0] - errors[best]) else 0]
     scales = [np.sqrt(s / size) if size > 0 else 0.0 for s, size in zip(shares, sizes, strict=True)]
-    return scales, dual, told
+    return scales, dual
 
 
 def recentre(
@@ -168,18 +166,3 @@ def _shares(told: Tensor, target: LearnedTarget) -> Float64:
     weights = people * np.array(target.weights)
     found: Float64 = weights / weights.sum()
     return found
-
-
-def _slope(scores: Float64, base: Float64, told: Tensor, target: LearnedTarget) -> float:
-    """Of logits over scores: least loss of people who are predicted by the others.
-
-    One slope for all classes, as Platt's (1999) without its shift, so that ranks stay.
-    """
-    weights = torch.tensor(target.weights, dtype=torch.float64)[told]
-    given, start = torch.from_numpy(scores), torch.from_numpy(base)
-
-    def loss(slope: float) -> float:
-        each = F.cross_entropy(start + slope * given, told, reduction="none")
-        return float((each * weights).mean())
-
-    return float(minimize_scalar(loss, bounds=SLOPES, method="bounded").x)

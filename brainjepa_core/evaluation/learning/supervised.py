@@ -124,7 +124,7 @@ def fit(
         not learned by steps to the network's state.
     sure : bool
         The network stays as it came unless the best state's gain on the validation people is more
-        than its standard error.
+        than two of its standard errors.
     progress : callable, optional
         Called at each `Look`.
 
@@ -181,10 +181,10 @@ def fit(
 
 
 def is_sure(gains: Tensor) -> bool:
-    """Whether people's gains [n] are more in the mean than its standard error (Breiman's rule)."""
+    """Whether people's gains [n] are in the mean more than two of its standard errors."""
     if len(gains) < 2:
         return False
-    return bool(gains.mean() > gains.std() / len(gains) ** 0.5)
+    return bool(gains.mean() > 2 * gains.std() / len(gains) ** 0.5)
 
 
 @torch.no_grad()

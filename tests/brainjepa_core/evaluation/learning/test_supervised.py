@@ -114,7 +114,7 @@ def test_a_start_that_no_step_betters_is_kept():
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in start.items())
 
 
-def test_a_gain_within_its_standard_error_is_none():
+def test_a_gain_within_two_standard_errors_is_none():
     assert is_sure(torch.tensor([1.0, 1.0, 0.5, 1.5])) and is_sure(torch.ones(3))
     assert not is_sure(torch.tensor([3.0, -1.0, -1.0, 0.0])) and not is_sure(torch.zeros(3))
     assert not is_sure(-torch.ones(3)) and not is_sure(torch.ones(1))  # of one nobody can say
