@@ -13,8 +13,6 @@ from small_tasks import task_of
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
-from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
-from brainjepa_core.evaluation.learning.readout_head import head_from_probe
 from brainjepa_core.evaluation.methods.readout_methods import latent_methods
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
@@ -115,18 +113,6 @@ def test_a_network_that_gains_nothing_stays_the_probe(windows, model):
     assert method.fit(data, split).steps == 0
     expected = probe(model, windows, data, split, LOG)
     assert_allclose(method.predict(data, split), expected, atol=2e-4)
-
-
-def test_read_outs_are_mixed_as_tells_best_who_is_left_out():
-    rng = np.random.default_rng(0)
-    telling, noise = rng.standard_normal((40, 5)), rng.standard_normal((40, 300))
-    y = telling @ rng.standard_normal(5)
-    groups, rows = np.zeros(40, np.int64), np.arange(40)
-    target, told = LearnedTarget(mean=0.0, sd=1.0), torch.from_numpy(y).float()
-    for parts in ([telling, noise], [noise, telling]):
-        head = head_from_probe(parts, groups, rows, rows[:0], target, told)
-        first = head.scale[: parts[0].shape[1]]
-        assert bool(first.any()) == (parts[0] is telling) and head.scale.any()
 
 
 def test_steps_are_found_on_the_validation_part_and_taken_again_with_it(windows, model):
