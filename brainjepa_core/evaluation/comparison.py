@@ -26,11 +26,10 @@ from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
     controls_of,
-    finetuned_method,
+    finetuned_methods,
     network_methods,
     of_model,
     probe_methods,
-    scratch_method,
 )
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
@@ -243,8 +242,6 @@ def table_methods(
         say(f"embedding with {name}")
         methods += probe_methods(name, model, windows, signals, cache)
     if comparison.finetune is not None:
-        for name in comparison.models:
-            model = models[name]
-            methods.append(finetuned_method(name, model, windows, comparison.finetune))
-        methods.append(scratch_method(first, windows, comparison.finetune))
+        asked = {name: models[name] for name in comparison.models}
+        methods += finetuned_methods(asked, windows, comparison.finetune, signals, cache)
     return methods

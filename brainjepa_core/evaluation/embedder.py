@@ -14,15 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.devices import require_device
 from brainjepa_core.evaluation.measure import networks_of
+from brainjepa_core.evaluation.readout.connectivity import matrix_of
+from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, embed_people
+from brainjepa_core.models.consensus_file import read_consensus
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_names
 from brainjepa_core.models.registry import DEFAULT
-from brainjepa_core.models.sources import read_source
+from brainjepa_core.models.sources import model_folder, read_source
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
@@ -34,6 +37,7 @@ from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
+LATENT_LOG = "latent_log_connectivity"
 PUBLISHED_TR = 2.0  # seconds, of the windows that published models were trained on
 
 
@@ -48,14 +52,23 @@ class Embedder:
     windows : WindowSettings
         How the model's windows were made.
     device : str
+    consensus : ndarray of float64 [R, R], optional
+        Mean connectivity of the people that the model's basis is of, which log-connectivity is seen
+        from.
     """
 
     def __init__(
-        self, model: BrainModel, atlas: Atlas, windows: WindowSettings, device: str = "cpu"
+        self,
+        model: BrainModel,
+        atlas: Atlas,
+        windows: WindowSettings,
+        device: str = "cpu",
+        consensus: Float64 | None = None,
     ) -> None:
         require_device(device)
         self.model = model.to(device).eval()
         self.atlas, self.windows, self.device = atlas, windows, device
+        self.consensus = consensus
 
     @property
     def rois(self) -> tuple[str, ...]:
@@ -115,7 +128,9 @@ class Embedder:
         pool : str or sequence of str
             ``latent_connectivity`` is Fisher z of each pair of ROIs by the network's answers
             (`readout.latent`), in the order of ``numpy.tril_indices(R, -1)``; NaN with a missing
-            ROI. Or of `models.pooling`: ``mean`` is published, ``second_order`` is short.
+            ROI. ``latent_log_connectivity`` is the same as the consensus sees it
+            (`readout.log_connectivity`), without gaps. Or of `models.pooling`: ``mean`` is
+            published, ``second_order`` is short.
         rois : sequence of str, optional
 
         Returns
@@ -133,8 +148,19 @@ class Embedder:
         """Embeddings [people, P] of windows by the pools that a name means."""
         networks = networks_of(windows, self.model.basis.cpu().numpy())
         pools = pool_names(pool, torch.from_numpy(networks))
-        found = embed_people(self.model, windows, range(windows.subjects), pools, networks)
-        return {name: values.astype(np.float32) for name, values in found.items()}
+        read = dict.fromkeys(LATENT_CONNECTIVITY if p == LATENT_LOG else p for p in pools)
+        found = embed_people(self.model, windows, range(windows.subjects), tuple(read), networks)
+        if LATENT_LOG in pools:
+            found[LATENT_LOG] = self._log_connectivity(found[LATENT_CONNECTIVITY])
+        return {name: found[name].astype(np.float32) for name in pools}
+
+    def _log_connectivity(self, pairs: Float64) -> Float64:
+        if self.consensus is None:
+            raise ValueError(
+                "expected a model with the consensus connectivity that log-connectivity is seen "
+                "from, found one without; take that of a study or of a run (brainjepa pretrain)"
+            )
+        return LogConnectivity.of(self.consensus).features(matrix_of(pairs))
 
     def _array(self, series: Any, rois: Sequence[str]) -> NDArray[np.floating[Any]]:
         if isinstance(series, str | Path):
@@ -204,7 +230,8 @@ def load(
             "them out"
         )
     atlas = _atlas_named(told.rois, told.atlas)
-    return Embedder(model, atlas, WindowSettings(**told.signals), device)
+    consensus = read_consensus(model_folder(source), len(atlas))
+    return Embedder(model, atlas, WindowSettings(**told.signals), device, consensus)
 
 
 def pretrain(

@@ -53,7 +53,8 @@ def add_adapters(model: BrainModel) -> None:
     """
     rank, roles = model.settings.adapters, type(model).roles
     model.requires_grad_(False)
-    adapted = [_add(model, prefix, rank) for prefix in roles.trained]
+    parts = [prefix for prefix in roles.trained if prefix not in roles.heads]
+    adapted = [_add(model, prefix, rank) for prefix in parts]
     if not any(adapted):
         raise ValueError(
             f"expected a family of models with blocks of attention, found {type(model).__name__}, "
@@ -62,7 +63,9 @@ def add_adapters(model: BrainModel) -> None:
     for layer in (layer for layers in adapted for layer in layers):
         nn.init.orthogonal_(layer.down)
         layer.up.requires_grad_(True)
-    for prefix in roles.trained:
+    for prefix in roles.heads:
+        _part(model, prefix).requires_grad_(True)
+    for prefix in parts:
         for module in _part(model, prefix).modules():
             if isinstance(module, nn.LayerNorm):
                 module.requires_grad_(True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from brainjepa_core.models.latents import latents_of
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.pooling import pool_names, pool_tokens
 from brainjepa_core.settings import Frozen
@@ -51,6 +52,11 @@ class ModelShape(Frozen):
     patch: int = Field(16, ge=1)
     components: int = Field(30, ge=1)
     adapters: int = Field(0, ge=0)
+
+    @property
+    def learned_phenotypes(self) -> tuple[Any, ...]:
+        """Phenotypes that `BrainModel.sample_losses` asks for as ``told`` [B, Q]."""
+        return ()
 
     @property
     def plain(self) -> Self:
@@ -122,11 +128,14 @@ class Roles:
         ``{"target_encoder.": "encoder."}``. All else is fixed, or a buffer.
     embedding : tuple of str
         Which of them `BrainModel.embedder` is made of; all where none is named.
+    heads : tuple of str
+        Which of the trained ones are trained also where adapters are instead of all weights.
     """
 
     trained: tuple[str, ...]
     followers: Mapping[str, str]
     embedding: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
 
     def is_trained(self, name: str) -> bool:
         """Whether steps change this array."""
@@ -296,16 +305,7 @@ class BrainModel(nn.Module, ABC):
         -------
         Tensor [B, n, D], or [B, N, D] without `index`
         """
-        patches, basis = self.patches(x), self.basis_of(len(x))
-        read: Any = getattr(self.embedder, "latents", None)
-        if read is not None:
-            found: Tensor = read(patches, basis, index)
-            return found
-        if index is None:
-            return self.tokens_of(x)
-        valid = torch.zeros(patches.shape[:2], dtype=torch.bool, device=x.device)
-        tokens = self.tokens_of(x, valid.scatter(1, index, True))
-        return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+        return latents_of(self.embedder, self.patches(x), self.basis_of(len(x)), index)
 
     @torch.no_grad()
     def encode(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:

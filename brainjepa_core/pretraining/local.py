@@ -11,6 +11,7 @@ from rich.console import Console
 from brainjepa_core.arrays import Float64
 from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import connectivity_sum
@@ -74,12 +75,13 @@ def pretrain_locally(
             f"{study.training.batch_size}"
         )
     with waiting(Console(quiet=not progress), "consensus basis"):
-        basis, _ = basis_of_run(windows, study, run)
+        basis, mean_fc = basis_of_run(windows, study, run)
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
     training = study.new_training(basis, device)
     pretrain(training, windows, provenance(windows, basis), run, progress=progress)
+    write_consensus(run / "final", mean_fc)
     return run / "final"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from brainjepa_core.arrays import Float32
 from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
+from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 
@@ -123,21 +124,46 @@ def batches_of_step(
     result = []
     for first in range(0, len(draws), size):
         part = draws[first : first + size]
-        x, frame_valid, roi_valid = windows.batch(
-            [draw.subject for draw in part],
-            [(settings.seed, step, draw.epoch) for draw in part],
+        result.append(
+            batch_of(
+                windows,
+                model,
+                settings,
+                step,
+                subjects=[draw.subject for draw in part],
+                seeds=[(settings.seed, step, draw.epoch) for draw in part],
+                samples=[draw.number(windows.subjects) for draw in part],
+            )
         )
-        valid = token_validity(frame_valid, roi_valid, model.settings.patch)
-        drawn = model.draw(
-            settings.masks,
-            seed=settings.seed,
-            step=step,
-            samples=[draw.number(windows.subjects) for draw in part],
-            token_valid=valid,
-        )
-        tokens = None if valid is None else torch.from_numpy(valid)
-        result.append(Batch(torch.from_numpy(x), tokens, drawn))
     return result
+
+
+def batch_of(
+    windows: WindowSource,
+    model: BrainModel,
+    settings: TrainingSettings,
+    step: int,
+    *,
+    subjects: list[int],
+    seeds: list[tuple[int, ...]],
+    samples: list[int],
+) -> Batch:
+    """One micro-batch: windows by their seeds, and what the model draws by its samples' numbers.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot draw for one of them.
+    """
+    x, frame_valid, roi_valid = windows.batch(subjects, seeds)
+    valid = token_validity(frame_valid, roi_valid, model.settings.patch)
+    drawn = model.draw(
+        settings.masks, seed=settings.seed, step=step, samples=samples, token_valid=valid
+    )
+    if model.settings.learned_phenotypes:
+        told = told_phenotypes(cast(PeopleToldOf, windows), subjects, model.settings)
+        drawn = {**drawn, "told": torch.from_numpy(told)}
+    return Batch(torch.from_numpy(x), None if valid is None else torch.from_numpy(valid), drawn)
 
 
 def batches_ahead(

@@ -55,6 +55,8 @@ class Windows:
     ----------
     people : tuple of Person
         With the scans that can be used; whoever has none is not among them.
+    told_columns : frozenset of str, optional
+        Phenotypes that may be learned of these people; all by default.
     left_out : tuple of LeftOut
         Scans that cannot be used and why, for the site's own eyes; also a warning of this module's
         logger.
@@ -85,6 +87,7 @@ class Windows:
         for scan in self.left_out:
             _log.warning("left out: %s", scan)
         self.atlas = self.stores[0].atlas
+        self.told_columns: frozenset[str] | None = None
         self._scales = [self._scale(scans) for scans in self._scans_of(range(self.subjects))]
         self._cache = ScanCache(cache_bytes)
         self._refuse_short()
@@ -173,6 +176,12 @@ class Windows:
         view = copy.copy(self)
         view._scales = [self._scale(scans) if len(scans) >= least else shared for scans in own]
         view._cache = ScanCache(self._cache.limit)
+        return view
+
+    def telling(self, columns: frozenset[str]) -> Windows:
+        """These windows, of whose people's phenotypes only some columns may be learned."""
+        view = copy.copy(self)
+        view.told_columns = columns
         return view
 
     @property

@@ -82,9 +82,9 @@ class Tracker:
             "log a file", lambda: self._client.log_artifact(self.run_id, str(path), folder)
         )
 
-    def register_model(self, name: str, folder: str | Path) -> None:
-        """Keep a model's folder as ``model`` and register it; once a run."""
-        self._in_run("register the model", lambda: self._register(name, Path(folder)))
+    def register_model(self, name: str, folder: str | Path, place: str = MODEL) -> None:
+        """Keep a model's folder at a place among the run's files and register it; once a run."""
+        self._in_run("register the model", lambda: self._register(name, Path(folder), place))
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as FINISHED, FAILED or KILLED."""
@@ -166,10 +166,10 @@ class Tracker:
         for start in range(0, len(metrics), LARGEST_BATCH):
             self._client.log_batch(self.run_id, metrics=metrics[start : start + LARGEST_BATCH])
 
-    def _register(self, name: str, folder: Path) -> None:
+    def _register(self, name: str, folder: Path, place: str) -> None:
         from mlflow.exceptions import MlflowException
 
-        self._client.log_artifacts(self.run_id, str(folder), MODEL)
+        self._client.log_artifacts(self.run_id, str(folder), place)
         try:
             self._client.create_registered_model(name)
         except MlflowException as error:
@@ -177,7 +177,7 @@ class Tracker:
                 raise
         versions = self._client.search_model_versions(f"run_id = '{self.run_id}'")
         if not any(version.name == name for version in versions):
-            source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{MODEL}"
+            source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{place}"
             self._client.create_model_version(name, source, run_id=self.run_id)
 
 

@@ -51,11 +51,12 @@ class PolicySettings(Frozen):
     reset_optimizer : bool
         Start every round with fresh AdamW moments, whatever the study says.
     min_people_a_class : int
-        Scores of a class of fewer people do not leave, nor does anything of its task but sums.
+        Scores of a class of fewer people do not leave, nor does anything of its task but sums; a
+        phenotype of fewer people is not learned.
     share_probe : bool
         Whether the weights of a probe that is fitted on this site's people alone may leave.
     task_columns : tuple of str, optional
-        Phenotypes that tasks may read; all of them by default.
+        Phenotypes that tasks, and training on phenotypes, may read; all of them by default.
     require_secure_sum : bool
         Answer nothing but steps of secure sums, and ``describe``.
     privacy_budget : Budget, optional

@@ -1,4 +1,4 @@
-"""The end of a study: its models in folders of their own, and what MLflow keeps besides numbers."""
+"""The models of a study in folders of their own, and what MLflow keeps besides numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,64 @@ import numpy as np
 import torch
 
 from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.files import atomic_folder
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.models.checkpoint import Provenance, write_model
+from brainjepa_core.models.adapters import without_adapters
+from brainjepa_core.models.checkpoint import Provenance, write_model, write_model_files
+from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.record import figures
+from brainjepa_server.record.basis_facts import BasisFacts
+from brainjepa_server.record.day_one_card import CARD, day_one_card
 from brainjepa_server.record.history import ROUNDS, SUMMARY, RoundRecord, RunHistory
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study_folder import BASIS_FILE, BEST, FINAL, STUDY_FILE
+from brainjepa_server.study_folder import BASIS_FILE, BEST, DAY_ONE, FINAL, STUDY_FILE
+
+
+def write_day_one(
+    folder: Path,
+    settings: StudySettings,
+    basis: ConsensusBasis,
+    members: Members,
+    mean_fc: Float64,
+    facts: BasisFacts,
+) -> None:
+    """Write ``day-one``, unless it is there: the network before any training, and the consensus.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the study.
+    settings : StudySettings
+    basis : ConsensusBasis
+    members : Members
+        Whose atlas the model is of.
+    mean_fc : ndarray of float64 [R, R]
+        The consensus connectivity.
+    facts : BasisFacts
+        What is recorded of it.
+    """
+    path = folder / DAY_ONE
+    if path.exists():
+        return
+    told = _provenance(settings, basis, members)
+    untrained = settings.pretraining.new_model(basis)
+    with atomic_folder(path) as made:
+        write_model_files(made, without_adapters(untrained), told)
+        write_consensus(made, mean_fc)
+        (made / CARD).write_text(day_one_card(settings.name, told, basis, facts))
+
+
+def _provenance(settings: StudySettings, basis: ConsensusBasis, members: Members) -> Provenance:
+    return Provenance(
+        atlas=members.atlas,
+        rois=members.rois,
+        basis_hash=basis.hash,
+        signals=settings.pretraining.windows.model_dump(exclude={"short"}),
+    )
 
 
 def write_models(
@@ -29,6 +77,7 @@ def write_models(
     members: Members,
     state: RoundState,
     best: RoundRecord | None,
+    mean_fc: Float64 | None,
 ) -> None:
     """Write ``final`` (the last round) and ``best`` (the best by the yardstick), if there is one.
 
@@ -44,19 +93,18 @@ def write_models(
         Of the last round.
     best : RoundRecord, optional
         Its round has to be on the disk to be written.
+    mean_fc : ndarray of float64 [R, R], optional
+        The consensus connectivity, where there is one.
     """
     models = {FINAL: state.weights}
     for path in round_folders(folder):
         if best and path.name == round_name(best.number):
             models[BEST] = read_round(path, settings, basis.hash).weights
-    tied = Provenance(
-        atlas=members.atlas,
-        rois=members.rois,
-        basis_hash=basis.hash,
-        signals=settings.pretraining.windows.model_dump(exclude={"short"}),
-    )
+    tied = _provenance(settings, basis, members)
     for name, weights in models.items():
         _write_weights(folder / name, settings.pretraining, basis, weights, tied)
+        if mean_fc is not None:
+            write_consensus(folder / name, mean_fc)
 
 
 def _write_weights(
@@ -92,3 +140,5 @@ def publish(
     for path in sorted((folder / BEST).glob("*")):
         tracker.log_file(path, BEST)
     tracker.register_model(history.name, folder / FINAL)
+    if (folder / DAY_ONE).exists():
+        tracker.register_model(f"{history.name}-{DAY_ONE}", folder / DAY_ONE, DAY_ONE)

@@ -53,21 +53,23 @@ def read_start(settings: StartSettings, study: PretrainingSettings, rois: tuple[
     Raises
     ------
     ValueError
-        If it is of another family, size, atlas, basis or kind of signals than the study.
+        If it is of another size, atlas, basis or kind of signals than the study, or of another
+        family whose embedder is another network.
     """
     model, provenance = read_source(settings.model, settings.gradients, study.family)
     if provenance is not None:
         _require_same(provenance, study, rois)
     sizes = study.model_settings(len(rois))
-    family, expected = family_of(model).name, sizes.plain
-    if family != study.family or model.settings != expected:
-        raise ValueError(
-            f"start_from: expected a model of family '{study.family}' with the study's settings, "
-            f"found {_difference(family, model, study, len(rois))}; give the study's pretraining "
-            "section the settings of that model"
-        )
     gradients = model.basis.numpy().astype(np.float64)
     basis = ConsensusBasis(rois, gradients, np.full(gradients.shape[1], np.nan))
+    if family_of(model).name != study.family:
+        model = _with_embedder_of(model, study, basis)
+    elif model.settings != sizes.plain:
+        raise ValueError(
+            "start_from: expected a model with the study's settings, found "
+            f"{_difference(model, study, len(rois))}; give the study's pretraining section the "
+            "settings of that model"
+        )
     if sizes.adapters:
         model = with_adapters(model, sizes.adapters, study.training.seed)
     return Start(weights_of(model), basis)
@@ -90,9 +92,31 @@ def _require_same(
         )
 
 
-def _difference(family: str, model: BrainModel, study: PretrainingSettings, rois: int) -> str:
-    if family != study.family:
-        return f"family '{family}'"
+def _with_embedder_of(
+    start: BrainModel, study: PretrainingSettings, basis: ConsensusBasis
+) -> BrainModel:
+    """A new model of the study, whose embedder has the weights of another family's."""
+    sizes, given = study.model_settings(len(basis.rois)), start.embedder.state_dict()
+    expected = (sizes.rois, sizes.components)
+    if tuple(start.basis.shape) == expected:
+        model = study.model_family.new(sizes.plain, start.basis, study.training.seed)
+        own = model.embedder.state_dict()
+        if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in given.items()}:
+            model.embedder.load_state_dict(given)
+            state = model.state_dict()
+            led = [name for name in state if model.roles.is_follower(name)]
+            model.load_state_dict(
+                {**state, **{model.roles.leader_of(name): state[name] for name in led}}
+            )
+            return model
+    raise ValueError(
+        f"start_from: expected a model whose embedder is that of the study's family "
+        f"'{study.family}', found one of family '{family_of(start).name}' with another; give the "
+        "study's pretraining section the sizes of that model"
+    )
+
+
+def _difference(model: BrainModel, study: PretrainingSettings, rois: int) -> str:
     found, expected = model.settings.model_dump(), study.model_settings(rois).plain.model_dump()
     name = next(name for name in expected if expected[name] != found.get(name))
     return f"{name} {found.get(name)} instead of {expected[name]}"

@@ -18,7 +18,7 @@ from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import told_round
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
-from brainjepa_server.finishing import publish, write_models
+from brainjepa_server.finishing import publish, write_day_one, write_models
 from brainjepa_server.progress import StudyProgress
 from brainjepa_server.record.best import best_of, score_of
 from brainjepa_server.record.history import (
@@ -186,6 +186,9 @@ class Study:
             self.progress.consensus(found, self.basis, summed=bool(self.settings.sums))
         rank = min(COMPONENTS, len(members.rois))
         self.mean_fc: Float64 | None = total.mean_fc()
+        assert self.history.basis is not None
+        made = self.folder, self.settings, self.basis, members, self.mean_fc
+        write_day_one(*made, self.history.basis)
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 
@@ -327,7 +330,8 @@ class Study:
             best_round=best.number if best else None, baselines=(*rows, *kept)
         )
         write_summary(self.folder, self.history)
-        write_models(self.folder, self.settings, self.basis, members, state, best)
+        made = self.folder, self.settings, self.basis, members, state, best
+        write_models(*made, self.mean_fc)
         clear_sums(self.folder, self.settings.total_rounds)
         publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
 

@@ -13,6 +13,7 @@ from brainjepa_core.files import clear_leftovers
 STUDY_FILE = "study.yaml"
 BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
 FINAL, BEST = "final", "best"
+DAY_ONE = "day-one"  # the model before any training
 LOCK = ".lock"
 SUMS = "secure_sums"
 SPOOL = ".replies-"  # start of the names of folders where replies wait

@@ -80,7 +80,7 @@ def protocol(tmp_path):
 @pytest.fixture
 def finetune(tmp_path):
     path = tmp_path / "finetune.yaml"
-    settings = {"steps": 4, "batch_size": 8, "evaluate_every": 2, "pool": "second_order"}
+    settings = {"steps": 4, "batch_size": 8, "evaluate_every": 2}
     path.write_text(yaml.safe_dump(settings))
     return path
 
@@ -275,7 +275,7 @@ def test_a_site_embeds_probes_and_keeps_its_own_model(
     fitted, told = read_finetuned(kept)
     windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
     assert told.rois == windows.atlas.rois
-    assert fitted.predict(windows, np.arange(3)).shape == (3, 2)
+    assert fitted.predict(windows, np.arange(3), np.zeros(3, np.int64)).shape == (3, 2)
 
     looks = tmp_path / "looks"
     result, _ = call(

@@ -1,6 +1,10 @@
-"""Which ROIs a prediction rests on, by integrated gradients.
+"""Which ROIs a prediction rests on, by integrated gradients of what is read of their pairs.
 
-Shapes: B windows, R ROIs, T frames, N tokens, P features of an embedding, n people.
+A correlation is the same however strong the signals are, so the line from a blank scan to a
+person's tells nothing: all is decided as it begins. The line from the consensus connectivity to the
+person's does: what a pair adds is how far the person is from the consensus, times what that counts.
+
+Shapes: R ROIs, n people.
 """
 
 from __future__ import annotations
@@ -10,15 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.yardstick import ScanWindows
-from brainjepa_core.models.tokens import token_validity
 
-Score = Callable[[Tensor, Tensor | None], Tensor]
-"""Windows [B, R, T] and valid tokens [B, N] (None: all) to one differentiable score each [B]."""
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Correlations [1, R, R] and which are known to one differentiable score [1]."""
 
 STEPS = 32
 
@@ -30,118 +31,91 @@ class Attribution:
     Attributes
     ----------
     values : ndarray [n, R]
-        In units of the score, mean over windows; NaN for missing ROIs.
-    scores, blank : ndarray [n]
-        Score of the person, and of a scan without any signal. Values of a person sum to their
-        difference (completeness).
+        In units of the score: half of what each of its pairs adds; NaN for missing ROIs.
+    scores, expected : ndarray [n]
+        Score of the person, and of the consensus in the ROIs that the person has. Values of a
+        person sum to their difference (completeness).
     """
 
     values: Float64
     scores: Float64
-    blank: Float64
+    expected: Float64
 
     @property
     def gap(self) -> Float64:
         """What is missing to completeness [n]: the error of the integral, near 0."""
-        found: Float64 = self.scores - self.blank - np.nansum(self.values, axis=1)
+        found: Float64 = self.scores - self.expected - np.nansum(self.values, axis=1)
         return found
 
     @property
     def unexplained(self) -> float:
-        """The gap as a share of how far scores are from blank ones, both as mean magnitudes."""
-        return float(np.abs(self.gap).mean() / np.abs(self.scores - self.blank).mean())
+        """The gap as a share of how far scores are from expected ones, both as mean magnitudes."""
+        return float(np.abs(self.gap).mean() / np.abs(self.scores - self.expected).mean())
 
 
 def integrated_gradients(
-    score: Score, x: Tensor, token_valid: Tensor | None = None, steps: int = STEPS
+    score: Callable[[Tensor], Tensor], x: Tensor, start: Tensor, steps: int = STEPS
 ) -> Tensor:
-    """What each frame of each ROI adds to the score of a blank window [B, R, T].
+    """What each number of `x` adds to the score of `start`, as a tensor like both.
 
-    The gradient, averaged along the straight line from the blank window (zero, the mean of a
-    z-scored signal) to `x`, times `x` (Sundararajan et al., ICML 2017). The average is taken at
-    Gauss-Legendre nodes, of which a smooth score needs few; ``time_std`` over a handful of time
-    patches has bends and is exact to about a percent.
+    The gradient, averaged along the straight line from `start` to `x`, times their difference
+    (Sundararajan et al., ICML 2017). The average is taken at Gauss-Legendre nodes, of which a
+    smooth score needs few.
 
     Parameters
     ----------
-    score : Score
-    x : Tensor [B, R, T]
-    token_valid : Tensor [B, N], optional
+    score : callable
+        Of a tensor, one number.
+    x, start : Tensor
     steps : int
         Nodes; one forward and backward pass each.
-
-    Returns
-    -------
-    Tensor [B, R, T]
-        Sums to ``score(x) - score(0)`` of each window, but for the error of the integral.
     """
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     mean = torch.zeros_like(x)
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        at = (float(node) * x).requires_grad_()
+        at = (start + float(node) * (x - start)).requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(score(at, token_valid).sum(), at)
+            (gradient,) = torch.autograd.grad(score(at).sum(), at)
         mean += float(weight) * gradient
-    return mean * x
+    return mean * (x - start)
 
 
 def attribute_people(
-    score: Score,
-    windows: ScanWindows,
-    people: Iterable[int],
-    patch: int,
-    *,
-    steps: int = STEPS,
-    device: str | torch.device = "cpu",
+    score: Score, people: Iterable[tuple[Tensor, Tensor]], consensus: Tensor, steps: int = STEPS
 ) -> Attribution:
-    """Integrated gradients of people, summed over the frames of each ROI.
+    """Integrated gradients of people's connectivity, half of each pair to both of its ROIs.
 
     Parameters
     ----------
     score : Score
-        Of a model on `device` in evaluation mode, such as one output of a fine-tuned network,
-        ``lambda x, valid: network(x, valid)[:, k]``.
-    windows : ScanWindows
-    people : iterable of int
-    patch : int
-        p, frames a token.
+        Such as one output of a fine-tuned network, of `FinetunedNetwork.of_connectivity`.
+    people : iterable of (Tensor [1, R, R], Tensor [1, R, R])
+        Correlations of each person, 0 where unknown, and bool what is known.
+    consensus : Tensor [R, R]
     steps : int
-    device : str or torch.device
-
-    Returns
-    -------
-    Attribution
 
     Raises
     ------
     ValueError
         If a gradient is not finite.
     """
-    values, scores, blank = [], [], []
-    for person in people:
-        x, valid, roi_valid = _person(windows, person, patch, device)
-        by_roi = integrated_gradients(score, x, valid, steps).sum(-1).double().cpu().numpy()
-        if not np.isfinite(by_roi).all():
+    values, scores, expected = [], [], []
+    for r, known in people:
+        start = torch.where(known, consensus, 0.0)
+
+        def told(at: Tensor, known: Tensor = known) -> Tensor:
+            return score(at, known)
+
+        pairs = integrated_gradients(told, r, start, steps)[0]
+        of_rois = ((pairs + pairs.T) / 2).sum(1)
+        if not torch.isfinite(of_rois).all():
             raise ValueError(
-                "expected a finite gradient of the score, found NaN or infinity; a pool of one "
-                "time patch has no spread to differentiate: leave 'time_std' out"
+                "expected a finite gradient of the score, found NaN or infinity; fine-tune anew, "
+                "with a lower learning rate"
             )
-        values.append(_mean_where(by_roi, roi_valid))
+        there = known[0].diagonal()
+        values.append(torch.where(there, of_rois, torch.nan).double().cpu().numpy())
         with torch.no_grad():
-            scores.append(float(score(x, valid).double().mean()))
-            blank.append(float(score(torch.zeros_like(x), valid).double().mean()))
-    return Attribution(np.stack(values), np.array(scores), np.array(blank))
-
-
-def _person(
-    windows: ScanWindows, person: int, patch: int, device: str | torch.device
-) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:
-    x, frame_valid, roi_valid = windows.full_windows(person)
-    valid = token_validity(frame_valid, roi_valid, patch)
-    tokens = None if valid is None else torch.from_numpy(valid).to(device)
-    return torch.from_numpy(x).to(device), tokens, roi_valid
-
-
-def _mean_where(values: Float64, valid: NDArray[np.bool_]) -> Float64:
-    """Mean over windows [R] of values [B, R], 0 where invalid; NaN for ROIs no window has."""
-    return np.where(valid.any(0), np.where(valid, values, 0).mean(0), np.nan)
+            scores.append(float(told(r)))
+            expected.append(float(told(start)))
+    return Attribution(np.stack(values), np.array(scores), np.array(expected))

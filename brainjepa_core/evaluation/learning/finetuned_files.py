@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from brainjepa_core.evaluation.learning.finetune import Finetuned
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
+from brainjepa_core.evaluation.readout.with_slopes import LogWithSlopes
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.registry import family_named
@@ -49,7 +51,8 @@ def write_finetuned(
             "provenance": provenance.model_dump(),
             "task": fitted.task,
             "target": asdict(fitted.target),
-            "pools": network.pools,
+            "steps": fitted.steps,
+            "readouts": network.readouts,
         }
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
 
@@ -69,7 +72,8 @@ def read_finetuned(path: str | Path) -> tuple[Finetuned, Provenance]:
     try:
         description = json.loads((Path(path) / DESCRIPTION).read_text())
         arrays = load_file(Path(path) / WEIGHTS)
-        fitted = Finetuned(_network(description, arrays), _target(description), description["task"])
+        network, target = _network(description, arrays), _target(description)
+        fitted = Finetuned(network, target, description["task"], int(description["steps"]))
         return fitted, Provenance(**description["provenance"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ValueError(
@@ -82,9 +86,10 @@ def _network(description: dict[str, Any], arrays: dict[str, torch.Tensor]) -> Fi
     family = family_named(description["family"])
     settings = family.settings(**description["settings"])
     model = family.new(settings, torch.zeros(settings.rois, settings.components))
-    networks = arrays["networks"].numpy()
-    outputs = _target(description).outputs
-    network = FinetunedNetwork(model, outputs, description["pools"], networks)
+    groups, features = arrays["head.centre"].shape
+    head = ReadOutHead(features, _target(description).outputs, groups)
+    log = LogWithSlopes(arrays["log.consensus"], arrays["log.projection"])
+    network = FinetunedNetwork(model, head, tuple(description["readouts"]), log)
     network.load_state_dict(arrays)
     return network.eval()
 

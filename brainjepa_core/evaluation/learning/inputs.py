@@ -1,4 +1,4 @@
-"""What a network reads of people: one input a person in training, all of them in prediction.
+"""What a network reads of people: arrays of one row a person, or all windows of their scans.
 
 Shapes: n people, B batch, P features, R ROIs, T frames of a window, N tokens.
 """
@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.yardstick import ScanWindows
+from brainjepa_core.evaluation.readout.latent import WholeScans, blank_windows
 from brainjepa_core.models.tokens import token_validity
 
 Arguments = tuple[Tensor | None, ...]  # of a network's call
@@ -58,42 +57,55 @@ class ArrayInputs:
             yield list(range(first, first + len(part))), self.draw(part, ())
 
 
-class DrawnWindows(ScanWindows, Protocol):
-    """What learning from labels asks of data: windows drawn at random too."""
+class ScanInputs:
+    """All windows of a person, in training as in prediction, as a read-out sums over them.
 
-    def batch(
-        self, subjects: Sequence[int], seeds: Sequence[Seed]
-    ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
-
-
-class WindowInputs:
-    """A random window of a person in training, all windows side by side in prediction.
+    Arguments are windows [n, R, T], the blank window that each is read against [n, R, T], valid
+    tokens [n, N], valid ROIs [n, R], the place among the rows of each window's person [n], and the
+    labels of each person [B].
 
     Parameters
     ----------
-    windows : DrawnWindows
+    windows : WholeScans
     people : ndarray of int64 [n]
         Number among the windows of each row.
     patch : int
         p, frames of a token.
+    *labels : ndarray of int64 [n]
+        What else is to be known of each row, such as its hospital.
     """
 
-    def __init__(self, windows: DrawnWindows, people: NDArray[np.int64], patch: int) -> None:
+    def __init__(
+        self,
+        windows: WholeScans,
+        people: NDArray[np.int64],
+        patch: int,
+        *labels: NDArray[np.int64],
+    ) -> None:
         self._windows, self._people, self._patch = windows, people, patch
+        self._labels = labels
 
     def draw(self, rows: Sequence[int], seeds: Sequence[Seed]) -> Arguments:
-        """Windows [B, R, T] and valid tokens [B, N] (None where all are)."""
-        return self._arguments(*self._windows.batch([int(self._people[r]) for r in rows], seeds))
+        """All windows of the rows, whatever the seeds."""
+        labels = (torch.from_numpy(label[list(rows)]) for label in self._labels)
+        return *self.windows_of(rows), *labels
+
+    def windows_of(self, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The arguments but for the labels."""
+        parts: list[tuple[NDArray[np.generic], ...]] = []
+        for place, row in enumerate(rows):
+            for x, frames, rois in self._windows.whole_scans(int(self._people[row])):
+                tokens = token_validity(frames, rois, self._patch, whole=False)
+                if tokens is None:
+                    tokens = np.ones((len(x), x.shape[1] * x.shape[2] // self._patch), bool)
+                blank = blank_windows(x, frames)
+                parts.append((x, blank, tokens, rois, np.full(len(x), place)))
+        signal, rest, there, known, person = (
+            torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
+        )
+        return signal, rest, there, known, person
 
     def whole(self, rows: Sequence[int]) -> Iterator[tuple[list[int], Arguments]]:
         """One part a person."""
         for place, row in enumerate(rows):
-            x, frames, rois = self._windows.full_windows(int(self._people[row]))
-            yield [place] * len(x), self._arguments(x, frames, rois)
-
-    def _arguments(
-        self, x: Float32, frames: NDArray[np.bool_], rois: NDArray[np.bool_]
-    ) -> Arguments:
-        valid = token_validity(frames, rois, self._patch)
-        return torch.from_numpy(x), None if valid is None else torch.from_numpy(valid)
+            yield [place], self.draw([row], ())

@@ -89,11 +89,15 @@ class LearnedTarget:
         return torch.from_numpy((values - self.mean) / self.sd).float()
 
     def loss(self, output: Tensor, encoded: Tensor) -> Tensor:
-        """Weighted cross-entropy, or squared error: the mean over outputs [B, O], a scalar."""
+        """Mean of `losses`, a scalar."""
+        return self.losses(output, encoded).mean()
+
+    def losses(self, output: Tensor, encoded: Tensor) -> Tensor:
+        """Weighted cross-entropy, or squared error, of each of the outputs [B, O]."""
         if not self.classes:
-            return F.mse_loss(output.float()[:, 0], encoded)
+            return F.mse_loss(output.float()[:, 0], encoded, reduction="none")
         weights = torch.tensor(self.weights, device=output.device)[encoded]
-        return (F.cross_entropy(output.float(), encoded, reduction="none") * weights).mean()
+        return F.cross_entropy(output.float(), encoded, reduction="none") * weights
 
     def decode(self, output: Tensor) -> Float64:
         """Probabilities [n, K], or values [n] in the target's unit, of outputs [n, O]."""

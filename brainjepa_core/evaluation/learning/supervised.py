@@ -21,6 +21,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.learning.inputs import Arguments, Inputs
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget, what_is_left
+from brainjepa_core.evaluation.learning.optimizer import Group, adamw
 from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pretraining.sampling import draws_of_step
@@ -78,11 +79,11 @@ class Look(NamedTuple):
 Progress = Callable[[Look], None]
 
 
-class Group(NamedTuple):
-    """Parameters that share a factor of the learning rate."""
+class Fit(NamedTuple):
+    """What reads the outputs of a trained network, and after how many steps its state is."""
 
-    parameters: list[nn.Parameter]
-    factor: float = 1.0
+    target: LearnedTarget
+    steps: int
 
 
 def fit(
@@ -92,9 +93,13 @@ def fit(
     split: Split,
     settings: TrainingSettings,
     *,
+    target: LearnedTarget | None = None,
     groups: Sequence[Group] | None = None,
+    until: int | None = None,
+    refresh: Callable[[int], None] = lambda _: None,
+    sure: bool = False,
     progress: Progress | None = None,
-) -> LearnedTarget:
+) -> Fit:
     """Train a network in place; it ends in evaluation mode, in its best state.
 
     Parameters
@@ -105,17 +110,27 @@ def fit(
     inputs : Inputs
     data : TaskData
     split : Split
-        Learns from ``train``; ``validation`` chooses the state (the last one where it is empty).
+        Learns from ``train``; ``validation`` chooses the state, the one that the network came with
+        among them (the last one where it is empty).
     settings : TrainingSettings
+    target : LearnedTarget, optional
+        By default that of the training part.
     groups : sequence of Group, optional
         By default all parameters alike.
+    until : int, optional
+        Stop after this many steps, whose learning rates are those of the whole schedule.
+    refresh : callable
+        Called with the number of steps before each look, and before the first step: brings what is
+        not learned by steps to the network's state.
+    sure : bool
+        The network stays as it came unless the best state's gain on the validation people is more
+        than two of its standard errors.
     progress : callable, optional
         Called at each `Look`.
 
     Returns
     -------
-    LearnedTarget
-        Which reads the outputs.
+    Fit
 
     Raises
     ------
@@ -123,21 +138,28 @@ def fit(
         If training has one class or value only, or its loss, in training or in validation, is not
         finite: no state would be the best one.
     """
-    target = LearnedTarget.of(data, split.train, settings.balance)
+    target = target or LearnedTarget.of(data, split.train, settings.balance)
     encoded = target.encode(what_is_left(data, split.train)).to(device_of(network))
     groups = groups or [Group([p for p in network.parameters() if p.requires_grad])]
-    optimizer = _optimizer(groups, settings)
-    best, best_loss, waited, last_look = _state(network), float("inf"), 0, 0
+    optimizer = adamw(groups, settings.lr, settings.weight_decay)
+    best, best_steps, waited, last_look = _state(network), 0, 0, 0
+    refresh(0)
+    first, start = best, _validate(network, inputs, target, encoded, split, settings)
+    gained, best_loss = start, _mean(start)
+    best_loss = float("inf") if best_loss is None or not np.isfinite(best_loss) else best_loss
     total = torch.zeros((), device=encoded.device)
-    for step in range(settings.steps):
+    end = settings.steps if until is None else until
+    for step in range(end):
         total += _advance(
             network, inputs, target, encoded, split, settings, step=step, optimizer=optimizer
         )
-        if (step + 1) % settings.evaluate_every and step + 1 < settings.steps:
+        if (step + 1) % settings.evaluate_every and step + 1 < end:
             continue
         loss = _finite(float(total) / (step + 1 - last_look), "loss", data, step)
         last_look, total = step + 1, torch.zeros_like(total)
-        validation = _validate(network, inputs, target, encoded, split, settings)
+        refresh(step + 1)
+        each = _validate(network, inputs, target, encoded, split, settings)
+        validation = _mean(each)
         if validation is not None:
             people = len(split.validation)
             _finite(validation, f"loss of the {people} validation people", data, step)
@@ -145,15 +167,24 @@ def fit(
         if progress is not None:
             progress(look)
         if look.validation is None or look.validation < best_loss:
-            best, waited = _state(network), 0
+            best, best_steps, waited, gained = _state(network), step + 1, 0, each
             best_loss = best_loss if look.validation is None else look.validation
         else:
             waited += 1
             if waited == settings.patience:
                 break
+    if sure and start is not None and gained is not None and not is_sure(start - gained):
+        best, best_steps = first, 0
     network.load_state_dict(best, strict=False)
     network.eval()
-    return target
+    return Fit(target, best_steps)
+
+
+def is_sure(gains: Tensor) -> bool:
+    """Whether people's gains [n] are in the mean more than two of its standard errors."""
+    if len(gains) < 2:
+        return False
+    return bool(gains.mean() > 2 * gains.std() / len(gains) ** 0.5)
 
 
 @torch.no_grad()
@@ -188,7 +219,7 @@ def fit_and_predict(
     progress: Progress | None = None,
 ) -> Float64:
     """`fit`, then what a `Method` returns for the tested part, in the target's unit."""
-    target = fit(network, inputs, data, split, settings, groups=groups, progress=progress)
+    target, _ = fit(network, inputs, data, split, settings, groups=groups, progress=progress)
     found = target.decode(outputs_of(network, inputs, split.test.tolist(), settings.precision))
     if data.classes:
         return found
@@ -257,18 +288,6 @@ def _schedule(settings: TrainingSettings) -> ScheduleSettings:
     )
 
 
-def _optimizer(groups: Sequence[Group], settings: TrainingSettings) -> torch.optim.Optimizer:
-    parts: list[dict[str, Any]] = []
-    for group in groups:
-        for decay, chosen in (
-            (settings.weight_decay, [p for p in group.parameters if p.ndim > 1]),
-            (0.0, [p for p in group.parameters if p.ndim <= 1]),
-        ):
-            if chosen:
-                parts.append({"params": chosen, "weight_decay": decay, "factor": group.factor})
-    return torch.optim.AdamW(parts, lr=settings.lr)
-
-
 def _validate(
     network: nn.Module,
     inputs: Inputs,
@@ -276,12 +295,17 @@ def _validate(
     encoded: Tensor,
     split: Split,
     settings: TrainingSettings,
-) -> float | None:
+) -> Tensor | None:
+    """Losses of the validation people."""
     if not len(split.validation):
         return None
     rows = [int(row) for row in split.validation]
     output = outputs_of(network, inputs, rows, settings.precision)
-    return float(target.loss(output, encoded[rows].cpu()))
+    return target.losses(output, encoded[rows].cpu())
+
+
+def _mean(losses: Tensor | None) -> float | None:
+    return None if losses is None else float(losses.mean())
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ Shapes: n people of the windows, R ROIs, P features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,13 @@ import numpy as np
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
+from brainjepa_core.evaluation.features.predicted_phenotypes import predicted_phenotypes
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod, from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import device_of
+from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.network_methods import NETWORKS, ConnectivityNetworkMethod
 from brainjepa_core.evaluation.methods.readout_methods import latent_methods
@@ -58,27 +60,38 @@ def probe_methods(
     -------
     list of Method
         The probe that models are compared by, and its parts (`readout_methods.latent_methods`);
-        the published probe (mean pool, normalisation without affine, one linear layer).
+        the published probe (mean pool, normalisation without affine, one linear layer); of a model
+        with heads on phenotypes, a linear model on their outputs.
     """
     people = range(windows.subjects)
     found = cached_embeddings(model, windows, people, POOLS, None, cache, progress)
-    return [
+    methods: list[Method] = [
         *latent_methods(name, found[LATENT_CONNECTIVITY], signals),
         ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
     ]
+    if model.settings.learned_phenotypes:
+        outputs = predicted_phenotypes(model, windows)
+        methods.append(FeatureMethod(f"{name}: predicted phenotypes", outputs))
+    return methods
 
 
-def finetuned_method(
-    name: str, model: BrainModel, windows: Windows, settings: FinetuneSettings
-) -> FinetuneMethod:
-    """The model fine-tuned on each split's training part, on the model's device."""
-    return FinetuneMethod(f"{name}: fine-tuned", model, windows, settings, _device(model))
+def finetuned_methods(
+    models: Mapping[str, BrainModel],
+    windows: Windows,
+    settings: FinetuneSettings,
+    signals: SignalReadOuts,
+    cache: Path | None = None,
+) -> list[Method]:
+    """Each model fine-tuned on each split's training part, on its device.
 
-
-def scratch_method(model: BrainModel, windows: Windows, settings: FinetuneSettings) -> Method:
-    """The same network and the same budget of labelled steps, from random weights."""
-    untrained = from_scratch(model, settings.seed)
-    return FinetuneMethod(SCRATCH, untrained, windows, settings, _device(untrained))
+    And, the last one, the first model's network from random weights, by the same settings.
+    """
+    scratch = from_scratch(next(iter(models.values())), settings.seed)
+    named = {f"{name}: fine-tuned": model for name, model in models.items()} | {SCRATCH: scratch}
+    return [
+        FinetuneMethod(name, model, windows, settings, _device(model), signals, cache)
+        for name, model in named.items()
+    ]
 
 
 def network_methods(

@@ -19,6 +19,7 @@ from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.features.connectivity import Features
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.readout.centring import centred_on, centres_of, training_means
 from brainjepa_core.evaluation.readout.kernel_ridge import (
     linear_kernel,
     ridge_predictions,
@@ -28,7 +29,6 @@ from brainjepa_core.evaluation.tasks.protocols import Index, Split, require_clas
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
 CENTRED = ", site-centred"
-FEWEST = 5  # people of a hospital whose mean is taken for its own; of fewer it would be their own
 
 
 class ReadOut:
@@ -50,7 +50,7 @@ class ReadOut:
         key = b"/".join(part.tobytes() for part in parts)
         if centred not in self._kept or self._kept[centred][0] != key:
             groups = groups_of(data, centred)
-            centres, rows = _centres(groups, training, test), np.concatenate([training, test])
+            centres, rows = centres_of(groups, training, test), np.concatenate([training, test])
             given = self._features
             x = given(data, training) if callable(given) else given[data.people]
             covariates, own = centred_on(data.covariates, centres)[rows], np.arange(len(training))
@@ -94,11 +94,11 @@ class ReadOutMethod:
         if data.task.kind == "classification":
             require_classes(data, training)
             told = np.eye(len(data.classes))[data.target.astype(np.int64)]
-            left = (told - _training_means(told, groups, training))[training]
+            left = (told - training_means(told, groups, training))[training]
             return ridge_predictions(kernel, left, own)[test]
         by_covariates = target_of_covariates(data, training)
         told = (data.target - by_covariates)[:, None]
-        means = _training_means(told, groups, training)
+        means = training_means(told, groups, training)
         left = (told - means)[training]
         base = means[split.test, 0] + by_covariates[split.test]
         values: Float64 = ridge_predictions(kernel, left, own)[test, 0] + base
@@ -108,57 +108,6 @@ class ReadOutMethod:
 def groups_of(data: TaskData, centred: bool) -> NDArray[np.generic]:
     """Whose means are taken out together [n]: hospitals, or everybody."""
     return data.sites if centred else np.zeros(len(data), np.int64)
-
-
-def _centres(
-    groups: NDArray[np.generic], training: Index, test: Index
-) -> list[tuple[NDArray[np.bool_], Index]]:
-    """Rows of each group, and the rows whose mean is its centre.
-
-    Its training people; without any its tested people; of fewer than `FEWEST` the training people
-    of all groups.
-    """
-    found = []
-    for group in np.unique(groups):
-        members = groups == group
-        trained, tested = training[members[training]], test[members[test]]
-        own = trained if len(trained) else tested
-        found.append((members, own if len(own) >= FEWEST else training))
-    return found
-
-
-def centred_on(
-    features: NDArray[np.floating], centres: Sequence[tuple[NDArray[np.bool_], Index]]
-) -> NDArray[np.floating]:
-    """Features [n, P] less the mean of their group's centre; 0 where a value is missing.
-
-    A feature that nobody of a centre has is taken less the mean of all centres.
-    """
-    everybody = mean_of_known(features[np.unique(np.concatenate([rows for _, rows in centres]))])
-    result = np.zeros_like(features)
-    for members, rows in centres:
-        centre = mean_of_known(features[rows])
-        result[members] = features[members] - np.where(np.isfinite(centre), centre, everybody)
-    return np.nan_to_num(result, copy=False, nan=0.0)
-
-
-def mean_of_known(values: NDArray[np.floating]) -> Float64:
-    """Mean over rows of each column [P], of the values that are known; NaN where none is."""
-    known = np.isfinite(values)
-    count = known.sum(0)
-    total = np.where(known, values, 0).sum(0, dtype=np.float64)
-    found: Float64 = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return found
-
-
-def _training_means(told: Float64, groups: NDArray[np.generic], training: Index) -> Float64:
-    """Mean target [n, Q] of each row's group in training; of all training rows where it has few."""
-    means = np.repeat(told[training].mean(0)[None], len(told), axis=0)
-    for group in np.unique(groups):
-        mates = training[groups[training] == group]
-        if len(mates) >= FEWEST:
-            means[groups == group] = told[mates].mean(0)
-    return means
 
 
 def _without(

@@ -52,36 +52,57 @@ def sum_of_kernels(kernels: Sequence[Float64]) -> Float64:
     return found
 
 
-def ridge_predictions(
-    kernel: Float64, targets: Float64, training: Index, penalties: NDArray[np.floating] = PENALTIES
-) -> Float64:
-    """Predict everybody by ridge regression on the training people.
+def ridge_fit(
+    kernel: Float64, targets: Float64, penalties: NDArray[np.floating] = PENALTIES
+) -> tuple[Float64, Float64]:
+    """Ridge regression on training people, by the penalty that is best for those left out.
 
     Parameters
     ----------
-    kernel : ndarray [n, n]
+    kernel : ndarray [t, t]
         Of features from which the means of training groups have been taken, and nothing else is to
         be fitted beside them.
     targets : ndarray [t, Q]
-        Of the training people, less the means of the same groups.
-    training : ndarray of int64 [t]
+        Less the means of the same groups.
     penalties : ndarray
         The one with the least squared error of people left out, over all outcomes, is taken.
 
     Returns
     -------
-    ndarray of float64 [n, Q]
-        Zeros where the training people do not differ in their features.
+    (ndarray of float64 [t, Q], ndarray of float64 [t, Q])
+        Dual weights (features' weights are their sum over people), and what each person is
+        predicted by the others. Zeros where the people do not differ in their features.
     """
-    values, vectors = np.linalg.eigh(kernel[np.ix_(training, training)])
+    values, vectors = np.linalg.eigh(kernel)
     kept = values > RESOLVED * values[-1]  # the means that were taken out are fitted already
     if not kept.any():
-        return np.zeros((len(kernel), targets.shape[1]))
+        return np.zeros(targets.shape), np.zeros(targets.shape)
     values, vectors = values[kept], vectors[:, kept]
     along = vectors.T @ targets
     fits = [_left_out(values + penalty, vectors, along) for penalty in penalties]
-    errors = [float((error**2).sum()) for _, error in fits]
-    weights = fits[int(np.argmin(errors))][0]
+    best = int(np.argmin([float((error**2).sum()) for _, error in fits]))
+    weights, error = fits[best]
+    return weights, targets - error
+
+
+def ridge_predictions(
+    kernel: Float64, targets: Float64, training: Index, penalties: NDArray[np.floating] = PENALTIES
+) -> Float64:
+    """Predict everybody by `ridge_fit` on the training people.
+
+    Parameters
+    ----------
+    kernel : ndarray [n, n]
+    targets : ndarray [t, Q]
+        Of the training people.
+    training : ndarray of int64 [t]
+    penalties : ndarray
+
+    Returns
+    -------
+    ndarray of float64 [n, Q]
+    """
+    weights, _ = ridge_fit(kernel[np.ix_(training, training)], targets, penalties)
     found: Float64 = kernel[:, training] @ weights
     return found
 

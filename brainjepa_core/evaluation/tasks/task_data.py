@@ -10,7 +10,6 @@ Shapes: n people, C columns of covariates, K classes.
 from __future__ import annotations
 
 import difflib
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,15 +19,13 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskData, TaskSettings, Value
 from brainjepa_core.signals.people import Person
-from brainjepa_core.signals.tables import cells
 from brainjepa_core.signals.tables.missing_codes import (
-    NO_CODES,
     Codes,
     codes_of,
-    is_code,
     outside_of_life,
     suspects,
 )
+from brainjepa_core.signals.tables.values import known_value
 from brainjepa_core.signals.windows import Windows
 
 LEAST_PEOPLE = 5  # of each class, or of a regression
@@ -89,33 +86,14 @@ def _facts(windows: Windows, person: Person, codes: Codes) -> Facts:
     """What is known of a person, cleaned."""
     record = person.records[0]
     told = {**record.phenotypes, **record.qc}
-    found = {name: _known(value, codes) for name, value in told.items()}
+    found = {name: known_value(value, codes) for name, value in told.items()}
     site = windows.stores[person.store].path.name
     return {**{name: value for name, value in found.items() if value is not None}, "site": site}
 
 
-def _known(value: Any, codes: Codes = NO_CODES) -> Value | None:
-    """A finite number, also one written as text; a text; or None where nothing is known."""
-    found = _number_or_text(value)
-    return None if found is None or is_code(found, codes) else found
-
-
-def _number_or_text(value: Any) -> Value | None:
-    if isinstance(value, str):
-        if cells.is_missing(value):
-            return None
-        found = cells.number(value)
-        return value.strip() if found is None else found
-    try:
-        found = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None if value is None else str(value).strip()
-    return found if math.isfinite(found) else None
-
-
 def _alike(value: Value) -> Value | None:
     """The form by which a value is compared with those of the settings."""
-    known = _known(value)
+    known = known_value(value)
     return known.casefold() if isinstance(known, str) else known
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from brainjepa_client.approving.contracts import Contracts, Known
 from brainjepa_client.approving.roster import require_in_roster
-from brainjepa_client.approving.task_words import tasks_in_words
+from brainjepa_client.approving.task_words import phenotypes_in_words, tasks_in_words
 from brainjepa_client.consent.audit_log import site_salt
 from brainjepa_client.consent.participation import are_same, fingerprints, past_answers
 from brainjepa_client.guarding.policy import Refusal, require_study, require_task
@@ -84,6 +84,7 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
         f"asked {counted(contract.rounds, 'time')}: {counted(assignment.steps, 'step')} of "
         f"training of {counted(batch, 'person', 'people')} each; the model's weights leave, "
         f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
+        *phenotypes_in_words(assignment.pretraining),
     ]
     if contract.evaluations:
         lines.append(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.contract import Contract, TaskQuestion
 from brainjepa_core.wire.messages import Want
@@ -31,6 +34,26 @@ def tasks_in_words(contract: Contract) -> list[str]:
             lines.append(_told(told))
         lines.append(f"  {_leaves(question)}")
     return lines
+
+
+def phenotypes_in_words(study: PretrainingSettings) -> list[str]:
+    """What training reads of people beside their scans; nothing where it reads scans alone."""
+    told = [
+        f"'{phenotype.column}' ({_learned_as(phenotype)})"
+        for phenotype in study.model_settings(rois=2).learned_phenotypes
+    ]
+    if not told:
+        return []
+    return [
+        f"training reads phenotypes of its people, as far as the policy allows "
+        f"(policy.task_columns) and enough of them have one: {', '.join(told)}"
+    ]
+
+
+def _learned_as(phenotype: Any) -> str:
+    if phenotype.classes is None:
+        return f"a number about {phenotype.mean:g}, by {phenotype.sd:g}"
+    return " against ".join(", ".join(map(str, values)) for values in phenotype.classes)
 
 
 def _told(task: TaskSettings) -> str:

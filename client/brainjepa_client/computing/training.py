@@ -17,8 +17,10 @@ from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float32
 from brainjepa_core.models.checkpoint import model_arrays
+from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
 from brainjepa_core.pretraining.metrics import collapse_metrics
+from brainjepa_core.pretraining.phenotypes import learnable_columns
 from brainjepa_core.pretraining.sampling import Batch, batches_ahead, draws_of_step
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.windows import Windows
@@ -82,6 +84,8 @@ def _train(
 ) -> Reply:
     started, assignment = time.perf_counter(), request.assignment
     model = model_of(request, len(windows.atlas))
+    if model.settings.learned_phenotypes:
+        windows = telling(settings.policy, windows, model.settings, private is not None)
     device = torch.device(settings.device)
     gradient = None if private is None else private.gradient(model, assignment, device)
     training = Training(model, assignment.pretraining.training, device, gradient)
@@ -105,6 +109,31 @@ def _train(
     }
     metrics["seconds"] = time.perf_counter() - started
     return Reply(metrics, arrays)
+
+
+def telling(policy: PolicySettings, windows: Windows, shape: ModelShape, private: bool) -> Windows:
+    """Windows of whose people the phenotypes are learned that the policy allows.
+
+    One that is known of fewer than ``policy.min_people_a_class`` people, or of fewer of a class,
+    counts as known of nobody; under differential privacy noise sees to that.
+
+    Raises
+    ------
+    Refusal
+        If none is left, or one holds what looks like codes for missing.
+    """
+    fewest = 0 if private else policy.min_people_a_class
+    try:
+        columns = learnable_columns(windows, shape, fewest, policy.task_columns)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    if not columns:
+        raise Refusal(
+            "expected one of the study's phenotypes of enough people of this site "
+            "(policy.min_people_a_class), and allowed (policy.task_columns), found none; go on "
+            "without it"
+        )
+    return windows.telling(columns)
 
 
 def drawn(request: Request, windows: Windows) -> list[int]:

@@ -28,7 +28,7 @@ class StudySize:
     Attributes
     ----------
     weights : int
-        Numbers that steps change, in the blocks of the networks.
+        Numbers that steps change, in the blocks of the networks and heads on pairs of ROIs.
     memory, disk : int
         Bytes of a step, and of the states on the disk while one more is written.
     """
@@ -49,6 +49,7 @@ class StudySize:
             if name.endswith("width") and width
         ]
         weights = int(sum(depth * (4 + 2 * ratio) * width**2 for width, depth in networks))
+        weights += len(shape.learned_phenotypes) * rois * (rois - 1) // 2
         kept = sum(depth * (8 + 2 * ratio) * width for width, depth in networks)
         people = training.batch_size // training.accumulation
         tokens = people * training.masks.masks_per_sample * shape.tokens

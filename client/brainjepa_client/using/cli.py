@@ -176,7 +176,7 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
     from brainjepa_core.settings import read_settings
 
     if word in ("no", "yes"):
-        return FinetuneSettings(pool="second_order") if word == "yes" else None
+        return FinetuneSettings() if word == "yes" else None
     if Path(word).suffix not in YAML and not Path(word).is_file():
         raise ValueError(
             f"expected --finetune to be no, yes or a YAML file, found '{word}'; take one of these"

@@ -18,6 +18,7 @@ from brainjepa_core.evaluation.interpretation.attribution import attribute_peopl
 from brainjepa_core.evaluation.interpretation.tables import WRITTEN, write_interpretation
 from brainjepa_core.evaluation.learning.finetune import Finetuned
 from brainjepa_core.evaluation.learning.finetuned_files import WEIGHTS, read_finetuned
+from brainjepa_core.evaluation.learning.inputs import ScanInputs
 from brainjepa_core.evaluation.learning.supervised import device_of
 from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
@@ -81,15 +82,14 @@ def interpret_site(
     say(f"attention of {counted(len(people), 'person', 'people')}")
     attention = people_attention(_backbone(fitted), windows, people, networks)
 
-    def score(x: Tensor, valid: Tensor | None) -> Tensor:
+    def score(r: Tensor, known: Tensor) -> Tensor:
         """Of two classes the second's, of a regression the only one."""
-        out: Tensor = network(x, valid)[:, -1]
-        return out
+        return network.of_connectivity(r, known)[:, -1]
 
     say("integrated gradients")
-    attribution = attribute_people(
-        score, windows, people, network.settings.patch, device=site.device
-    )
+    scans = ScanInputs(windows, np.array(people), patch)
+    read = [network.read_scans(scans, row) for row in range(len(people))]
+    attribution = attribute_people(score, read, network.log.consensus)
     groups = None
     if data.classes:
         groups = np.array(data.classes)[data.target[rows].astype(np.int64)]

@@ -295,6 +295,8 @@ def _checked(
             require_array(difference, name, difference.dtype, difference.shape)
         square += float(np.vdot(difference, difference))
         base_square += float(np.vdot(base[name].astype(np.float64), base[name]))
+    if not base_square:  # heads that begin at nothing: what they stand on is the measure
+        base_square = sum(float(np.vdot(a.astype(np.float64), a)) for a in base.values())
     farthest = FARTHEST * math.sqrt(base_square)
     if not math.sqrt(square) <= farthest:
         raise RejectedReply(

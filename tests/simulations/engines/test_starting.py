@@ -114,7 +114,6 @@ def chosen_study(**changes) -> PretrainingSettings:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"family": "masked_autoencoder"}, "found family 'brain_jepa'; give the study's pretr"),
         ({"model": {}}, "found patch 4 instead of 16; give the study's pretraining section"),
         ({"windows": WindowSettings(frames=16, tr=1.0)}, "windows, found one of tr 2.0; set pre"),
     ],

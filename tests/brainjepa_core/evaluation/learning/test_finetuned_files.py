@@ -16,33 +16,40 @@ from brainjepa_core.evaluation.learning.finetuned_files import (
 )
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
+from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
+from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
+from brainjepa_core.evaluation.readout.with_slopes import LogWithSlopes
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import Provenance
 
 PROVENANCE = Provenance(atlas="a", rois=tuple("abcde"), basis_hash="0", signals={"tr": 2.0})
 ORIGIN = {"scans": "ab", "task": {"name": "age"}}
+BOTH = ("latent_connectivity", "latent_log_connectivity")
+SEEN = LogConnectivity.of(np.corrcoef(np.random.default_rng(0).standard_normal((5, 30))), 3)
 TARGETS = [LearnedTarget(("no", "yes"), (0.5, 1.5)), LearnedTarget(mean=40.5, sd=3.25)]
 
 
-def fitted_on(target: LearnedTarget, pool="second_order") -> Finetuned:
+def fitted_on(target: LearnedTarget, readouts=BOTH) -> Finetuned:
     torch.manual_seed(0)
     sizes = dict(width=8, depth=2, heads=2, predictor_width=8, predictor_heads=2)
     s = BrainJepaSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
-    networks = np.array([0, 0, 1, 1, 2])
-    network = FinetunedNetwork(BrainJEPA(s, torch.randn(5, 2)), target.outputs, pool, networks)
-    network.standardise([torch.randn(6, network.head.in_features)])
-    return Finetuned(network.eval(), target, "made-up")
+    head = ReadOutHead(10 * (BOTH[0] in readouts) + 6 * (BOTH[1] in readouts), target.outputs, 3)
+    head.centre.normal_()
+    log = LogWithSlopes.of(SEEN)
+    network = FinetunedNetwork(BrainJEPA(s, torch.randn(5, 2)), head, readouts, log)
+    return Finetuned(network.eval(), target, "made-up", 20)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("pool", ["mean", "second_order"])
-def test_what_is_read_predicts_the_same(tmp_path, target, pool):
-    fitted = fitted_on(target, pool)
+@pytest.mark.parametrize("readouts", [BOTH, BOTH[:1], BOTH[1:]])
+def test_what_is_read_predicts_the_same(tmp_path, target, readouts):
+    fitted = fitted_on(target, readouts)
     write_finetuned(tmp_path / "mine", fitted, PROVENANCE, ORIGIN)
     found, provenance = read_finetuned(tmp_path / "mine")
-    x = torch.randn(3, 5, 8)
-    assert torch.equal(found.network(x), fitted.network(x))
+    r = torch.from_numpy(SEEN.consensus)[None], torch.ones(1, 5, 5, dtype=torch.bool)
+    assert torch.equal(found.network.of_connectivity(*r), fitted.network.of_connectivity(*r))
+    assert found.steps == 20
     assert found.target == target and found.task == "made-up" and provenance == PROVENANCE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
     assert json.loads((tmp_path / "mine" / "origin.json").read_text()) == ORIGIN
@@ -60,13 +67,13 @@ def damage_weights(folder):
 
 def drop_an_array(folder):
     arrays = load_file(folder / WEIGHTS)
-    del arrays["head.bias"]
+    del arrays["head.linear.bias"]
     save_file(arrays, folder / WEIGHTS)
 
 
-def drop_networks(folder):
+def drop_the_centre(folder):
     arrays = load_file(folder / WEIGHTS)
-    del arrays["networks"]
+    del arrays["head.centre"]
     save_file(arrays, folder / WEIGHTS)
 
 
@@ -81,7 +88,7 @@ def no_dictionary(folder):
 
 
 @pytest.mark.parametrize(
-    "damage", [damage_weights, drop_an_array, drop_networks, drop_a_field, no_dictionary]
+    "damage", [damage_weights, drop_an_array, drop_the_centre, drop_a_field, no_dictionary]
 )
 def test_damage_is_told(tmp_path, damage):
     write_finetuned(tmp_path / "mine", fitted_on(TARGETS[0]), PROVENANCE, ORIGIN)

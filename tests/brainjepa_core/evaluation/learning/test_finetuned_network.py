@@ -1,4 +1,4 @@
-"""Encoder and head: what moves, how fast, and that nothing invalid is read."""
+"""Encoder, read-outs and heads: what is read, what moves, and how fast."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from numpy.testing import assert_allclose
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.finetuned_network import (
     FinetunedNetwork,
+    adapted_for,
     layer_groups,
-    prepare,
+    release,
 )
+from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
+from brainjepa_core.evaluation.readout.connectivity import matrix_of
+from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
+from brainjepa_core.evaluation.readout.with_slopes import LogWithSlopes
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, embed_people
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
-NETWORKS = np.array([0, 0, 1, 1, 2])
+SEEN = LogConnectivity.of(np.corrcoef(np.random.default_rng(0).standard_normal((5, 30))), 3)
+BOTH = ("latent_connectivity", "latent_log_connectivity")
+PAIRS, LOGS = 10, 6
 
 
 def small_model(depth: int = 3) -> BrainJEPA:
@@ -29,50 +37,74 @@ def small_model(depth: int = 3) -> BrainJEPA:
     return model
 
 
-def network_of(model: BrainJEPA | None = None, pool="mean", outputs: int = 2) -> FinetunedNetwork:
+def network_of(model: BrainJEPA | None = None, readouts=BOTH) -> FinetunedNetwork:
     torch.manual_seed(1)
-    return FinetunedNetwork(model or small_model(), outputs, pool, NETWORKS)
+    width = PAIRS * ("latent_connectivity" in readouts) + LOGS * (BOTH[1] in readouts)
+    head = ReadOutHead(width, 2)
+    return FinetunedNetwork(model or small_model(), head, readouts, LogWithSlopes.of(SEEN)).eval()
 
 
-def prepared(**choices) -> FinetunedNetwork:
-    network = network_of()
-    prepare(network, FinetuneSettings(**choices))
-    return network
+def released(**choices) -> set[str]:
+    settings = FinetuneSettings(**choices)
+    network = network_of(adapted_for(small_model(), settings))
+    release(network.encoder, settings)
+    return {name for name, p in network.encoder.named_parameters() if p.requires_grad}
 
 
-def moving(network: FinetunedNetwork) -> set[str]:
-    names = {name for name, p in network.named_parameters() if p.requires_grad}
-    assert {"head.weight", "head.bias"} <= names
-    return names - {"head.weight", "head.bias"}
+def whole_windows(network: FinetunedNetwork, x: torch.Tensor, valid=None) -> torch.Tensor:
+    """Outputs of windows, each as if it were a person."""
+    valid = torch.ones(len(x), 10, dtype=torch.bool) if valid is None else valid
+    rois, person = valid.reshape(len(x), 5, 2).any(-1), torch.arange(len(x))
+    label = torch.zeros_like(person)
+    return network(x, torch.zeros_like(x), valid, rois, person, label, label)
 
 
-@pytest.mark.parametrize("pool", ["mean", "second_order", ("mean", "network_covariance")])
-def test_it_reads_what_the_model_embeds(pool):
-    model = small_model()
-    network, x = network_of(model, pool), torch.randn(4, 5, 8)
-    valid = torch.rand(4, 10) > 0.2
-    expected = model.embed(x, pool, valid, torch.from_numpy(NETWORKS))
-    assert torch.equal(network.pooled(x, valid), expected)
-    assert network.head.in_features == expected.shape[1]
-    network.standardise(expected.split(3))
-    z = (expected - expected.mean(0)) / expected.std(0, unbiased=False)
-    assert_allclose(network(x, valid).detach(), network.head(z).detach(), atol=1e-4)
+class Windows:
+    """One window a person, as `embed_people` asks for it."""
+
+    def __init__(self, x: torch.Tensor, rois: torch.Tensor) -> None:
+        self._x, self._rois, self.subjects = x.numpy(), rois.numpy(), len(x)
+
+    def whole_scans(self, subject):
+        frames = np.ones((1, self._x.shape[2]), bool)
+        return [(self._x[subject][None], frames, self._rois[subject][None])]
 
 
-def test_a_feature_that_does_not_vary_counts_nothing():
-    network = network_of()
-    features = torch.randn(6, 8)
-    features[:, 2] = 3.0
-    network.standardise([features])
-    assert network.scale[2] == 0 and (network.scale[[0, 1, 3]] > 0).all()
+@pytest.mark.parametrize("readouts", [BOTH, BOTH[:1], BOTH[1:], BOTH[::-1]])
+def test_it_reads_what_the_model_embeds(readouts):
+    model, x = small_model(), torch.randn(4, 5, 8)
+    x -= x.mean(2, keepdim=True)
+    rois = torch.ones(4, 5, dtype=torch.bool)
+    rois[0, 3] = False
+    x = x * rois[..., None]
+    pairs = embed_people(model, Windows(x, rois), range(4), BOTH[:1])[LATENT_CONNECTIVITY]
+    parts = {BOTH[0]: pairs, BOTH[1]: SEEN.features(matrix_of(pairs))}
+    network = network_of(model, readouts)
+    there = rois.repeat_interleave(2, 1)
+    person = torch.arange(4)
+    r = network.connectivity(x, torch.zeros_like(x), there, rois, person, 4)
+    found, known = network.read(*r)
+    shown = torch.where(known, found, torch.nan).detach()
+    assert_allclose(shown, np.concatenate([parts[name] for name in readouts], 1), atol=1e-5)
+    out = network.of_connectivity(*r)
+    assert torch.equal(out, network.head(found, known, torch.zeros_like(person)))
+
+
+def test_what_is_missing_counts_as_the_centre():
+    head = ReadOutHead(3, 1, groups=2)
+    head.centre[1] = torch.tensor([1.0, 2.0, 3.0])
+    x, known = torch.tensor([[1.0, 99.0, 3.0]]), torch.tensor([[True, False, True]])
+    assert torch.equal(head(x, known, torch.tensor([1])), head.linear.bias[None])
+    assert not torch.equal(head(x, known, torch.tensor([0])), head.linear.bias[None])
 
 
 def test_the_model_is_left_alone():
     model = small_model()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    network = network_of(model)
-    prepare(network, FinetuneSettings(train="lora"))
-    network(torch.randn(2, 5, 8)).sum().backward()
+    settings = FinetuneSettings(train="adapters")
+    network = network_of(adapted_for(model, settings))
+    release(network.encoder, settings)
+    whole_windows(network, torch.randn(2, 5, 8)).sum().backward()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 1
@@ -81,91 +113,52 @@ def test_the_model_is_left_alone():
 
 
 def test_missing_rois_and_padded_frames_never_influence():
-    network, x = network_of(pool="second_order"), torch.randn(2, 5, 8)
+    network, x = network_of(), torch.randn(2, 5, 8)
     valid = torch.ones(2, 5, 2, dtype=torch.bool)
     valid[0, 3], valid[1, :, 1] = False, False
     other = x.clone()
     other[0, 3], other[1, :, 4:] = 99.0, -99.0
     valid = valid.flatten(1)
-    assert torch.equal(network(x, valid), network(other, valid))
-    assert not torch.equal(network(x), network(other))
+    assert torch.equal(whole_windows(network, x, valid), whole_windows(network, other, valid))
+    assert not torch.equal(whole_windows(network, x), whole_windows(network, other))
 
 
-def test_all_moves_but_for_frozen_blocks():
-    everything = {name for name, _ in network_of().named_parameters()} - {
-        "head.weight", "head.bias",
-    }  # fmt: skip
-    assert moving(prepared()) == everything
-    low = ("encoder.patch", "encoder.positions", "encoder.blocks.0", "encoder.blocks.1")
-    assert moving(prepared(freeze_blocks=2)) == {n for n in everything if not n.startswith(low)}
-    top = {"encoder.norm.weight", "encoder.norm.bias"}
-    assert moving(prepared(freeze_blocks=3)) == top
+def test_in_training_each_person_is_judged_without_their_part():
+    network, x = network_of(), torch.randn(3, 5, 8)
+    network.left_out = torch.nn.ModuleList(ReadOutHead(PAIRS + LOGS, 2) for _ in range(2))
+    there, rois = torch.ones(3, 10, dtype=torch.bool), torch.ones(3, 5, dtype=torch.bool)
+    person, group = torch.arange(3), torch.zeros(3, dtype=torch.int64)
+    given = x, torch.zeros_like(x), there, rois, person, group
+    found = network.read(*network.connectivity(*given[:-1], 3))
+    out = network.train()(*given, torch.tensor([1, 0, 1]))
+    each = [head(*found, group) for head in network.left_out]
+    assert torch.equal(out, torch.stack([each[1][0], each[0][1], each[1][2]]))
+    whole = network.eval()(*given, torch.tensor([1, 0, 1]))
+    assert torch.equal(whole, network.head(*found, group))
 
 
-def test_the_head_alone_moves():
-    network = prepared(train="head", drop_path=0.9)
-    assert moving(network) == set()
-    x = torch.randn(2, 5, 8)
-    assert torch.equal(network.train()(x), network.eval()(x))  # nothing is dropped
-
-
-def test_norms_alone_move():
-    names = moving(prepared(train="norms", freeze_blocks=1))
-    parts = [f"encoder.blocks.{i}.norm{j}" for i in (1, 2) for j in (1, 2)] + ["encoder.norm"]
-    assert names == {f"{part}.{kind}" for part in parts for kind in ("weight", "bias")}
-
-
-def test_low_rank_differences_alone_move():
-    names = moving(prepared(train="lora", freeze_blocks=2))
-    assert names == {
-        f"encoder.blocks.2.attn.{layer}.{part}"
-        for layer in ("qkv", "proj")
-        for part in ("up", "down")
-    }
-
-
-def test_more_frozen_blocks_than_there_are():
-    with pytest.raises(ValueError, match="freeze_blocks of at most 3, found 4; lower it"):
-        prepared(freeze_blocks=4)
+def test_what_moves():
+    assert released(train="head") == set()
+    assert released(train="all") == {n for n, _ in small_model().target_encoder.named_parameters()}
+    parts = [f"blocks.{i}.norm{j}" for i in range(3) for j in (1, 2)] + ["norm"]
+    norms = {f"{part}.{kind}" for part in parts for kind in ("weight", "bias")}
+    ups = {f"blocks.{i}.attn.{layer}.up" for i in range(3) for layer in ("qkv", "proj")}
+    assert released(train="adapters", adapter_rank=2) == norms | ups
 
 
 def test_each_layer_has_its_factor():
-    network = network_of()
-    groups = layer_groups(network, 0.5, head_factor=7.0)
-    names = {id(p): name for name, p in network.named_parameters()}
+    encoder = small_model().target_encoder.requires_grad_(True)
+    groups = layer_groups(encoder, 0.5)
+    names = {id(p): name for name, p in encoder.named_parameters()}
     found = {names[id(p)]: group.factor for group in groups for p in group.parameters}
     assert len(found) == len(names)
     for name, factor in found.items():
         expected = {"patch": 0.5**4, "positions": 0.5**4, "norm": 1.0}
-        parts = name.split(".")
-        if parts[0] == "head":
-            assert factor == 7
-        elif parts[1] == "blocks":
-            assert factor == 0.5 ** (3 - int(parts[2]))
-        else:
-            assert factor == expected[parts[1]]
-
-
-def test_frozen_parameters_are_in_no_group():
-    groups = layer_groups(prepared(train="head"), 0.5)
-    assert [group.factor for group in groups] == [1.0] and len(groups[0].parameters) == 2
-
-
-@pytest.mark.parametrize("pool", ["second_order", ("time_std",)])
-def test_gradients_are_finite_where_a_spread_is_zero(pool):
-    """A scan of one time patch has no spread in time, whose square root has no slope."""
-    network = network_of(pool=pool)
-    valid = torch.ones(2, 5, 2, dtype=torch.bool)
-    valid[0, :, 1] = False
-    network(torch.randn(2, 5, 8), valid.flatten(1)).square().sum().backward()
-    slopes = [p.grad for p in network.encoder.parameters()]
-    assert all(torch.isfinite(slope).all() for slope in slopes)
-    assert any(slope.abs().max() > 0 for slope in slopes)
+        part, *rest = name.split(".")
+        assert factor == (0.5 ** (3 - int(rest[0])) if part == "blocks" else expected[part])
 
 
 def test_a_network_is_made_where_the_model_lies():
     """On another device than the CPU's; this one has shapes and no numbers."""
-    here = network_of()
-    there = FinetunedNetwork(small_model().to("meta"), 2, here.pools, NETWORKS)
-    assert there.head.in_features == here.head.in_features
+    there = network_of(small_model().to("meta"))
     assert there.encoder.patch.weight.device.type == there.basis.device.type == "meta"

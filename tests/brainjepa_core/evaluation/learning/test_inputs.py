@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from brainjepa_core.evaluation.learning.inputs import ArrayInputs, WindowInputs
+from brainjepa_core.evaluation.learning.inputs import ArrayInputs, ScanInputs
 
 
 def test_arrays_come_by_row_whatever_the_seed():
@@ -18,27 +18,26 @@ def test_arrays_come_by_row_whatever_the_seed():
 
 
 class People:
-    """Person p has p + 1 windows of p's; the first of person 0 is padded."""
+    """Person p has p scans, and one of a window and a half, that lacks ROI p."""
 
-    def batch(self, subjects, seeds):
-        x = np.array([[[s] * 4] * 3 for s in subjects], np.float32)
-        self.asked = (subjects, seeds)
-        return x, np.ones((len(x), 4), bool), np.ones((len(x), 3), bool)
-
-    def full_windows(self, subject):
-        x = np.full((subject + 1, 3, 4), subject, np.float32)
-        frames = np.ones((subject + 1, 4), bool)
-        frames[0, 2:] = subject > 0
-        return x, frames, np.ones((subject + 1, 3), bool)
+    def whole_scans(self, subject):
+        scan = np.full((1, 3, 4), subject, np.float32), np.ones((1, 4), bool), np.ones((1, 3), bool)
+        frames = np.array([[True] * 4, [True] * 2 + [False] * 2])
+        x = np.full((2, 3, 4), 9.0, np.float32) * frames[:, None]
+        return [scan] * subject + [(x, frames, np.arange(3)[None].repeat(2, 0) != subject)]
 
 
-def test_a_window_of_each_in_training_and_all_in_prediction():
-    people = People()
-    inputs = WindowInputs(people, np.array([3, 0, 2]), patch=2)
-    x, valid = inputs.draw([2, 0], [(7, 1), (7, 2)])
-    assert people.asked == ([2, 3], [(7, 1), (7, 2)]) and valid is None
-    assert x[:, 0, 0].tolist() == [2, 3]
+def test_all_windows_of_each_whatever_the_seed():
+    labels = np.array([30, 31, 32]), np.array([5, 6, 7])
+    inputs = ScanInputs(People(), np.array([2, 0, 1]), 2, *labels)
+    x, blank, there, rois, person, first, second = inputs.draw([2, 0], [(7, 1), (7, 2)])
+    assert person.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert (first.tolist(), second.tolist()) == ([32, 30], [7, 5])
+    assert x[:, 0, 0].tolist() == [1, 9, 9, 2, 2, 9, 9]
+    assert torch.equal(blank[0], x[0])  # at the scan's mean, where nothing changes
+    assert rois[1].tolist() == [True, False, True] and rois[0].all()
+    assert there[2].reshape(3, 2).tolist() == [[True, False], [False, False], [True, False]]
+    assert there[0].all() and there.shape == (7, 6)
     parts = list(inputs.whole([1, 2]))
-    assert [places for places, _ in parts] == [[0], [1, 1, 1]]
-    assert parts[0][1][1].tolist() == [[True, False] * 3]
-    assert parts[1][1][1] is None and torch.equal(parts[1][1][0], torch.full((3, 3, 4), 2.0))
+    assert [places for places, _ in parts] == [[0], [1]]
+    assert torch.equal(parts[1][1][0], x[:3]) and parts[1][1][5].tolist() == [32]

@@ -9,12 +9,13 @@ from numpy.testing import assert_allclose
 from small_tasks import split_of, task_of
 
 from brainjepa_core.evaluation.learning.inputs import ArrayInputs
+from brainjepa_core.evaluation.learning.optimizer import Group
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import (
-    Group,
     TrainingSettings,
     fit,
     fit_and_predict,
+    is_sure,
     outputs_of,
     seeded,
 )
@@ -102,6 +103,47 @@ def test_equal_seeds_are_equal_trainings_and_others_are_not():
     assert drawn[0] != drawn[2] and drawn[0] != drawn[3]
 
 
+def test_a_start_that_no_step_betters_is_kept():
+    x, y = linear_data(noise=0.0)
+    split, network = split_of(60), linear()
+    first = fit(network, ArrayInputs(x), task_of(y), split, S.model_copy(update={"steps": 200}))
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    wild = S.model_copy(update={"lr": 10.0, "warmup": 0.0})
+    found = fit(network, ArrayInputs(x), task_of(y), split, wild)
+    assert first.steps > 0 and found.steps == 0
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in start.items())
+
+
+def test_a_gain_within_two_standard_errors_is_none():
+    assert is_sure(torch.tensor([1.0, 1.0, 0.5, 1.5])) and is_sure(torch.ones(3))
+    assert not is_sure(torch.tensor([3.0, -1.0, -1.0, 0.0])) and not is_sure(torch.zeros(3))
+    assert not is_sure(-torch.ones(3)) and not is_sure(torch.ones(1))  # of one nobody can say
+    x, y = linear_data(noise=0.0)
+    split = split_of(60)
+    for noise, moves in ((0.0, True), (100.0, False)):
+        told = y + noise * np.random.default_rng(1).standard_normal(60)
+        network = linear()
+        start = network.weight.detach().clone()
+        found = fit(network, ArrayInputs(x), task_of(told), split, S, sure=True)
+        assert (found.steps > 0) == moves == (not torch.equal(network.weight.detach(), start))
+
+
+def test_until_a_step_is_the_whole_schedule_cut_short():
+    x, y = linear_data()
+    split, states = split_of(60, validation=0.0), []
+    network = linear()
+    fit(
+        network, ArrayInputs(x), task_of(y), split, S,
+        progress=lambda _: states.append(network.weight.detach().clone()),
+    )  # fmt: skip
+    network = linear()
+    assert fit(network, ArrayInputs(x), task_of(y), split, S, until=15).steps == 15
+    assert torch.equal(network.weight.detach(), states[2])
+    refreshed = []
+    fit(linear(), ArrayInputs(x), task_of(y), split, S, until=12, refresh=refreshed.append)
+    assert refreshed == [0, 5, 10, 12]
+
+
 def test_random_numbers_of_others_go_on_as_before():
     x, y = linear_data()
     torch.manual_seed(5)
@@ -132,12 +174,12 @@ def test_the_best_state_of_validation_is_kept():
         states.append(network.weight.detach().clone())
 
     s = S.model_copy(update={"lr": 0.3, "steps": 60})
-    target = fit(network, ArrayInputs(x), task_of(y), split, s, progress=look)
+    target, steps = fit(network, ArrayInputs(x), task_of(y), split, s, progress=look)
     losses = [found.validation for found in looks]
     best = int(np.argmin(losses))
     assert best < len(losses) - 1
     assert torch.equal(network.weight.detach(), states[best])
-    assert not network.training
+    assert not network.training and steps == looks[best].steps
     predicted = outputs_of(network, ArrayInputs(x), split.validation.tolist())
     error = ((predicted[:, 0] - target.encode(y)[split.validation]) ** 2).mean()
     assert error.item() == pytest.approx(losses[best], rel=1e-5)
@@ -153,7 +195,9 @@ def test_the_best_state_of_validation_is_kept():
         progress=look,
     )
     assert len(looks) < patient
-    losses = [found.validation for found in looks]
+    start = outputs_of(linear(), ArrayInputs(x), split.validation.tolist())
+    losses = [float(target.loss(start, target.encode(y)[split.validation]))]
+    losses += [found.validation for found in looks]
     worse = [loss >= min(losses[:i]) for i, loss in enumerate(losses) if i]
     waits = [all(worse[i : i + 2]) for i in range(len(worse) - 1)]
     assert waits.index(True) == len(waits) - 1  # two looks without a better loss are the last

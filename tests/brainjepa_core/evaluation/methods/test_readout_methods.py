@@ -13,10 +13,10 @@ from brainjepa_core.evaluation.methods import readout_methods
 from brainjepa_core.evaluation.methods.readout_methods import (
     ReadOut,
     ReadOutMethod,
-    centred_on,
     latent_methods,
     signal_methods,
 )
+from brainjepa_core.evaluation.readout.centring import centred_on, centres_of
 from brainjepa_core.evaluation.readout.connectivity import matrix_of, mean_connectivity
 from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
 from brainjepa_core.evaluation.tasks.protocols import Split
@@ -187,7 +187,7 @@ def test_missing_features_count_as_the_mean(features, values):
     gaps = features.copy()
     gaps[3, 7] = gaps[-1] = np.nan
     gaps[SITES == "b", 9] = np.nan
-    centres = readout_methods._centres(SITES, left_out().train, left_out().test)
+    centres = centres_of(SITES, left_out().train, left_out().test)
     found = centred_on(gaps, centres)
     assert found[3, 7] == 0 and not found[-1].any() and not found[SITES == "b", 9].any()
     rows = (SITES == "a") & (np.arange(PEOPLE) != 3)
