@@ -101,7 +101,10 @@ class PersonJEPA(BrainModel):
             blank = self.encoder.latents(torch.zeros_like(patches), basis, valid=token_valid)
             answers = self.encoder.latents(patches, basis, valid=token_valid)
             tokens = (answers - blank) * weight
-        return fisher_z_of(_precise(tokens).reshape(len(x), self.settings.rois, -1))
+        # Sums over many products: not in bf16, to which autocast would bring them.
+        features = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        with torch.autocast(x.device.type, enabled=False):
+            return fisher_z_of(features.reshape(len(x), self.settings.rois, -1))
 
     def _about_means(self, patches: Tensor, weight: Tensor) -> Tensor:
         """Patches [B, N, p] less each ROI's mean over its tokens of weight 1 [B, N, 1]."""
@@ -141,8 +144,3 @@ class PersonJEPA(BrainModel):
             error = (predicted - coordinates(target, directions)) / units_of(target, directions)
             losses: Tensor = error.square().mean(1)
         return losses
-
-
-def _precise(tokens: Tensor) -> Tensor:
-    """Tokens in float32 at least: correlations are sums over many products."""
-    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
