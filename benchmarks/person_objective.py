@@ -7,11 +7,12 @@ paired. With --federated also sites together against pooled and against each sit
 --choose, settings are compared within the training hospitals of each set, and the left-out ones
 stay closed.
 
-    python benchmarks/person_objective.py --data ../shared/data/abide --out person.json
-    python benchmarks/person_objective.py --data A --data B --out x.json --device cuda --jobs 8
-    python benchmarks/person_objective.py --data A --out x.json --budget 10 --rows "depth 2"
+    python benchmarks/person_objective.py                             one set, one seed
+    python benchmarks/person_objective.py --sets 3 --seeds 3 --out person.json
+    python benchmarks/person_objective.py --data A --data B --device cuda --jobs 8 --out x.json
+    python benchmarks/person_objective.py --budget 10 --rows "depth 2" --out x.json
 
-Results are written as they come; what is in --out is not computed again.
+Results are written to --out as they come; what is there is not computed again.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "abide"
 TR = 2.0
 FRAMES = round(WINDOW_SECONDS / TR)
 LEFT_OUT = 4  # hospitals of a set
@@ -381,12 +383,12 @@ def _gains(rows: list[Job], by_row: dict[str, list[Job]]) -> list[str]:
 
 def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, action="append", required=True, help="site archives")
-    parser.add_argument("--out", type=Path, required=True, help="JSON, written as results come")
+    parser.add_argument("--data", type=Path, action="append", help="folders of site archives")
+    parser.add_argument("--out", type=Path, help="JSON, written as results come")
     parser.add_argument("--rois", type=int, default=200, help="first ROIs: CC200 of ABIDE")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--sets", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sets", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--choose", action="store_true", help="compare settings, nested")
     parser.add_argument("--federated", action="store_true", help="against pooled and alone")
     parser.add_argument("--budget", type=float, default=1.0, help="times the steps")
@@ -404,11 +406,16 @@ def arguments_of() -> argparse.Namespace:
 def main() -> None:
     """Run what is not there yet, a line a result, then the table."""
     arguments = arguments_of()
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else []
+    data = arguments.data or [SHARED]
+    if not all(folder.is_dir() for folder in data):
+        print(f"no site archives at {', '.join(map(str, data))}: nothing is measured")
+        return
+    kept = arguments.out is not None and arguments.out.exists()
+    results = json.loads(arguments.out.read_text()) if kept else []
     there = {key_of(result) for result in results}
     began = time.perf_counter()
     with TemporaryDirectory() as folder:
-        stores_of(arguments.data, Path(folder), arguments.rois)
+        stores_of(data, Path(folder), arguments.rois)
         stores = str(Path(folder) / "stores")
         jobs = list(jobs_of(arguments, sorted(hospitals(stores))))
         left = [job for job in jobs if key_of(job) not in there]
@@ -419,8 +426,9 @@ def main() -> None:
             for done, future in enumerate(as_completed(waiting), 1):
                 result = future.result()
                 results.append(result)
-                with atomic_path(arguments.out) as temporary:
-                    temporary.write_text(json.dumps(results) + "\n")
+                if arguments.out is not None:
+                    with atomic_path(arguments.out) as temporary:
+                        temporary.write_text(json.dumps(results) + "\n")
                 place = f"set {result['set']}" + ("" if result["inner"] is None else " inner")
                 print(
                     f"{done}/{len(left)} {place} seed {result['seed']} {result['row']}: "

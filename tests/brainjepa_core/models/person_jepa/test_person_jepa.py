@@ -1,4 +1,4 @@
-"""The person's objective: against numpy, one person at a time, and the signals' own at the start."""
+"""The person's objective: against numpy, one person at a time; at the start, the signals' own."""
 
 from __future__ import annotations
 
