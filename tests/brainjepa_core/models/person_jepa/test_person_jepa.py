@@ -11,6 +11,7 @@ from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.person_jepa.coordinates import coordinates, directions_of
+from brainjepa_core.models.person_jepa.encoder import Evenness
 from brainjepa_core.models.person_jepa.model import PersonJEPA
 from brainjepa_core.models.person_jepa.settings import PersonJepaSettings
 from brainjepa_core.models.registry import family_named
@@ -56,9 +57,9 @@ def test_at_the_start_latent_connectivity_is_that_of_the_signals(depth):
 def test_the_loss_is_that_of_numpy():
     model, (x, rest) = model_of(0, live=True), data()
     e = model.encoder
-    power, weight, bias = (
-        p.detach().numpy() for p in (e.evenness.power, e.patch.weight, e.patch.bias)
-    )
+    evenness, patch = e.evenness, e.patch
+    frequencies, frames = evenness.frequencies.item(), evenness.frames.item()
+    weight, bias = patch.weight.detach().numpy(), patch.bias.detach().numpy()
     basis = np.c_[np.ones(ROIS), model.basis.numpy()]
     directions = np.zeros((ROIS, 0))
     for column in basis.T:  # Gram and Schmidt
@@ -68,8 +69,11 @@ def test_the_loss_is_that_of_numpy():
     losses = []
     for window, z in zip(x.numpy(), rest.numpy(), strict=True):
         centred = window - window.mean(1, keepdims=True)
-        energy = (centred**2).mean(0) + 1e-3
-        even = centred / (energy / energy.mean()) ** (power / 2)
+        spectrum = np.fft.rfft(centred)
+        power = (np.abs(spectrum) ** 2).mean(0)
+        even = np.fft.irfft(spectrum / (power / power.mean() + 0.01) ** (frequencies / 2), FRAMES)
+        power = (even**2).mean(0)
+        even = even / (power / power.mean() + 0.01) ** (frames / 2)
         tokens = np.concatenate(
             [even[:, i : i + PATCH] @ weight.T for i in range(0, FRAMES, PATCH)], axis=1
         )
@@ -164,6 +168,27 @@ def test_what_is_read_is_what_was_trained():
         r = reader.of_window(window, known)
         np.testing.assert_allclose(np.tanh(z)[~np.eye(ROIS, dtype=bool)],
                                    r[~np.eye(ROIS, dtype=bool)], atol=1e-4)  # fmt: skip
+
+
+def test_evened_out_frequencies_and_frames_are_of_one_amplitude():
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((B, ROIS, FRAMES))).cumsum(-1)
+    x = (x - x.mean(-1, keepdim=True)) * torch.linspace(1, 5, FRAMES)
+    patches, evenness = x.reshape(B, -1, PATCH), Evenness(ROIS).double()
+    torch.testing.assert_close(evenness(patches), patches, rtol=1e-9, atol=1e-12)
+
+    def spread(power: torch.Tensor) -> float:
+        """Largest over smallest amplitude over the brain."""
+        over_brain = power.mean(1).sqrt()
+        return float((over_brain.amax(-1) / over_brain.amin(-1)).max())
+
+    with torch.no_grad():
+        evenness.frames.fill_(1.0)
+        frames = evenness(patches).reshape(x.shape).square()
+        assert spread(frames) < 1.2 < 3 < spread(x.square())
+        evenness.frames.zero_()
+        evenness.frequencies.fill_(1.0)
+        even = torch.fft.rfft(evenness(patches).reshape(x.shape)).abs().square()[..., 1:]
+        assert spread(even) < 1.5 < 5 < spread(torch.fft.rfft(x).abs().square()[..., 1:])
 
 
 def test_directions_are_orthonormal_in_order_and_on_the_side_of_their_gradients():
