@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.evaluation.interpretation.attention import network_attention
 from brainjepa_core.evaluation.readout.latent import LatentReader
+from brainjepa_core.models.adapters import add_adapters
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.person_jepa.coordinates import coordinates, directions_of
@@ -226,6 +228,16 @@ def test_without_blocks_any_family_trains_and_reads_what_it_is_asked_for():
         model.sample_losses(x, **draws).sum().backward()
         index = torch.tensor([[3, 1]]).expand(B, 2)
         torch.testing.assert_close(model.latents(x, index), model.latents(x)[:, [3, 1]])
+
+
+def test_without_blocks_there_is_no_attention_to_adapt_or_to_look_at():
+    with pytest.raises(
+        ValueError, match="blocks of attention, found PersonJEPA, which has none to"
+    ):
+        add_adapters(model_of(0, adapters=2))
+    networks = torch.zeros(ROIS, dtype=torch.int64)
+    with pytest.raises(ValueError, match="transformer blocks, found PersonJEPA of depth 0; atten"):
+        network_attention(model_of(0), data()[0], networks)
 
 
 def test_sizes_that_do_not_fit_are_refused():
