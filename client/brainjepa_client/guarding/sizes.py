@@ -19,7 +19,8 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 KEPT = 2  # rounds' states on disk: one that may be asked for again needs the one before it
 FLOAT = 4  # bytes
 MOMENTS = 2
-MATRICES = 8  # of all pairs of ROIs, that a model which predicts connectivity keeps a person
+# What a model that predicts connectivity keeps a person beside its blocks.
+MATRICES, WINDOWS = 8, 24  # of all pairs of ROIs; of all frames
 USUAL_RATIO = 4.0  # r where a family does not say
 
 
@@ -54,6 +55,6 @@ class StudySize:
         kept = sum(depth * (8 + 2 * ratio) * width for width, depth in networks)
         people = training.batch_size // training.accumulation
         tokens = people * training.masks.masks_per_sample * shape.tokens
-        pairs = people * MATRICES * rois**2 if shape.predicts_rest else 0
-        memory = FLOAT * (weights * (3 + MOMENTS) + int(tokens * kept) + pairs)
+        read = MATRICES * rois**2 + WINDOWS * rois * shape.frames if shape.predicts_rest else 0
+        memory = FLOAT * (weights * (3 + MOMENTS) + int(tokens * kept) + people * read)
         return cls(weights, memory, FLOAT * weights * (MOMENTS + 1) * (KEPT + 1))
