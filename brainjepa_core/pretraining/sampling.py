@@ -35,6 +35,9 @@ class WindowSource(Protocol):
     ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
 
+    def rest(self, subjects: list[int], seeds: list[tuple[int, ...]]) -> Float32:
+        """Connectivity [B, R, R] of what those windows leave, for models that predict it."""
+
     def name(self, subject: int) -> str:
         """What to call a person in files that stay on this machine."""
 
@@ -163,6 +166,8 @@ def batch_of(
     if model.settings.learned_phenotypes:
         told = told_phenotypes(cast(PeopleToldOf, windows), subjects, model.settings)
         drawn = {**drawn, "told": torch.from_numpy(told)}
+    if model.settings.predicts_rest:
+        drawn = {**drawn, "rest": torch.from_numpy(windows.rest(subjects, seeds))}
     return Batch(torch.from_numpy(x), None if valid is None else torch.from_numpy(valid), drawn)
 
 

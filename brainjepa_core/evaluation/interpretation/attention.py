@@ -105,9 +105,10 @@ def network_attention(
     if token_valid is not None:
         member = member * token_valid[..., None]
     encoder = model.embedder
-    if not isinstance(encoder, Encoder):
+    if not isinstance(encoder, Encoder) or not len(encoder.blocks):
         raise ValueError(
-            f"expected a model that embeds by transformer blocks, found {type(model).__name__}; "
+            f"expected a model that embeds by transformer blocks, found {type(model).__name__}"
+            f"{' of depth 0' if isinstance(encoder, Encoder) else ''}; "
             "attention is looked at in those only"
         )
     tokens = encoder.tokens(model.patches(x), model.basis_of(len(x)))
