@@ -40,6 +40,7 @@ from brainjepa_core.evaluation.scores.evaluation import KEPT, predict_all
 from brainjepa_core.evaluation.scores.results import (
     COMPARISONS,
     GAPS,
+    OVER_SITES,
     RESULTS,
     SUBGROUPS,
     Predictions,
@@ -65,7 +66,7 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
 CACHE, FIGURES = "cache", "figures"
-TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS)
+TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS, OVER_SITES)
 WRITTEN = (
     KEPT,
     CACHE,

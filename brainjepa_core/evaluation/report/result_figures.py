@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from brainjepa_core.evaluation.scores.metrics import STANDARDISED, WITHIN_SITE, lower_is_better
+from brainjepa_core.evaluation.scores.metrics import STANDARDISED, lower_is_better, plain_metric
 from brainjepa_core.evaluation.scores.results import Row
 from brainjepa_core.pages.palette import BLUE, CATEGORIES, GREY, GRID, INK, ORANGE
 
@@ -29,8 +29,8 @@ LONGEST_NAME = 44  # characters of a model beside a picture
 
 def metric_label(metric: str, unit: str = "") -> str:
     """As headings and axes call it, with its unit where it has one."""
-    plain = metric.removesuffix(WITHIN_SITE)
-    label = LABELS.get(plain, plain) + (WITHIN_SITE if plain != metric else "")
+    plain = plain_metric(metric)
+    label = LABELS.get(plain, plain) + metric.removeprefix(plain)
     return f"{label} ({unit})" if unit else label
 
 
