@@ -46,6 +46,13 @@ def linear_kernel(features: NDArray[np.floating], training: Index) -> Float64:
     return found
 
 
+def centred_kernel(kernel: Float64, training: int) -> Float64:
+    """A kernel [n, n] of features less their mean over the first people, who train."""
+    mean = kernel[:training].mean(0)
+    found: Float64 = kernel - mean[None] - mean[:, None] + mean[:training].mean()
+    return found
+
+
 def sum_of_kernels(kernels: Sequence[Float64]) -> Float64:
     """Mean of kernels [n, n]: what joining their features side by side gives."""
     found: Float64 = np.mean(kernels, axis=0)

@@ -18,85 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.scores.metrics import (
-    CENTRED,
-    WITHIN_SITE,
-    auc,
-    classification_scores,
-    less_site_mean,
-    metric_unit,
-    regression_scores,
-)
+from brainjepa_core.evaluation.scores.metrics import metric_unit
+from brainjepa_core.evaluation.scores.pooled import Index, Pooled
 from brainjepa_core.evaluation.scores.results import Predictions, Row
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
-Index = NDArray[np.int64]
 Seed = int | Sequence[int]
 
 DRAWS = 2000
 LEAST_SITES = 3  # of which drawing sites can tell anything
 CELLS = 1_000_000  # weights that are held at a time
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Predictions that are scored together.
-
-    Attributes
-    ----------
-    rows : ndarray of int64 [t]
-        Of the `TaskData`.
-    truth : ndarray [t]
-    values : ndarray [t] or [t, K]
-    unit : ndarray [t]
-        Standard deviation of the target in each prediction's training part.
-    sites : ndarray of int64 [t], optional
-        Where scores are also given within sites.
-    """
-
-    rows: Index
-    truth: Float64
-    values: Float64
-    unit: Float64
-    sites: Index | None
-
-    def scores(self, weights: Float64, copies: bool = False) -> dict[str, Float64]:
-        """Every metric [b] of the task under weights [b, t].
-
-        With `copies` a weight is of a whole site: one that is drawn twice is two sites, between
-        which no pair of people is within a site.
-        """
-        if self.values.ndim == 1:
-            arguments = (self.truth, self.values, self.unit, weights)
-            found = regression_scores(*arguments)
-            within = {} if self.sites is None else regression_scores(*arguments, self.sites)
-        else:
-            truth = self.truth.astype(np.int64)
-            found = classification_scores(truth, self.values, weights)
-            within = {}
-            if self.sites is not None:
-                # Pairs within a site count by the product of both people's weights.
-                pairs = np.sqrt(weights) if copies else weights
-                within = {"auc": auc(truth, self.values, pairs, self.sites)}
-                centred = less_site_mean(self.values, self.sites)
-                found |= {f"auc{CENTRED}": auc(truth, centred, weights)}
-        return found | {name + WITHIN_SITE: score for name, score in within.items()}
-
-    def once(self) -> dict[str, float]:
-        """Every metric of the people as they are."""
-        return {name: float(s[0]) for name, s in self.scores(np.ones((1, len(self.rows)))).items()}
-
-    def of(self, chosen: NDArray[np.bool_]) -> Pooled:
-        """Only some people, not within sites.
-
-        Parameters
-        ----------
-        chosen : ndarray of bool [n]
-            By row of the `TaskData`.
-        """
-        keep = chosen[self.rows]
-        parts = (self.rows[keep], self.truth[keep], self.values[keep], self.unit[keep])
-        return Pooled(*parts, sites=None)
 
 
 @dataclass(frozen=True)

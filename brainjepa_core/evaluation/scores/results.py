@@ -201,6 +201,7 @@ class Results:
         Where several sites are tested.
     yardsticks : tuple of Row
         Figures of the same people asked other things: with few labels, of short scans.
+    yardstick_comparisons : tuple of Comparison
     """
 
     rows: tuple[Row, ...] = ()
@@ -209,6 +210,7 @@ class Results:
     gaps: tuple[Gap, ...] = ()
     over_sites: tuple[OverSites, ...] = ()
     yardsticks: tuple[Row, ...] = ()
+    yardstick_comparisons: tuple[Comparison, ...] = ()
 
     def __add__(self, other: Results) -> Results:
         return Results(
@@ -218,14 +220,16 @@ class Results:
             self.gaps + other.gaps,
             self.over_sites + other.over_sites,
             self.yardsticks + other.yardsticks,
+            self.yardstick_comparisons + other.yardstick_comparisons,
         )
 
 
 def write_results(folder: str | Path, results: Results) -> Path:
     """Write results, subgroups, comparisons, gaps and over_sites, each as JSON and TSV.
 
-    Yardsticks follow the rows of results, by metrics of their own. Rows of all people have no key ``group``, rows of groups do, each in a file of their own: who
-    looks up a model's figure in ``results.json`` finds one.
+    Yardsticks follow the rows of results and the comparisons, by metrics of their own. Rows of all
+    people have no key ``group``, rows of groups do, each in a file of their own: who looks up a
+    model's figure in ``results.json`` finds one.
 
     Parameters
     ----------
@@ -244,7 +248,7 @@ def write_results(folder: str | Path, results: Results) -> Path:
     _write(folder, RESULTS, whole, [key for key in keys if key != "group"])
     _write(folder, SUBGROUPS, [_plain(row) for row in results.subgroups], keys)
     for name, kind, items in (
-        (COMPARISONS, Comparison, results.comparisons),
+        (COMPARISONS, Comparison, (*results.comparisons, *results.yardstick_comparisons)),
         (GAPS, Gap, results.gaps),
         (OVER_SITES, OverSites, results.over_sites),
     ):

@@ -76,8 +76,9 @@ def evaluate_predictions(
         for metric, score in metrics.items()
     ]
     over_sites = _over_sites(scores, comparisons, data, predictions[0], protocol)
-    parts = (rows, subgroups, comparisons, gaps, over_sites)
-    return Results(*(tuple(part) for part in parts))
+    return Results(
+        tuple(rows), tuple(subgroups), tuple(comparisons), tuple(gaps), tuple(over_sites)
+    )
 
 
 def _over_sites(
