@@ -70,9 +70,9 @@ class AcrossHospitals:
                  for side in (False, True)}  # fmt: skip
         both = sorted(sides[False] & sides[True])
         if both:
-            many = "hospital is" if len(both) == 1 else "hospitals are"
             notes.append(
-                f"{len(both)} of {len(sides[True])} tested {many} among those that train, by name: "
+                f"{len(both)} of {counted(len(sides[True]), 'tested hospital')} "
+                f"{'is' if len(both) == 1 else 'are'} among those that train, by name: "
                 f"{', '.join(both)}. There this is how a model does with other people of hospitals "
                 "that it knows, not at new ones"
             )
