@@ -88,7 +88,7 @@ def test_the_floor_counts_what_a_layer_multiplies(bench):
             return [(None, np.ones((1, 160), bool), np.ones((1, 450), bool))]
 
     class Model:
-        class settings:  # noqa: N801
+        class settings:
             patch, width, depth, mlp_ratio = 16, 768, 12, 4.0
 
     n, d = 4500, 768

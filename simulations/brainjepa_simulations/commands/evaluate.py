@@ -44,8 +44,8 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model",
             "--checkpoint",
+            "--model",
             metavar="[NAME=]FOLDER",
             help="Folder of a model, a run or a study; may be repeated; baselines without.",
         ),
