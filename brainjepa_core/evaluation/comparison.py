@@ -197,10 +197,10 @@ def compare_models(
                        reference, out / CACHE, progress)  # fmt: skip
         asked = asking.everything(methods, predictions)
         results += Results(
-            yardsticks=tuple(row for one in asked for row in one.rows),
-            yardstick_comparisons=tuple(c for one in asked for c in one.comparisons),
+            yardsticks=tuple(dict.fromkeys(row for one in asked for row in one.rows)),
+            yardstick_comparisons=tuple(dict.fromkeys(c for a in asked for c in a.comparisons)),
         )
-        asked = [*new_hospitals(results, data, comparison.models), *asked]
+        asked = [*new_hospitals(results, data, comparison.models, reference), *asked]
     write_results(out, results)
     first = next(iter(comparison.models), None)  # the others stand beside the first
     subjects = [] if first is None else of_model(names, first)

@@ -116,11 +116,14 @@ class Asker:
         return [method for method in found if method.name in self.names]
 
 
-def new_hospitals(results: Results, data: TaskData, models: Iterable[str]) -> list[Asked]:
+def new_hospitals(
+    results: Results, data: TaskData, models: Iterable[str], reference: str
+) -> list[Asked]:
     """Each tested hospital by itself, of which nothing is known but scans; none of a single one."""
     metric = METRICS[data.task.kind][0]
-    names = {*SIGNAL_ROWS, *(f"{name}: probe" for name in models)}
-    names |= {name.removesuffix(CENTRED) for name in SIGNAL_ROWS}
+    plain = [name.removesuffix(CENTRED) for name in SIGNAL_ROWS]
+    names = {reference, *plain, *(name + CENTRED for name in plain)}
+    names |= {f"{name}: probe" for name in models}
     rows = [
         row
         for row in results.subgroups

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -97,6 +97,11 @@ class Asking:
             {"twice the TR": self._tested(lambda _: EveryOther())},
         )
 
+    @cached_property
+    def _whole(self) -> tuple[list[Row], list[Comparison]]:
+        """Of the scans as they are, beside which each section sets its own."""
+        return judged(self.data, self.whole, WHOLE, self.reference)[:2]
+
     def _tested(self, change: Callable[[int], Change]) -> Callable[[int], Change | None]:
         tested = {self.windows.people[p].store for p in self.data.people[self.split.test]}
         return lambda store: change(store) if store in tested else None
@@ -116,7 +121,7 @@ class Asking:
                 self.progress(condition)
         if not done:
             return None
-        mine, against, _ = judged(self.data, self.whole, WHOLE, self.reference)
+        mine, against = self._whole
         task = self.data.task
         metric = headline(task.kind, task.within_site)
         rows, comparisons = [*rows, *mine], [*comparisons, *against]

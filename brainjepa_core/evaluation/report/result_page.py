@@ -217,10 +217,16 @@ class _Part:
         figure = figures.forest(
             self.rows, drawn[:PANELS], self.reference, self.subjects, self.facts.chance
         )
-        within = [metric for metric in self.metrics if plain_metric(metric) != metric]
-        whole = [metric for metric in self.metrics if metric not in within]
-        # Too many columns for one table?
-        shown = [within, whole] if len(within) > 1 else [self.metrics]
+        # Too many columns for one table: what it is judged by, of all people and of sites, first.
+        judged = plain_metric(self.facts.headline)
+        regression = self.facts.kind == "regression"
+        first = [
+            metric
+            for metric in self.metrics
+            if (plain_metric(metric) != metric if regression else plain_metric(metric) == judged)
+        ]
+        shown = [first, [metric for metric in self.metrics if metric not in first]]
+        shown = shown if len(first) > 1 else [self.metrics]
         return {
             "picture": Picture.of(figure, f"Figures of all models, {self.title}"),
             "tables": [

@@ -46,8 +46,9 @@ def evaluate(
         typer.Option(
             "--checkpoint",
             "--model",
-            metavar="[NAME=]FOLDER",
-            help="Folder of a model, a run or a study; may be repeated; baselines without.",
+            metavar="PATH",
+            help="Folder of a model, a run or a study, or NAME=FOLDER; may be repeated; baselines "
+            "without.",
         ),
     ] = None,
     finetune: Annotated[
