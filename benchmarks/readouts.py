@@ -83,9 +83,8 @@ def tell_cost(windows: Windows, model: BrainModel) -> None:
         )
     work = times * sum(map(partial(operations, few, model), people)) / 1e9
     speed = matrix_speed()
-    print(
-        f"floor of the network: {work:.0f} G operations / {speed:.0f} G/s = {work / speed:.0f} s of processor"
-    )
+    seconds = f"{work:.0f} G operations / {speed:.0f} G/s = {work / speed:.0f} s"
+    print(f"floor of the network: {seconds} of processor")
 
 
 def operations(windows: Windows, model: BrainModel, person: int) -> float:
