@@ -1,10 +1,12 @@
 """What read-outs of signals and of an untrained network tell of diagnosis and age, site by site.
 
 Every hospital is told by the others; bases, means and penalties are of those others, and where it
-says site-centred the tested hospital subtracts the mean of its own unlabelled features. Prints the
-tables of docs/evaluation.md.
+says site-centred the tested hospital subtracts the mean of its own unlabelled features. Writes the
+page of each task, with the tables of docs/evaluation.md, and prints what reading people cost beside
+the least that it can: the products that a network's layers are made of, at the speed of this
+machine's own matrix products. Archives of one name in several folders are one hospital's.
 
-    python benchmarks/readouts.py ../shared/data/abide               # all ROIs of the archives
+    python benchmarks/readouts.py ../shared/data/abide ../shared/data/abide_extra --out readouts
     python benchmarks/readouts.py ../shared/data/abide --rois 200    # the first 200: CC200 of ABIDE
 """
 
@@ -12,25 +14,22 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
-from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.comparison import EvaluationPlan, compare_models
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
-from brainjepa_core.evaluation.methods.baselines import connectivity_methods
-from brainjepa_core.evaluation.methods.method import Method
-from brainjepa_core.evaluation.methods.readout_methods import latent_methods, signal_methods
-from brainjepa_core.evaluation.scores.evaluation import predict_all
-from brainjepa_core.evaluation.scores.resampling import score_models
-from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, splits_of
-from brainjepa_core.evaluation.tasks.settings import TaskData, load_task
-from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.evaluation.readout.connectivity import matrix_of
+from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
+from brainjepa_core.evaluation.tasks.settings import load_task
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY as READ
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.importing.importers import import_site_archive
@@ -38,70 +37,99 @@ from brainjepa_core.signals.windows import Windows
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "abide"
 PROTOCOL = ProtocolSettings(kind="leave_one_site_out", seeds=1)
-SHOWN = {"diagnosis": ("auc", "auc within site"), "age": ("r within site", "r")}
+TASKS = ("diagnosis", "age")
 STARTS = {"default": "at step 0", "published": "published start"}  # by recipe
 
 
-def windows_of(source: Path, folder: Path, rois: int | None, study: PretrainingSettings) -> Windows:
-    """Windows of all archives of a folder, of their first ROIs."""
-    stores = []
-    for path in sorted(source.glob("*.npz")):
-        with np.load(path) as file:
-            arrays = dict(file)
-        if "ts" not in arrays:  # a mapping of ROIs that lies beside them
-            continue
-        arrays |= {"ts": arrays["ts"][:, :rois], "roi": arrays["roi"][:rois]}
-        np.savez(folder / path.name, **arrays)
-        table = source / "participants.tsv"
-        stores.append(import_site_archive(folder / path.name, folder / path.stem, table))
-    return study.windows_of(stores)
+def windows_of(
+    sources: Sequence[Path], folder: Path, rois: int | None, study: PretrainingSettings
+) -> Windows:
+    """Windows of all archives of some folders, of their first ROIs."""
+    stores = {}
+    for number, source in enumerate(sources):
+        for path in sorted(source.glob("*.npz")):
+            with np.load(path) as file:
+                arrays = dict(file)
+            if "ts" not in arrays:  # a mapping of ROIs that lies beside them
+                continue
+            arrays |= {"ts": arrays["ts"][:, :rois], "roi": arrays["roi"][:rois]}
+            copy = folder / f"{number}" / path.name
+            copy.parent.mkdir(exist_ok=True)
+            np.savez(copy, **arrays)
+            store = import_site_archive(copy, folder / path.stem, source / "participants.tsv")
+            stores[path.stem] = store
+    return study.windows_of([stores[name] for name in sorted(stores)])
 
 
-def latents_of(windows: Windows, recipes: Sequence[str]) -> dict[str, Float32]:
-    """Latent connectivity of everybody by untrained networks, by how they start."""
-    basis, people, found = consensus_basis(windows), range(windows.subjects), {}
-    for recipe in recipes:
-        name = STARTS[recipe]
-        model = PretrainingSettings(recipe=recipe).new_model(basis).eval()
-        began = time.perf_counter()
-        found[name] = cached_embeddings(model, windows, people, (READ,))[READ]
-        print(f"{name}: {len(people)} people read in {time.perf_counter() - began:.0f} s")
-    return found
+def tell_cost(windows: Windows, model: BrainModel) -> None:
+    """Read every eighth person by signals and by the network: seconds of all, and the floor."""
+    few = windows.only(range(0, windows.subjects, 8))
+    signals, people = SignalReadOuts(few), range(few.subjects)
+    seen = signals.seen_from(np.arange(few.subjects))
+    matrices = matrix_of(signals.pairs)
+    parts: dict[str, Callable[[], object]] = {
+        "connectivity 0.01-0.1 Hz": lambda: signals.slow_pairs,
+        "log-connectivity": lambda: seen.features(matrices),
+        "network": lambda: cached_embeddings(model, few, people, (READ,)),
+    }
+    times = windows.subjects / few.subjects
+    for name, read in parts.items():
+        began, cpu = time.perf_counter(), time.process_time()
+        read()
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        told = f"{times * wall:.0f} s, {times * cpu:.0f} s of processor"
+        print(
+            f"{name}: {told} for {windows.subjects} people, by {few.subjects} of them", flush=True
+        )
+    work = times * sum(map(partial(operations, few, model), people)) / 1e9
+    speed = matrix_speed()
+    seconds = f"{work:.0f} G operations / {speed:.0f} G/s = {work / speed:.0f} s"
+    print(f"floor of the network: {seconds} of processor")
 
 
-def table(data: TaskData, methods: Sequence[Method]) -> None:
-    shown = SHOWN[data.task.name]
-    print(f"\n| {data.task.name} | {' | '.join(f'{metric} | 95 %' for metric in shown)} |")
-    print("|---" * (1 + 2 * len(shown)) + "|")
-    scores = score_models(data, predict_all(methods, data, splits_of(PROTOCOL, data)))
-    for name, metrics in scores.items():
-        rows = [metrics[m].row(name, data.task, PROTOCOL.kind, m) for m in shown]
-        cells = (f"{row.mean:.3f} | {row.low:.3f} to {row.high:.3f}" for row in rows)
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+def operations(windows: Windows, model: BrainModel, person: int) -> float:
+    """Multiplications and additions that the encoder needs for a person's windows."""
+    shape, total = model.settings, 0.0
+    for _, frames, rois in windows.whole_scans(person):
+        for there, known in zip(frames, rois, strict=True):
+            tokens = int(known.sum()) * -(-int(there.sum()) // shape.patch)
+            width, depth = shape.width, shape.depth
+            total += depth * (4 * tokens**2 * width + (8 + 4 * shape.mlp_ratio) * tokens * width**2)
+    return total
+
+
+def matrix_speed(size: int = 1536) -> float:
+    """G operations of float32 matrix products a second of processor, whoever else is at work."""
+    a = torch.randn(size, size)
+    a @ a
+    began = time.process_time()
+    products = [a @ a for _ in range(5)]
+    return len(products) * 2 * size**3 / (time.process_time() - began) / 1e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=SHARED)
+    parser.add_argument("folders", nargs="*", type=Path, default=[SHARED])
     parser.add_argument("--rois", type=int)
-    parser.add_argument("--recipes", nargs="*", choices=STARTS, default=["default"])
+    parser.add_argument("--out", type=Path, default=Path("readouts"))
+    parser.add_argument("--recipe", choices=STARTS, default="default")
     arguments = parser.parse_args()
-    if not arguments.folder.is_dir():
-        print(f"no site archives at {arguments.folder}: nothing is measured")
+    missing = [folder for folder in arguments.folders if not folder.is_dir()]
+    if missing:
+        print(f"no site archives at {missing[0]}: nothing is measured")
         return
     with TemporaryDirectory() as folder:
-        study = PretrainingSettings()
-        windows = windows_of(arguments.folder, Path(folder), arguments.rois, study)
-        signals = SignalReadOuts(windows)
-        methods = signal_methods(signals)
-        for name, pairs in latents_of(windows, arguments.recipes).items():
-            methods += latent_methods(name, pairs, signals)
-        for name in SHOWN:
-            data = task_data(load_task(name).model_copy(update={"within_site": True}), windows)
+        windows = windows_of(arguments.folders, Path(folder), arguments.rois, PretrainingSettings())
+        model = PretrainingSettings(recipe=arguments.recipe).new_model(consensus_basis(windows))
+        out: Path = arguments.out
+        tell_cost(windows, model.eval())
+        for name in TASKS:
+            task = load_task(name).model_copy(update={"within_site": name == "age"})
+            plan = EvaluationPlan(task, PROTOCOL, {STARTS[arguments.recipe]: model})
             began = time.perf_counter()
-            fc = connectivity_methods(data, ConnectivityFeatures(windows), ("correlation",))
-            table(data, [*fc, *methods])
-            print(f"\n{name}: {time.perf_counter() - began:.0f} s in all", flush=True)
+            compare_models(plan, windows, out / name, print)
+            seconds = time.perf_counter() - began
+            print(f"{out / name / 'results.html'}: {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_every_argument_and_option_is_explained_on_screen(words, found):
         assert parameter.help, f"{parameter.name} has no help"
         assert " ".join(parameter.help.split()) in text
         if isinstance(parameter, click.Option):
-            assert set(parameter.opts) <= set(text.split())
+            assert set(parameter.opts) <= set(re.split("[ ,]", text))
     for name, below in getattr(found, "commands", {}).items():
         assert f"{name} {' '.join((below.help or '').split())}" in text
 

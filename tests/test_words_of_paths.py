@@ -36,7 +36,10 @@ CALLS: dict[str, dict[str, str]] = {
     "simulate attack": {"scenario": "made_up.yaml", "--out": NEW},
     "demo": {"--out": NEW},
     "paint": {"--out": NEW, "--scenario": "demo"},
-    "evaluate": {"data": "stores", "--out": NEW, **TASK, "--model": "run", "--finetune": "no"},
+    "evaluate": {
+        "data": "stores", "--test": "stores", "--out": NEW, **TASK, "--model": "run",
+        "--finetune": "no",
+    },
     "evaluate-sites": {"run": "run", "--task": "task.yaml"},
     "site embed": {**SITE, "--out": NEW},
     "site probe": {**SITE, **TASK, "--out": NEW},
@@ -196,7 +199,8 @@ def test_a_wrong_path_is_named_in_words(words, workplace, tmp_path):
             kind = wrong.parent.name
             if (kind, name) in TRUE_ELSEWHERE or (kind == "empty" and name in EMPTY_IS_DEFAULT):
                 continue
-            values = {**CALLS[words], name: str(wrong)}
+            other = "--protocol" if name == "--test" else "--test"  # refuse each other
+            values = {k: v for k, v in {**CALLS[words], name: str(wrong)}.items() if k != other}
             code, told = call(words, values, workplace, folder / "new")
             where = f"{words} {name} {kind}: {told}"
             assert code in (1, 2), where

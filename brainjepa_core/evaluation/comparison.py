@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from brainjepa_core.arrays import Float64
+from brainjepa_core.evaluation.asked.asker import Asker, new_hospitals
+from brainjepa_core.evaluation.asked.yardstick import Asked
 from brainjepa_core.evaluation.features.connectivity import KINDS, ConnectivityFeatures
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import from_scratch
@@ -39,6 +43,7 @@ from brainjepa_core.evaluation.scores.evaluation import KEPT, predict_all
 from brainjepa_core.evaluation.scores.results import (
     COMPARISONS,
     GAPS,
+    OVER_SITES,
     RESULTS,
     SUBGROUPS,
     Predictions,
@@ -46,7 +51,9 @@ from brainjepa_core.evaluation.scores.results import (
     write_results,
 )
 from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
+from brainjepa_core.evaluation.tasks.across import AcrossHospitals
 from brainjepa_core.evaluation.tasks.protocols import (
+    Index,
     ProtocolSettings,
     Split,
     splits_of,
@@ -60,11 +67,12 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
+from brainjepa_core.signals.storing.scan_table import array_digest
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
 CACHE, FIGURES = "cache", "figures"
-TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS)
+TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS, OVER_SITES)
 WRITTEN = (
     KEPT,
     CACHE,
@@ -91,6 +99,12 @@ class EvaluationPlan:
         Also connectivity in tangent space, BrainNetCNN and the Brain Network Transformer.
     device : str
         Where people are embedded and everything is trained that torch trains.
+    across : AcrossHospitals, optional
+        Who trains and who is tested, in the place of the protocol's splits; of the same windows.
+    consensus : ndarray of float64 [R, R], optional
+        As of `SignalReadOuts`, of people who are not tested.
+    asks : bool
+        Also what hospitals ask, see `brainjepa_core.evaluation.asked`; only `across`.
     """
 
     task: TaskSettings
@@ -99,6 +113,9 @@ class EvaluationPlan:
     finetune: FinetuneSettings | None = None
     thorough: bool = False
     device: str = "cpu"
+    across: AcrossHospitals | None = None
+    consensus: Float64 | None = None
+    asks: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Task, protocol and fine-tuning as plain values."""
@@ -118,7 +135,15 @@ class EvaluationPlan:
             "models": [[name, model_digest(model)] for name, model in self.models.items()],
             "thorough": self.thorough,
             "version": VERSION,
+            **self._across_origin(),
         }
+
+    def _across_origin(self) -> dict[str, Any]:
+        if self.across is None:
+            return {}
+        consensus = None if self.consensus is None else array_digest(self.consensus)
+        tested = digest(np.flatnonzero(self.across.tested).tolist())
+        return {"tested": tested, "consensus": consensus, "asks": self.asks}
 
 
 def compare_models(
@@ -148,21 +173,37 @@ def compare_models(
         folder is of an evaluation of something else (says of what).
     """
     data = task_data(comparison.task, windows)
-    splits = splits_of(comparison.protocol, data)
+    across = comparison.across
+    splits = (
+        splits_of(comparison.protocol, data)
+        if across is None
+        else [across.split(data, comparison.protocol)]
+    )
     origin = comparison.origin(windows, data)
     claim_folder(out, origin, WRITTEN)
-    say(_who_takes_part(data, splits))
-    methods = table_methods(comparison, windows, data, out / CACHE, say)
+    say(_who_takes_part(data, splits, across is not None))
+    signals = SignalReadOuts(windows, comparison.consensus)
+    methods = table_methods(comparison, windows, data, signals, out / CACHE, say)
     predictions = predict_all(methods, data, splits, out, progress)
     reference = connectivity_name(data)
     kind = comparison.protocol.kind
     names = [method.name for method in methods]
     controls = controls_of(names, comparison.models)
     results = evaluate_predictions(data, predictions, kind, reference, controls)
+    asked: list[Asked] = []
+    if across is not None and comparison.asks:
+        asking = Asker(windows, across.tested, data, splits[0], comparison.models, signals,
+                       reference, out / CACHE, progress)  # fmt: skip
+        asked = asking.everything(methods, predictions)
+        results += Results(
+            yardsticks=tuple(dict.fromkeys(row for one in asked for row in one.rows)),
+            yardstick_comparisons=tuple(dict.fromkeys(c for a in asked for c in a.comparisons)),
+        )
+        asked = [*new_hospitals(results, data, comparison.models, reference), *asked]
     write_results(out, results)
-    asked = next(iter(comparison.models), None)  # the others stand beside the first
-    subjects = [] if asked is None else of_model(names, asked)
-    page = _write_pictures(out, data, comparison, predictions, results, reference, subjects)
+    first = next(iter(comparison.models), None)  # the others stand beside the first
+    subjects = [] if first is None else of_model(names, first)
+    page = _write_pictures(out, data, comparison, predictions, results, reference, subjects, asked)
     log_evaluation(out, results, {"protocol": comparison.protocol.kind}, origin, (page,))
     return results
 
@@ -175,16 +216,25 @@ def phenotypes_digest(data: TaskData) -> str:
     return digest([*(array.tolist() for array in arrays), data.classes, facts, data.left_out])
 
 
-def _who_takes_part(data: TaskData, splits: list[Split]) -> str:
+def _who_takes_part(data: TaskData, splits: list[Split], across: bool) -> str:
     """A line for a person."""
-    missing = untested_sites(splits, data)
-    sites = len(set(data.sites.tolist()))
+    missing = () if across else untested_sites(splits, data)
+    everybody, test = np.arange(len(data)), splits[0].test
+    if across:
+        who = f"{_many(data, np.delete(everybody, test))} train, {_many(data, test)} are tested"
+    else:
+        who = f"{_many(data, everybody)}, {counted(len(splits), 'split')}"
     return (
-        f"{counted(len(data), 'person', 'people')} of {counted(sites, 'site')}, "
-        f"{counted(len(splits), 'split')}"
+        who
         + "".join(f"; {n} left out: {reason}" for reason, n in data.left_out.items())
         + (f"; nobody is tested of {', '.join(missing)}" if missing else "")
     )
+
+
+def _many(data: TaskData, rows: Index) -> str:
+    """``312 people of 12 sites``."""
+    sites = len(set(data.sites[rows].tolist()))
+    return f"{counted(len(rows), 'person', 'people')} of {counted(sites, 'site')}"
 
 
 def _write_pictures(
@@ -195,6 +245,7 @@ def _write_pictures(
     results: Results,
     reference: str,
     subjects: Sequence[str],
+    asked: Sequence[Asked],
 ) -> Path:
     """Write the figures and the page; returns the page."""
     drawn = (*subjects[:3], reference)
@@ -210,6 +261,8 @@ def _write_pictures(
         left_out=data.left_out,
         settings=comparison.settings(),
         pictures={"What was predicted": truth},
+        notes=() if comparison.across is None else comparison.across.notes,
+        asked=asked,
     )
     return write_result_page(out, results, [facts], reference=reference, subjects=subjects)
 
@@ -225,10 +278,15 @@ def connectivity_name(data: TaskData) -> str:
 
 
 def table_methods(
-    comparison: EvaluationPlan, windows: Windows, data: TaskData, cache: Path, say: Say
+    comparison: EvaluationPlan,
+    windows: Windows,
+    data: TaskData,
+    signals: SignalReadOuts,
+    cache: Path,
+    say: Say,
 ) -> list[Method]:
     """Everything in the table, baselines first."""
-    signals, kinds = SignalReadOuts(windows), KINDS if comparison.thorough else KINDS[:2]
+    kinds = KINDS if comparison.thorough else KINDS[:2]
     methods = baseline_methods(windows, data, signals, cache, kinds)
     if comparison.thorough:
         features = ConnectivityFeatures(windows, cache)

@@ -72,6 +72,7 @@ def embed_people(
     people: Iterable[int],
     pools: Sequence[str] = ("mean",),
     networks: NDArray[np.int64] | None = None,
+    reader: LatentReader | None = None,
 ) -> dict[str, Float64]:
     """Embeddings of people: of a pool the mean over the windows of their scans, or a read-out.
 
@@ -86,13 +87,17 @@ def embed_people(
         person misses.
     networks : ndarray [R], optional
         Network of each ROI as a number.
+    reader : LatentReader, optional
+        Of the same model, for calls one after another: it keeps the responses to blank windows,
+        which people share, and each of them costs as much as a window.
 
     Returns
     -------
     dict
         ndarray [n, features] by pool.
     """
-    reader, of_windows = LatentReader(model), [p for p in pools if p != LATENT_CONNECTIVITY]
+    reader = reader or LatentReader(model)
+    of_windows = [p for p in pools if p != LATENT_CONNECTIVITY]
     rows: dict[str, list[Float64]] = {pool: [] for pool in pools}
     for person in people:
         if LATENT_CONNECTIVITY in rows:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
+from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import model_digest
@@ -74,12 +75,13 @@ def cached_embeddings(
     if folder is not None and keep is not None:
         _make_newest(folder, keep)
     rows: list[Mapping[str, Float32]] = []
+    reader = LatentReader(model)
     for done, person in enumerate(everybody, start=1):
         file = None if folder is None else folder / f"{person_key(windows, person)}.npz"
         found = (None if file is None else load_arrays(file)) or {}
         lacking = [pool for pool in pools if pool not in found]
         if lacking:
-            fresh = embed_people(model, windows, [person], lacking, networks)
+            fresh = embed_people(model, windows, [person], lacking, networks, reader)
             found = {**found, **{pool: fresh[pool][0].astype(np.float32) for pool in lacking}}
             if file is not None:
                 save_arrays(file, found)

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.connectivity import Features
 from brainjepa_core.evaluation.readout.connectivity import (
     SLOW_BAND,
@@ -40,10 +40,14 @@ class SignalReadOuts:
     Parameters
     ----------
     windows : Windows
+    consensus : ndarray of float64 [R, R], optional
+        Mean connectivity that log-connectivity is seen from, of people who are never tested: that
+        of a study, or of whole scans where these are cut. By default that of each training part.
     """
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: Windows, consensus: Float64 | None = None) -> None:
         self._windows = windows
+        self._given = None if consensus is None else LogConnectivity.of(consensus)
         self._kept: tuple[bytes, LogConnectivity] | None = None
 
     @cached_property
@@ -68,7 +72,9 @@ class SignalReadOuts:
             yield signal_part(*scan, tr, band)
 
     def seen_from(self, people: NDArray[np.int64]) -> LogConnectivity:
-        """What log-connectivity is seen from, when these people are the consensus."""
+        """What log-connectivity is seen from, where these people are the consensus."""
+        if self._given is not None:
+            return self._given
         key = np.sort(people).tobytes()
         if self._kept is None or self._kept[0] != key:  # methods ask for one split after another
             self._kept = key, LogConnectivity.of(mean_connectivity(self.pairs[people]))

@@ -21,6 +21,7 @@ from brainjepa_core.evaluation.features.connectivity import Features
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.readout.centring import centred_on, centres_of, training_means
 from brainjepa_core.evaluation.readout.kernel_ridge import (
+    centred_kernel,
     linear_kernel,
     ridge_predictions,
     sum_of_kernels,
@@ -88,20 +89,44 @@ class ReadOutMethod:
             If the training rows are of one class.
         """
         training = np.union1d(split.train, split.validation)
-        kernels = [r.kernel(data, training, split.test, self.centred) for r in self.readouts]
-        kernel, groups = sum_of_kernels(kernels), groups_of(data, self.centred)
-        own, test = np.arange(len(training)), slice(len(training), None)
+        return self._fit(data, training, split.test, self._kernel(data, training, split.test))
+
+    def predict_labelled(
+        self, data: TaskData, splits: Sequence[Split], everybody: Index
+    ) -> list[Float64]:
+        """The same where only a split's training rows have labels, and everybody's scans serve.
+
+        Centres, consensus and what covariates explain are of `everybody`; the splits, which test
+        the same rows, have their training rows among them.
+        """
+        test = splits[0].test
+        kernel = self._kernel(data, everybody, test)
+        last = np.arange(len(everybody), len(kernel))
+        found = []
+        for split in splits:
+            rows = np.concatenate([np.searchsorted(everybody, split.train), last])
+            own = kernel[np.ix_(rows, rows)]
+            found.append(self._fit(data, split.train, test, centred_kernel(own, len(split.train))))
+        return found
+
+    def _kernel(self, data: TaskData, training: Index, test: Index) -> Float64:
+        return sum_of_kernels([r.kernel(data, training, test, self.centred) for r in self.readouts])
+
+    def _fit(self, data: TaskData, training: Index, test: Index, kernel: Float64) -> Float64:
+        """Predict by a kernel of the training rows, then the tested ones."""
+        groups = groups_of(data, self.centred)
+        own, tested = np.arange(len(training)), slice(len(training), None)
         if data.task.kind == "classification":
             require_classes(data, training)
             told = np.eye(len(data.classes))[data.target.astype(np.int64)]
             left = (told - training_means(told, groups, training))[training]
-            return ridge_predictions(kernel, left, own)[test]
+            return ridge_predictions(kernel, left, own)[tested]
         by_covariates = target_of_covariates(data, training)
         told = (data.target - by_covariates)[:, None]
         means = training_means(told, groups, training)
         left = (told - means)[training]
-        base = means[split.test, 0] + by_covariates[split.test]
-        values: Float64 = ridge_predictions(kernel, left, own)[test, 0] + base
+        base = means[test, 0] + by_covariates[test]
+        values: Float64 = ridge_predictions(kernel, left, own)[tested, 0] + base
         return values
 
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from brainjepa_core.evaluation.report.result_figures import OTHERS, short_name
-from brainjepa_core.evaluation.scores.resampling import Pooled, pooled_together
+from brainjepa_core.evaluation.scores.pooled import Pooled
+from brainjepa_core.evaluation.scores.resampling import pooled_together
 from brainjepa_core.evaluation.scores.results import Predictions
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pages.palette import INK, ORANGE, SEQUENTIAL

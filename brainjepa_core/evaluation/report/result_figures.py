@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from brainjepa_core.evaluation.scores.metrics import STANDARDISED, WITHIN_SITE, lower_is_better
+from brainjepa_core.evaluation.scores.metrics import STANDARDISED, lower_is_better, plain_metric
 from brainjepa_core.evaluation.scores.results import Row
 from brainjepa_core.pages.palette import BLUE, CATEGORIES, GREY, GRID, INK, ORANGE
 
@@ -29,8 +29,8 @@ LONGEST_NAME = 44  # characters of a model beside a picture
 
 def metric_label(metric: str, unit: str = "") -> str:
     """As headings and axes call it, with its unit where it has one."""
-    plain = metric.removesuffix(WITHIN_SITE)
-    label = LABELS.get(plain, plain) + (WITHIN_SITE if plain != metric else "")
+    plain = plain_metric(metric)
+    label = LABELS.get(plain, plain) + metric.removeprefix(plain)
     return f"{label} ({unit})" if unit else label
 
 
@@ -129,6 +129,47 @@ def groups(
     ax.set_xlabel(metric_label(metric, rows[0].unit), fontsize=9)
     _tidy(ax)
     figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=8.5, frameon=False)
+    return figure
+
+
+def curves(
+    rows: Sequence[Row], columns: dict[str, str], label: str, reference: str | None
+) -> Figure:
+    """A colour a model, over conditions: figures with 95 % intervals.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of one task and protocol.
+    columns : dict of str to str
+        What each condition is called, by the metric of its rows.
+    label : str
+        Of the axis.
+    reference : str, optional
+        Drawn in orange.
+    """
+    models = list(dict.fromkeys(row.model for row in rows))
+    found = {(row.model, row.metric): row for row in rows}
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    ax = figure.subplots()
+    others, handles = iter(OTHERS), []
+    for i, model in enumerate(models):
+        color = ORANGE if model == reference else next(others, GREY)
+        offset = 0.5 * ((i + 0.5) / len(models) - 0.5)
+        here = [(p + offset, found.get((model, m))) for p, m in enumerate(columns)]
+        known = [(x, row) for x, row in here if row is not None and np.isfinite(row.mean)]
+        ax.plot([x for x, _ in known], [row.mean for _, row in known], color=color, alpha=0.35)
+        for x, row in known:
+            ax.plot([x, x], [row.low, row.high], color=color, linewidth=1.7, alpha=0.85)
+            ax.plot([x], [row.mean], "o", color=color, markersize=5)
+        handles.append(_handle(color, short_name(model)))
+    ax.set_xticks(range(len(columns)), [short_name(name) for name in columns.values()])
+    ax.tick_params(axis="x", labelsize=8.5, rotation=30 if len(columns) > 6 else 0)
+    ax.set_ylabel(label, fontsize=9)
+    ax.grid(axis="y", color=GRID, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=8.5, frameon=False)
     return figure
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from brainjepa_core.evaluation.asked.yardstick import Asked
 from brainjepa_core.evaluation.report import result_figures as figures
+from brainjepa_core.evaluation.report.asked_section import asked_section
 from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
 from brainjepa_core.evaluation.report.result_tables import (
     comparison_table,
@@ -22,8 +24,14 @@ from brainjepa_core.evaluation.report.result_tables import (
     model_table,
 )
 from brainjepa_core.evaluation.report.result_verdict import verdict
-from brainjepa_core.evaluation.scores.metrics import STANDARDISED, WITHIN_SITE, headline
-from brainjepa_core.evaluation.scores.results import Comparison, Gap, Results, Row
+from brainjepa_core.evaluation.scores.metrics import (
+    CENTRED,
+    STANDARDISED,
+    WITHIN_SITE,
+    headline,
+    plain_metric,
+)
+from brainjepa_core.evaluation.scores.results import Comparison, Gap, OverSites, Results, Row
 from brainjepa_core.evaluation.scores.subgroups import METRICS
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pages.page import write_page
@@ -57,6 +65,10 @@ class TaskFacts:
         Of task and protocol, and whatever else made the numbers.
     pictures : dict of str to Figure
         By what they show: `truth_figure` of predictions, or where a model looks.
+    notes : sequence of str
+        Sentences on who trains and who is tested.
+    asked : sequence of Asked
+        What else was asked of the same people, a section each.
     """
 
     task: str
@@ -68,6 +80,8 @@ class TaskFacts:
     left_out: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     pictures: Mapping[str, Figure] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    asked: Sequence[Asked] = ()
 
     @classmethod
     def of(
@@ -77,6 +91,8 @@ class TaskFacts:
         left_out: Mapping[str, int] | None = None,
         settings: Mapping[str, object] | None = None,
         pictures: Mapping[str, Figure] | None = None,
+        notes: Sequence[str] = (),
+        asked: Sequence[Asked] = (),
     ) -> TaskFacts:
         """Counts of the people of a task; `settings` beside the task's own."""
         each = [int((data.target == number).sum()) for number in range(len(data.classes))]
@@ -91,6 +107,8 @@ class TaskFacts:
             left_out or {},
             data.task.model_dump(mode="json", exclude_defaults=True) | dict(settings or {}),
             pictures or {},
+            notes,
+            asked,
         )
 
     @property
@@ -103,7 +121,8 @@ class TaskFacts:
         if self.kind == "regression":
             plain = {"r": 0.0, "r2": 0.0, STANDARDISED: 1.0}
             return plain | {f"{name}{WITHIN_SITE}": plain[name] for name in ("r", "r2")}
-        known = {"auc": 0.5, f"auc{WITHIN_SITE}": 0.5, "balanced accuracy": 1 / len(self.classes)}
+        known = {f"auc{of_sites}": 0.5 for of_sites in ("", WITHIN_SITE, CENTRED)}
+        known |= {"balanced accuracy": 1 / len(self.classes)}
         return known | {"accuracy": max(self.classes.values()) / sum(self.classes.values())}
 
 
@@ -154,6 +173,7 @@ class _Part:
         self.results, self.facts = results, facts
         self.reference, self.subjects = reference, subjects
         self.rows = [row for row in results.rows if self._mine(row)]
+        self.over_sites = [one for one in results.over_sites if self._mine(one)]
         self.models = list(dict.fromkeys(row.model for row in self.rows))
         self.metrics = list(dict.fromkeys(row.metric for row in self.rows))
         # The metric it is judged by comes first.
@@ -162,7 +182,7 @@ class _Part:
         named = [model for model in (*subjects, reference) if model in self.models]
         self.shown = named or self.models[:4]
 
-    def _mine(self, item: Row | Comparison | Gap) -> bool:
+    def _mine(self, item: Row | Comparison | Gap | OverSites) -> bool:
         return (item.task, item.protocol) == (self.facts.task, self.facts.protocol)
 
     def content(self) -> dict[str, Any]:
@@ -185,6 +205,7 @@ class _Part:
                 [c for c in self._compared() if c.against != self.reference]
             ),
             "pictures": [Picture.of(figure, name) for name, figure in facts.pictures.items()],
+            "asked": [asked_section(one, self.reference, self.subjects) for one in facts.asked],
             "groups": self._groups(),
             "people": self._people(),
             "settings": settings_table(facts.settings),
@@ -192,20 +213,29 @@ class _Part:
 
     def _models(self) -> dict[str, Any]:
         drawn = [self.facts.headline]
-        drawn += [m for m in self.metrics if m not in drawn and not m.endswith(WITHIN_SITE)]
+        drawn += [m for m in self.metrics if m not in drawn and plain_metric(m) == m]
         figure = figures.forest(
             self.rows, drawn[:PANELS], self.reference, self.subjects, self.facts.chance
         )
-        within = [metric for metric in self.metrics if metric.endswith(WITHIN_SITE)]
-        whole = [metric for metric in self.metrics if metric not in within]
-        # Too many columns for one table?
-        shown = [within, whole] if len(within) > 1 else [self.metrics]
+        # Too many columns for one table: what it is judged by, of all people and of sites, first.
+        judged = plain_metric(self.facts.headline)
+        regression = self.facts.kind == "regression"
+        first = [
+            metric
+            for metric in self.metrics
+            if (plain_metric(metric) != metric if regression else plain_metric(metric) == judged)
+        ]
+        shown = [first, [metric for metric in self.metrics if metric not in first]]
+        shown = shown if len(first) > 1 else [self.metrics]
         return {
             "picture": Picture.of(figure, f"Figures of all models, {self.title}"),
             "tables": [
-                model_table(self.rows, m, self.reference, self.subjects, self._compared())
+                model_table(
+                    self.rows, m, self.reference, self.subjects, self._compared(), self.over_sites
+                )
                 for m in shown
             ],
+            "sites": max((one.sites for one in self.over_sites), default=0),
             "tested": counts([row.n for row in self.rows]),
         }
 
@@ -218,9 +248,9 @@ class _Part:
         first = [c for c in mine if c.metric == self.facts.headline]
         others = [c for c in mine if c.metric != self.facts.headline]
         return {
-            "table": comparison_table(first),
+            "table": comparison_table(first, self.over_sites),
             "repeated": any(np.isfinite(c.p_repeated) for c in mine),
-            "others": comparison_table(others) if others else None,
+            "others": comparison_table(others, self.over_sites) if others else None,
         }
 
     def _groups(self) -> dict[str, Any] | None:
@@ -256,4 +286,4 @@ class _Part:
         if facts.left_out:
             reasons = facts.left_out.items()
             tables.append(Table.of(("left out because", "people"), reasons, ("name",)))
-        return {"told": told, "tables": tables}
+        return {"told": " ".join([told, *facts.notes]), "tables": tables}

@@ -17,16 +17,22 @@ STANDARDISED = "standardised mse"  # as published
 LOWER_IS_BETTER = frozenset({"mse", "mae", STANDARDISED})
 HEADLINE = {"regression": "r", "classification": "auc"}
 WITHIN_SITE = " within site"
+CENTRED = " centred by site"
+
+
+def plain_metric(metric: str) -> str:
+    """A metric without what is said of sites."""
+    return metric.removesuffix(WITHIN_SITE).removesuffix(CENTRED)
 
 
 def lower_is_better(metric: str) -> bool:
     """Whether a small number is a good one, within sites or not."""
-    return metric.removesuffix(WITHIN_SITE) in LOWER_IS_BETTER
+    return plain_metric(metric) in LOWER_IS_BETTER
 
 
 def metric_unit(metric: str, unit: str) -> str:
     """Unit of a metric of a target in some unit; empty for metrics without one."""
-    plain = metric.removesuffix(WITHIN_SITE)
+    plain = plain_metric(metric)
     return {"mae": unit, "mse": f"{unit}²", STANDARDISED: "SD²"}.get(plain, "")
 
 
@@ -65,7 +71,7 @@ def regression_scores(
     """
     parts = [target, prediction, (target - prediction) / unit]
     if sites is not None:
-        parts = [_less_site_mean(part, sites) for part in parts]
+        parts = [less_site_mean(part, sites) for part in parts]
     target_part, predicted_part, standard_error = parts
     total = weights.sum(1)
     error = target_part - predicted_part
@@ -163,9 +169,12 @@ def _ordered_share(
     return _ratio(right, pairs)
 
 
-def _less_site_mean(values: Float64, sites: NDArray[np.int64]) -> Float64:
-    means = np.bincount(sites, values) / np.maximum(np.bincount(sites), 1)
-    return values - means[sites]
+def less_site_mean(values: Float64, sites: NDArray[np.int64]) -> Float64:
+    """Values [t] or scores [t, K] less the mean over the people of their site."""
+    found: Float64 = np.array(values, np.float64)
+    for site in np.unique(sites):
+        found[sites == site] -= found[sites == site].mean(0)
+    return found
 
 
 def _less_mean(weights: Float64, values: Float64) -> Float64:

@@ -3,88 +3,31 @@
 People are drawn with all their predictions of all repetitions, stratified by class, and the same
 draws serve every model, so that differences between models are paired. The draws tell how far
 the figure would move with other tested people; what other training people would change shows in
-the spread over repetitions.
+the spread over repetitions. People of a site are alike in what the site does to them: sites are
+drawn whole as well, which tells how far the figure would move with other sites.
 
 Shapes: n people, t tested rows of a repetition, Q repetitions, b draws of a chunk, D draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.scores.metrics import (
-    WITHIN_SITE,
-    auc,
-    classification_scores,
-    metric_unit,
-    regression_scores,
-)
+from brainjepa_core.evaluation.scores.metrics import metric_unit
+from brainjepa_core.evaluation.scores.pooled import Index, Pooled
 from brainjepa_core.evaluation.scores.results import Predictions, Row
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
-Index = NDArray[np.int64]
 Seed = int | Sequence[int]
 
 DRAWS = 2000
+LEAST_SITES = 3  # of which drawing sites can tell anything
 CELLS = 1_000_000  # weights that are held at a time
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Predictions that are scored together.
-
-    Attributes
-    ----------
-    rows : ndarray of int64 [t]
-        Of the `TaskData`.
-    truth : ndarray [t]
-    values : ndarray [t] or [t, K]
-    unit : ndarray [t]
-        Standard deviation of the target in each prediction's training part.
-    sites : ndarray of int64 [t], optional
-        Where scores are also given within sites.
-    """
-
-    rows: Index
-    truth: Float64
-    values: Float64
-    unit: Float64
-    sites: Index | None
-
-    def scores(self, weights: Float64) -> dict[str, Float64]:
-        """Every metric [b] of the task under weights [b, t]."""
-        if self.values.ndim == 1:
-            arguments = (self.truth, self.values, self.unit, weights)
-            found = regression_scores(*arguments)
-            within = {} if self.sites is None else regression_scores(*arguments, self.sites)
-        else:
-            truth = self.truth.astype(np.int64)
-            found = classification_scores(truth, self.values, weights)
-            within = {}
-            if self.sites is not None:
-                within = {"auc": auc(truth, self.values, weights, self.sites)}
-        return found | {name + WITHIN_SITE: score for name, score in within.items()}
-
-    def once(self) -> dict[str, float]:
-        """Every metric of the people as they are."""
-        return {name: float(s[0]) for name, s in self.scores(np.ones((1, len(self.rows)))).items()}
-
-    def of(self, chosen: NDArray[np.bool_]) -> Pooled:
-        """Only some people, not within sites.
-
-        Parameters
-        ----------
-        chosen : ndarray of bool [n]
-            By row of the `TaskData`.
-        """
-        keep = chosen[self.rows]
-        parts = (self.rows[keep], self.truth[keep], self.values[keep], self.unit[keep])
-        return Pooled(*parts, sites=None)
 
 
 @dataclass(frozen=True)
@@ -97,15 +40,18 @@ class Score:
     splits : ndarray
         Each split by itself.
     draws : ndarray [D]
-        Mean over repetitions of every bootstrap draw.
+        Mean over repetitions of every bootstrap draw of people.
     n : int
         Tested people.
+    site_draws : ndarray [D]
+        The same of every draw of whole sites; empty of fewer than `LEAST_SITES`.
     """
 
     repetitions: Float64
     splits: Float64
     draws: Float64
     n: int
+    site_draws: Float64 = field(default_factory=lambda: np.empty(0))
 
     @property
     def mean(self) -> float:
@@ -160,6 +106,7 @@ def score_models(
     _check_models(data, predictions)
     repetitions = {p.model: pooled_repetitions(data, p) for p in predictions}
     drawn = draw_scores(data, repetitions, draws, seed)
+    drawn_sites = draw_sites(data, repetitions, draws, seed)
     scores: dict[str, dict[str, Score]] = {}
     for each in predictions:
         pools = repetitions[each.model]
@@ -171,6 +118,7 @@ def score_models(
                 np.array([figures[metric] for figures in alone]),
                 drawn[each.model][metric],
                 len(tested_people(pools)),
+                drawn_sites[each.model].get(metric, np.empty(0)),
             )
             for metric in whole[0]
         }
@@ -218,10 +166,33 @@ def draw_scores(
     """
     people = tested_people(next(iter(models.values())))
     strata = data.target[people] if data.task.kind == "classification" else np.zeros(len(people))
+    return _scores_under(models, people, resamples(strata, draws, seed))
+
+
+def draw_sites(
+    data: TaskData, models: dict[str, list[Pooled]], draws: int, seed: Seed
+) -> dict[str, dict[str, Float64]]:
+    """As `draw_scores`, with sites drawn instead of people, each with all that are tested there.
+
+    Nothing of fewer than `LEAST_SITES` sites. Few sites make such intervals too narrow: of six
+    there are 462 different draws.
+    """
+    people = tested_people(next(iter(models.values())))
+    names, sites = np.unique(data.sites[people], return_inverse=True)
+    if len(names) < LEAST_SITES:
+        return {model: {} for model in models}
+    drawn = resamples(np.zeros(len(names)), draws, seed)
+    return _scores_under(models, people, (w[:, sites] for w in drawn), copies=True)
+
+
+def _scores_under(
+    models: dict[str, list[Pooled]], people: Index, weights: Iterable[Float64], copies: bool = False
+) -> dict[str, dict[str, Float64]]:
+    """Metrics [D] by model and metric under weights [b, people], means over repetitions."""
     chunks: dict[str, list[dict[str, Float64]]] = {model: [] for model in models}
-    for weights in resamples(strata, draws, seed):
+    for part in weights:
         for model, pools in models.items():
-            found = [p.scores(weights[:, np.searchsorted(people, p.rows)]) for p in pools]
+            found = [p.scores(part[:, np.searchsorted(people, p.rows)], copies) for p in pools]
             means = {name: mean_of_known([f[name] for f in found]) for name in found[0]}
             chunks[model].append(means)
     return {

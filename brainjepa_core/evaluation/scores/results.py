@@ -20,6 +20,7 @@ from brainjepa_core.evaluation.tasks.protocols import Split
 from brainjepa_core.files import atomic_path
 
 RESULTS, SUBGROUPS, COMPARISONS, GAPS = "results", "subgroups", "comparisons", "gaps"
+OVER_SITES = "over_sites"
 
 # A number, or NaN where there is none; infinities are none.
 Number = Annotated[
@@ -154,6 +155,36 @@ class Gap:
     unit: str = ""
 
 
+@checked_dataclass(frozen=True, config=STRICT)
+class OverSites:
+    """A figure, or a difference from another model, with its interval over sites.
+
+    Attributes
+    ----------
+    model, task, protocol, metric : str
+    value : float
+        The figure of `Row`, or the difference of `Comparison` less `against`.
+    low, high : float
+        95 % bootstrap interval over sites, each drawn with all its tested people.
+    sites : int
+        Tested sites; of few the interval is too narrow.
+    against : str
+        Empty where the value is no difference.
+    unit : str
+    """
+
+    model: str
+    task: str
+    protocol: str
+    metric: str
+    value: Number
+    low: Number
+    high: Number
+    sites: int
+    against: str = ""
+    unit: str = ""
+
+
 @dataclass(frozen=True)
 class Results:
     """Everything that is told of some tasks under some protocols; sums of results are results.
@@ -166,12 +197,20 @@ class Results:
         With ``group``; NaN where there are too few people.
     comparisons : tuple of Comparison
     gaps : tuple of Gap
+    over_sites : tuple of OverSites
+        Where several sites are tested.
+    yardsticks : tuple of Row
+        Figures of the same people asked other things: with few labels, of short scans.
+    yardstick_comparisons : tuple of Comparison
     """
 
     rows: tuple[Row, ...] = ()
     subgroups: tuple[Row, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    over_sites: tuple[OverSites, ...] = ()
+    yardsticks: tuple[Row, ...] = ()
+    yardstick_comparisons: tuple[Comparison, ...] = ()
 
     def __add__(self, other: Results) -> Results:
         return Results(
@@ -179,14 +218,18 @@ class Results:
             self.subgroups + other.subgroups,
             self.comparisons + other.comparisons,
             self.gaps + other.gaps,
+            self.over_sites + other.over_sites,
+            self.yardsticks + other.yardsticks,
+            self.yardstick_comparisons + other.yardstick_comparisons,
         )
 
 
 def write_results(folder: str | Path, results: Results) -> Path:
-    """Write ``results``, ``subgroups``, ``comparisons`` and ``gaps``, each as JSON and TSV.
+    """Write results, subgroups, comparisons, gaps and over_sites, each as JSON and TSV.
 
-    Rows of all people have no key ``group``, rows of groups do, each in a file of their own: who
-    looks up a model's figure in ``results.json`` finds one.
+    Yardsticks follow the rows of results and the comparisons, by metrics of their own. Rows of all
+    people have no key ``group``, rows of groups do, each in a file of their own: who looks up a
+    model's figure in ``results.json`` finds one.
 
     Parameters
     ----------
@@ -199,20 +242,21 @@ def write_results(folder: str | Path, results: Results) -> Path:
     Path
         Of ``results.json``.
     """
-    folder = Path(folder)
-    whole = [{k: v for k, v in _plain(row).items() if k != "group"} for row in results.rows]
+    folder, told = Path(folder), (*results.rows, *results.yardsticks)
+    whole = [{k: v for k, v in _plain(row).items() if k != "group"} for row in told]
     keys = [field.name for field in fields(Row)]
     _write(folder, RESULTS, whole, [key for key in keys if key != "group"])
     _write(folder, SUBGROUPS, [_plain(row) for row in results.subgroups], keys)
     for name, kind, items in (
-        (COMPARISONS, Comparison, results.comparisons),
+        (COMPARISONS, Comparison, (*results.comparisons, *results.yardstick_comparisons)),
         (GAPS, Gap, results.gaps),
+        (OVER_SITES, OverSites, results.over_sites),
     ):
         _write(folder, name, [_plain(item) for item in items], [f.name for f in fields(kind)])
     return folder / f"{RESULTS}.json"
 
 
-def _plain(item: Row | Comparison | Gap) -> dict[str, Any]:
+def _plain(item: Row | Comparison | Gap | OverSites) -> dict[str, Any]:
     """Keys and values for JSON: NaN becomes None."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value

@@ -5,7 +5,7 @@ Shapes: Q repetitions, D draws of people.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +19,12 @@ from brainjepa_core.evaluation.scores.resampling import (
     percentile_interval,
     score_models,
 )
-from brainjepa_core.evaluation.scores.results import Comparison, Predictions, Results
+from brainjepa_core.evaluation.scores.results import (
+    Comparison,
+    OverSites,
+    Predictions,
+    Results,
+)
 from brainjepa_core.evaluation.scores.subgroups import score_subgroups
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 
@@ -70,7 +75,34 @@ def evaluate_predictions(
         for model, metrics in scores.items()
         for metric, score in metrics.items()
     ]
-    return Results(tuple(rows), tuple(subgroups), tuple(comparisons), tuple(gaps))
+    over_sites = _over_sites(scores, comparisons, data, predictions[0], protocol)
+    return Results(
+        tuple(rows), tuple(subgroups), tuple(comparisons), tuple(gaps), tuple(over_sites)
+    )
+
+
+def _over_sites(
+    scores: dict[str, dict[str, Score]],
+    comparisons: Sequence[Comparison],
+    data: TaskData,
+    tested: Predictions,
+    protocol: str,
+) -> Iterator[OverSites]:
+    """Every figure, and every difference that is compared, with its interval over sites."""
+    task, rows = data.task, np.unique(np.concatenate([split.test for split in tested.splits]))
+    sites = len(np.unique(data.sites[rows]))
+    pairs = [(model, "") for model in scores] + [(c.model, c.against) for c in comparisons]
+    for model, against in dict.fromkeys(pairs):
+        for metric, score in scores[model].items():
+            value, draws = score.mean, score.site_draws
+            if against:
+                value = value - scores[against][metric].mean
+                draws = draws - scores[against][metric].site_draws
+            if len(draws):
+                unit = metric_unit(metric, task.target_unit)
+                bounds = percentile_interval(draws)
+                names = (model, task.name, protocol, metric)
+                yield OverSites(*names, value, *bounds, sites, against, unit)
 
 
 def compare(

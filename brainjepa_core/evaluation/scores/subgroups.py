@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.scores.metrics import lower_is_better, metric_unit
+from brainjepa_core.evaluation.scores.pooled import Pooled
 from brainjepa_core.evaluation.scores.resampling import (
     DRAWS,
-    Pooled,
     Score,
     draw_scores,
     percentile_interval,
@@ -98,13 +98,18 @@ def score_subgroups(
     Returns
     -------
     list of Row, list of Gap
-        Columns with fewer than two groups are left out.
+        Columns with fewer than two groups of tested people are left out.
     """
     models = {each.model: pooled_together(data, each) for each in predictions}
+    tested = tested_people([next(iter(models.values()))])
     rows: list[Row] = []
     gaps: list[Gap] = []
     for i, column in enumerate(data.task.subgroups):
-        groups = groups_of(data, column, floor)
+        groups = {
+            name: chosen
+            for name, chosen in groups_of(data, column, floor).items()
+            if chosen[tested].any()
+        }
         if len(groups) < 2:
             continue
         scores = _group_scores(data, models, groups, floor, draws, [seed, 1 + i])

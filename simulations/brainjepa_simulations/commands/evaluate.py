@@ -27,19 +27,37 @@ def evaluate(
         ),
     ],
     task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of other hospitals, tested by what DATA trains; no --protocol then.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     protocol: Annotated[
-        str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
-    ] = "holdout",
+        str | None,
+        typer.Option(
+            help="holdout (by default), kfold, leave_one_site_out, personalised, or a YAML."
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[NAME=]FOLDER",
-            help="Folder of a model, a run or a study; may be repeated; baselines without.",
+            "--checkpoint",
+            "--model",
+            metavar="PATH",
+            help="Folder of a model, a run or a study, or NAME=FOLDER; may be repeated; baselines "
+            "without.",
         ),
     ] = None,
     finetune: Annotated[
-        str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
-    ] = "yes",
+        str | None,
+        typer.Option(
+            help="no, yes, or a YAML of fine-tuning; adds training from scratch. By default yes, "
+            "with --test no."
+        ),
+    ] = None,
     thorough: Annotated[
         bool,
         typer.Option(
@@ -48,10 +66,18 @@ def evaluate(
         ),
     ] = False,
     mae: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--mae/--no-mae",
-            help="Beside a study's model, train a masked autoencoder with the study's budget.",
+            help="Beside a study's model, train a masked autoencoder with the study's budget. By "
+            "default yes, with --test no.",
+        ),
+    ] = None,
+    asks: Annotated[
+        bool,
+        typer.Option(
+            "--asks/--no-asks",
+            help="With --test, also few labels, short scans, missing ROIs and another TR.",
         ),
     ] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
@@ -62,6 +88,11 @@ def evaluate(
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
     with errors_in_one_line(AGAIN):
+        if test is not None and protocol is not None:
+            raise ValueError(
+                f"expected --test or --protocol, found both; the hospitals of '{test}' are tested "
+                "by those of DATA, whatever the protocol: leave one out"
+            )
         require_device(device)
         keep_log(out)
         with waiting(console, "Evaluating") as work:
@@ -69,11 +100,13 @@ def evaluate(
                 data,
                 model or (),
                 load_task(task),
-                protocol_settings(protocol),
+                protocol_settings(protocol or "holdout"),
                 out,
-                finetune=finetune_settings(finetune),
+                test=test,
+                asks=asks,
+                finetune=finetune_settings(finetune or ("yes" if test is None else "no")),
                 thorough=thorough,
-                mae=mae,
+                mae=test is None if mae is None else mae,
                 device=device,
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: work.update(f"Evaluating, after a split of {name}"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.atlas import Atlas
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.evaluation.measure import outcome_phenotypes
 from brainjepa_core.files import atomic_path
@@ -21,6 +22,7 @@ from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
+from brainjepa_core.signals.tables.site_archive import read_site_archive
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -114,13 +116,19 @@ def _stores(scenario: Scenario, folder: Path, guests: Sequence[SiteSettings]) ->
     return open_data(scenario.data, folder / STORES)
 
 
-def open_data(data: Path, folder: Path) -> list[Path]:
+def open_data(data: Path, folder: Path, atlas: Atlas | None = None) -> list[Path]:
     """Stores of a data folder; where it holds site archives, they are imported into FOLDER.
+
+    Parameters
+    ----------
+    data, folder : Path
+    atlas : Atlas, optional
+        The order in which archives are imported, if they have just its ROIs; their own by default.
 
     Raises
     ------
     ValueError
-        If there are neither stores nor archives.
+        If there are neither stores nor archives, or an archive has other ROIs.
     """
     stores = sorted(path.parent for path in data.glob(f"*/{HEADER}"))
     participants = data / "participants.tsv"
@@ -128,7 +136,9 @@ def open_data(data: Path, folder: Path) -> list[Path]:
         if archive.name.startswith("project_"):
             continue  # a projection between atlases, not a site
         store = folder / archive.stem
-        import_site_archive(archive, store, participants if participants.exists() else None)
+        if atlas is not None:
+            _require_rois(archive, atlas)
+        import_site_archive(archive, store, participants if participants.exists() else None, atlas)
         stores.append(store)
     if not stores:
         raise ValueError(
@@ -136,3 +146,14 @@ def open_data(data: Path, folder: Path) -> list[Path]:
             "path, or import scans first (brainjepa import)"
         )
     return stores
+
+
+def _require_rois(archive: Path, atlas: Atlas) -> None:
+    """Refuse an archive of other ROIs, in whatever order."""
+    found = read_site_archive(archive).names
+    if set(found) != set(atlas.rois):
+        raise ValueError(
+            f"{archive.name}: expected the {len(atlas)} ROIs of those who train, by name, found "
+            f"{len(found)} of which {len(set(found) & set(atlas.rois))} are among them; "
+            "parcellate its scans with the same atlas"
+        )

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.comparison import EvaluationPlan, compare_models
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.scores.results import Results
 from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.evaluation.tasks.across import AcrossHospitals
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.gradients import ConsensusBasis
@@ -27,13 +29,15 @@ from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.connectivity import ConnectivitySum
 from brainjepa_server.record.history import POOLED, SUMMARY
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study_folder import BASIS_FILE, STUDY_FILE
+from brainjepa_server.study_folder import BASIS_FILE, STUDY_FILE, SUM_FILE
 from brainjepa_simulations.baselines.compare import BASELINES
 from brainjepa_simulations.engines.virtual_sites import STORES, open_data
 
 MASKED_AUTOENCODER = "masked_autoencoder"
+TESTED = "stores-tested"  # archives of --test, imported
 SIBLING = "masked autoencoder"  # in the table, where MAE is an error
 
 
@@ -140,6 +144,8 @@ def run_evaluation(
     protocol: ProtocolSettings,
     out: Path,
     *,
+    test: Path | None = None,
+    asks: bool = True,
     finetune: FinetuneSettings | None = None,
     thorough: bool = False,
     mae: bool = True,
@@ -156,11 +162,16 @@ def run_evaluation(
     words : sequence of str
         Checkpoints (`find_checkpoints`).
     task, protocol
+        With `test`, the protocol's splits are not used.
     out : Path
+    test : Path, optional
+        Folder of other hospitals, as `data`: those of `data` train, these are tested.
+    asks : bool
+        With `test`, also what hospitals ask (`brainjepa_core.evaluation.asked`).
     finetune, thorough
         As in `brainjepa_core.evaluation.comparison.EvaluationPlan`.
     mae : bool
-        Train a masked autoencoder where a checkpoint is a study's.
+        Train a masked autoencoder where a checkpoint is a study's, on people who train only.
     device : str
         Where people are embedded and everything is trained that torch trains.
     say, progress : callable
@@ -173,8 +184,18 @@ def run_evaluation(
     """
     checkpoints = find_checkpoints(words)
     stores = [ScanStore.open(path) for path in open_data(data, out / STORES)]
+    trained = len(stores)
+    if test is not None:
+        tested = open_data(test, out / TESTED, stores[0].atlas)
+        stores += [ScanStore.open(path) for path in tested]
+        protocol = _transfer(tested)
     patches = [read_description(c.path).settings.patch for c in checkpoints]
     windows = Windows(stores, window_settings(checkpoints), patch=max(patches, default=1))
+    across = None if test is None else AcrossHospitals.of(windows, trained)
+    if across is not None:
+        windows = across.windows
+        for note in across.notes:
+            say(note)
     models = {c.name: read_checkpoint(c, windows) for c in checkpoints}
     study = next((_named(w)[1] for w in words if _is_study(w)), None)
     mae = mae and study is not None
@@ -182,9 +203,34 @@ def run_evaluation(
     for line in to_be_trained(mae and not made, finetune, len(models) + mae):
         say(f"to be trained: {line}")
     if mae and study is not None:
-        models[SIBLING] = sibling_model(study, windows, out, MASKED_AUTOENCODER, device)
-    comparison = EvaluationPlan(task, protocol, models, finetune, thorough, device)
+        train = windows if across is None else across.training
+        models[SIBLING] = sibling_model(study, train, out, MASKED_AUTOENCODER, device)
+    consensus = None
+    if across is not None:
+        consensus, whose = _consensus(words, windows)
+        say(f"log-connectivity is seen from the mean connectivity of {whose}")
+    comparison = EvaluationPlan(
+        task, protocol, models, finetune, thorough, device, across, consensus, asks
+    )
     return compare_models(comparison, windows, out, say, progress)
+
+
+def _transfer(tested: Sequence[Path]) -> ProtocolSettings:
+    """What the results say of a test at other hospitals."""
+    names = tuple(sorted({path.name for path in tested}))
+    return ProtocolSettings(kind="transfer", seeds=1, test_sites=names)
+
+
+def _consensus(words: Sequence[str], windows: Windows) -> tuple[Float64 | None, str]:
+    """Mean connectivity [R, R] that the first study among the checkpoints has, and whose it is."""
+    for word in words:
+        file = _named(word)[1] / SUM_FILE
+        if file.exists():
+            total = ConnectivitySum.load(file)
+            if total.rois == windows.atlas.rois:
+                people = counted(total.subjects, "person", "people")
+                return total.mean_fc(), f"the {people} of the study's sites"
+    return None, "those who train"
 
 
 def _is_study(word: str) -> bool:

@@ -154,9 +154,8 @@ TestManyChanges = pytest.mark.slow(ManyChanges.TestCase)
 
 @pytest.fixture(scope="module", autouse=True)
 def only_what_decides_the_tables():
-    def two_methods(asked, windows, data, cache, say):
+    def two_methods(asked, windows, data, signals, cache, say):
         wanted = ("mean", comparison.connectivity_name(data))
-        signals = comparison.SignalReadOuts(windows)
         found = comparison.baseline_methods(windows, data, signals, cache, comparison.KINDS[:1])
         return [method for method in found if method.name in wanted]
 

@@ -11,10 +11,16 @@ from brainjepa_core.models.interface import BrainModel, Roles
 from brainjepa_core.models.registry import SHIPPED, family_named
 from brainjepa_core.pretraining.settings import PretrainingSettings
 
+NEEDED = {"phenotype_heads": {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}}
+
 
 def make(family: str) -> BrainModel:
     study = PretrainingSettings(
-        family=family, preset="tiny", windows={"frames": 32}, basis={"components": 3}
+        family=family,
+        preset="tiny",
+        model=NEEDED.get(family, {}),
+        windows={"frames": 32},
+        basis={"components": 3},
     )
     basis = torch.randn(6, 3).numpy()
     return study.new_model(ConsensusBasis(tuple("abcdef"), basis, torch.ones(3).numpy()))

@@ -129,3 +129,15 @@ def test_a_damaged_entry_is_made_anew(tmp_path, computed):
         assert np.array_equal(found["mean"], expected["mean"])
     assert computed == [0] * 4
     assert "sub-0" not in str(file)
+
+
+def test_people_share_the_responses_to_blank_windows(tmp_path, monkeypatch):
+    """Whole scans of three people, two windows each, cost seven passes: six and one blank."""
+    windows, model, passes = make_windows(tmp_path), make_model(), []
+    read = model.latents
+    monkeypatch.setattr(model, "latents", lambda *given: passes.append(1) or read(*given))
+    pool = "latent_connectivity"
+    found = cached_embeddings(model, windows, range(3), (pool,))[pool]
+    assert len(passes) == 7
+    alone = [embed_people(model, windows, [person], (pool,))[pool][0] for person in range(3)]
+    np.testing.assert_array_equal(found, np.float32(alone))

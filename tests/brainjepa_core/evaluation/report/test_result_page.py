@@ -256,7 +256,8 @@ def test_a_page_without_results_says_so(evaluated, tmp_path):
 def test_chance_of_a_task(evaluated):
     _, (diagnosis, age) = evaluated
     assert diagnosis.chance == {
-        "auc": 0.5, "auc within site": 0.5, "balanced accuracy": 0.5, "accuracy": 0.5,
+        "auc": 0.5, "auc within site": 0.5, "auc centred by site": 0.5, "balanced accuracy": 0.5,
+        "accuracy": 0.5,
     }  # fmt: skip
     assert age.headline == "r within site" and age.chance["standardised mse"] == 1
 

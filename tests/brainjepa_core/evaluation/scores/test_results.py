@@ -48,7 +48,7 @@ def test_what_is_written_gives_the_same_again(rows, subgroups, comparisons, gaps
             assert repr(again) == repr(items[name])  # NaN is not equal to itself
         names = {path.name for path in Path(folder).iterdir()}
         lines = (Path(folder) / "subgroups.tsv").read_text(encoding="utf-8").split("\n")
-    kinds = ("results", "subgroups", "comparisons", "gaps")
+    kinds = ("results", "subgroups", "comparisons", "gaps", "over_sites")
     assert names == {f"{name}.{end}" for name in kinds for end in ("json", "tsv")}
     assert len(lines) == len(subgroups) + 2 and {line.count("\t") for line in lines[:-1]} == {10}
 

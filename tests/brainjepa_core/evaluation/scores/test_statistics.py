@@ -69,7 +69,7 @@ def test_evaluation_compares_all_with_the_reference():
     ]
     found = evaluate_predictions(data, told, "holdout", "FC", draws=500)
     scores = score_models(data, told, draws=1)
-    assert len(found.rows) == 3 * 5 and {row.protocol for row in found.rows} == {"holdout"}
+    assert len(found.rows) == 3 * 6 and {row.protocol for row in found.rows} == {"holdout"}
     area = {c.model: c for c in found.comparisons if c.metric == "auc"}
     assert set(area) == {"good", "bad"}
     means = {row.model: row.mean for row in found.rows if row.metric == "auc"}
