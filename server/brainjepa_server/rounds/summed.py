@@ -111,14 +111,14 @@ def summed_training(
         first_step=assignment.first_step,
         bytes_down=sum(one.bytes_down for one in found.told.values()),
         bytes_up=sum(one.bytes_up for one in found.told.values()),
-        sites=_records(found, assignment.steps),
+        sites=records_of(found, assignment.steps),
         rejected=found.gone,
         summed=told,
     )
     return mean.onto(base), record
 
 
-def _records(found: Summed, steps: int) -> dict[str, SiteRecord]:
+def records_of(found: Summed, steps: int) -> dict[str, SiteRecord]:
     """Of each site in the sum: what is known without its reply."""
     return {
         site: SiteRecord(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brainjepa_core.consortium.summing import threshold
 from brainjepa_core.secure_sums.groups import groups_of
-from brainjepa_core.secure_sums.terms import threshold
 
 CONTRACT = "ab" * 32
 
