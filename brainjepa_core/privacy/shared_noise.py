@@ -27,7 +27,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.models.interface import BrainModel
@@ -159,13 +158,11 @@ def rounded_sums(
     device : torch.device
     """
     clipped = ClippedGradients(model, settings, code.protection.clip, device)
-    sums = {
-        name: torch.zeros(p.shape, dtype=torch.float64, device=device)
-        for name, p in clipped.trained.items()
-    }
+    numbers = [p.numel() for p in clipped.trained.values()]
+    total = torch.zeros(sum(numbers), dtype=torch.float64, device=device)
     for people in clipped(batches):
-        steps: Tensor = people.factors.double() / code.points.step
-        for name, rows in people.rows.items():
-            whole = rows.double().mul_(steps[:, None]).round_()
-            sums[name].view(-1).add_(whole.sum(0))  # exact: far below 2^53
-    return {name: value.cpu().numpy() for name, value in sums.items()}
+        steps = people.factors.double() / code.points.step
+        for row, factor in zip(people.rows, steps, strict=True):
+            total.add_(row.double().mul_(factor).round_())  # exact: far below 2^53
+    parts = zip(clipped.trained.items(), total.cpu().split(numbers), strict=True)
+    return {name: part.view_as(p).numpy() for (name, p), part in parts}
