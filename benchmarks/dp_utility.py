@@ -67,6 +67,9 @@ class Many:
     ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         return self.windows.batch([s % self.windows.subjects for s in subjects], seeds)
 
+    def rest(self, subjects: list[int], seeds: list[tuple[int, ...]]) -> Float32:
+        return self.windows.rest([s % self.windows.subjects for s in subjects], seeds)
+
     def name(self, subject: int) -> str:
         return self.windows.name(subject % self.windows.subjects)
 

@@ -45,6 +45,9 @@ class ModelShape(Frozen):
     """Fields by the name of a size; "tiny" is the one that is taken where none is named."""
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Fields by the name of a recipe."""
+    predicts_rest: ClassVar[bool] = False
+    """Whether `BrainModel.sample_losses` asks for ``rest`` [B, R, R], the connectivity of all that
+    the windows leave of their people's scans; who has no two windows apart is left out."""
 
     rois: int = Field(ge=1)
     frames: int = Field(160, ge=1)

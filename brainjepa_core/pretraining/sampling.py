@@ -34,6 +34,9 @@ class WindowSource(Protocol):
     ) -> tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]:
         """Windows [B, R, T], valid frames [B, T] and valid ROIs [B, R]."""
 
+    def rest(self, subjects: list[int], seeds: list[tuple[int, ...]]) -> Float32:
+        """Connectivity [B, R, R] of what those windows leave, for models that predict it."""
+
     def name(self, subject: int) -> str:
         """What to call a person in files that stay on this machine."""
 
@@ -123,21 +126,45 @@ def batches_of_step(
     result = []
     for first in range(0, len(draws), size):
         part = draws[first : first + size]
-        x, frame_valid, roi_valid = windows.batch(
-            [draw.subject for draw in part],
-            [(settings.seed, step, draw.epoch) for draw in part],
+        result.append(
+            batch_of(
+                windows,
+                model,
+                settings,
+                step,
+                subjects=[draw.subject for draw in part],
+                seeds=[(settings.seed, step, draw.epoch) for draw in part],
+                samples=[draw.number(windows.subjects) for draw in part],
+            )
         )
-        valid = token_validity(frame_valid, roi_valid, model.settings.patch)
-        drawn = model.draw(
-            settings.masks,
-            seed=settings.seed,
-            step=step,
-            samples=[draw.number(windows.subjects) for draw in part],
-            token_valid=valid,
-        )
-        tokens = None if valid is None else torch.from_numpy(valid)
-        result.append(Batch(torch.from_numpy(x), tokens, drawn))
     return result
+
+
+def batch_of(
+    windows: WindowSource,
+    model: BrainModel,
+    settings: TrainingSettings,
+    step: int,
+    *,
+    subjects: list[int],
+    seeds: list[tuple[int, ...]],
+    samples: list[int],
+) -> Batch:
+    """One micro-batch: windows by their seeds, and what the model draws by its samples' numbers.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot draw for one of them.
+    """
+    x, frame_valid, roi_valid = windows.batch(subjects, seeds)
+    valid = token_validity(frame_valid, roi_valid, model.settings.patch)
+    drawn = model.draw(
+        settings.masks, seed=settings.seed, step=step, samples=samples, token_valid=valid
+    )
+    if model.settings.predicts_rest:
+        drawn = {**drawn, "rest": torch.from_numpy(windows.rest(subjects, seeds))}
+    return Batch(torch.from_numpy(x), None if valid is None else torch.from_numpy(valid), drawn)
 
 
 def batches_ahead(

@@ -89,16 +89,14 @@ class PretrainingSettings(Frozen):
         )
 
     def windows_of(self, stores: Sequence[Scans]) -> Windows:
-        """Windows of all people with a scan that fills a token of the study's model."""
-        return Windows(stores, self.windows, patch=self._patch)
+        """Windows of all people whose scans the study's model can be trained on."""
+        shape = self.model_settings(rois=1)
+        return Windows(stores, self.windows, patch=shape.patch, with_rest=shape.predicts_rest)
 
     def people_of(self, stores: Sequence[Scans]) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
         """The people of those windows, and the scans that are left out; reads no series."""
-        return people_of(stores, self.windows, self._patch)
-
-    @property
-    def _patch(self) -> int:
-        return self.model_settings(rois=1).patch
+        shape = self.model_settings(rois=1)
+        return people_of(stores, self.windows, shape.patch, shape.predicts_rest)
 
     def new_model(self, basis: ConsensusBasis) -> BrainModel:
         """A model with random weights, a function of the study's seed."""

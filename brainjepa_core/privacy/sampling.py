@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.tokens import token_validity
-from brainjepa_core.pretraining.sampling import Batch, WindowSource
+from brainjepa_core.pretraining.sampling import Batch, WindowSource, batch_of
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
 
@@ -110,17 +108,15 @@ def _batch(
     draws: list[SecretDraw],
 ) -> Batch | None:
     """One micro-batch of those for whom a mask can be drawn; None where that is nobody."""
-    x, frame_valid, roi_valid = windows.batch(
-        [draw.subject for draw in draws], [(draw.window,) for draw in draws]
-    )
-    valid = token_validity(frame_valid, roi_valid, model.settings.patch)
     try:
-        drawn = model.draw(
-            settings.masks,
-            seed=settings.seed,
-            step=step,
+        return batch_of(
+            windows,
+            model,
+            settings,
+            step,
+            subjects=[draw.subject for draw in draws],
+            seeds=[(draw.window,) for draw in draws],
             samples=[draw.mask for draw in draws],
-            token_valid=valid,
         )
     except ValueError:
         if len(draws) == 1:
@@ -128,5 +124,3 @@ def _batch(
         alone = [_batch(windows, model, settings, step, [draw]) is not None for draw in draws]
         kept = [draw for draw, usable in zip(draws, alone, strict=True) if usable]
         return _batch(windows, model, settings, step, kept) if 0 < len(kept) < len(draws) else None
-    tokens = None if valid is None else torch.from_numpy(valid)
-    return Batch(torch.from_numpy(x), tokens, drawn)

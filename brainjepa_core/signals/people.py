@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.scan_table import ScanRecord
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.temporal import official_indices, official_stride, resampled_frames
@@ -41,7 +42,7 @@ class LeftOut(NamedTuple):
 
 
 def people_of(
-    stores: Sequence[Scans], settings: WindowSettings, patch: int = 1
+    stores: Sequence[Scans], settings: WindowSettings, patch: int = 1, with_rest: bool = False
 ) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
     """People with their usable scans, and the scans that are left out; reads no series.
 
@@ -51,6 +52,8 @@ def people_of(
     settings : WindowSettings
     patch : int
         Frames a token; a window needs as many valid ones for a single token.
+    with_rest : bool
+        Leave out also who has no two windows apart from one another (`signals.rest`).
     """
     people: list[Person] = []
     left_out: list[LeftOut] = []
@@ -60,14 +63,21 @@ def people_of(
             # Sorted, so that equal stores give equal windows whatever order their scans came in.
             reason = _why_left_out(record, len(store.atlas), settings, patch)
             if reason:
-                name = " ".join(
-                    filter(None, (f"{store.path.name}/{record.subject}", *record.key[1:]))
-                )
-                left_out.append(LeftOut(name, reason))
+                left_out.append(LeftOut(_name(store, record), reason))
             else:
                 scans.setdefault(record.subject, []).append(record)
-        people += [Person(number, tuple(scans[subject])) for subject in sorted(scans)]
+        for subject in sorted(scans):
+            records = tuple(scans[subject])
+            reason = _why_no_rest(records, settings) if with_rest else ""
+            if reason:
+                left_out += [LeftOut(_name(store, record), reason) for record in records]
+            else:
+                people.append(Person(number, records))
     return tuple(people), tuple(left_out)
+
+
+def _name(store: Scans, record: ScanRecord) -> str:
+    return " ".join(filter(None, (f"{store.path.name}/{record.subject}", *record.key[1:])))
 
 
 def aligned_frames(record: ScanRecord, settings: WindowSettings) -> int:
@@ -81,6 +91,19 @@ def stride_of(record: ScanRecord, settings: WindowSettings) -> int:
     """Frames of the aligned scan between two frames of a window."""
     official = settings.temporal == "official"
     return official_stride(record.tr, settings.tr) if official else 1
+
+
+def _why_no_rest(records: Sequence[ScanRecord], settings: WindowSettings) -> str:
+    """Why no window of these scans leaves a rest of its length; empty if each does."""
+    needed = 2 * settings.frames
+    found = sum(aligned_frames(r, settings) // stride_of(r, settings) for r in records)
+    if found >= needed:
+        return ""
+    return (
+        f"expected two windows of {settings.frames * settings.tr:g} s apart from one another, as "
+        "the model predicts one part of a person's scans from another, found "
+        f"{found * settings.tr:g} s in {counted(len(records), 'usable scan')} of this person"
+    )
 
 
 def _why_left_out(record: ScanRecord, rois: int, settings: WindowSettings, patch: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
+from brainjepa_core.signals.rest import rest_connectivity
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
 from brainjepa_core.signals.storing.scan_cache import ScanCache
 from brainjepa_core.signals.storing.scan_table import ScanRecord
@@ -50,6 +51,9 @@ class Windows:
     patch : int
         Frames a token of the model that the windows are for. A scan that does not fill one is left
         out, as one that no correlation can be taken from is.
+    with_rest : bool
+        Leave out also who has no two windows apart from one another, for a model that predicts
+        the one from the other (`rest`).
 
     Attributes
     ----------
@@ -72,11 +76,12 @@ class Windows:
         settings: WindowSettings | None = None,
         cache_bytes: int = 4 << 30,
         patch: int = 1,
+        with_rest: bool = False,
     ) -> None:
         self.stores = tuple(stores)
         self.settings = settings or WindowSettings()
         _refuse_other_atlases(self.stores)
-        self.people, self.left_out = people_of(self.stores, self.settings, patch)
+        self.people, self.left_out = people_of(self.stores, self.settings, patch, with_rest)
         if not self.people:
             raise ValueError(
                 f"expected at least one scan that can be used, found {len(self.left_out)} that "
@@ -228,19 +233,43 @@ class Windows:
         Window
             Read-only where it is part of a cached scan; `batch` copies.
         """
+        record, start = self._drawn(subject, seed)
+        series, roi_valid = self._aligned(self.people[subject].store, record)
+        return self._cut(series, roi_valid, start, stride_of(record, self.settings))
+
+    def _drawn(self, subject: int, seed: tuple[int, ...]) -> tuple[ScanRecord, int]:
+        """Which scan of a person a seed's window is from, and its first frame."""
         rng = np.random.default_rng([subject, *seed])
         person = self.people[subject]
         record = person.records[rng.integers(len(person.records))]
-        series, roi_valid = self._aligned(person.store, record)
-        stride = stride_of(record, self.settings)
-        start = rng.integers(max(1, series.shape[1] - self.settings.frames * stride + 1))
-        return self._cut(series, roi_valid, int(start), stride)
+        frames = self._aligned(person.store, record)[0].shape[1]
+        length = self.settings.frames * stride_of(record, self.settings)
+        return record, int(rng.integers(max(1, frames - length + 1)))
 
     def batch(
         self, subjects: Sequence[int], seeds: Sequence[tuple[int, ...]]
     ) -> tuple[Float32, Mask, Mask]:
         """Windows of several people: [B, R, T], valid frames [B, T], valid ROIs [B, R]."""
         return _stack([self.window(*pair) for pair in zip(subjects, seeds, strict=True)])
+
+    def rest(self, subjects: Sequence[int], seeds: Sequence[tuple[int, ...]]) -> Float32:
+        """Connectivity [B, R, R] of all that the windows of `batch` leave of their people's scans.
+
+        Fisher z, as `signals.rest.rest_connectivity` says.
+        """
+        found = [rest_connectivity(self._left_by(*p)) for p in zip(subjects, seeds, strict=True)]
+        return np.stack(found)
+
+    def _left_by(self, subject: int, seed: tuple[int, ...]) -> Iterator[tuple[Float32, Mask]]:
+        """Frames of each scan of a person that a seed's window does not hold."""
+        drawn, start = self._drawn(subject, seed)
+        person = self.people[subject]
+        for record in person.records:
+            series, roi_valid = self._aligned(person.store, record)
+            if record.key == drawn.key:
+                end = start + self.settings.frames * stride_of(record, self.settings)
+                series = np.concatenate([series[:, :start], series[:, end:]], axis=1)
+            yield series, roi_valid
 
     def full_windows(self, subject: int) -> tuple[Float32, Mask, Mask]:
         """All windows of a person, side by side in time: what an embedding averages over.

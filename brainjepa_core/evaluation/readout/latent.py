@@ -58,6 +58,20 @@ class LatentReader:
             part for scan in windows.whole_scans(person) for part in self._parts(*scan)
         )
 
+    def of_window(self, window: NDArray[np.floating], known: Mask) -> Float64:
+        """Latent connectivity [R, R] of one window [R, T] by itself, about its own means.
+
+        Parameters
+        ----------
+        window : ndarray [R, T]
+        known : ndarray of bool [R]
+            ROIs that are there; NaN in rows and columns of the others.
+        """
+        x = np.asarray(window, np.float64)
+        centred = np.where(known[:, None], x - x.mean(1, keepdims=True), 0).astype(np.float32)
+        frames = np.ones((1, x.shape[1]), bool)
+        return connectivity_of(self._parts(centred[None], frames, known[None]))
+
     def _parts(self, x: Float32, frame_valid: Mask, roi_valid: Mask) -> Iterator[Part]:
         rest, shape = blank_windows(x, frame_valid), self._model.settings
         for window, blank, frames, rois in zip(x, rest, frame_valid, roi_valid, strict=True):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from brainjepa_core.models.parts.positions import Positions
-from brainjepa_core.models.parts.settings import TransformerSettings
+from brainjepa_core.models.parts.settings import EncoderSettings, TransformerSettings
 from brainjepa_core.models.parts.transformer import (
     LAYER_NORM_EPS,
     Blocks,
@@ -22,7 +22,7 @@ from brainjepa_core.models.parts.transformer import (
 )
 
 
-def _positions(settings: TransformerSettings, width: int) -> Positions:
+def _positions(settings: EncoderSettings, width: int) -> Positions:
     return Positions(
         width,
         settings.time_patches,
@@ -36,7 +36,7 @@ def _positions(settings: TransformerSettings, width: int) -> Positions:
 class Encoder(nn.Module):
     """Patches of activity to tokens: linear patch embedding, positions, blocks, LayerNorm."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: EncoderSettings) -> None:
         super().__init__()
         # The published convolution with kernel and stride (1, p) is this linear map.
         self.patch = nn.Linear(settings.patch, settings.width)

@@ -24,15 +24,16 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 
 
-class TransformerSettings(ModelShape):
-    """An encoder of patches, and a smaller network that predicts from its tokens.
+class EncoderSettings(ModelShape):
+    """An encoder of patches.
 
     Attributes
     ----------
     rois, frames, patch, components : int
         As in `ModelShape`.
-    width, depth, heads, predictor_width, predictor_depth, predictor_heads : int
-        Transformer sizes.
+    width, depth, heads : int
+        Of a token, blocks and heads of attention. Without blocks, the patch embedding is all there
+        is: a temporal filter.
     mlp_ratio : float
         Hidden width of a block's MLP over its width.
     positions : {"gradient", "anatomical", "sincos"}
@@ -51,14 +52,9 @@ class TransformerSettings(ModelShape):
         of 0.08 beside positions of 0.6.
     """
 
-    presets = PRESETS
-
     width: int = Field(ge=4)
-    depth: int = Field(ge=1)
+    depth: int = Field(ge=0)
     heads: int = Field(ge=1)
-    predictor_width: int = Field(384, ge=4)
-    predictor_depth: int = Field(6, ge=1)
-    predictor_heads: int = Field(ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
     positions: Literal["gradient", "anatomical", "sincos"] = "gradient"
     position_scaling: Literal["minmax", "rows"] = "rows"
@@ -67,13 +63,7 @@ class TransformerSettings(ModelShape):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        for name in ("", "predictor_"):
-            width, heads = getattr(self, f"{name}width"), getattr(self, f"{name}heads")
-            if width % heads or width % 4:
-                raise ValueError(
-                    f"expected {name}width to be a multiple of 4 and of {name}heads, found width "
-                    f"{width} and {heads} heads; change one of the two"
-                )
+        _require_heads("", self.width, self.heads)
         return self
 
     @model_validator(mode="after")
@@ -85,3 +75,32 @@ class TransformerSettings(ModelShape):
                 "start: published"
             )
         return self
+
+
+class TransformerSettings(EncoderSettings):
+    """An encoder of patches, and a smaller network that predicts from its tokens.
+
+    Attributes
+    ----------
+    predictor_width, predictor_depth, predictor_heads : int
+        Sizes of the predictor. All else is said by `EncoderSettings`.
+    """
+
+    presets = PRESETS
+
+    predictor_width: int = Field(384, ge=4)
+    predictor_depth: int = Field(6, ge=1)
+    predictor_heads: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _predictor_heads_divide(self) -> Self:
+        _require_heads("predictor_", self.predictor_width, self.predictor_heads)
+        return self
+
+
+def _require_heads(name: str, width: int, heads: int) -> None:
+    if width % heads or width % 4:
+        raise ValueError(
+            f"expected {name}width to be a multiple of 4 and of {name}heads, found width "
+            f"{width} and {heads} heads; change one of the two"
+        )

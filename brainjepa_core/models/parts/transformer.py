@@ -121,6 +121,8 @@ class Blocks(nn.ModuleList):
     ) -> Tensor:
         """Run all blocks; see `Block.forward` for shapes."""
         last = len(self) - 1
+        if last < 0 and query_index is not None:
+            return take_tokens(x, query_index)
         for depth, block in enumerate(self):
             x = block(x, key_valid, query_index if depth == last else None)
         return x

@@ -140,6 +140,10 @@ class _People:
             np.ones((len(subjects), ROIS), bool),
         )
 
+    def rest(self, subjects: list[int], seeds: list[tuple[int, ...]]) -> Float32:
+        """Nothing known: a window is all that there is of a person."""
+        return np.full((len(subjects), ROIS, ROIS), np.nan, np.float32)
+
     def name(self, subject: int) -> str:
         return f"person {subject}"
 

@@ -1,0 +1,142 @@
+"""Person JEPA: by one window of a person, predict the connectivity of the rest of their scans.
+
+What masked tokens of one window need is the group's connectivity; what a window and the rest of a
+person's scans share is the person. The target is what a frozen teacher sees in the rest: its plain
+connectivity (a static teacher suffices: arXiv 2509.24317), between the consensus's directions. The
+prediction is the network's latent connectivity of the window between the same directions, each
+coordinate by one slope and one level: a head with weights between coordinates would learn the
+people by heart. The loss is a function of one person and the weights.
+
+Shapes: B batch, R ROIs, T frames, p patch length, W = T / p time patches, N = R * W tokens,
+C coordinates.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from brainjepa_core.models.interface import BrainModel, Roles
+from brainjepa_core.models.parts.encoder import Encoder
+from brainjepa_core.models.person_jepa.coordinates import (
+    coordinates,
+    directions_of,
+    fisher_z_of,
+    units_of,
+)
+from brainjepa_core.models.person_jepa.settings import PersonJepaSettings
+
+SLOPE = 0.5  # that training begins at: of what a window shows, about half is the moment
+
+
+class Shrinkage(nn.Module):
+    """A slope and a level for each coordinate, ``slope * x + level``."""
+
+    def __init__(self, coordinates: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.full((coordinates,), SLOPE))
+        self.level = nn.Parameter(torch.zeros(coordinates))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map coordinates [B, C] of a window to those of the rest."""
+        out: Tensor = self.slope * x + self.level
+        return out
+
+
+class PersonJEPA(BrainModel):
+    """An encoder whose latent connectivity of a window tells that of the rest.
+
+    Parameters
+    ----------
+    settings : PersonJepaSettings
+    basis : Tensor [R, m]
+        As in `BrainModel`; its directions are those that connectivity is predicted between.
+    """
+
+    roles = Roles(
+        ("encoder.patch.", "encoder.positions.", "encoder.blocks.", "head."),
+        {},
+        embedding=("encoder.",),
+    )
+    settings: PersonJepaSettings
+
+    def __init__(self, settings: PersonJepaSettings, basis: Tensor) -> None:
+        super().__init__(settings, basis)
+        self.encoder = Encoder(settings)
+        self.encoder.norm.requires_grad_(False)  # connectivity is read before it
+        directions = min(settings.directions, settings.components + 1, settings.rois)
+        self.head = Shrinkage(directions * (directions + 1) // 2)
+
+    @property
+    def embedder(self) -> Encoder:
+        """The encoder."""
+        return self.encoder
+
+    def latent_fisher_z(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """Fisher z [B, R, R] of windows' latent connectivity, with gradients.
+
+        Of tokens less the answer to a window in which every ROI stays at its mean, as
+        `evaluation.readout.latent` reads them.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        token_valid : Tensor [B, N], optional
+            bool; False for tokens without a signal, which count nothing.
+        """
+        patches, basis = self.patches(x), self.basis_of(len(x))
+        if token_valid is None:
+            patches = self._about_means(patches, torch.ones_like(patches[..., :1]))
+            blank = self.encoder.latents(torch.zeros_like(patches[:1]), basis[:1])
+            tokens = self.encoder.latents(patches, basis) - blank
+        else:
+            weight = token_valid[..., None].to(x.dtype)
+            patches = self._about_means(patches, weight)
+            blank = self.encoder.latents(torch.zeros_like(patches), basis, valid=token_valid)
+            answers = self.encoder.latents(patches, basis, valid=token_valid)
+            tokens = (answers - blank) * weight
+        return fisher_z_of(_precise(tokens).reshape(len(x), self.settings.rois, -1))
+
+    def _about_means(self, patches: Tensor, weight: Tensor) -> Tensor:
+        """Patches [B, N, p] less each ROI's mean over its tokens of weight 1 [B, N, 1]."""
+        scans = patches.unflatten(1, (self.settings.rois, -1))
+        counted = weight.unflatten(1, (self.settings.rois, -1))
+        frames = (counted.sum(2, keepdim=True) * patches.shape[-1]).clamp_min(1)
+        mean = (scans * counted).sum((2, 3), keepdim=True) / frames
+        out: Tensor = ((scans - mean) * counted).flatten(1, 2)
+        return out
+
+    def sample_losses(self, x: Tensor, rest: Tensor, token_valid: Tensor | None = None) -> Tensor:
+        """Squared error of the rest's coordinates, in units of what each varies by.
+
+        Parameters
+        ----------
+        x : Tensor [B, R, T]
+        rest : Tensor [B, R, R]
+            Fisher z of the rest of each person's scans (`Windows.rest`); NaN where unknown. A pair
+            that either side lacks counts as uncorrelated on both.
+        token_valid : Tensor [B, N], optional
+            bool; False for tokens without a signal.
+
+        Returns
+        -------
+        Tensor [B]
+            The mean over coordinates, a function of one person and the weights.
+        """
+        told = ~torch.isnan(rest)
+        if token_valid is not None:
+            there = token_valid.unflatten(1, (self.settings.rois, -1)).any(-1)
+            told = told & there[:, :, None] & there[:, None, :]
+        seen = self.latent_fisher_z(x, token_valid)
+        with torch.autocast(x.device.type, enabled=False):
+            directions = directions_of(self.basis, self.settings.directions)
+            target = torch.where(told, rest, 0).to(seen.dtype)
+            predicted = self.head(coordinates(torch.where(told, seen, 0), directions))
+            error = (predicted - coordinates(target, directions)) / units_of(target, directions)
+            losses: Tensor = error.square().mean(1)
+        return losses
+
+
+def _precise(tokens: Tensor) -> Tensor:
+    """Tokens in float32 at least: correlations are sums over many products."""
+    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
