@@ -107,7 +107,8 @@ def plan_study(
                 f"expected at most {threshold(len(everywhere))} honest sites, whom a secure sum of "
                 f"{len(everywhere)} is sure to have, found {honest_sites}; lower honest_sites"
             )
-    parameters = {train: _trained(study, rois, train) for train in ("all", "adapters")}
+    kinds: tuple[Train, ...] = ("all", "adapters")
+    parameters = {train: _trained(study, rois, train) for train in kinds}
     shape = StudyShape(
         tuple(learning_people(number, study.folds) for number in everywhere),
         training.schedule.total_steps,
