@@ -48,10 +48,7 @@ def plan(
     ] = None,
     rois: Annotated[int, typer.Option(min=4, help="ROIs of the atlas.")] = 450,
 ) -> None:
-    """Tell what differential privacy would cost a study, and what it would leave to learn from.
-
-    By the study's section privacy; each option takes the place of what it says.
-    """
+    """Tell what differential privacy would cost a study, and what it would leave to learn from."""
     with errors_in_one_line():
         from brainjepa_core.settings import read_settings
         from brainjepa_server.planning import plan_lines, plan_study
