@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from brainjepa_core.models.interface import BrainModel, Roles
-from brainjepa_core.models.parts.encoder import Encoder
 from brainjepa_core.models.person_jepa.coordinates import (
     coordinates,
     directions_of,
     fisher_z_of,
     units_of,
 )
+from brainjepa_core.models.person_jepa.encoder import PersonEncoder
 from brainjepa_core.models.person_jepa.settings import PersonJepaSettings
 
 SLOPE = 0.5  # that training begins at: of what a window shows, about half is the moment
@@ -54,7 +54,13 @@ class PersonJEPA(BrainModel):
     """
 
     roles = Roles(
-        ("encoder.patch.", "encoder.positions.", "encoder.blocks.", "head."),
+        (
+            "encoder.evenness.",
+            "encoder.patch.",
+            "encoder.positions.",
+            "encoder.blocks.",
+            "head.",
+        ),
         {},
         embedding=("encoder.",),
     )
@@ -62,13 +68,13 @@ class PersonJEPA(BrainModel):
 
     def __init__(self, settings: PersonJepaSettings, basis: Tensor) -> None:
         super().__init__(settings, basis)
-        self.encoder = Encoder(settings)
+        self.encoder = PersonEncoder(settings)
         self.encoder.norm.requires_grad_(False)  # connectivity is read before it
         directions = min(settings.directions, settings.components + 1, settings.rois)
         self.head = Shrinkage(directions * (directions + 1) // 2)
 
     @property
-    def embedder(self) -> Encoder:
+    def embedder(self) -> PersonEncoder:
         """The encoder."""
         return self.encoder
 
@@ -95,7 +101,10 @@ class PersonJEPA(BrainModel):
             blank = self.encoder.latents(torch.zeros_like(patches), basis, valid=token_valid)
             answers = self.encoder.latents(patches, basis, valid=token_valid)
             tokens = (answers - blank) * weight
-        return fisher_z_of(_precise(tokens).reshape(len(x), self.settings.rois, -1))
+        # Sums over many products: not in bf16, to which autocast would bring them.
+        features = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        with torch.autocast(x.device.type, enabled=False):
+            return fisher_z_of(features.reshape(len(x), self.settings.rois, -1))
 
     def _about_means(self, patches: Tensor, weight: Tensor) -> Tensor:
         """Patches [B, N, p] less each ROI's mean over its tokens of weight 1 [B, N, 1]."""
@@ -135,8 +144,3 @@ class PersonJEPA(BrainModel):
             error = (predicted - coordinates(target, directions)) / units_of(target, directions)
             losses: Tensor = error.square().mean(1)
         return losses
-
-
-def _precise(tokens: Tensor) -> Tensor:
-    """Tokens in float32 at least: correlations are sums over many products."""
-    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))

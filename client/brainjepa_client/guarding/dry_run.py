@@ -60,6 +60,7 @@ from brainjepa_core.wire.messages import (
 YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
 PATCHES = 4  # of a window in a dry run's training
 EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
+SHALLOW = {"depth": 1, "predictor_depth": 1, "mlp_ratio": 0.25}  # of what a family has
 NUMBER_BYTES = 8
 COUNTS = ("subjects", "scans")
 # Numbers that are the same in every round of a study, whatever the weights.
@@ -197,9 +198,8 @@ def requests(
     windows = study.windows_of([store])
     basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
-    shallow = _shortened(study, EVALUATED_PATCHES).model_copy(
-        update={"model": {**study.model, "depth": 1, "predictor_depth": 1, "mlp_ratio": 0.25}}
-    )
+    less = {"model": {**study.model, **SHALLOW}}
+    shallow = _shortened(study, EVALUATED_PATCHES).model_copy(update=less).of_family(study.family)
 
     def ask(
         kind: str, study: PretrainingSettings, arrays: Arrays, probe: ProbeRequest | None = None

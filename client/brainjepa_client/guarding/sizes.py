@@ -3,8 +3,9 @@
 Counted are, in 32-bit floats: weights, their target copy, gradients and AdamW's two moments; what
 the backward pass keeps of each block (inputs of its two norms and four linear maps, queries, keys
 and values, twice the inner layer), for every token of every mask of a micro-batch. Masks leave out
-some tokens, and bf16 takes half: so a step needs about as much, or less. Not counted are torch
-itself (about a gigabyte on a GPU), the site's scans, and tables of positions.
+some tokens, and bf16 takes half: so a step needs about as much, or less. A model that predicts
+connectivity keeps some matrices of it a person. Not counted are torch itself (about a gigabyte on a
+GPU), the site's scans, and tables of positions.
 
 Shapes: D width and L depth of a network, r its inner layer over its width, N tokens.
 """
@@ -18,6 +19,7 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 KEPT = 2  # rounds' states on disk: one that may be asked for again needs the one before it
 FLOAT = 4  # bytes
 MOMENTS = 2
+MATRICES = 8  # of all pairs of ROIs, that a model which predicts connectivity keeps a person
 USUAL_RATIO = 4.0  # r where a family does not say
 
 
@@ -52,5 +54,6 @@ class StudySize:
         kept = sum(depth * (8 + 2 * ratio) * width for width, depth in networks)
         people = training.batch_size // training.accumulation
         tokens = people * training.masks.masks_per_sample * shape.tokens
-        memory = FLOAT * (weights * (3 + MOMENTS) + int(tokens * kept))
+        pairs = people * MATRICES * rois**2 if shape.predicts_rest else 0
+        memory = FLOAT * (weights * (3 + MOMENTS) + int(tokens * kept) + pairs)
         return cls(weights, memory, FLOAT * weights * (MOMENTS + 1) * (KEPT + 1))

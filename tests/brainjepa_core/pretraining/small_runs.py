@@ -17,6 +17,8 @@ import torch
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.checkpoint import Provenance
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.registry import family_named
 from brainjepa_core.pretraining import state
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
@@ -60,6 +62,27 @@ class People:
         signal *= frames[:, None] & rois[..., None]
         return signal, frames, rois
 
+    def rest(self, subjects, seeds):
+        """Fisher z of a person's own; where `ragged`, person 1 lacks an ROI here too."""
+        z = [
+            np.random.default_rng([person, 1]).standard_normal((ROIS, ROIS), np.float32)
+            for person in subjects
+        ]
+        found = np.stack(z) + np.stack(z).transpose(0, 2, 1)
+        for place, person in enumerate(subjects):
+            if self.ragged and person == 1:
+                found[place, 2] = found[place, :, 2] = np.nan
+            np.fill_diagonal(found[place], 0)
+        return found
+
+
+def small_model(family: str, seed: int = 0, **choices) -> BrainModel:
+    """A model of any family, of the sizes above that it knows."""
+    found = family_named(family)
+    known = {k: v for k, v in SIZES.items() if k in found.settings.model_fields}
+    basis = torch.randn(ROIS, SIZES["components"], generator=torch.Generator().manual_seed(seed))
+    return found.new(found.settings.preset("tiny", rois=ROIS, **known, **choices), basis, seed)
+
 
 def make_model(seed: int = 0, rois: int = ROIS, **choices) -> BrainJEPA:
     with torch.random.fork_rng(devices=[]):
@@ -83,8 +106,9 @@ def make_recipe(*, schedule: dict | None = None, **choices) -> TrainingSettings:
     return TrainingSettings(schedule=schedule, **{"batch_size": 4, **choices})
 
 
-def make_training(**choices) -> Training:
-    return Training(make_model(), make_recipe(**choices))
+def make_training(family: str = "brain_jepa", **choices) -> Training:
+    model = make_model() if family == "brain_jepa" else small_model(family)
+    return Training(model, make_recipe(**choices))
 
 
 def losses(run: Path) -> dict[int, float]:

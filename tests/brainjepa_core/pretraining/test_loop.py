@@ -28,7 +28,11 @@ from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.state import state_folders
 from brainjepa_core.pretraining.step import Training
 
-RECIPES = {"whole": {}, "in parts": {"accumulation": 2, "clip_norm": 0.5}}
+RECIPES = {
+    "person": {"family": "person_jepa"},
+    "whole": {},
+    "in parts": {"accumulation": 2, "clip_norm": 0.5},
+}
 
 
 def run_in(run: Path, training: Training, people: People | None = None, **choices) -> Training:

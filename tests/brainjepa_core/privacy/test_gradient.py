@@ -36,6 +36,13 @@ CASES = {
     "micro-batches": dict(people=5, accumulation=2),
     "published recipe": dict(people=4, recipe="published"),
     "masked autoencoder": dict(people=6, family="masked_autoencoder", ragged=True),
+    "person": dict(people=5, family="person_jepa"),
+    "person, missing ROI and padded frames, as many people as ROIs": dict(
+        people=6, family="person_jepa", ragged=True
+    ),
+    "person, without blocks, micro-batches": dict(
+        people=5, family="person_jepa", depth=0, accumulation=2
+    ),
 }
 
 
@@ -46,11 +53,14 @@ def make(
     accumulation: int = 1,
     family: str = "brain_jepa",
     recipe: str = "default",
+    depth: int = SIZES["depth"],
     **choices,
 ) -> tuple[BrainModel, object, list[Batch]]:
     """A model in float64 off its start, a recipe, and the micro-batches of all people."""
     torch.manual_seed(0)
-    settings = family_named(family).settings.preset("tiny", rois=6, recipe=recipe, **SIZES)
+    shape = family_named(family).settings
+    sizes = {k: v for k, v in {**SIZES, "depth": depth}.items() if k in shape.model_fields}
+    settings = shape.preset("tiny", rois=6, recipe=recipe, **sizes)
     model = family_named(family).new(settings, torch.randn(6, 2)).double()
     for parameter in model.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
@@ -222,7 +232,7 @@ def test_training_goes_on_past_such_a_person_and_tells_of_no_bad_step():
     assert training.first_bad_step() is None and training.step == 4
 
 
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder"])
+@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
 def test_bf16_is_within_a_hundredth_and_clips_in_float32(family):
     model, recipe, batches = make(people=6, family=family, ragged=True)
     model.float()

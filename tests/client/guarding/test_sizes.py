@@ -89,7 +89,7 @@ def test_memory_and_disk_are_bounded(stores, start, tmp_path):
 
 
 @pytest.mark.parametrize("masks", [1, 3])
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder"])
+@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
 def test_what_is_estimated_is_what_a_step_takes_or_somewhat_more(family, masks):
     """Against the bytes that the backward pass keeps, and those of the arrays."""
     study = PretrainingSettings(
@@ -114,6 +114,8 @@ def test_what_is_estimated_is_what_a_step_takes_or_somewhat_more(family, masks):
         study.training.masks, seed=0, step=0, samples=range(4), token_valid=None
     )
     draws = {k: torch.as_tensor(v) for k, v in draws.items() if v is not None}
+    if training.model.settings.predicts_rest:
+        draws["rest"] = torch.zeros(4, rois, rois)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
         loss = training.model.sample_losses(x, **draws).mean()
     trained = [p for p in training.model.parameters() if p.requires_grad]

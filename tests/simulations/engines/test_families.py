@@ -22,7 +22,11 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import read_history
 from brainjepa_simulations.scenario import Scenario
 
-SIZES = {"linear": {"patch": 4, "width": 3}, "masked_autoencoder": None}
+SIZES = {
+    "linear": {"patch": 4, "width": 3},
+    "masked_autoencoder": None,
+    "person_jepa": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "directions": 3},
+}
 
 
 def scenario(family: str, *arguments, **changes) -> Scenario:
@@ -104,7 +108,7 @@ def test_a_family_is_registered_once():
     from brainjepa_core.models.registry import Family, families, family_named, family_of, register
 
     assert register(LINEAR) is LINEAR and family_named("linear") is LINEAR
-    assert families()[:2] == ("brain_jepa", "masked_autoencoder")
+    assert families()[:3] == ("brain_jepa", "masked_autoencoder", "person_jepa")
     for name in ("linear", "brain_jepa"):
         with pytest.raises(ValueError, match=f"expected a name that no family .* found '{name}'"):
             register(Family(name, LINEAR.settings, LinearModel, read_published=print))
