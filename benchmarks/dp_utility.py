@@ -7,8 +7,8 @@ told at hospitals that nothing was learned from. Sites are of 26 people, or as l
 when each person stands for many: their noise and rate are those of a large site, the variety of
 their people is not. Epsilon 0 is a control: so much noise that no person counts.
 
-    python benchmarks/dp_utility.py --out dp.json                              synthetic people
-    python benchmarks/dp_utility.py --out dp.json --data ../shared/data/abide  real hospitals too
+    python benchmarks/dp_utility.py --out dp.json --data ../shared/data/abide  real hospitals
+    python benchmarks/dp_utility.py --out dp.json                              synthetic ones
     python benchmarks/dp_utility.py --out dp.json --quick                      two epsilons, minutes
 
 Results are written as they come; what is in --out is not computed again. Intervals are over people,
@@ -73,7 +73,7 @@ class Job(NamedTuple):
     data: str
     times: int
     where: Where
-    train: Literal["all", "adapters"]
+    train: Literal["filter", "all", "adapters"]  # without attention; all weights; adapters
     epsilon: float
     seed: int
     steps: int
@@ -112,15 +112,16 @@ class Many:
 
 def study_of(seed: int, steps: int, batch: int, train: str = "all") -> PretrainingSettings:
     """The study of one run."""
+    depth, kind = (0 if train == "filter" else 2), ("adapters" if train == "adapters" else "all")
     schedule = {"total_steps": steps, "warmup_steps": steps // 10, "lr": 5e-3, "start_lr": 1e-4}
     schedule |= {"final_lr": 2e-5, "final_weight_decay": 0.04}
     return PretrainingSettings(
         family="person_jepa",
-        model={"width": 32, "heads": 4, "depth": 2, "patch": 16},
+        model={"width": 32, "heads": 4, "depth": depth, "patch": 16},
         windows={"frames": FRAMES},
         basis={"components": 10},
         training={
-            "seed": seed, "batch_size": batch, "schedule": schedule, "train": train,
+            "seed": seed, "batch_size": batch, "schedule": schedule, "train": kind,
             "adapter_rank": RANK,
         },
     )  # fmt: skip
@@ -246,7 +247,7 @@ def jobs_of(arguments: argparse.Namespace, data: Sequence[str]) -> Iterator[Job]
     """All that is asked for."""
     epsilons = (math.inf, 8.0, 0.0) if arguments.quick else EPSILONS
     steps = 20 if arguments.quick else arguments.steps
-    for seed, name, train in product(range(arguments.seeds), data, ("all", "adapters")):
+    for seed, name, train in product(range(arguments.seeds), data, ("filter", "all", "adapters")):
         for times, where in product((200, 1), ("central", "local")):
             for epsilon in epsilons:
                 yield Job(name, times, where, train, epsilon, seed, steps)  # type: ignore[arg-type]
@@ -254,7 +255,8 @@ def jobs_of(arguments: argparse.Namespace, data: Sequence[str]) -> Iterator[Job]
 
 def run(job: Job, hospitals: Hospitals, read: People, tested: People) -> dict[str, Any]:
     """A run, and the model that it began with, judged at the tested hospitals."""
-    study = study_of(job.seed, job.steps, 8)
+    whole = "all" if job.train == "adapters" else job.train
+    study = study_of(job.seed, job.steps, BATCH, whole)
     total = connectivity_sum(hospitals.public)
     start = study.new_model(ConsensusBasis.from_sum(total, study.basis.components))
     begun = with_adapters(start, RANK, job.seed) if job.train == "adapters" else start
@@ -314,7 +316,7 @@ def main() -> None:
     """Run what is not there yet, a line a result, then the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON of results")
-    parser.add_argument("--data", type=Path, help="archives of hospitals, such as ABIDE's")
+    parser.add_argument("--data", type=Path, help="archives of real hospitals, such as ABIDE's")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=100, help="private, of each site")
@@ -322,7 +324,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results = json.loads(arguments.out.read_text()) if arguments.out.exists() else []
     there = {Job(**result["job"]) for result in results}
-    names = ["synthetic", *([arguments.data.name] if arguments.data else [])]
+    names = [arguments.data.name if arguments.data else "synthetic"]
     asked = list(jobs_of(arguments, names))
     for name, seed in product(names, range(arguments.seeds)):
         mine = [j for j in asked if (j.data, j.seed) == (name, seed) and j not in there]
