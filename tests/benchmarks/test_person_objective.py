@@ -67,7 +67,9 @@ def test_intervals_are_paired_over_people(bench):
 
 
 def test_one_site_in_rounds_is_that_site_alone(bench, tmp_path):
-    cohort = CohortSettings(sites=1, subjects_per_site=6, rois=40, networks=4, latents=3, frames=160)
+    cohort = CohortSettings(
+        sites=1, subjects_per_site=6, rois=40, networks=4, latents=3, frames=160
+    )
     stores = [ScanStore.open(path) for path in write_cohort(cohort, tmp_path)]
     one = job(bench)
     windows = bench.windows_of(stores, one)

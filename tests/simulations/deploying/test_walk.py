@@ -106,7 +106,9 @@ def test_a_private_study_of_real_sites_spends_what_it_promised(tmp_path, where):
         assert account.answered == account.spent and len(account.questions) == rounds
         promised = history.promised[site.name]
         found = epsilon_of(account.answered, 1e-5)
-        assert found == promised if where == "central" else 0.99 * promised < found <= promised
+        if where == "central":  # whose last bits depend on a process's threads
+            assert found == pytest.approx(promised, rel=1e-9)
+        assert 0.99 * promised < found <= promised * (1 + 1e-9)
         numbers = [
             line["numbers"] for line in audit_log(site.state).lines()
             if line.get("kind") == "train" and line["step"] in ("", MASKED)
