@@ -1,7 +1,7 @@
 """A private step beside the plain one: gradients of single people, clipped, with noise.
 
-Both take their steps in one process, in turns, with the same people and masks; medians are
-compared (bar 1.35).
+Both take their steps in one process, in turns, with the same people and masks; the median of the
+ratios of their CPU times is told (bar 1.35). On a machine that does other work: OMP_NUM_THREADS=1.
 
     python benchmarks/bench_dp_step.py                       # 54 thousand parameters: seconds
     python benchmarks/bench_dp_step.py --preset small        # 22 million and more: minutes
@@ -60,9 +60,9 @@ def make_trainings(args: argparse.Namespace, rois: int) -> dict[str, Training]:
 
 
 def timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def compare(args: argparse.Namespace, rois: int) -> None:

@@ -1,54 +1,90 @@
-"""What differential privacy leaves of a training, on synthetic people whose traits are known.
+"""What differential privacy leaves of a training, by what a window tells of the rest of a person.
 
-Sites go on from a model of other, public people, in rounds of private steps with local noise, and
-their weights are averaged. Then known latent traits of *other* people are read from the model's
-embeddings by cross-validated ridge; the model it began with is the zero. Sites are of 26 people, or
-as large as they become when each person stands for many: their noise and rate are those of a large
-site, the variety of their people is not.
+Three hospitals train the person objective from random weights, on the basis of public people, in
+private steps: with noise of each site's own (rounds of ten steps, weights averaged) or shared (one
+step a round). Then R2 of the other half's connectome (`brainjepa_core.evaluation.other_half`) is
+told at hospitals that nothing was learned from. Sites are of 26 people, or as large as they become
+when each person stands for many: their noise and rate are those of a large site, the variety of
+their people is not. Epsilon 0 is a control: so much noise that no person counts.
 
-    python benchmarks/dp_utility.py            a quarter of an hour on one busy core
-    python benchmarks/dp_utility.py --quick    two epsilons, few steps: minutes
+    python benchmarks/dp_utility.py --out dp.json --data ../shared/data/abide  real hospitals
+    python benchmarks/dp_utility.py --out dp.json                              synthetic ones
+    python benchmarks/dp_utility.py --out dp.json --quick                      two epsilons, minutes
+
+Results are written as they come; what is in --out is not computed again. Intervals are over people,
+paired with the model that all began with.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.measure import HEADLINE, Outcomes, measure_model, outcomes_of
+from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.evaluation.other_half import Halves, OtherHalf, People, other_half_r2
+from brainjepa_core.evaluation.readout.latent import LatentReader
+from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.adapters import with_adapters, without_adapters
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.privacy.accounting import noise_for
 from brainjepa_core.privacy.gradient import PrivateGradient
-from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step
+from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step, sampling_rate
 from brainjepa_core.privacy.secret import RequestSecret
-from brainjepa_core.privacy.study import StudyPrivacy, learning_people
+from brainjepa_core.privacy.settings import PrivacySettings
+from brainjepa_core.privacy.shared_noise import GradientCode, rounded_sums
+from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_server.rounds.summed_gradients import GivenGradient
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
-COHORT: dict[str, Any] = {"rois": 30, "networks": 6, "frames": 160, "signal_share": 0.25}
-PUBLIC, UNSEEN = 1000, 2000  # added to the seed of the sites' cohort
-CLIP, FOLDS, RANK = 0.3, 5, 4
-NONE, ALL = 1e-6, 1e3  # noise of epsilon infinity, and of an epsilon 0: a control without people
-Train = Literal["all", "adapters"]
+PRIVATE, PUBLIC = 3, 3  # hospitals that train, and whose people the basis is of; others are tested
+EACH = 26  # people of a synthetic hospital
+COHORT: dict[str, Any] = {"rois": 30, "networks": 6, "frames": 288, "signal_share": 0.5}
+FRAMES, CLIP, RANK, DELTA, LOCAL_STEPS, BATCH = 64, 0.05, 4, 1e-5, 10, 8
+NONE, ALL = 1e-3, 1e3  # noise of epsilon infinity, and of an epsilon 0: a control without people
+EPSILONS = (math.inf, 8.0, 3.0, 1.0, 0.0)
+CPU = torch.device("cpu")
+DRAWS = 2000
+Where = Literal["central", "local"]
+
+
+class Job(NamedTuple):
+    """One run."""
+
+    data: str
+    times: int
+    where: Where
+    train: Literal["filter", "all", "adapters"]  # without attention; all weights; adapters
+    epsilon: float
+    seed: int
+    steps: int
+
+
+class Hospitals(NamedTuple):
+    """Windows of those that train, whose people are public, and that are tested."""
+
+    private: list[Windows]
+    public: Windows
+    tested: Windows
 
 
 @dataclass(frozen=True)
@@ -74,59 +110,132 @@ class Many:
         return self.windows.name(subject % self.windows.subjects)
 
 
-def study_of(seed: int, steps: int, batch: int, train: Train = "all") -> PretrainingSettings:
+def study_of(seed: int, steps: int, batch: int, train: str = "all") -> PretrainingSettings:
     """The study of one run."""
-    sizes = {"width": 32, "depth": 2, "heads": 2}
-    sizes |= {f"predictor_{name}": value for name, value in sizes.items()}
-    schedule = {"total_steps": steps, "warmup_steps": steps // 10, "lr": 2e-3, "start_lr": 1e-4}
-    schedule |= {"final_lr": 2e-5, "final_weight_decay": 0.04, "ema": 0.99}
+    depth, kind = (0 if train == "filter" else 2), ("adapters" if train == "adapters" else "all")
+    schedule = {"total_steps": steps, "warmup_steps": steps // 10, "lr": 5e-3, "start_lr": 1e-4}
+    schedule |= {"final_lr": 2e-5, "final_weight_decay": 0.04}
     return PretrainingSettings(
-        model={**sizes, "patch": 16},
-        windows={"frames": 64},
+        family="person_jepa",
+        model={"width": 32, "heads": 4, "depth": depth, "patch": 16},
+        windows={"frames": FRAMES},
         basis={"components": 10},
         training={
-            "seed": seed, "batch_size": batch, "schedule": schedule, "train": train,
+            "seed": seed, "batch_size": batch, "schedule": schedule, "train": kind,
             "adapter_rank": RANK,
         },
     )  # fmt: skip
 
 
-def people(folder: Path, seed: int, sites: int, each: int) -> list[Windows]:
-    """Windows of each site of a synthetic cohort."""
-    cohort = CohortSettings(seed=seed, sites=sites, subjects_per_site=each, **COHORT)
-    study = study_of(seed, 10, 8)
-    return [study.windows_of([ScanStore.open(path)]) for path in write_cohort(cohort, folder)]
+def synthetic(folder: Path, seed: int) -> Hospitals:
+    """Hospitals of one synthetic cohort."""
+    sites = PRIVATE + 2 * PUBLIC
+    cohort = CohortSettings(seed=seed, sites=sites, subjects_per_site=EACH, **COHORT)
+    return _split([ScanStore.open(path) for path in write_cohort(cohort, folder)])
 
 
-def private_training(
-    start: BrainModel, basis: ConsensusBasis, study: PretrainingSettings, sites: list[Many],
-    epsilon: float, local_steps: int,
-) -> BrainModel:  # fmt: skip
-    """The federated model after all rounds; each site with its own noise, optimiser and secret."""
-    settings = study.training
-    told = sites[0].subjects * FOLDS // (FOLDS - 1)  # all of these learn
+def real(folder: Path, data: Path, seed: int) -> Hospitals:
+    """Archives of hospitals, of their first 100 ROIs, in an order by the seed."""
+    stores, target = [], folder / "stores"
+    for path in sorted(data.glob("*.npz")):
+        with np.load(path) as file:
+            arrays = dict(file)
+        if "ts" not in arrays:  # a mapping of ROIs that lies beside them
+            continue
+        archive = folder / path.name
+        np.savez(archive, **arrays | {"ts": arrays["ts"][:, :100], "roi": arrays["roi"][:100]})
+        import_site_archive(archive, target / path.stem, data / "participants.tsv")
+        stores.append(ScanStore.open(target / path.stem))
+    order = np.random.default_rng(seed).permutation(len(stores))
+    return _split([stores[k] for k in order])
+
+
+def _split(stores: Sequence[ScanStore]) -> Hospitals:
+    study = study_of(0, 10, 8)
+    private = [study.windows_of([store]) for store in stores[:PRIVATE]]
+    rest = stores[PRIVATE : PRIVATE + PUBLIC], stores[PRIVATE + PUBLIC :]
+    return Hospitals(private, *(study.windows_of(some) for some in rest))
+
+
+def people_of(windows: Windows) -> People:
+    """Halves of everybody's first scan, where they hold a window."""
+    halves, sites = [], []
+    for person in range(windows.subjects):
+        found = Halves.of(*windows.aligned(person)[0])
+        if found.first.shape[1] >= FRAMES:
+            halves.append(found)
+            sites.append(windows.stores[windows.people[person].store].path.name)
+    return People(halves, sites)
+
+
+def private_training(job: Job, start: BrainModel, sites: list[Many], batch: int) -> BrainModel:
+    """The federated model after all rounds."""
+    settings = study_of(job.seed, job.steps, batch, job.train).training
+    samplings, noises = [], []
+    for number, people in enumerate(sites):
+        secret = RequestSecret(bytes([number]) * 32, f"{job}")
+        samplings.append(PoissonSampling(secret, batch, people.subjects))
+        rate = sampling_rate(batch, people.subjects)
+        noises.append(_noise(job.epsilon, rate, job.steps))
+    train = _central if job.where == "central" else _local
+    return train(start, settings, sites, samplings, noises)
+
+
+def _noise(epsilon: float, rate: float, steps: int) -> float:
     if epsilon in (0.0, math.inf):
-        privacy = StudyPrivacy(noise=NONE if epsilon else ALL, clip=CLIP)
-    else:
-        privacy = StudyPrivacy(epsilon=epsilon, clip=CLIP)
-    protection = privacy.protection(privacy.release(settings, told, FOLDS))
+        return NONE if epsilon else ALL
+    return noise_for(epsilon, DELTA, rate, steps)
+
+
+def _central(
+    start: BrainModel, settings: Any, sites: list[Many], samplings: list[PoissonSampling],
+    noises: list[float],
+) -> BrainModel:  # fmt: skip
+    """One step a round of the sum over sites, whose noise all of them share."""
+    model = _copy(start)
+    shared = PrivacySettings(clip=CLIP, noise=max(noises), where="central", honest_sites=len(sites))
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+    code = GradientCode(shapes, shared, settings.batch_size, len(sites))
+    training = Training(model, settings, gradient=GivenGradient(model, {}))
+    for step in range(settings.schedule.total_steps):
+        vectors = []
+        for people, sampling in zip(sites, samplings, strict=True):
+            batches = private_batches_of_step(people, model, settings, step, sampling)
+            sums = rounded_sums(model, settings, code, batches, CPU)
+            vectors.append(code.noised(sums, sampling.secret, step))
+        total = {name: sum(vector[name] for vector in vectors) for name in shapes}
+        training.gradient = GivenGradient(model, code.mean(total, len(sites)))
+        training.advance([])
+    return model
+
+
+def _local(
+    start: BrainModel, settings: Any, sites: list[Many], samplings: list[PoissonSampling],
+    noises: list[float],
+) -> BrainModel:  # fmt: skip
+    """Rounds of local steps; each site with its own noise and optimiser."""
     trainings = []
-    for number, _ in enumerate(sites):
-        model = study.new_model(basis)
-        model.load_state_dict(start.state_dict())
-        secret = RequestSecret(bytes([number]) * 32, f"{epsilon} {settings.train}")
-        gradient = PrivateGradient(model, settings, protection, secret, 0, torch.device("cpu"))
-        trainings.append((Training(model, settings, gradient=gradient), secret))
-    for first in range(0, settings.schedule.total_steps, local_steps):
-        for (training, secret), windows in zip(trainings, sites, strict=True):
-            sampling = PoissonSampling(secret, settings.batch_size, learning_people(told, FOLDS))
-            for step in range(first, first + local_steps):
-                model = training.model
-                training.advance(private_batches_of_step(windows, model, settings, step, sampling))
-        mean = _mean([training.model for training, _ in trainings])
-        for training, _ in trainings:
+    for sampling, noise in zip(samplings, noises, strict=True):
+        model, protection = _copy(start), PrivacySettings(clip=CLIP, noise=noise)
+        gradient = PrivateGradient(model, settings, protection, sampling.secret, 0, CPU)
+        trainings.append(Training(model, settings, gradient=gradient))
+    total = settings.schedule.total_steps
+    for first in range(0, total, LOCAL_STEPS):
+        for training, people, sampling in zip(trainings, sites, samplings, strict=True):
+            for step in range(first, min(first + LOCAL_STEPS, total)):
+                training.advance(
+                    private_batches_of_step(people, training.model, settings, step, sampling)
+                )
+        mean = _mean([training.model for training in trainings])
+        for training in trainings:
             training.model.load_state_dict(mean)
-    return trainings[0][0].model
+    return trainings[0].model
+
+
+def _copy(model: BrainModel) -> BrainModel:
+    from copy import deepcopy
+
+    return deepcopy(model)
 
 
 def _mean(models: list[BrainModel]) -> dict[str, Tensor]:
@@ -134,76 +243,107 @@ def _mean(models: list[BrainModel]) -> dict[str, Tensor]:
     return {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}
 
 
-def rows(seed: int, steps: int, public_steps: int, epsilons: list[float]) -> Iterator[list[object]]:
-    """Cells of the table, a row a run."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        public = _joined(folder / "public", seed + PUBLIC)
-        sites = people(folder / "sites", seed, 3, 26)
-        unseen = _joined(folder / "unseen", seed + UNSEEN)
-        total = connectivity_sum(public)
-        basis = ConsensusBasis.from_sum(total, 10)
-        everything = outcomes_of(unseen, total.mean_fc())
-        latents = {"latents": everything.groups["latents"]}
-        outcomes = Outcomes(latents, everything.people, everything.folds)
-        recipe = study_of(seed, public_steps, 16)
-        training = recipe.new_training(basis)
-        yield ["random weights", "", "", "", _r2(training.model, unseen, outcomes), 0]
-        began = time.perf_counter()
-        for batches in batches_ahead(public, training.model, recipe.training, range(public_steps)):
-            training.advance(batches)
-        start = training.model
-        seconds = time.perf_counter() - began
-        yield [
-            "public model, which all go on from",
-            "",
-            "",
-            "",
-            _r2(start, unseen, outcomes),
-            seconds,
-        ]
-        for times, batch in ((1, 8), (200, 32)):
-            many = [Many(windows, times) for windows in sites]
-            for train in ("all", "adapters"):
-                study = study_of(seed, steps, batch, train)  # type: ignore[arg-type]
-                began_with = with_adapters(start, RANK, seed) if train == "adapters" else start
-                for epsilon in epsilons:
-                    began = time.perf_counter()
-                    model = private_training(began_with, basis, study, many, epsilon, 10)
-                    found = _r2(without_adapters(model), unseen, outcomes)
-                    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
-                    seconds = time.perf_counter() - began
-                    yield [f"3 x {26 * times}", train, size, f"{epsilon:g}", found, seconds]
+def jobs_of(arguments: argparse.Namespace, data: Sequence[str]) -> Iterator[Job]:
+    """All that is asked for."""
+    epsilons = (math.inf, 8.0, 0.0) if arguments.quick else EPSILONS
+    steps = 20 if arguments.quick else arguments.steps
+    for seed, name, train in product(range(arguments.seeds), data, ("filter", "all", "adapters")):
+        for times, where in product((200, 1), ("central", "local")):
+            for epsilon in epsilons:
+                yield Job(name, times, where, train, epsilon, seed, steps)  # type: ignore[arg-type]
 
 
-def _joined(folder: Path, seed: int) -> Windows:
-    cohort = CohortSettings(seed=seed, sites=4, subjects_per_site=60, **COHORT)
-    paths = write_cohort(cohort, folder)
-    return study_of(seed, 10, 8).windows_of([ScanStore.open(path) for path in paths])
+def run(job: Job, hospitals: Hospitals, read: People, tested: People) -> dict[str, Any]:
+    """A run, and the model that it began with, judged at the tested hospitals."""
+    whole = "all" if job.train == "adapters" else job.train
+    study = study_of(job.seed, job.steps, BATCH, whole)
+    total = connectivity_sum(hospitals.public)
+    start = study.new_model(ConsensusBasis.from_sum(total, study.basis.components))
+    begun = with_adapters(start, RANK, job.seed) if job.train == "adapters" else start
+    many = [Many(windows, job.times) for windows in hospitals.private]
+    began = time.process_time()
+    model = private_training(job, begun, many, BATCH)
+    seconds = time.process_time() - began
+    found: dict[str, Any] = {"job": job._asdict(), "seconds": seconds}
+    found["parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    for name, judged in (("start", start), ("trained", without_adapters(model))):
+        result = other_half_r2(read, tested, LatentReader(judged.eval()).of_window, FRAMES)
+        found[name] = {"errors": result.errors.tolist(), "totals": result.totals.tolist()}
+    return found
 
 
-def _r2(model: BrainModel, windows: Windows, outcomes: Outcomes) -> float:
-    scores = measure_model("model", model, windows, outcomes)
-    return next(row.r2 for row in scores if row.pool == HEADLINE)
+def interval(results: list[dict[str, Any]]) -> tuple[float, float, float, float]:
+    """R2 at the start, what it gained, and its 95 % interval over people of all seeds."""
+
+    def joined(which: str) -> OtherHalf:
+        each = [[np.array(r[which][name]) for r in results] for name in ("errors", "totals")]
+        return OtherHalf(*(np.concatenate(values) for values in each))
+
+    start, trained = joined("start"), joined("trained")
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(start.errors), size=(DRAWS, len(start.errors)))
+    before, after = (1 - _sum(p.errors, drawn) / _sum(p.totals, drawn) for p in (start, trained))
+    low, high = np.quantile(after - before, (0.025, 0.975))
+    return start.r2, trained.r2 - start.r2, float(low), float(high)
+
+
+def _sum(values: Float64, drawn: NDArray[np.int64]) -> Float64:
+    found: Float64 = values[drawn].sum(1)
+    return found
+
+
+def table(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: gains in R2 over the model that all began with, a row a kind of training."""
+    cells: dict[tuple[Any, ...], dict[float, list[dict[str, Any]]]] = {}
+    for result in results:
+        job = Job(**result["job"])
+        row = (job.data, job.times, job.where, job.train, result["parameters"])
+        cells.setdefault(row, {}).setdefault(job.epsilon, []).append(result)
+    columns = sorted({epsilon for row in cells.values() for epsilon in row}, reverse=True)
+    yield f"| people | noise | trained | start | {' | '.join(f'{e:g}' for e in columns)} |"
+    yield "|---" * (4 + len(columns)) + "|"
+    for (data, times, where, train, parameters), found in cells.items():
+        told = {epsilon: interval(same) for epsilon, same in found.items()}
+        start = next(iter(told.values()))[0]
+        gains = " | ".join(
+            f"{told[e][1]:+.3f} ({told[e][2]:+.3f} to {told[e][3]:+.3f})" if e in told else ""
+            for e in columns
+        )
+        yield f"| {data} x {times} | {where} | {train} ({parameters:,}) | {start:.3f} | {gains} |"
 
 
 def main() -> None:
-    """Print the table as it comes."""
+    """Run what is not there yet, a line a result, then the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="JSON of results")
+    parser.add_argument("--data", type=Path, help="archives of real hospitals, such as ABIDE's")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=80, help="private, a site")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=100, help="private, of each site")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    steps, public_steps = (20, 20) if arguments.quick else (arguments.steps, 30)
-    epsilons = [math.inf, 8.0, 0.0] if arguments.quick else [math.inf, 8.0, 3.0, 1.0, 0.0]
-    began = time.perf_counter()
-    print("| sites | trained | parameters | epsilon | R2 of latent traits | s |")
-    print("|---|---|---|---|---|---|")
-    for *cells, r2, seconds in rows(arguments.seed, steps, public_steps, epsilons):
-        print(f"| {' | '.join(map(str, cells))} | {r2:.3f} | {seconds:.0f} |", flush=True)
-    seconds = time.perf_counter() - began
-    print(f"\n{steps} private steps, seed {arguments.seed}, {seconds:.0f} s in all")
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else []
+    there = {Job(**result["job"]) for result in results}
+    names = [arguments.data.name if arguments.data else "synthetic"]
+    asked = list(jobs_of(arguments, names))
+    for name, seed in product(names, range(arguments.seeds)):
+        mine = [j for j in asked if (j.data, j.seed) == (name, seed) and j not in there]
+        if not mine:
+            continue
+        with TemporaryDirectory() as folder:
+            place = Path(folder)
+            made = (
+                synthetic(place, seed) if name == "synthetic" else real(place, arguments.data, seed)
+            )
+            read, tested = people_of(made.public), people_of(made.tested)
+            for job in mine:
+                results.append(run(job, made, read, tested))
+                with atomic_path(arguments.out) as temporary:
+                    temporary.write_text(json.dumps(results) + "\n")
+                start, gain, low, high = interval(results[-1:])
+                print(f"{job} start {start:.3f}, {gain:+.3f} ({low:+.3f} to {high:+.3f}), "
+                      f"{results[-1]['seconds']:.0f} s of CPU", flush=True)  # fmt: skip
+    print("\n".join(table([r for r in results if Job(**r["job"]) in asked])))
 
 
 if __name__ == "__main__":

@@ -160,9 +160,10 @@ class Ledger:
             cost = _cost(accounts, people, budget.delta, {study: releases})
             if not cost.epsilon <= budget.epsilon:  # nor what is no number
                 before = _cost(accounts, people, budget.delta, {})
+                told = cost.of(budget, max(release.honest_sites for release in releases))
                 raise NotCovered(
                     "expected a study within this site's privacy budget, found epsilon after this "
-                    f"study: {cost.of(budget)}, before it: {words(before.epsilon)}; ask for more "
+                    f"study: {told}, before it: {words(before.epsilon)}; ask for more "
                     "noise, fewer steps or smaller batches, or go on without this site"
                 )
             if known is None or known.ended or not people <= known.people:

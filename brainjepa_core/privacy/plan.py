@@ -10,6 +10,7 @@ Brain-JEPA of 54 thousand parameters. The noise of P parameters is sqrt(P) times
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,70 +31,96 @@ class StudyShape:
 
     Attributes
     ----------
-    sites : int
-    people : int
-        Of a site, as it tells of them (rounded down), outside the held-out fold.
+    people : tuple of int
+        Of each site, as it tells of them (rounded down), outside the held-out fold.
     steps : int
         Of the whole study.
     batch : int
         B of a site and step.
     parameters : int
         P: numbers that are trained.
-    honest_sites : int
-        How many sites share the noise; 1 where each adds all of it.
+    honest_sites : int, optional
+        How many sites share the noise; None where each adds all of it.
     """
 
-    sites: int
-    people: int
+    people: tuple[int, ...]
     steps: int
     batch: int
     parameters: int
-    honest_sites: int = 1
+    honest_sites: int | None = None
 
     @property
-    def rate(self) -> float:
-        """Q of a person in a step."""
-        return sampling_rate(self.batch, self.people)
+    def sites(self) -> int:
+        """How many take part."""
+        return len(self.people)
+
+    def release(self, people: int, noise: float) -> Release:
+        """All steps of the study at a site of so many people."""
+        rate = sampling_rate(self.batch, people)
+        shared = self.honest_sites or 1
+        return Release(noise=noise, rate=rate, times=self.steps, honest_sites=shared)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the people of sites of one size are promised.
+
+    Attributes
+    ----------
+    people, sites : int
+        Of each such site; how many of them.
+    release : Release
+    epsilon, alone : float
+        Where `honest_sites` follow the protocol, and where one does; equal without sharing.
+    """
+
+    people: int
+    sites: int
+    release: Release
+    epsilon: float
+    alone: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study's promise, and what it leaves.
+    """A study's promises, and what they leave.
 
     Attributes
     ----------
     shape : StudyShape
-    noise : float
-        sigma, in units of C, in the sum of a step as the coordinator sees it.
-    epsilon, alone : float
-        Where `honest_sites` follow the protocol, and where one does; equal without sharing.
+    promises : tuple of Promise
+        The smallest sites first.
     delta : float
     noise_in_mean : float
         Standard deviation of a parameter's noise in the mean gradient over all sites, units of C.
-    signal_to_noise : float
-        Norm of the mean gradient over the norm of its noise, a step.
     """
 
     shape: StudyShape
-    noise: float
-    epsilon: float
-    alone: float
+    promises: tuple[Promise, ...]
     delta: float
     noise_in_mean: float
-    signal_to_noise: float
+
+    def signal_to_noise(self, parameters: int | None = None) -> float:
+        """Norm of the mean gradient over the norm of its noise, a step; of as many parameters."""
+        number = self.shape.parameters if parameters is None else parameters
+        return SIGNAL / (self.noise_in_mean * math.sqrt(number))
 
     @property
     def verdict(self) -> Verdict:
         """Whether it trains, keeps part of what training gives, or is noise."""
-        if self.signal_to_noise >= ENOUGH:
+        ratio = self.signal_to_noise()
+        if ratio >= ENOUGH:
             return "trains"
-        return "part" if self.signal_to_noise >= LITTLE else "noise"
+        return "part" if ratio >= LITTLE else "noise"
 
 
 def plan_for(
     shape: StudyShape, delta: float, *, epsilon: float | None = None, noise: float | None = None
 ) -> Plan:
     """The plan for an epsilon, or for a noise.
+
+    With an epsilon each site adds the least noise that keeps it for its own people; sites that
+    share noise add parts of the same, that of the smallest site.
 
     Parameters
     ----------
@@ -109,28 +136,37 @@ def plan_for(
     """
     if (epsilon is None) == (noise is None):
         raise ValueError("expected an epsilon or a noise, found both or none; give one of the two")
-    require_delta(delta, shape.people)
-    if noise is None:
+    require_delta(delta, max(shape.people))
+    sizes = sorted(set(shape.people))
+    if noise is not None:
+        noises = dict.fromkeys(sizes, noise)
+    else:
         assert epsilon is not None
-        noise = noise_for(epsilon, delta, shape.rate, shape.steps)
-    release = Release(
-        noise=noise, rate=shape.rate, times=shape.steps, honest_sites=shape.honest_sites
-    )
-    found = epsilon_of([release], delta)
-    alone = found if shape.honest_sites == 1 else epsilon_of([release.alone], delta)
-    mean = noise_in_mean(shape, noise)
-    ratio = SIGNAL / (mean * math.sqrt(shape.parameters))
-    return Plan(shape, noise, found, alone, delta, mean, ratio)
+        rates = {size: sampling_rate(shape.batch, size) for size in sizes}
+        noises = {n: noise_for(epsilon, delta, rate, shape.steps) for n, rate in rates.items()}
+        if shape.honest_sites is not None:
+            noises = dict.fromkeys(sizes, max(noises.values()))
+    promises = []
+    for size in sizes:
+        release = shape.release(size, noises[size])
+        found = epsilon_of([release], delta)
+        alone = found if release.honest_sites == 1 else epsilon_of([release.alone], delta)
+        promises.append(Promise(size, shape.people.count(size), release, found, alone))
+    return Plan(shape, tuple(promises), delta, noise_in_mean(shape, noises))
 
 
-def noise_in_mean(shape: StudyShape, noise: float) -> float:
+def noise_in_mean(shape: StudyShape, noises: Mapping[int, float]) -> float:
     """Standard deviation of one parameter's noise in the mean gradient of all sites, units of C.
 
-    Each site's share of the variance is ``noise**2 / honest_sites``, and the mean is over
-    ``sites`` sums of B expected people.
+    Parameters
+    ----------
+    shape : StudyShape
+    noises : mapping of int to float
+        sigma of a site by its people, of whose variance it adds ``1 / honest_sites``. The mean is
+        over the sites' sums of B expected people.
     """
-    of_sum = noise * math.sqrt(shape.sites / shape.honest_sites)
-    return of_sum / (shape.sites * shape.batch)
+    variance = sum(noises[people] ** 2 for people in shape.people) / (shape.honest_sites or 1)
+    return math.sqrt(variance) / (shape.sites * shape.batch)
 
 
 def parameters_within(plan: Plan, ratio: float = ENOUGH) -> int:
@@ -140,4 +176,5 @@ def parameters_within(plan: Plan, ratio: float = ENOUGH) -> int:
 
 def people_within(plan: Plan, ratio: float = ENOUGH) -> int:
     """How many people a site would need, about, at the same rate and noise: batches grow too."""
-    return math.ceil(plan.shape.people * ratio / plan.signal_to_noise)
+    mean = sum(plan.shape.people) / plan.shape.sites
+    return math.ceil(mean * ratio / plan.signal_to_noise())

@@ -27,10 +27,10 @@ class PrivacySettings(Frozen):
     where : {"local", "central"}
         ``local``: each site adds all of it, and needs to trust nobody. ``central``: sites share
         it, since only the sum over them is seen (secure sums). Then the sum of one step's
-        gradients is all that may leave: `require_central` says what that asks of a study.
+        gradients is all that leaves (`require_central`).
     honest_sites : int
         With ``central``: how many sites add their share, whatever the others do; the threshold of
-        the secure sum. Each adds a variance of ``noise**2 / honest_sites``.
+        the secure sum, or fewer. Each adds a variance of ``noise**2 / honest_sites``.
     """
 
     clip: float = Field(1.0, gt=0)
@@ -73,21 +73,20 @@ def require_private(training: TrainingSettings) -> None:
         )
 
 
-def require_central(training: TrainingSettings, local_steps: int) -> None:
+def require_central(local_steps: int) -> None:
     """Refuse shared noise where more leaves a site than the sum of one step's gradients.
 
-    Noise of several sites adds up in a sum of gradients. It does not in a sum of weights that
-    went several steps, or through AdamW, for these are no sums of what the noise was added to.
+    Noise of several sites adds up in a sum of gradients. It does not in weights that went several
+    steps, or through AdamW, at each site, for these are no sums of what the noise was added to.
+    The optimiser's step is taken by the coordinator, as the recipe says, from what the sum tells.
 
     Raises
     ------
     ValueError
-        Naming the setting.
     """
-    if training.optimizer != "sgd" or local_steps > 1:
+    if local_steps > 1:
         raise ValueError(
-            "expected training.optimizer: sgd and one local step a round where sites share the "
-            f"noise (where: central), found {training.optimizer} and {local_steps}; noise adds up "
-            "in sums of gradients alone: set both, with an outer optimiser at the coordinator, or "
-            "choose where: local"
+            "expected one local step a round where sites share the noise (privacy.where: central), "
+            f"found {local_steps}; noise adds up in sums of gradients, not in weights that went "
+            "several steps at each site: set rounds.local_steps to 1, or choose where: local"
         )

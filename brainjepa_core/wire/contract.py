@@ -14,6 +14,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.consortium.summing import FEWEST
 from brainjepa_core.problems import plainly
 from brainjepa_core.settings import Frozen, flatten
 from brainjepa_core.wire.groups import require_groups
@@ -26,7 +27,6 @@ from brainjepa_core.wire.messages import (
     ProbeRequest,
 )
 
-FEWEST_SUMMED = 3  # sites of a secure sum; of two, each knows the other's part
 LARGEST = 262_144  # bytes of a text
 SHOWN = 12  # characters of a hash in texts
 
@@ -96,16 +96,18 @@ class Contract(Frozen):
                 "expected no evaluations and no tasks in the contract of a study under "
                 "protect: dp, found some; no budget counts them: propose the study again"
             )
+        if first.privacy is not None:
+            first.privacy.require_shared_by(len(self.roster))
         return self
 
     @model_validator(mode="after")
     def _can_be_summed(self) -> Self:
         if self.assignment.protect and (
-            self.assignment.wire != "fp32" or self.tasks or len(self.roster) < FEWEST_SUMMED
+            self.assignment.wire != "fp32" or self.tasks or len(self.roster) < FEWEST
         ):
             raise ValueError(
                 f"expected a contract with protect: secure_sum to have wire fp32, no tasks and at "
-                f"least {FEWEST_SUMMED} sites, found wire {self.assignment.wire}, "
+                f"least {FEWEST} sites, found wire {self.assignment.wire}, "
                 f"{len(self.tasks)} tasks and {len(self.roster)} sites; propose the study again"
             )
         if self.assignment.protect and self.assignment.protect.groups is not None:

@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from brainjepa_core.consortium.summing import threshold
+
 FEWEST_GROUPED = 12  # sites for which groups are worth it
 FEWEST_GROUPS = 3
 SMALLEST_GROUP = 4  # sites: the fewest of which one may be gone
@@ -38,11 +40,6 @@ def require_groups(groups: int, sites: int) -> None:
         )
 
 
-def least_summed(sites: int) -> int:
-    """How many of so many sites are in a secure sum at least: `secure_sums.terms.threshold`."""
-    return 2 * sites // 3 + 1
-
-
 def groups_in_words(sites: int, groups: int) -> str:
     """What groups are, to whoever decides about a study."""
     fewest, most = sites // groups, -(-sites // groups)
@@ -50,7 +47,7 @@ def groups_in_words(sites: int, groups: int) -> str:
     return (
         f"updates of the weights as {groups} sums (protect.groups), over groups of {sizes} sites "
         "that the contract's hash draws anew each round: the coordinator learns the sum of each "
-        f"group, over at least {least_summed(fewest)} sites, and takes the middle of the groups' "
+        f"group, over at least {threshold(fewest)} sites, and takes the middle of the groups' "
         "means, so that one lying site moves the model little"
     )
 

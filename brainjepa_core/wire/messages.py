@@ -21,6 +21,7 @@ Shapes: P features, Q outcomes (1, or the number of classes).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -30,9 +31,10 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.privacy.settings import require_private
+from brainjepa_core.privacy.settings import require_central, require_private
 from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import Frozen
+from brainjepa_core.wire.packing import digest_of
 from brainjepa_core.wire.protection import ProtectSettings
 
 WIRE_VERSION = 8  # raised whenever a message changes; peers must agree
@@ -148,7 +150,8 @@ class Assignment(Frozen):
     protect : ProtectSettings, optional
         What keeps single replies from the coordinator.
     privacy : StudyPrivacy, optional
-        Of ``protect: dp``: steps are private, and nothing but trained weights leaves.
+        Of ``protect: dp``: steps are private, and nothing but trained weights leaves; or, where
+        sites share the noise, the sum of one step's clipped gradients within a secure sum.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     contract : str
@@ -177,6 +180,14 @@ class Assignment(Frozen):
     def _private_steps(self) -> Assignment:
         if self.privacy is not None:
             require_private(self.pretraining.training)
+            if self.privacy.is_central:
+                require_central(self.steps)
+            if self.privacy.is_central != (self.protect is not None):
+                found = "none" if self.protect is None else "some with where: local"
+                raise ValueError(
+                    "expected secure sums where sites share the noise (privacy.where: central), "
+                    f"and there alone, found {found}; bring coordinator and site to one version"
+                )
         return self
 
 
@@ -223,6 +234,11 @@ class Request:
     arrays: Arrays = field(default_factory=dict)
     proposal: str = ""
     sum: SumStep | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the arrays, which may be long: computed once."""
+        return digest_of(self.arrays)
 
 
 @dataclass(frozen=True)

@@ -28,20 +28,24 @@ def plan(
     study: Annotated[
         Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
     ],
-    people: Annotated[int, typer.Option(min=1, help="Of each site.")],
+    people: Annotated[
+        list[int], typer.Option(min=1, help="Of each site, rounded down; repeat it for each.")
+    ],
     sites: Annotated[
         int | None, typer.Option(min=1, help="How many; those of the study's roster by default.")
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="To promise; 8 where no noise is given.")
+        float | None, typer.Option(help="To promise; the study's own by default, or else 8.")
     ] = None,
     noise: Annotated[
         float | None, typer.Option(help="Instead: its standard deviation, in units of the clip.")
     ] = None,
-    delta: Annotated[float, typer.Option(help="Probability with which more may be told.")] = 1e-5,
+    delta: Annotated[
+        float | None, typer.Option(help="Probability with which more may be told; else 1e-5.")
+    ] = None,
     honest_sites: Annotated[
-        int, typer.Option(min=1, help="Sites that share the noise; by default none share it.")
-    ] = 1,
+        int | None, typer.Option(min=1, help="Sites that share the noise, of each secure sum.")
+    ] = None,
     rois: Annotated[int, typer.Option(min=4, help="ROIs of the atlas.")] = 450,
 ) -> None:
     """Tell what differential privacy would cost a study, and what it would leave to learn from."""
@@ -53,10 +57,10 @@ def plan(
         settings = read_settings(study, StudySettings)
         found = plan_study(
             settings,
-            sites=sites or len(settings.sites),
+            sites=sites,
             people=people,
             rois=rois,
-            epsilon=8.0 if epsilon is None and noise is None else epsilon,
+            epsilon=epsilon,
             noise=noise,
             delta=delta,
             honest_sites=honest_sites,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
+from brainjepa_core.arrays import Arrays
 from brainjepa_core.privacy.accounting import epsilon_of
+from brainjepa_core.privacy.budget import Cost
 from brainjepa_server.record.basis_facts import BasisFacts
-from brainjepa_server.record.history import write_history
+from brainjepa_server.record.history import RoundRecord, write_history
+from brainjepa_server.rounds.checkpoint import RoundState
 from brainjepa_server.rounds.joining import Members
-from brainjepa_server.rounds.round import Evaluated, Weights
+from brainjepa_server.rounds.round import Evaluated, Heard, Weights
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
 from brainjepa_server.study_folder import BASIS_FILE
@@ -21,14 +26,16 @@ class PrivateStudy(Study):
 
     def _note(self, members: Members) -> bool:
         """Record what each site's people are promised too, by what it told of itself."""
-        promised = {
-            name: told
+        costs = {
+            name: cost
             for name, counts in members.counts.items()
-            if (told := promised_epsilon(self.settings, counts.subjects)) is not None
+            if (cost := promised_cost(self.settings, counts.subjects)) is not None
         }
-        found = {**self.history.promised, **promised}
-        news = found != self.history.promised
-        self.history = self.history.having(promised=found)
+        before, shared = self.history, self.settings.sums is not None
+        told = {**before.promised, **{name: cost.epsilon for name, cost in costs.items()}}
+        alone = {**before.promised_alone, **{name: cost.alone for name, cost in costs.items()}}
+        self.history = before.having(promised=told, promised_alone=alone if shared else {})
+        news = told != before.promised
         return super()._note(members) or news
 
     def _agree(self, members: Members) -> None:
@@ -51,13 +58,31 @@ class PrivateStudy(Study):
         return Evaluated([], {}, {})
 
 
+class SharedNoiseStudy(PrivateStudy):
+    """A `PrivateStudy` whose sites share the noise: the coordinator takes each step."""
+
+    def _trained(
+        self, members: Members, state: RoundState, number: int, heard: Heard
+    ) -> tuple[Weights, RoundRecord, Arrays]:
+        from brainjepa_server.rounds.summed_gradients import gradient_round
+
+        began = time.perf_counter()
+        model = self.settings.pretraining.new_model(self.basis)
+        about = self.settings, number, state.weights, self._basis32, model, state.outer, heard
+        weights, record, moments = gradient_round(self._sites(members), *about)
+        seconds = time.perf_counter() - began
+        return weights, record.model_copy(update={"seconds": seconds}), moments
+
+
 def study_kind(settings: StudySettings) -> type[Study]:
     """How a study of these settings goes."""
-    return Study if settings.privacy is None else PrivateStudy
+    if settings.privacy is None:
+        return Study
+    return SharedNoiseStudy if settings.privacy.is_central else PrivateStudy
 
 
-def promised_epsilon(settings: StudySettings, people: int) -> float | None:
-    """Epsilon at which a study's training protects the people of a site.
+def promised_cost(settings: StudySettings, people: int) -> Cost | None:
+    """What a study's training costs the people of a site.
 
     Parameters
     ----------
@@ -68,15 +93,16 @@ def promised_epsilon(settings: StudySettings, people: int) -> float | None:
 
     Returns
     -------
-    float or None
+    Cost or None
         None where the study promises them nothing: the site tells of nobody, or delta is too large.
     """
     privacy = settings.privacy
     assert privacy is not None
     if privacy.epsilon is not None:
-        return privacy.epsilon
+        return Cost(privacy.epsilon, privacy.epsilon, privacy.delta)
     try:
         release = privacy.release(settings.pretraining.training, people, settings.folds)
     except ValueError:
         return None
-    return epsilon_of([release], privacy.delta)
+    epsilon, alone = (epsilon_of([one], privacy.delta) for one in (release, release.alone))
+    return Cost(epsilon, alone, privacy.delta)

@@ -8,14 +8,14 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.consortium.summing import FEWEST
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.privacy.settings import require_private
 from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import FilePath, Frozen
-from brainjepa_core.wire.contract import FEWEST_SUMMED
 from brainjepa_core.wire.groups import require_groups
 from brainjepa_core.wire.messages import Assignment, Target, Wire
 from brainjepa_core.wire.protection import NONE, SECURE_SUM, ProtectSettings
+from brainjepa_server.private_settings import require_accounted
 from brainjepa_server.tasks.settings import StudyTask
 
 COMPONENTS = 20  # of connectivity, that the yardstick asks for
@@ -262,8 +262,7 @@ class StudySettings(Frozen):
             "aggregation.wire: fp32": aggregation.wire != "fp32" and aggregation.wire,
             "no rounds.sites": self.rounds.sites is not None and self.rounds.sites,
             "no tasks": bool(self.tasks) and self.tasks[0].task.name,
-            f"at least {FEWEST_SUMMED} sites": 0 < len(self.sites) < FEWEST_SUMMED
-            and len(self.sites),
+            f"at least {FEWEST} sites": 0 < len(self.sites) < FEWEST and len(self.sites),
         }
         for expected, found in wrong.items():
             if found is not False:
@@ -278,34 +277,16 @@ class StudySettings(Frozen):
 
     @model_validator(mode="after")
     def _accounted_for(self) -> StudySettings:
-        if (self.protect == "dp") != (self.privacy is not None):
-            word = SECURE_SUM if self.sums else NONE
-            found = "none" if self.privacy is None else f"one with protect: {word}"
-            raise ValueError(
-                "expected a section privacy (epsilon or noise, clip) with protect: dp and nothing "
-                f"else, found {found}; add the one, or take the other out"
-            )
-        if self.privacy is None:
-            return self
-        require_private(self.pretraining.training)
-        if self.start_from is None:
-            raise ValueError(
-                "expected start_from with protect: dp, found none; the sites' sums for a basis are "
-                "not private, and with noise they are no basis of few people: start from a public "
-                "model, or from an earlier study's, whose basis is taken"
-            )
-        if self.tasks:
-            raise ValueError(
-                f"expected no tasks with protect: dp, found {len(self.tasks)}; answers about tasks "
-                "are counted by no budget: let each site evaluate the model for itself (brainjepa "
-                "site evaluate)"
-            )
+        require_accounted(self)
         return self
 
     @property
     def sums(self) -> ProtectSettings | None:
-        """Of secure sums, where sites answer in them."""
-        return None if self.protect == "dp" else self.protect
+        """Of secure sums, where sites answer in them: also where they share the noise."""
+        if self.protect != "dp":
+            return self.protect
+        central = self.privacy is not None and self.privacy.is_central
+        return ProtectSettings.model_validate(SECURE_SUM) if central else None
 
     @property
     def total_rounds(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from flwr.serverapp import Grid
 
-from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.version import VERSION
@@ -46,6 +46,7 @@ from brainjepa_server.rounds.received import ReceivedLog
 from brainjepa_server.rounds.retrying import QuorumMissed, SumLost, tried
 from brainjepa_server.rounds.round import (
     Evaluated,
+    Heard,
     Weights,
     chosen_sites,
     dropped_round,
@@ -257,19 +258,9 @@ class Study:
             return self._keep(state, record, state.weights, state.outer)
 
     def _round(self, members: Members, state: RoundState, number: int) -> RoundState:
-        outer = OuterOptimizer(self.settings.aggregation.outer, self.roles)
-        outer.load(state.outer, state.weights)
         asked = chosen_sites(self.settings, list(members.nodes), number)
         with self.progress.round(told_round(number), len(asked)) as heard:
-            weights, record = train_round(
-                self._sites(members),
-                self.settings,
-                number,
-                state.weights,
-                self._basis32,
-                outer,
-                heard,
-            )
+            weights, record, outer = self._trained(members, state, number, heard)
         last = told_round(number) == self.settings.total_rounds
         score = None
         if last or told_round(number) % self.settings.rounds.evaluate_every == 0:
@@ -282,14 +273,24 @@ class Study:
                 update={"yardstick": tuple(rows), "sites": sites, "unjudged": unjudged}
             )
             score = score_of(rows)
-        return self._keep(state, record, weights, outer.state, score)
+        return self._keep(state, record, weights, outer, score)
+
+    def _trained(
+        self, members: Members, state: RoundState, number: int, heard: Heard
+    ) -> tuple[Weights, RoundRecord, Arrays]:
+        """Weights after a round, what is known of it, and the outer optimiser's state."""
+        outer = OuterOptimizer(self.settings.aggregation.outer, self.roles)
+        outer.load(state.outer, state.weights)
+        about = self.settings, number, state.weights, self._basis32, outer, heard
+        weights, record = train_round(self._sites(members), *about)
+        return weights, record, {**outer.state}
 
     def _keep(
         self,
         state: RoundState,
         record: RoundRecord,
         weights: Weights,
-        outer: dict[str, Float64],
+        outer: Arrays,
         score: float | None = None,
     ) -> RoundState:
         """Write a round down; what the next one begins with."""

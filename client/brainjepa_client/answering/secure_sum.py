@@ -31,7 +31,6 @@ from brainjepa_core.wire.messages import (
     Scalar,
     SumStep,
 )
-from brainjepa_core.wire.packing import digest_of
 from brainjepa_core.wire.sum_terms import terms_at
 from brainjepa_core.wire.summed_people import connectivity_layout, encode_people, moments_layout
 from brainjepa_core.wire.summed_updates import TrainCode
@@ -71,7 +70,7 @@ class SiteSum:
                 f"expected a step of a secure sum ({', '.join(STEPS)}), found "
                 f"'{part.step[:40]}'; bring coordinator and site to one version"
             )
-        if part.step == MASKED and digest_of(request.arrays) != part.question:
+        if part.step == MASKED and request.digest != part.question:
             raise Refusal(
                 "expected the question that the steps before this one told of, found another; "
                 "begin another attempt"
@@ -130,6 +129,8 @@ def in_the_clear(reply: Reply) -> dict[str, Scalar]:
 
 def vector_of(request: Request, reply: Reply, sites: int, rounding: bytes) -> Arrays:
     """What a reply adds to the sum: integers without masks yet."""
+    if request.kind == TRAIN and request.assignment.privacy is not None:
+        return reply.arrays  # whole numbers already, with noise
     if request.kind == TRAIN:
         return _update(request, reply, sites, rounding)
     if request.kind == GRADIENTS:

@@ -151,7 +151,8 @@ class Site:
         for scan in windows.left_out:
             self._log(f"left out: {scan}")
         if private is not None:
-            return self._private_round(request, private, people)
+            reply = self._private_round(request, private, people)
+            return reply if within is None else within.masked(reply)
         behind: NDArray[np.int64] = np.arange(len(people.folds))
         if request.kind == GRADIENTS:
             require_told_apart(settings.policy, len(people.folds) - len(learning))
@@ -176,7 +177,7 @@ class Site:
         """A round under ``protect: dp``: counted before anything of it is computed."""
         private = PrivateRound.of(self.settings, request, people.store)
         study.reserve(request, private.answer)
-        reply = self._computed(request, people)
+        reply = self._computed(request, people, private)
         drawn_ones = private.drawn(people.training, request.assignment)
         self._note(request, people.windows, people.learning[drawn_ones])
         spent = study.released(private.answer)
@@ -184,10 +185,12 @@ class Site:
         self._log(f"{request.assignment.study_id} round {number}: {spent}")
         return reply
 
-    def _computed(self, request: Request, people: People) -> Reply:
+    def _computed(
+        self, request: Request, people: People, private: PrivateRound | None = None
+    ) -> Reply:
         if self.settings.slurm is not None:
             return answered_in_job(self.settings, request, people.store.fingerprint)
-        return computed(self.settings, people, request)
+        return computed(self.settings, people, request, private)
 
     def _refused(self, kind: str, request: Request, text: str) -> Reply:
         reply = Reply(refusal=text)

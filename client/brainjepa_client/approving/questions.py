@@ -16,7 +16,6 @@ from brainjepa_core.files import append_line
 from brainjepa_core.settings import flatten
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, KINDS, TRAIN, Request, told_round
-from brainjepa_core.wire.packing import digest_of
 
 
 def require_asked(contract: Contract, request: Request) -> None:
@@ -66,7 +65,7 @@ def write_down(path: Path, contract: Contract, request: Request) -> None:
         "kind": request.kind,
         "task": task,
         "round": request.assignment.round,
-        "arrays": digest_of(request.arrays) if request.sum is None else request.sum.question,
+        "arrays": request.digest if request.sum is None else request.sum.question,
     }
     asked = _lines(path)
     if question in asked:

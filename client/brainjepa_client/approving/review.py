@@ -15,14 +15,14 @@ from brainjepa_client.consent.participation import are_same, fingerprints, past_
 from brainjepa_client.guarding.policy import Refusal, require_study, require_task
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_within
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.consortium.summing import threshold
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
-from brainjepa_core.wire.groups import groups_in_words, least_summed
+from brainjepa_core.wire.groups import groups_in_words
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, KINDS
-from brainjepa_core.wire.protection import ProtectSettings
 from brainjepa_core.wire.weights import travelling_bytes
 
 FEW_PEOPLE, FEW_STEPS = 4, 5  # of a step, and of a round: fewer show single people
@@ -82,7 +82,7 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
             else []
         ),
         f"asked {counted(contract.rounds, 'time')}: {counted(assignment.steps, 'step')} of "
-        f"training of {counted(batch, 'person', 'people')} each; the model's weights leave, "
+        f"training of {counted(batch, 'person', 'people')} each; {_leaving(contract)} leave, "
         f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
         *phenotypes_in_words(assignment.pretraining),
     ]
@@ -92,22 +92,45 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
             "embeddings, ages and traits"
         )
     if assignment.protect:
-        lines += _summed(len(contract.roster), assignment.protect)
+        lines += _summed(contract)
     lines += tasks_in_words(contract)
     return [*lines, "every array and number of an answer: brainjepa site dry-run"]
 
 
-def _summed(sites: int, protect: ProtectSettings) -> list[str]:
+def _shares_noise(contract: Contract) -> bool:
+    privacy = contract.assignment.privacy
+    return privacy is not None and privacy.is_central
+
+
+def _leaving(contract: Contract) -> str:
+    """What of a round's training leaves."""
+    if not _shares_noise(contract):
+        return "the model's weights"
+    return "people's gradients, each shortened to the clip, added up and with noise,"
+
+
+def _summed(contract: Contract) -> list[str]:
     """What secure sums change of all that."""
-    groups = () if protect.groups is None else (groups_in_words(sites, protect.groups),)
+    assignment, sites = contract.assignment, len(contract.roster)
+    assert assignment.protect is not None
+    clip, groups = assignment.protect.secure_sum.clip, assignment.protect.groups
+    once = "it tells of one sum a round, and asked for another set of sites it refuses"
+    if assignment.privacy is not None:
+        bound = (
+            f"the noise is shared: this site adds 1 / {assignment.privacy.honest_sites} of its "
+            "variance, and counts on so many sites to add theirs"
+        )
+    else:
+        bound = (
+            f"this site shortens its own change of the weights to {clip:g} times one in which each "
+            "moves by the learning rate at every step"
+        )
     return [
-        f"all of it within secure sums (protect: secure_sum): what leaves is masked, uniformly "
-        f"random numbers, whose sum over at least {least_summed(sites)} of the {sites} sites is "
-        "all that the coordinator learns; steps and seconds of a round are told beside them",
-        *groups,
-        f"this site shortens its own change of the weights to {protect.secure_sum.clip:g} times "
-        "one in which each moves by the learning rate at every step; it tells of one sum a round, "
-        "and asked for another set of sites it refuses",
+        "all of it within secure sums: what leaves is masked, uniformly "
+        f"random numbers, whose sum over at least {threshold(sites)} of the {sites} sites is all "
+        "that the coordinator learns; steps and seconds of a round are told beside them",
+        *(() if groups is None else (groups_in_words(sites, groups),)),
+        f"{bound}; {once}",
     ]
 
 
@@ -129,7 +152,7 @@ def _bytes(contract: Contract, store: ScanStore) -> int:
     basis = ConsensusBasis(rois, np.zeros(shape), np.full(shape[1], np.nan))
     model = study.new_model(basis)
     arrays = model_arrays(model)
-    followers = contract.assignment.target == "average"
+    followers = contract.assignment.target == "average" and not _shares_noise(contract)
     sent = model.roles.sent(arrays, with_followers=followers)
     return sum(travelling_bytes(arrays[name].shape, contract.assignment.wire) for name in sent)
 
@@ -141,7 +164,7 @@ def warnings(contract: Contract) -> list[str]:
     if training.batch_size < FEW_PEOPLE:
         people = counted(training.batch_size, "person", "people")
         found.append(f"a step is of {people}: its change of the weights is theirs")
-    if assignment.steps < FEW_STEPS:
+    if assignment.steps < FEW_STEPS and not _shares_noise(contract):
         steps = counted(assignment.steps, "step")
         found.append(f"a round is of {steps}: what leaves shows the few people drawn in it")
     if training.schedule.lr > GREAT_RATE:

@@ -18,6 +18,7 @@ def spent(site: SiteSettings) -> dict[str, Any]:
 
     Epsilons are of the person who has spent most. Those of studies add up to more than the whole:
     the distribution of the privacy loss adds up more slowly. ``left`` is what surely fits.
+    ``spent_alone`` holds where no other site adds its share of a noise that sites share.
 
     Raises
     ------
@@ -43,6 +44,7 @@ def spent(site: SiteSettings) -> dict[str, Any]:
         "epsilon": budget.epsilon,
         "delta": budget.delta,
         "spent": cost.epsilon,
+        "spent_alone": cost.alone,
         "left": max(budget.epsilon - cost.epsilon, 0.0),
         "studies": [
             {
@@ -71,6 +73,9 @@ def spent_in_words(found: dict[str, Any]) -> list[str]:
         f"{found['site']}: epsilon {words(found['spent'])} of {found['epsilon']:g} spent (delta "
         f"{found['delta']:g}), by the person who has spent most; {_down(found['left'])} left"
     ]
+    if found["spent_alone"] > found["spent"]:
+        alone = words(found["spent_alone"])
+        lines.append(f"  sites share noise: epsilon {alone} if none but this one add their part")
     for study in found["studies"]:
         name = f"study '{study['study']}'" if study["study"] else "a study without a contract"
         contract = f", contract {study['contract'][:SHOWN]}" if study["contract"] else ""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_client.computing.private_round import PrivateRound
+from brainjepa_client.computing.private_sum import private_sum
 from brainjepa_client.computing.task_evaluation import evaluate_task
 from brainjepa_client.computing.training import train
 from brainjepa_client.computing.yardstick import evaluate
@@ -51,8 +52,18 @@ def people_of(store: ScanStore, assignment: Assignment) -> People:
     return People(windows, folds, np.flatnonzero(folds != assignment.held_out_fold), store)
 
 
-def computed(settings: SiteSettings, people: People, request: Request) -> Reply:
+def computed(
+    settings: SiteSettings, people: People, request: Request, private: PrivateRound | None = None
+) -> Reply:
     """Reply to ``train`` or ``evaluate``, which was judged to be answered.
+
+    Parameters
+    ----------
+    settings : SiteSettings
+    people : People
+    request : Request
+    private : PrivateRound, optional
+        Of a round under ``protect: dp``.
 
     Raises
     ------
@@ -60,8 +71,8 @@ def computed(settings: SiteSettings, people: People, request: Request) -> Reply:
         As `train`, `evaluate` and `evaluate_task` say.
     """
     if request.kind == TRAIN:
-        is_private = request.assignment.privacy is not None
-        private = PrivateRound.of(settings, request, people.store) if is_private else None
+        if private is not None and private.protection.where == "central":
+            return private_sum(settings, people.training, request, private)
         return train(settings, people.training, request, private)
     answered = evaluate if request.assignment.probe is None else evaluate_task
     return answered(settings, people.windows, people.folds, request)

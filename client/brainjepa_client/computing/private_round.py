@@ -35,7 +35,6 @@ from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.messages import Assignment, Request
-from brainjepa_core.wire.packing import digest_of
 
 SECRET = "privacy_secret"
 GRID = 2.0**20  # weights leave as multiples of 1 / GRID, without the noise's last bits
@@ -145,7 +144,7 @@ def _answer_of(site: SiteSettings, request: Request, store: ScanStore) -> str:
     told = [
         request.kind,
         request.assignment.model_dump_json(),
-        digest_of(request.arrays),
+        request.digest,
         store.fingerprint,
         newest_earlier(site.state, request.assignment),
         site.policy.reset_optimizer,

@@ -144,7 +144,8 @@ class PrivateStudy:
         """``after this study: 4.2 of 8 (delta 1e-05); before it: 1.3``."""
         before = self.ledger.cost(self.people, self.budget.delta, {self.key: []})
         return (
-            f"after this study: {self.cost().of(self.budget)}; before it: {words(before.epsilon)}"
+            f"after this study: {self.cost().of(self.budget, self.release.honest_sites)}; "
+            f"before it: {words(before.epsilon)}"
         )
 
 

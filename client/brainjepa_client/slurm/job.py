@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from brainjepa_client.computing.kinds import computed, people_of
+from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.stopping import stopping_when
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.slurm.exchange import Exchange
@@ -43,7 +44,9 @@ def answer(exchange: Exchange, stop: threading.Event) -> int:
         if store.fingerprint != judged:
             raise Refusal(CHANGED)
         with stopping_when(stop.is_set):
-            reply = computed(settings, people_of(store, request.assignment), request)
+            is_private = request.assignment.privacy is not None
+            private = PrivateRound.of(settings, request, store) if is_private else None
+            reply = computed(settings, people_of(store, request.assignment), request, private)
     except Refusal as refusal:
         if stop.is_set():  # who asks learns why from Slurm
             print("stopped after the step at hand", flush=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.kit import read_kit
+from brainjepa_core.consortium.summing import FEWEST
 from brainjepa_core.files import atomic_path
-from brainjepa_core.wire.contract import FEWEST_SUMMED, Contract, read_contract
+from brainjepa_core.wire.contract import Contract, read_contract
 from brainjepa_core.wire.groups import require_groups
 from brainjepa_server.consortium.admission import admitted_sites
 from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
@@ -52,9 +53,9 @@ def propose(folder: ConsortiumFolder, settings: StudySettings) -> tuple[Contract
             f"expected at least {settings.rounds.quorum} sites (rounds.quorum), found "
             f"{len(roster)} admitted; admit more, or lower the quorum"
         )
-    if settings.sums and len(roster) < FEWEST_SUMMED:
+    if settings.sums and len(roster) < FEWEST:
         raise ValueError(
-            f"expected at least {FEWEST_SUMMED} sites with protect: secure_sum, found "
+            f"expected at least {FEWEST} sites with protect: secure_sum, found "
             f"{len(roster)} admitted; of a sum of two each knows the other's part: admit more, or "
             "go without protect"
         )

@@ -164,6 +164,8 @@ class RunHistory(Record):
         In order of their numbers.
     promised : dict of str to float or None
         Under ``protect: dp``, epsilon of the whole study for each site's people.
+    promised_alone : dict of str to float or None
+        The same if the site is the only one that follows the protocol, where sites share the noise.
     best_round : int or None
         The best by the yardstick, among those evaluated.
     baselines : tuple of YardstickRow
@@ -183,6 +185,7 @@ class RunHistory(Record):
     basis: BasisFacts | None = None
     rounds: tuple[RoundRecord, ...] = ()
     promised: dict[str, Number] = {}
+    promised_alone: dict[str, Number] = {}
     best_round: int | None = None
     baselines: tuple[YardstickRow, ...] = ()
     unjudged: dict[str, dict[str, Reason]] = {}

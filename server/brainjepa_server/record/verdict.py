@@ -19,6 +19,10 @@ from brainjepa_server.record.history import (
     is_alone,
 )
 
+BUDGETS = (
+    "What a person's site has spent in other studies is in its own ledger (brainjepa site budget); "
+    "somebody who is at two sites spends at both."
+)
 UNKNOWN = (
     "It is not known what the model learned: under differential privacy (protect: dp) no loss and "
     "no score leaves a site."
@@ -131,21 +135,30 @@ def verdict(history: RunHistory) -> list[str]:
 
 def promise(history: RunHistory) -> list[str]:
     """What people of a study under ``protect: dp`` are promised, a sentence each."""
-    delta = history.settings["privacy"]["delta"]
-    known = {site: epsilon for site, epsilon in history.promised.items() if epsilon is not None}
-    same = set(known.values())
-    if len(same) == 1:
-        told = [f"each person of {', '.join(sorted(known))}: {words(same.pop())}"]
-    else:
-        told = [f"each person of {site}: {words(known[site])}" for site in sorted(known)]
+    privacy = history.settings["privacy"]
+    if not any(epsilon is not None for epsilon in history.promised.values()):
+        return ["No site has told of its people yet, so that no epsilon is known.", BUDGETS]
+    honest = privacy.get("honest_sites")
+    shared = f" if at least {honest} sites of each sum follow the protocol" if honest else ""
+    alone = (
+        [f"If a site is the only one that does: {_each(history.promised_alone)}."] if honest else []
+    )
     return [
-        f"Differential privacy that the contract promises, epsilon at delta {delta:g} of the whole "
-        f"study's training, to {'; to '.join(told)}."
-        if told and known
-        else "No site has told of its people yet, so that no epsilon is known.",
-        "What a person's site has spent in other studies is in its own ledger (brainjepa site "
-        "budget); somebody who is at two sites spends at both.",
+        f"Differential privacy that the contract promises, epsilon at delta {privacy['delta']:g} "
+        f"of the whole study's training{shared}, to {_each(history.promised)}.",
+        *alone,
+        BUDGETS,
     ]
+
+
+def _each(epsilons: Mapping[str, float | None]) -> str:
+    """``each person of Lyon, Graz: 8``, sites of one epsilon together."""
+    known = {site: epsilon for site, epsilon in epsilons.items() if epsilon is not None}
+    sites = {
+        epsilon: [site for site in sorted(known) if known[site] == epsilon]
+        for epsilon in known.values()
+    }
+    return "; ".join(f"each person of {', '.join(names)}: {words(e)}" for e, names in sites.items())
 
 
 def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.arrays import Arrays, Float32
 from brainjepa_core.files import atomic_folder, clear_leftovers
 from brainjepa_core.problems import plainly
 from brainjepa_server.record.history import SUMMARY, RunHistory, read_history
@@ -40,8 +40,8 @@ class RoundState:
         Rounds completed, which is the number of the last one, from 1.
     weights : dict of str to ndarray of float32
         Global weights.
-    outer : dict of str to ndarray of float64
-        State of the outer optimiser.
+    outer : dict of str to ndarray
+        State of the outer optimiser, or of the recipe's where the coordinator takes its steps.
     settings : StudySettings
     basis_hash : str
         Of the frozen consensus basis.
@@ -53,7 +53,7 @@ class RoundState:
 
     round: int
     weights: dict[str, Float32]
-    outer: dict[str, Float64]
+    outer: Arrays
     settings: StudySettings
     basis_hash: str
     run_id: str = ""

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
+from brainjepa_core.consortium.summing import FEWEST
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.interface import Roles
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.secure_sums.encoding.updates import l2_norm
-from brainjepa_core.wire.contract import FEWEST_SUMMED
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, Reply, told_round
 from brainjepa_core.wire.summed_people import connectivity_layout, decode_people, moments_layout
 from brainjepa_core.wire.summed_updates import SummedUpdate, TrainCode
@@ -121,7 +121,7 @@ def summed_training(
         first_step=assignment.first_step,
         bytes_down=sum(site.bytes_down for one in sums for site in one.told.values()),
         bytes_up=sum(site.bytes_up for one in sums for site in one.told.values()),
-        sites=_records(sums, assignment.steps),
+        sites=records_of(sums, assignment.steps),
         rejected=gone,
     )
     length = l2_norm(base)
@@ -146,7 +146,7 @@ def _training(
 ) -> Question:
     """What is asked in a round; floors of sites and people hold for each group."""
     floors, rounds = settings.floors, settings.rounds
-    layout = TrainCode.of(assignment, shapes, FEWEST_SUMMED).layout  # the same whoever sums
+    layout = TrainCode.of(assignment, shapes, FEWEST).layout  # the same whoever sums
     fewest, people = rounds.quorum, 0
     if _groups(settings) > 1:
         fewest, people = floors.sites, floors.subjects
@@ -189,7 +189,7 @@ def _gone(sums: list[Summed]) -> dict[str, str]:
     return {**lost, **gone}
 
 
-def _records(sums: list[Summed], steps: int) -> dict[str, SiteRecord]:
+def records_of(sums: list[Summed], steps: int) -> dict[str, SiteRecord]:
     """Of each site in the sums: what is known without its reply."""
     return {
         site: SiteRecord(

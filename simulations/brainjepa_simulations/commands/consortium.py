@@ -32,8 +32,8 @@ def try_it(
         str, typer.Option(help="YAML, or a shipped scenario; its sites are real processes.")
     ] = "three_hospitals",
     protect: Annotated[
-        Literal["none", "secure_sum"],
-        typer.Option(help="secure_sum: the coordinator sees no single reply."),
+        Literal["none", "secure_sum", "dp"],
+        typer.Option(help="secure_sum: no single reply is seen. dp: differential privacy."),
     ] = "none",
     compare: Annotated[
         bool, typer.Option("--compare", help="Also run it in one process, and compare the bits.")
@@ -45,13 +45,23 @@ def try_it(
         from brainjepa_core.files import require_new
         from brainjepa_core.wire.flower_environment import use_flower_environment
         from brainjepa_simulations.deployment import walk
+        from brainjepa_simulations.deployment.public_model import private_trial
         from brainjepa_simulations.scenario import read_scenario
 
         use_flower_environment()
         require_new(folder)
         chosen, folder = read_scenario(scenario), folder.absolute()
-        chosen = chosen.protected(protect) if protect != "none" else chosen
+        if compare and (protect == "dp" or chosen.study.privacy is not None):
+            raise ValueError(
+                "expected no --compare with protect: dp, found it; a site's noise is a function of "
+                "a secret that it shows to nobody, and differs elsewhere: leave it out"
+            )
         folder.mkdir(parents=True)
+        if protect == "secure_sum":
+            chosen = chosen.protected(protect)
+        elif protect == "dp":
+            _step("a public model to start from")
+            chosen = private_trial(chosen, folder)
         keep_log(folder)
         sites = walk.set_up_consortium(folder, chosen, _step)
         final = walk.run_deployed(folder, sites, _step)

@@ -14,8 +14,8 @@ from brainjepa_client.approving.membership import KEY
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.consortium.keys import load_key, make_key
+from brainjepa_core.consortium.summing import threshold
 from brainjepa_core.files import atomic_path
-from brainjepa_core.secure_sums.terms import threshold
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract, read_contract

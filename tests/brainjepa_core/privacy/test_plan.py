@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -17,9 +18,9 @@ from brainjepa_core.privacy.plan import (
     plan_for,
 )
 
-TWELVE = StudyShape(sites=12, people=26, steps=300, batch=8, parameters=54_000)
-SHARED = StudyShape(12, 26, 300, 8, 54_000, honest_sites=12)
-LARGE = StudyShape(8, 5000, 300, 64, 54_000)
+TWELVE = StudyShape(people=(26,) * 12, steps=300, batch=8, parameters=54_000)
+SHARED = StudyShape((26,) * 12, 300, 8, 54_000, honest_sites=12)
+LARGE = StudyShape((5000,) * 8, 300, 64, 54_000)
 
 
 @pytest.mark.parametrize(
@@ -34,26 +35,43 @@ LARGE = StudyShape(8, 5000, 300, 64, 54_000)
 def test_noise_and_ratio_are_those_of_the_prototype(shape, epsilon, delta, noise, ratio):
     """Whose bound on epsilon was looser, so that it asked for up to a sixth more noise."""
     plan = plan_for(shape, delta, epsilon=epsilon)
-    assert plan.epsilon <= epsilon and plan.epsilon > 0.99 * epsilon
+    (promise,) = plan.promises
+    assert promise.epsilon <= epsilon and promise.epsilon > 0.99 * epsilon
     assert 0.8 * noise < plan.noise_in_mean < 1.03 * noise
-    assert 0.96 * ratio < plan.signal_to_noise < 1.27 * ratio
+    assert 0.96 * ratio < plan.signal_to_noise() < 1.27 * ratio
 
 
 def test_noise_of_the_mean_by_simulation_of_variances():
-    alone = noise_in_mean(TWELVE, 2.0)  # each of 12 sites adds 2 to a sum that is divided by 8
+    alone = noise_in_mean(TWELVE, {26: 2.0})  # each adds 2 to a sum that is divided by 8
     assert alone == pytest.approx(math.sqrt(12 * 2.0**2) / (12 * 8))
-    eight = StudyShape(12, 26, 300, 8, 54_000, honest_sites=8)
-    shares = noise_in_mean(eight, 2.0)  # each of 12 adds its share, though 8 are counted on
+    eight = StudyShape((26,) * 12, 300, 8, 54_000, honest_sites=8)
+    shares = noise_in_mean(eight, {26: 2.0})  # each of 12 adds its share, though 8 are counted on
     assert shares == pytest.approx(math.sqrt(12 * 2.0**2 / 8) / (12 * 8))
 
 
 def test_a_noise_costs_what_the_accountant_says_and_alone_more():
     plan = plan_for(SHARED, 1e-5, noise=3.0)
     release = Release(noise=3.0, rate=8 / 26, times=300, honest_sites=12)
-    assert plan.epsilon == epsilon_of([release], 1e-5)
-    assert plan.alone == epsilon_of([release.alone], 1e-5) > plan.epsilon
-    local = plan_for(TWELVE, 1e-5, noise=3.0)
-    assert local.alone == local.epsilon == plan.epsilon
+    (shared,) = plan.promises
+    assert shared.epsilon == epsilon_of([release], 1e-5)
+    assert shared.alone == epsilon_of([release.alone], 1e-5) > shared.epsilon
+    (local,) = plan_for(TWELVE, 1e-5, noise=3.0).promises
+    assert local.alone == local.epsilon == shared.epsilon
+
+
+def test_each_site_keeps_the_promise_by_its_own_people_and_shared_noise_is_that_of_the_smallest():
+    mixed = StudyShape((20, 400, 20), 300, 8, 54_000)
+    own = plan_for(mixed, 1e-5, epsilon=8.0)
+    assert [(p.people, p.sites) for p in own.promises] == [(20, 2), (400, 1)]
+    small, large = (promise.release.noise for promise in own.promises)
+    assert small > 3 * large
+    assert all(7.9 < promise.epsilon <= 8 for promise in own.promises)
+    expected = math.sqrt(2 * small**2 + large**2) / (3 * 8)
+    assert own.noise_in_mean == pytest.approx(expected)
+    shared = plan_for(dataclasses.replace(mixed, honest_sites=3), 1e-5, epsilon=8.0)
+    assert {promise.release.noise for promise in shared.promises} == {small}
+    assert shared.promises[0].epsilon == own.promises[0].epsilon > shared.promises[1].epsilon
+    assert shared.noise_in_mean == pytest.approx(small / (3 * 8))
 
 
 def test_verdicts_and_what_would_suffice():

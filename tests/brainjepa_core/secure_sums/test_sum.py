@@ -14,11 +14,11 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from made_sums import Sum, listed, name, pooled, vector
 
+from brainjepa_core.consortium.summing import threshold
 from brainjepa_core.secure_sums.encoding.updates import UpdateCode
 from brainjepa_core.secure_sums.in_memory import sum_in_memory
 from brainjepa_core.secure_sums.messages import ALIVE, KEYS, MASKED, STEPS, UNMASK
 from brainjepa_core.secure_sums.server import SumServer, TooFewSites, layout_of
-from brainjepa_core.secure_sums.terms import threshold
 from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
 
 TOO_FEW = r"expected at least {} of {} sites to answer step '{}' of .* found {}; "

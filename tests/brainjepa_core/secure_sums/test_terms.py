@@ -6,8 +6,8 @@ import pytest
 from made_sums import Sum, terms
 
 from brainjepa_core import secure_sums
+from brainjepa_core.consortium.summing import threshold
 from brainjepa_core.secure_sums.messages import of_sum
-from brainjepa_core.secure_sums.terms import threshold
 
 
 @pytest.mark.parametrize(("sites", "needed"), [(3, 3), (4, 3), (5, 4), (6, 5), (12, 9), (40, 27)])

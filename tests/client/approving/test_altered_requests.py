@@ -11,7 +11,6 @@ from made_contract import AGE, STUDY, make_contract
 from small_sites import ask, make_study
 
 from brainjepa_client.answering.site import Site
-from brainjepa_client.approving.questions import digest_of
 from brainjepa_core.evaluation.tasks.settings import Rule
 from brainjepa_core.wire.messages import (
     DESCRIBE,
@@ -22,6 +21,7 @@ from brainjepa_core.wire.messages import (
     Reply,
     Request,
 )
+from brainjepa_core.wire.packing import digest_of
 
 
 @pytest.fixture

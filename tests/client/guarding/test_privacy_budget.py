@@ -193,3 +193,37 @@ def test_a_text_with_a_promise_that_is_none_is_no_contract(privacy):
     changed = json.dumps(text, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     with pytest.raises(ValueError, match="expected the text of a contract"):
         read_contract(changed)
+
+
+def shared_contract() -> Contract:
+    """Six steps in as many rounds, of four sites."""
+    plain = private_contract().model_dump()
+    plain["assignment"] |= {
+        "steps": 1,
+        "protect": {"secure_sum": {}},
+        "privacy": {"noise": 3.0, "clip": 0.5, "where": "central", "honest_sites": 3},
+    }
+    mine = plain["roster"]
+    others = {name: name * 32 for name in ("bb", "cc", "dd")}
+    return Contract(**(plain | {"rounds": 6, "roster": {**mine, **others}}))
+
+
+def test_review_tells_of_noise_that_sites_share_with_both_epsilons(site):
+    contract = shared_contract()
+    told = "\n".join(lines_of(site, contract))
+    assert "people's gradients, each shortened to the clip, added up and with noise, leave" in told
+    assert "all of it within secure sums: what leaves is masked" in told
+    assert "the noise is shared: this site adds 1 / 3 of its variance" in told
+    assert "if at least 3 sites follow the protocol; " in told and "if this one alone does" in told
+    assert "what leaves shows the few people" not in told and "moves by the learning" not in told
+
+
+def test_the_command_tells_what_is_spent_if_nobody_else_adds_noise(site, start, tmp_path):
+    contract = shared_contract()
+    approved(site, contract)
+    status, output = command(site, tmp_path, "budget")
+    assert status == 0
+    release = contract.assignment.privacy.release(STUDY.training, 12, 5)
+    alone = words(epsilon_of([release.alone], 1e-5))
+    assert f"  sites share noise: epsilon {alone} if none but this one add their part\n" in output
+    assert f"epsilon {words(epsilon_of([release], 1e-5))} of 8 spent" in output

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from small_consortium import (
-    TOTAL,
-    FakeClient,
-    plan,
-    prepare,
-    run,
-    same,
-    scenario,
-    summary,
-    weights,
-)
+from private_consortium import private
+from small_consortium import TOTAL, FakeClient, run, same, summary, weights
 
 from brainjepa_client.computing.private_round import SECRET
 from brainjepa_client.consent.audit_log import audit_log
-from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.privacy.accounting import epsilon_of
 from brainjepa_core.privacy.ledger import Ledger
-from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server.record.history import read_history
 from brainjepa_server.record.report import write_report
 from brainjepa_server.rounds import round as round_module
-from brainjepa_simulations.engines.virtual_sites import STATES, STORES
-from brainjepa_simulations.scenario import Scenario
-
-
-def private(folder: Path, sites: int = 2, steps: int = 2, **changes) -> Scenario:
-    """A study of six steps under epsilon 8, from a model of random weights and basis."""
-    open_study = scenario(sites, steps, **changes)
-    prepare(open_study, folder)
-    store = ScanStore.open(min((folder / STORES).iterdir()))
-    rois, settings = store.atlas.rois, open_study.study.pretraining
-    gradients = np.random.default_rng(0).standard_normal((len(rois), settings.basis.components))
-    basis = ConsensusBasis(tuple(rois), gradients, np.full(gradients.shape[1], np.nan))
-    tied = Provenance(
-        atlas=store.atlas.name,
-        rois=tuple(rois),
-        basis_hash=basis.hash,
-        signals=settings.windows.model_dump(exclude={"short"}),
-    )
-    model = folder.parent / f"{folder.name}-public"
-    if not model.exists():
-        write_model(model, settings.new_model(basis), tied)
-    told = plan(sites, steps, **changes)
-    told["policy"] |= {"privacy_budget": {"epsilon": 8}}
-    told["study"] |= {
-        "protect": "dp",
-        "privacy": {"epsilon": 8, "clip": 0.5},
-        "start_from": {"model": str(model)},
-    }
-    return Scenario.model_validate(told)
+from brainjepa_simulations.engines.virtual_sites import STATES
 
 
 @pytest.fixture(scope="module")
