@@ -257,7 +257,9 @@ class StudySettings(Frozen):
             "aggregation.combine: mean": aggregation.combine != "mean" and aggregation.combine,
             "aggregation.wire: fp32": aggregation.wire != "fp32" and aggregation.wire,
             "no rounds.sites": self.rounds.sites is not None and self.rounds.sites,
-            "no tasks": bool(self.tasks) and self.tasks[0].task.name,
+            "tasks with parts: [probe], without penalty and covariates": next(
+                (task.task.name for task in self.tasks if not task.can_be_summed), False
+            ),
             f"at least {FEWEST_SUMMED} sites": 0 < len(self.sites) < FEWEST_SUMMED
             and len(self.sites),
         }
@@ -323,5 +325,6 @@ class StudySettings(Frozen):
             proximal=self.aggregation.proximal,
             share=self.aggregation.shares,
             protect=self.sums,
+            people=self.floors.subjects,
             privacy=self.privacy,
         )

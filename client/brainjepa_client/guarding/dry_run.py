@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.guarding.floors import A_TASK, policy_of
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.guarding.policy_lines import PolicyLine, policy_lines
 from brainjepa_client.settings import SiteSettings
@@ -61,19 +62,9 @@ YARDSTICK_COMPONENTS = 20  # of connectivity, that a coordinator asks for
 PATCHES = 4  # of a window in a dry run's training
 EVALUATED_PATCHES = 2  # of one alone, the covariance over time is zero
 NUMBER_BYTES = 8
-COUNTS = ("subjects", "scans")
 # Numbers that are the same in every round of a study, whatever the weights.
 STEADY = ("share", "people")
 LEAST_OF_A_CLASS = 5  # people, without whom a column is no task
-A_TASK = f"{EVALUATE} a task: "
-# What a task's replies are bound by, beside `allow` and `min_subjects`.
-TASK_FLOORS = {
-    "scores": ("min_people_a_class",),
-    "sums": ("min_people_a_class", "min_people_in_sum"),
-    "newton": ("min_people_a_class", "min_people_in_sum"),
-    "probe": ("min_people_a_class", "share_probe"),
-    "judge": ("min_people_a_class", "min_people_in_sum"),
-}
 
 
 @dataclass(frozen=True)
@@ -277,8 +268,9 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
     budget = (counted,) if kind == TRAIN and counted.value != "null" else ()
     scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
     for name, value in scalars.items():
-        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=False)), *budget)
-        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
+        policy = (*(lines[n] for n in policy_of(kind, name, is_array=False)), *budget)
+        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY
+        steady = steady or name.startswith(("class.", "features."))
         shown = str(value) if steady else ""
         if isinstance(value, str):
             yield ReplyPart(kind, name, "text", "str", None, len(value.encode()), shown, policy)
@@ -286,24 +278,10 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
             dtype = type(value).__name__
             yield ReplyPart(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
     for name, array in reply.arrays.items():
-        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=True)), *budget)
+        policy = (*(lines[n] for n in policy_of(kind, name, is_array=True)), *budget)
         yield ReplyPart(
             kind, name, "array", str(array.dtype), array.shape, array.nbytes, "", policy
         )
-
-
-def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
-    """Fields of the policy that bear on a part of a reply; `allow` is the first."""
-    floors = ("allow",) if kind == DESCRIBE else ("allow", "min_subjects")
-    if kind.startswith(A_TASK):
-        return (*floors, *TASK_FLOORS[kind.removeprefix(A_TASK)])
-    if kind == DESCRIBE and name in COUNTS:
-        return (*floors, "round_counts_to")
-    if kind == TRAIN:
-        return (*floors, "round_counts_to" if name == "share" else "max_steps_per_round")
-    if kind == GRADIENTS or (kind == EVALUATE and (is_array or name == "people")):
-        return (*floors, "min_people_in_sum")  # people are those in told folds
-    return floors
 
 
 def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusBasis, Float64]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from brainjepa_client.answering.state import remove_states
-from brainjepa_client.answering.task_evaluation import CACHE
+from brainjepa_client.answering.task_people import CACHE
 from brainjepa_client.consent.audit_log import ANSWERED, WITHDREW, audit_log
 from brainjepa_client.consent.participation import ranges
 from brainjepa_client.guarding.contracts import Contracts

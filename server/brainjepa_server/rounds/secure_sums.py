@@ -160,8 +160,9 @@ class _OneSum:
 
     def _terms(self, attempt: int) -> SumTerms:
         assert self._sites.contract is not None
-        kind, number = self._question.kind, self._question.assignment.round
-        return terms_of(self._sites.contract, kind, number, SumStep("", attempt, self._digest))
+        kind, asked = self._question.kind, self._question.assignment
+        step = SumStep("", attempt, self._digest)
+        return terms_of(self._sites.contract, kind, asked.round, step, asked.probe)
 
     def _new(self) -> tuple[SumServer, Summed]:
         """The next attempt; that it begins is on disk before anybody is asked."""

@@ -116,7 +116,7 @@ PLACES = {
     "brainjepa_client.answering.training.write_state": (TRAIN,),
     "brainjepa_client.answering.training.collapse_metrics": (TRAIN,),
     "brainjepa_client.answering.training.encode_weights": (TRAIN,),
-    "brainjepa_client.answering.yardstick.site_moments": (EVALUATE,),
+    "brainjepa_client.answering.yardstick.SitePeople.of": (EVALUATE,),
     "brainjepa_client.answering.yardstick.collapse_metrics": (EVALUATE,),
     "brainjepa_client.answering.yardstick.moments_to_arrays": (EVALUATE,),
 }
@@ -315,7 +315,7 @@ def test_a_kind_may_hold_anything(canary_store, tmp_path):
 
 
 def test_description(canary_store, tmp_path):
-    site = make_site(canary_store, tmp_path)
+    site = make_site(canary_store, tmp_path, round_counts_to=10)
     metrics = site.answer(ask(DESCRIBE)).metrics
     store = ScanStore.open(canary_store)
     exact = {"subjects": 12, "scans": 12}

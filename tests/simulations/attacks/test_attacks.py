@@ -10,7 +10,7 @@ import pytest
 from brainjepa_client.answering.site import Site
 from brainjepa_client.guarding.contracts import Contracts
 from brainjepa_client.guarding.deciding import approve
-from brainjepa_client.settings import SiteSettings
+from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of, outcome_groups
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components, embed_people
@@ -51,6 +51,9 @@ class Attacked:
 
     def __init__(self, store, state) -> None:
         self.settings = SiteSettings(name="site-01", store=store, state=state)
+        self.open = self.settings.model_copy(
+            update={"policy": PolicySettings(min_people_a_feature=0, round_counts_to=1)}
+        )
         self.windows = Windows([ScanStore.open(store)], STUDY.windows)
         self.labels = [person.records[0].subject for person in self.windows.people]
         total = connectivity_sum(self.windows)
@@ -71,8 +74,8 @@ class Attacked:
         self.answered = 0
 
     def without_guard(self):
-        """`ask` of a site that answers anybody, and the study."""
-        return self._asking(Site(self.settings)), self.study
+        """`ask` of a site that answers anybody all that it has, and the study."""
+        return self._asking(Site(self.open)), self.study
 
     def by_contract(self):
         """`ask` of a site that answers an approved contract, and the contract's study."""
@@ -196,3 +199,10 @@ def test_all_attacks_after_an_honest_study(attacked):
 def test_people_are_far_enough_apart_for_a_find_to_mean_something(attacked):
     found = sorted(attacked.z_of(person)[0] for person in range(PEOPLE))
     assert min(b - a for a, b in pairwise(found)) > 1e-6
+
+
+@pytest.mark.parametrize("attack", [spans_of_moments, counted_ages])
+def test_by_the_default_policy_nobody_is_either(attacked, attack):
+    """Without a contract: for want of five people a feature, and since counts are rounded."""
+    ask, study = Site(attacked.settings).answer, attacked.study
+    assert attack(attacked, ask, study) <= 2  # ages that a guess comes near by chance
