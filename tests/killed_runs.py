@@ -16,7 +16,7 @@ PATIENCE = 240.0
 
 SCENARIO = """
 cohort: {sites: 3, subjects_per_site: 8, rois: 32, networks: 6, frames: 60}
-policy: {min_subjects: 1, min_people_in_sum: 1, round_counts_to: 1}
+policy: {min_subjects: 1, min_people_in_sum: 1, round_counts_to: 1, min_people_a_feature: 0}
 study:
   name: tiny
   floors: {sites: 3, subjects_per_site: 1, subjects: 1}

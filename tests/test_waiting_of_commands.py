@@ -21,7 +21,7 @@ SITE = ("site.yaml", "--model", "run")
 TASK = ("--task", "task.yaml", "--protocol", "protocol.yaml")
 SCENARIO = """
 cohort: {sites: 2, subjects_per_site: 8, rois: 32, networks: 6, frames: 60}
-policy: {min_subjects: 1, min_people_in_sum: 1, round_counts_to: 1}
+policy: {min_subjects: 1, min_people_in_sum: 1, round_counts_to: 1, min_people_a_feature: 0}
 study:
   name: tiny
   floors: {sites: 2, subjects_per_site: 1, subjects: 1}

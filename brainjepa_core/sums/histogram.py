@@ -5,7 +5,7 @@ Shapes: n people, B bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,7 +33,13 @@ class ScoreHistogram(SumOverPeople):
     ADDED = {"histogram": np.int64}
 
     @classmethod
-    def of(cls, target: ArrayLike, scores: ArrayLike, fewest: int) -> ScoreHistogram:
+    def of(
+        cls,
+        target: ArrayLike,
+        scores: ArrayLike,
+        fewest: int,
+        rounded: Callable[[int], int] = lambda people: people,
+    ) -> ScoreHistogram:
         """Counts of which no cell but an empty one holds fewer than `fewest` people.
 
         People of a class go side by side by score in groups of at least `fewest`, and a group
@@ -47,12 +53,16 @@ class ScoreHistogram(SumOverPeople):
             Of about unit spread around 0, larger for class 1; bins are finest there.
         fewest : int
             A class of fewer people is not told.
+        rounded : callable
+            How many people a class is told as: people evenly spaced by score stand for all.
         """
         values = np.asarray(scores, np.float64)
         squashed = values / (1 + np.abs(values))  # -1 .. 1, in the same order
         counts = np.zeros((2, BINS), np.int64)
         for label in (0, 1):
             ordered = np.sort(squashed[np.asarray(target) == label])
+            told = np.linspace(0, len(ordered) - 1, rounded(len(ordered)))
+            ordered = ordered[np.rint(told).astype(np.int64)]
             enough = len(ordered) >= fewest
             for group in np.array_split(ordered, len(ordered) // fewest) if enough else []:
                 place = int((group.mean() + 1) / 2 * BINS)

@@ -1,6 +1,12 @@
 """Moments of features and outcomes: all that ridge regression needs of people.
 
-Shapes: n people, P features, Q outcomes.
+A fold of fewer people than features is told whole by its moments: whoever knows a person's features
+finds in them whether the person is there, and their outcome. So moments leave a site by itself only
+where every fold has some people a feature (`are_enough`), and else within a secure sum.
+
+On the wire, what outcomes share is there once, and the symmetric ``xx`` as its upper triangle.
+
+Shapes: n people, P features, Q outcomes, F folds.
 """
 
 from __future__ import annotations
@@ -14,9 +20,10 @@ from numpy.typing import ArrayLike
 
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.sums.possible import are_products
-from brainjepa_core.sums.protocol import SumOverPeople
+from brainjepa_core.sums.protocol import ROUNDING, SumOverPeople
 
 PREFIX = "moments"
+OF_FEATURES, OF_OUTCOMES = ("n", "x_sum", "xx"), ("y_sum", "xy", "yy")
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,12 @@ class Moments(SumOverPeople):
 
     def are_of_classes(self) -> bool:
         """Whether outcomes are columns of 0 and 1, of which each person has one 1."""
-        counts = self.y_sum
+        counts, dust = self.y_sum.round(), ROUNDING * self.n  # of secure sums
         return bool(
-            (counts == counts.round()).all()
+            (np.abs(self.y_sum - counts) <= dust).all()
             and (counts >= 0).all()
             and counts.sum() == self.n
-            and (self.yy == counts).all()
+            and (np.abs(self.yy - counts) <= dust).all()
         )
 
     @classmethod
@@ -126,13 +133,39 @@ def fold_moments(
     return [Moments.of(x[where == k], y[where == k]) for k in range(count)]
 
 
+def are_enough(folds: ArrayLike, features: int, a_feature: int) -> bool:
+    """Whether the people of each fold are so many a feature that their moments may leave alone.
+
+    Sums of any folds, and differences between such sums, are then of as many people too.
+
+    Parameters
+    ----------
+    folds : array of int [n]
+        Fold of each person.
+    features : int
+        P.
+    a_feature : int
+        Fewest people a feature, of each fold that has somebody.
+    """
+    _, sizes = np.unique(np.asarray(folds), return_counts=True)
+    return bool((sizes >= a_feature * features).all())
+
+
 def moments_to_arrays(moments: Mapping[Group, Moments]) -> Arrays:
-    """Named arrays ``moments.<pool>.<outcome>.<fold>.<field>``, all float64."""
-    return {
-        f"{PREFIX}.{group.pool}.{group.outcome}.{group.fold}.{field}": array
-        for group, m in moments.items()
-        for field, array in m.to_arrays().items()
-    }
+    """Named arrays, all float64, of groups that are of the same people in a pool and fold.
+
+    ``moments.<pool>.<fold>.<field>`` are ``n``, ``x_sum`` and ``xx`` [P (P + 1) / 2], its upper
+    triangle row by row; ``moments.<pool>.<fold>.<outcome>.<field>`` are ``y_sum``, ``xy``, ``yy``.
+    """
+    found: Arrays = {}
+    for group, m in moments.items():
+        arrays = m.to_arrays()
+        arrays["xx"] = m.xx[np.triu_indices(len(m.xx))]
+        shared = f"{PREFIX}.{group.pool}.{group.fold}"
+        found |= {f"{shared}.{field}": arrays[field] for field in OF_FEATURES}
+        own = f"{shared}.{group.outcome}"
+        found |= {f"{own}.{field}": arrays[field] for field in OF_OUTCOMES}
+    return found
 
 
 def moments_from_arrays(arrays: Mapping[str, Any]) -> dict[Group, Moments]:
@@ -143,17 +176,49 @@ def moments_from_arrays(arrays: Mapping[str, Any]) -> dict[Group, Moments]:
     ValueError
         If a name does not fit, or `Moments.from_arrays` refuses a group.
     """
+    shared: dict[tuple[str, int], dict[str, Any]] = {}
     found: dict[Group, dict[str, Any]] = {}
     for name, array in arrays.items():
-        parts = name.split(".")
-        if len(parts) != 5 or parts[0] != PREFIX or not _is_fold(parts[3]):
-            raise ValueError(
-                f"expected arrays {PREFIX}.<pool>.<outcome>.<fold>.<field>, found '{name[:80]}'; "
-                "check the versions"
-            )
-        group = Group(parts[1], parts[2], int(parts[3]))
-        found.setdefault(group, {})[parts[4]] = array
-    return {group: Moments.from_arrays(values) for group, values in found.items()}
+        match _words(name):
+            case pool, fold, field:
+                shared.setdefault((pool, fold), {})[field] = array
+            case pool, fold, outcome, field:
+                found.setdefault(Group(pool, outcome, fold), {})[field] = array
+    whole = {place: _squared(values) for place, values in shared.items()}
+    return {
+        group: Moments.from_arrays({**whole.get((group.pool, group.fold), {}), **values})
+        for group, values in found.items()
+    }
+
+
+def _words(name: str) -> tuple[str, int, str] | tuple[str, int, str, str]:
+    """Pool, fold, outcome where there is one, and field of an array's name."""
+    parts = name.split(".")
+    if len(parts) not in (4, 5) or parts[0] != PREFIX or not _is_fold(parts[2]):
+        raise ValueError(
+            f"expected arrays {PREFIX}.<pool>.<fold>[.<outcome>].<field>, found '{name[:80]}'; "
+            "check the versions"
+        )
+    if len(parts) == 4:
+        return parts[1], int(parts[2]), parts[3]
+    return parts[1], int(parts[2]), parts[3], parts[4]
+
+
+def _squared(values: dict[str, Any]) -> dict[str, Any]:
+    """With ``xx`` [P, P] in place of its upper triangle."""
+    if "xx" not in values or "x_sum" not in values:
+        return values  # refused as incomplete
+    half, features = np.asarray(values["xx"]), np.size(values["x_sum"])
+    if half.shape != (features * (features + 1) // 2,):
+        raise ValueError(
+            f"expected 'xx' of {features} features as their upper triangle, "
+            f"{features * (features + 1) // 2} numbers, found shape {half.shape[:8]}; check the "
+            "versions"
+        )
+    whole = np.zeros((features, features), half.dtype)
+    rows, columns = np.triu_indices(features)
+    whole[rows, columns] = whole[columns, rows] = half
+    return {**values, "xx": whole}
 
 
 def _is_fold(text: str) -> bool:

@@ -18,6 +18,7 @@ from brainjepa_core.arrays import Arrays, AsArrays, take_array, take_keys
 
 MOST_PEOPLE = 10**9  # of one sum; more is no cohort
 MOST_COUNTED = 10**12  # scans, frames: keeps sums over sites within int64
+PEOPLE_A_FEATURE = 5  # fewest in sums of products of features
 ROUNDING = 1e-6  # of sums, relative
 
 

@@ -25,8 +25,10 @@ from brainjepa_core.wire.messages import (
     TRAIN,
     Assignment,
     ProbeRequest,
+    Want,
 )
 
+SUMMED: tuple[Want, ...] = ("sums", "judge")  # of a task: what adds up over sites
 LARGEST = 262_144  # bytes of a text
 SHOWN = 12  # characters of a hash in texts
 
@@ -63,7 +65,7 @@ class Contract(Frozen):
         Fingerprint of each site's key, by the site's name.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     consortium: str = Field(min_length=1, max_length=64)
     assignment: Assignment
     rounds: int = Field(ge=1)
@@ -102,13 +104,15 @@ class Contract(Frozen):
 
     @model_validator(mode="after")
     def _can_be_summed(self) -> Self:
+        alone = sorted({task.probe.want for task in self.tasks} - set(SUMMED))
         if self.assignment.protect and (
-            self.assignment.wire != "fp32" or self.tasks or len(self.roster) < FEWEST
+            self.assignment.wire != "fp32" or alone or len(self.roster) < FEWEST
         ):
             raise ValueError(
-                f"expected a contract with protect: secure_sum to have wire fp32, no tasks and at "
-                f"least {FEWEST} sites, found wire {self.assignment.wire}, "
-                f"{len(self.tasks)} tasks and {len(self.roster)} sites; propose the study again"
+                f"expected a contract with protect: secure_sum to have wire fp32, of tasks "
+                f"{' and '.join(SUMMED)} alone and at least {FEWEST} sites, found wire "
+                f"{self.assignment.wire}, {', '.join(alone) or 'no other'} and "
+                f"{len(self.roster)} sites; propose the study again"
             )
         if self.assignment.protect and self.assignment.protect.groups is not None:
             require_groups(self.assignment.protect.groups, len(self.roster))

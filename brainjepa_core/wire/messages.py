@@ -34,10 +34,11 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.privacy.settings import require_central, require_private
 from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import Frozen
+from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 from brainjepa_core.wire.packing import digest_of
 from brainjepa_core.wire.protection import ProtectSettings
 
-WIRE_VERSION = 8  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 9  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -58,6 +59,16 @@ Target = Literal["average", "line", "local"]
 Want = Literal["scores", "sums", "newton", "probe", "judge"]
 WANTS: tuple[Want, ...] = ("scores", "sums", "newton", "probe", "judge")
 WITHIN_A_SITE = ("holdout", "kfold", "personalised")
+
+
+def score_name(pool: str, outcome: str) -> str:
+    """Number of a yardstick's reply: mean R2 of the site's own probes."""
+    return f"score.{pool}.{outcome}"
+
+
+def width_name(pool: str) -> str:
+    """Number of a yardstick's reply: how many features a pool has."""
+    return f"features.{pool}"
 
 
 def told_round(index: int) -> int:
@@ -149,6 +160,9 @@ class Assignment(Frozen):
         What a reply counts by.
     protect : ProtectSettings, optional
         What keeps single replies from the coordinator.
+    people : int
+        Whom the study's sites have together at least, outside the held-out fold: what is summed
+        securely is of no more features than they allow.
     privacy : StudyPrivacy, optional
         Of ``protect: dp``: steps are private, and nothing but trained weights leaves; or, where
         sites share the noise, the sum of one step's clipped gradients within a secure sum.
@@ -172,9 +186,15 @@ class Assignment(Frozen):
     proximal: float = Field(0.0, ge=0)
     share: Literal["scans", "subjects", "equal"] = "scans"
     protect: ProtectSettings | None = None
+    people: int = Field(200, ge=1)
     privacy: StudyPrivacy | None = None
     probe: ProbeRequest | None = None
     contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+    @property
+    def features_summed(self) -> int:
+        """Of how many features moments are summed securely at most; one at least."""
+        return max(self.people // PEOPLE_A_FEATURE, 1)
 
     @model_validator(mode="after")
     def _private_steps(self) -> Assignment:

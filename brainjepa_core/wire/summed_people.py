@@ -1,4 +1,4 @@
-"""Sums over a site's people as a vector of a secure sum: connectivity, and the yardstick's moments.
+"""Sums over a site's people as a vector of a secure sum: connectivity, moments, counts of scores.
 
 Every site sends the same arrays, whatever it knows of its people: where it has nobody with an
 outcome it sends zeros, which nobody can tell from numbers. Bounds are fixed for all studies, far
@@ -9,7 +9,7 @@ Shapes: P features of a pool, Q outcomes, L columns of latents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from brainjepa_core.arrays import Arrays
 from brainjepa_core.secure_sums.encoding.fixed_point import Counts, FixedPoint
 from brainjepa_core.secure_sums.encoding.people import Codes, decode_sums, encode_sums
 from brainjepa_core.sums.connectivity import MAX_Z
+from brainjepa_core.sums.histogram import BINS
 from brainjepa_core.sums.moments import PREFIX
+from brainjepa_core.wire.messages import TARGET
 
 Layout = dict[str, tuple[type[np.uint64], tuple[int, ...]]]
 
@@ -27,6 +29,7 @@ MOST_PEOPLE = 10**6  # of a site
 LATENTS = 8  # L: traits that only synthetic people have
 CONNECTIVITY, AGE, OF_COHORT = "connectivity", "age within site", "latents"
 # Of a site's people in one fold. Features are of order 1, outcomes up to some hundreds.
+HISTOGRAM = "histogram"
 _REACH = {"x_sum": 1e6, "xx": 1e6, "xy": 1e8, "y_sum": 1e8, "yy": 1e9}
 
 
@@ -37,26 +40,36 @@ def connectivity_layout(rois: int) -> Layout:
     return {name: (np.uint64, shape) for name, shape in shapes.items()}
 
 
-def moments_layout(widths: Mapping[str, int], components: int, folds: int) -> Layout:
-    """Arrays of a site's moments.
+def yardstick_layout(widths: Mapping[str, int], components: int, folds: int) -> Layout:
+    """Arrays of a site's moments of the yardstick, of P features a pool (`widths`)."""
+    return _moments_layout(widths, {CONNECTIVITY: components, AGE: 1, OF_COHORT: LATENTS}, folds)
 
-    Parameters
-    ----------
-    widths : mapping of str to int
-        P of each pool.
-    components : int
-        Of connectivity.
-    folds : int
-    """
-    outcomes = {CONNECTIVITY: components, AGE: 1, OF_COHORT: LATENTS}
+
+def task_layout(widths: Mapping[str, int], classes: int, folds: int) -> Layout:
+    """Arrays of a site's moments of a task; `classes` is 0 of a number to predict."""
+    return _moments_layout(widths, {TARGET: classes or 1}, folds)
+
+
+def _moments_layout(widths: Mapping[str, int], outcomes: Mapping[str, int], folds: int) -> Layout:
     found: Layout = {}
     for pool, p in widths.items():
-        for outcome, q in outcomes.items():
-            shapes = {"n": (), "x_sum": (p,), "y_sum": (q,), "xx": (p, p), "xy": (p, q), "yy": (q,)}
-            for fold in range(folds):
-                for field, shape in shapes.items():
-                    found[f"{PREFIX}.{pool}.{outcome}.{fold}.{field}"] = np.uint64, shape
+        for fold in range(folds):
+            place = f"{PREFIX}.{pool}.{fold}"
+            shapes: dict[str, tuple[int, ...]] = {
+                f"{place}.n": (),
+                f"{place}.x_sum": (p,),
+                f"{place}.xx": (p * (p + 1) // 2,),
+            }
+            for outcome, q in outcomes.items():
+                own = {"y_sum": (q,), "xy": (p, q), "yy": (q,)}
+                shapes |= {f"{place}.{outcome}.{field}": shape for field, shape in own.items()}
+            found |= {name: (np.uint64, shape) for name, shape in shapes.items()}
     return found
+
+
+def counts_layout(pools: Iterable[str]) -> Layout:
+    """Arrays of a site's counts of scores, of one probe a pool."""
+    return {f"probe.{pool}.{HISTOGRAM}": (np.uint64, (1, 2, BINS)) for pool in pools}
 
 
 def codes_of(layout: Layout, sites: int) -> Codes:
@@ -65,7 +78,7 @@ def codes_of(layout: Layout, sites: int) -> Codes:
 
 
 def _code(field: str, sites: int) -> Counts | FixedPoint:
-    if field in ("n", "pair_count", "subjects"):
+    if field in ("n", "pair_count", "subjects", HISTOGRAM):
         return Counts(MOST_PEOPLE, sites)
     reach = MAX_Z * MOST_PEOPLE if field == "z_sum" else _REACH[field]
     return FixedPoint(reach, sites, np.uint64)
@@ -119,27 +132,21 @@ def decode_people(
     found = decode_sums(total, codes_of(layout, sites), alive)
     if not any(name.startswith(f"{PREFIX}.") for name in found):
         return found
-    groups: dict[str, Arrays] = {}
+    known: dict[str, NDArray[np.bool_]] = {}  # by outcome, whether somebody has each of its columns
     for name, array in found.items():
-        group, _, field = name.rpartition(".")
-        groups.setdefault(group, {})[field] = array
-    known = {_kind(group): np.zeros(len(m["yy"]), np.bool_) for group, m in groups.items()}
-    for group, m in groups.items():
-        known[_kind(group)] |= m["yy"] != 0
+        if name.endswith(".yy"):
+            outcome = _outcome(name)
+            known[outcome] = known.get(outcome, np.zeros(len(array), np.bool_)) | (array != 0)
+    known.pop(TARGET, None)  # classes are those of the task, whether or not they have people
+    told = {name: np.asarray(array, np.float64) for name, array in found.items()}
     return {
-        f"{group}.{field}": array
-        for group, m in groups.items()
-        if known[_kind(group)].any()
-        for field, array in _of_columns(m, known[_kind(group)]).items()
+        name: array[..., known[_outcome(name)]] if _outcome(name) in known else array
+        for name, array in told.items()
+        if _outcome(name) not in known or known[_outcome(name)].any()
     }
 
 
-def _kind(group: str) -> str:
-    """Pool and outcome of a group."""
-    return group.rpartition(".")[0]
-
-
-def _of_columns(m: Arrays, known: NDArray[np.bool_]) -> Arrays:
-    """Moments of the outcomes that somebody has, all of them float64 as moments travel."""
-    kept = {name: m[name][..., known] for name in ("y_sum", "xy", "yy")}
-    return {name: np.asarray(array, np.float64) for name, array in {**m, **kept}.items()}
+def _outcome(name: str) -> str:
+    """Of an array ``moments.<pool>.<fold>.<outcome>.<field>``; empty of those that all share."""
+    words = name.split(".")
+    return words[3] if len(words) == 5 else ""

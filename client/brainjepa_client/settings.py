@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
@@ -14,7 +16,9 @@ from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
+from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 
+Count = TypeVar("Count", int, NDArray[np.int64])
 _DEVICE = r"^(cpu|cuda(:\d+)?)$"
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 
@@ -30,7 +34,11 @@ class PolicySettings(Frozen):
         Sums over fewer people (a pair of ROIs that few scans show, a small fold) are left out.
     round_counts_to : int
         Numbers of people and scans that are told are rounded down to multiples of this, what a
-        reply counts by too. Sums over people hold exact numbers of people.
+        reply counts by too. Moments hold the exact numbers of their people.
+    min_people_a_feature : int
+        Moments of a fold of fewer people for each of their features do not leave by themselves; the
+        site then answers with scores of its own probes. Within a secure sum, people of all sites
+        count.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
     max_width, max_depth : int
@@ -66,6 +74,7 @@ class PolicySettings(Frozen):
 
     min_subjects: int = Field(20, ge=1)
     min_people_in_sum: int = Field(3, ge=1)
+    min_people_a_feature: int = Field(PEOPLE_A_FEATURE, ge=0)
     round_counts_to: int = Field(10, ge=1)
     allow: tuple[Kind, ...] = ("describe", "gradients", "train", "evaluate")
     max_steps_per_round: int = Field(1000, ge=1)
@@ -85,8 +94,8 @@ class PolicySettings(Frozen):
     require_secure_sum: bool = False
     privacy_budget: Budget | None = None
 
-    def rounded(self, count: int) -> int:
-        """A number of people or scans as it is told."""
+    def rounded(self, count: Count) -> Count:
+        """A number of people or scans, or an array of such, as it is told."""
         return count // self.round_counts_to * self.round_counts_to
 
 

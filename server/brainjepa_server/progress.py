@@ -118,6 +118,8 @@ class StudyProgress:
 
 
 def told(rows: Rows) -> str:
-    """R2 of each group of outcomes from the headline pool."""
-    parts = [f"{r.outcome} {r.r2:.3f}" for r in rows if r.pool == HEADLINE and r.r2 is not None]
-    return f"R2: {', '.join(parts)}" if parts else ""
+    """R2 of each group of outcomes from the headline pool; of what, where sites' own probes say."""
+    known = [r for r in rows if r.pool == HEADLINE and r.r2 is not None]
+    parts = [f"{r.outcome} {r.r2:.3f}" for r in known]
+    what = "R2 of sites' own probes" if any(r.own_probes for r in known) else "R2"
+    return f"{what}: {', '.join(parts)}" if parts else ""

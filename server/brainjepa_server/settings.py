@@ -261,7 +261,9 @@ class StudySettings(Frozen):
             and aggregation.combine,
             "aggregation.wire: fp32": aggregation.wire != "fp32" and aggregation.wire,
             "no rounds.sites": self.rounds.sites is not None and self.rounds.sites,
-            "no tasks": bool(self.tasks) and self.tasks[0].task.name,
+            "tasks with parts: [probe], without penalty and covariates": next(
+                (task.task.name for task in self.tasks if not task.can_be_summed), False
+            ),
             f"at least {FEWEST} sites": 0 < len(self.sites) < FEWEST and len(self.sites),
         }
         for expected, found in wrong.items():
@@ -310,5 +312,6 @@ class StudySettings(Frozen):
             proximal=self.aggregation.proximal,
             share=self.aggregation.shares,
             protect=self.sums,
+            people=self.floors.subjects,
             privacy=self.privacy,
         )

@@ -23,7 +23,8 @@ from brainjepa_core.wire.messages import DESCRIBE, Reply, Request
 def guarded_site(store: Path, folder: Path, **policy) -> SiteSettings:
     """Settings of a site with a copy of a store."""
     shutil.copytree(store, folder / "store")
-    choices = {"min_subjects": 4, "min_people_in_sum": 1, **policy}
+    floors = {"min_people_in_sum": 1, "min_people_a_feature": 0, "round_counts_to": 1}
+    choices = {"min_subjects": 4, **floors, **policy}
     return SiteSettings(name="one", store=folder / "store", state=folder / "state", policy=choices)
 
 

@@ -60,7 +60,8 @@ def write_stores(folder: Path) -> list[Path]:
 
 
 def make_site(store: Path, state: Path, **policy) -> Site:
-    choices = {"min_subjects": 4, "min_people_in_sum": 1, **policy}
+    floors = {"min_people_in_sum": 1, "min_people_a_feature": 0, "round_counts_to": 1}
+    choices = {"min_subjects": 4, **floors, **policy}
     return Site(SiteSettings(name="one", store=store, state=state, policy=choices))
 
 

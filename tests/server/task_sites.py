@@ -56,7 +56,8 @@ SETTINGS = StudySettings.model_validate(
     }
 )  # fmt: skip
 QUICK = ProtocolSettings(kind="kfold", seeds=1, folds=2)
-POLICY = {"min_subjects": 5, "min_people_in_sum": 1, "share_probe": True}
+POLICY = {"min_subjects": 5, "min_people_in_sum": 1, "share_probe": True,
+          "min_people_a_feature": 0, "round_counts_to": 1}  # fmt: skip
 
 
 class Consortium:

@@ -49,7 +49,12 @@ def plan(
     """A scenario as its YAML has it: six steps in rounds of `steps`, every floor at one."""
     return {
         "cohort": {**COHORT, "sites": sites, **(cohort or {})},
-        "policy": {"min_subjects": 1, "min_people_in_sum": 1, "round_counts_to": 1},
+        "policy": {
+            "min_subjects": 1,
+            "min_people_in_sum": 1,
+            "min_people_a_feature": 0,
+            "round_counts_to": 1,
+        },
         "study": {
             "name": "small",
             "floors": {"sites": 1, "subjects_per_site": 1, "subjects": 1},

@@ -19,7 +19,6 @@ from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.secure_sums.memory import SumMemory
 from brainjepa_core.secure_sums.messages import ALIVE, KEYS, MASKED, SHARES, STEPS, UNMASK
 from brainjepa_core.secure_sums.site import SumSite
-from brainjepa_core.sums.moments import moments_from_arrays
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import (
     COMPONENTS,
@@ -32,7 +31,14 @@ from brainjepa_core.wire.messages import (
     SumStep,
 )
 from brainjepa_core.wire.sum_terms import terms_at
-from brainjepa_core.wire.summed_people import connectivity_layout, encode_people, moments_layout
+from brainjepa_core.wire.summed_people import (
+    Layout,
+    connectivity_layout,
+    counts_layout,
+    encode_people,
+    task_layout,
+    yardstick_layout,
+)
 from brainjepa_core.wire.summed_updates import TrainCode
 
 SUMS = "secure_sums"  # folder of a study's: its secret, and what was told in each step
@@ -78,8 +84,8 @@ class SiteSum:
         key = load_key(settings.state / KEY, "remove it and join again")
         memory = SumMemory(study_folder(settings.state, request.assignment) / SUMS)
         try:
-            number = request.assignment.round
-            terms = terms_at(settings.name, contract, request.kind, number, part)
+            asked = request.assignment
+            terms = terms_at(settings.name, contract, request.kind, asked.round, part, asked.probe)
             self._sum = SumSite(settings.name, key, terms, memory)
         except ValueError as error:
             raise Refusal(str(error)) from error
@@ -137,15 +143,22 @@ def vector_of(request: Request, reply: Reply, sites: int, rounding: bytes) -> Ar
         subjects = np.array(reply.metrics["subjects"], np.int64)
         layout = connectivity_layout(_rois(len(reply.arrays["z_sum"])))
         return encode_people({**reply.arrays, "subjects": subjects}, layout, sites, rounding)
-    moments = moments_from_arrays(reply.arrays)
-    widths = {group.pool: len(m.x_sum) for group, m in moments.items()}
-    components = request.arrays[COMPONENTS].shape[1]
-    layout = moments_layout(widths, components, request.assignment.folds)
     counted = {
         name: array.astype(np.int64) if name.endswith(".n") else array
         for name, array in reply.arrays.items()
     }
-    return encode_people(counted, layout, sites, rounding)
+    return encode_people(counted, _layout(request, reply), sites, rounding)
+
+
+def _layout(request: Request, reply: Reply) -> Layout:
+    """Of an answer about people, whether or not the site has somebody to tell of."""
+    probe, folds = request.assignment.probe, request.assignment.folds
+    if probe is not None and probe.want == "judge":
+        return counts_layout(probe.pools)
+    widths = {n.split(".")[1]: len(a) for n, a in reply.arrays.items() if n.endswith(".x_sum")}
+    if probe is not None:
+        return task_layout(widths, len(probe.task.classes or ()), folds)
+    return yardstick_layout(widths, request.arrays[COMPONENTS].shape[1], folds)
 
 
 def _update(request: Request, reply: Reply, sites: int, rounding: bytes) -> Arrays:

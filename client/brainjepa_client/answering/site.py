@@ -156,7 +156,8 @@ class Site:
         behind: NDArray[np.int64] = np.arange(len(people.folds))
         if request.kind == GRADIENTS:
             require_told_apart(settings.policy, len(people.folds) - len(learning))
-            reply, behind = gradients(settings, people.training), learning
+            reply = gradients(settings, people.training, alone=within is None)
+            behind = learning
         else:
             reply = self._computed(request, people)
         if request.kind == TRAIN:

@@ -16,7 +16,7 @@ from typing import Any
 from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.approving.membership import KIT, has_left, leave
 from brainjepa_client.computing.state import remove_states
-from brainjepa_client.computing.task_evaluation import CACHE
+from brainjepa_client.computing.task_people import CACHE
 from brainjepa_client.consent.audit_log import ANSWERED, WITHDREW, audit_log
 from brainjepa_client.consent.participation import ranges
 from brainjepa_client.settings import SiteSettings

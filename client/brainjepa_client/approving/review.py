@@ -54,7 +54,7 @@ def review(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
         f"  study '{assignment.study_id}' of consortium '{contract.consortium}'; this site has "
         + DECIDED[known.decision],
         f"  with {', '.join(contract.roster)}",
-        *(f"  {line}" for line in _asked(contract, store)),
+        *(f"  {line}" for line in _asked(site, contract, store)),
         f"  floors of this site's policy: sums of at least "
         f"{counted(site.policy.min_people_in_sum, 'person', 'people')}, answers of at least "
         f"{site.policy.min_subjects} of its {people} people",
@@ -68,7 +68,12 @@ def review(site: SiteSettings, known: Known, store: ScanStore) -> list[str]:
     return [*lines, *(f"  {line}" for line in _before(site, known, store))]
 
 
-def _asked(contract: Contract, store: ScanStore) -> list[str]:
+def _when(site: SiteSettings) -> str:
+    least = site.policy.min_people_a_feature
+    return f"where each fold has at least {least} people for each feature" if least else "always"
+
+
+def _asked(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str]:
     """What leaves, how often and how large."""
     assignment = contract.assignment
     rois = len(store.atlas)
@@ -88,8 +93,9 @@ def _asked(contract: Contract, store: ScanStore) -> list[str]:
     ]
     if contract.evaluations:
         lines.append(
-            f"asked at most {counted(contract.evaluations, 'time')}: sums over people of "
-            "embeddings, ages and traits"
+            f"asked at most {counted(contract.evaluations, 'time')}: how far probes of its own "
+            "people tell of connectivity, ages and traits; sums over people of embeddings and "
+            f"these, {_when(site)}"
         )
     if assignment.protect:
         lines += _summed(contract)

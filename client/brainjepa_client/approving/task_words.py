@@ -12,8 +12,8 @@ from brainjepa_core.wire.messages import Want
 
 LEAVES: dict[Want, str] = {
     "scores": "metrics of probes that are trained and tested on its people here",
-    "sums": "sums over its people of embeddings and outcomes, fold by fold",
-    "newton": "sums over its people for a step of a logistic probe",
+    "sums": "sums over its people of embeddings and outcomes, fold by fold, where they are enough",
+    "newton": "sums over its people for a step of a logistic probe, where they are enough",
     "probe": "weights of a probe of its people alone",
     "judge": "how far given probes are off for its people",
 }
@@ -63,7 +63,7 @@ def _told(task: TaskSettings) -> str:
     if task.covariates:
         parts.append(f"adjusted for {', '.join(task.covariates)}")
     told = "are of each class" if task.classes else "take part"
-    return f"{', '.join(parts)}; exactly how many people {told} is told with every answer"
+    return f"{', '.join(parts)}; how many people {told} is told with every answer, rounded down"
 
 
 def _outcome(task: TaskSettings) -> str:

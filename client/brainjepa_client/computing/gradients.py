@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from brainjepa_client.settings import SiteSettings
+import numpy as np
+
+from brainjepa_client.settings import PolicySettings, SiteSettings
+from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
 
 
-def gradients(settings: SiteSettings, training: Windows) -> Reply:
+def gradients(settings: SiteSettings, training: Windows, *, alone: bool = True) -> Reply:
     """Reply to ``gradients``: sums over the training people.
 
     Parameters
@@ -16,14 +19,32 @@ def gradients(settings: SiteSettings, training: Windows) -> Reply:
     settings : SiteSettings
     training : Windows
         Of the people outside the held-out fold.
+    alone : bool
+        Whether the sum leaves the site as it is, and not within a secure sum: then it counts by
+        rounded numbers of people.
 
     Returns
     -------
     Reply
         ``z_sum`` float64 [P] and ``pair_count`` int64 [P], both 0 for pairs that fewer people
-        show than the policy asks for; ``subjects``, which `pair_count` tells anyway.
+        show than the policy asks for; ``subjects``.
     """
     told = connectivity_sum(training).told(settings.policy.min_people_in_sum)
+    if alone:
+        told = _rounded(told, settings.policy)
     arrays = told.to_arrays()
     sums = {name: arrays[name] for name in ("z_sum", "pair_count")}
     return Reply({"subjects": told.subjects}, sums)
+
+
+def _rounded(exact: ConnectivitySum, policy: PolicySettings) -> ConnectivitySum:
+    """The same means, as of numbers of people that are rounded as in ``describe``."""
+    counts = policy.rounded(exact.pair_count)
+    return ConnectivitySum.from_arrays(
+        exact.to_arrays()
+        | {
+            "z_sum": exact.z_sum * (counts / np.maximum(exact.pair_count, 1)),
+            "pair_count": counts,
+            "subjects": np.array(policy.rounded(exact.subjects)),
+        }
+    )

@@ -1,92 +1,46 @@
 """A site's part of the evaluation of a task: scores, counts and sums of its people, no predictions.
 
 Probes and their metrics are made here, where the people are. What leaves is a metric with three
-digits and the numbers of people behind it, sums over people with the policy's floors, counts of
-scores in bins that no one is alone in, and, if the policy says so, a probe's weights.
+digits and rounded numbers of people, sums over so many people a feature as the policy asks for,
+counts of scores in bins that no one is alone in, and, if the policy says so, a probe's weights.
+
+Within a secure sum a site sends its sums, or its counts of scores, or, where it has no people for
+the task or too few, nothing: zeros, which nobody can tell from sums.
 
 Shapes: n people, P features, Q outcomes, K classes, F folds, J probes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_client.computing.round_model import model_of
-from brainjepa_client.computing.stopping import require_going_on
+from brainjepa_client.computing.task_people import (
+    TaskPeople,
+    counts_of,
+    data_of,
+    embeddings_of,
+    require_people,
+)
 from brainjepa_client.computing.task_scores import cross_validated
-from brainjepa_client.guarding.policy import Refusal, require_task
+from brainjepa_client.guarding.policy import Refusal, require_enough_summed, require_task
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
-from brainjepa_core.evaluation.common_probe import (
-    cross_fit,
-    held_out_predictions,
-    outcome_columns,
-    told_people,
-)
+from brainjepa_core.evaluation.common_probe import cross_fit, held_out_predictions
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
-from brainjepa_core.evaluation.features.embeddings import cached_embeddings
-from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.methods.baselines import Average
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
-from brainjepa_core.evaluation.scores.site_metrics import Kind, metrics_of, rounded
+from brainjepa_core.evaluation.scores.site_metrics import metrics_of, rounded
 from brainjepa_core.evaluation.tasks.protocols import splits_of
-from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
-from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums
-from brainjepa_core.sums.moments import Group, fold_moments, moments_to_arrays
+from brainjepa_core.sums.moments import Group, Moments, fold_moments, moments_to_arrays
 from brainjepa_core.sums.protocol import stacked
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, Reply, Request, Scalar
-
-CACHE = "embeddings"  # folder of the state; a study asks several times about one model,
-KEPT_MODELS = 2  # and rarely about more than the last and the best
-
-
-@dataclass(frozen=True)
-class TaskPeople:
-    """The people of a task at this site, as the model sees them.
-
-    Attributes
-    ----------
-    data : TaskData
-    features : dict of str to ndarray [n, P]
-        By pool.
-    folds : ndarray of int64 [n]
-        The study's, by hash of the id.
-    count : int
-        F.
-    """
-
-    data: TaskData
-    features: dict[str, Float64]
-    folds: NDArray[np.int64]
-    count: int
-
-    @property
-    def kind(self) -> Kind:
-        return self.data.task.kind
-
-    @property
-    def outcomes(self) -> Float64:
-        """Values or columns of classes [n, Q]."""
-        return outcome_columns(self.data.target, len(self.data.classes))
-
-    def told(self, fewest: int) -> TaskPeople:
-        """Those who may be in sums."""
-        keep = told_people(self.folds, self.data.target, len(self.data.classes), fewest)
-        return TaskPeople(
-            _only(self.data, keep),
-            {pool: x[keep] for pool, x in self.features.items()},
-            self.folds[keep],
-            self.count,
-        )
+from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, Reply, Request
 
 
 def evaluate_task(
@@ -112,84 +66,60 @@ def evaluate_task(
     probe, policy = request.assignment.probe, settings.policy
     assert probe is not None
     require_task(policy, probe)
-    data = _data_of(windows, probe.task, policy)
+    if request.assignment.protect is not None:
+        return _summed(settings, windows, folds, request)
+    data = data_of(windows, probe.task, policy)
     if probe.want == "scores":
         return _scores(settings, windows, data, request)
-    features = _embeddings(settings, windows, data.people, request)
-    people = TaskPeople(data, features, folds[data.people], request.assignment.folds)
+    features = embeddings_of(settings, windows, data.people, request)
+    people = TaskPeople.of(data, features, folds, request.assignment.folds)
     if probe.want == "sums":
         return _sums(people.told(policy.min_people_in_sum), policy)
     if probe.want == "newton":
         return _newton(people.told(policy.min_people_in_sum), policy, request.arrays)
     if probe.want == "probe":
-        return _own_probe(people)
+        return _own_probe(people, policy)
     return _judge(people, policy, request)
 
 
-def _data_of(windows: Windows, task: TaskSettings, policy: PolicySettings) -> TaskData:
-    """The task's people, if there are enough of them in each class."""
+def _summed(
+    settings: SiteSettings, windows: Windows, folds: NDArray[np.int64], request: Request
+) -> Reply:
+    """Moments or counts of scores for a secure sum."""
+    probe, policy = request.assignment.probe, settings.policy
+    assert probe is not None
     try:
-        data = task_data(task, windows)
-    except ValueError as error:  # its counts may be of few people; they stay in the log
-        raise Refusal(
-            f"this site has no people for task '{task.name}', or too few, or lacks a column; go "
-            "on without it (its own log says more)"
-        ) from error
-    _require_people(len(data), policy)
-    sizes = np.bincount(data.target.astype(np.int64)) if data.classes else np.array([len(data)])
-    if (sizes < policy.min_people_a_class).any() or len(sizes) < len(data.classes):
-        raise Refusal(
-            f"this site's policy asks for at least {policy.min_people_a_class} people in each "
-            f"class (policy.min_people_a_class), and task '{task.name}' finds fewer; go on "
-            "without it"
-        )
-    return data
+        data = data_of(windows, probe.task, policy)
+    except Refusal:
+        return Reply(arrays=_nothing(settings, windows, request) if probe.want == "sums" else {})
+    features = embeddings_of(settings, windows, data.people, request)
+    widest = max(x.shape[1] for x in features.values())
+    require_enough_summed(policy, request.assignment, widest)
+    people = TaskPeople.of(data, features, folds, request.assignment.folds)
+    if probe.want == "sums":
+        return Reply(arrays=moments_to_arrays(_moments(people)))
+    sent: Arrays = {}
+    for pool in people.features:
+        predicted = _predictions(people, pool, policy, request.arrays)
+        margin = _margins(people, pool, predicted, request.arrays)[0]
+        counts = ScoreHistogram.of(people.data.target, margin, 1)
+        sent |= stacked([counts], f"probe.{pool}.")
+    return Reply(arrays=sent)
 
 
-def _require_people(people: int, policy: PolicySettings) -> None:
-    if people < policy.min_subjects:
-        raise Refusal(
-            f"this site's policy asks for at least {policy.min_subjects} people "
-            "(policy.min_subjects), and the task finds fewer; go on without this site"
-        )
-
-
-def _embeddings(
-    settings: SiteSettings, windows: Windows, people: NDArray[np.int64], request: Request
-) -> dict[str, Float64]:
-    """Features [n, P] of people by pool, kept on the site's disk from one request to the next."""
-    assert request.assignment.probe is not None
-    model = model_of(request, len(windows.atlas)).to(settings.device).eval()
-    networks = networks_of(windows, model.basis.cpu().numpy())
-    cache = Path(settings.state) / CACHE
-    pools = request.assignment.probe.pools
-
-    def go_on(*_: int) -> None:
-        require_going_on()
-
-    found = cached_embeddings(
-        model, windows, people.tolist(), pools, networks, cache, go_on, KEPT_MODELS
+def _nothing(settings: SiteSettings, windows: Windows, request: Request) -> Arrays:
+    """Moments of nobody, as wide as those of sites that have people."""
+    probe, count = request.assignment.probe, request.assignment.folds
+    assert probe is not None
+    nobody = np.zeros((0, len(probe.task.classes or ()) or 1))
+    somebody = embeddings_of(settings, windows, np.arange(1), request)
+    return moments_to_arrays(
+        {
+            Group(pool, TARGET, fold): m
+            for pool, x in somebody.items()
+            for fold, m in enumerate(fold_moments(x[:0], nobody, nobody[:, 0], count))
+        }
     )
-    return {pool: np.asarray(x, np.float64) for pool, x in found.items()}
-
-
-def _only(data: TaskData, keep: NDArray[np.bool_]) -> TaskData:
-    return replace(
-        data,
-        people=data.people[keep],
-        sites=data.sites[keep],
-        target=data.target[keep],
-        covariates=data.covariates[keep],
-        facts=tuple(facts for facts, kept in zip(data.facts, keep, strict=True) if kept),
-    )
-
-
-def _counts(people: TaskPeople | TaskData) -> dict[str, Scalar]:
-    data = people.data if isinstance(people, TaskPeople) else people
-    found: dict[str, Scalar] = {"people": len(data)}
-    for label in range(len(data.classes)):
-        found[f"class.{label}"] = int((data.target == label).sum())
-    return found
 
 
 def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: Request) -> Reply:
@@ -197,13 +127,13 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
     probe, policy = request.assignment.probe, settings.policy
     assert probe is not None
     splits = splits_of(probe.protocol, data)
-    everybody = _embeddings(settings, windows, np.arange(windows.subjects), request)
+    everybody = embeddings_of(settings, windows, np.arange(windows.subjects), request)
     methods: dict[str, Method] = {
         NOTHING: Average(data.task.kind),
         CONNECTIVITY: FeatureMethod("", ConnectivityFeatures(windows).of("correlation")),
         **{pool: FeatureMethod("", x) for pool, x in everybody.items()},
     }
-    metrics = _counts(data)
+    metrics = counts_of(data, policy)
     for model, method in methods.items():
         for name, value in cross_validated(method, data, splits, policy).items():
             metrics[f"{model}.{name}"] = rounded(value)
@@ -211,18 +141,24 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
 
 
 def _sums(people: TaskPeople, policy: PolicySettings) -> Reply:
-    _require_people(len(people.data), policy)
-    moments = {
-        Group(pool, TARGET, fold): m.told(policy.min_people_in_sum)
+    require_people(len(people.data), policy)
+    enough = people.of_pools_of_enough(policy.min_people_a_feature)
+    return Reply(counts_of(people.data, policy), moments_to_arrays(_moments(enough)))
+
+
+def _moments(people: TaskPeople) -> dict[Group, Moments]:
+    """Of each pool and fold."""
+    return {
+        Group(pool, TARGET, fold): m
         for pool, x in people.features.items()
         for fold, m in enumerate(fold_moments(x, people.outcomes, people.folds, people.count))
     }
-    return Reply(_counts(people), moments_to_arrays(moments))
 
 
 def _newton(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply:
     """Sums at the weights of F + 1 fits: without the people of each fold, and of everybody."""
-    _require_people(len(people.data), policy)
+    require_people(len(people.data), policy)
+    people = people.of_pools_of_enough(policy.min_people_a_feature)
     sent: Arrays = {}
     for pool, x in people.features.items():
         fits, width = people.count + 1, x.shape[1]
@@ -242,12 +178,12 @@ def _newton(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply
                 )
             sums.append(found)
         sent |= stacked(sums, f"probe.{pool}.")
-    return Reply(_counts(people), sent)
+    return Reply(counts_of(people.data, policy), sent)
 
 
-def _own_probe(people: TaskPeople) -> Reply:
+def _own_probe(people: TaskPeople, policy: PolicySettings) -> Reply:
     """A probe fitted on this site's people alone, and how it does on those left out of it."""
-    metrics = _counts(people)
+    metrics = counts_of(people.data, policy)
     arrays: Arrays = {}
     for pool, x in people.features.items():
         moments = fold_moments(x, people.outcomes, people.folds, people.count)
@@ -276,40 +212,59 @@ def _judge(people: TaskPeople, policy: PolicySettings, request: Request) -> Repl
     ):
         # A fit of its own for a fold of one would tell of that one.
         people = people.told(policy.min_people_in_sum)
-        _require_people(len(people.data), policy)
-    metrics = _counts(people)
+        require_people(len(people.data), policy)
+    metrics = counts_of(people.data, policy)
     kept_back = {"mae"} if request.assignment.contract else set()
     sent: Arrays = {}
-    outcomes = people.outcomes.shape[1]
-    for pool, x in people.features.items():
-        shape = (None, None, x.shape[1], outcomes)
-        weights = _given(arrays, pool, "weights", shape)
-        intercepts = _given(arrays, pool, "intercept", (*weights.shape[:2], outcomes))
-        if not 1 <= len(weights) <= policy.max_probes:
-            raise Refusal(
-                f"this site's policy lets at most {policy.max_probes} probes be judged at once "
-                f"(policy.max_probes), found {len(weights)}; ask about fewer, or its manager"
-            )
-        if weights.shape[1] not in (1, people.count):
-            raise Refusal(f"expected 1 or {people.count} fits of a probe; check the study's folds")
-        ranges = None
-        if f"probe.{pool}.range" in arrays and len(people.data.classes) == 2:
-            ranges = _given(arrays, pool, "range", (len(weights), 2))
-        histograms = []
-        for number, (fits, constants) in enumerate(zip(weights, intercepts, strict=True)):
-            probes = [Ridge(w, b) for w, b in zip(fits, constants, strict=True)]
-            predicted = held_out_predictions(probes, x, people.folds)
+    for pool in people.features:
+        found = _predictions(people, pool, policy, arrays)
+        for number, predicted in enumerate(found):
             for name, value in metrics_of(people.kind, people.data.target, predicted).items():
                 if name not in kept_back:
                     metrics[f"{pool}.{number}.{name}"] = rounded(value)
-            if ranges is not None:
-                margin = (predicted[:, 1] - predicted[:, 0] - ranges[number, 0]) / ranges[number, 1]
-                fewest = policy.min_people_in_sum
-                counts = ScoreHistogram.of(people.data.target, margin, fewest)
-                histograms.append(counts.told(fewest))
-        if histograms:
-            sent |= stacked(histograms, f"probe.{pool}.")
+        if f"probe.{pool}.range" in arrays and len(people.data.classes) == 2:
+            margins = _margins(people, pool, found, arrays)
+            sent |= stacked([_counts(people, m, policy) for m in margins], f"probe.{pool}.")
     return Reply(metrics, sent)
+
+
+def _counts(people: TaskPeople, margins: Float64, policy: PolicySettings) -> ScoreHistogram:
+    """Of scores in bins, as of rounded numbers of people."""
+    fewest = policy.min_people_in_sum
+    counts = ScoreHistogram.of(people.data.target, margins, fewest, policy.rounded)
+    return counts.told(fewest)
+
+
+def _predictions(
+    people: TaskPeople, pool: str, policy: PolicySettings, arrays: Arrays
+) -> list[Float64]:
+    """What each given probe says [n, Q] of people."""
+    x, outcomes = people.features[pool], people.outcomes.shape[1]
+    weights = _given(arrays, pool, "weights", (None, None, x.shape[1], outcomes))
+    intercepts = _given(arrays, pool, "intercept", (*weights.shape[:2], outcomes))
+    if not 1 <= len(weights) <= policy.max_probes:
+        raise Refusal(
+            f"this site's policy lets at most {policy.max_probes} probes be judged at once "
+            f"(policy.max_probes), found {len(weights)}; ask about fewer, or its manager"
+        )
+    if weights.shape[1] not in (1, people.count):
+        raise Refusal(f"expected 1 or {people.count} fits of a probe; check the study's folds")
+    found = []
+    for fits, constants in zip(weights, intercepts, strict=True):
+        probes = [Ridge(w, b) for w, b in zip(fits, constants, strict=True)]
+        found.append(held_out_predictions(probes, x, people.folds))
+    return found
+
+
+def _margins(
+    people: TaskPeople, pool: str, predicted: list[Float64], arrays: Arrays
+) -> list[Float64]:
+    """How much more each probe says of the second class than of the first, in the given range."""
+    ranges = _given(arrays, pool, "range", (len(predicted), 2))
+    return [
+        (p[:, 1] - p[:, 0] - middle) / spread
+        for p, (middle, spread) in zip(predicted, ranges, strict=True)
+    ]
 
 
 def _given(arrays: Arrays, pool: str, field: str, shape: tuple[int | None, ...]) -> Float64:

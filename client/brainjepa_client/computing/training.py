@@ -25,6 +25,7 @@ from brainjepa_core.pretraining.sampling import Batch, batches_ahead, draws_of_s
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Assignment, Reply, Request, Scalar
+from brainjepa_core.wire.told_numbers import told_numbers
 from brainjepa_core.wire.weights import encode_weights, left_over
 
 CHECK_EVERY = 25  # steps between waits for the device
@@ -49,8 +50,8 @@ def train(
     -------
     Reply
         The trained weights, and what follows them where targets are averaged, as
-        `wire.weights.encode_weights` says; share, losses, steps, seconds and signs of collapse. Of
-        a private round weights and steps, and nothing else.
+        `wire.weights.encode_weights` says; share, losses, steps, seconds and signs of collapse, as
+        `wire.told_numbers` tells them. Of a private round weights and steps, and nothing else.
 
     Raises
     ------
@@ -102,13 +103,15 @@ def _train(
     arrays = _kept(settings.state, training, request)
     metrics: dict[str, Scalar] = {
         "share": _share(settings.policy, windows, assignment),
+        "steps": len(losses),
+    }
+    told = {
         "loss": float(losses.mean()),
         "loss_last": float(losses[-1]),
-        "steps": len(losses),
         **_collapse(training, last),
+        "seconds": time.perf_counter() - started,
     }
-    metrics["seconds"] = time.perf_counter() - started
-    return Reply(metrics, arrays)
+    return Reply({**metrics, **told_numbers(told)}, arrays)
 
 
 def telling(policy: PolicySettings, windows: Windows, shape: ModelShape, private: bool) -> Windows:
@@ -200,8 +203,8 @@ def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
         return
     write_bad_batch(folder, bad, training.settings, windows)
     raise Refusal(
-        f"expected a finite loss, found NaN or infinity at step {bad} of this site; lower the "
-        f"learning rate or set clip_norm, or have its manager look at the scans in its {BAD_BATCH}"
+        "expected a finite loss, found NaN or infinity in this round; lower the learning rate or "
+        f"set clip_norm, or have its manager look at the scans in its {BAD_BATCH}"
     )
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from brainjepa_client.guarding.floors import A_TASK, policy_of
 from brainjepa_client.guarding.policy_lines import PolicyLine
 from brainjepa_core.wire.messages import (
     DESCRIBE,
-    EVALUATE,
     GRADIENTS,
     TRAIN,
     Reply,
@@ -19,18 +19,8 @@ from brainjepa_core.wire.messages import (
 
 MASKED_PREFIX = "vector."  # `secure_sums.messages.VECTOR`, which needs cryptography
 NUMBER_BYTES = 8
-COUNTS = ("subjects", "scans")
 # Numbers that are the same in every round of a study, whatever the weights.
 STEADY = ("share", "people")
-A_TASK = f"{EVALUATE} a task: "
-# What a task's replies are bound by, beside `allow` and `min_subjects`.
-TASK_FLOORS = {
-    "scores": ("min_people_a_class",),
-    "sums": ("min_people_a_class", "min_people_in_sum"),
-    "newton": ("min_people_a_class", "min_people_in_sum"),
-    "probe": ("min_people_a_class", "share_probe"),
-    "judge": ("min_people_a_class", "min_people_in_sum"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,8 +76,9 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
     budget = (counted,) if kind == TRAIN and counted.value != "null" else ()
     scalars: dict[str, Scalar] = {"refusal": reply.refusal, **reply.metrics}
     for name, value in scalars.items():
-        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=False)), *budget)
-        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY or name.startswith("class.")
+        policy = (*(lines[n] for n in policy_of(kind, name, is_array=False)), *budget)
+        steady = kind in (DESCRIBE, GRADIENTS) or name in STEADY
+        steady = steady or name.startswith(("class.", "features."))
         shown = str(value) if steady else ""
         if isinstance(value, str):
             yield ReplyPart(kind, name, "text", "str", None, len(value.encode()), shown, policy)
@@ -95,20 +86,6 @@ def rows_of(kind: str, reply: Reply, lines: dict[str, PolicyLine]) -> Iterator[R
             dtype = type(value).__name__
             yield ReplyPart(kind, name, "number", dtype, None, NUMBER_BYTES, shown, policy)
     for name, array in reply.arrays.items():
-        policy = (*(lines[n] for n in _policy_of(kind, name, is_array=True)), *budget)
+        policy = (*(lines[n] for n in policy_of(kind, name, is_array=True)), *budget)
         what = "masked" if name.startswith(MASKED_PREFIX) else "array"
         yield ReplyPart(kind, name, what, str(array.dtype), array.shape, array.nbytes, "", policy)
-
-
-def _policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
-    """Fields of the policy that bear on a part of a reply; `allow` is the first."""
-    floors = ("allow",) if kind == DESCRIBE else ("allow", "min_subjects")
-    if kind.startswith(A_TASK):
-        return (*floors, *TASK_FLOORS[kind.removeprefix(A_TASK)])
-    if kind == DESCRIBE and name in COUNTS:
-        return (*floors, "round_counts_to")
-    if kind == TRAIN:
-        return (*floors, "round_counts_to" if name == "share" else "max_steps_per_round")
-    if kind == GRADIENTS or (kind == EVALUATE and (is_array or name == "people")):
-        return (*floors, "min_people_in_sum")  # people are those in told folds
-    return floors

@@ -20,27 +20,22 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Arrays, Float32
 from brainjepa_core.models.interface import Roles
 from brainjepa_core.wire.messages import Reply, Scalar, Wire
+from brainjepa_core.wire.told_numbers import RANGES
 from brainjepa_core.wire.weights import SCALES, decode_difference, travels_as
 from brainjepa_server.settings import AggregationSettings
 
 MIN_SHARE, MAX_SHARE = 1e-9, 1e9  # people or scans of a site; more is no cohort
-LARGEST_LOSS = 1e6
 # A difference of so many times the global weights' norm is no training. What is long beside the
 # other sites' is judged in `combining.limits`.
 FARTHEST = 10.0
 LONGEST = 80  # characters of a site's own text that we repeat
 LONGEST_REFUSAL = 240  # which says how to mend it at its end
-# The other numbers of a train reply that are kept, if they are within bounds; names not here are
+# The other numbers of a train reply that are kept, if they are within `RANGES`; names not here are
 # dropped.
-EXTRA = {
-    "loss_last": (0.0, LARGEST_LOSS),
-    "seconds": (0.0, 1e9),
-    "spread_people": (0.0, 1e6),
-    "spread_positions": (0.0, 1e6),
-    "position_share": (-1.0, 1.0),
-    "rank_tokens": (0.0, 1e6),
-    "rank_people": (0.0, 1e6),
-}
+EXTRA = (
+    "loss_last", "seconds", "spread_people", "spread_positions", "position_share", "rank_tokens",
+    "rank_people",
+)  # fmt: skip
 
 
 class RejectedReply(ValueError):
@@ -315,11 +310,11 @@ def _told(reply: Reply, settings: AggregationSettings) -> dict[str, float]:
             f"expected share 1 where all sites count the same, found {share:.6g}; "
             "check the site's version"
         )
-    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss", 0, LARGEST_LOSS))}
-    for name, bounds in EXTRA.items():
+    kept = {"share": float(share), "loss": float(number(reply.metrics, "loss", *RANGES["loss"]))}
+    for name in EXTRA:
         if name in reply.metrics:
             try:
-                kept[name] = float(number(reply.metrics, name, *bounds))
+                kept[name] = float(number(reply.metrics, name, *RANGES[name]))
             except RejectedReply:
                 continue  # a figure for the log; the update stands without it
     return kept

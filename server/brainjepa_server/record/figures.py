@@ -116,7 +116,7 @@ def losses(rounds: Sequence[RoundRecord]) -> Figure:
 
 
 def progress(history: RunHistory, pool: str | None, outcome: str) -> Figure:
-    """What held-out people's embeddings tell of them, by evaluated round, beside other models.
+    """What people's embeddings tell of them, by evaluated round, beside other models.
 
     The axis begins at 0, which is knowing nothing, so that a gain looks as large as it is.
     """
@@ -138,7 +138,7 @@ def progress(history: RunHistory, pool: str | None, outcome: str) -> Figure:
     known = [value for value in (*(r2 for _, r2 in pairs), *(v for _, _, v in others)) if value]
     low, high = min([0.0, *known]), max([0.05, *known])
     margin = 0.06 * (high - low)
-    ax.set(title=f"What the model tells of {outcome} of held-out people", ylabel="R2")
+    ax.set(title=f"What the model tells of {outcome}", ylabel="R2")
     ax.set_ylim(low - margin if low < 0 else 0, high + margin)
     _rounds_below(ax)
     _legend_right(ax, len(ax.lines))
@@ -209,7 +209,7 @@ def baselines(history: RunHistory, outcome: str) -> Figure:
     ax.set_yticks(np.arange(len(pools)) + 0.41 - height / 2, pools)
     ax.invert_yaxis()
     ax.axvline(0, color="k", linewidth=0.6)
-    ax.set(title=f"What a ridge probe reads of {outcome}", xlabel="R2 of held-out people")
+    ax.set(title=f"What a ridge probe reads of {outcome}", xlabel="R2")
     if bars:
         ax.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -22,7 +22,7 @@ from brainjepa_server.record.fields import Count, Number, Reason, Record, Settin
 from brainjepa_server.record.sum_records import SumRecord
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
-FORMAT = 5  # raised when what is recorded changes its names or meaning
+FORMAT = 6  # raised when what is recorded changes its names or meaning
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
 FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
@@ -35,7 +35,8 @@ class YardstickRow(Record):
 
     Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place;
     and ``r2_at_sites``, the median of R2 over the sites, each on its own people: of sums a lying
-    site can make any R2, but not that.
+    site can make any R2, but not that. With ``own_probes`` there are no sums of most sites: ``r2``
+    is the mean of what each says of probes of its own people, and ``r2_at_sites`` their median.
     """
 
     model: str
@@ -44,6 +45,7 @@ class YardstickRow(Record):
     r2: Number
     r2_at_sites: Number = None
     features: Count = 0
+    own_probes: bool = False
 
 
 class SiteRecord(Record):

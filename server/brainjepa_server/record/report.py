@@ -26,7 +26,7 @@ from brainjepa_server.record.history import (
     read_history,
 )
 from brainjepa_server.record.task_tables import task_sections
-from brainjepa_server.record.verdict import UNKNOWN, Comparison, verdict
+from brainjepa_server.record.verdict import OF_HELD_OUT, OWN_PROBES, UNKNOWN, Comparison, verdict
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
@@ -97,7 +97,9 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     table = Table.of(headings, rows, ("text", "text"))
-    return {"pictures": pictures, "of_round": of_round, "table": table}
+    own = any(row.own_probes for row in comparison.rows)
+    whose = OWN_PROBES if own else OF_HELD_OUT
+    return {"pictures": pictures, "of_round": of_round, "whose": whose, "table": table}
 
 
 def _sites(history: RunHistory) -> Section:

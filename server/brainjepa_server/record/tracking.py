@@ -80,8 +80,9 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     """A round's numbers under the names MLflow shows; what was not measured is left out.
 
     Global ones by plain name, a site's as ``sites/NAME/...``, R2 as
-    ``yardstick/MODEL/POOL/OUTCOME``, the median site's as ``yardstick at sites/...``; the loss, if
-    there is one, comes last.
+    ``yardstick/MODEL/POOL/OUTCOME`` (that of the sites' own probes as ``yardstick of own
+    probes/...``), the median site's as ``yardstick at sites/...``; the loss, if there is one, comes
+    last.
     """
     found: dict[str, Number] = {
         "seconds": record.seconds,
@@ -97,8 +98,9 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
         for key, value in (values.pop("metrics") | values).items():
             found[f"sites/{metric_part(name)}/{metric_part(key)}"] = value
     for row in record.yardstick:
-        path = map(metric_part, (row.model, row.pool, row.outcome))
-        found["/".join(("yardstick", *path))] = row.r2
+        kind = "yardstick of own probes" if row.own_probes else "yardstick"
+        path = [metric_part(part) for part in (row.model, row.pool, row.outcome)]
+        found["/".join((kind, *path))] = row.r2
         found["/".join(("yardstick at sites", *path))] = row.r2_at_sites
     found[MARKER] = record.loss
     return {key[:LONGEST_KEY]: float(value) for key, value in found.items() if value is not None}

@@ -27,6 +27,12 @@ UNKNOWN = (
     "It is not known what the model learned: under differential privacy (protect: dp) no loss and "
     "no score leaves a site."
 )
+OF_HELD_OUT = "They are of people of the held-out fold, whom no site trained on."
+OWN_PROBES = (
+    "Sites with fewer than five people a feature send no sums of them: where most do, figures are "
+    "means over the sites of R2 that each found by itself with probes of its own people, tested on "
+    "those whom a probe had not seen; the model was trained on most of them."
+)
 ALIKE = 0.01  # differences in R2 below this are called none
 OUTCOMES = ("connectivity", "latents", "age within site")  # the order in which they are told
 POOLS = (HEADLINE, "mean")  # the first measured is told of
@@ -85,20 +91,35 @@ class Comparison:
         return ordered[0] if ordered else None
 
     def r2(self, model: str, pool: str | None, outcome: str | None) -> float | None:
-        """Held-out R2 of a model; None where not measured."""
-        found = [r.r2 for r in self.rows if (r.model, r.pool, r.outcome) == (model, pool, outcome)]
-        return found[0] if found else None
+        """R2 of a model; None where not measured."""
+        found = self._row(model, pool, outcome)
+        return None if found is None else found.r2
+
+    def beside(self, model: str, pool: str | None, outcome: str | None) -> float | None:
+        """R2 of another model than the federation's, where both were found in one way."""
+        found, own = (self._row(name, pool, outcome) for name in (model, FEDERATED))
+        alike = found is not None and own is not None and found.own_probes == own.own_probes
+        return found.r2 if found is not None and alike else None
+
+    def of_own_probes(self, pool: str | None) -> bool:
+        """Whether sites' own probes say what the federation's model tells."""
+        rows = [r for r in self.rows if (r.model, r.pool) == (FEDERATED, pool)]
+        return any(row.own_probes for row in rows)
+
+    def _row(self, model: str, pool: str | None, outcome: str | None) -> YardstickRow | None:
+        key = (model, pool, outcome)
+        return next((r for r in self.rows if (r.model, r.pool, r.outcome) == key), None)
 
     def r2_at_sites(self, model: str, pool: str | None, outcome: str | None) -> float | None:
-        """Median over sites of R2 on their own held-out people; None where not measured."""
-        key = (model, pool, outcome)
-        found = [r.r2_at_sites for r in self.rows if (r.model, r.pool, r.outcome) == key]
-        return found[0] if found else None
+        """Median over sites of R2 on their own people; None where not measured."""
+        found = self._row(model, pool, outcome)
+        return None if found is None else found.r2_at_sites
 
     def alone(self, pool: str | None, outcome: str | None) -> list[float]:
-        """Held-out R2 of every site alone."""
-        chosen = [r for r in self.rows if (r.pool, r.outcome) == (pool, outcome)]
-        return [r.r2 for r in chosen if is_alone(r.model) and r.r2 is not None]
+        """R2 of every site alone."""
+        models = {r.model for r in self.rows if is_alone(r.model)}
+        found = [self.beside(model, pool, outcome) for model in sorted(models)]
+        return [value for value in found if value is not None]
 
 
 def verdict(history: RunHistory) -> list[str]:
@@ -120,13 +141,15 @@ def verdict(history: RunHistory) -> list[str]:
             "Nothing has been measured on held-out people yet, so it is not known whether "
             "the model learned anything: a falling loss does not tell.",
         ]
+    own_probes = comparison.of_own_probes(pool)
     of_round = "" if comparison.round is None else f" {comparison.round_text(history)}"
     return [
         _progress(history),
         _answer(comparison, own),
         *(_outcome(comparison, outcome, value) for outcome, value in own.items()),
         f"All of it is of the model{of_round}, read from the pool “{pool}” by ridge probes of "
-        "people that no site trained on.",
+        f"{'each site' if own_probes else 'people that no site trained on'}.",
+        *([OWN_PROBES] if own_probes else []),
         "No interval is known, since people's values stay at their sites: differences under "
         f"{ALIKE} are called none, and where few people are held out larger ones may be chance.",
         _not_compared(comparison),
@@ -165,7 +188,7 @@ def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
     """Whether training was worth it: how the model stands beside random weights."""
     gains = {}
     for outcome, value in own.items():
-        random = comparison.r2(RANDOM, comparison.pool, outcome)
+        random = comparison.beside(RANDOM, comparison.pool, outcome)
         if value is not None and random is not None:
             gains[outcome] = value - random
     if not gains:
@@ -194,7 +217,7 @@ def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
         (START, "the model that the study started from"),
         (POOLED, "training on all data in one place"),
     ):
-        other = comparison.r2(model, pool, outcome)
+        other = comparison.beside(model, pool, outcome)
         if other is not None:
             parts.append(_against(own, other, what))
     alone = comparison.alone(pool, outcome)

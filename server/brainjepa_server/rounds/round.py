@@ -25,6 +25,7 @@ from brainjepa_core.wire.messages import (
     Reply,
     told_round,
 )
+from brainjepa_core.wire.told_numbers import RANGES
 from brainjepa_server.combining.aggregation import Means
 from brainjepa_server.combining.judging import JudgedReplies
 from brainjepa_server.combining.limits import Limits
@@ -235,7 +236,7 @@ def evaluate(
                 continue
             if "drift" in answer.reply.metrics:
                 with suppress(RejectedReply):
-                    drift[answer.site] = number_of(answer.reply.metrics, "drift", 0, 90)
+                    drift[answer.site] = number_of(answer.reply.metrics, "drift", *RANGES["drift"])
         measured = yardstick.measure(model)
     return Evaluated(measured.rows, drift, rejected | measured.left_out)
 

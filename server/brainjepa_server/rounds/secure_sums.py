@@ -103,7 +103,8 @@ def _sums(sites: Sites, question: Question, folder: Path) -> list[OneSum]:
 
     def terms(attempt: int) -> tuple[SumTerms, ...]:
         assert sites.contract is not None
-        return terms_of(sites.contract, question.kind, number, SumStep("", attempt, digest))
+        step = SumStep("", attempt, digest)
+        return terms_of(sites.contract, question.kind, number, step, question.assignment.probe)
 
     def of_group(place: int, attempt: int) -> SumTerms:
         return terms(attempt)[place]

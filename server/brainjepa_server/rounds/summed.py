@@ -10,13 +10,14 @@ import torch
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.consortium.summing import FEWEST
+from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.gradients.networks import gradient_networks
 from brainjepa_core.models.interface import Roles
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.secure_sums.encoding.updates import l2_norm
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, Reply, told_round
-from brainjepa_core.wire.summed_people import connectivity_layout, decode_people, moments_layout
+from brainjepa_core.wire.summed_people import connectivity_layout, decode_people, yardstick_layout
 from brainjepa_core.wire.summed_updates import SummedUpdate, TrainCode
 from brainjepa_server.combining.aggregation import Means
 from brainjepa_server.combining.consensus import Consensus, consensus_of_sum
@@ -51,7 +52,7 @@ def summed_consensus(sites: Sites, settings: StudySettings, rois: Sequence[str])
     fewest = max(floors.sites, rounds.quorum)
     assignment, own = settings.assignment(), (fewest, rounds.deadline, rounds.retries)
     (found,) = secure_sums(sites, Question(GRADIENTS, assignment, {}, layout, *own))
-    sums = decode_people(found.total, layout, _roster(sites), len(found.alive))
+    sums = decode_people(found.total, layout, roster_size(sites), len(found.alive))
     total = ConnectivitySum.from_arrays({"rois": np.array(list(rois), np.str_), **sums})
     groups = _groups(settings)
     if total.subjects < groups * floors.subjects:
@@ -233,15 +234,14 @@ def summed_yardstick(
     Where the sum fails, the round has no yardstick, and nothing else is lost.
     """
     arrays = evaluated_arrays(settings, weights, basis, components)
-    layout = moments_layout(
-        _widths(settings, basis, sites.networks), components.shape[1], settings.folds
-    )
+    widths = summed_widths(settings, basis, sites.networks)
+    layout = yardstick_layout(widths, components.shape[1], settings.folds)
     assignment, deadline = settings.assignment(number), settings.rounds.deadline
     question = Question(EVALUATE, assignment, arrays, layout, settings.rounds.quorum, deadline)
     with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
         try:
             (found,) = secure_sums(sites, question)
-            sums = decode_people(found.total, layout, _roster(sites), len(found.alive))
+            sums = decode_people(found.total, layout, roster_size(sites), len(found.alive))
             yardstick.add(ALL, Reply(arrays=sums))
         except (QuorumMissed, RejectedReply, ValueError) as error:
             return Evaluated([], {}, {ALL: str(error)})
@@ -251,20 +251,21 @@ def summed_yardstick(
 
 
 @torch.no_grad()
-def _widths(settings: StudySettings, basis: Float32, networks: int) -> dict[str, int]:
-    """Features of each pool, which sites measure as well."""
+def summed_widths(settings: StudySettings, basis: Float32, networks: int) -> dict[str, int]:
+    """Features of each pool that are summed, which sites measure as well."""
     shape = settings.pretraining.model_settings(len(basis))
     model = settings.pretraining.model_family.new(shape, basis, seed=0)
     width = model.encode(torch.zeros(1, len(basis), shape.frames)).shape[-1]
     count = networks or int(gradient_networks(basis).max()) + 1
-    pairs = count * (count + 1) // 2
-    return {pool: pairs if pool == "network_covariance" else width for pool in POOLS}
+    pairs, most = count * (count + 1) // 2, settings.assignment().features_summed
+    return {pool: min(pairs if pool == HEADLINE else width, most) for pool in POOLS}
 
 
 def _groups(settings: StudySettings) -> int:
     return settings.sums.groups or 1 if settings.sums else 1
 
 
-def _roster(sites: Sites) -> int:
+def roster_size(sites: Sites) -> int:
+    """How many sites the contract of a study under secure sums has."""
     assert sites.contract is not None
     return len(sites.contract.roster)

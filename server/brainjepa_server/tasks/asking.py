@@ -12,7 +12,7 @@ import numpy as np
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.sums.logistic import Newton
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import EVALUATE, ProbeRequest, Want
+from brainjepa_core.wire.messages import EVALUATE, Assignment, ProbeRequest, Want
 from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.report import TaskReport
@@ -46,10 +46,15 @@ class Asking:
 
     def ask(self, want: Want, names: list[str], arrays: Arrays | None = None) -> Iterator[Answer]:
         """Ask after the last round, with the model's arrays and some more."""
+        assignment, sent = self.question(want, arrays or {})
+        deadline = self.settings.rounds.deadline
+        yield from self.sites.ask(EVALUATE, assignment, sent, names, deadline)
+
+    def question(self, want: Want, arrays: Arrays) -> tuple[Assignment, Arrays]:
+        """A question after the last round: the settings part, and all arrays."""
         last = self.settings.assignment(self.settings.total_rounds - 1)
         assignment = last.model_copy(update={"probe": self.task.question(want)})
-        sent, deadline = {**self.arrays, **(arrays or {})}, self.settings.rounds.deadline
-        yield from self.sites.ask(EVALUATE, assignment, sent, names, deadline)
+        return assignment, {**self.arrays, **arrays}
 
     def leave_out(self, what: str, site: str, reason: object) -> None:
         self.report.left_out.setdefault(what, {})[site] = str(reason)

@@ -71,14 +71,18 @@ def evaluate_task(
     -------
     TaskReport
         Without the probe of all sites and the matrix where the task has covariates, which are
-        adjusted for within sites only.
-
+        adjusted for within sites only. Under secure sums with nothing but that probe.
     """
     task, parts, pools = question.task, question.parts, question.pools
     report = TaskReport(task.name, question.protocol.kind, task.target_unit)
     read = settings.pretraining.model_family.model.roles.read(weights)
     asked = {**{name: weights[name] for name in read}, BASIS: basis}
     asking = Asking(sites, settings, asked, question, report)
+    if settings.sums:
+        from brainjepa_server.tasks.summed_task import summed_probes
+
+        summed_probes(asking, basis)
+        return report
     names = sorted(sites.nodes)
     if "scores" in parts:
         _site_scores(asking, names)
@@ -222,7 +226,7 @@ def _judged(
         if name in metrics:
             continue  # what sums tell of all people is not a mean over sites
         known = [site for site in sites if name in sites[site]]
-        weights = [sizes[site] for site in known]
+        weights = [max(sizes[site], 1) for site in known]  # rounded down at the sites
         mean = float(np.average([sites[site][name] for site in known], weights=weights))
         metrics["auc within site" if name == "auc" else name] = mean
     if counts is not None:

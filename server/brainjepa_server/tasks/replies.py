@@ -5,7 +5,7 @@ Shapes: J probes, F folds, P features, Q outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -13,10 +13,18 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_core.arrays import Arrays
 from brainjepa_core.evaluation.scores.site_metrics import METRICS
 from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums
-from brainjepa_core.sums.moments import PREFIX, Group, Moments, moments_from_arrays
+from brainjepa_core.sums.moments import (
+    OF_FEATURES,
+    OF_OUTCOMES,
+    PREFIX,
+    Group,
+    Moments,
+    moments_from_arrays,
+)
 from brainjepa_core.sums.protocol import unstacked
 from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, ProbeRequest, Reply, Scalar
@@ -85,35 +93,55 @@ def checked_scores(
 def checked_moments(
     reply: Reply, probe: ProbeRequest, classes: int, folds: int, widths: Mapping[str, int]
 ) -> dict[str, list[Moments]]:
-    """Moments of F folds by pool; `widths` holds P of the pools that are known already."""
-    groups = [Group(pool, TARGET, fold) for pool in probe.pools for fold in range(folds)]
-    fields = Moments.ADDED
-    names = [f"{PREFIX}.{g.pool}.{g.outcome}.{g.fold}.{name}" for g in groups for name in fields]
-    require_answer(reply, tuple(names))
-    people, sizes = _people(reply.metrics, classes)
+    """Moments of F folds by pool; `widths` holds P of the pools that are known already.
+
+    A site leaves out the pools that its people are too few for.
+    """
+    require_answer(reply, None)
+    pools = [p for p in probe.pools if any(n.startswith(f"{PREFIX}.{p}.") for n in reply.arrays)]
+    if not pools:
+        raise RejectedReply("expected moments of at least one pool, found none")
+    places = [f"{PREFIX}.{pool}.{fold}." for pool in pools for fold in range(folds)]
+    fields = (*OF_FEATURES, *(f"{TARGET}.{name}" for name in OF_OUTCOMES))
+    require_answer(reply, tuple(place + field for place in places for field in fields))
+    people, _ = _people(reply.metrics, classes)
     with of_known_names():
-        found = moments_from_arrays(reply.arrays)
+        told = task_moments(reply.arrays, pools, classes, folds, widths)
+    found = min(sum(m.n for m in moments) for moments in told.values())
+    if found < people:
+        raise RejectedReply(
+            f"expected sums of the {people} people that are told (rounded down) or more, found "
+            f"{found}; check the site's version"
+        )
+    return told
+
+
+def task_moments(
+    arrays: Arrays, pools: Sequence[str], classes: int, folds: int, widths: Mapping[str, int]
+) -> dict[str, list[Moments]]:
+    """Moments of F folds by pool, out of arrays that are named as they should be.
+
+    Raises
+    ------
+    ValueError
+        If no people have such moments, or they are of other widths.
+    """
+    found = moments_from_arrays(arrays)
     told: dict[str, list[Moments]] = {}
-    for pool in probe.pools:
+    for pool in pools:
         told[pool] = [found[Group(pool, TARGET, fold)] for fold in range(folds)]
         width = widths.get(pool, len(told[pool][0].x_sum))
         for m in told[pool]:
             if m.xy.shape != (width, classes or 1):
-                raise RejectedReply(
+                raise ValueError(
                     f"expected moments of {width} features and {classes or 1} outcomes for "
                     f"{pool}, found {m.xy.shape[0]} and {m.xy.shape[1]}; give all sites one atlas"
                 )
             if classes and not m.are_of_classes():
-                raise RejectedReply(
+                raise ValueError(
                     f"expected sums of products of {pool} and the task's classes, found some that "
                     "no people's data have; check the site's version"
                 )
-        counts = np.sum([m.y_sum for m in told[pool]], axis=0).astype(int).tolist()
-        if sum(m.n for m in told[pool]) != people or (classes and counts != [*sizes]):
-            raise RejectedReply(
-                "expected sums of as many people as are told, found others; check the site's "
-                "version"
-            )
     return told
 
 
@@ -177,13 +205,14 @@ def checked_judgement(
 
 
 def _people(metrics: Mapping[str, Scalar], classes: int) -> tuple[int, tuple[int, ...]]:
-    people = int(number(metrics, "people", 1, MAX_SHARE, whole=True))
+    """How many, and in each class: each rounded down for itself."""
+    people = int(number(metrics, "people", 0, MAX_SHARE, whole=True))
     sizes = tuple(
         int(number(metrics, f"class.{k}", 0, MAX_SHARE, whole=True)) for k in range(classes)
     )
-    if classes and sum(sizes) != people:
+    if sum(sizes) > people:
         raise RejectedReply(
-            f"expected classes that add up to {people} people, found {sum(sizes)}; check the "
+            f"expected classes of at most {people} people in all, found {sum(sizes)}; check the "
             "site's version"
         )
     return people, sizes

@@ -30,8 +30,9 @@ class SiteScores:
     Attributes
     ----------
     people : int
+        Rounded down by the site.
     classes : tuple of int
-        People of each class; empty for regression.
+        People of each class, likewise; empty for regression.
     metrics : dict
         By model (``nothing``, ``connectivity`` or a pool) and metric.
     """
@@ -59,7 +60,7 @@ class FederatedProbe:
     people : int
         Behind `FROM_SUMS`.
     tested : int
-        Behind the other metrics.
+        Behind the other metrics, rounded down at each site.
     sites : dict of str to Metrics
         The same fits at each site.
     """

@@ -77,6 +77,11 @@ class StudyTask(Frozen):
         """Whether a logistic probe is fitted too."""
         return self.penalty is not None and self.classes == 2
 
+    @property
+    def can_be_summed(self) -> bool:
+        """Whether nothing of it has to be seen of a single site."""
+        return self.parts == ("probe",) and self.penalty is None and not self.task.covariates
+
     def question(self, want: Want, *pools: str) -> ProbeRequest:
         """A question of the task, of all its pools by default."""
         chosen = pools or self.pools

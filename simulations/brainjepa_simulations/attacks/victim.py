@@ -10,7 +10,7 @@ import numpy as np
 from brainjepa_client.answering.site import Site
 from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.approving.deciding import approve
-from brainjepa_client.settings import SiteSettings
+from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
@@ -40,6 +40,9 @@ class Victim:
 
     def __init__(self, store: ScanStore, study: PretrainingSettings, state: Path) -> None:
         self.settings = SiteSettings(name=store.path.name, store=store.path, state=state)
+        self.open = self.settings.model_copy(
+            update={"policy": PolicySettings(min_people_a_feature=0, round_counts_to=1)}
+        )
         self.windows = study.windows_of([store])
         self.labels = [person.records[0].subject for person in self.windows.people]
         total = connectivity_sum(self.windows)
@@ -61,8 +64,8 @@ class Victim:
         self.answered = 0
 
     def without_contract(self) -> tuple[Ask, Assignment]:
-        """`ask` of a site that answers anybody, and a study."""
-        return self._asking(Site(self.settings)), self.study
+        """`ask` of a site that answers anybody all that it has, and a study."""
+        return self._asking(Site(self.open)), self.study
 
     def by_contract(self) -> tuple[Ask, Assignment]:
         """`ask` of a site that answers an approved contract, and the contract's study."""

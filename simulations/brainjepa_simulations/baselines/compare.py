@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from brainjepa_client.computing.yardstick import told_of
 from brainjepa_client.preparing.workers import in_order
-from brainjepa_core.evaluation.site_moments import site_moments
+from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
@@ -23,8 +24,6 @@ from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.sums.moments import moments_to_arrays
-from brainjepa_core.wire.messages import Reply
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
@@ -66,7 +65,7 @@ def compare(
 
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:
     torch.set_num_threads(job.scenario.threads)
-    settings, fewest = job.scenario.study, job.scenario.policy.min_people_in_sum
+    settings, policy = job.scenario.study, job.scenario.policy
     basis = ConsensusBasis.load(job.folder / BASIS_FILE)
     path = job.folder / BASELINES / job.name.replace(" ", "-")
     if not path.exists():
@@ -78,8 +77,8 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
         for store in job.everyone:  # one by one, as sites would
             windows = settings.pretraining.windows_of([ScanStore.open(store)])
             folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
-            moments = site_moments(model, windows, components, folds, settings.folds, fewest)
-            yardstick.add(store.name, Reply(arrays=moments_to_arrays(moments)))
+            people = SitePeople.of(model, windows, components, folds, settings.folds)
+            yardstick.add(store.name, told_of(people, settings.assignment(), policy))
         return yardstick.measure(job.name).rows
 
 

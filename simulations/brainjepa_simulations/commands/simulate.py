@@ -99,13 +99,15 @@ def demo(
 
 
 def comparison(history: RunHistory) -> Table:
-    """Held-out R2 of each model by group of outcomes, from the headline pool."""
+    """R2 of each model by group of outcomes, from the headline pool."""
     from brainjepa_core.evaluation.measure import HEADLINE
     from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, START, is_alone
 
     rows = [row for row in history.baselines if row.pool == HEADLINE and row.r2 is not None]
     outcomes = sorted({row.outcome for row in rows})
-    table = Table(title=f"R2 of held-out people, pool {HEADLINE}; 0 is knowing nothing")
+    own = any(row.own_probes for row in rows)
+    what = "R2 of the sites' own probes" if own else "R2 of held-out people"
+    table = Table(title=f"{what}, pool {HEADLINE}; 0 is knowing nothing")
     table.add_column("trained")
     for outcome in outcomes:
         table.add_column(outcome, justify="right")

@@ -53,3 +53,12 @@ def test_a_class_with_a_cell_below_the_floor_is_not_told():
     assert found.people == 13 and found.classes == (5, 8)
     assert found.told(3).classes == (5, 8) and found.told(4).classes == (5, 0)
     assert found.told(6).people == 0
+
+
+def test_a_class_is_told_as_a_rounded_number_of_its_people():
+    target, scores = CLASS, CLASS + rng.standard_normal(N)
+    told = ScoreHistogram.of(target, scores, 3, lambda people: people // 10 * 10)
+    sizes = np.bincount(target.astype(int))
+    assert told.classes == tuple(sizes // 10 * 10) != tuple(sizes)
+    assert told.auc() == pytest.approx(roc_auc_score(target, scores), abs=0.03)
+    assert ScoreHistogram.of(target, scores, 3, lambda _: 0).people == 0

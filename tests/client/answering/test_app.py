@@ -31,7 +31,12 @@ def site_file(stores, tmp_path):
             "name": "one",
             "store": str(stores[0]),
             "state": str(tmp_path / "state"),
-            "policy": {"min_subjects": 4, "min_people_in_sum": 1},
+            "policy": {
+                "min_subjects": 4,
+                "min_people_in_sum": 1,
+                "round_counts_to": 1,
+                "min_people_a_feature": 0,
+            },
         }
         file = tmp_path / "sites" / f"{name}.yaml"
         file.write_text("store: /canary" if name == "a-broken" else yaml.safe_dump(content))

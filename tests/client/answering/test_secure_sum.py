@@ -128,5 +128,5 @@ def test_review_says_what_leaves(approved, stores, tmp_path):
 
 
 def test_contracts_that_cannot_be_summed():
-    with pytest.raises(ValueError, match="at least 3 sites, found wire fp32, 0 tasks and 2 sites"):
+    with pytest.raises(ValueError, match="at least 3 sites, found wire fp32, no other and 2 sites"):
         contract_of({"one": "aa", "two": "bb"})

@@ -117,7 +117,7 @@ PLACES = {
     "brainjepa_client.computing.training.write_state": (TRAIN,),
     "brainjepa_client.computing.training.collapse_metrics": (TRAIN,),
     "brainjepa_client.computing.training.encode_weights": (TRAIN,),
-    "brainjepa_client.computing.yardstick.site_moments": (EVALUATE,),
+    "brainjepa_client.computing.yardstick.SitePeople.of": (EVALUATE,),
     "brainjepa_client.computing.yardstick.collapse_metrics": (EVALUATE,),
     "brainjepa_client.computing.yardstick.moments_to_arrays": (EVALUATE,),
 }
@@ -316,7 +316,7 @@ def test_a_kind_may_hold_anything(canary_store, tmp_path):
 
 
 def test_description(canary_store, tmp_path):
-    site = make_site(canary_store, tmp_path)
+    site = make_site(canary_store, tmp_path, round_counts_to=10)
     metrics = site.answer(ask(DESCRIBE)).metrics
     store = ScanStore.open(canary_store)
     exact = {"subjects": 12, "scans": 12}

@@ -101,7 +101,7 @@ def test_a_study_that_was_first_trained_is_asked_for_its_consensus_once(stores, 
 def test_what_is_told_first_is_on_the_disk_before_it_leaves(stores, tmp_path, monkeypatch):
     site = make_site(stores[0], tmp_path)
 
-    def dying(*_):
+    def dying(*_, **__):
         assert json.loads((tmp_path / "small" / FILE).read_text())["folds"] == 5
         raise KeyboardInterrupt
 

@@ -187,7 +187,7 @@ def test_the_manager_reviews_approves_and_rejects(site, tmp_path):
         "study 'small' of consortium 'three'; this site has not decided yet",
         "asked once: sums of correlations of 28 pairs of ROIs",
         "asked 3 times: 2 steps of training of 4 people each; the model's weights leave",
-        "  task 'age': the number of column 'age'; exactly how many people take part is told",
+        "  task 'age': the number of column 'age'; how many people take part is told with every",
         "    asked at most 2 times: sums over its people of embeddings and outcomes, fold by fold",
         "WARNING: a round is of 2 steps: what leaves shows the few people drawn in it",
         "asked before about at least half of the same people: 0 sums in 0 answers, by 0 contracts",

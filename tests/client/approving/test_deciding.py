@@ -147,10 +147,10 @@ def test_tasks_are_told_in_words(site, tmp_path):
     shown = run(closed, tmp_path, "review").output
     for text in (
         "task 'sex': f (F, 1.0) against m (M) of column 'sex', of people with 'age' at least 18 "
-        "and at most 80, of people with 'scanner' of A, B, adjusted for age; exactly how many "
-        "people are of each class is told with every answer",
+        "and at most 80, of people with 'scanner' of A, B, adjusted for age; how many people are "
+        "of each class is told with every answer, rounded down",
         "asked once: metrics of probes that are trained and tested on its people here (scores of",
-        "task 'age': the number of column 'age'; exactly how many people take part is told with",
+        "task 'age': the number of column 'age'; how many people take part is told with every",
         "asked at most 2 times: sums over its people of embeddings and outcomes, fold by fold",
         "WARNING: this site would refuse: this site's policy lets tasks read age "
         "(policy.task_columns), and task 'sex' asks for others",

@@ -64,3 +64,12 @@ def test_pairs_that_few_people_show_stay_at_the_site(tmp_path):
         assert (arrays["pair_count"][with_last] == (trained if shown else 0)).all()
         assert (arrays["z_sum"][with_last] != 0).all() == shown
         assert (arrays["pair_count"][[0, 1, 3]] > 4).all()
+
+
+def test_counts_are_rounded_and_the_mean_is_exact(stores, tmp_path):
+    exact = make_site(stores[0], tmp_path / "exact").answer(ask(GRADIENTS))
+    told = make_site(stores[0], tmp_path / "told", round_counts_to=4).answer(ask(GRADIENTS))
+    people, rounded = exact.metrics["subjects"], exact.metrics["subjects"] // 4 * 4
+    assert people != rounded == told.metrics["subjects"] == told.arrays["pair_count"].max()
+    mean = exact.arrays["z_sum"] / exact.arrays["pair_count"]
+    np.testing.assert_allclose(told.arrays["z_sum"] / told.arrays["pair_count"], mean, rtol=1e-12)

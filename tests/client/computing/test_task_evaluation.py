@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from small_sites import PEOPLE, ask, make_site
 
+from brainjepa_client.computing.task_people import TaskPeople
 from brainjepa_client.guarding.dry_run import task_requests
+from brainjepa_client.guarding.policy import Refusal
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
@@ -202,3 +204,42 @@ def test_what_judged_probes_tell_is_bounded(stores, start, tmp_path):
     told = site.answer(Request(request.kind, by_contract, request.arrays)).metrics
     assert told["people"] and any(name.endswith(".r2") for name in told)
     assert not any(name.endswith(".mae") for name in told)
+
+
+TOO_FEW = (
+    f"this site's policy lets sums of {FEATURES} features leave by themselves where the task has "
+    "at least 5 people for each in every fold, and leaves out none or as many "
+    "(policy.min_people_a_feature), and it has fewer; go on with its scores, or ask in a study "
+    "with protect: secure_sum"
+)
+
+
+def test_by_default_few_people_send_no_sums(two_classes, stores, start, tmp_path):
+    for store, want, *asked in (
+        (stores[0], "sums", start),
+        (two_classes, "newton", start, SEX, start_of_newton()),
+    ):
+        site = make_site(store, tmp_path / want, min_people_a_feature=5)
+        reply = site.answer(ask_task(want, *asked))
+        assert reply.arrays == {} and reply.refusal == TOO_FEW
+
+
+@pytest.mark.parametrize(("beside", "told"), [(0, True), (2, False), (15, True)])
+def test_sums_leave_where_those_beside_the_task_are_nobody_or_enough(beside, told):
+    """The yardstick's sums of everybody, less the task's, are those of the people beside it."""
+    n, where = 60, np.arange(60) // 15
+    people = TaskPeople(
+        None, {"mean": np.zeros((n, 3)), "std": np.zeros((n, 4))}, where, 4, np.arange(beside) * 0
+    )
+    if told:
+        assert list(people.of_pools_of_enough(5).features) == ["mean"]
+    else:
+        with pytest.raises(Refusal, match="leaves out none or as many"):
+            people.of_pools_of_enough(5)
+
+
+def test_counts_are_rounded(two_classes, start, tmp_path):
+    site = make_site(two_classes, tmp_path, round_counts_to=10)
+    reply = site.answer(ask_task("judge", start, SEX, given(2)))
+    assert [reply.metrics[k] for k in ("people", "class.0", "class.1")] == [20, 10, 10]
+    assert (reply.arrays[f"probe.{HEADLINE}.histogram"].sum(2) == 10).all()

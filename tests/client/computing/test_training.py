@@ -170,7 +170,7 @@ def test_the_proximal_term_by_hand(stores, start, tmp_path):
 
 
 def test_numbers_of_a_reply(stores, start, tmp_path):
-    site = make_site(stores[1], tmp_path)
+    site = make_site(stores[1], tmp_path, round_counts_to=10)
     windows = training_windows(stores[1])
     scans = sum(len(person.records) for person in windows.people)
     assert scans > windows.subjects
@@ -190,7 +190,9 @@ def test_numbers_of_a_reply(stores, start, tmp_path):
     ones = [site.answer(ask(TRAIN, start, steps=steps)).metrics for steps in (1, 2)]
     assert ones[0]["loss"] == ones[0]["loss_last"]
     mean = (ones[0]["loss"] + ones[1]["loss_last"]) / 2
-    assert ones[1]["loss"] == pytest.approx(mean, rel=1e-12)
+    assert ones[1]["loss"] == pytest.approx(mean, rel=5e-3)
+    for name in {*SIGNS, "loss", "loss_last", "seconds"}:
+        assert reply.metrics[name] == float(f"{reply.metrics[name]:.3g}")
 
 
 def test_a_batch_of_one_has_no_signs_of_collapse(stores, start, tmp_path):
@@ -266,7 +268,7 @@ def test_weights_that_are_no_numbers_do_not_leave(stores, start, tmp_path, monke
 
     monkeypatch.setattr(Training, "advance", spoilt)
     reply = make_site(stores[0], tmp_path).answer(ask_round(0, start, steps=1, wire=wire))
-    assert reply.refusal.startswith("expected a finite loss, found NaN or infinity at step 0 of")
+    assert reply.refusal.startswith("expected a finite loss, found NaN or infinity in this round")
     assert reply.arrays == {} and rounds_on_disk(tmp_path) == []
 
 
@@ -360,7 +362,7 @@ def test_a_loss_that_is_no_number_is_refused_and_saved_nowhere(stores, start, tm
     broken = {**start, "encoder.patch.weight": start["encoder.patch.weight"] * np.nan}
     reply = site.answer(ask_round(1, broken))
     assert reply.refusal == (
-        "expected a finite loss, found NaN or infinity at step 2 of this site; lower the learning "
+        "expected a finite loss, found NaN or infinity in this round; lower the learning "
         "rate or set clip_norm, or have its manager look at the scans in its nonfinite.json"
     )
     assert reply.arrays == {} and reply.metrics == {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from numpy.testing import assert_allclose
 from small_sites import STUDY, ask, ask_round, make_site, same, training_windows
 
-from brainjepa_core.evaluation.site_moments import site_moments
+from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
@@ -35,7 +34,7 @@ def test_moments_are_those_of_the_target_encoder(stores, start, tmp_path):
     assert reply.refusal == "" and {v.dtype for v in reply.arrays.values()} == {np.dtype("f8")}
     windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
     folds = folds_of_windows(windows, 0, 5)
-    expected = site_moments(model_from(arrays), windows, start["components"], folds, 5)
+    expected = SitePeople.of(model_from(arrays), windows, start["components"], folds, 5).moments()
     found = moments_from_arrays(reply.arrays)
     assert found.keys() == expected.keys() == {
         Group(p, o, k) for p in POOLS for o in OUTCOMES for k in range(5)
@@ -43,8 +42,8 @@ def test_moments_are_those_of_the_target_encoder(stores, start, tmp_path):
     for group, m in expected.items():
         assert found[group].n == m.n == (folds == group.fold).sum()
         assert np.array_equal(found[group].xy, m.xy)
-    assert "moments.mean.age within site.3.xx" in reply.arrays
-    assert reply.metrics["people"] == 12
+    assert reply.arrays["moments.mean.3.xx"].shape == (8 * 9 // 2,)
+    assert "moments.mean.3.age within site.xy" in reply.arrays
 
 
 def test_the_target_encoder_is_all_that_is_needed(stores, start, tmp_path):
@@ -65,13 +64,19 @@ def test_the_target_encoder_is_all_that_is_needed(stores, start, tmp_path):
 def test_numbers_of_an_evaluation(stores, start, tmp_path):
     site = make_site(stores[0], tmp_path)
     reply = site.answer(ask(EVALUATE, start))
-    assert reply.metrics.keys() == {
-        "people", "drift", "spread_people", "spread_positions", "position_share", "rank_tokens",
+    assert {name for name in reply.metrics if "." not in name} == {
+        "drift", "spread_people", "spread_positions", "position_share", "rank_tokens",
         "rank_people",
     }  # fmt: skip
+    assert {name for name in reply.metrics if "." in name} == {
+        *(f"features.{pool}" for pool in POOLS),
+        *(f"score.{pool}.{outcome}" for pool in POOLS for outcome in OUTCOMES),
+    }
+    for name, value in reply.metrics.items():
+        assert value == float(f"{value:.3g}") and (not name.startswith("score") or -1 <= value <= 1)
     own = ConsensusBasis.from_sum(connectivity_sum(training_windows(stores[0])), 3, 0.2)
     angles = principal_angles(own.gradients, start["basis"], 3)
-    assert reply.metrics["drift"] == pytest.approx(angles[-1], abs=1e-9)
+    assert reply.metrics["drift"] == float(f"{angles[-1]:.3g}")
     assert site.answer(ask(EVALUATE, start)).metrics == reply.metrics
     assert 1 <= reply.metrics["rank_people"] <= 11
 
@@ -93,7 +98,6 @@ def test_small_folds_are_told_as_empty(stores, start, tmp_path):
     for group, m in found.items():
         told = sizes[group.fold] if sizes[group.fold] >= fewest else 0
         assert m.n == told and (told or not m.xx.any())
-    assert reply.metrics["people"] == sizes[sizes >= fewest].sum()
 
 
 def test_sites_add_up(stores, start, tmp_path):
@@ -101,9 +105,16 @@ def test_sites_add_up(stores, start, tmp_path):
     found = [moments_from_arrays(reply.arrays) for reply in replies]
     windows = Windows([ScanStore.open(store) for store in stores], STUDY.windows)
     folds = folds_of_windows(windows, 0, 5)
-    pooled = site_moments(model_from(start), windows, start["components"], folds, 5)
+    pooled = SitePeople.of(model_from(start), windows, start["components"], folds, 5).moments()
     for group, m in pooled.items():
         summed = total(site[group] for site in found)
         assert summed.n == m.n
         for name in ("x_sum", "y_sum", "xx", "xy", "yy"):
             assert_allclose(getattr(summed, name), getattr(m, name), rtol=1e-9, atol=1e-9)
+
+
+def test_by_default_a_dozen_people_send_scores_alone(stores, start, tmp_path):
+    site = make_site(stores[0], tmp_path, min_people_a_feature=5)
+    few, everything = site.answer(ask(EVALUATE, start)), make_site(stores[0], tmp_path / "all")
+    assert few.refusal == "" and few.arrays == {}
+    assert few.metrics == everything.answer(ask(EVALUATE, start)).metrics

@@ -51,7 +51,7 @@ def inside_a_flower_process():
 def site_file(tmp_path):
     def write(store: Path, **policy) -> Path:
         path = tmp_path / "site.yaml"
-        shared = {"share_probe": True, **policy}
+        shared = {"share_probe": True, "min_people_a_feature": 0, **policy}
         content = {"name": "one", "store": str(store), "state": str(tmp_path / "state"),
                    "policy": {"min_subjects": 4, "min_people_in_sum": 1, **policy,
                               **shared}}  # fmt: skip
@@ -168,9 +168,9 @@ def test_an_age_that_one_person_lacks(site_file, tmp_path):
         store.append(rng.normal(size=(8, 40)), subject=f"s{number}", tr=2.0, phenotypes=facts)
     run = dry_run(site_file(store.path), STUDY)
     outcomes = {
-        row.name.split(".")[2]
+        row.name.split(".")[3]
         for row in run.rows
-        if row.name.startswith("moments.") and row.message == EVALUATE
+        if row.name.startswith("moments.") and row.name.endswith("xy") and row.message == EVALUATE
     }
     assert outcomes == {"connectivity"}
 
@@ -197,8 +197,9 @@ def test_rows_name_the_lines_that_bear_on_them(stores, site_file):
     assert named(DESCRIBE, "atlas") == [allow]
     assert named(DESCRIBE, "scans") == [allow, "default: round_counts_to: 10"]
     floor = "site.yaml line 6: min_people_in_sum: 1"
-    assert named(GRADIENTS, "subjects") == [allow, people, floor]
-    assert named(GRADIENTS, "z_sum")[1:] == [people, floor]
+    rounding = "default: round_counts_to: 10"
+    assert named(GRADIENTS, "subjects") == [allow, people, floor, rounding]
+    assert named(GRADIENTS, "z_sum")[1:] == [people, floor, rounding]
     assert named(TRAIN, "loss") == [allow, people, "default: max_steps_per_round: 1000"]
     assert all(row.policy[0].field == "allow" for row in run.rows)
 
@@ -215,8 +216,10 @@ def test_floors_bear_on_no_other_rows(stores, site_file, tmp_path):
         return {key: value for key, value in found.items() if key != (TRAIN, "seconds")}
 
     run, plain = dry_run(site_file(stores[0]), STUDY), values()
-    for field, value in {"min_people_in_sum": 12, "round_counts_to": 7}.items():
-        changed = {key for key, found in values(**{field: value}).items() if found != plain[key]}
+    fields = {"min_people_in_sum": 12, "round_counts_to": 7, "min_people_a_feature": 5}
+    for field, value in fields.items():
+        found = values(**{field: value})
+        changed = {key for key in plain if found.get(key) != plain[key]}
         under = {(r.message, r.name) for r in run.rows if field in {p.field for p in r.policy}}
         assert changed and changed <= under
 
@@ -225,7 +228,7 @@ def test_values_are_shown_where_they_do_not_vary(stores, site_file):
     run = dry_run(site_file(stores[0], round_counts_to=5), STUDY)
     values = {(row.message, row.name): row.value for row in run.rows}
     assert values[DESCRIBE, "subjects"] == "10" and values[DESCRIBE, "site"] == "one"
-    assert values[EVALUATE, "people"] == "12"
+    assert values[EVALUATE, "features.mean"] == "8"
     assert values[TRAIN, "loss"] == values[EVALUATE, "drift"] == ""
 
 
@@ -289,7 +292,7 @@ def test_what_is_printed(stores, site_file):
     assert "  1  site.yaml line 7: allow: [describe, gradients]\n" in text
     line = next(line for line in text.splitlines() if line.startswith("│ z_sum"))
     assert [cell.strip() for cell in line.split("│")[1:-1]] == [
-        "z_sum", "float64 array", "[28]", "224", "", "1 3 4",
+        "z_sum", "float64 array", "[28]", "224", "", "1 3 4 2",
     ]  # fmt: skip
     assert "  3  site.yaml line 5: min_subjects" in text
     assert "  4  site.yaml line 6: min_people_in_sum" in text
@@ -305,7 +308,7 @@ def test_a_summary_adds_up(stores, site_file):
     short = summarised(run.rows)
     assert sum(row.bytes for row in short) == sum(row.bytes for row in run.rows)
     names = {row.name for row in short}
-    assert {"encoder.blocks.*.norm1.bias (3)", "moments.mean.latents.*.xy (5)"} <= names
+    assert {"encoder.blocks.*.norm1.bias (3)", "moments.mean.*.latents.xy (5)"} <= names
     assert len(short) < len(run.rows) / 2
     rows = [row for row in run.rows if row.message == TRAIN]
     named = numbered(run.rows)

@@ -176,22 +176,26 @@ def test_an_outcome_that_does_not_vary_has_no_figure(yardstick):
     assert row.r2 is None and row.r2_at_sites is None
 
 
-M = "moments.mean.connectivity.0."
+M, OWN = "moments.mean.0.", "moments.mean.0.connectivity."
 GOOD = make_reply(SITE == 0)
 XX = GOOD.arrays[M + "xx"]
+DIAGONAL = np.equal(*np.triu_indices(6))
 WRONG = [
-    ({"x": XX}, r"expected arrays moments.<pool>.<outcome>.<fold below 5>.<field>, found 'x'; che"),
-    ({"moments.mean.sub-01.0.n": XX}, "found 'moments.mean.sub-01.0.n'"),
-    ({"moments.mean.latents.5.n": XX}, "<fold below 5>"),
-    ({"moments.mean.latents.00.n": XX}, "<fold below 5>"),
     (
-        {"moments.std.latents.0.n": XX},
+        {"x": XX},
+        r"arrays moments.<pool>.<fold below 5>\[.<outcome>\].<field>, found 'x'; che",
+    ),
+    ({"moments.mean.0.sub-01.yy": XX}, "found 'moments.mean.0.sub-01.yy'"),
+    ({"moments.mean.5.n": XX}, "<fold below 5>"),
+    ({"moments.mean.00.latents.yy": XX}, "<fold below 5>"),
+    (
+        {"moments.std.0.n": XX},
         r"'n' as float64 with shape \(\), found float64",
     ),
-    ({M + "xx": XX[:4, :4]}, r"'xx' as float64 with shape \(6, 6\), found float64 .*\(4, 4\)"),
+    ({M + "xx": XX[:10]}, r"'xx' of 6 features as their upper triangle, 21 numbers, .*\(10,\)"),
     ({M + "xx": XX.astype("f4")}, r"'xx' as float64 with shape \(6, 6\), found float32"),
     (
-        {M + "yy": np.full(3, np.nan)},
+        {OWN + "yy": np.full(3, np.nan)},
         "finite values in 'yy', found 3 of 3 NaN or infinite",
     ),
     ({M + "n": np.array(-1.0)}, "expected a number of people, found n = -1"),
@@ -199,11 +203,10 @@ WRONG = [
     ({M + "n": np.array(1e12)}, r"a set of moments over at most 1e\+09 people, found more"),
     ({M + "n": np.array(1.0)}, "expected sums of products, found some"),
     ({M + "n": np.array(0.0)}, "found some that no people's data have; check the site's version"),
-    ({M + "xx": XX + np.triu(XX, 1)}, "found some that no people's data have"),
-    ({M + "xx": XX + 9e3 * (1 - np.eye(6))}, "found some that no people's data have"),
-    ({M + "xx": XX + 1e200 * np.eye(6)}, r"values of at most 1e\+100 in 'xx', found larger"),
-    ({M + "xy": np.full((6, 3), 1e9)}, "found some that no people's data have"),
-    ({M + "y_sum": np.full(3, -1e9)}, "found some that no people's data have"),
+    ({M + "xx": XX + 9e3 * ~DIAGONAL}, "found some that no people's data have"),
+    ({M + "xx": XX + 1e200 * DIAGONAL}, r"values of at most 1e\+100 in 'xx', found larger"),
+    ({OWN + "xy": np.full((6, 3), 1e9)}, "found some that no people's data have"),
+    ({OWN + "y_sum": np.full(3, -1e9)}, "found some that no people's data have"),
 ]
 
 
@@ -222,7 +225,7 @@ def test_widths_are_those_of_the_first_site(yardstick):
     narrow = {Group("mean", "connectivity", 0): Moments.of(X["mean"][:, :5], Y["connectivity"])}
     with pytest.raises(RejectedReply, match=r"of 6 features and 3 .* found 5 and 3"):
         yardstick.add("b", Reply({}, moments_to_arrays(narrow)))
-    with pytest.raises(RejectedReply, match="expected moments of at least one pool, found none"):
+    with pytest.raises(RejectedReply, match="moments or scores of at least one pool, found none"):
         yardstick.add("b", Reply())
     with pytest.raises(RejectedReply, match="no usable reply: no"):
         yardstick.add("b", Reply(refusal="no"))
@@ -248,3 +251,51 @@ def test_no_garbage_raises_anything_else(arrays, spoilt):
         except RejectedReply:
             return
         assert all(row.r2 is not None and row.r2 <= 1 for row in rows_of(yardstick))
+
+
+def scores_of(value, pools=POOLS, outcomes=OUTCOMES) -> dict:
+    found = {f"score.{pool}.{outcome}": value for pool in pools for outcome in outcomes}
+    return found | {f"features.{pool}": POOLS[pool] for pool in pools}
+
+
+def test_where_most_sites_send_scores_alone_the_figure_is_their_mean(yardstick):
+    for site, value in enumerate((0.1, 0.2, 0.6, -1.0)):
+        arrays = make_reply(site == SITE).arrays if site == 0 else {}
+        yardstick.add(f"site-{site}", Reply(scores_of(value), arrays))
+    rows = rows_of(yardstick)
+    assert [(r.pool, r.outcome, r.features) for r in rows] == [
+        (pool, outcome, POOLS[pool]) for pool in sorted(POOLS) for outcome in sorted(OUTCOMES)
+    ]
+    for row in rows:
+        assert row.own_probes
+        assert row.r2 == pytest.approx(-0.025) and row.r2_at_sites == pytest.approx(0.15)
+
+
+def test_where_most_send_sums_they_count_and_it_is_told_who_is_not_in_them(yardstick):
+    for site in range(3):
+        yardstick.add(f"site-{site}", Reply(scores_of(0.9), make_reply(site == SITE).arrays))
+    yardstick.add("small", Reply(scores_of(0.9)))
+    measured = yardstick.measure("m")
+    assert measured.left_out == {
+        "small": "told scores of its own probes alone, for want of people; the figures of all "
+        "sites' people are without its own"
+    }
+    for row in measured.rows:
+        assert not row.own_probes
+        assert row.r2 == pytest.approx(pooled_r2(X[row.pool], Y[row.outcome], FOLD), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "text"),
+    [
+        (scores_of(1.1), r"expected score.* as a finite number from -1 to 1, found 1.1"),
+        (scores_of(float("nan")), r"expected score.* as a finite number from -1 to 1, found nan"),
+        ({"score.mean.latents": 0.5}, "expected features.mean as an integer from 1 to 1e"),
+        (scores_of(0.5) | {"features.mean": 7}, "scores of 6 features for mean, found 7; give all"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(yardstick, metrics, text):
+    yardstick.add("a", Reply(scores_of(0.5)))
+    with pytest.raises(RejectedReply, match=text):
+        yardstick.add("b", Reply(metrics))
+    assert [row.r2 for row in rows_of(yardstick)] == [0.5] * len(POOLS) * len(OUTCOMES)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from brainjepa_client.answering.site import Site
 from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, Request
 from brainjepa_simulations.attacks.asking import rows
 from brainjepa_simulations.attacks.scene import Scene
@@ -22,9 +23,6 @@ ASKING = {
     rows.inverted_windows: 5,
 }
 """How many people each attack finds at least of a site that answers anybody."""
-FLOORLESS = pytest.mark.xfail(
-    strict=True, reason="moments leave a site with fewer than five people a feature in a fold"
-)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +43,7 @@ def test_without_a_contract_people_are_found(victim, attack):
     assert found >= ASKING[attack]
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [pytest.param(a, marks=FLOORLESS) if a is rows.known_scans else a for a in ASKING],
-)
+@pytest.mark.parametrize("attack", ASKING)
 def test_by_contract_nobody_is(victim, attack):
     assert attack(victim, *victim.by_contract()) == 0
     if attack is rows.judged_ages:  # what the contract allows is answered, and tells too little
@@ -60,11 +55,17 @@ def test_all_attacks_after_an_honest_study(victim):
     ask, study = victim.by_contract()
     assert not ask(Request(DESCRIBE, study)).refusal
     assert not ask(Request(GRADIENTS, study)).refusal
-    lying = [attack for attack in ASKING if attack is not rows.known_scans]
-    assert [attack(victim, ask, study) for attack in lying] == [0] * len(lying)
+    assert [attack(victim, ask, study) for attack in ASKING] == [0] * len(ASKING)
     assert victim.answered < 18
 
 
 def test_people_are_far_enough_apart_for_a_find_to_mean_something(victim):
     found = sorted(victim.z_of(person)[0] for person in range(victim.people))
     assert min(b - a for a, b in pairwise(found)) > 1e-6
+
+
+@pytest.mark.parametrize("attack", [rows.known_scans, rows.spans_of_moments, rows.counted_ages])
+def test_by_the_default_policy_nobody_is_either(victim, attack):
+    """Without a contract: for want of five people a feature, and since counts are rounded."""
+    ask, study = Site(victim.settings).answer, victim.study
+    assert attack(victim, ask, study) <= 2  # ages that a guess comes near by chance

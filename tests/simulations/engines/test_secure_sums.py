@@ -11,19 +11,40 @@ from small_consortium import prepare, run, same, scenario, summary, weights
 
 from brainjepa_client.approving.membership import KEY
 from brainjepa_core.chained_log import ChainedLog
+from brainjepa_core.evaluation.common_probe import (
+    cross_fit,
+    held_out_predictions,
+    outcome_columns,
+    score_range,
+)
+from brainjepa_core.evaluation.measure import HEADLINE, networks_of
+from brainjepa_core.evaluation.site_people import SitePeople
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.evaluation.tasks.task_data import task_data
+from brainjepa_core.evaluation.yardstick import connectivity_components, embed_people
+from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.secure_sums import site as site_module
 from brainjepa_core.secure_sums.messages import STEPS
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.sums.histogram import ScoreHistogram
+from brainjepa_core.sums.moments import Group, fold_moments
+from brainjepa_core.sums.ridge import explained, fit_and_mean
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_core.wire.summed_updates import TrainCode
 from brainjepa_server.record.report import write_report
 from brainjepa_server.rounds import secure_sums
 from brainjepa_server.rounds.retrying import QuorumMissed
+from brainjepa_server.settings import StudySettings
 from brainjepa_server.study_folder import SUMS
+from brainjepa_server.tasks.settings import StudyTask
 from brainjepa_simulations.engines import client_app
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT
 from brainjepa_simulations.engines.virtual_sites import STATES
 
 SITES = 4  # of which three have to take part
+PEOPLE = {"subjects_per_site": 18}  # enough for ten features, all of the headline's
+TOGETHER = 50
 SECRET = "small/secure_sums/secret"
 
 
@@ -36,13 +57,19 @@ def no_tracker():
         yield
 
 
+def together(**changes):
+    chosen = scenario(SITES, cohort=PEOPLE, **changes)
+    floors = chosen.study.floors.model_copy(update={"subjects": TOGETHER})
+    return chosen.model_copy(update={"study": chosen.study.model_copy(update={"floors": floors})})
+
+
 def protected(**changes):
-    return scenario(SITES, **changes).protected("secure_sum")
+    return together(**changes).protected("secure_sum")
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return run(scenario(SITES), tmp_path_factory.mktemp("runs") / "plain")
+    return run(together(), tmp_path_factory.mktemp("runs") / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -280,3 +307,78 @@ def test_two_sites_are_too_few(tmp_path):
 def test_a_word_that_is_none():
     with pytest.raises(ValueError, match="expected none, secure_sum, dp, found 'secret'; correct"):
         scenario(3).protected("secret")
+
+
+def test_with_fewer_people_the_yardstick_reads_fewer_features(tmp_path, monkeypatch):
+    """Of eight features that all sites' people allow, mixed alike: the pooled fit of these."""
+    chosen = protected()
+    floors = chosen.study.floors.model_copy(update={"subjects": 40})
+    study = chosen.study.model_copy(update={"floors": floors})
+    run(chosen.model_copy(update={"study": study}), tmp_path)
+    (row,) = [
+        r
+        for r in summary(tmp_path)["baselines"]
+        if (r["model"], r["pool"], r["outcome"]) == ("random weights", HEADLINE, "latents")
+    ]
+    settings = study.pretraining
+    model = settings.new_model(ConsensusBasis.load(tmp_path / "basis.npz")).eval()
+    stores = [ScanStore.open(path) for path in sorted((tmp_path / "stores").iterdir())]
+    windows = settings.windows_of(stores)
+    mean_fc = ConnectivitySum.load(tmp_path / "connectivity_sum.npz").mean_fc()
+    folds = folds_of_windows(windows, settings.training.seed, study.folds)
+    people = SitePeople.of(model, windows, connectivity_components(mean_fc, 8), folds, study.folds)
+    x = people.features[HEADLINE]
+    mixing = np.random.RandomState(0).standard_normal((x.shape[1], 8)) / np.sqrt(x.shape[1])
+    mixed = SitePeople({HEADLINE: x @ mixing}, people.outcomes, folds, study.folds)
+    told = {k: mixed.moments()[Group(HEADLINE, "latents", k)] for k in range(study.folds)}
+    fit, nothing = fit_and_mean([told[k] for k in range(1, study.folds)])
+    r2 = explained(fit.squared_error(told[0]), nothing.squared_error(told[0]), told[0].yy)
+    assert row["features"] == 8 and row["r2"] == pytest.approx(r2.mean(), abs=1e-6)
+
+
+SEX = {"name": "sex", "column": "sex", "kind": "classification",
+       "classes": {"f": ["F"], "m": ["M"]}}  # fmt: skip
+AGE = {"name": "age", "column": "age", "kind": "regression"}
+
+
+def test_tasks_are_those_of_all_people_pooled(tmp_path, monkeypatch):
+    """Moments and counts of a task come as secure sums; nothing of one site does."""
+    replies = Replies(monkeypatch)
+    tasks = tuple(StudyTask.model_validate({"task": t, "parts": ["probe"]}) for t in (AGE, SEX))
+    chosen = protected()
+    chosen = chosen.model_copy(update={"study": chosen.study.model_copy(update={"tasks": tasks})})
+    run(chosen, tmp_path)
+    settings, study = chosen.study.pretraining, chosen.study
+    model, _ = read_model(tmp_path / "final")
+    stores = [ScanStore.open(path) for path in sorted((tmp_path / "stores").iterdir())]
+    windows = settings.windows_of(stores)
+    networks = networks_of(windows, model.basis.numpy())
+    folds = folds_of_windows(windows, settings.training.seed, study.folds)
+    for task in tasks:
+        data = task_data(task.task, windows)
+        x = embed_people(model.eval(), windows, data.people, (HEADLINE,), networks)[HEADLINE]
+        y = outcome_columns(data.target, len(data.classes))
+        pooled = cross_fit(fold_moments(x, y, folds[data.people], study.folds))
+        rows = json.loads((tmp_path / f"task-{task.task.name}.json").read_text())["rows"]
+        found = {row["metric"]: row for row in rows}
+        assert found["r2"]["mean"] == pytest.approx(pooled.metrics["r2"], abs=1e-6)
+        assert found["r2"]["n"] == len(data)
+        if data.classes:
+            score = held_out_predictions(pooled.probes, x, folds[data.people])
+            middle, spread = score_range(pooled.predicted)
+            margin = (score[:, 1] - score[:, 0] - middle) / spread
+            counts = ScoreHistogram.of(data.target, margin, 1)  # of all people in one place
+            assert found["auc"]["mean"] == pytest.approx(counts.auc(), abs=0.005)
+            assert found["auc"]["n"] == len(data)
+    for _, kind, _, reply in replies.kept:
+        if kind == "evaluate":
+            assert dict(reply.content.config_records["reply"]).keys() <= {"refusal"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"parts": ["probe", "matrix"]}, {"parts": ["probe"], "penalty": 1.0}]
+)
+def test_tasks_that_show_single_sites_are_refused(changes):
+    task = StudyTask.model_validate({"task": SEX, **changes})
+    with pytest.raises(ValueError, match=r"expected tasks with parts: \[probe\], without penalty"):
+        StudySettings.model_validate({**protected().study.model_dump(), "tasks": [task]})

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from brainjepa_core.evaluation.measure import outcomes_of, pooled_features
-from brainjepa_core.evaluation.site_moments import site_moments
+from brainjepa_core.evaluation.site_people import SitePeople, projected
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
@@ -17,7 +17,7 @@ from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import Group, Moments
 from brainjepa_core.sums.protocol import total
-from brainjepa_core.sums.ridge import choose_alpha, fit_ridge
+from brainjepa_core.sums.ridge import choose_alpha, fit_ridge, held_out_r2
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
@@ -47,7 +47,7 @@ def test_sites_add_up_to_the_pooled_people(stores, model):
     pooled = Windows(stores, SETTINGS)
     folds = np.random.default_rng(0).integers(4, size=sum(SIZES))
     parts = [
-        site_moments(model, Windows([store], SETTINGS), COMPONENTS, where, 4)
+        SitePeople.of(model, Windows([store], SETTINGS), COMPONENTS, where, 4).moments()
         for store, where in zip(stores, np.split(folds, np.cumsum(SIZES)[:-1]), strict=True)
     ]
     features = pooled_features(model, pooled, range(pooled.subjects))
@@ -75,7 +75,7 @@ def test_sites_add_up_to_the_pooled_people(stores, model):
 def test_small_folds_and_empty_ones(stores, model):
     windows = Windows(stores[:1], SETTINGS)
     folds = [0, 0, 0, 0, 0, 1, 1, 3, 3]
-    found = site_moments(model, windows, COMPONENTS, folds, 4, fewest=3)
+    found = SitePeople.of(model, windows, COMPONENTS, folds, 4).moments(fewest=3)
     numbers = [found[Group("mean", "latents", k)].n for k in range(4)]
     assert numbers == [5, 0, 0, 0]
     nobody = found[Group("mean", "latents", 1)]
@@ -86,6 +86,43 @@ def test_small_folds_and_empty_ones(stores, model):
 
 def test_an_outcome_that_is_no_number_is_left_out(stores, model, monkeypatch):
     values = {"connectivity": np.ones((9, 2)), "age within site": np.full((9, 1), np.nan)}
-    monkeypatch.setattr("brainjepa_core.evaluation.site_moments.outcome_groups", lambda *_: values)
-    found = site_moments(model, Windows(stores[:1], SETTINGS), COMPONENTS, [0] * 9, 1)
+    monkeypatch.setattr("brainjepa_core.evaluation.site_people.outcome_groups", lambda *_: values)
+    found = SitePeople.of(model, Windows(stores[:1], SETTINGS), COMPONENTS, [0] * 9, 1).moments()
     assert {group.outcome for group in found} == {"connectivity"}
+
+
+def made_people(sizes, width=3, outcomes=2, **changes):
+    """So many people in each fold, with outcomes that follow from their features a little."""
+    rng = np.random.default_rng(0)
+    folds = np.repeat(np.arange(len(sizes)), sizes)
+    x = rng.standard_normal((len(folds), width))
+    y = x[:, :1] + rng.standard_normal((len(folds), outcomes))
+    return SitePeople({"mean": x}, {"latents": y, **changes}, folds, len(sizes))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [((15, 15, 15), True), ((15, 14, 15), False), ((15, 0, 15), True), ((300, 14, 300), False)],
+)
+def test_moments_may_leave_alone_where_every_fold_has_five_people_a_feature(sizes, told):
+    assert made_people(sizes).pools_of_enough(5) == (["mean"] if told else [])
+    assert made_people(sizes).pools_of_enough(0) == ["mean"]
+
+
+def test_scores_are_those_of_probes_of_the_sites_own_people():
+    people = made_people((9, 8, 10, 7), **{"age within site": np.ones((34, 1))})
+    scores = people.scores()
+    expected = held_out_r2(people.features["mean"], people.outcomes["latents"], people.folds)
+    assert scores.keys() == {("mean", "latents"), ("mean", "age within site")}
+    assert scores["mean", "latents"] == pytest.approx(expected.mean(), abs=1e-12)
+    assert np.isnan(scores["mean", "age within site"])
+    assert made_people((9, 0, 10)).scores() == {}
+
+
+def test_mixtures_of_features_are_the_same_everywhere_and_add_up():
+    people, first = made_people((9, 8, 10), width=12), slice(0, 13)
+    mixed = people.projected(4).features["mean"]
+    assert mixed.shape == (27, 4)
+    assert_allclose(projected(people.features["mean"][first], 4), mixed[first], rtol=1e-12)
+    assert mixed[0, 0] == pytest.approx(0.68622698, abs=1e-8)  # of any site, for good
+    assert people.projected(12).features["mean"] is people.features["mean"]
