@@ -15,8 +15,8 @@ from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE, unstacked
 from brainjepa_core.wire.messages import EVALUATE, Want
 from brainjepa_core.wire.summed_people import Layout, counts_layout, decode_people, task_layout
 from brainjepa_server.combining.validation import of_known_names
-from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.one_sum import Question
+from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.secure_sums import secure_sums
 from brainjepa_server.rounds.summed import roster_size, summed_widths
 from brainjepa_server.tasks.asking import Asking, probe_arrays
