@@ -24,6 +24,7 @@ from brainjepa_core.evaluation.learning.supervised import is_sure
 from brainjepa_core.evaluation.readout.centring import (
     centred_on,
     centres_of,
+    levels_of,
     mean_of_known,
     training_means,
 )
@@ -88,7 +89,8 @@ def head_from_probe(
     goal = _coded(told, target)
     means = training_means(goal, groups, training)
     left = (goal - means)[training]
-    shares, dual = _mixture(away, left)
+    beside = levels_of(groups[training], np.zeros((len(training), 0)))
+    shares, dual = _mixture(away, left, beside)
     features = np.concatenate(readouts, axis=1)
     scale = np.concatenate([np.full(x.shape[1], s) for x, s in zip(away, shares, strict=True)])
     inputs = np.concatenate(away, axis=1) * scale
@@ -108,7 +110,9 @@ def head_from_probe(
     return head
 
 
-def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], Float64]:
+def _mixture(
+    readouts: Sequence[Float64], left: Float64, beside: Float64
+) -> tuple[list[float], Float64]:
     """What each read-out [t, P_k] is scaled by, and dual weights [t, O].
 
     Kernels have the same share, unless other ones, in quarters, have a squared error of people left
@@ -125,7 +129,7 @@ def _mixture(readouts: Sequence[Float64], left: Float64) -> tuple[list[float], F
     fits = []
     for mixture in mixtures:
         kernel = sum(share * k for share, k in zip(mixture, kernels, strict=True))
-        fits.append((mixture, *ridge_fit(np.asarray(kernel), left)))
+        fits.append((mixture, *ridge_fit(np.asarray(kernel), left, beside)))
     errors = [torch.from_numpy(((left - told) ** 2).sum(1)) for _, _, told in fits]
     best = int(np.argmin([float(error.sum()) for error in errors]))
     shares, dual, _ = fits[best if is_sure(errors[0] - errors[best]) else 0]

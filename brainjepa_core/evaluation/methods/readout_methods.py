@@ -19,7 +19,12 @@ from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.features.connectivity import Features
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
-from brainjepa_core.evaluation.readout.centring import centred_on, centres_of, training_means
+from brainjepa_core.evaluation.readout.centring import (
+    centred_on,
+    centres_of,
+    levels_of,
+    training_means,
+)
 from brainjepa_core.evaluation.readout.kernel_ridge import (
     centred_kernel,
     linear_kernel,
@@ -116,17 +121,18 @@ class ReadOutMethod:
         """Predict by a kernel of the training rows, then the tested ones."""
         groups = groups_of(data, self.centred)
         own, tested = np.arange(len(training)), slice(len(training), None)
+        beside = levels_of(groups[training], data.covariates[training])
         if data.task.kind == "classification":
             require_classes(data, training)
             told = np.eye(len(data.classes))[data.target.astype(np.int64)]
             left = (told - training_means(told, groups, training))[training]
-            return ridge_predictions(kernel, left, own)[tested]
+            return ridge_predictions(kernel, left, own, beside)[tested]
         by_covariates = target_of_covariates(data, training)
         told = (data.target - by_covariates)[:, None]
         means = training_means(told, groups, training)
         left = (told - means)[training]
         base = means[test, 0] + by_covariates[test]
-        values: Float64 = ridge_predictions(kernel, left, own)[tested, 0] + base
+        values: Float64 = ridge_predictions(kernel, left, own, beside)[tested, 0] + base
         return values
 
 

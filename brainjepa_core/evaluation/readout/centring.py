@@ -66,3 +66,12 @@ def training_means(told: Float64, groups: NDArray[np.generic], training: Index) 
         if len(mates) >= FEWEST:
             means[groups == group] = told[mates].mean(0)
     return means
+
+
+def levels_of(groups: NDArray[np.generic], covariates: NDArray[np.floating]) -> Float64:
+    """What may be taken out of features before people are compared [n, 1 + G + C].
+
+    A constant, an indicator of each group, and covariates [n, C].
+    """
+    members = groups[:, None] == np.unique(groups)[None]
+    return np.column_stack([np.ones(len(groups)), members, covariates])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import orth
 
 from brainjepa_core.arrays import Float64
 
@@ -63,17 +64,23 @@ def sum_of_kernels(kernels: Sequence[Float64]) -> Float64:
 
 
 def ridge_fit(
-    kernel: Float64, targets: Float64, penalties: NDArray[np.floating] = PENALTIES
+    kernel: Float64,
+    targets: Float64,
+    beside: NDArray[np.floating],
+    penalties: NDArray[np.floating] = PENALTIES,
 ) -> tuple[Float64, Float64]:
     """Ridge regression on training people, by the penalty that is best for those left out.
 
     Parameters
     ----------
     kernel : ndarray [t, t]
-        Of features from which the means of training groups have been taken, and nothing else is to
-        be fitted beside them.
+        Of features from which the means of training groups have been taken.
     targets : ndarray [t, Q]
         Less the means of the same groups.
+    beside : ndarray [t, C]
+        What may have been taken out of the features (`centring.levels_of`): of its directions,
+        those that the kernel lacks are fitted without a penalty, and who is left out is left out
+        of them too.
     penalties : ndarray
         The one with the least squared error of people left out, over all outcomes, is taken.
 
@@ -84,19 +91,30 @@ def ridge_fit(
         predicted by the others. Zeros where the people do not differ in their features.
     """
     values, vectors = np.linalg.eigh(kernel)
-    kept = values > RESOLVED * values[-1]  # the means that were taken out are fitted already
+    resolved = RESOLVED * values[-1]
+    kept = values > resolved
     if not kept.any():
         return np.zeros(targets.shape), np.zeros(targets.shape)
     values, vectors = values[kept], vectors[:, kept]
-    along = vectors.T @ targets
-    fits = [_left_out(values + penalty, vectors, along) for penalty in penalties]
-    best = int(np.argmin([float((error**2).sum()) for _, error in fits]))
-    weights, error = fits[best]
-    return weights, targets - error
+    along, taken = vectors.T @ targets, _taken_out(kernel, beside, resolved)
+    # Where features are fewer than people, there are directions that nothing can fit.
+    beyond = targets - vectors @ along - taken @ (taken.T @ targets)
+    free = np.maximum(1 - (vectors**2).sum(1) - (taken**2).sum(1), 0)
+    fits = []
+    for penalty in penalties:
+        left = penalty / (values + penalty)
+        missed = vectors @ (left[:, None] * along) + beyond
+        fits.append(missed / ((vectors**2) @ left + free)[:, None])
+    best = int(np.argmin([float((error**2).sum()) for error in fits]))
+    return vectors @ (along / (values + penalties[best])[:, None]), targets - fits[best]
 
 
 def ridge_predictions(
-    kernel: Float64, targets: Float64, training: Index, penalties: NDArray[np.floating] = PENALTIES
+    kernel: Float64,
+    targets: Float64,
+    training: Index,
+    beside: NDArray[np.floating],
+    penalties: NDArray[np.floating] = PENALTIES,
 ) -> Float64:
     """Predict everybody by `ridge_fit` on the training people.
 
@@ -106,19 +124,21 @@ def ridge_predictions(
     targets : ndarray [t, Q]
         Of the training people.
     training : ndarray of int64 [t]
+    beside : ndarray [t, C]
     penalties : ndarray
 
     Returns
     -------
     ndarray of float64 [n, Q]
     """
-    weights, _ = ridge_fit(kernel[np.ix_(training, training)], targets, penalties)
+    weights, _ = ridge_fit(kernel[np.ix_(training, training)], targets, beside, penalties)
     found: Float64 = kernel[:, training] @ weights
     return found
 
 
-def _left_out(shrunk: Float64, vectors: Float64, along: Float64) -> tuple[Float64, Float64]:
-    """Dual weights [t, Q], and errors [t, Q] of each person predicted by the others."""
-    weights = vectors @ (along / shrunk[:, None])
-    own = np.einsum("tk,k,tk->t", vectors, 1 / shrunk, vectors)
-    return weights, weights / own[:, None]
+def _taken_out(kernel: Float64, beside: NDArray[np.floating], resolved: float) -> Float64:
+    """Orthonormal directions [t, k] of `beside` in which the kernel's people do not differ."""
+    basis = orth(np.asarray(beside, np.float64))
+    values, vectors = np.linalg.eigh(basis.T @ kernel @ basis)
+    found: Float64 = basis @ vectors[:, values <= resolved]
+    return found

@@ -10,6 +10,7 @@ import pytest
 from brainjepa_core.evaluation.asked.few_labels import SHARE, TIMES, few_labels
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.readout_methods import ReadOut, ReadOutMethod
+from brainjepa_core.evaluation.readout.centring import levels_of
 from brainjepa_core.evaluation.readout.kernel_ridge import ridge_predictions
 from brainjepa_core.evaluation.tasks.protocols import Split
 
@@ -57,7 +58,9 @@ def test_the_unlabelled_centre_their_hospital_and_teach_nothing_else():
     own = own[np.concatenate([drawn, TEST])]
     own -= own[:24].mean(0)
     told = (data.target - base)[drawn][:, None]
-    expected = ridge_predictions(own @ own.T / scale, told, np.arange(24))[24:, 0] + base[TEST]
+    beside = levels_of(SITES[drawn], np.zeros((24, 0)))
+    kernel = own @ own.T / scale
+    expected = ridge_predictions(kernel, told, np.arange(24), beside)[24:, 0] + base[TEST]
     np.testing.assert_allclose(found, expected, atol=1e-8)
 
 

@@ -7,14 +7,17 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
+from brainjepa_core.evaluation.readout.centring import levels_of
 from brainjepa_core.evaluation.readout.kernel_ridge import (
     RESOLVED,
     linear_kernel,
+    ridge_fit,
     ridge_predictions,
     sum_of_kernels,
 )
 
 PEOPLE, TRAINED = 30, np.arange(22)
+MEAN = np.ones((len(TRAINED), 1))
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_kernels_have_unit_mean_square_and_add_as_features_do(features):
 def test_predictions_are_those_of_ridge_regression(features, targets):
     scale = (features[TRAINED] ** 2).sum(1).mean()
     kernel = linear_kernel(features, TRAINED)
-    found = ridge_predictions(kernel, targets, TRAINED, np.array([0.3]))
+    found = ridge_predictions(kernel, targets, TRAINED, MEAN, np.array([0.3]))
     ridge = Ridge(alpha=0.3 * scale, fit_intercept=False).fit(features[TRAINED], targets)
     assert_allclose(found, ridge.predict(features), atol=1e-9)
 
@@ -66,8 +69,8 @@ def test_the_penalty_is_the_best_for_people_left_out(features, targets):
     best = penalties[[int(np.argmin(errors))]]
     assert 0 < int(np.argmin(errors)) < 3  # a choice, not an edge
     kernel = linear_kernel(features, TRAINED)
-    found = ridge_predictions(kernel, targets, TRAINED, penalties)
-    assert_allclose(found, ridge_predictions(kernel, targets, TRAINED, best), atol=1e-12)
+    found = ridge_predictions(kernel, targets, TRAINED, MEAN, penalties)
+    assert_allclose(found, ridge_predictions(kernel, targets, TRAINED, MEAN, best), atol=1e-12)
 
 
 def test_features_of_float32_do_not_bring_means_back():
@@ -80,4 +83,23 @@ def test_features_of_float32_do_not_bring_means_back():
 
 def test_people_who_do_not_differ_are_predicted_by_nothing(targets):
     kernel = linear_kernel(np.zeros((PEOPLE, 4)), TRAINED)
-    assert not ridge_predictions(kernel, targets, TRAINED).any()
+    assert not ridge_predictions(kernel, targets, TRAINED, MEAN).any()
+
+
+@pytest.mark.parametrize("columns", [3, 40])
+def test_who_is_left_out_is_predicted_as_by_a_fit_without_them(columns):
+    """With levels of two groups and a covariate; fewer and more features than people."""
+    rng = np.random.default_rng(3)
+    groups, covariate = TRAINED % 2, rng.standard_normal((len(TRAINED), 1))
+    beside = levels_of(groups, covariate)
+    x, y = rng.standard_normal((len(TRAINED), columns)), rng.standard_normal((len(TRAINED), 2))
+    y += 2 * x[:, :2]
+    x, y = (v - beside @ np.linalg.lstsq(beside, v, rcond=None)[0] for v in (x, y))
+    x /= np.sqrt((x**2).sum(1).mean())
+    _, told = ridge_fit(linear_kernel(x, TRAINED), y, beside, np.array([0.1]))
+    for person in TRAINED:
+        rest = person != TRAINED
+        both = np.hstack([beside, x])
+        penalty = np.diag([0.0] * beside.shape[1] + [0.1] * columns)
+        fitted = np.linalg.pinv(both[rest].T @ both[rest] + penalty) @ both[rest].T @ y[rest]
+        assert_allclose(told[person], both[person] @ fitted, atol=1e-8)
