@@ -42,7 +42,7 @@ def heard_by_probe(kind: str) -> tuple[LatentReadOut, ...]:
     """Read-outs of a network that its probe hears, by the kind of task: fixed beforehand.
 
     Both for classes; for a value, log-connectivity alone: beside it connectivity adds nothing to
-    age of ABIDE's hospitals from all labels, and takes from it with few
+    age of 312 people of ABIDE from all labels, and takes from it with few; of 687 people it adds
     (docs/evaluation.md#how-the-probe-was-chosen).
     """
     return BOTH if kind == "classification" else BOTH[1:]
