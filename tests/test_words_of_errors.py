@@ -123,7 +123,7 @@ def told(*words: object) -> str:
             "or a YAML file, found 'loso'; take one of these",
         ),
         (
-            ("evaluate", "stores", *TASK, "--model", "nosuch"),
+            ("evaluate", "stores", *TASK, "--checkpoint", "nosuch"),
             f"{MODEL} no such file in 'nosuch'; {NO_MODEL}",
         ),
         (("measure", "stores", "stores"), f"{MODEL} no such file in 'stores/final'; {NO_MODEL}"),
@@ -306,7 +306,7 @@ def test_a_full_disk_names_the_file_and_what_is_kept(made, tmp_path):
             "sites that are painted stay: remove them, and run the same command again",
         ),
         (
-            ("evaluate", "stores", "--task", "task.yaml", "--out", "OUT", "--model", "run"),
+            ("evaluate", "stores", "--task", "task.yaml", "--out", "OUT", "--checkpoint", "run"),
             "to be trained", "run the same command again to go on",
         ),
         (

@@ -37,7 +37,7 @@ CALLS: dict[str, dict[str, str]] = {
     "demo": {"--out": NEW},
     "paint": {"--out": NEW, "--scenario": "demo"},
     "evaluate": {
-        "data": "stores", "--test": "stores", "--out": NEW, **TASK, "--model": "run",
+        "data": "stores", "--test": "stores", "--out": NEW, **TASK, "--checkpoint": "run",
         "--finetune": "no",
     },
     "evaluate-sites": {"run": "run", "--task": "task.yaml"},
@@ -90,7 +90,15 @@ CALLS: dict[str, dict[str, str]] = {
     "consortium try": {"folder": NEW, "--scenario": "scenario.yaml"},
 }  # fmt: skip
 NO_PATH = {"--tr", "level", "person", "name", "contract", "--host", "--fingerprint", "--people"}
-FILES_BY_WORD = {"scenario", "--scenario", "--task", "--protocol", "--finetune", "--model"}
+FILES_BY_WORD = {
+    "scenario",
+    "--scenario",
+    "--task",
+    "--protocol",
+    "--finetune",
+    "--model",
+    "--checkpoint",
+}
 WRITTEN_WORDS = {"words", "--atlas"}  # of text, since they may be no path
 EMPTY_IS_DEFAULT = {"--settings", "--protocol", "--finetune"}
 # Half a table is a table; names that are not a scan's are a problem of that scan, which is named.

@@ -29,6 +29,7 @@ from brainjepa_core.evaluation.methods.baselines import (
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
+    answering,
     controls_of,
     finetuned_methods,
     network_methods,
@@ -203,7 +204,10 @@ def compare_models(
     write_results(out, results)
     first = next(iter(comparison.models), None)  # the others stand beside the first
     subjects = [] if first is None else of_model(names, first)
-    page = _write_pictures(out, data, comparison, predictions, results, reference, subjects, asked)
+    judged = [] if first is None else answering(names, first)
+    page = _write_pictures(
+        out, data, comparison, predictions, results, reference, subjects, judged, asked
+    )
     log_evaluation(out, results, {"protocol": comparison.protocol.kind}, origin, (page,))
     return results
 
@@ -245,10 +249,11 @@ def _write_pictures(
     results: Results,
     reference: str,
     subjects: Sequence[str],
+    judged: Sequence[str],
     asked: Sequence[Asked],
 ) -> Path:
     """Write the figures and the page; returns the page."""
-    drawn = (*subjects[:3], reference)
+    drawn = (*judged[:3], reference)
     truth = truth_figure(
         data, [p for name in drawn for p in predictions if p.model == name], reference
     )
@@ -264,7 +269,9 @@ def _write_pictures(
         notes=() if comparison.across is None else comparison.across.notes,
         asked=asked,
     )
-    return write_result_page(out, results, [facts], reference=reference, subjects=subjects)
+    return write_result_page(
+        out, results, [facts], reference=reference, subjects=subjects, answering=judged
+    )
 
 
 def _save(path: Path, figure: Figure) -> None:

@@ -94,7 +94,7 @@ def call(*arguments):
 def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_path):
     out = tmp_path / "out"
     command = [
-        "evaluate", stores[0].parent, "--model", f"mine={checkpoint}", "--task", "diagnosis",
+        "evaluate", stores[0].parent, "--checkpoint", f"mine={checkpoint}", "--task", "diagnosis",
         "--protocol", protocol, "--finetune", finetune, "--out", out,
     ]  # fmt: skip
     result, shown = call(*command)
@@ -172,7 +172,7 @@ def test_what_cannot_be_judged_says_why(stores, tmp_path):
 def test_a_model_of_another_atlas(checkpoint, tmp_path):
     write_cohort(COHORT.model_copy(update={"rois": 18, "sites": 1}), tmp_path / "other")
     result, _ = call(
-        "evaluate", tmp_path / "other", "--model", checkpoint, "--task", "sex",
+        "evaluate", tmp_path / "other", "--checkpoint", checkpoint, "--task", "sex",
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 1

@@ -37,6 +37,7 @@ SIGNAL_ROWS = (
     f"log-connectivity{CENTRED}",
     f"connectivity 0.01-0.1 Hz + log-connectivity{CENTRED}",
 )
+PROBES = ("probe", "probe and FC")  # of each model
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,8 @@ class Asker:
     @property
     def names(self) -> tuple[str, ...]:
         """Rows that are asked about."""
-        return (self.reference, *SIGNAL_ROWS, *(f"{name}: probe" for name in self.models))
+        probes = (f"{name}: {kind}" for name in self.models for kind in PROBES)
+        return (self.reference, *SIGNAL_ROWS, *probes)
 
     def everything(
         self, methods: Sequence[Method], predictions: Sequence[Predictions]
@@ -123,7 +125,7 @@ def new_hospitals(
     metric = METRICS[data.task.kind][0]
     plain = [name.removesuffix(CENTRED) for name in SIGNAL_ROWS]
     names = {reference, *plain, *(name + CENTRED for name in plain)}
-    names |= {f"{name}: probe" for name in models}
+    names |= {f"{name}: {kind}" for name in models for kind in PROBES}
     rows = [
         row
         for row in results.subgroups

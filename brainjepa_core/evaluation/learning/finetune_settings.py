@@ -6,10 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from brainjepa_core.evaluation.features.readouts import BOTH, LatentReadOut
 from brainjepa_core.evaluation.learning.supervised import TrainingSettings
-
-ReadOut = Literal["latent_connectivity", "latent_log_connectivity"]
-BOTH: tuple[ReadOut, ...] = ("latent_connectivity", "latent_log_connectivity")
 
 
 class FinetuneSettings(TrainingSettings):
@@ -27,7 +25,7 @@ class FinetuneSettings(TrainingSettings):
         (`models.adapters`), or the whole encoder, with a head that stays the probe of what the
         encoder reads by now.
     readouts : tuple of {"latent_connectivity", "latent_log_connectivity"}
-        What the head reads of a person: both, as the probe that models are compared by does.
+        What the head reads of a person.
     layer_decay : float
         Factor of the learning rate from each layer to the one below it.
     adapter_rank : int
@@ -40,6 +38,6 @@ class FinetuneSettings(TrainingSettings):
     evaluate_every: int = Field(10, ge=1)
     patience: int = Field(3, ge=1)
     train: Literal["head", "adapters", "all"] = "head"
-    readouts: tuple[ReadOut, ...] = Field(BOTH, min_length=1)
+    readouts: tuple[LatentReadOut, ...] = Field(BOTH, min_length=1)
     layer_decay: float = Field(0.75, gt=0, le=1)
     adapter_rank: int = Field(4, ge=1)

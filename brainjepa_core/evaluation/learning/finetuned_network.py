@@ -11,10 +11,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from brainjepa_core.evaluation.learning.finetune_settings import (
-    FinetuneSettings,
-    ReadOut,
-)
+from brainjepa_core.evaluation.features.readouts import LatentReadOut
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.inputs import ScanInputs
 from brainjepa_core.evaluation.learning.optimizer import Group
 from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
@@ -40,7 +38,7 @@ class FinetunedNetwork(nn.Module):
     model : BrainModel
         Left as it is; with adapters, its embedder has them too.
     head : ReadOutHead
-    readouts : tuple of ReadOut
+    readouts : tuple of LatentReadOut
         What the head reads, in this order.
     log : LogWithSlopes
         The consensus that log-connectivity is seen from.
@@ -52,7 +50,7 @@ class FinetunedNetwork(nn.Module):
         self,
         model: BrainModel,
         head: ReadOutHead,
-        readouts: tuple[ReadOut, ...],
+        readouts: tuple[LatentReadOut, ...],
         log: LogWithSlopes,
     ) -> None:
         super().__init__()

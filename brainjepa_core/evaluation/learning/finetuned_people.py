@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.features.readouts import SignalReadOuts
-from brainjepa_core.evaluation.learning.finetune_settings import ReadOut
+from brainjepa_core.evaluation.features.readouts import (
+    LatentReadOut,
+    SignalReadOuts,
+    heard_by_probe,
+)
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.inputs import ScanInputs
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget, what_is_left
@@ -45,6 +48,8 @@ class FinetunedPeople:
         Of those who are learned from: a head that was fitted without somebody's part judges them.
     readouts : list of ndarray [n, P_k]
         By the model that is fine-tuned; NaN where unknown.
+    heard : tuple of bool
+        Which of them the probe of such a task hears.
     log : LogWithSlopes
         The consensus that log-connectivity is seen from.
     scans : ScanInputs
@@ -55,6 +60,7 @@ class FinetunedPeople:
     groups: NDArray[np.int64]
     parts: NDArray[np.int64]
     readouts: list[Float32]
+    heard: tuple[bool, ...]
     log: LogWithSlopes
     scans: ScanInputs
 
@@ -66,7 +72,7 @@ class FinetunedPeople:
         windows: Windows,
         pairs: Float32,
         signals: SignalReadOuts,
-        readouts: tuple[ReadOut, ...],
+        readouts: tuple[LatentReadOut, ...],
         patch: int,
     ) -> FinetunedPeople:
         """Of Fisher z [people of the windows, E] of their latent connectivity."""
@@ -83,7 +89,9 @@ class FinetunedPeople:
         for part, (_, left_out) in enumerate(cut):
             parts[learning[left_out]] = part
         scans = ScanInputs(windows, data.people, patch, groups, parts)
-        return cls(data, learning, groups, parts, found, log, scans)
+        kind = heard_by_probe(data.task.kind)
+        heard = tuple(readout in kind for readout in readouts)
+        return cls(data, learning, groups, parts, found, heard, log, scans)
 
     def probe(
         self, readouts: Sequence[NDArray[np.floating]], split: Split, target: LearnedTarget
@@ -91,7 +99,7 @@ class FinetunedPeople:
         """A head that is the probe of a split's training people by some read-outs."""
         told = target.encode(what_is_left(self.data, split.train))
         whose = self.groups, split.train, split.validation
-        return head_from_probe(readouts, *whose, target, told)
+        return head_from_probe(readouts, self.heard, *whose, target, told)
 
     def probes_without_each_part(
         self, readouts: Sequence[NDArray[np.floating]], split: Split, target: LearnedTarget

@@ -1,6 +1,6 @@
 """The head of a fine-tuned network, which begins as the probe of what it reads.
 
-The probe is kernel ridge regression on the mean of the read-outs' kernels, centred by hospital
+The probe is kernel ridge regression on the mean of its read-outs' kernels, centred by hospital
 (`methods.readout_methods`), or on another mixture that surely tells people left out better.
 Written in features instead of people it is a linear layer: that is where the head starts, so that a
 network of which nothing has moved predicts as its probe does.
@@ -64,6 +64,7 @@ class ReadOutHead(nn.Module):
 
 def head_from_probe(
     readouts: Sequence[NDArray[np.floating]],
+    heard: Sequence[bool],
     groups: NDArray[np.int64],
     training: Index,
     rest: Index,
@@ -76,6 +77,8 @@ def head_from_probe(
     ----------
     readouts : sequence of ndarray [n, P_k]
         NaN where unknown.
+    heard : sequence of bool
+        Which of them the probe hears; all, where it hears none of these.
     groups : ndarray of int64 [n]
         Hospital of each person, 0 .. G - 1.
     training, rest : ndarray of int64
@@ -90,7 +93,7 @@ def head_from_probe(
     means = training_means(goal, groups, training)
     left = (goal - means)[training]
     beside = levels_of(groups[training], np.zeros((len(training), 0)))
-    shares, dual = _mixture(away, left, beside)
+    shares, dual = _mixture(away, heard if any(heard) else [True] * len(away), left, beside)
     features = np.concatenate(readouts, axis=1)
     scale = np.concatenate([np.full(x.shape[1], s) for x, s in zip(away, shares, strict=True)])
     inputs = np.concatenate(away, axis=1) * scale
@@ -111,19 +114,19 @@ def head_from_probe(
 
 
 def _mixture(
-    readouts: Sequence[Float64], left: Float64, beside: Float64
+    readouts: Sequence[Float64], heard: Sequence[bool], left: Float64, beside: Float64
 ) -> tuple[list[float], Float64]:
     """What each read-out [t, P_k] is scaled by, and dual weights [t, O].
 
-    Kernels have the same share, unless other ones, in quarters, have a squared error of people left
-    out that is surely less.
+    Kernels have the shares of the probe, unless other ones, in quarters, have a squared error of
+    people left out that is surely less.
     """
     own = np.arange(len(left))
     sizes = [float(np.einsum("np,np->", x, x)) / len(x) for x in readouts]
     kernels = [linear_kernel(x, own) for x in readouts]
     quarters = (q for q in product(range(QUARTERS + 1), repeat=len(readouts)) if sum(q) == QUARTERS)
     mixtures = [
-        np.full(len(readouts), 1 / len(readouts)),
+        np.array(heard) / sum(heard),
         *(np.array(q) / QUARTERS for q in quarters),
     ]
     fits = []

@@ -132,5 +132,10 @@ def of_model(methods: Iterable[str], model: str) -> list[str]:
     return [method for method in methods if method.startswith(f"{model}: ")]
 
 
+def answering(methods: Iterable[str], model: str) -> list[str]:
+    """Of these, those that a model is judged by: not single read-outs, which are their parts."""
+    return [m for m in of_model(methods, model) if not m.startswith(f"{model}: latent ")]
+
+
 def _device(model: BrainModel) -> str:
     return str(device_of(model))

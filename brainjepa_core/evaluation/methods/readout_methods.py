@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.adjustment import target_of_covariates
 from brainjepa_core.evaluation.features.connectivity import Features
-from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts, heard_by_probe
 from brainjepa_core.evaluation.readout.centring import (
     centred_on,
     centres_of,
@@ -79,11 +79,14 @@ class ReadOutMethod:
     readouts : sequence of ReadOut
     centred : bool
         By hospital; else by the training people's mean.
+    of_values : sequence of ReadOut
+        Heard in the place of `readouts` where a value is to be predicted; by default the same.
     """
 
     name: str
     readouts: Sequence[ReadOut]
     centred: bool = False
+    of_values: Sequence[ReadOut] = ()
 
     def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t], or scores [t, K]: by how much a person is likelier than people are.
@@ -115,7 +118,10 @@ class ReadOutMethod:
         return found
 
     def _kernel(self, data: TaskData, training: Index, test: Index) -> Float64:
-        return sum_of_kernels([r.kernel(data, training, test, self.centred) for r in self.readouts])
+        values = data.task.kind == "regression"
+        heard = self.of_values if values and self.of_values else self.readouts
+        kernels = [readout.kernel(data, training, test, self.centred) for readout in heard]
+        return sum_of_kernels(kernels)
 
     def _fit(self, data: TaskData, training: Index, test: Index, kernel: Float64) -> Float64:
         """Predict by a kernel of the training rows, then the tested ones."""
@@ -184,14 +190,19 @@ def latent_methods(name: str, pairs: Float32, signals: SignalReadOuts) -> list[R
     Returns
     -------
     list of ReadOutMethod
-        The probe that models are compared by (both read-outs, site-centred); the same joined with
-        the signals' slow connectivity; each read-out alone.
+        The probe that models are compared by (`heard_by_probe`, site-centred); its log-connectivity
+        joined with the signals' slow connectivity; each read-out alone.
     """
     latent, log = ReadOut(pairs), ReadOut(signals.log_connectivity(pairs))
     slow = ReadOut(signals.slow_pairs)
+    named = {"latent_connectivity": latent, "latent_log_connectivity": log}
+    classes, values = (
+        tuple(named[readout] for readout in heard_by_probe(kind))
+        for kind in ("classification", "regression")
+    )
     return [
-        ReadOutMethod(f"{name}: probe", (latent, log), centred=True),
-        ReadOutMethod(f"{name}: probe and FC", (latent, log, slow), centred=True),
+        ReadOutMethod(f"{name}: probe", classes, True, values),
+        ReadOutMethod(f"{name}: probe and FC", (log, slow), True),
         *(
             ReadOutMethod(f"{name}: {kind}{CENTRED if centred else ''}", (readout,), centred)
             for kind, readout in (("latent connectivity", latent), ("latent log-connectivity", log))

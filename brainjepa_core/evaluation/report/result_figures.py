@@ -24,7 +24,7 @@ LABELS = {
     "mae": "MAE",
     STANDARDISED: "standardised MSE",
 }
-LONGEST_NAME = 44  # characters of a model beside a picture
+LONGEST_NAME = 58  # characters of a model beside a picture: rows of signals are whole
 
 
 def metric_label(metric: str, unit: str = "") -> str:
@@ -230,6 +230,10 @@ def _handle(color: str, label: str) -> Line2D:
 
 
 def short_name(name: str) -> str:
-    """A name that fits beside a picture and that matplotlib does not take for mathematics."""
+    """A name that fits beside a picture and that matplotlib does not take for mathematics.
+
+    Of a longer one the middle is left out: rows of a model differ by their ends.
+    """
     name = "".join(c if c.isprintable() else " " for c in name).replace("$", r"\$")
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"

@@ -134,6 +134,7 @@ def write_result_page(
     title: str = "What the model is worth",
     reference: str | None = None,
     subjects: Sequence[str] = (),
+    answering: Sequence[str] | None = None,
 ) -> Path:
     """Write FOLDER/results.html.
 
@@ -148,12 +149,15 @@ def write_result_page(
         The functional-connectivity baseline.
     subjects : sequence of str
         Models whose worth is in question, such as the federated probe.
+    answering : sequence of str, optional
+        Those that the first sentences are of; all by default.
 
     Returns
     -------
     Path
     """
-    parts = [_Part(results, fact, reference, subjects) for fact in facts]
+    answering = subjects if answering is None else answering
+    parts = [_Part(results, fact, reference, subjects, answering) for fact in facts]
     return write_page(
         Path(folder) / PAGE,
         "brainjepa_core.evaluation.report",
@@ -168,10 +172,15 @@ class _Part:
     """A task under a protocol."""
 
     def __init__(
-        self, results: Results, facts: TaskFacts, reference: str | None, subjects: Sequence[str]
+        self,
+        results: Results,
+        facts: TaskFacts,
+        reference: str | None,
+        subjects: Sequence[str],
+        answering: Sequence[str],
     ) -> None:
         self.results, self.facts = results, facts
-        self.reference, self.subjects = reference, subjects
+        self.reference, self.subjects, self.answering = reference, subjects, answering
         self.rows = [row for row in results.rows if self._mine(row)]
         self.over_sites = [one for one in results.over_sites if self._mine(one)]
         self.models = list(dict.fromkeys(row.model for row in self.rows))
@@ -190,7 +199,7 @@ class _Part:
         facts = self.facts
         answer, *more = verdict(
             self.results, facts.task, facts.protocol, facts.headline, self.reference,
-            self.subjects, facts.chance.get(facts.headline),
+            self.answering, facts.chance.get(facts.headline),
         )  # fmt: skip
         told = {"title": self.title, "answer": answer, "more": more, "models": None}
         if not self.rows:

@@ -41,11 +41,9 @@ def evaluate(
             help="holdout (by default), kfold, leave_one_site_out, personalised, or a YAML."
         ),
     ] = None,
-    model: Annotated[
+    checkpoint: Annotated[
         list[str] | None,
         typer.Option(
-            "--checkpoint",
-            "--model",
             metavar="PATH",
             help="Folder of a model, a run or a study, or NAME=FOLDER; may be repeated; baselines "
             "without.",
@@ -98,7 +96,7 @@ def evaluate(
         with waiting(console, "Evaluating") as work:
             results = run_evaluation(
                 data,
-                model or (),
+                checkpoint or (),
                 load_task(task),
                 protocol_settings(protocol or "holdout"),
                 out,

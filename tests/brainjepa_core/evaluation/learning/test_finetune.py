@@ -69,7 +69,8 @@ LOG = "latent_log_connectivity"
 def probe(model, windows, data, split, readout=LATENT_CONNECTIVITY) -> np.ndarray:
     pairs = embed_people(model, windows, range(60), (LATENT_CONNECTIVITY,))[LATENT_CONNECTIVITY]
     methods = latent_methods("x", pairs.astype(np.float32), SignalReadOuts(windows))
-    row = f"x: {'latent log-' if readout == LOG else 'latent '}connectivity, site-centred"
+    kind = "latent log-" if readout == LOG else "latent "
+    row = "x: probe" if readout is None else f"x: {kind}connectivity, site-centred"
     return next(method for method in methods if method.name == row).predict(data, split)
 
 
@@ -82,6 +83,7 @@ def probe(model, windows, data, split, readout=LATENT_CONNECTIVITY) -> np.ndarra
         ("classes", "head", LOG, True),
         ("values", "adapters", LOG, True),
         ("classes", "all", LATENT_CONNECTIVITY, True),
+        ("values", "head", None, True),
     ],
 )
 def test_before_anything_moves_it_is_the_probe(windows, model, kind, train, readout, whole_site):
@@ -92,7 +94,8 @@ def test_before_anything_moves_it_is_the_probe(windows, model, kind, train, read
         data = sited(task_of(trait(windows) > 0, classes=("low", "high")), windows)
     order = np.arange(60) if whole_site else np.random.default_rng(0).permutation(60)
     split = Split("x", 0, np.sort(order[:32]), np.sort(order[32:40]), np.sort(order[40:]))
-    still = {"train": train, "lr": 1e-12, "head_lr": 1e-12, "steps": 2, "readouts": (readout,)}
+    still = {"train": train, "lr": 1e-12, "head_lr": 1e-12, "steps": 2}
+    still |= {} if readout is None else {"readouts": (readout,)}  # else what the probe hears
     still = SHORT.model_copy(update=still)
     found = FinetuneMethod("x", model, windows, still).predict(data, split)
     expected = probe(model, windows, data, split, readout)

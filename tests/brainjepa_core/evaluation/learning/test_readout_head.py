@@ -20,7 +20,7 @@ def readouts():
 
 def shares(readouts, left) -> np.ndarray:
     """Share of each read-out's kernel of unit mean square."""
-    scales, _ = _mixture(readouts, left - left.mean(0), MEAN)
+    scales, _ = _mixture(readouts, [True, True], left - left.mean(0), MEAN)
     sizes = [(x**2).sum() / PEOPLE for x in readouts]
     return np.square(scales) * sizes
 

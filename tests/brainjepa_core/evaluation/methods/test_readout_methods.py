@@ -234,3 +234,23 @@ def test_signals_and_a_network_that_keeps_them_have_the_same_rows(cohort):
         for centred in ("", ", site-centred"):
             assert np.array_equal(theirs[f"x: latent {kind}{centred}"], mine[kind + centred])
     assert {"x: probe", "x: probe and FC"} < set(theirs) and len(theirs) == 6
+
+
+def test_a_probe_hears_both_of_classes_and_log_connectivity_of_a_value(cohort):
+    signals = SignalReadOuts(cohort)
+    sites = np.array([str(p.store) for p in cohort.people])
+    ages = np.array([p.records[0].phenotypes["age"] for p in cohort.people], float)
+    test = np.flatnonzero(sites == sites[-1])
+    split = Split("last", 0, np.setdiff1d(np.arange(len(sites)), test), NOBODY, test)
+    pairs, slow = ReadOut(signals.pairs), ReadOut(signals.slow_pairs)
+    log = ReadOut(signals.log_connectivity())
+    old = (ages > np.median(ages)).astype(float)
+    expected = {
+        "value": (make_task(ages, sites=sites), (log,)),
+        "class": (make_task(old, ("young", "old"), sites=sites), (pairs, log)),
+    }
+    probe, joined = latent_methods("x", signals.pairs, signals)[:2]
+    for data, alone in expected.values():
+        for row, readouts in ((probe, alone), (joined, (log, slow))):
+            told = ReadOutMethod("y", readouts, centred=True).predict(data, split)
+            assert np.array_equal(row.predict(data, split), told)

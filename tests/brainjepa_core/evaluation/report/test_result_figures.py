@@ -81,3 +81,12 @@ def test_a_unit_stands_beside_every_number_that_has_one():
 def test_labels():
     assert metric_label("r within site") == "Pearson r within site"
     assert metric_label("balanced accuracy") == "balanced accuracy"
+
+
+def test_names_of_one_model_stay_apart():
+    rows = [f"{'a long name ' * 6}: latent log-connectivity{end}" for end in ("", ", site-centred")]
+    plain, centred = (figures.short_name(row) for row in rows)
+    assert len(plain) == len(centred) == figures.LONGEST_NAME
+    assert plain.endswith("log-connectivity") and centred.endswith(", site-centred")
+    longest = "connectivity 0.01-0.1 Hz + log-connectivity, site-centred"
+    assert figures.short_name(longest) == longest

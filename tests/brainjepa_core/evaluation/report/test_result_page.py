@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from made_predictions import holdouts, predictions, sites_in_turn, task_data
 
+from brainjepa_core.evaluation.methods.model_methods import answering
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_page import TaskFacts, write_result_page
 from brainjepa_core.evaluation.report.result_tables import model_table
@@ -217,6 +218,20 @@ def test_the_page_shows_every_figure_and_needs_nothing_else(evaluated, tmp_path)
     for text in ("45 control, 45 autism", "7 people were left out", "no label", "protocol.seeds"):
         assert text in found.text
     assert [p.name for p in tmp_path.iterdir()] == ["results.html"]
+
+
+def test_the_first_sentences_are_of_what_a_model_is_judged_by(evaluated, tmp_path):
+    results, facts = evaluated
+    both, asked = ["probe", "noise"], {"reference": "FC"}
+    of_all = page(write_result_page(tmp_path, results, facts, subjects=both, **asked)).text
+    found = page(
+        write_result_page(tmp_path, results, facts, subjects=both, answering=["probe"], **asked)
+    ).text
+    assert of_all.count("of 2 models in question") + of_all.count("All 2 models") == 2
+    assert "models in question" not in found
+    assert "noise: AUC" in of_all and "noise: AUC" not in found
+    rows = ["run: probe", "run: latent connectivity", "run: fine-tuned", "random weights: probe"]
+    assert answering(rows, "run") == ["run: probe", "run: fine-tuned"]
 
 
 def test_text_from_elsewhere_stays_text(evaluated, tmp_path):
