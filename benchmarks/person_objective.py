@@ -71,7 +71,12 @@ TOKENS: dict[str, dict[str, Any]] = {
 ROWS = (OWN, RIDGE, "depth 0", "depth 2", *TOKENS)
 FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
 GRID = tuple(product((0, 2), (16, 32), (2e-3, 5e-3, 1e-2)))  # depth, patch, lr
-OUTER = {"fedavg": OuterSettings(), "fedavgm": OuterSettings(kind="fedavgm", lr=0.7)}  # DiLoCo's
+OUTER = {
+    "fedavg": OuterSettings(),
+    "fedavgm": OuterSettings(kind="fedavgm", lr=0.7),  # DiLoCo's
+    "fedadam": OuterSettings(kind="fedadam", lr=1e-2, beta2=0.999),  # after plain steps of sites
+}
+PLAIN = {"lr": 1.0, "start_lr": 1.0, "final_lr": 1.0, "weight_decay": 0, "final_weight_decay": 0}
 DRAWS = 2000
 
 Job = dict[str, Any]
@@ -80,6 +85,7 @@ Job = dict[str, Any]
 def study_of(job: Job) -> PretrainingSettings:
     """The study of a row; token objectives get the same encoder, windows, people and steps."""
     steps = round(job["steps"] * job["budget"])
+    plain = job["row"] == FEDERATED and job["outer"] == "fedadam"
     sizes: dict[str, Any] = {"width": 32, "heads": 4, "depth": job["depth"], "patch": job["patch"]}
     tokens = TOKENS.get(job["row"])
     if tokens is not None:
@@ -94,6 +100,7 @@ def study_of(job: Job) -> PretrainingSettings:
             "seed": job["seed"],
             "batch_size": job["batch"],
             "clip_norm": 1.0,
+            "optimizer": "sgd" if plain else "adamw",
             "schedule": {
                 "total_steps": steps,
                 "warmup_steps": steps // 10,
@@ -102,6 +109,7 @@ def study_of(job: Job) -> PretrainingSettings:
                 "final_lr": 2e-5,
                 "final_weight_decay": 0.04,
                 "ema": 0.99,
+                **(PLAIN if plain else {}),
             },
         },
     )
@@ -402,8 +410,8 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--federated", action="store_true", help="against pooled and alone")
     parser.add_argument("--budget", type=float, default=1.0, help="times the steps")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--local-steps", type=int, default=25, help="of a site in a round")
-    parser.add_argument("--outer", choices=OUTER, default="fedavg", help="the coordinator's step")
+    parser.add_argument("--local-steps", type=int, default=4, help="of a site in a round")
+    parser.add_argument("--outer", choices=OUTER, default="fedadam", help="the coordinator's step")
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--batch", type=int, default=32)
