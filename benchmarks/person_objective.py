@@ -55,6 +55,8 @@ from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
+from brainjepa_server.combining.outer import OuterOptimizer
+from brainjepa_server.settings import OuterSettings
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "abide"
 TR = 2.0
@@ -69,6 +71,12 @@ TOKENS: dict[str, dict[str, Any]] = {
 ROWS = (OWN, RIDGE, "depth 0", "depth 2", *TOKENS)
 FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
 GRID = tuple(product((0, 2), (16, 32), (2e-3, 5e-3, 1e-2)))  # depth, patch, lr
+OUTER = {
+    "fedavg": OuterSettings(),
+    "fedavgm": OuterSettings(kind="fedavgm", lr=0.7),  # DiLoCo's
+    "fedadam": OuterSettings(kind="fedadam", lr=1e-2, beta2=0.999),  # after plain steps of sites
+}
+PLAIN = {"lr": 1.0, "start_lr": 1.0, "final_lr": 1.0, "weight_decay": 0, "final_weight_decay": 0}
 DRAWS = 2000
 
 Job = dict[str, Any]
@@ -77,6 +85,7 @@ Job = dict[str, Any]
 def study_of(job: Job) -> PretrainingSettings:
     """The study of a row; token objectives get the same encoder, windows, people and steps."""
     steps = round(job["steps"] * job["budget"])
+    plain = job["row"] == FEDERATED and job["outer"] == "fedadam"
     sizes: dict[str, Any] = {"width": 32, "heads": 4, "depth": job["depth"], "patch": job["patch"]}
     tokens = TOKENS.get(job["row"])
     if tokens is not None:
@@ -91,6 +100,7 @@ def study_of(job: Job) -> PretrainingSettings:
             "seed": job["seed"],
             "batch_size": job["batch"],
             "clip_norm": 1.0,
+            "optimizer": "sgd" if plain else "adamw",
             "schedule": {
                 "total_steps": steps,
                 "warmup_steps": steps // 10,
@@ -99,6 +109,7 @@ def study_of(job: Job) -> PretrainingSettings:
                 "final_lr": 2e-5,
                 "final_weight_decay": 0.04,
                 "ema": 0.99,
+                **(PLAIN if plain else {}),
             },
         },
     )
@@ -220,31 +231,37 @@ def trained(job: Job, windows: Windows, basis: ConsensusBasis) -> BrainModel:
 
 
 def federated(job: Job, sites: Sequence[Windows], basis: ConsensusBasis) -> BrainModel:
-    """Rounds of local steps and their mean by people; each site keeps its optimiser.
+    """Rounds of local steps, and the coordinator's step along their mean by people.
 
-    A site takes its part of the batch, so that a step of all sites sees as many people as a pooled
-    one.
+    Each site keeps its optimiser, and takes its part of the batch, so that a step of all sites sees
+    as many people as a pooled one.
     """
-    part = {**job, "batch": max(1, round(job["batch"] / len(sites)))}
-    study = study_of(part)
+    study = study_of({**job, "batch": max(1, round(job["batch"] / len(sites)))})
     at_sites = [study.new_training(basis, job["device"]) for _ in sites]
+    model = study.new_training(basis, job["device"]).model
+    outer = OuterOptimizer(OUTER[job["outer"]], model.roles)
     shares = np.array([windows.subjects for windows in sites], float)
-    weights = at_sites[0].model.state_dict()
     total, local = study.training.schedule.total_steps, job["local_steps"]
-    for first in range(0, total, local):
+    for number, first in enumerate(range(0, total, local)):
         steps = range(first, min(first + local, total))
         for training, windows in zip(at_sites, sites, strict=True):
-            training.model.load_state_dict(weights)
+            training.model.load_state_dict(model.state_dict())
             _advance(training, windows, study, steps)
-        states = [training.model.state_dict() for training in at_sites]
-        weights = {
-            name: sum(
-                s * state[name] for s, state in zip(shares / shares.sum(), states, strict=True)
-            )
-            for name in weights
+        base = weights_of(model)
+        found = [weights_of(training.model) for training in at_sites]
+        mean = {
+            name: np.average([own[name].astype(float) for own in found], 0, shares)
+            for name in base
+            if model.roles.is_trained(name)
         }
-    at_sites[0].model.load_state_dict(weights)
-    return at_sites[0].model
+        new = base | outer.step(base, mean, number)
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in new.items()})
+    return model
+
+
+def weights_of(model: BrainModel) -> dict[str, Any]:
+    """A model's arrays by name, as they travel."""
+    return {name: value.cpu().numpy().copy() for name, value in model.state_dict().items()}
 
 
 def _advance(
@@ -293,8 +310,8 @@ def run(folder: str, job: Job) -> Job:
 
 def jobs_of(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Job]:
     """All that is asked for, cheap rows first."""
-    settings = ("patch", "lr", "steps", "batch", "directions", "budget", "local_steps", "device")
-    base = {name: getattr(arguments, name) for name in settings}
+    settings = ("patch", "lr", "steps", "batch", "directions", "budget", "device")
+    base = {name: getattr(arguments, name) for name in (*settings, "local_steps", "outer")}
     for number, left_out in enumerate(sets_of(names, arguments.sets)):
         job = {**base, "set": number, "left_out": left_out, "inner": None, "seed": 0, "depth": 2}
         if arguments.choose:
@@ -393,7 +410,8 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--federated", action="store_true", help="against pooled and alone")
     parser.add_argument("--budget", type=float, default=1.0, help="times the steps")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--local-steps", type=int, default=25, help="of a site in a round")
+    parser.add_argument("--local-steps", type=int, default=4, help="of a site in a round")
+    parser.add_argument("--outer", choices=OUTER, default="fedadam", help="the coordinator's step")
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--batch", type=int, default=32)

@@ -17,7 +17,7 @@ def test_the_python_lines_run(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     exec(block, names)
     assert names["vector"].shape == (100 * 99 // 2,) and np.isfinite(names["vector"]).all()
-    assert names["tokens"].shape == (3, 500, 96)
+    assert names["tokens"].shape == (3, 400, 32)
     assert (tmp_path / "runs" / "first" / "final").is_dir()
 
 

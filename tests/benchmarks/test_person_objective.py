@@ -32,7 +32,7 @@ def job(bench, **choices) -> dict:
     return {
         "row": "depth 0", "set": 0, "left_out": left_out, "inner": None, "seed": 0, "depth": 0,
         "patch": 16, "lr": 1e-2, "steps": 6, "batch": 4, "directions": 5, "budget": 1.0,
-        "local_steps": 2, "device": "cpu", **choices,
+        "local_steps": 2, "outer": "fedavg", "device": "cpu", **choices,
     }  # fmt: skip
 
 
@@ -66,14 +66,30 @@ def test_intervals_are_paired_over_people(bench):
     assert ratio == pytest.approx(r2 / (r2 - 0.05)) and least > 1
 
 
-def test_one_site_in_rounds_is_that_site_alone(bench, tmp_path):
+def hospitals(sites: int, folder: Path) -> list[ScanStore]:
     cohort = CohortSettings(
-        sites=1, subjects_per_site=6, rois=40, networks=4, latents=3, frames=160
+        sites=sites, subjects_per_site=6, rois=40, networks=4, latents=3, frames=160
     )
-    stores = [ScanStore.open(path) for path in write_cohort(cohort, tmp_path)]
-    one = job(bench)
+    return [ScanStore.open(path) for path in write_cohort(cohort, folder)]
+
+
+def test_one_site_in_rounds_is_that_site_alone(bench, tmp_path):
+    one, stores = job(bench), hospitals(1, tmp_path)
     windows = bench.windows_of(stores, one)
     basis = consensus_basis(windows)
     alone = bench.trained(one, windows, basis).state_dict()
     rounds = bench.federated(one, [windows], basis).state_dict()
     assert all(torch.equal(alone[name], rounds[name]) for name in alone)
+
+
+def test_every_site_begins_a_round_from_the_global_weights(bench, tmp_path):
+    """None of them where the site before it ended: one round is the mean of sites by themselves."""
+    one, stores = job(bench, depth=2, local_steps=6), hospitals(2, tmp_path)
+    sites = [bench.windows_of([store], one) for store in stores]
+    basis = consensus_basis(bench.windows_of(stores, one))
+    shares = np.array([site.subjects for site in sites]) / sum(site.subjects for site in sites)
+    alone = [bench.trained({**one, "batch": 2}, site, basis).state_dict() for site in sites]
+    found = bench.federated(one, sites, basis).state_dict()
+    for name, value in found.items():
+        mean = sum(share * own[name].double() for share, own in zip(shares, alone, strict=True))
+        torch.testing.assert_close(value, mean.float(), rtol=0, atol=1e-7)

@@ -359,7 +359,14 @@ def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
 
     monkeypatch.setattr(comparison, "probe_methods", probe)
     for given, windows in compared:
-        methods = table_methods(given, windows, task_data(task, windows), tmp_path, print)
+        methods = table_methods(
+            given,
+            windows,
+            task_data(task, windows),
+            comparison.SignalReadOuts(windows),
+            tmp_path,
+            print,
+        )
         kinds = (ProbeMethod, FinetuneMethod, ConnectivityNetworkMethod)
         trained = [method for method in methods if isinstance(method, kinds)]
         assert len(trained) == 2 + 2 + 2  # with random weights; from scratch; both networks

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_client.computing.private_round import PrivateRound
-from brainjepa_client.computing.private_sum import private_sum
 from brainjepa_client.computing.task_evaluation import evaluate_task
 from brainjepa_client.computing.training import train
 from brainjepa_client.computing.yardstick import evaluate
@@ -72,6 +71,9 @@ def computed(
     """
     if request.kind == TRAIN:
         if private is not None and private.protection.where == "central":
+            # It needs cryptography, which is an extra.
+            from brainjepa_client.computing.private_sum import private_sum
+
             return private_sum(settings, people.training, request, private)
         return train(settings, people.training, request, private)
     answered = evaluate if request.assignment.probe is None else evaluate_task

@@ -1,7 +1,8 @@
 """Three baselines under one seed and one budget of local steps: pooled, federated, each site alone.
 
 Every model starts from the same weights on the same basis, takes the study's optimiser steps on
-its own people, and is judged on everybody's held-out fold by the same probes.
+its own people, and the coordinator's after each round, as a study of one site would, and is judged
+on everybody's held-out fold by the same probes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import torch
 
 from brainjepa_client.computing.yardstick import told_of
 from brainjepa_client.preparing.workers import in_order
+from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.models.checkpoint import read_model, write_model
+from brainjepa_core.models.checkpoint import model_arrays, read_model, write_model
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.sampling import batches_ahead
+from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
@@ -88,7 +93,19 @@ def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, 
     folds = folds_of_windows(windows, study.training.seed, settings.folds)
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
     training = study.new_training(basis, "cpu")
-    steps = range(study.training.schedule.total_steps)
-    for batches in batches_ahead(people, training.model, study.training, steps):
-        training.advance(batches)
+    outer = OuterOptimizer(settings.aggregation.outer, training.model.roles)
+    for number in range(settings.total_rounds):
+        base = _arrays(training.model)
+        first = number * settings.rounds.local_steps
+        steps = range(first, first + settings.rounds.local_steps)
+        for batches in batches_ahead(people, training.model, study.training, steps):
+            training.advance(batches)
+        mean = {name: value.astype(np.float64) for name, value in _arrays(training.model).items()}
+        momenta = [values_at(study.training.schedule, step).momentum for step in steps]
+        new = next_weights(outer, settings.aggregation, base, mean, number, momenta)
+        training.model.load_state_dict({name: torch.from_numpy(v) for name, v in new.items()})
     write_model(path, training.model, provenance(windows, basis))
+
+
+def _arrays(model: BrainModel) -> dict[str, Float32]:
+    return {name: value.numpy().copy() for name, value in model_arrays(model).items()}

@@ -15,8 +15,8 @@ from small_sites import (
     write_stores,
 )
 
-from brainjepa_client.answering import training as training_module
 from brainjepa_client.approving.task_words import phenotypes_in_words
+from brainjepa_client.computing import training as training_module
 from brainjepa_core.pretraining.phenotypes import learnable_columns, told_phenotypes
 from brainjepa_core.signals.windows import Windows
 

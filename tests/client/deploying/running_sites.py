@@ -56,9 +56,9 @@ def wait_for(condition: Callable[[], object], what: object = "", patience: float
 
 def write_site(folder: Path, store: Path, name: str = "Lyon", **more: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"name": name, "store": str(store), "state": "state",
-               "policy": {"min_subjects": 4, "min_people_in_sum": 1, "round_counts_to": 1},
-               **more}  # fmt: skip
+    floors = {"min_people_in_sum": 1, "min_people_a_feature": 0, "round_counts_to": 1}
+    policy = {"min_subjects": 4, **floors}
+    content = {"name": name, "store": str(store), "state": "state", "policy": policy, **more}
     (folder / "site.yaml").write_text(yaml.safe_dump(content))
     return folder / "site.yaml"
 

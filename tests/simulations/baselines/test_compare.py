@@ -61,6 +61,15 @@ def test_of_one_site_all_three_are_one_model(tmp_path):
     assert found[RANDOM] != found[POOLED]
 
 
+def test_the_coordinators_step_is_taken_too(tmp_path):
+    """Sites that take plain steps leave the optimiser to the coordinator: baselines need it."""
+    outer = {"kind": "fedadam", "lr": 1e-3}
+    chosen = scenario(1, 2, aggregation={"outer": outer})
+    run(chosen, tmp_path)
+    list(compare(chosen, tmp_path, stores_of(tmp_path), 1))
+    assert same(baseline(tmp_path, "pooled"), weights(tmp_path))
+
+
 @pytest.mark.slow
 def test_of_more_sites_each_has_its_own_and_the_pool_all(tmp_path):
     chosen = scenario(2, 6)

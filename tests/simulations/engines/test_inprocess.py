@@ -25,7 +25,7 @@ from small_consortium import (
     weights,
 )
 
-from brainjepa_client.answering import training
+from brainjepa_client.computing import training
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum

@@ -10,9 +10,9 @@ import torch
 from private_consortium import private
 from small_consortium import TOTAL, NoTracker, run, same, summary, weights
 
-from brainjepa_client.answering import private_sum
 from brainjepa_client.answering.site import Site
 from brainjepa_client.approving.membership import KEY
+from brainjepa_client.computing import private_sum
 from brainjepa_client.computing.private_round import SECRET
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.settings import SiteSettings

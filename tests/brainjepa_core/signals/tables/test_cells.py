@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.evaluation.tasks.task_data import _known
+from brainjepa_core.signals.tables.values import known_value
 from brainjepa_core.signals.tables.cells import MISSING, has_decimal_comma, is_missing, number
 from brainjepa_core.signals.tables.phenotypes import read_phenotypes
 from brainjepa_core.signals.tables.text_tables import read_table
@@ -50,7 +50,7 @@ def test_every_reader_knows_every_word_for_missing(tmp_path, word):
     series.write_text(f"a\tb\n1\t{word}\n2\t{word}\n")
     values = read_table(series).values
     assert values[:, 0].tolist() == [1, 2] and all(map(math.isnan, values[:, 1]))
-    assert _known(word) is None
+    assert known_value(word) is None
 
 
 @given(st.text(max_size=8))
