@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainjepa_core.signals.tables.values import known_value
 from brainjepa_core.signals.tables.cells import MISSING, has_decimal_comma, is_missing, number
 from brainjepa_core.signals.tables.phenotypes import read_phenotypes
 from brainjepa_core.signals.tables.text_tables import read_table
+from brainjepa_core.signals.tables.values import known_value
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**20), 10**20))
