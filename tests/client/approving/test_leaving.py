@@ -147,10 +147,10 @@ def test_an_answer_that_is_ready_does_not_leave_either(site, start, monkeypatch)
     contract, ready = make_contract(), threading.Event()
     approved(site, contract)
 
-    def late(*arguments):
+    def late(*arguments, **named):
         withdraw_from_contract(site, contract)
         ready.set()
-        return real(*arguments)
+        return real(*arguments, **named)
 
     from brainjepa_client.answering import site as site_module
 

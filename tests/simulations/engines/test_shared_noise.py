@@ -150,16 +150,16 @@ def test_a_sum_that_too_few_sites_answered_costs_nothing_more(tmp_path, straight
     update = {"study": again.study.model_copy(update={"start_from": chosen.study.start_from})}
     again = again.model_copy(update=update)
     same_secrets(whole, folder)
-    real, asked = secure_sums._OneSum._ask, []
+    real, asked = secure_sums._ask, []
 
-    def cut(self, step):
+    def cut(sites, question, sums, arrived):
+        step = sums[0].step
         asked.append(step)
+        real(sites, question, sums, arrived)
         if asked.count(MASKED) == 2 and step == MASKED:
-            real(self, step)
             raise QuorumMissed("expected sites, found too few")
-        real(self, step)
 
-    monkeypatch.setattr(secure_sums._OneSum, "_ask", cut)
+    monkeypatch.setattr(secure_sums, "_ask", cut)
     run(again, folder)
     assert asked.count(MASKED) == TOTAL + 1
     assert same(weights(folder), weights(whole))
