@@ -31,6 +31,7 @@ def tree(tmp_path):
     return tree
 
 
+@pytest.mark.slow
 def test_one_yaml_and_one_command_from_images_to_a_model(tree, tmp_path):
     file, out = tmp_path / "study.yaml", tmp_path / "run"
     file.write_text(yaml.safe_dump(plan(3)))

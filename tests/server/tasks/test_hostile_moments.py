@@ -64,6 +64,7 @@ def hostile(draw) -> list[Moments]:
     return [Moments._made_of({**found, "n": found["n"].round()}) for found in values]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(lie=hostile())
 @pytest.mark.filterwarnings("error")

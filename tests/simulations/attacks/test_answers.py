@@ -45,6 +45,7 @@ def test_a_mean_tells_as_much_as_theory_says():
     assert found.other == pytest.approx(0.5, abs=0.06)
 
 
+@pytest.mark.slow
 def test_a_score_tells_next_to_nothing():
     found = told_apart(from_score, PEOPLE, ANOTHER, 40, draws=4)
     assert found.same == pytest.approx(0.5, abs=0.1)

@@ -40,6 +40,7 @@ def test_five_hundred_runs_prove_less_than_is_told():
     assert 0.1 < found.found <= found.told, found
 
 
+@pytest.mark.slow
 def test_a_training_with_less_noise_than_it_tells_is_caught(monkeypatch):
     """The same attack on a site whose noise is a twentieth of what is promised."""
     settings = AuditSettings(PrivacySettings(noise=6.0), batch=6, steps=2)

@@ -63,6 +63,7 @@ def study(chosen, folder, yamls, contract) -> Study:
     return Study(DeployedGrid(yamls), chosen.study, folder, progress, len(yamls), contract)
 
 
+@pytest.mark.slow
 def test_the_same_bits_as_without(deployed, tmp_path):
     chosen, folder, yamls, sites, contract = deployed
     for site in sites:

@@ -83,6 +83,7 @@ def stop_at(monkeypatch, name: str, call: int) -> None:
     monkeypatch.setattr(study_module, name, stopping)
 
 
+@pytest.mark.slow
 def test_lines_beyond_the_saved_round_are_cut(tmp_path, monkeypatch):
     run(scenario(), tmp_path / "straight")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

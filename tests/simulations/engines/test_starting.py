@@ -68,6 +68,7 @@ def test_its_first_round_starts_from_its_weights(earlier, tmp_path):
     assert all(np.array_equal(found[name], expected[name]) for name in trained)
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_without_the_model(earlier, tmp_path):
     moved = tmp_path / "model"
     shutil.copytree(earlier / "final", moved)
@@ -82,6 +83,7 @@ def test_a_killed_study_goes_on_without_the_model(earlier, tmp_path):
     assert same(weights(whole), expected)
 
 
+@pytest.mark.slow
 def test_a_published_checkpoint(tmp_path):
     sizes = {
         "width": 64, "depth": 1, "heads": 1, "patch": 4,
