@@ -9,7 +9,6 @@ Shapes: B batch, R ROIs, T frames of a window, F frames of an aligned scan.
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
+from brainjepa_core.signals.problems import log_of_once
 from brainjepa_core.signals.rest import rest_connectivity
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
 from brainjepa_core.signals.storing.scan_cache import ScanCache
@@ -27,7 +27,7 @@ from brainjepa_core.signals.temporal import official_indices, resample
 from brainjepa_core.signals.window_settings import WindowSettings
 
 Mask = NDArray[np.bool_]
-_log = logging.getLogger(__name__)
+_log = log_of_once(__name__)
 
 
 class Window(NamedTuple):

@@ -72,6 +72,7 @@ class Walk(Deployed):
         self.consortium = self.coordinator / "consortium"
         self.port, self.link = free_ports(2)
         self.coordinator.mkdir()
+        self.meddling.mkdir()  # where nothing is asked for: a worker writes down its steps
         painted = (
             "paint",
             "--scenario",
