@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -98,24 +97,3 @@ def require_there(file: Path) -> None:
 def _not_fetched(file: Path, found: str) -> ScanProblem:
     mend = "fetch its content (datalad get), or remove it"
     return ScanProblem(file, "a file, or none", found, mend)
-
-
-class Once(logging.Filter):
-    """Lets each text through once: a study makes windows of the same scans for every question."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        is_new = text not in self._told
-        self._told.add(text)
-        return is_new
-
-
-def log_of_once(name: str) -> logging.Logger:
-    """The logger of a module whose texts are each told once."""
-    log = logging.getLogger(name)
-    log.addFilter(Once())
-    return log

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
-from brainjepa_core.signals.problems import log_of_once
 from brainjepa_core.signals.rest import rest_connectivity
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
 from brainjepa_core.signals.storing.scan_cache import ScanCache
 from brainjepa_core.signals.storing.scan_table import ScanRecord
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.temporal import official_indices, resample
+from brainjepa_core.signals.told_once import log_of_once
 from brainjepa_core.signals.window_settings import WindowSettings
 
 Mask = NDArray[np.bool_]

@@ -13,8 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-R_MAX = 1 - 1e-6  # |r| is cut here before arctanh, as float32 resolves it
-
 
 def directions_of(basis: Tensor, count: int) -> Tensor:
     """Orthonormal directions [R, k] of a basis [R, m]: the mean over ROIs, then its gradients.
@@ -26,16 +24,6 @@ def directions_of(basis: Tensor, count: int) -> Tensor:
     directions, sides = torch.linalg.qr(whole)
     found: Tensor = directions * torch.diagonal(sides).sign()
     return found[:, :count].to(basis.dtype)
-
-
-def fisher_z_of(features: Tensor) -> Tensor:
-    """Fisher z [B, R, R] of the correlation, about zero, of ROIs' features [B, R, K].
-
-    0 on the diagonal; an ROI without features goes together with none.
-    """
-    unit = features / features.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
-    z = torch.atanh((unit @ unit.transpose(1, 2)).clamp(-R_MAX, R_MAX))
-    return z * (1 - torch.eye(z.shape[-1], dtype=z.dtype, device=z.device))
 
 
 def coordinates(z: Tensor, directions: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from brainjepa_core.models.interface import BrainModel, Roles
+from brainjepa_core.models.parts.latent import latent_fisher_z
 from brainjepa_core.models.person_jepa.coordinates import (
     coordinates,
     directions_of,
-    fisher_z_of,
     units_of,
 )
 from brainjepa_core.models.person_jepa.encoder import PersonEncoder
@@ -91,29 +91,7 @@ class PersonJEPA(BrainModel):
             bool; False for tokens without a signal, which count nothing.
         """
         patches, basis = self.patches(x), self.basis_of(len(x))
-        if token_valid is None:
-            patches = self._about_means(patches, torch.ones_like(patches[..., :1]))
-            blank = self.encoder.latents(torch.zeros_like(patches[:1]), basis[:1])
-            tokens = self.encoder.latents(patches, basis) - blank
-        else:
-            weight = token_valid[..., None].to(x.dtype)
-            patches = self._about_means(patches, weight)
-            blank = self.encoder.latents(torch.zeros_like(patches), basis, valid=token_valid)
-            answers = self.encoder.latents(patches, basis, valid=token_valid)
-            tokens = (answers - blank) * weight
-        # Sums over many products: not in bf16, to which autocast would bring them.
-        features = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-        with torch.autocast(x.device.type, enabled=False):
-            return fisher_z_of(features.reshape(len(x), self.settings.rois, -1))
-
-    def _about_means(self, patches: Tensor, weight: Tensor) -> Tensor:
-        """Patches [B, N, p] less each ROI's mean over its tokens of weight 1 [B, N, 1]."""
-        scans = patches.unflatten(1, (self.settings.rois, -1))
-        counted = weight.unflatten(1, (self.settings.rois, -1))
-        frames = (counted.sum(2, keepdim=True) * patches.shape[-1]).clamp_min(1)
-        mean = (scans * counted).sum((2, 3), keepdim=True) / frames
-        out: Tensor = ((scans - mean) * counted).flatten(1, 2)
-        return out
+        return latent_fisher_z(self.encoder, patches, basis, self.settings.rois, token_valid)
 
     def sample_losses(self, x: Tensor, rest: Tensor, token_valid: Tensor | None = None) -> Tensor:
         """Squared error of the rest's coordinates, in units of what each varies by.
