@@ -27,7 +27,7 @@ CC200 = 200  # the archives' first ROIs
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "readouts.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "learning" / "readouts.py"
     spec = importlib.util.spec_from_file_location("bench_readouts", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

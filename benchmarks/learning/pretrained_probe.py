@@ -1,11 +1,11 @@
 """Is a pretrained encoder's probe better than that of random weights, person by person?
 
-Pretrains on one synthetic cohort as benchmarks/learning.py does, then predicts each known trait of
+Pretrains on one synthetic cohort as `ingredients.py` does, then predicts each known trait of
 *other* people (another seed) by the probe of the evaluation table, beside random weights and
 connectivity, on the same folds, with a paired bootstrap over people.
 
-    python benchmarks/pretrained_probe.py                 # 600 steps, three repetitions of 5 folds
-    python benchmarks/pretrained_probe.py --steps 60      # seconds
+    python benchmarks/learning/pretrained_probe.py               # 600 steps, 3 x 5 folds
+    python benchmarks/learning/pretrained_probe.py --steps 60    # seconds
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from learning import COHORT, OTHER_PEOPLE, study_of
+from ingredients import COHORT, OTHER_PEOPLE, study_of
 
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts

@@ -1,6 +1,6 @@
 """Who is behind an answer: membership by sums, moments and scores, by how many people they are of.
 
-    python benchmarks/answers.py FOLDER...
+    python benchmarks/learning/answers.py FOLDER...
 
 A folder holds scan stores, or site archives as `brainjepa simulate --data` reads them. The first
 scan of each person is cut in two: the site has the first half; who attacks has it, or the second.

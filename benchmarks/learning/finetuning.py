@@ -4,8 +4,8 @@ On hospitals of ABIDE, folds of whole hospitals that were not learned from; or o
 cohort, whose traits live in the connectivity, five folds of people. Each row beside the frozen
 probe that it starts from, with the paired difference over people.
 
-    python benchmarks/finetuning.py ../shared/data/abide --rois 200
-    python benchmarks/finetuning.py                        # the synthetic cohort
+    python benchmarks/learning/finetuning.py ../shared/data/abide --rois 200
+    python benchmarks/learning/finetuning.py                        # the synthetic cohort
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from learning import COHORT
+from ingredients import COHORT
 from readouts import windows_of
 
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings

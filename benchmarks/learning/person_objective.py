@@ -7,10 +7,10 @@ paired. With --federated also sites together against pooled and against each sit
 --choose, settings are compared within the training hospitals of each set, and the left-out ones
 stay closed.
 
-    python benchmarks/person_objective.py                             one set, one seed
-    python benchmarks/person_objective.py --sets 3 --seeds 3 --out person.json
-    python benchmarks/person_objective.py --data A --data B --device cuda --jobs 8 --out x.json
-    python benchmarks/person_objective.py --budget 10 --rows "depth 2" --out x.json
+    python benchmarks/learning/person_objective.py                             one set, one seed
+    python benchmarks/learning/person_objective.py --sets 3 --seeds 3 --out person.json
+    python benchmarks/learning/person_objective.py --data A --data B --device cuda --jobs 8
+    python benchmarks/learning/person_objective.py --budget 10 --rows "depth 2" --out x.json
 
 Results are written to --out as they come; what is there is not computed again.
 """
@@ -32,13 +32,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from person_table import ALONE, FEDERATED, OWN, POOLED, Job, table
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.other_half import (
     WINDOW_SECONDS,
     Connectome,
     Halves,
-    OtherHalf,
     People,
     other_half_r2,
     window_connectivity,
@@ -58,18 +58,17 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.settings import OuterSettings
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "abide"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "abide"
 TR = 2.0
 FRAMES = round(WINDOW_SECONDS / TR)
+RIDGE = "ridge"
 LEFT_OUT = 4  # hospitals of a set
-OWN, RIDGE = "window's own connectivity", "ridge"
 TOKENS: dict[str, dict[str, Any]] = {
     "token objective": {"family": "brain_jepa"},
     "token objective, published": {"family": "brain_jepa", "recipe": "published"},
     "masked autoencoder": {"family": "masked_autoencoder"},
 }
 ROWS = (OWN, RIDGE, "depth 0", "depth 2", *TOKENS)
-FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
 GRID = tuple(product((0, 2), (16, 32), (2e-3, 5e-3, 1e-2)))  # depth, patch, lr
 OUTER = {
     "fedavg": OuterSettings(),
@@ -77,9 +76,6 @@ OUTER = {
     "fedadam": OuterSettings(kind="fedadam", lr=1e-2, beta2=0.999),  # after plain steps of sites
 }
 PLAIN = {"lr": 1.0, "start_lr": 1.0, "final_lr": 1.0, "weight_decay": 0, "final_weight_decay": 0}
-DRAWS = 2000
-
-Job = dict[str, Any]
 
 
 def study_of(job: Job) -> PretrainingSettings:
@@ -336,66 +332,6 @@ def key_of(job: Job) -> str:
     """What makes a result the same one."""
     skipped = ("r2", "errors", "totals", "seconds", "device")
     return json.dumps({k: v for k, v in job.items() if k not in skipped}, sort_keys=True)
-
-
-def interval(rows: list[Job], base: list[Job]) -> tuple[float, float, float, float, float, float]:
-    """R2, its ratio to and difference from another row's, and 95 % intervals over people.
-
-    Errors of a person are the mean over seeds; people of all sets are drawn together, and the same
-    ones for both rows.
-    """
-    sets = sorted({row["set"] for row in rows} & {row["set"] for row in base})
-
-    def joined(found: list[Job], what: str) -> Float64:
-        each = [np.mean([r[what] for r in found if r["set"] == s], axis=0) for s in sets]
-        return np.concatenate(each)
-
-    people = [OtherHalf(joined(found, "errors"), joined(found, "totals")) for found in (rows, base)]
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(people[0].errors), size=(DRAWS, len(people[0].errors)))
-    own, other = (1 - p.errors[drawn].sum(1) / p.totals[drawn].sum(1) for p in people)
-    low, high = np.quantile(own - other, (0.025, 0.975))
-    least = float(np.quantile(own / other, 0.025))
-    r2, base_r2 = people[0].r2, people[1].r2
-    return r2, r2 / base_r2, least, r2 - base_r2, float(low), float(high)
-
-
-def table(results: list[Job], inner: bool) -> str:
-    """Markdown: a row a read-out, its R2 by set, and its gain over the window's own."""
-    by_row: dict[str, list[Job]] = defaultdict(list)
-    for row in results:
-        name = row["row"]
-        if name in (POOLED, FEDERATED) or name.startswith(ALONE):
-            name = f"{name.split()[0]}, depth {row['depth']}"
-        by_row[name].append(row)
-    sets = sorted({row["set"] for row in results})
-    lines = [
-        "| row | " + " | ".join(f"set {s}" for s in sets) + " | all | x own (least) | "
-        "above own | above depth 0 | s |",
-        "|---" * (len(sets) + 6) + "|",
-    ]
-    for name, rows in by_row.items():
-        each = [[r["r2"] for r in rows if r["set"] == s] for s in sets]
-        cells = [f"{np.mean(e):.3f}" if e else "" for e in each]
-        if inner:
-            cells += [f"{np.mean(list(chain(*each))):.4f}", "", "", ""]
-        else:
-            cells += _gains(rows, by_row)
-        seconds = np.mean([r["seconds"] for r in rows])
-        lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.0f} |")
-    return "\n".join(lines)
-
-
-def _gains(rows: list[Job], by_row: dict[str, list[Job]]) -> list[str]:
-    """Cells of a row: R2 of all, ratio to the window's own, and differences with intervals."""
-    if OWN not in by_row or len({len(r["errors"]) for r in rows if r["set"] == rows[0]["set"]}) > 1:
-        return ["", "", "", ""]
-    r2, ratio, least, gain, low, high = interval(rows, by_row[OWN])
-    cells = [f"{r2:.4f}", f"{ratio:.3f} ({least:.3f})", f"{gain:+.4f} [{low:+.4f}, {high:+.4f}]"]
-    if "depth 0" not in by_row:
-        return [*cells, ""]
-    *_, gain, low, high = interval(rows, by_row["depth 0"])
-    return [*cells, f"{gain:+.4f} [{low:+.4f}, {high:+.4f}]"]
 
 
 def arguments_of() -> argparse.Namespace:

@@ -5,8 +5,8 @@ another seed) from their pooled embeddings by cross-validated ridge. Random weig
 pool are the zero of the scale; correlations of the networks' mean signals, which were told what
 the networks are, stand for what perfect denoising would reach.
 
-    python benchmarks/learning.py                        default and published, 3 seeds
-    python benchmarks/learning.py --ablations --seeds 1  every ingredient left out in turn
+    python benchmarks/learning/ingredients.py                        the default, published
+    python benchmarks/learning/ingredients.py --ablations --seeds 1  each one left out
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ told at hospitals that nothing was learned from. Sites are of 26 people, or as l
 when each person stands for many: their noise and rate are those of a large site, the variety of
 their people is not. Epsilon 0 is a control: so much noise that no person counts.
 
-    python benchmarks/dp_utility.py --out dp.json --data ../shared/data/abide  real hospitals
-    python benchmarks/dp_utility.py --out dp.json                              synthetic ones
-    python benchmarks/dp_utility.py --out dp.json --quick                      two epsilons, minutes
+    python benchmarks/learning/dp_utility.py --out F --data FOLDER  real hospitals
+    python benchmarks/learning/dp_utility.py --out F                synthetic ones
+    python benchmarks/learning/dp_utility.py --out F --quick        two epsilons, minutes
 
 Results are written as they come; what is in --out is not computed again. Intervals are over people,
 paired with the model that all began with.

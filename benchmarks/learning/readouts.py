@@ -6,8 +6,8 @@ page of each task, with the tables of docs/evaluation.md, and prints what readin
 the least that it can: the products that a network's layers are made of, at the speed of this
 machine's own matrix products. Archives of one name in several folders are one hospital's.
 
-    python benchmarks/readouts.py ../shared/data/abide ../shared/data/abide_extra --out readouts
-    python benchmarks/readouts.py ../shared/data/abide --rois 200    # the first 200: CC200 of ABIDE
+    python benchmarks/learning/readouts.py FOLDER... --out readouts
+    python benchmarks/learning/readouts.py ABIDE --rois 200    # the first 200: CC200
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.windows import Windows
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "abide"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "abide"
 PROTOCOL = ProtocolSettings(kind="leave_one_site_out", seeds=1)
 TASKS = ("diagnosis", "age")
 STARTS = {"default": "at step 0", "published": "published start"}  # by recipe
