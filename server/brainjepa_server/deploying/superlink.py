@@ -1,6 +1,6 @@
 """Flower's SuperLink on this machine's loopback: its program, its sites, and a study's task.
 
-All that the coordinator uses of Flower beyond its documented apps is in this file and in
+All that the coordinator uses of Flower beyond its documented apps is in this file, in `grid` and in
 `superlink_program`; the pin ``flwr==1.41.*`` guards them, and the tests with a real SuperLink tell
 when it moves.
 """
@@ -48,11 +48,11 @@ from flwr.supercore.protobuf.client import (
 from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
 
 from brainjepa_core.consortium.fingerprints import of_key
 from brainjepa_core.wire.envelope import ENVELOPE_HASH, envelope_files
 from brainjepa_server.consortium.admission import Keys
+from brainjepa_server.deploying.grid import NoticingGrid
 
 PROGRAM = "brainjepa_server.deploying.superlink_program"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
@@ -236,7 +236,7 @@ def study_grid(link: SuperLink) -> Iterator[Grid]:
         context = task.context
         TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
         TaskIdentity.node_id = task.context.node_id
-        grid = HttpGrid(link.address, root_certificates=link.certificate, token=token)
+        grid = NoticingGrid(link.address, link.certificate, token)
         grid.set_run(run_from_proto(task.run))
         try:
             yield grid
