@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
+from brainjepa_core.signals.tables.matlab_elements import require_known_types
+
 _DTYPES = {"double": "f8", "single": "f4"} | {
     f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
@@ -35,7 +37,14 @@ def old_headers(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
 
 
 def load_old(file: Path, name: str) -> NDArray[Any]:
-    """A variable of an old file."""
+    """A variable of an old file.
+
+    Raises
+    ------
+    ValueError
+        As `require_known_types` says.
+    """
+    require_known_types(file)
     found: NDArray[Any] = loadmat(str(file), variable_names=[name])[name]
     return found
 
