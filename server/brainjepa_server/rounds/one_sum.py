@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.files import atomic_path
@@ -21,7 +22,7 @@ from brainjepa_core.secure_sums.messages import MASKED, UNMASK
 from brainjepa_core.secure_sums.server import Layout, SumServer, TooFewSites
 from brainjepa_core.secure_sums.terms import SumTerms
 from brainjepa_core.wire.messages import Assignment, SumStep, told_round
-from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import unpack_arrays
 from brainjepa_server.combining.summed_counts import ONE_PART, counted_people
 from brainjepa_server.combining.validation import (
     LONGEST_REFUSAL,
@@ -158,7 +159,7 @@ class OneSum:
             **self._server.to_arrays(), _ABOUT: np.frombuffer(about.encode(), np.uint8)
         }  # fmt: skip
         with atomic_path(self._kept) as temporary:
-            pack_arrays(arrays).tofile(temporary)
+            save_file(arrays, temporary)  # as `pack_arrays`, which would hold it all twice
 
     def take(self, answer: Answer) -> None:
         """Take a site's answer to the step at hand; with one that is wrong, it counts as gone."""

@@ -166,8 +166,9 @@ class Sites:
                 reason = LATE if asked[name] else UNSENT
                 own = steps[name].message if name in steps else {}
                 whole = down + sum(value.nbytes for value in own.values())
-                answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, whole)
-                yield replace(answer, counts=self.counts.get(name))
+                told = spooled.get(name, _Spooled(refusal=reason))
+                # Without a name here, so that it goes before the next one is read.
+                yield replace(told.answer(name, whole), counts=self.counts.get(name))
 
     def send(
         self,
