@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.consortium import fingerprints
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.secure_sums.encoding.updates import SHARE, UpdateCode
 from brainjepa_core.secure_sums.in_memory import answer
 from brainjepa_core.secure_sums.masks import Mask, add_masks
