@@ -154,7 +154,7 @@ def _judged(
         ):
             answers[answer.site] = replace(answer, reply=Reply())
             try:
-                replies.take(answer.site, answer.reply, answer.counts)
+                replies.take(answer.site, answer.reply, answer.counts, answer.buffer)
             except RejectedReply as error:
                 rejected[answer.site] = str(error)
                 heard(answer.site, str(error))
