@@ -69,6 +69,11 @@ class AlignedScans:
         """Where the scans of the only store are on disk."""
         return self._kept[0] if len(self._kept) == 1 else None
 
+    @property
+    def bytes_at_hand(self) -> int:
+        """In memory."""
+        return self._cache.bytes
+
     def get(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:
         """Series [R, F], 0 where an ROI is missing, and valid ROIs [R]; read-only."""
         return self._cache.get((store, record.key), lambda: self._found_or_made(store, record))

@@ -13,7 +13,7 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
 
-FEW = 512  # people
+FEW = 1024  # people
 
 
 def gradients(settings: SiteSettings, training: Windows, *, alone: bool = True) -> Reply:
