@@ -79,7 +79,7 @@ class Windows:
         self,
         stores: Sequence[Scans],
         settings: WindowSettings | None = None,
-        cache_bytes: int = 4 << 30,
+        cache_bytes: int = 1 << 30,
         patch: int = 1,
         with_rest: bool = False,
         kept: KeptAligned | None = None,
