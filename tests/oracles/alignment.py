@@ -38,6 +38,7 @@ def zscore_in_two_passes(series: np.ndarray) -> np.ndarray:
 def aligned_by_hand(series: np.ndarray, tr: float, target_tr: float) -> np.ndarray:
     """A scan as ``antialias`` and ``zscore`` bring it to a window's TR; float32."""
     scaled = zscore_in_two_passes(series).astype(np.float32)
-    if tr != target_tr:
-        scaled = resampled_by_filter(scaled, tr, target_tr).astype(np.float32)
-    return zscore_in_two_passes(scaled).astype(np.float32)
+    if tr == target_tr:
+        return scaled
+    resampled = resampled_by_filter(scaled, tr, target_tr).astype(np.float32)
+    return zscore_in_two_passes(resampled).astype(np.float32)
