@@ -3,7 +3,7 @@
 The table has a line for each of 40,000 scans; their arrays are links to a few files, so the store
 takes no more room than its table. What is read is read as in any other store.
 
-    python benchmarks/bench_store.py                                     # a few minutes
+    python benchmarks/bench_store.py                                     # ten minutes
     python benchmarks/bench_store.py --scans 300 --summed 128 --rois 20  # seconds
 """
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scans", type=int, default=40_000)
     parser.add_argument("--rois", type=int, default=450, help="of random names where not 450")
-    parser.add_argument("--summed", type=int, default=4096, help="people of the gradients' sum")
+    parser.add_argument("--summed", type=int, default=40_000, help="people of the gradients' sum")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     rois = arguments.rois

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.arrays import Float64
-
 MIN_FRAMES = 3  # with two frames every correlation is +1 or -1
 MIN_ROIS = 2  # one ROI correlates with none
 ROWS = 64  # of a scan, looked at together
@@ -53,7 +51,7 @@ def live_rois(series: ArrayLike) -> NDArray[np.bool_]:
 
 def centred_rows(
     series: NDArray[Any],
-) -> Iterator[tuple[slice, Float64, Float64]]:
+) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
     """A scan by some rows at a time, less their means, so that the processor's cache holds them.
 
     Parameters
@@ -77,13 +75,13 @@ def centred_rows(
         yield rows, centred, mean
 
 
-def spread_of(centred: Float64) -> Float64:
+def spread_of(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard deviation [R] of rows of mean 0; NaN or infinite where one is not finite."""
-    found: Float64 = np.einsum("rf,rf->r", centred, centred) / max(centred.shape[1], 1)
+    found: NDArray[np.float64] = np.einsum("rf,rf->r", centred, centred) / max(centred.shape[1], 1)
     return np.sqrt(found)
 
 
-def live_by_moments(mean: Float64, spread: Float64) -> NDArray[np.bool_]:
+def live_by_moments(mean: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.bool_]:
     """`live_rois` of series with these means and standard deviations [R]."""
     alive: NDArray[np.bool_] = np.isfinite(spread) & (spread > ROUNDING * np.abs(mean))
     # Dead ROIs drag the median down: repeat until the live ones stay live among themselves.

@@ -13,7 +13,7 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
 
-FEW = 1024  # people
+FEW = 4096  # people; a process takes some seconds to start, as long as it adds up a thousand
 
 
 def gradients(settings: SiteSettings, training: Windows, *, alone: bool = True) -> Reply:
