@@ -156,6 +156,23 @@ def test_who_is_at_work_while_a_person_is_removed_brings_nothing_back(store, pla
     assert files(place) == []
 
 
+def test_what_is_written_amid_the_removal_goes_too(store, place, monkeypatch):
+    read_all(windows_of(store, place))
+    arrays = {record.key: np.array(store.series(record)) for record in store.records}
+    monkeypatch.setattr(ScanStore, "series", lambda _, record: arrays[record.key])
+    at_work, prune = windows_of(store, place), kept_aligned._remove_all_but
+
+    def prune_while_somebody_writes(folder, names):
+        prune(folder, names)
+        read_all(at_work)
+
+    monkeypatch.setattr(kept_aligned, "_remove_all_but", prune_while_somebody_writes)
+    other = ScanStore.open(store.path)
+    other.remove([("s0", "", "")])
+    forget_removed(place, other)
+    assert len(files(place)) == 4
+
+
 @pytest.mark.parametrize("killed_at", ["renamed", "pruned"])
 def test_a_kill_amid_the_removal_leaves_nothing_that_is_used(store, place, monkeypatch, killed_at):
     read_all(windows_of(store, place))
