@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import People, make_recipe
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
+from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.packed import PackedAttention
 from brainjepa_core.models.parts.transformer import masked_attention, use_attention
-from brainjepa_core.pretraining.sampling import batches_of_step
 
 
 class Flash(torch.autograd.Function):
@@ -107,9 +107,13 @@ def test_a_model_learns_the_same_from_people_who_lack_rois_and_frames():
     )  # fmt: skip
     torch.manual_seed(0)
     model = BrainJEPA(settings, torch.randn(6, 2))
-    recipe = make_recipe(batch_size=5, masks={"masks_per_sample": 2})
-    (batch,) = batches_of_step(People(ragged=True), model, recipe, 0)
-    assert batch.token_valid is not None and batch.draws["context_valid"] is not None
+    there = np.ones((3, 6, 4), bool)
+    there[0, 2], there[1, :, 3:] = False, False  # an ROI, and the end of a scan
+    there = there.reshape(3, 24)
+    masks = MaskSettings(masks_per_sample=2)
+    draws = model.draw(masks, seed=0, step=0, samples=range(3), token_valid=there)
+    x, valid = torch.randn(3, 6, 12), torch.from_numpy(there)
+    assert draws["context_valid"] is not None and draws["target_valid"] is not None
     calls, found = [], {}
 
     def counted(*call):
@@ -120,7 +124,7 @@ def test_a_model_learns_the_same_from_people_who_lack_rois_and_frames():
         use_attention(model, kernel)
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            losses = model.sample_losses(batch.x, token_valid=batch.token_valid, **batch.draws)
+            losses = model.sample_losses(x, token_valid=valid, **draws)
         losses.sum().backward()
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         found[name] = losses.detach(), torch.cat(gradients)
