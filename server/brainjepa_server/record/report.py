@@ -106,7 +106,7 @@ def _sites(history: RunHistory) -> Section:
     if not history.site_names:
         return None
     headings = ["site", "replies used", "clipped", "left out", "steps", "share", "last loss"]
-    headings += ["seconds a round", "received", "sent", "drift"]
+    headings += ["seconds a round", "received", "sent", "drift", "not evaluated"]
     rows = [_site_row(history, site) for site in history.site_names]
     degrees = {site: _drift(history, site) for site in history.site_names}
     unknown = [site for site, value in degrees.items() if value is None]
@@ -138,6 +138,7 @@ def _site_row(history: RunHistory, site: str) -> Sequence[object]:
         _bytes(sum(reply.bytes_down for reply in replies)),
         _bytes(sum(reply.bytes_up for reply in replies)),
         "–" if angle is None else f"{angle:.0f}°",
+        next((r.not_read[site] for r in reversed(history.rounds) if site in r.not_read), "–"),
     ]
 
 
