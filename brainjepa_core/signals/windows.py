@@ -194,6 +194,11 @@ class Windows:
         """Number of people."""
         return len(self.people)
 
+    @property
+    def bytes_at_hand(self) -> int:
+        """Of aligned scans in memory."""
+        return self._cache.bytes
+
     def name(self, subject: int) -> str:
         """Store and subject, for logs that stay on this machine."""
         person = self.people[subject]

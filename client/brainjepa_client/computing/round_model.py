@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
+import numpy as np
 import torch
+from torch import nn
 
 from brainjepa_client.guarding.policy import Refusal
-from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.arrays import Float32
+from brainjepa_core.models.interface import BrainModel, ModelShape
+from brainjepa_core.models.registry import Family
 from brainjepa_core.wire.messages import BASIS, TRAIN, Request
 
 
@@ -16,7 +23,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
     ----------
     request : Request
         With the study's settings, ``basis`` and weights by name: every one to train, else those
-        that embedding reads; the others are then random.
+        that embedding reads; the others are then 0.
     rois : int
         R of the site's atlas.
 
@@ -35,7 +42,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"{found}; give all sites one atlas"
         )
     family = request.assignment.pretraining.model_family
-    model = family.new(settings, basis, seed=0)
+    model = copy.deepcopy(_structure(family, settings.model_dump_json(), basis.tobytes()))
     shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
     arrays = {k: v for k, v in request.arrays.items() if k in shapes}
     found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}
@@ -47,6 +54,29 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"missing or of another shape or dtype ({', '.join(wrong[:3])}); "
             "check study and versions"
         )
-    weights = {k: torch.tensor(arrays[k]) for k in needed}
-    model.load_state_dict({**model.state_dict(), **weights})
+    weights = {k: torch.zeros(shapes[k][0]) for k in shapes.keys() - set(needed)}
+    weights |= {k: torch.tensor(arrays[k]) for k in needed}
+    model.load_state_dict({BASIS: model.basis, **weights}, assign=True)
+    return model
+
+
+@functools.lru_cache(maxsize=4)
+def _structure(family: Family, settings: str, basis: bytes) -> BrainModel:
+    """A model whose parameters have shapes and no values: drawing those takes longest of all.
+
+    Parameters
+    ----------
+    family : Family
+    settings : str
+        Of the model, as JSON.
+    basis : bytes
+        float32 [R, m].
+    """
+    shape: ModelShape = family.settings.model_validate_json(settings)
+    known: Float32 = np.frombuffer(basis, np.float32).reshape(shape.rois, shape.components)
+    model = family.new(shape, known.copy(), seed=0)
+    for module in model.modules():
+        for name, value in module.named_parameters(recurse=False):
+            empty = nn.Parameter(value.detach().to("meta"), requires_grad=value.requires_grad)
+            module.register_parameter(name, empty)
     return model

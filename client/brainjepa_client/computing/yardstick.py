@@ -18,6 +18,7 @@ from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.sample import yardstick_sample
 from brainjepa_core.evaluation.site_people import SitePeople
+from brainjepa_core.evaluation.yardstick import Precision
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -86,6 +87,7 @@ def evaluate(
         unchanging.outcomes,
         of_folds,
         assignment.folds,
+        precision=_precision(settings),
         progress=lambda _: require_going_on(),
     )
     told = told_of(people, assignment, settings.policy)
@@ -105,6 +107,12 @@ def sample_of(
     subjects = [person.records[0].subject for person in windows.people]
     seed = assignment.pretraining.training.seed
     return yardstick_sample(subjects, folds, seed, assignment.evaluate_people)
+
+
+def _precision(settings: SiteSettings) -> Precision:
+    """How the site's machine computes an embedding: in bf16 where it says so, else exactly."""
+    chosen = getattr(getattr(settings, "computing", None), "precision", "fp32")
+    return "bf16" if chosen == "bf16" else "fp32"
 
 
 def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) -> Reply:
