@@ -135,13 +135,15 @@ def _batches(windows: ScanWindows, people: Iterable[int], most: int) -> Iterator
     """People in turn, with all their windows: at most `most` windows, but one person at least."""
     held: list[int] = []
     parts: list[tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]] = []
+    count = 0
     for person in people:
         part = windows.full_windows(person)
-        if parts and sum(len(x) for x, *_ in parts) + len(part[0]) > most:
+        if parts and count + len(part[0]) > most:
             yield _joined(held, parts)
-            held, parts = [], []
+            held, parts, count = [], [], 0
         held.append(person)
         parts.append(part)
+        count += len(part[0])
     if parts:
         yield _joined(held, parts)
 

@@ -33,7 +33,7 @@ class AtHand:
     limit : int
         Bytes of aligned scans in memory; those of the request at hand are kept in any case.
     stores : int
-        How many stores are kept open.
+        How many stores are kept open, and windows of how many studies.
     """
 
     def __init__(self, limit: int = LIMIT, stores: int = STORES) -> None:
@@ -81,7 +81,9 @@ class AtHand:
 
     def _shrink(self) -> None:
         """Let go of the oldest windows, but for those of the request at hand."""
-        while len(self._people) > 1 and self.bytes > self.limit:
+        while len(self._people) > 1 and (
+            self.bytes > self.limit or len(self._people) > self.stores
+        ):
             self._people.popitem(last=False)
 
     @property

@@ -22,7 +22,6 @@ from brainjepa_core.files import clear_leftovers
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.origin import digest
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.signals.storing.scan_table import line_of
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
@@ -76,7 +75,10 @@ class Measured:
     @property
     def name(self) -> str:
         """SHA-256 of all that outcomes and drift are a function of."""
-        people = [(p.store, [line_of(record) for record in p.records]) for p in self.sample.people]
+        people = [
+            (p.store, [(r.key, r.sha256, r.tr, r.missing, r.phenotypes) for r in p.records])
+            for p in self.sample.people
+        ]
         arrays = [(a.shape, a.tobytes().hex()) for a in (self.components, self.basis)]
         stores = [store.fingerprint for store in self.sample.stores]  # their scales
         windows = self.sample.describe(), self.sample.atlas.fingerprint

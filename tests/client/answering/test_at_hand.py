@@ -120,6 +120,22 @@ def test_a_change_within_one_request_ends_with_it(stores, start, tmp_path):
     assert at_hand.known_people(settings, new, study) is found
 
 
+@pytest.mark.usefixtures("later")
+def test_windows_are_of_one_study_and_one_policy(stores, tmp_path):
+    settings, at_hand = make_site(stores[0], tmp_path).settings, AtHand()
+    store, study = at_hand.store(settings.store), ask(EVALUATE).assignment
+    found = at_hand.people(settings, store, study)
+    assert at_hand.people(settings, store, study.model_copy(update={"round": 3})) is found
+    windows = study.pretraining.windows.model_copy(update={"frames": 12})
+    pretraining = study.pretraining.model_copy(update={"windows": windows})
+    for changes in ({"held_out_fold": 1}, {"folds": 4}, {"pretraining": pretraining}):
+        other = at_hand.people(settings, store, study.model_copy(update=changes))
+        assert other is not found
+    strict = make_site(stores[0], tmp_path, min_subjects=5).settings
+    assert at_hand.people(strict, store, study) is not found
+    assert at_hand.people(settings, store, study) is found
+
+
 class ChangingSite(RuleBasedStateMachine):
     """Whatever happens between two messages, a warm worker answers as one that has just started."""
 
