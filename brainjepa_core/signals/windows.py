@@ -21,7 +21,7 @@ from brainjepa_core.signals.rest import rest_connectivity
 from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
 from brainjepa_core.signals.storing.scan_cache import ScanCache
 from brainjepa_core.signals.storing.scan_table import ScanRecord
-from brainjepa_core.signals.storing.scans import Scans
+from brainjepa_core.signals.storing.scans import Scans, known_series
 from brainjepa_core.signals.temporal import official_indices, resample
 from brainjepa_core.signals.told_once import log_of_once
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -108,7 +108,7 @@ class Windows:
     def _scale(self, scans: Sequence[tuple[Scans, ScanRecord]]) -> RobustScale | None:
         if self.settings.scaling == "zscore" or not scans:
             return None
-        series = (_known_series(store, record) for store, record in scans)
+        series = (known_series(store, record) for store, record in scans)
         if self.settings.scaling == "official":
             return official_scale(series)
         return pooled_scale(series, len(scans))
@@ -324,15 +324,6 @@ class Windows:
         if part.shape[1] < length:
             part = np.pad(part, ((0, 0), (0, length - part.shape[1])))
         return Window(part, frame_valid, roi_valid)
-
-
-def _known_series(store: Scans, record: ScanRecord) -> NDArray[np.floating]:
-    """A scan [R, F] with NaN for all that it misses, also where its file has numbers."""
-    series = store.series(record)
-    if not record.missing:
-        return series
-    missing = np.isin(store.atlas.rois, record.missing)
-    return np.where(missing[:, None], np.float32(np.nan), series)
 
 
 def _refuse_other_atlases(stores: Sequence[Scans]) -> None:
