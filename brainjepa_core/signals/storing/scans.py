@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.storing.scan_table import ScanRecord
@@ -32,12 +29,3 @@ class Scans(Protocol):
 
     def series(self, record: ScanRecord) -> Float32:
         """Array [R, F] of a scan, in atlas order; a row of NaN is a missing ROI."""
-
-
-def known_series(store: Scans, record: ScanRecord) -> NDArray[np.floating]:
-    """A scan [R, F] with NaN for all that it misses, also where its file has numbers."""
-    series = store.series(record)
-    if not record.missing:
-        return series
-    missing = np.isin(store.atlas.rois, record.missing)
-    return np.where(missing[:, None], np.float32(np.nan), series)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from brainjepa_client.computing.kinds import People, people_of
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.signals.storing.scan_arrays import ARRAYS
 from brainjepa_core.signals.storing.scan_table import TABLE
-from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.wire.messages import Assignment
 
@@ -62,7 +63,7 @@ class AtHand:
     def people(self, settings: SiteSettings, store: ScanStore, study: Assignment) -> People:
         """Whom a request is about, with the aligned scans that earlier requests have read."""
         known = self.known_people(settings, store, study)
-        found = people_of(store, study) if known is None else known
+        found = people_of(settings, store, study) if known is None else known
         if self._is_open(store):
             self._people[_name(settings, study)] = found
             self._people.move_to_end(_name(settings, study))
