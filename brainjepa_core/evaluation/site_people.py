@@ -5,8 +5,9 @@ Shapes: n people, P features, Q outcomes, F folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,9 +56,31 @@ class SitePeople:
         folds : array [n]
         count : int
         """
-        outcomes = outcome_groups(windows, components)
+        return cls.read(model, windows, outcome_groups(windows, components), folds, count)
+
+    @classmethod
+    def read(
+        cls,
+        model: BrainModel,
+        windows: Windows,
+        outcomes: Mapping[str, Float64],
+        folds: ArrayLike,
+        count: int,
+        **reading: Any,
+    ) -> SitePeople:
+        """As `of`, of people whose outcomes are known already.
+
+        Parameters
+        ----------
+        model, windows, folds, count
+            As `of`.
+        outcomes : mapping of str to ndarray [n, Q]
+            As `measure.outcome_groups` gives them.
+        **reading
+            As `yardstick.embed_people` takes it: ``precision``, ``progress``.
+        """
         return cls(
-            pooled_features(model, windows, range(windows.subjects)),
+            pooled_features(model, windows, range(windows.subjects), **reading),
             {name: y for name, y in outcomes.items() if np.isfinite(y).all()},
             np.asarray(folds),
             count,

@@ -66,7 +66,7 @@ def test_numbers_of_an_evaluation(stores, start, tmp_path):
     reply = site.answer(ask(EVALUATE, start))
     assert {name for name in reply.metrics if "." not in name} == {
         "drift", "spread_people", "spread_positions", "position_share", "rank_tokens",
-        "rank_people",
+        "rank_people", "people_not_read",
     }  # fmt: skip
     assert {name for name in reply.metrics if "." in name} == {
         *(f"features.{pool}" for pool in POOLS),
