@@ -38,7 +38,7 @@ from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 from brainjepa_core.wire.packing import digest_of
 from brainjepa_core.wire.protection import ProtectSettings
 
-WIRE_VERSION = 9  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 10  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
@@ -51,6 +51,9 @@ CONTRACTS = "contracts"
 SUM = "sum"  # beside the assignment: what a step of a secure sum is asked with, packed
 
 TARGET = "target"  # outcome of moments of a task
+OTHER_HALF = (
+    "the other half"  # outcome of the yardstick, of a scan; its pool is latent connectivity
+)
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
 
 Scalar = int | float | str

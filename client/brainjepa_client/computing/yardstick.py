@@ -10,7 +10,8 @@ from brainjepa_client.computing.round_model import model_of
 from brainjepa_client.guarding.policy import Refusal, require_enough_summed
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.site_people import SitePeople
+from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
@@ -21,6 +22,7 @@ from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
+    OTHER_HALF,
     Assignment,
     Reply,
     Request,
@@ -40,8 +42,8 @@ def evaluate(
     """Reply to ``evaluate``: ridge moments by pool, fold and outcome; scores; drift; collapse.
 
     Moments leave by themselves where the policy finds people enough for them; else, and beside
-    them, scores of the site's own probes. Within a secure sum moments alone leave, of as many
-    features as all sites' people allow.
+    them, scores of the site's own probes and of the other half of a scan. Within a secure sum
+    moments alone leave, of as many features as all sites' people allow.
 
     Parameters
     ----------
@@ -62,8 +64,7 @@ def evaluate(
     assignment = request.assignment
     model = model_of(request, len(windows.atlas)).to(settings.device)
     components = _components(request, len(windows.atlas))
-    people = SitePeople.of(model, windows, components, folds, assignment.folds)
-    told = told_of(people, assignment, settings.policy)
+    told = told_of(model, windows, components, folds, assignment, settings.policy)
     if assignment.protect is not None:
         return told
     training = windows.only(np.flatnonzero(folds != assignment.held_out_fold).tolist())
@@ -74,7 +75,14 @@ def evaluate(
     return Reply({**told_numbers(numbers), **told.metrics}, told.arrays)
 
 
-def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) -> Reply:
+def told_of(
+    model: BrainModel,
+    windows: Windows,
+    components: Float64,
+    folds: NDArray[np.int64],
+    assignment: Assignment,
+    policy: PolicySettings,
+) -> Reply:
     """What a site tells of its people by the yardstick.
 
     Raises
@@ -82,6 +90,7 @@ def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) 
     Refusal
         If a secure sum is of fewer people than the policy asks for.
     """
+    people = SitePeople.of(model, windows, components, folds, assignment.folds)
     if assignment.protect is not None:
         people = people.projected(assignment.features_summed)
         widest = max(x.shape[1] for x in people.features.values())
@@ -89,7 +98,9 @@ def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) 
         return Reply(arrays=moments_to_arrays(people.moments()))
     pools = people.pools_of_enough(policy.min_people_a_feature)
     moments = people.moments(pools, policy.min_people_in_sum)
-    return Reply(_scores(people), moments_to_arrays(moments))
+    tested = folds == assignment.held_out_fold
+    r2 = other_half_of(model, windows, tested, policy.min_people_in_sum)
+    return Reply({**_scores(people), **_other_half(r2, windows)}, moments_to_arrays(moments))
 
 
 def _components(request: Request, rois: int) -> Float64:
@@ -111,6 +122,17 @@ def _scores(people: SitePeople) -> dict[str, Scalar]:
         if np.isfinite(value)
     }
     return found | {width_name(pool): x.shape[1] for pool, x in people.features.items()}
+
+
+def _other_half(r2: float | None, windows: Windows) -> dict[str, Scalar]:
+    """The score of the other half, where it is known, beside those of the site's probes."""
+    if r2 is None:
+        return {}
+    pairs = len(windows.atlas) * (len(windows.atlas) - 1) // 2
+    return {
+        score_name(LATENT_CONNECTIVITY, OTHER_HALF): told_r2(r2),
+        width_name(LATENT_CONNECTIVITY): pairs,
+    }
 
 
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Row, Table, settings_table
 from brainjepa_core.problems import counted
+from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import (
@@ -26,7 +27,14 @@ from brainjepa_server.record.history import (
     read_history,
 )
 from brainjepa_server.record.task_tables import task_sections
-from brainjepa_server.record.verdict import OF_HELD_OUT, OWN_PROBES, UNKNOWN, Comparison, verdict
+from brainjepa_server.record.verdict import (
+    OF_HELD_OUT,
+    OF_WINDOWS,
+    OWN_PROBES,
+    UNKNOWN,
+    Comparison,
+    verdict,
+)
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
@@ -85,7 +93,7 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
         figure = figures.baselines(history, outcome)
         pictures.append(Picture.of(figure, f"R2 of {outcome} by model and pool"))
         if sum(bool(record.yardstick) for record in history.rounds) > 1:
-            progress = figures.progress(history, comparison.pool, outcome)
+            progress = figures.progress(history, comparison.pool_of(outcome), outcome)
             pictures.append(Picture.of(progress, f"R2 of {outcome} by round"))
     of_round = "" if comparison.round is None else f" Federated: {comparison.round_text(history)}."
     groups = dict.fromkeys((row.model, row.pool, row.features) for row in comparison.rows)
@@ -97,8 +105,9 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     table = Table.of(headings, rows, ("text", "text"))
-    own = any(row.own_probes for row in comparison.rows)
-    whose = OWN_PROBES if own else OF_HELD_OUT
+    probes = [row for row in comparison.rows if row.outcome != OTHER_HALF]
+    whose = OWN_PROBES if any(row.own_probes for row in probes) else OF_HELD_OUT
+    whose += f" {OF_WINDOWS}" if len(probes) < len(comparison.rows) else ""
     return {"pictures": pictures, "of_round": of_round, "whose": whose, "table": table}
 
 

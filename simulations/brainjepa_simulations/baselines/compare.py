@@ -18,7 +18,6 @@ import torch
 from brainjepa_client.computing.yardstick import told_of
 from brainjepa_client.preparing.workers import in_order
 from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
@@ -82,8 +81,8 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
         for store in job.everyone:  # one by one, as sites would
             windows = settings.pretraining.windows_of([ScanStore.open(store)])
             folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
-            people = SitePeople.of(model, windows, components, folds, settings.folds)
-            yardstick.add(store.name, told_of(people, settings.assignment(), policy))
+            told = told_of(model, windows, components, folds, settings.assignment(), policy)
+            yardstick.add(store.name, told)
         return yardstick.measure(job.name).rows
 
 
