@@ -135,6 +135,11 @@ class LogWithSlopes(nn.Module):
         """As log-connectivity is seen from a consensus."""
         return cls(torch.tensor(seen.consensus), torch.tensor(seen.projection))
 
+    @property
+    def width(self) -> int:
+        """P."""
+        return sum(m * (m + 1) // 2 for m in levels_of(self.projection.shape[1]))
+
     def forward(self, r: Tensor, known: Tensor) -> Tensor:
         """Features [B, P] of correlations [B, R, R], where known."""
         rois = known.diagonal(dim1=1, dim2=2)
