@@ -21,10 +21,10 @@ connectivity, and the difference from it with a 95 % interval over people, paire
 
 ABIDE I, 687 people of twelve hospitals; sets of four, drawn beforehand, are left out; {sizes}.
 Directions and scales of the yardstick are always of all training people; a share of them trains.
-One seed a cell; seconds are of the wall clock, on a machine with other work. Settings were not chosen by these cells: they are those of
-`site_configs/study_abide.yaml` but for the batch. A cell that says *{lacking}* is made by the same
-command, which goes on where it was stopped. At 3 and 10 times the steps the objective was run on an
-H200 (last table), at 100 times it was not.
+One seed a cell; seconds are of the wall clock, on a machine with other work. Settings were not
+chosen by these cells: they are those of `site_configs/study_abide.yaml` but for the batch. A cell
+that says *{lacking}* is made by the same command, which goes on where it was stopped. At 3 and 10
+times the steps the objective was run on an H200 (last table), at 100 times it was not.
 """
 PARAGRAPHS = {
     "people": (
