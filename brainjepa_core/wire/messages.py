@@ -53,6 +53,9 @@ CONTRACTS = "contracts"
 SUM = "sum"  # beside the assignment: what a step of a secure sum is asked with, packed
 
 TARGET = "target"  # outcome of moments of a task
+OTHER_HALF = (
+    "the other half"  # outcome of the yardstick, of a scan; its pool is latent connectivity
+)
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
 
 Scalar = int | float | str

@@ -17,8 +17,8 @@ from brainjepa_client.guarding.policy import Refusal, require_enough_summed
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.sample import yardstick_sample
-from brainjepa_core.evaluation.site_people import SitePeople
-from brainjepa_core.evaluation.yardstick import Precision
+from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, Precision
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -28,6 +28,7 @@ from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
     NOT_READ,
+    OTHER_HALF,
     Assignment,
     Reply,
     Request,
@@ -47,8 +48,8 @@ def evaluate(
 
     All of it is of the study's sample of the site's people, and how many are not in that is told
     with it, rounded. Moments leave by themselves where the policy finds people enough for them;
-    else, and beside them, scores of the site's own probes. Within a secure sum moments alone leave,
-    of as many features as all sites' people allow.
+    else, and beside them, scores of the site's own probes and of the other half of a scan. Within a
+    secure sum moments alone leave, of as many features as all sites' people allow.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def evaluate(
         precision=_precision(settings),
         progress=lambda _: require_going_on(),
     )
-    told = told_of(people, assignment, settings.policy)
+    told = told_of(model, sample, people, assignment, settings.policy)
     if assignment.protect is not None:
         return told
     numbers = _collapse(model, sample, assignment.pretraining.training.seed)
@@ -114,8 +115,14 @@ def _precision(settings: SiteSettings) -> Precision:
     return "bf16" if settings.computing.precision == "bf16" else "fp32"
 
 
-def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) -> Reply:
-    """What a site tells of its people by the yardstick.
+def told_of(
+    model: BrainModel,
+    windows: Windows,
+    people: SitePeople,
+    assignment: Assignment,
+    policy: PolicySettings,
+) -> Reply:
+    """What a site tells of people by the yardstick, whose windows the model has read.
 
     Raises
     ------
@@ -129,7 +136,9 @@ def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) 
         return Reply(arrays=moments_to_arrays(people.moments()))
     pools = people.pools_of_enough(policy.min_people_a_feature)
     moments = people.moments(pools, policy.min_people_in_sum)
-    return Reply(_scores(people), moments_to_arrays(moments))
+    tested = people.folds == assignment.held_out_fold
+    r2 = other_half_of(model, windows, tested, policy.min_people_in_sum)
+    return Reply({**_scores(people), **_other_half(r2, windows)}, moments_to_arrays(moments))
 
 
 def _components(request: Request, rois: int) -> Float64:
@@ -151,6 +160,17 @@ def _scores(people: SitePeople) -> dict[str, Scalar]:
         if np.isfinite(value)
     }
     return found | {width_name(pool): x.shape[1] for pool, x in people.features.items()}
+
+
+def _other_half(r2: float | None, windows: Windows) -> dict[str, Scalar]:
+    """The score of the other half, where it is known, beside those of the site's probes."""
+    if r2 is None:
+        return {}
+    pairs = len(windows.atlas) * (len(windows.atlas) - 1) // 2
+    return {
+        score_name(LATENT_CONNECTIVITY, OTHER_HALF): told_r2(r2),
+        width_name(LATENT_CONNECTIVITY): pairs,
+    }
 
 
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:

@@ -85,7 +85,7 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
             sample = sample_of(windows, folds, settings.assignment())
             read = windows.only(sample.tolist())
             people = SitePeople.of(model, read, components, folds[sample], settings.folds)
-            yardstick.add(store.name, told_of(people, settings.assignment(), policy))
+            yardstick.add(store.name, told_of(model, read, people, settings.assignment(), policy))
         return yardstick.measure(job.name).rows
 
 
