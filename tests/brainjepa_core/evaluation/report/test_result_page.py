@@ -22,7 +22,7 @@ from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
 
 TWO = ("control", "autism")
 ATTACK = "<script>alert('x')</script>\x00\" onload=\"y {{ title }} {% raw %} $oops"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "source"}
 
 
 class Checked(HTMLParser):
@@ -41,7 +41,11 @@ class Checked(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert not any(name.startswith("on") for name, _ in attrs)
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "srcset") or (name == "href" and value[0] != "#")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
