@@ -63,8 +63,8 @@ def leaving(folder: Path, history: RunHistory) -> dict[str, Any]:
         problem = f"{RECEIVED} cannot be read to its end: figures are of what comes before."
     rows = [
         (
-            name, _what(name), len(kind.sites), kind.answers, bytes_in_words(kind.largest),
-            bytes_in_words(kind.total),
+            name, _what(name), len(kind.sites), kind.answers, _size(kind.largest),
+            _size(kind.total),
         )
         for name, kind in kinds.items()
     ]  # fmt: skip
@@ -113,6 +113,11 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
         return
     with path.open(encoding="utf-8") as file:
         yield from map(json.loads, file)
+
+
+def _size(arrays: int) -> str:
+    """Of arrays; numbers beside them are few, and not in the log."""
+    return bytes_in_words(arrays) if arrays else "a few numbers"
 
 
 def _what(name: str) -> str:

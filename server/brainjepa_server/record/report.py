@@ -116,11 +116,18 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     ]
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
-    table = Table.of(headings, rows, ("text", "text"))
+    kinds = ("text", "text")
+    headline = [row for row in rows if row[1] == comparison.pool]
     probes = [row for row in comparison.rows if row.outcome != OTHER_HALF]
     whose = OWN_PROBES if any(row.own_probes for row in probes) else OF_HELD_OUT
     whose += f" {OF_WINDOWS}" if len(probes) < len(comparison.rows) else ""
-    return {"pictures": pictures, "of_round": of_round, "whose": whose, "table": table}
+    return {
+        "pictures": pictures,
+        "of_round": of_round,
+        "whose": whose,
+        "table": Table.of(headings, headline, kinds),
+        "all": Table.of(headings, rows, kinds) if len(rows) > len(headline) else None,
+    }
 
 
 def _rounds(history: RunHistory, comparison: Comparison) -> Section:
