@@ -11,6 +11,7 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import offset_copy
 
@@ -39,7 +40,7 @@ def fold(figure: Figure) -> None:
         _short_lines(ax)
         _legend_below(ax)
     for text in figure.findobj(Text):
-        text.set_fontsize(max(SMALLEST, text.get_fontsize()))  # type: ignore[attr-defined]
+        text.set_fontsize(max(SMALLEST, text.get_fontsize()))
 
 
 def _below_one_another(figure: Figure, panels: list[Axes], width: float, height: float) -> None:
@@ -56,7 +57,9 @@ def _below_one_another(figure: Figure, panels: list[Axes], width: float, height:
         if across == 1:
             ax.tick_params(labelleft=True)
     figure.set_size_inches(INCHES, tall * down + 0.25)
-    figure.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr]
+    layout = figure.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
+        layout.set(h_pad=0.1)
 
 
 def _labels(ax: Axes) -> list[str]:
@@ -81,10 +84,10 @@ def _legend_below(ax: Axes) -> None:
     if old is None or old.get_bbox_to_anchor() is ax.bbox:
         return
     texts = [text.get_text() for text in old.get_texts()]
-    entries = dict(zip(texts, old.legend_handles, strict=True))
+    entries = {t: h for t, h in zip(texts, old.legend_handles, strict=True) if h is not None}
     longest = max(map(len, texts), default=0)
     ax.legend(
         list(entries.values()), list(entries), fontsize=8, frameon=False, loc="upper center",
         bbox_to_anchor=(0.5, 0.0), ncols=1 if longest > TICK else 2 if longest > 12 else 3,
-        bbox_transform=offset_copy(ax.transAxes, ax.figure, y=-BELOW),
+        bbox_transform=offset_copy(ax.transAxes, ax.get_figure(root=True), y=-BELOW),
     )  # fmt: skip

@@ -39,7 +39,7 @@ def alignment(bold: Path, labels: LabelImage) -> tuple[Slice, ...]:
     volume = np.zeros(int(np.prod(header.shape)), np.int32)
     volume[grid.voxels] = grid.rows + 1
     image = cast(SpatialImage, nibabel.load(bold))
-    first = np.asarray(image.dataobj[..., :FRAMES], np.float32)  # type: ignore[index]
+    first = np.asarray(image.dataobj[..., :FRAMES], np.float32)
     mean = np.nan_to_num(first).mean(-1)
     turned = [
         nibabel.as_closest_canonical(nibabel.Nifti1Image(array, image.affine))
@@ -53,6 +53,6 @@ def alignment(bold: Path, labels: LabelImage) -> tuple[Slice, ...]:
         there = np.flatnonzero((rois > 0).any((across, up)))
         for share in shares if there.size else ():
             place = there[int(share * (there.size - 1))]
-            cuts = (array.take(place, axis).T[::-1] for array in (values, rois))
-            found.append(Slice(*cuts, aspect=float(size[up] / size[across])))
+            seen, labelled = (array.take(place, axis).T[::-1] for array in (values, rois))
+            found.append(Slice(seen, labelled, float(size[up] / size[across])))
     return tuple(found)

@@ -33,8 +33,8 @@ def draw_slices(figure: Figure, slices: Sequence[Slice], atlas: Atlas) -> None:
         1, len(slices), left=LEFT, right=RIGHT, bottom=BOTTOM, top=BOTTOM + TALL,
         width_ratios=widths, wspace=0.02,
     )  # fmt: skip
-    for place, one in zip(grid, slices, strict=True):
-        ax = figure.add_subplot(place)
+    for place, one in enumerate(slices):
+        ax = figure.add_subplot(grid[0, place])
         ax.imshow(one.image, cmap="gray", vmin=0, vmax=high, aspect=one.aspect)
         ax.imshow(borders(one.rois), cmap=BORDER, aspect=one.aspect, alpha=0.45)
         if 0 < (inside := one.rois > 0).sum() < inside.size:

@@ -84,7 +84,7 @@ def _strip(
     low, high = (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
 
     def place(value: float) -> float:
-        return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - low) / (high - low), 1)
+        return float(round(MARGIN + (WIDTH - 2 * MARGIN) * (value - low) / (high - low), 1))
 
     dots = [
         Dot(place(value), round(MIDDLE + SPREAD * (2 * (GOLDEN * i % 1) - 1), 1), report.status,
