@@ -16,6 +16,8 @@ from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.loop import LOG, pretrain
+from brainjepa_core.pretraining.parallel.local import pretrain_together
+from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.problems import counted
@@ -35,6 +37,7 @@ def pretrain_locally(
     device: str = "cpu",
     say: Callable[[str], object] | None = None,
     progress: bool = True,
+    together: Devices | None = None,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
@@ -48,6 +51,8 @@ def pretrain_locally(
         Told in one line what begins.
     progress : bool
         Show a bar.
+    together : Devices, optional
+        Devices that train in a process each, from stores on disk, in place of `device`.
 
     Returns
     -------
@@ -57,10 +62,14 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, or the folder holds a run of other people, scans or
-        settings.
+        If this machine has no such device, the devices cannot share the study's micro-batches, or
+        the folder holds a run of other people, scans or settings.
     """
-    require_device(device)
+    devices = together.devices if together is not None else (device,)
+    for name in devices:
+        require_device(name)
+    if together is not None:
+        together.require_divides(study.training.accumulation)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
@@ -79,8 +88,12 @@ def pretrain_locally(
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
-    training = study.new_training(basis, device)
-    pretrain(training, windows, provenance(windows, basis), run, progress=progress)
+    if together is not None:
+        paths = [store.path for store in stores]
+        pretrain_together(paths, run, run / BASIS, study, together, progress)
+    else:
+        training = study.new_training(basis, device)
+        pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     write_consensus(run / "final", mean_fc)
     return run / "final"
 

@@ -17,6 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import Parameter
 
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
@@ -79,11 +80,10 @@ class ClippedGradients:
         self._chunk = max(1, CHUNK_BYTES // bytes_a_person)
         self._model = model
 
-    def __call__(self, batches: Sequence[Batch]) -> Iterator[Clipped]:
-        """As many people at once as memory allows."""
-        for batch in batches:
-            for part in _chunks(batch.to(self.device), self._chunk):
-                yield self._clipped(part)
+    def __call__(self, batch: Batch) -> Iterator[Clipped]:
+        """As many people of a micro-batch at once as memory allows; nothing where it is empty."""
+        for part in _chunks(batch.to(self.device), self._chunk):
+            yield self._clipped(part)
 
     def _clipped(self, batch: Batch) -> Clipped:
         gradients, losses = self._sample_gradients(batch)
@@ -133,6 +133,8 @@ class PrivateGradient:
         Of the noise.
     first_step : int
         Number of the step that the first call computes; each call is the step after.
+    processes : Processes
+        That share the micro-batches; each adds the same noise to the sum of all.
 
     Raises
     ------
@@ -148,9 +150,10 @@ class PrivateGradient:
         secret: RequestSecret,
         first_step: int,
         device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         self._clipped = ClippedGradients(model, settings, protection.clip, device)
-        self.settings, self.protection, self.device = settings, protection, device
+        self.settings, self.protection, self.processes = settings, protection, processes
         self.secret, self.step = secret, first_step
 
     @property
@@ -168,23 +171,32 @@ class PrivateGradient:
         """
         numbers = [p.numel() for p in self.trained.values()]
         like = next(iter(self.trained.values()))
-        total, loss = like.new_zeros(sum(numbers)), torch.zeros((), device=self.device)
-        for people in self._clipped(batches):
-            total.addmv_(people.rows.T, people.factors)
-            loss = loss + people.loss
+        own = (self._sum_of(batch, sum(numbers)) for batch in batches)
+        total, (loss,) = self.processes.add(own, like.new_empty(sum(numbers) + 1)).split(
+            [sum(numbers), 1]
+        )
         noise = self.secret.stream(USE, self.step).normals(len(total))
         total.add_(noise.to(total), alpha=self.protection.site_noise * self.protection.clip)
         total.div_(self.settings.batch_size)
         for parameter, part in zip(self.trained.values(), total.split(numbers), strict=True):
             parameter.grad = part.view_as(parameter)
         self.step += 1
-        return loss / self.settings.batch_size
+        mean: Tensor = loss / self.settings.batch_size
+        return mean
+
+    def _sum_of(self, batch: Batch, numbers: int) -> Tensor:
+        """Sum of a micro-batch's clipped gradients, and of its losses: [P + 1]."""
+        found = next(iter(self.trained.values())).new_zeros(numbers + 1)
+        for people in self._clipped(batch):
+            found[:-1].addmv_(people.rows.T, people.factors)
+            found[-1].add_(people.loss)
+        return found
 
 
 def _chunks(batch: Batch, size: int) -> Sequence[Batch]:
     """The batch in parts of at most `size` people."""
     people = len(batch.x)
-    if people <= size:
+    if 0 < people <= size:
         return [batch]
 
     def part(value: Tensor | None, first: int) -> Tensor | None:

@@ -151,15 +151,27 @@ def pretrain(
     ],
     settings: SettingsFile = None,
     device: Device = "cpu",
+    devices: Annotated[
+        str | None, typer.Option(help="Several, a process each: cuda:0,cuda:1 ...")
+    ] = None,
+    reduce: Annotated[
+        Literal["ordered", "sum"],
+        typer.Option(help="Bits of one process, or the fastest sum (of several devices)."),
+    ] = "ordered",
+    shard_optimizer: Annotated[
+        bool, typer.Option(help="Share AdamW's moments out among several devices.")
+    ] = False,
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
         from brainjepa_core.pretraining.local import pretrain_locally
+        from brainjepa_core.pretraining.parallel.settings import several
         from brainjepa_core.signals.storing.stores import open_stores
 
         opened, study = open_stores(stores), _read_study(settings)
+        together = None if devices is None else several(devices, reduce, shard_optimizer)
         keep_log(out)
-        model = pretrain_locally(opened, out, study, device, say=console.print)
+        model = pretrain_locally(opened, out, study, device, say=console.print, together=together)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
 
 
