@@ -223,6 +223,10 @@ class BrainModel(nn.Module, ABC):
         """
         return {}
 
+    def step_constants(self) -> dict[str, Tensor]:
+        """What `sample_losses` needs of the weights alone; computed there where it is not given."""
+        return {}
+
     @abstractmethod
     def sample_losses(self, x: Tensor, *args: Any, **draws: Any) -> Tensor:
         """One loss a sample [B], whoever else is in the batch.
@@ -231,7 +235,7 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         **draws
-            What `draw` gave, and ``token_valid`` (bool Tensor [B, N], or None).
+            What `draw` gave, ``token_valid`` (bool Tensor [B, N], or None), and `step_constants`.
         """
 
     # Per-sample gradient hooks (Opacus) wrap a module's call.
@@ -282,11 +286,7 @@ class BrainModel(nn.Module, ABC):
     def tokens_of(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
         """Tokens [B, N, D] of windows [B, R, T], with gradients.
 
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        token_valid : Tensor [B, N], optional
-            bool; False for missing ROIs and padded frames, which nothing attends to.
+        Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
         tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
         return tokens

@@ -15,6 +15,7 @@ from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.parallel.local import pretrain_together
 from brainjepa_core.pretraining.parallel.settings import Devices
@@ -35,6 +36,7 @@ def pretrain_locally(
     run: str | Path,
     study: PretrainingSettings,
     device: str = "cpu",
+    computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
     together: Devices | None = None,
@@ -47,6 +49,8 @@ def pretrain_locally(
     run : path
     study : PretrainingSettings
     device : str
+    computing : Computing
+        How steps are computed.
     say : callable, optional
         Told in one line what begins.
     progress : bool
@@ -62,18 +66,20 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, the devices cannot share the study's micro-batches, or
-        the folder holds a run of other people, scans or settings.
+        If this machine has no such device, devices cannot share the study's micro-batches, steps
+        would not be as exact as the study asks, or the folder holds a run of other people, scans
+        or settings.
     """
-    devices = together.devices if together is not None else (device,)
-    for name in devices:
+    for name in (device,) if together is None else together.devices:
         require_device(name)
+        computing.require_on(name)
+    computing.require_within(study.training.tolerance)
     if together is not None:
         together.require_divides(study.training.accumulation)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
-    origin = run_origin(windows, study, sizes)
+    origin = run_origin(windows, study, sizes, computing)
     require_origin(run, origin, RESULTS)
     if say is not None:
         say(
@@ -90,19 +96,25 @@ def pretrain_locally(
         basis.save(run / BASIS)
     if together is not None:
         paths = [store.path for store in stores]
-        pretrain_together(paths, run, run / BASIS, study, together, progress)
+        pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
     else:
-        training = study.new_training(basis, device)
+        training = study.new_training(basis, device, computing)
         pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     write_consensus(run / "final", mean_fc)
     return run / "final"
 
 
-def run_origin(windows: Windows, study: PretrainingSettings, sizes: ModelShape) -> dict[str, Any]:
+def run_origin(
+    windows: Windows,
+    study: PretrainingSettings,
+    sizes: ModelShape,
+    computing: Computing = EXACT,
+) -> dict[str, Any]:
     """All that decides what a run computes; presets count by the sizes they stand for."""
     settings = study.model_dump(mode="json", include={"family", "windows", "basis", "training"})
     model = sizes.model_dump(mode="json")
-    return {**data_origin(windows), **settings, "model": model, "format of states": FORMAT}
+    how = {"model": model, "computing": computing.model_dump(mode="json")}
+    return {**data_origin(windows), **settings, **how, "format of states": FORMAT}
 
 
 def basis_of_run(

@@ -100,6 +100,10 @@ class BrainJEPA(BrainModel):
         out: Tensor = tokens.unflatten(1, target_index.shape[1:])
         return out
 
+    def step_constants(self) -> dict[str, Tensor]:
+        """`blank_response`, where the objective takes it out of the targets."""
+        return {"blank": self.blank_response()} if self.settings.objective.remove_position else {}
+
     @torch.no_grad()
     def blank_response(self) -> Tensor:
         """Layer-normed target-encoder tokens [N, D] of a blank window: position alone."""
@@ -152,6 +156,7 @@ class BrainJEPA(BrainModel):
         context_valid: Tensor | None = None,
         target_valid: Tensor | None = None,
         token_valid: Tensor | None = None,
+        blank: Tensor | None = None,
     ) -> Tensor:
         """Smooth L1 between predicted and target latents, and what the objective adds to it.
 
@@ -164,6 +169,8 @@ class BrainJEPA(BrainModel):
             bool; False for padding, which is neither attended to nor predicted.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal.
+        blank : Tensor [N, D], optional
+            As `step_constants` gives it.
 
         Returns
         -------
@@ -172,7 +179,8 @@ class BrainJEPA(BrainModel):
             the loss of a person never depends on who else is in the batch.
         """
         objective = self.settings.objective
-        blank = self.blank_response() if objective.remove_position else None
+        if blank is None:
+            blank = self.step_constants().get("blank")
         target = self.targets(x, target_index, token_valid, blank)
         context = self.context(x, context_index, context_valid)
         predicted = self.predict(context, context_index, target_index, context_valid, target_valid)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from brainjepa_core.files import read_json, write_private
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.pretraining.loop import LOG, DeferredSignals, pretrain
 from brainjepa_core.pretraining.parallel.launching import TICK, launched
 from brainjepa_core.pretraining.parallel.member import exit_code, one_of
@@ -38,6 +39,7 @@ def pretrain_together(
     basis: Path,
     study: PretrainingSettings,
     devices: Devices,
+    computing: Computing,
     progress: bool,
 ) -> None:
     """Train to the study's last step in one process for each device, resuming what the run holds.
@@ -49,6 +51,7 @@ def pretrain_together(
         Folder of the run, and the file of its basis.
     study : PretrainingSettings
     devices : Devices
+    computing : Computing
     progress : bool
         Show a bar.
 
@@ -66,10 +69,11 @@ def pretrain_together(
         "basis": str(basis.absolute()),
         "study": study.model_dump(mode="json"),
         "devices": devices.model_dump(mode="json"),
+        "computing": computing.model_dump(mode="json"),
     }
     write_private(folder / _ASKED, json.dumps(asked).encode())
     program = ["-m", "brainjepa_core.pretraining.parallel.local", str(folder.absolute())]
-    threads = max(1, torch.get_num_threads() // devices.processes)
+    threads = max(1, torch.get_num_threads() // devices.processes)  # of each
     total, final = study.training.schedule.total_steps, run / "final"
     with (
         waiting(Console(quiet=not progress), "pretraining", total) as work,
@@ -108,6 +112,7 @@ def _train(folder: Path) -> int:
             study.new_model(basis),
             study.training,
             own.device,
+            computing=Computing.model_validate(asked["computing"]),
             processes=processes,
             shard_optimizer=own.shard_optimizer,
         )

@@ -62,9 +62,11 @@ def trained(
     source, first = People(people, ragged), steps.start
     if private:
         protection = PrivacySettings(noise=0.5, clip=0.1)
-        gradient = PrivateGradient(model, settings, protection, SECRET, first, CPU, processes)
+        gradient = PrivateGradient(
+            model, settings, protection, SECRET, first, CPU, processes=processes
+        )
     shard = shard_optimizer and processes.count > 1
-    training = Training(model, settings, CPU, gradient, processes, shard)
+    training = Training(model, settings, CPU, gradient, processes=processes, shard_optimizer=shard)
     if state is not None:
         read_state(state_folders(state)[-1], training, PROVENANCE)
     sampling = PoissonSampling(SECRET, settings.batch_size, told)
