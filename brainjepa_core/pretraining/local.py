@@ -76,6 +76,7 @@ def pretrain_locally(
     computing.require_within(study.training.tolerance)
     if together is not None:
         together.require_divides(study.training.accumulation)
+        together.require_within(study.training.tolerance)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)

@@ -7,6 +7,7 @@ meeting   where they find one another, so that no port is opened for that
 begun     they have met
 stop      they have to end after the step at hand
 failed    why one of them cannot go on, in one line
+running   locked by each of them
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.problems import counted
 
 ASKER, MEETING, BEGUN, STOP, FAILED = "asker", "meeting", "begun", "stop", "failed"
+RUNNING = "running"
 TICK = 0.1  # seconds between looks
 LAG = 30.0  # seconds in which files of another machine show here after its program's end
 ENDING = 1800.0  # seconds for the step at hand to be done
@@ -201,15 +203,20 @@ def launched(
 
 def is_waited_for(folder: Path) -> bool:
     """Whether somebody still waits for the processes of a folder."""
-    if (folder / STOP).exists():
-        return False
+    return not (folder / STOP).exists() and _is_locked(folder / ASKER)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether one of the processes of a folder has not ended."""
+    return _is_locked(folder / RUNNING)
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        with (folder / ASKER).open("r+") as asker:
-            fcntl.flock(asker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # a file system without locks: the file alone tells
+    except OSError:  # by another one; or a file system without locks, where only `stop` tells
         return True
     return False

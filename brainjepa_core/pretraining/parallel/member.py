@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -15,7 +16,13 @@ import torch
 
 from brainjepa_core.devices import require_device
 from brainjepa_core.files import write_private
-from brainjepa_core.pretraining.parallel.launching import BEGUN, FAILED, MEETING, is_waited_for
+from brainjepa_core.pretraining.parallel.launching import (
+    BEGUN,
+    FAILED,
+    MEETING,
+    RUNNING,
+    is_waited_for,
+)
 from brainjepa_core.pretraining.parallel.processes import Together, joined
 from brainjepa_core.pretraining.parallel.settings import Devices
 
@@ -81,10 +88,12 @@ def one_of(folder: Path, devices: AnyDevices) -> Iterator[tuple[Together, AnyDev
     watch.start()
     meeting = (folder / MEETING, rank, devices.processes, torch.device(own.device), devices.reduce)
     try:
-        with joined(*meeting) as processes:
-            if rank == 0:
-                write_private(folder / BEGUN, b"")
-            yield processes, own
+        with (folder / RUNNING).open("a") as running:
+            fcntl.flock(running, fcntl.LOCK_SH)
+            with joined(*meeting) as processes:
+                if rank == 0:
+                    write_private(folder / BEGUN, b"")
+                yield processes, own
     finally:
         over.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -24,8 +25,8 @@ class Devices(Frozen):
         ``cpu``, ``cuda`` or ``cuda:<number>``.
     devices : tuple of str
         Of training, a process each: ``[cuda:0, cuda:1]``. A step's micro-batches are shared out
-        among them, so that their number has to divide the study's accumulation. `device`, the
-        first of them, does all else.
+        among them, so that their number has to divide the study's accumulation. `device`, by
+        default the first of them, does all else.
     reduce : {"ordered", "sum"}
         Whether the gradients of micro-batches are added in the order in which one process adds
         them, which gives its bits, or as is fastest, which differs in the last ones.
@@ -49,16 +50,10 @@ class Devices(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _first_does_the_rest(cls, given: Any) -> Any:
-        """`device` follows from `devices`; naming another one beside them is an error."""
         devices = given.get("devices") if isinstance(given, dict) else None
-        if not isinstance(devices, list | tuple) or not devices:
-            return given
-        if given.get("device", devices[0]) != devices[0]:
-            raise ValueError(
-                f"expected device or devices, found device {str(given['device'])[:20]} beside "
-                "devices; take device out: the first of devices does all that is not training"
-            )
-        return {**given, "device": devices[0]}
+        if isinstance(devices, list | tuple) and devices:
+            return {"device": devices[0], **given}
+        return given
 
     @field_validator("devices")
     @classmethod
@@ -79,10 +74,14 @@ class Devices(Frozen):
     @field_validator("launcher")
     @classmethod
     def _starts_the_program(cls, launcher: str | None) -> str | None:
-        if launcher is not None and "{program}" not in launcher:
+        try:
+            words = shlex.split(launcher or "{program}")
+        except ValueError:  # a quote that is not closed
+            words = []
+        if not any("{program}" in word for word in words):
             raise ValueError(
-                "expected a launcher with {program} where the command of a process belongs, found "
-                "none; write srun --ntasks={n} {program}"
+                "expected a command line with {program} where that of a process belongs, found "
+                "another text; write srun --ntasks={n} {program}"
             )
         return launcher
 
@@ -107,10 +106,36 @@ class Devices(Frozen):
         """Device of each process of training."""
         return self.devices or (self.device,)
 
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """What of this decides on the bits of training: not how many add in order."""
+        if self.processes == 1 or self.reduce == "ordered":
+            return self.trains_on[:1]
+        return (*self.trains_on, self.reduce)
+
+    @property
+    def deviation(self) -> float:
+        """How far weights may be from those of one process, by `reduce`: 0 where bits are equal."""
+        return 0.0 if self.processes == 1 else DEVIATION[self.reduce]
+
     def of_process(self, rank: int) -> Self:
         """The same settings as one of the processes has them."""
         one = {"device": self.trains_on[rank], "devices": (), "launcher": None}
         return self.model_copy(update=one)
+
+    def require_within(self, tolerance: float) -> None:
+        """Refuse sums that are further from exact than a study accepts.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.deviation > tolerance:
+            raise ValueError(
+                f"expected steps computed to {tolerance:g} of exact fp32 or better, as the study "
+                f"asks (training.tolerance), found reduce: {self.reduce}, which is to "
+                f"{self.deviation:g}; set reduce: ordered"
+            )
 
     def require_divides(self, accumulation: int) -> None:
         """Refuse a study whose micro-batches cannot be shared out evenly.
@@ -145,11 +170,6 @@ def several(names: str, reduce: Reduce, shard_optimizer: bool) -> Devices:
         return Devices(devices=devices, reduce=reduce, shard_optimizer=shard_optimizer)
     except ValidationError as error:
         raise ValueError(f"--devices: {problems_of(error)}") from error
-
-
-def deviation(devices: Devices) -> float:
-    """How far weights may be from those of one process, by `reduce`: 0 where bits are the same."""
-    return 0.0 if devices.processes == 1 else DEVIATION[devices.reduce]
 
 
 def _divisors(number: int) -> str:
