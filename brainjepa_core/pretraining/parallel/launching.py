@@ -118,9 +118,9 @@ class Launch:
         failed = self._folder / FAILED
         if self.is_over:
             self._over = self._over or now
+            if failed.exists():
+                raise LaunchFailed(failed.read_text(encoding="utf-8"))
             if now - self._over > (0 if self._devices.launcher is None else LAG) + 2 * TICK:
-                if failed.exists():
-                    raise LaunchFailed(failed.read_text(encoding="utf-8"))
                 raise LaunchFailed(
                     f"expected {wanted} to train to the end, found that they ended with code "
                     f"{self._process.returncode} and without a result; look at their log"

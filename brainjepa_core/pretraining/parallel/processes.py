@@ -129,8 +129,8 @@ class Together:
 
     def _told(self, own: bool) -> list[bool]:
         """What each process says. On the CPU, so that no device is waited for."""
-        found = torch.empty(self.count, dtype=torch.uint8)
-        dist.all_gather_into_tensor(found, torch.tensor([own], dtype=torch.uint8))
+        found = torch.empty(self.count, 1, dtype=torch.uint8)
+        dist.all_gather(list(found), torch.tensor([own], dtype=torch.uint8))
         return [bool(value) for value in found]
 
     def add(self, vectors: Iterable[Tensor], like: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class Together:
                     own = found.clone() if own is None else own.add_(found)
         if own is None:
             return torch.zeros_like(like)
-        dist.all_gather_into_tensor(received, own)
+        dist.all_gather(list(received.view(self.count, part)), own)
         return received[: len(like)]
 
     def add_gradients(self, weights: Sequence[nn.Parameter], losses: Iterable[Tensor]) -> Tensor:
@@ -180,9 +180,9 @@ class Together:
     def require_equal(self, weights: Iterable[Tensor]) -> None:
         sums = [weight.detach().view(torch.int32).sum(dtype=torch.int64) for weight in weights]
         own = torch.stack(sums).cpu()
-        found = own.new_empty(self.count * len(own))
-        dist.all_gather_into_tensor(found, own)
-        differ = int((found.view(self.count, -1) != own).any(0).sum())
+        found = own.new_empty(self.count, len(own))
+        dist.all_gather(list(found), own)
+        differ = int((found != own).any(0).sum())
         if self.any(differ > 0):
             raise ValueError(
                 f"expected equal weights at all {self.count} processes, found {differ} arrays that "

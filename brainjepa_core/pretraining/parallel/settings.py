@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -148,7 +147,7 @@ class Devices(Frozen):
             raise ValueError(
                 f"expected a number of devices that divides the study's accumulation "
                 f"({accumulation}), the micro-batches of a step, found {self.processes}; name "
-                f"{_divisors(accumulation)} devices"
+                f"{_divisors(accumulation)}"
             )
 
 
@@ -173,6 +172,6 @@ def several(names: str, reduce: Reduce, shard_optimizer: bool) -> Devices:
 
 
 def _divisors(number: int) -> str:
-    """Those that a machine might have devices for, in words."""
-    found: Sequence[str] = [str(n) for n in range(1, min(number, 64) + 1) if number % n == 0]
-    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
+    """Numbers of devices that divide a number, in words; as many as a machine might have."""
+    *others, last = (str(n) for n in range(1, min(number, 64) + 1) if number % n == 0)
+    return f"{', '.join(others)} or {last} devices" if others else "one device"

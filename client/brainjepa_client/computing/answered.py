@@ -69,7 +69,9 @@ def answer(exchange: Exchange, stop: threading.Event, member: Member = _alone) -
         reply, is_first = Reply(refusal=str(refusal)), True  # all of them refuse the same
     except Exception as error:
         traceback.print_exc()  # into the log, which stays at the site
-        exchange.fail(error)
+        # What one of several meets where another has died says nothing of what has happened.
+        if member is _alone or not isinstance(error, RuntimeError):
+            exchange.fail(error)
         return 1
     if is_first:
         exchange.answer(reply)
