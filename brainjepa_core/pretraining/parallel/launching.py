@@ -7,7 +7,7 @@ meeting   where they find one another, so that no port is opened for that
 begun     they have met
 stop      they have to end after the step at hand
 failed    why one of them cannot go on, in one line
-running   locked by each of them
+running   locked by the launcher and by each of them
 """
 
 from __future__ import annotations
@@ -178,8 +178,13 @@ def launched(
         If the launcher cannot be started.
     """
     words = words_of(devices, program, folder)
-    with (folder / ASKER).open("w") as asker, log.open("ab") as output:
+    with (
+        (folder / ASKER).open("w") as asker,
+        (folder / RUNNING).open("a") as running,
+        log.open("ab") as output,
+    ):
         fcntl.flock(asker, fcntl.LOCK_EX)
+        fcntl.flock(running, fcntl.LOCK_SH)  # which the launcher inherits
         try:
             process = subprocess.Popen(
                 words,
@@ -188,6 +193,7 @@ def launched(
                 stderr=subprocess.STDOUT,
                 env=_environment(devices, threads),
                 start_new_session=True,  # what ends this process ends them by the file alone
+                pass_fds=[running.fileno()],
             )
         except OSError as error:
             raise LaunchFailed(

@@ -25,7 +25,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.files import room_for
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.parallel.processes import Processes
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.privacy.gradient import PrivateGradient
 from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step
@@ -77,7 +77,7 @@ class PrivateRound:
         model: BrainModel,
         assignment: Assignment,
         site: SiteSettings,
-        processes: Processes,
+        processes: Processes = ALONE,
     ) -> PrivateGradient:
         """That of the round's steps, one after the other."""
         training = assignment.pretraining.training
