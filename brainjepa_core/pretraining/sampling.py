@@ -21,6 +21,7 @@ from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
 from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.pretraining.transfer import moved
 
 
 class WindowSource(Protocol):
@@ -61,17 +62,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device without waiting for it."""
-        draws = {name: _moved(value, device) for name, value in self.draws.items()}
-        x, token_valid = _moved(self.x, device), _moved(self.token_valid, device)
+        draws = {name: moved(value, device) for name, value in self.draws.items()}
+        x, token_valid = moved(self.x, device), moved(self.token_valid, device)
         assert x is not None
         return Batch(x, token_valid, draws)
-
-
-def _moved(value: Tensor | None, device: torch.device) -> Tensor | None:
-    if value is None:
-        return None
-    value = value.pin_memory() if device.type == "cuda" else value
-    return value.to(device, non_blocking=True)
 
 
 class Draw(NamedTuple):

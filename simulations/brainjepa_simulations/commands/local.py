@@ -167,10 +167,10 @@ def pretrain(
     ] = None,
     reduce: Annotated[
         Literal["ordered", "sum"],
-        typer.Option(help="Bits of one process, or the fastest sum (of several devices)."),
+        typer.Option(help="Several: the bits of one, or the fastest sum."),
     ] = "ordered",
-    shard_optimizer: Annotated[
-        bool, typer.Option(help="Share AdamW's moments out among several devices.")
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Share AdamW's moments out among them.")
     ] = False,
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
@@ -183,7 +183,7 @@ def pretrain(
 
         computing = Computing(precision=precision, compile=compile, attention=attention)
         opened, study = open_stores(stores), _read_study(settings)
-        together = None if devices is None else several(devices, reduce, shard_optimizer)
+        together = None if devices is None else several(devices, reduce, shard)
         use_threads()
         keep_log(out)
         model = pretrain_locally(
