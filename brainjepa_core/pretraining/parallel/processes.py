@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from brainjepa_core.pretraining.parallel.settings import Reduce
+from brainjepa_core.problems import counted
 
 PATIENCE = timedelta(minutes=30)  # for others to finish a micro-batch
 
@@ -185,8 +186,9 @@ class Together:
         differ = int((found != own).any(0).sum())
         if self.any(differ > 0):
             raise ValueError(
-                f"expected equal weights at all {self.count} processes, found {differ} arrays that "
-                "differ; their devices compute differently: name devices of one model"
+                f"expected equal weights at all {self.count} processes, found "
+                f"{counted(differ, 'array')} of other numbers; their devices compute "
+                "differently: name devices of one model"
             )
 
 

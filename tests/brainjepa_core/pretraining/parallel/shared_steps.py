@@ -90,6 +90,20 @@ def left(processes: Processes, **scenario) -> dict[str, torch.Tensor]:
     return {**bits(training), "losses": torch.tensor(losses, dtype=torch.float64)}
 
 
+def apart(processes: Processes) -> str:
+    """What each process says where the last bit of one weight of one of them differs."""
+    training, _ = trained(processes, steps=range(1))
+    weight = next(p for p in training.model.parameters() if p.requires_grad)
+    if processes.rank == 1:
+        with torch.no_grad():
+            weight.view(-1)[0] = torch.nextafter(weight.view(-1)[0], torch.tensor(9.0))
+    try:
+        training.prepare_to_save()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def main(folder: Path, rank: int, count: int) -> None:
     torch.set_num_threads(1)  # as in the process of the test
     for reduce in ("ordered", "sum"):
@@ -110,6 +124,7 @@ def main(folder: Path, rank: int, count: int) -> None:
                 )
                 if rank == 0:
                     write_state(folder / f"{reduce}.state {shard}", training, PROVENANCE)
+            (folder / f"{reduce}.apart.{rank}").write_text(apart(processes))
 
 
 def found_in(folder: Path, reduce: str, name: str) -> dict[str, torch.Tensor]:

@@ -61,7 +61,7 @@ import importlib.util
 spec = importlib.util.spec_from_file_location("these", {here!r})
 these = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(these)
-these.train(these.ScanStore.open(sys.argv[1]), Path(sys.argv[2]), these.TWO, steps=3000)
+these.train(these.ScanStore.open(sys.argv[1]), Path(sys.argv[2]), these.TWO, steps=600)
 """
 
 
@@ -83,9 +83,9 @@ def test_an_interrupted_run_is_saved_after_the_step_at_hand_and_resumed_sharded(
         child.wait()
     (*_, last) = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     steps = sorted(path.name for path in (run / "states").iterdir())
-    assert steps[-1] == f"step-{last['step'] + 1:08d}" and last["step"] + 1 < 3000
-    train(store, run, SHARDED, steps=3000)
-    train(store, tmp_path / "straight", steps=3000)
+    assert steps[-1] == f"step-{last['step'] + 1:08d}" and last["step"] + 1 < 600
+    train(store, run, SHARDED, steps=600)
+    train(store, tmp_path / "straight", steps=600)
     assert left(run) == left(tmp_path / "straight")
 
 

@@ -57,3 +57,11 @@ def test_states_are_the_same_files_whoever_has_written_them(two_processes, shard
 def test_the_order_of_adding_shows_in_the_bits(two_processes):
     """Or else the tests above would tell nothing."""
     assert not same(found_in(two_processes, "sum", "plain"), alone())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_processes_that_have_come_apart_all_end_before_they_save(two_processes, rank):
+    assert (two_processes / f"ordered.apart.{rank}").read_text() == (
+        "expected equal weights at all 2 processes, found 1 array of other numbers; their devices "
+        "compute differently: name devices of one model"
+    )
