@@ -26,6 +26,7 @@ from brainjepa_core.pretraining.parallel.member import exit_code, one_of
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.waiting import Work, waiting
 
@@ -63,6 +64,7 @@ def pretrain_together(
     folder = run / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
+    threads = max(1, torch.get_num_threads() // devices.processes)  # of each
     asked = {
         "stores": [str(store.absolute()) for store in stores],
         "run": str(run.absolute()),
@@ -70,10 +72,10 @@ def pretrain_together(
         "study": study.model_dump(mode="json"),
         "devices": devices.model_dump(mode="json"),
         "computing": computing.model_dump(mode="json"),
+        "threads": threads,
     }
     write_private(folder / _ASKED, json.dumps(asked).encode())
     program = ["-m", "brainjepa_core.pretraining.parallel.local", str(folder.absolute())]
-    threads = max(1, torch.get_num_threads() // devices.processes)  # of each
     total, final = study.training.schedule.total_steps, run / "final"
     with (
         waiting(Console(quiet=not progress), "pretraining", total) as work,
@@ -105,6 +107,7 @@ def _tell(log: Path, work: Work) -> None:
 def _train(folder: Path) -> int:
     asked: dict[str, Any] = read_json(folder / _ASKED)
     study = PretrainingSettings.model_validate(asked["study"])
+    use_threads(asked["threads"])  # MKL_NUM_THREADS would go before what the launcher sets
     with one_of(folder, Devices.model_validate(asked["devices"])) as (processes, own):
         windows = study.windows_of([ScanStore.open(path) for path in asked["stores"]])
         basis = ConsensusBasis.load(Path(asked["basis"]))
