@@ -51,7 +51,8 @@ class PolicySettings(Frozen):
         Of an optimiser step.
     max_memory_gb, max_disk_gb : float
         Of 10^9 bytes: of a step's training at most, and of the states that rounds leave behind
-        (`brainjepa_client.guarding.sizes` says what is counted).
+        (`brainjepa_client.guarding.sizes` says what is counted). Aligned scans take what those
+        leave of the disk, and no more.
     max_minutes_a_round : float
         A round that is not done by then ends after the step at hand, and is refused.
     max_probes : int

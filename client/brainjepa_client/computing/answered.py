@@ -58,7 +58,7 @@ def answer(exchange: Exchange, stop: threading.Event, member: Member = _alone) -
             is_private = request.assignment.privacy is not None
             # By the settings of all: what decides on noise is the same at each process.
             private = PrivateRound.of(settings, request, store) if is_private else None
-            people = people_of(store, request.assignment)
+            people = people_of(settings, store, request.assignment)
             reply = computed(own, people, request, private, processes)
             is_first = processes.rank == 0
     except Refusal as refusal:
