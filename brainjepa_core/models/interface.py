@@ -10,8 +10,7 @@ Shapes: B windows, R ROIs, T frames, p patch length, W = T / p time patches, N =
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from brainjepa_core.models.latents import latents_of
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.pooling import pool_names, pool_tokens
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.settings import Frozen
 
 Draws = dict[str, Tensor | None]
@@ -118,57 +118,6 @@ class ModelShape(Frozen):
         return cls(**{"rois": rois, **cls.presets[name], **cls.recipes[recipe], **choices})
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Which of a model's arrays are trained, and which follow them, by the start of their names.
-
-    Attributes
-    ----------
-    trained : tuple of str
-        What optimiser steps change and sites send.
-    followers : mapping of str to str
-        What trails trained arrays as an exponential mean (a teacher), and which ones:
-        ``{"target_encoder.": "encoder."}``. All else is fixed, or a buffer.
-    embedding : tuple of str
-        Which of them `BrainModel.embedder` is made of; all where none is named.
-    heads : tuple of str
-        Which of the trained ones are trained also where adapters are instead of all weights.
-    """
-
-    trained: tuple[str, ...]
-    followers: Mapping[str, str]
-    embedding: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
-
-    def is_trained(self, name: str) -> bool:
-        """Whether steps change this array."""
-        return name.startswith(self.trained)
-
-    def is_follower(self, name: str) -> bool:
-        """Whether this array trails a trained one."""
-        return name.startswith(tuple(self.followers))
-
-    def leader_of(self, name: str) -> str:
-        """The trained array that a follower trails."""
-        prefix = next(p for p in self.followers if name.startswith(p))
-        return self.followers[prefix] + name.removeprefix(prefix)
-
-    def read(self, names: Iterable[str]) -> list[str]:
-        """Names of the arrays that embedding reads, sorted: the embedder's, and what is fixed."""
-        moving = self.embedding or ("",)
-        return sorted(
-            name
-            for name in names
-            if name.startswith(moving) or not (self.is_trained(name) or self.is_follower(name))
-        )
-
-    def sent(self, names: Iterable[str], with_followers: bool) -> list[str]:
-        """Names of the arrays of a train reply, sorted."""
-        return sorted(
-            n for n in names if self.is_trained(n) or (with_followers and self.is_follower(n))
-        )
-
-
 class BrainModel(nn.Module, ABC):
     """A network over windows of ROI signals, standing on one frozen ROI basis.
 
@@ -225,6 +174,19 @@ class BrainModel(nn.Module, ABC):
 
     def step_constants(self) -> dict[str, Tensor]:
         """What `sample_losses` needs of the weights alone; computed there where it is not given."""
+        return {}
+
+    def constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
+        """Further arguments of `sample_losses` through which no gradient passes, [B, ...].
+
+        `sample_losses` computes them by itself where they are not given. Gradients of single
+        people are dearer than a pass for all at once, which suffices for these.
+
+        Parameters
+        ----------
+        x, **draws
+            Those of `sample_losses`.
+        """
         return {}
 
     @abstractmethod

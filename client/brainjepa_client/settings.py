@@ -37,9 +37,9 @@ class PolicySettings(Frozen):
         Numbers of people and scans that are told are rounded down to multiples of this, what a
         reply counts by too. Moments hold the exact numbers of their people.
     min_people_a_feature : int
-        Moments of a fold of fewer people for each of their features do not leave by themselves; the
-        site then answers with scores of its own probes. Within a secure sum, people of all sites
-        count.
+        Moments of a fold of fewer people for each of their features do not leave by themselves, nor
+        does a probe that follows from them; the site then answers with scores of its own probes.
+        Within a secure sum, people of all sites count.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
     max_width, max_depth : int
@@ -64,7 +64,8 @@ class PolicySettings(Frozen):
         Scores of a class of fewer people do not leave, nor does anything of its task but sums; a
         phenotype of fewer people is not learned.
     share_probe : bool
-        Whether the weights of a probe that is fitted on this site's people alone may leave.
+        Whether the weights of a probe that is fitted on this site's people alone may leave, where
+        the floors let its moments leave.
     task_columns : tuple of str, optional
         Phenotypes that tasks, and training on phenotypes, may read; all of them by default.
     require_secure_sum : bool

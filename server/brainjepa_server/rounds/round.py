@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.problems import reasons_after
 from brainjepa_core.wire.messages import (
@@ -158,6 +158,7 @@ def _judged(
             except RejectedReply as error:
                 rejected[answer.site] = str(error)
                 heard(answer.site, str(error))
+            del answer  # before the next one is read
         limits = replies.limits()
         for site, reason in limits.rejected.items():
             rejected[site] = reason
