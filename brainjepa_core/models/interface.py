@@ -176,16 +176,12 @@ class BrainModel(nn.Module, ABC):
         """What `sample_losses` needs of the weights alone; computed there where it is not given."""
         return {}
 
-    def constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
+    def sample_constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
         """Further arguments of `sample_losses` through which no gradient passes, [B, ...].
 
         `sample_losses` computes them by itself where they are not given. Gradients of single
-        people are dearer than a pass for all at once, which suffices for these.
-
-        Parameters
-        ----------
-        x, **draws
-            Those of `sample_losses`.
+        people are dearer than a pass for all at once, which suffices for these. It takes what
+        `sample_losses` takes.
         """
         return {}
 

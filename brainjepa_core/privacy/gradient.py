@@ -128,7 +128,7 @@ class ClippedGradients:
         weights = {name: p.detach() for name, p in self.trained.items()}
         compute: SampleGradients = vmap(grad_and_value(loss), in_dims=(None, 0))
         with self._rounding():
-            given = {**draws, **self._model.constants(batch.x, **draws, **constants)}
+            given = {**draws, **self._model.sample_constants(batch.x, **draws, **constants)}
             told = {name: value for name, value in given.items() if value is not None}
             return compute(weights, {"x": batch.x, **told})
 

@@ -113,7 +113,7 @@ class BrainJEPA(BrainModel):
         tokens = self.target_encoder(blank, self.basis_of(1))
         return F.layer_norm(tokens, tokens.shape[-1:])[0]
 
-    def constants(
+    def sample_constants(
         self,
         x: Tensor,
         context_index: Tensor,
@@ -204,7 +204,7 @@ class BrainJEPA(BrainModel):
         blank : Tensor [N, D], optional
             As `step_constants` gives it.
         target, position : Tensor, optional
-            What `constants` gives, by which they are computed where no target is given.
+            What `sample_constants` gives, by which they are computed where no target is given.
 
         Returns
         -------

@@ -10,16 +10,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from brainjepa_client.slurm.exchange import FOLDER, Exchange
 from running_sites import wait_for
 from small_sites import TOTAL, ask_round, same
 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.computing.exchange import Exchange
 from brainjepa_client.computing.kinds import computed, people_of
 from brainjepa_client.computing.private_round import SECRET, PrivateRound, privacy_secret
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm import asking
+from brainjepa_client.slurm.asking import FOLDER
 from brainjepa_core.privacy.ledger import LEDGER, RELEASED, RESERVED, Ledger
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
