@@ -30,6 +30,7 @@ from brainjepa_core.pretraining.step import Training
 
 RECIPES = {
     "person": {"family": "person_jepa"},
+    "brainmass": {"family": "brainmass"},
     "whole": {},
     "in parts": {"accumulation": 2, "clip_norm": 0.5},
 }
