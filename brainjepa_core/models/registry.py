@@ -24,6 +24,7 @@ SHIPPED = (
     "person_jepa",
     "phenotype_heads",
     "brainmass",
+    "csm",
 )
 
 

@@ -58,11 +58,11 @@ class PretrainingSettings(Frozen):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> PretrainingSettings:
-        derived = sorted({"rois", "frames", "components", "adapters"} & self.model.keys())
+        derived = sorted({"rois", "frames", "tr", "components", "adapters"} & self.model.keys())
         if derived:
             raise ValueError(
                 f"expected a model without {', '.join(derived)}, which follow from the data and "
-                "other settings; set windows.frames, basis.components and training.train instead"
+                "other settings; set windows, basis.components and training.train instead"
             )
         try:  # now, not when the data has been read
             self.model_settings(rois=1)
@@ -77,14 +77,16 @@ class PretrainingSettings(Frozen):
 
     def model_settings(self, rois: int) -> ModelShape:
         """Settings of the model for an atlas of `rois` ROIs."""
-        adapted = self.training.train == "adapters"
-        return self.model_family.settings.preset(
+        adapted, shape = self.training.train == "adapters", self.model_family.settings
+        timed = {"tr": self.windows.tr} if "tr" in shape.model_fields else {}
+        return shape.preset(
             self.preset,
             rois=rois,
             recipe=self.recipe,
             frames=self.windows.frames,
             components=self.basis.components,
             adapters=self.training.adapter_rank if adapted else 0,
+            **timed,
             **self.model,
         )
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.random import Generator, Philox
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.models.brainmass.settings import BrainMassSettings
 from brainjepa_core.models.interface import Draws
+from brainjepa_core.models.streams import sample_stream
 from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS
 
 Mask = NDArray[np.bool_]
@@ -49,7 +50,7 @@ def draw_views(
         If a sample has too few frames or ROIs for a correlation.
     """
     frames, rois = _there(settings, len(samples), token_valid)
-    chances = [_stream(seed, step, sample) for sample in samples]
+    chances = [sample_stream(seed, step, sample) for sample in samples]
     few = min(round(settings.frames_kept * n) for n in frames.sum(1).tolist())
     if few < MIN_FRAMES or rois.sum(1).min() < MIN_ROIS:
         raise ValueError(
@@ -74,12 +75,6 @@ def _there(settings: BrainMassSettings, batch: int, token_valid: Mask | None) ->
     frames: Mask = np.logical_or.reduce(tokens, axis=1).repeat(settings.patch, 1)
     rois: Mask = np.logical_or.reduce(tokens, axis=2)
     return frames, rois
-
-
-def _stream(seed: int, step: int, sample: int) -> Generator:
-    """Random numbers of a sample, the same whoever else is in the batch (as in `masks`)."""
-    key, counter = np.array([seed, step], np.uint64), np.array([0, sample, 0, 0], np.uint64)
-    return Generator(Philox(key=key, counter=counter))
 
 
 def _chosen(there: Mask, chances: Sequence[Generator], share: Callable[[int], int]) -> Mask:

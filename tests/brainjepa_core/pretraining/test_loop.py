@@ -31,6 +31,7 @@ from brainjepa_core.pretraining.step import Training
 RECIPES = {
     "person": {"family": "person_jepa"},
     "brainmass": {"family": "brainmass"},
+    "csm": {"family": "csm"},
     "whole": {},
     "in parts": {"accumulation": 2, "clip_norm": 0.5},
 }

@@ -37,6 +37,7 @@ CASES = {
     "published recipe": dict(people=4, recipe="published"),
     "masked autoencoder": dict(people=6, family="masked_autoencoder", ragged=True),
     "brainmass": dict(people=6, family="brainmass", ragged=True),
+    "csm": dict(people=6, family="csm", ragged=True),
     "person": dict(people=5, family="person_jepa"),
     "person, missing ROI and padded frames, as many people as ROIs": dict(
         people=6, family="person_jepa", ragged=True

@@ -28,6 +28,7 @@ from brainjepa_simulations.scenario import Scenario
 # What a model of a few hundred weights is in each family; None is that of `small_consortium`.
 SIZES = {
     "brainmass": {"patch": 4, "depth": 1, "heads": 2, "inner": 8, "projection": 4},
+    "csm": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "fewest": 4},
     "linear": {"patch": 4, "width": 3},
     "masked_autoencoder": None,
     "person_jepa": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "directions": 3},

@@ -21,6 +21,7 @@ from brainjepa_simulations.scenario import Scenario
 
 SIZES = {
     "brainmass": {"patch": 4, "depth": 1, "heads": 2, "inner": 8, "projection": 4},
+    "csm": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "fewest": 4},
 }
 
 
