@@ -48,16 +48,16 @@ def wrong_gradients(
     theirs : dict
         Their name to ours, and which rows of ours it is.
 
-    Norms that are rounding alone (of a bias before a norm, say) are compared with the largest one.
+    Norms that are rounding alone (of a bias before a norm, say) have to be as small.
     """
     ours = dict(model.named_parameters())
-    rounding = 1e-6 * max(expected.values())
+    rounding = 1e-6 * max(expected.values())  # below it, the gradient is 0
     wrong = {}
     for name, norm in expected.items():
         own, rows = theirs[name]
         gradient = ours[own].grad
         assert gradient is not None, own
         found = float((gradient if rows is None else gradient[rows]).norm())
-        if abs(found - norm) > RELATIVE * norm + rounding:
+        if abs(found - norm) > (RELATIVE * norm if norm > rounding else rounding):
             wrong[name] = (found, norm)
     return wrong

@@ -25,6 +25,7 @@ SHIPPED = (
     "phenotype_heads",
     "brainmass",
     "csm",
+    "brainlm",
 )
 
 

@@ -32,6 +32,7 @@ RECIPES = {
     "person": {"family": "person_jepa"},
     "brainmass": {"family": "brainmass"},
     "csm": {"family": "csm"},
+    "brainlm": {"family": "brainlm"},
     "whole": {},
     "in parts": {"accumulation": 2, "clip_norm": 0.5},
 }

@@ -27,6 +27,15 @@ from brainjepa_simulations.scenario import Scenario
 
 # What a model of a few hundred weights is in each family; None is that of `small_consortium`.
 SIZES = {
+    "brainlm": {
+        "patch": 4,
+        "width": 8,
+        "depth": 1,
+        "heads": 2,
+        "decoder_width": 4,
+        "decoder_depth": 1,
+        "decoder_heads": 2,
+    },
     "brainmass": {"patch": 4, "depth": 1, "heads": 2, "inner": 8, "projection": 4},
     "csm": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "fewest": 4},
     "linear": {"patch": 4, "width": 3},

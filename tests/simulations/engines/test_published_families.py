@@ -20,6 +20,15 @@ from brainjepa_server.record.history import read_history
 from brainjepa_simulations.scenario import Scenario
 
 SIZES = {
+    "brainlm": {
+        "patch": 4,
+        "width": 8,
+        "depth": 1,
+        "heads": 2,
+        "decoder_width": 4,
+        "decoder_depth": 1,
+        "decoder_heads": 2,
+    },
     "brainmass": {"patch": 4, "depth": 1, "heads": 2, "inner": 8, "projection": 4},
     "csm": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "fewest": 4},
 }

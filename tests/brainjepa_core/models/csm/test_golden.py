@@ -80,7 +80,7 @@ def test_times_loss_gradients_and_the_pooled_state():
         loss = model.sample_losses(frames.mT, index)
         assert torch.equal(loss, (back - frames[:, masked]).abs().mean(1))
         (loss.sum() / len(arrays["x"])).backward()
-        losses.append(float(loss))
+        losses.append(loss.item())
         for name, p in model.named_parameters():
             if p.grad is not None:
                 total[name] = total.get(name, torch.zeros(())) + p.grad
