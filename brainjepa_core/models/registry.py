@@ -26,6 +26,7 @@ SHIPPED = (
     "brainmass",
     "csm",
     "brainlm",
+    "brainlm_picture",
 )
 
 

@@ -165,7 +165,8 @@ class BrainLmDecoder(nn.Module):
             index = torch.where(index_valid, index, count)
         blank = torch.zeros_like(places[:, :1, 0], dtype=torch.int64)
         grid = self.mask_token(blank).expand(-1, count + 1, -1)
-        grid = grid.scatter(1, index[..., None].expand(-1, -1, seen.shape[-1]), seen[:, 1:])
+        tokens = seen[:, 1:].to(grid.dtype)  # which autocast may have made narrow
+        grid = grid.scatter(1, index[..., None].expand(-1, -1, seen.shape[-1]), tokens)
         x = torch.cat([seen[:, :1], grid[:, :count] + places], dim=1)
         known = _with_class(token_valid)
         for block in self.blocks:
