@@ -222,8 +222,9 @@ class BrainModel(nn.Module, ABC):
 
         It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
         gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
-        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece. Where it
-        ends in a norm, its ``latents(patches, basis, index)`` gives the tokens before that.
+        has ``blocks`` and a last ``norm``, else as one piece. Where it has
+        ``latents(patches, basis, index)``, connectivity is read from these: tokens before a last
+        norm, or what tokens that are not of single ROIs say of each.
         """
 
     def patches(self, x: Tensor) -> Tensor:
@@ -296,8 +297,9 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         pool : str or sequence of str
-            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
-            `pooling.SECOND_ORDER` that can be computed.
+            Names of `pooling.POOLS` and ``GROUP_POOLS`` (its authors' is
+            `ModelShape.published_pool`), or "second_order" for all of `pooling.SECOND_ORDER` that
+            can be computed.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal, which count nowhere.
         networks : Tensor [R], optional

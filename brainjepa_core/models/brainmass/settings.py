@@ -39,7 +39,7 @@ class BrainMassSettings(ModelShape):
     """
 
     presets: ClassVar[dict[str, dict[str, int]]] = {
-        "tiny": {"depth": 2, "heads": 4, "inner": 64, "projection": 32},
+        "tiny": {"depth": 2, "heads": 4, "inner": 64, "reduced": 2, "projection": 32},
         "base": {"depth": 16, "heads": 10, "inner": 2048, "projection": 1024},  # released
     }
     recipes: ClassVar[dict[str, dict[str, Any]]] = {

@@ -37,7 +37,8 @@ def known() -> tuple[BrainMass, dict[str, Tensor], dict]:
     c = figures["config"]
     settings = BrainMassSettings.preset(
         "tiny", rois=c["R"], recipe="published", frames=16, components=2, depth=c["depth"],
-        heads=c["heads"], inner=c["feedforward"], projection=c["feature_dim"], train_masks=True,
+        heads=c["heads"], inner=c["feedforward"], projection=c["feature_dim"], reduced=8,
+        train_masks=True,
     )  # fmt: skip
     model = BrainMass(settings, torch.zeros(c["R"], 2))
     read = ("online.", "predictor.", "cpred.", "gpred.")
