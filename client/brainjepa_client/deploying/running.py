@@ -37,9 +37,9 @@ _REASONS = {
     "Failed to activate SuperNode": "refused by the coordinator, and asks again: it counts a "
     "SuperNode that was killed as there for a minute; if it lasts, ask the coordinator whether "
     "this site's key is admitted, and whether another machine uses it",
-    "SuperNode terminated gracefully": "turned away by the coordinator, and asks again: this "
-    "machine's clock is wrong, this site's key was revoked, or the coordinator has just been "
-    "started anew; if it lasts, 'brainjepa site preflight' looks for the reason",
+    "SuperNode terminated gracefully|401 Unauthorized": "turned away by the coordinator, and asks "
+    "again: this machine's clock is wrong, this site's key was revoked, or the coordinator has "
+    "just been started anew; if it lasts, 'brainjepa site preflight' looks for the reason",
     "address already in use": "expected the port of 127.0.0.1 that this start has taken, found "
     "another program on it; stop the site and start it anew",
     "SSL/TLS handshake error|CERTIFICATE_VERIFY_FAILED": "expected the coordinator's certificate, "

@@ -10,7 +10,9 @@ Here it looks soon after each answer, then ever more seldom, until it is at Flow
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Callable
 
 from flwr.supernode import start_client_internal
@@ -47,7 +49,13 @@ class Pauses:
 def main() -> None:
     """Run until SIGTERM, with the options of the command line."""
     start_client_internal.time = Pauses()  # type: ignore[assignment, attr-defined]
-    flower_supernode()
+    try:
+        flower_supernode()
+    except (Exception, KeyboardInterrupt):
+        # Whoever is turned away interrupts this process, its look for messages and its heartbeat
+        # alike; the second interrupts the farewell, and threads are left that nobody ends.
+        traceback.print_exc()
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,8 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError):  # one side has gone, or says nothing
             if line.method:
                 self.tell(line.text())
+        except asyncio.CancelledError:
+            pass  # the proxy ends; asyncio would print a failure a connection
         finally:
             writer.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 
 from flwr.supernode import start_client_internal
 
@@ -56,3 +58,28 @@ def test_the_program_is_flowers_with_these_pauses(monkeypatch):
     )
     main()
     assert seen == [Pauses]
+
+
+_INTERRUPTED = """
+import os, signal, threading
+from brainjepa_client.deploying import supernode_program
+
+def again(*_):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def turned_away_twice():
+    threading.Thread(target=threading.Event().wait).start()  # as the server that workers ask
+    signal.signal(signal.SIGINT, again)
+    os.kill(os.getpid(), signal.SIGINT)
+
+supernode_program.flower_supernode = turned_away_twice
+supernode_program.main()
+"""
+
+
+def test_who_is_turned_away_twice_at_a_time_ends():
+    """A process that lives on without its main thread would answer nobody, and be left so."""
+    command = [sys.executable, "-c", _INTERRUPTED]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "KeyboardInterrupt" in ended.stderr
