@@ -6,8 +6,9 @@
 
 Parts: ``memory``, peak of a coordinator's process in a training round, by number of sites, each
 in a process of its own; ``bytes``, what a site sends up, by wire; ``round``, a round of sites
-that train in this process, and what of it is not optimiser steps; ``many``, the shipped scenario
-many_sites from start to report.
+that train in this process, and what of it is not optimiser steps, and not the sites' own work by
+the clock that their replies tell; ``many``, the shipped scenario many_sites from start to report,
+with 200 and with 500 sites.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import get_args
 from unittest import mock
@@ -30,18 +31,19 @@ import numpy as np
 import torch
 import yaml
 from bench_step import high_water
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
+from many_sites import many_run, print_growth, print_many
 
 from brainjepa_client.answering.app import app as client_app
+from brainjepa_client.computing import training as site_training
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.wire.messages import BASIS, Wire
-from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import PACKED, buffer_in, pack_arrays, unpack_arrays
 from brainjepa_core.wire.weights import encode_weights
 from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.record.history import RoundRecord
@@ -58,49 +60,26 @@ PARTS = ("memory", "bytes", "round", "many")
 LONG_ROUND = 50  # local steps of a usual round
 
 
-class MovedWeightsGrid(Grid):
-    """Sites that answer at once with the global weights, slightly moved; made when fetched."""
+def moved_weights_app(settings: StudySettings) -> ClientApp:
+    """Sites that answer at once with the global weights, slightly moved."""
+    app, rng = ClientApp(), np.random.default_rng(0)
+    target, wire = settings.aggregation.target, settings.aggregation.wire
 
-    def __init__(self, settings: StudySettings) -> None:
-        self._settings, self._rng = settings, np.random.default_rng(0)
-        self._waiting: dict[str, Message] = {}
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+    @app.train()
+    def moved(message: Message, context: Context) -> Message:
+        sent = unpack_arrays(buffer_in(message.content.array_records["arrays"][PACKED].data))
+        arrays: Arrays = {}
+        for name in BrainJEPA.roles.sent(sent, target == "average"):
+            noise = rng.standard_normal(sent[name].shape, dtype=np.float32)
+            weights = {name: sent[name] + np.float32(1e-4) * noise}
+            arrays |= encode_weights(weights, {name: sent[name]}, wire)
+        steps = settings.rounds.local_steps
+        told = {"share": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
+        packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})
+        content = RecordDict({"reply": ConfigRecord(told), "arrays": packed})
+        return Message(content, reply_to=message)
 
-    def set_run(self, run: Run) -> None: ...
-
-    @property
-    def run(self) -> Run:
-        return Run.create_empty(run_id=1)
-
-    def create_message(self, *args: object, **kwargs: object) -> Message:
-        raise NotImplementedError
-
-    def send_and_receive(self, messages: object, *, timeout: object = None) -> Iterable[Message]:
-        raise NotImplementedError
-
-    def get_node_ids(self) -> Iterable[int]:
-        return []
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        self._waiting = {f"m{number}": message for number, message in enumerate(messages)}
-        return list(self._waiting)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        for message_id in message_ids:
-            asked = self._waiting.pop(message_id)
-            sent = unpack_arrays(asked.content.array_records["arrays"][PACKED].numpy())
-            target, wire = self._settings.aggregation.target, self._settings.aggregation.wire
-            arrays: Arrays = {}
-            for name in BrainJEPA.roles.sent(sent, target == "average"):
-                base = sent[name]
-                noise = self._rng.standard_normal(base.shape, dtype=np.float32)
-                moved = {name: base + np.float32(1e-4) * noise}
-                arrays |= encode_weights(moved, {name: base}, wire)
-            steps = self._settings.rounds.local_steps
-            metrics = {"share": 1.0, "loss": 1.0, "steps": steps, "seconds": 0.0, "refusal": ""}
-            packed = ArrayRecord({PACKED: Array(pack_arrays(arrays))})
-            content = RecordDict({"reply": ConfigRecord(metrics), "arrays": packed})
-            yield Message(content, reply_to=asked)
+    return app
 
 
 def study(args: argparse.Namespace, wire: str = "fp32") -> StudySettings:
@@ -149,7 +128,8 @@ def fake_round(args: argparse.Namespace, sites: int, wire: str) -> dict[str, flo
     settings = study(args, wire)
     weights, basis = first_weights(settings, args.rois)
     before, began = high_water(), time.perf_counter()
-    _, record = one_round(MovedWeightsGrid(settings), sites, settings, weights, basis)
+    grid = InProcessGrid(moved_weights_app(settings), sites, {})
+    _, record = one_round(grid, sites, settings, weights, basis)
     assert len(record.sites) == sites, record.rejected
     return {
         "before": before,
@@ -194,26 +174,33 @@ def report_round(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
         grid = InProcessGrid(client_app, args.sites, virtual_sites(args, Path(scratch)))
         for number in range(args.rounds):
-            steps: list[Seconds] = []
-            began, advance = now(), Training.advance
-
-            def timed(training, batches, advance=advance, steps=steps):  # type: ignore[no-untyped-def]
-                start = now()
-                loss = advance(training, batches)
-                steps.append(now() - start)
-                return loss
-
+            steps: list[Seconds] = []  # of one step each
+            sites: list[Seconds] = []  # of a site each, by the clock that its reply tells
+            began = now()
             profile = cProfile.Profile() if args.profile else None
-            with mock.patch.object(Training, "advance", timed):
+            with timed(Training, "advance", steps), timed(site_training, "_train", sites):
                 if profile:
                     profile.enable()
                 weights, record = one_round(grid, args.sites, settings, weights, basis, number)
                 if profile:
                     profile.disable()
             assert len(record.sites) == args.sites, record.rejected
-            print_round(args, number, record, steps, now() - began)
+            print_round(args, number, steps, sites, now() - began)
             if profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+
+
+def timed(owner: object, name: str, found: list[Seconds]) -> AbstractContextManager[object]:
+    """Within it, each call of a function adds what it took."""
+    function = getattr(owner, name)
+
+    def call(*given: object) -> object:
+        start = now()
+        made = function(*given)
+        found.append(now() - start)
+        return made
+
+    return mock.patch.object(owner, name, call)
 
 
 def now() -> Seconds:
@@ -241,51 +228,35 @@ def virtual_sites(args: argparse.Namespace, folder: Path) -> dict[str, str]:
 def print_round(
     args: argparse.Namespace,
     number: int,
-    record: RoundRecord,
     steps: list[Seconds],
+    sites: list[Seconds],
     whole: Seconds,
 ) -> None:
-    outside = record.seconds - sum(site.seconds or 0 for site in record.sites.values())
-    print(
-        f"round    {number}: {args.sites} sites x {args.steps} steps of batch {args.batch}; of "
-        f"{record.seconds:.2f} s, {outside:.2f} s outside the sites' own clocks"
-    )
+    print(f"round    {number}: {args.sites} sites x {args.steps} steps of batch {args.batch}")
     for column, clock in enumerate(("wall", "CPU")):
         step = sum(float(seconds[column]) for seconds in steps) / len(steps)
-        beyond = float(whole[column]) - step * len(steps)
-        long = beyond / (beyond + LONG_ROUND * args.sites * step)
-        print(
-            f"round    {clock:>4}: step {step:6.2f} s; beyond the steps {beyond:6.2f} s in all, "
-            f"{100 * beyond / whole[column]:.1f} % of this round; computed from these for "
-            f"{LONG_ROUND} local steps: {100 * long:.2f} % (bar: 5 %)"
+        own = sum(float(seconds[column]) for seconds in sites)
+        more = (LONG_ROUND - args.steps) * args.sites * step  # of a usual round
+        parts = (
+            ("the steps", float(whole[column]) - step * len(steps), 5),
+            ("the sites' own clocks", float(whole[column]) - own, 2),
         )
+        told = "; ".join(
+            f"beyond {what} {beyond:.2f} s, {100 * beyond / whole[column]:.1f} %, in a round of "
+            f"{LONG_ROUND} steps {100 * beyond / (whole[column] + more):.2f} % (bar: {bar} %)"
+            for what, beyond, bar in parts
+        )
+        print(f"round    {clock:>4}: {whole[column]:.2f} s, a step {step:.2f} s; {told}")
 
 
 def report_many(args: argparse.Namespace) -> None:
     for engine in args.engines:
-        with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
-            out = Path(scratch) / "run"
-            command = [sys.executable, "-m", "brainjepa", "simulate", "many_sites"]
-            began, before = time.perf_counter(), os.times()
-            done = subprocess.run(
-                [*command, "--engine", engine, "--out", str(out)],
-                cwd=Path(__file__).parents[1],
-                capture_output=True,
-                text=True,
-            )
-            seconds, after = time.perf_counter() - began, os.times()
-            cpu = sum(after[2:4]) - sum(before[2:4])  # without what Ray's detached processes use
-            if done.returncode:
-                print(f"many     {engine}: failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-                continue
-            rounds = [json.loads(line) for line in (out / "rounds.jsonl").open()]
-        asked = ", ".join(
-            f"{len(r['sites']) + len(r['rejected'])} in {r['seconds']:.0f} s" for r in rounds
-        )
-        print(
-            f"many     {engine:>9}: {seconds:5.0f} s in all (bar: 300 s), CPU {cpu:.0f} s, load "
-            f"{os.getloadavg()[0]:.1f}; sites by round: {asked}"
-        )
+        found = []
+        for sites in args.many_sites:
+            with tempfile.TemporaryDirectory(prefix="bench-federation-") as scratch:
+                found.append(many_run(engine, sites, Path(scratch)))
+            print_many(engine, found[-1])
+        print_growth(engine, found[0], found[-1])
 
 
 def main() -> None:
@@ -301,6 +272,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--many-sites", type=int, nargs="+", default=[200, 500])
     parser.add_argument("--engines", nargs="+", default=["inprocess", "flower"])
     parser.add_argument("--profile", action="store_true", help="of part round")
     parser.add_argument("--fake-round", nargs=2, help=argparse.SUPPRESS)

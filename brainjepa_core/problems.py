@@ -7,6 +7,7 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,18 @@ def value_in_words(value: Any) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """``1 scan``, ``2 scans``, ``3 people``: a number with its noun."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names in order, with commas; of more than `most` the first ones, and how many others."""
+    known = sorted(names)
+    rest = len(known) - most
+    told = ", ".join(known[:most])
+    return f"{told} and {rest} more" if rest > 0 else told
+
+
+def reasons_after(reasons: Mapping[str, str], most: int = 10) -> str:
+    """``; a: why; b: why``, for the end of an error; of more than `most`, how many others."""
+    told = "".join(f"; {name}: {why}" for name, why in list(reasons.items())[:most])
+    rest = len(reasons) - most
+    return f"{told}; and {rest} more" if rest > 0 else told

@@ -151,11 +151,15 @@ class Tracker:
 
     def _describe(self, run: Any, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Tags, and settings as parameters; MLflow refuses to change those that it has."""
-        for tag, text in tags.items():
-            self._client.set_tag(self.run_id, _key(tag), _cut(text, LONGEST_TAG))
-        for name, value in flatten(settings):
-            if _key(name) not in run.data.params:
-                self._client.log_param(self.run_id, _key(name), _cut(value, LONGEST_PARAM))
+        from mlflow.entities import Param, RunTag
+
+        texts = {_key(tag): _cut(text, LONGEST_TAG) for tag, text in tags.items()}
+        values = {_key(name): _cut(value, LONGEST_PARAM) for name, value in flatten(settings)}
+        told = [RunTag(tag, text) for tag, text in texts.items()]
+        new = [Param(name, v) for name, v in values.items() if name not in run.data.params]
+        for start in range(0, max(len(told), len(new)), LARGEST_BATCH):
+            part = slice(start, start + LARGEST_BATCH)
+            self._client.log_batch(self.run_id, params=new[part], tags=told[part])
 
     def _log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """In the order given, which is that of writing."""

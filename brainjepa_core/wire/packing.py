@@ -10,6 +10,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,43 @@ def _head_and_data(buffer: NDArray[Any]) -> tuple[dict[str, Any], NDArray[Any]]:
     begin = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
     head = json.loads(buffer[8:begin].tobytes())
     return {name: about for name, about in head.items() if name != "__metadata__"}, buffer[begin:]
+
+
+def buffer_in(file: bytes) -> Buffer:
+    """The buffer that an ``.npy`` file in memory holds, as Flower carries arrays, without a copy.
+
+    Raises
+    ------
+    ValueError
+        Whatever the bytes are, if they are no such file of one buffer.
+    """
+    try:
+        head = BytesIO(file)
+        if np.lib.format.read_magic(head) != (1, 0):
+            raise ValueError("expected version 1.0, found another")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(head)
+        buffer = np.frombuffer(file, np.uint8, offset=head.tell())
+        if (shape, dtype) != (buffer.shape, buffer.dtype):
+            raise ValueError("expected bytes alone, found others")
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"expected one buffer of bytes, found a file that raises {type(error).__name__}; bring "
+            "coordinator and site to one version"
+        ) from error
+    return buffer
+
+
+def mapped_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Arrays of a file that holds what `pack_arrays` made: read from the disk where they are used.
+
+    They outlive the file's name.
+
+    Raises
+    ------
+    ValueError
+        As `unpack_arrays`.
+    """
+    return unpack_arrays(np.memmap(path, np.uint8, mode="r"))
 
 
 def packed_sizes(buffer: Buffer) -> dict[str, int]:

@@ -19,7 +19,7 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.record import figures
 from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.day_one_card import CARD, day_one_card
-from brainjepa_server.record.history import ROUNDS, SUMMARY, RoundRecord, RunHistory
+from brainjepa_server.record.history import RoundRecord, RunHistory
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
 from brainjepa_server.rounds.joining import Members
@@ -134,7 +134,7 @@ def publish(
     tracker.log_figure(figures.consensus(basis, mean_fc), "consensus")
     if any(record.loss is not None for record in history.rounds):
         tracker.log_figure(figures.losses(history.rounds), "losses")
-    for name in (SUMMARY, ROUNDS, STUDY_FILE, BASIS_FILE):
+    for name in (STUDY_FILE, BASIS_FILE):
         if (folder / name).exists():
             tracker.log_file(folder / name)
     for path in sorted((folder / BEST).glob("*")):

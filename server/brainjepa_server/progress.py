@@ -9,7 +9,7 @@ from rich.console import Console
 
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.problems import counted
+from brainjepa_core.problems import counted, listed
 from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.attendance import SUMMED, UNCOMPARED
@@ -17,6 +17,9 @@ from brainjepa_server.record.history import RoundRecord, YardstickRow
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.tasks.report import TaskReport
 from brainjepa_server.tasks.shown import show_report
+
+SHOWN_REASONS = 20  # of a kind, a line each
+UNJUDGED = "not in the yardstick: "
 
 Rows = list[YardstickRow] | tuple[YardstickRow, ...]
 
@@ -35,15 +38,14 @@ class StudyProgress:
 
     def members(self, members: Members) -> None:
         """Who takes part, and who does not and why."""
-        names = ", ".join(sorted(members.nodes))
         self.console.print(
-            f"{counted(len(members.nodes), 'site')}, {counted(len(members.rois), 'ROI')}: {names}"
+            f"{counted(len(members.nodes), 'site')}, {counted(len(members.rois), 'ROI')}: "
+            f"{listed(members.nodes)}"
         )
-        for name, reason in members.left_out.items():
-            self.console.print(f"  left out {name}: {reason}", markup=False)
+        self._reasons("left out ", members.left_out)
         absent = sorted(set(members.roster) - members.nodes.keys() - members.left_out.keys())
         if absent:
-            self.console.print(f"  not there yet: {', '.join(absent)}", markup=False)
+            self.console.print(f"  not there yet: {listed(absent)}", markup=False)
 
     def consensus(self, found: Consensus, basis: ConsensusBasis, *, summed: bool = False) -> None:
         """The basis, and whose it is; whether single sums were not seen."""
@@ -52,10 +54,8 @@ class StudyProgress:
         if basis.hash != found.basis.hash:
             told = f"basis {basis.hash[:12]} of the model it starts from; connectivity of {people}"
         self.console.print(told)
-        for name, reason in found.left_out.items():
-            self.console.print(f"  left out {name}: {reason}", markup=False)
-        for name, reason in found.capped.items():
-            self.console.print(f"  counts for less: {name}: {reason}", markup=False)
+        self._reasons("left out ", found.left_out)
+        self._reasons("counts for less: ", found.capped)
         if summed or not found.compared:
             self.console.print(f"  {SUMMED if summed else UNCOMPARED}", markup=False)
 
@@ -79,11 +79,15 @@ class StudyProgress:
         """A model's yardstick in one line, and whose people are not in it."""
         if rows:
             self.console.print(f"{model}: {told(rows)}")
-        self._unjudged(rejected)
+        self._reasons(UNJUDGED, rejected)
 
-    def _unjudged(self, rejected: Mapping[str, str]) -> None:
-        for name, reason in rejected.items():
-            self.console.print(f"  not in the yardstick: {name}: {reason}", markup=False)
+    def _reasons(self, what: str, reasons: Mapping[str, str]) -> None:
+        """A line for each site, of many for the first ones; the record has all."""
+        for name, reason in list(reasons.items())[:SHOWN_REASONS]:
+            self.console.print(f"  {what}{name}: {reason}", markup=False)
+        if len(reasons) > SHOWN_REASONS:
+            rest = counted(len(reasons) - SHOWN_REASONS, "more site")
+            self.console.print(f"  {what}{rest}, each with its reason on the page", markup=False)
 
     @contextmanager
     def round(self, number: int, sites: int) -> Iterator[Callable[[str, str], None]]:
@@ -107,10 +111,9 @@ class StudyProgress:
             f"{counted(len(record.sites), 'site')}  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
-        for what, reasons in (("clipped", record.clipped), ("counts for less", record.capped)):
-            for name, reason in reasons.items():
-                self.console.print(f"  {what}: {name}: {reason}", markup=False)
-        self._unjudged(record.unjudged)
+        self._reasons("clipped: ", record.clipped)
+        self._reasons("counts for less: ", record.capped)
+        self._reasons(UNJUDGED, record.unjudged)
 
     def task(self, report: TaskReport) -> None:
         """What the sites' answers about a task come to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -183,7 +183,7 @@ class FakeClient:
     def get_run(self, run_id: str) -> Any:
         return self.runs[run_id]
 
-    def log_batch(self, run_id: str, metrics: list) -> None:
+    def log_batch(self, run_id: str, metrics: Sequence = (), **of_the_start: list) -> None:
         self.losses += [(m.step, m.value) for m in metrics if m.key == "loss"]
 
     def set_terminated(self, run_id: str, status: str) -> None:

@@ -25,7 +25,7 @@ from brainjepa_core.wire.messages import (
     Request,
     SumStep,
 )
-from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import PACKED, buffer_in, pack_arrays, unpack_arrays
 
 app = ClientApp()
 
@@ -76,7 +76,7 @@ def _request(kind: str, message: Message) -> Request:
         part = SumStep(str(told["step"]), attempt, question, fields)
     arrays: Arrays = {}
     if part is None or "arrays" in message.content.array_records:
-        arrays = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
+        arrays = unpack_arrays(buffer_in(message.content.array_records["arrays"][PACKED].data))
     return Request(kind, assignment, arrays, str(told.get("contract", "")), part)
 
 

@@ -11,6 +11,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.basis import basis_of_sum
 from brainjepa_core.pretraining.settings import BasisSettings
+from brainjepa_core.problems import reasons_after
 from brainjepa_core.sums.protocol import MOST_COUNTED
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.agreement import odd_ones
@@ -160,7 +161,7 @@ def build_consensus(
     left_out |= odd
     sums = {site: one for site, one in sums.items() if site not in odd}
     people = sum(one.subjects for one in sums.values())
-    reasons = "".join(f"; {site} was left out: {reason}" for site, reason in left_out.items())
+    reasons = reasons_after({f"{site} was left out": why for site, why in left_out.items()})
     if len(sums) < floors.sites:
         raise ValueError(
             f"expected usable connectivity of at least {floors.sites} sites (floors.sites), found "

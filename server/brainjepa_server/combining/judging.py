@@ -60,7 +60,9 @@ class JudgedReplies(WaitingReplies):
         self._pulls: dict[str, Pull] = {}
         self.updates: dict[str, Update] = {}
 
-    def take(self, site: str, reply: Reply, counts: Counts | None = None) -> None:
+    def take(
+        self, site: str, reply: Reply, counts: Counts | None = None, buffer: Path | None = None
+    ) -> None:
         """Judge a site's reply by itself, and keep it.
 
         Parameters
@@ -69,6 +71,9 @@ class JudgedReplies(WaitingReplies):
         reply : Reply
         counts : Counts, optional
             What the site told of when it joined.
+        buffer : Path, optional
+            The file that holds the reply's arrays and nothing else, on the disk where replies
+            wait; taken where the reply passes, so that arrays are not written twice.
 
         Raises
         ------
@@ -78,7 +83,7 @@ class JudgedReplies(WaitingReplies):
         share = told_share(counts, self._settings.shares) if self._private else None
         judged = self._base, self._settings, self._roles, self._steps
         update = check_reply(reply, *judged, share)
-        self._keep(site, update.arrays)
+        self._keep(site, update.arrays, buffer)
         self._pulls[site] = Pull(update.norm, update.share, counts)
         self.updates[site] = replace(update, arrays={})
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from brainjepa_core.arrays import Arrays
-from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import mapped_arrays, pack_arrays
 from brainjepa_server.study_folder import SPOOL
 
 
@@ -35,10 +33,14 @@ class WaitingReplies:
     ) -> None:
         self._waiting.cleanup()
 
-    def _keep(self, site: str, arrays: Arrays) -> None:
+    def _keep(self, site: str, arrays: Arrays, buffer: Path | None = None) -> None:
+        """Keep arrays; the file that they came in, where it is given, is taken instead."""
         path = Path(self._waiting.name) / f"{len(self._files):06d}"
-        pack_arrays(arrays).tofile(path)
+        if buffer is not None:
+            buffer.rename(path)
+        else:
+            pack_arrays(arrays).tofile(path)
         self._files[site] = path
 
     def _kept(self, site: str) -> Arrays:
-        return unpack_arrays(np.fromfile(self._files[site], np.uint8))
+        return mapped_arrays(self._files[site])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
+from brainjepa_core.problems import listed
 from brainjepa_server.record.history import RunHistory
 
 SUMMED = (
@@ -33,7 +34,7 @@ def attendance(history: RunHistory) -> str:
     absent = set(roster) - inside - later - basis.left_out.keys() - history.left_out.keys()
     sentences = [
         f"The consensus is of {basis.subjects} people of {len(inside)} "
-        f"{'site' if len(inside) == 1 else 'sites'}: {_names(inside)}."
+        f"{'site' if len(inside) == 1 else 'sites'}: {listed(inside)}."
     ]
     for told, reasons in (
         ("Not in the consensus", basis.left_out),
@@ -49,15 +50,11 @@ def attendance(history: RunHistory) -> str:
     elif not basis.compared:
         sentences.append(UNCOMPARED)
     if later:
-        sentences.append(f"Came after it was made: {_names(later)}.")
+        sentences.append(f"Came after it was made: {listed(later)}.")
     if absent:
-        sentences.append(f"On the roster, but never came: {_names(absent)}.")
+        sentences.append(f"On the roster, but never came: {listed(absent)}.")
     return " ".join(sentences)
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
-
-
 def _reasons(reasons: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({why})" for name, why in sorted(reasons.items()))
+    return listed(f"{name} ({why})" for name, why in reasons.items())

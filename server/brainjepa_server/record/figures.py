@@ -22,11 +22,11 @@ from brainjepa_core.pages.palette import (
     DIVERGING,
     GREEN,
     GREY,
+    GRID,
     INK,
     ORANGE,
     PALE,
     VERMILLION,
-    Style,
     styles,
 )
 from brainjepa_server.record.basis_facts import BasisFacts
@@ -40,7 +40,8 @@ from brainjepa_server.record.history import (
 )
 from brainjepa_server.record.verdict import Comparison
 
-NAMED_SITES = 10  # with more, sites are thin grey lines
+NAMED_SITES = 10  # with more, losses are bands over the sites
+BARS = 40  # with more sites, drift is a histogram
 FEWEST_LABELLED = 0.03  # share of the ROIs that a network needs for its name beside the matrix
 
 
@@ -96,23 +97,46 @@ def spectrum(facts: BasisFacts) -> Figure:
 
 
 def losses(rounds: Sequence[RoundRecord]) -> Figure:
-    """Each site's loss, and the weighted mean over sites, by round."""
+    """Each site's loss, of many sites its spread over them, and the weighted mean, by round."""
     figure, (ax,) = _panels(1, width=7.5, height=3.6)
     sites = sorted({name for record in rounds for name in record.sites})
-    named = len(sites) <= NAMED_SITES
-    drawn = styles(len(sites)) if named else [Style(PALE, "o")] * len(sites)
-    for (color, marker), site in zip(drawn, sites, strict=True):
-        pairs = [(r.number, r.sites[site].loss) for r in rounds if site in r.sites]
-        label = site if named else None
-        _line(ax, pairs, color=color, linewidth=1.1, marker=marker, markersize=3, label=label)
+    draw = _lines_of_sites if len(sites) <= NAMED_SITES else _bands_over_sites
+    draw(ax, rounds, sites)
     mean = [(r.number, r.loss) for r in rounds]
     dot = "o" if len(rounds) == 1 else ""
     _line(ax, mean, color="k", linewidth=2, marker=dot, markersize=4, label="weighted mean")
-    known = [reply.loss for r in rounds for reply in r.sites.values() if reply.loss]
-    ax.set(title="Loss by site (says little by itself)", ylim=(0, 1.1 * max(known, default=1.0)))
+    known = [loss for record in rounds for loss in _losses(record)]
+    ax.set(title="Loss by site (says little by itself)", ylim=(0, 1.1 * max(known, default=0) or 1))
     _rounds_below(ax)
-    _legend_right(ax, len(sites) + 1 if named else 1)
+    _legend_right(ax, len(ax.get_legend_handles_labels()[0]))
     return figure
+
+
+def _lines_of_sites(ax: Axes, rounds: Sequence[RoundRecord], sites: Sequence[str]) -> None:
+    for (color, marker), site in zip(styles(len(sites)), sites, strict=True):
+        pairs = [(r.number, r.sites[site].loss) for r in rounds if site in r.sites]
+        _line(ax, pairs, color=color, linewidth=1.1, marker=marker, markersize=3, label=site)
+
+
+def _bands_over_sites(ax: Axes, rounds: Sequence[RoundRecord], sites: Sequence[str]) -> None:
+    """The lowest and the highest loss of each round, its quartiles and its median."""
+    known = [(record.number, found) for record in rounds if (found := _losses(record))]
+    if not known:
+        return
+    numbers = [number for number, _ in known]
+    low, first, middle, third, high = np.transpose(
+        [np.quantile(found, (0, 0.25, 0.5, 0.75, 1)) for _, found in known]
+    )
+    if len(known) == 1:  # a band of one round has no width
+        dots = known[0][1]
+        ax.plot(numbers * len(dots), dots, "o", color=PALE, markersize=3, label="sites")
+    ax.fill_between(numbers, low, high, color=GRID, label="all sites")
+    ax.fill_between(numbers, first, third, color=PALE, label="middle half of the sites")
+    ax.plot(numbers, middle, color=BLUE, linewidth=1.5, label="median site")
+
+
+def _losses(record: RoundRecord) -> list[float]:
+    return [site.loss for site in record.sites.values() if site.loss is not None]
 
 
 def progress(history: RunHistory, pool: str | None, outcome: str) -> Figure:
@@ -146,13 +170,25 @@ def progress(history: RunHistory, pool: str | None, outcome: str) -> Figure:
 
 
 def drift(degrees: Mapping[str, float | None]) -> Figure:
-    """Each site's largest principal angle to the consensus, in degrees."""
+    """Each site's largest principal angle to the consensus, in degrees; of many, how many each."""
     known = sorted((value, site) for site, value in degrees.items() if value is not None)
-    figure, (ax,) = _panels(1, width=7.5, height=1.3 + 0.24 * len(known))
-    ax.barh([site for _, site in known], [value for value, _ in known], 0.65, color=BLUE)
-    for value, site in known:
-        ax.annotate(f"{value:.0f}°", (value, site), (4, 0), textcoords="offset points", va="center")
-    ax.set(title="How far each site's own gradients are from the consensus", xlim=(0, 97))
+    few = len(known) <= BARS
+    figure, (ax,) = _panels(1, width=7.5, height=1.3 + 0.24 * len(known) if few else 3.4)
+    if few:
+        ax.barh([site for _, site in known], [value for value, _ in known], 0.65, color=BLUE)
+        for value, site in known:
+            ax.annotate(
+                f"{value:.0f}°", (value, site), (4, 0), textcoords="offset points", va="center"
+            )
+    else:
+        values = [value for value, _ in known]
+        ax.hist(values, bins=list(range(0, 91, 3)), color=BLUE, edgecolor="w", linewidth=0.5)
+        middle = float(np.median(values))
+        ax.axvline(middle, color=INK, linestyle="--", linewidth=1)
+        ax.set_title(f"median {middle:.0f}°", loc="right", fontsize=9)
+        ax.set_ylabel("sites")
+    ax.set_title("How far each site's own gradients are from the consensus", loc="left")
+    ax.set_xlim(0, 97)
     ax.set_xlabel("largest principal angle in degrees (few subjects raise it)")
     ax.set_xticks(range(0, 91, 15))
     return figure
@@ -205,7 +241,8 @@ def baselines(history: RunHistory, outcome: str) -> Figure:
         ax.barh(places, _numbers(values), height * 0.92, color=color, label=name)
         if color == ORANGE:
             for place, dots in zip(places, alone, strict=True):
-                ax.plot(dots, [place] * len(dots), "o", color=INK, markersize=3, alpha=0.8)
+                faint = min(0.8, NAMED_SITES / max(1, len(dots)))  # so that many can be told apart
+                ax.plot(dots, [place] * len(dots), "o", color=INK, markersize=3, alpha=faint)
     ax.set_yticks(np.arange(len(pools)) + 0.41 - height / 2, pools)
     ax.invert_yaxis()
     ax.axvline(0, color="k", linewidth=0.6)

@@ -5,7 +5,7 @@ Settings are a person's and refusals come from other machines: the template esca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,11 @@ from brainjepa_core.pages.table import Row, Table, settings_table
 from brainjepa_core.problems import counted
 from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
-from brainjepa_server.record.history import (
-    FEDERATED,
-    RoundRecord,
-    RunHistory,
-    SiteRecord,
-    read_history,
-)
+from brainjepa_server.record.history import FEDERATED, RoundRecord, RunHistory, read_history
+from brainjepa_server.record.sites_section import sites_section
 from brainjepa_server.record.task_tables import task_sections
 from brainjepa_server.record.verdict import OF_HELD_OUT, OWN_PROBES, UNKNOWN, Comparison, verdict
+from brainjepa_server.record.words import bytes_in_words, number_in_words
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
@@ -69,7 +65,7 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         evidence=_evidence(history, comparison),
         unevaluated=UNKNOWN if history.is_private else "Not evaluated yet.",
         tasks=task_sections(folder),
-        sites=_sites(history),
+        sites=sites_section(history),
         rounds=_rounds(history, comparison),
         rejected=_rejected(history),
         basis=_basis(folder, history, atlas),
@@ -91,7 +87,12 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     groups = dict.fromkeys((row.model, row.pool, row.features) for row in comparison.rows)
     measured = (comparison.r2, comparison.r2_at_sites)
     rows = [
-        [m, p, f, *(_number(r2(m, p, o), 3) for r2 in measured for o in comparison.outcomes)]
+        [
+            m,
+            p,
+            f,
+            *(number_in_words(r2(m, p, o), 3) for r2 in measured for o in comparison.outcomes),
+        ]
         for m, p, f in groups
     ]
     headings = ["model", "pool", "features", *comparison.outcomes]
@@ -100,52 +101,6 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     own = any(row.own_probes for row in comparison.rows)
     whose = OWN_PROBES if own else OF_HELD_OUT
     return {"pictures": pictures, "of_round": of_round, "whose": whose, "table": table}
-
-
-def _sites(history: RunHistory) -> Section:
-    if not history.site_names:
-        return None
-    headings = ["site", "replies used", "clipped", "left out", "steps", "share", "last loss"]
-    headings += ["seconds a round", "received", "sent", "drift"]
-    rows = [_site_row(history, site) for site in history.site_names]
-    degrees = {site: _drift(history, site) for site in history.site_names}
-    unknown = [site for site, value in degrees.items() if value is None]
-    known = len(unknown) < len(degrees)
-    drift = Picture.of(figures.drift(degrees), "Drift of each site") if known else None
-    note = ""
-    if known and unknown:
-        note = (
-            f"Drift is not known of {', '.join(unknown)}: nothing was told, as where people are "
-            "too few for gradients of their own."
-        )
-    return {"table": Table.of(headings, rows, ("text",)), "drift": drift, "note": note}
-
-
-def _site_row(history: RunHistory, site: str) -> Sequence[object]:
-    replies: list[SiteRecord] = [r.sites[site] for r in history.rounds if site in r.sites]
-    times = [reply.seconds for reply in replies if reply.seconds is not None]
-    last = replies[-1] if replies else SiteRecord()
-    angle = _drift(history, site)
-    return [
-        site,
-        len(replies),
-        sum(reply.scale < 1 for reply in replies),
-        sum(site in record.rejected for record in history.rounds),
-        sum(reply.steps for reply in replies),
-        _number(last.share, 0),
-        _number(last.loss, 4),
-        _number(sum(times) / len(times) if times else None, 1),
-        _bytes(sum(reply.bytes_down for reply in replies)),
-        _bytes(sum(reply.bytes_up for reply in replies)),
-        "–" if angle is None else f"{angle:.0f}°",
-    ]
-
-
-def _drift(history: RunHistory, site: str) -> float | None:
-    """The latest that is known."""
-    found = [history.basis.drift.get(site)] if history.basis else []
-    found += [r.sites[site].drift for r in history.rounds if site in r.sites]
-    return next((value for value in reversed(found) if value is not None), None)
 
 
 def _rounds(history: RunHistory, comparison: Comparison) -> Section:
@@ -158,7 +113,7 @@ def _rounds(history: RunHistory, comparison: Comparison) -> Section:
     for record in shown:
         cells = _round_row(record)
         found = Comparison(record.yardstick)
-        cells += [_number(found.r2(FEDERATED, pool, outcome), 3) for outcome in outcomes]
+        cells += [number_in_words(found.r2(FEDERATED, pool, outcome), 3) for outcome in outcomes]
         rows.append(Row(cells, "best" if record.number == history.best_round else ""))
     note = "Rounds are numbered from 1, as everywhere."
     if any(row.kind for row in rows):
@@ -178,11 +133,11 @@ def _round_row(record: RoundRecord) -> list[object]:
         f"{record.first_step} to {record.first_step + steps - 1}" if steps else "–",
         len(record.sites),
         len(record.rejected),
-        _number(record.loss, 4),
-        _number(record.seconds, 1),
-        _number(record.seconds_beyond_sites, 1),
-        _bytes(record.bytes_down),
-        _bytes(record.bytes_up),
+        number_in_words(record.loss, 4),
+        number_in_words(record.seconds, 1),
+        number_in_words(record.seconds_beyond_sites, 1),
+        bytes_in_words(record.bytes_down),
+        bytes_in_words(record.bytes_up),
     ]
 
 
@@ -258,12 +213,3 @@ def _subtitle(history: RunHistory) -> str:
     sites, rounds = len(history.site_names), len(history.rounds)
     parts = [counted(sites, "site"), counted(rounds, "round"), versions]
     return " · ".join(part for part in parts if part)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _bytes(count: int) -> str:
-    unit, size = figures.unit_of_bytes(float(count))
-    return f"{count / size:.1f} {unit}" if size > 1 else f"{count} {unit}"

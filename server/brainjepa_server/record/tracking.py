@@ -1,15 +1,20 @@
-"""A study in MLflow: one run, a step a round; training never waits for it."""
+"""A study in MLflow: one run, a step a round; training never waits for it.
+
+A round costs the same however many sites there are: MLflow gets quantities over the sites, and each
+site's own figures at the end of the run, in ``rounds.jsonl`` among its files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.tracking.tracker import LONGEST_KEY, Tracker, metric_part
 from brainjepa_server.record.fields import Number
-from brainjepa_server.record.history import RoundRecord
+from brainjepa_server.record.history import ROUNDS, SUMMARY, RoundRecord, SiteRecord
 
 RUN_ID = "mlflow_run.txt"
 MARKER = "loss"  # logged last: where it is, the round is complete
@@ -57,6 +62,13 @@ class StudyTracker(Tracker):
         """Log a round's numbers at step ``record.number``; a repeat with the same loss is no-op."""
         self._in_run("log a round", lambda: self._log_round(record))
 
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run as FINISHED, FAILED or KILLED, with what the study has recorded by then."""
+        for name in (SUMMARY, ROUNDS):
+            if (self.folder / name).exists():
+                self.log_file(self.folder / name)
+        super().finish(status)
+
     def _start(self, study: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         path = self.folder / RUN_ID
         run = self._begin(study, study, path.read_text().strip() if path.exists() else None)
@@ -79,10 +91,10 @@ class StudyTracker(Tracker):
 def round_metrics(record: RoundRecord) -> dict[str, float]:
     """A round's numbers under the names MLflow shows; what was not measured is left out.
 
-    Global ones by plain name, a site's as ``sites/NAME/...``, R2 as
-    ``yardstick/MODEL/POOL/OUTCOME`` (that of the sites' own probes as ``yardstick of own
-    probes/...``), the median site's as ``yardstick at sites/...``; the loss, if there is one, comes
-    last.
+    Global ones by plain name, those of the sites' replies as ``sites/NAME/median``, ``.../lowest``
+    and ``.../highest``, R2 as ``yardstick/MODEL/POOL/OUTCOME`` (that of the sites' own probes as
+    ``yardstick of own probes/...``), the median site's as ``yardstick at sites/...``; the loss, if
+    there is one, comes last.
     """
     found: dict[str, Number] = {
         "seconds": record.seconds,
@@ -93,10 +105,9 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
         "sites_rejected": len(record.rejected),
         "sites_clipped": len(record.clipped),
     }
-    for name, site in record.sites.items():
-        values = site.model_dump()
-        for key, value in (values.pop("metrics") | values).items():
-            found[f"sites/{metric_part(name)}/{metric_part(key)}"] = value
+    for name, values in _of_sites(record.sites.values()).items():
+        over = {"median": median(values), "lowest": min(values), "highest": max(values)}
+        found |= {f"sites/{metric_part(name)}/{which}": value for which, value in over.items()}
     for row in record.yardstick:
         kind = "yardstick of own probes" if row.own_probes else "yardstick"
         path = [metric_part(part) for part in (row.model, row.pool, row.outcome)]
@@ -104,3 +115,13 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
         found["/".join(("yardstick at sites", *path))] = row.r2_at_sites
     found[MARKER] = record.loss
     return {key[:LONGEST_KEY]: float(value) for key, value in found.items() if value is not None}
+
+
+def _of_sites(sites: Iterable[SiteRecord]) -> dict[str, list[float]]:
+    """Numbers of the sites' replies by name, those that are known."""
+    found: dict[str, list[float]] = {}
+    for site in sites:
+        for name, value in (site.metrics | dict(site)).items():
+            if name != "metrics" and value is not None:
+                found.setdefault(name, []).append(value)
+    return found

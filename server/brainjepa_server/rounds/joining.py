@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from flwr.serverapp import Grid
 
 from brainjepa_core.consortium.names import SITE_NAME
+from brainjepa_core.problems import reasons_after
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import DESCRIBE, WIRE_VERSION, Reply, Scalar
@@ -239,10 +240,9 @@ def gather(door: Door, known: Collection[str] = (), nodes: int | None = None) ->
         )
     members = _of_one_atlas(told, door.settings.sites)
     if len(members.nodes) < quorum:
-        reasons = "".join(f"; {name}: {why}" for name, why in members.left_out.items())
         raise ValueError(
             f"expected at least {quorum} sites that fit together (rounds.quorum), found "
-            f"{len(members.nodes)}{reasons}"
+            f"{len(members.nodes)}{reasons_after(members.left_out)}"
         )
     return members
 

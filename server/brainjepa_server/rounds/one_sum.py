@@ -16,7 +16,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.files import atomic_path
-from brainjepa_core.problems import plainly
+from brainjepa_core.problems import plainly, reasons_after
 from brainjepa_core.secure_sums.messages import MASKED, UNMASK
 from brainjepa_core.secure_sums.server import Layout, SumServer, TooFewSites
 from brainjepa_core.secure_sums.terms import SumTerms
@@ -186,7 +186,7 @@ class OneSum:
             What sites told of when they joined.
         """
         step, found, question = self.step, self.found, self._question
-        gone = "".join(f"; {site}: {why}" for site, why in sorted(found.gone.items()))
+        gone = reasons_after(dict(sorted(found.gone.items())))
         try:
             self._server.end_step()
         except TooFewSites as error:

@@ -16,6 +16,7 @@ import numpy as np
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.models.roles import Roles
 from brainjepa_core.pretraining.schedules import values_at
+from brainjepa_core.problems import reasons_after
 from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
@@ -153,7 +154,7 @@ def _judged(
         ):
             answers[answer.site] = replace(answer, reply=Reply())
             try:
-                replies.take(answer.site, answer.reply, answer.counts)
+                replies.take(answer.site, answer.reply, answer.counts, answer.buffer)
             except RejectedReply as error:
                 rejected[answer.site] = str(error)
                 heard(answer.site, str(error))
@@ -267,11 +268,10 @@ def _require_quorum(
     settings: StudySettings, number: int, usable: int, rejected: Mapping[str, str]
 ) -> None:
     if usable < settings.rounds.quorum:
-        reasons = "".join(f"; {site}: {reason}" for site, reason in rejected.items())
         raise QuorumMissed(
             f"expected at least {settings.rounds.quorum} usable replies (rounds.quorum) in round "
             f"{told_round(number)}, found {usable}; mend the sites and resume, which repeats "
-            f"this round{reasons}"
+            f"this round{reasons_after(rejected)}"
         )
 
 

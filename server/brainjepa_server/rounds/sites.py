@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
@@ -33,7 +32,7 @@ from brainjepa_core.wire.messages import (
     SumStep,
     told_round,
 )
-from brainjepa_core.wire.packing import PACKED, pack_arrays, packed_sizes, unpack_arrays
+from brainjepa_core.wire.packing import PACKED, buffer_in, mapped_arrays, pack_arrays, packed_sizes
 from brainjepa_server.combining.validation import Counts
 from brainjepa_server.rounds.received import ReceivedLog
 from brainjepa_server.study_folder import SPOOL
@@ -71,6 +70,7 @@ class Answer:
     bytes_down: int
     bytes_up: int
     counts: Counts | None = None
+    buffer: Path | None = None  # holds the arrays; may be moved away, is gone with the next answer
 
 
 class Sites:
@@ -168,6 +168,8 @@ class Sites:
                 whole = down + sum(value.nbytes for value in own.values())
                 answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, whole)
                 yield replace(answer, counts=self.counts.get(name))
+                if answer.buffer is not None:
+                    answer.buffer.unlink(missing_ok=True)
 
     def send(
         self,
@@ -288,17 +290,16 @@ class _Spooled:
     sizes: dict[str, int] = field(default_factory=dict)
 
     def answer(self, name: str, down: int) -> Answer:
-        """The reply, read back; its file goes."""
+        """The reply, whose arrays are read from its file."""
         if self.buffer is None:
             return Answer(name, Reply(refusal=self.refusal), down, 0)
         try:
-            arrays = unpack_arrays(np.fromfile(self.buffer, np.uint8))
+            arrays = mapped_arrays(self.buffer)
         except ValueError:  # bytes of another machine
-            return Answer(name, Reply(refusal=FOREIGN), down, 0)
-        finally:
-            self.buffer.unlink()
+            return Answer(name, Reply(refusal=FOREIGN), down, 0, buffer=self.buffer)
         up = sum(value.nbytes for value in arrays.values())
-        return Answer(name, Reply(self.metrics, arrays, self.refusal), down, up)
+        reply = Reply(self.metrics, arrays, self.refusal)
+        return Answer(name, reply, down, up, buffer=self.buffer)
 
 
 def _content(told: ConfigRecord, arrays: ArrayRecord | None, part: SumStep | None) -> RecordDict:
@@ -325,9 +326,7 @@ def _spool(message: Message, path: Path, late: bool) -> _Spooled:
         config = dict(message.content.config_records["reply"])
         refusal = str(config.pop("refusal"))
         metrics = {k: v for k, v in config.items() if isinstance(v, int | float | str)}
-        packed = message.content.array_records["arrays"][PACKED].numpy()
-        if packed.dtype != np.uint8 or packed.ndim != 1:
-            return _Spooled(refusal=FOREIGN)
+        packed = buffer_in(message.content.array_records["arrays"][PACKED].data)
         sizes = packed_sizes(packed)
     except Exception:  # bytes of another machine: whatever they raise, they are no reply
         return _Spooled(refusal=FOREIGN)

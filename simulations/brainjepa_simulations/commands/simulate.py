@@ -32,6 +32,9 @@ def simulate(
     engine: Annotated[
         Literal["inprocess", "flower"], typer.Option(help="flower: Flower's simulation on Ray.")
     ] = "inprocess",
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster, for --engine flower.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what OUT holds.")] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also train pooled, and each site alone.")
@@ -47,9 +50,17 @@ def simulate(
         from brainjepa_server.record.history import SUMMARY, read_history
         from brainjepa_server.record.report import write_report
         from brainjepa_simulations.engines.engine import claim_run, run_study
+        from brainjepa_simulations.engines.flower_engine import require_cluster
         from brainjepa_simulations.engines.virtual_sites import make_sites
         from brainjepa_simulations.scenario import read_scenario
 
+        if address is not None:
+            if engine != "flower":
+                raise ValueError(
+                    f"expected --engine flower beside --address, found --engine {engine}; give "
+                    "both to work on a Ray cluster, or neither"
+                )
+            require_cluster(address)
         chosen = read_scenario(scenario, data)
         if compare:
             require_comparable(chosen.study)
@@ -60,7 +71,7 @@ def simulate(
         with waiting(console, "Making the sites"):
             stores = make_sites(chosen, out, guests)
         with waiting(console, "Study"):
-            run_study(engine, chosen, out, len(stores))
+            run_study(engine, chosen, out, len(stores), address)
         if compare:
             from brainjepa_simulations.baselines.compare import compare as train_baselines
 

@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 
 from brainjepa_client.answering.app import app as real_app
 from brainjepa_core.arrays import Arrays
-from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import PACKED, buffer_in, pack_arrays, unpack_arrays
 from brainjepa_simulations.scenario import FaultSettings
 
 FAULTS = "faults.yaml"
@@ -32,9 +32,9 @@ class VirtualClientApp(ClientApp):
             raise ConnectionError("the site dropped out")
         if number not in faults.poison:
             return real_app(message, context)
-        before = unpack_arrays(message.content.array_records["arrays"][PACKED].numpy())
+        before = unpack_arrays(buffer_in(message.content.array_records["arrays"][PACKED].data))
         reply = real_app(message, context)
-        sent = unpack_arrays(reply.content.array_records["arrays"][PACKED].numpy())
+        sent = unpack_arrays(buffer_in(reply.content.array_records["arrays"][PACKED].data))
         poisoned = pack_arrays(_poisoned(faults.poison[number], sent, before))
         reply.content["arrays"] = ArrayRecord({PACKED: Array(poisoned)})
         return reply

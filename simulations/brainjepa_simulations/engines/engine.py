@@ -38,8 +38,12 @@ def claim_run(folder: Path, scenario: Scenario) -> None:
     claim_folder(folder, decisive, (SITES, STORES, SUMMARY))
 
 
-def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> None:
+def run_study(
+    engine: Engine, scenario: Scenario, folder: Path, sites: int, address: str | None = None
+) -> None:
     """Run the scenario's study in FOLDER, where its sites are; continues what is there.
+
+    With ``flower`` and an `address` sites answer on that Ray cluster.
 
     Raises
     ------
@@ -61,7 +65,7 @@ def run_study(engine: Engine, scenario: Scenario, folder: Path, sites: int) -> N
 
         run_config[CONTRACTS] = str(agree(folder, scenario.study).resolve())
     if engine == "flower":
-        run_with_flower(folder, sites, scenario.threads, run_config)
+        run_with_flower(folder, sites, scenario.threads, run_config, address)
     else:
         from brainjepa_server.app import app as server_app
         from brainjepa_simulations.engines.client_app import app as client_app

@@ -1,4 +1,7 @@
-"""Engine ``flower``: Flower's own simulation on Ray, started with ``flwr run`` as by a user."""
+"""Engine ``flower``: Flower's own simulation on Ray, started with ``flwr run`` as by a user.
+
+Flower starts Ray on this machine, or works on the cluster that `RAY_ADDRESS` names.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from brainjepa_core.wire.flower_environment import FLOWER_ENVIRONMENT
 APP, HOME, LOG = "flower-app", "flower-home", "flower.log"
 FINISHED = "finished:completed"
 OURS = "BRAINJEPA_FLOWER_HOME"  # marks each process of a run, so that none outlives it
+RAY_ADDRESS = "RAY_ADDRESS"  # where Ray is told of a cluster
+CONNECT_SECONDS = 10.0
 STOP_SECONDS = 15.0  # for processes to end by themselves
 
 # Its SuperLink forgets runs when it ends: studies are continued from their folder, never by Flower.
@@ -53,12 +58,56 @@ __all__ = ["client_app", "server_app"]
 '''
 
 
-def run_with_flower(folder: Path, sites: int, threads: int, run_config: Mapping[str, str]) -> None:
+def require_cluster(address: str) -> None:
+    """Refuse an address where no Ray cluster listens.
+
+    Raises
+    ------
+    ValueError
+    """
+    host, _, port = address.rpartition(":")
+    whole = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+    if not host or "/" in host or not whole:
+        raise ValueError(
+            f"expected --address as HOST:PORT, which `ray start --head` prints, found '{address}'; "
+            "correct it, or leave it out for Ray on this machine alone"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ValueError(
+            f"expected a Ray cluster at {address} (--address), found {_in_words(error)}; start one "
+            f"(`ray start --head --port={port}` there, `ray start --address={address}` on each "
+            "other machine, this one among them), or correct the address"
+        ) from error
+
+
+def _in_words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()  # connection refused, timed out, no such name
+
+
+def run_with_flower(
+    folder: Path,
+    sites: int,
+    threads: int,
+    run_config: Mapping[str, str],
+    address: str | None = None,
+) -> None:
     """Run a study with one virtual node a site; returns when the coordinator is done.
 
     The app that Flower packs is two lines around the installed package, so nothing of the study's
     folder, and no data, goes into its bundle. Ports are free ones, so that runs in several folders
     do not meet. What the run prints is in ``FOLDER/flower.log`` too.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's. On a cluster every machine has it, and this package, under the same path.
+    sites, threads : int
+        Nodes, and the cores that each takes while it answers.
+    run_config : mapping of str to str
+    address : str, optional
+        ``HOST:PORT`` of a Ray cluster, of which this machine is one; a Ray of its own by default.
 
     Raises
     ------
@@ -75,7 +124,7 @@ def run_with_flower(folder: Path, sites: int, threads: int, run_config: Mapping[
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     programs = Path(sys.executable).parent  # flwr starts others of its programs by name
-    environment = _environment(home, programs)
+    environment = _environment(home, programs, address)
     flwr = str(programs / "flwr")
     federation = f"num-supernodes={sites} client-resources-num-cpus={threads}"
     run = [flwr, "run", str(app), "local", "--stream", "--federation-config", federation]
@@ -124,16 +173,17 @@ def processes_of(home: Path) -> list[int]:
     return sorted(set(found) - {os.getpid()})
 
 
-def _environment(home: Path, programs: Path) -> dict[str, str]:
+def _environment(home: Path, programs: Path, address: str | None) -> dict[str, str]:
     """What all processes of the run inherit."""
     with socket.socket() as one, socket.socket() as other:  # both open, so that they differ
         ports = []
         for listener in (one, other):
             listener.bind(("127.0.0.1", 0))
             ports.append(str(listener.getsockname()[1]))
-    inherited = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}  # no cluster but ours
+    inherited = {k: v for k, v in os.environ.items() if k != RAY_ADDRESS}  # no cluster but ours
     return {
         **inherited,
+        **({RAY_ADDRESS: address} if address else {}),
         **FLOWER_ENVIRONMENT,
         "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(home.resolve()),

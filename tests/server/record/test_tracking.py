@@ -14,7 +14,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from brainjepa_core.tracking.tracker import DATABASE
-from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.record.history import (
+    RoundRecord,
+    RunHistory,
+    SiteRecord,
+    YardstickRow,
+    write_history,
+)
 from brainjepa_server.record.tracking import RUN_ID, StudyTracker, round_metrics
 
 SETTINGS = {"study": {"preset": "tiny", "long": "x" * 9000}, "floors": {"sites": 3}}
@@ -138,7 +144,7 @@ class _Answer:
     data = info
 
 
-@pytest.mark.parametrize("working", range(12))
+@pytest.mark.parametrize("working", range(9))
 def test_a_client_that_breaks_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, working: int
 ) -> None:
@@ -173,15 +179,82 @@ def test_a_server_that_cannot_be_reached(
 
 def test_numbers_of_a_round() -> None:
     found = round_metrics(record(1))
-    assert list(found)[-1] == "loss" and found["sites/site-01/rank"] == 4.0
-    assert "sites/site-01/drift" not in found and all(map(math.isfinite, found.values()))
+    assert list(found)[-1] == "loss" and found["sites/rank/median"] == 4.0
+    assert "sites/drift/median" not in found and all(map(math.isfinite, found.values()))
+
+
+def of_sites(count: int) -> RoundRecord:
+    """A round in which site i has loss i and its own signs of collapse."""
+    replies = {
+        f"site-{i:03d}": SiteRecord(loss=i, norm=None if i == 1 else i, metrics={"rank": -i})
+        for i in range(1, count + 1)
+    }
+    return record(1).model_copy(update={"sites": replies})
+
+
+def test_what_sites_told_comes_as_quantities_over_them() -> None:
+    found = round_metrics(of_sites(200))
+    for name, expected in (
+        ("loss", (100.5, 1, 200)),
+        ("rank", (-100.5, -200, -1)),
+        ("norm", (101, 2, 200)),  # which is not known of one site
+    ):
+        which = (f"sites/{name}/{word}" for word in ("median", "lowest", "highest"))
+        assert tuple(found[key] for key in which) == expected
+
+
+class Counting:
+    """Counts what it is asked, and how many numbers it is given."""
+
+    def __init__(self) -> None:
+        self.calls = self.numbers = 0
+
+    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
+        self.calls += 1
+        self.numbers += len(metrics)
+
+
+def test_a_round_costs_the_same_however_many_sites() -> None:
+    found = set()
+    for sites in (10, 50, 200, 500):
+        tracker, client = StudyTracker("unused"), Counting()
+        tracker.run_id, tracker._client = "run", client
+        tracker.log_round(of_sites(sites))
+        assert not tracker.failed
+        found.add((client.calls, client.numbers))
+    assert len(found) == 1 and found.pop()[0] == 1
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_each_sites_figures_are_in_a_file_of_the_run_however_it_ends(
+    tmp_path: Path, status: str
+) -> None:
+    history = RunHistory(name="pilot")
+    write_history(tmp_path, history.with_round(of_sites(3)))
+    tracker = StudyTracker(tmp_path)
+    run_id = tracker.start("pilot", SETTINGS)
+    tracker.finish(status)
+    client = client_of(tracker)
+    assert {f.path for f in client.list_artifacts(run_id)} == {"summary.json", "rounds.jsonl"}
+    kept = tmp_path / "mlartifacts" / str(run_id) / "artifacts" / "rounds.jsonl"
+    assert kept.read_bytes() == (tmp_path / "rounds.jsonl").read_bytes()
+    assert client.get_run(run_id).info.status == status and not tracker.failed
+
+
+def test_more_settings_and_tags_than_a_batch_holds(tmp_path: Path) -> None:
+    tracker = StudyTracker(tmp_path)
+    settings = {"many": {f"s{i}": i for i in range(250)}, "a:b": 1}
+    run_id = tracker.start("pilot", settings, {f"store of {i}": str(i) for i in range(130)})
+    run = client_of(tracker).get_run(run_id)
+    assert not tracker.failed and len(run.data.params) == 251
+    assert run.data.params["many.s249"] == "249" and run.data.tags["store of 129"] == "129"
 
 
 def test_names_that_mlflow_would_refuse() -> None:
     site = SiteRecord(loss=1.0, metrics={"../up": 1.0, "a//b": 2.0, "é" * 999: 3.0, "": 4.0})
     found = round_metrics(RoundRecord(number=1, sites={"..": site}))
-    assert {"sites/__/___up", "sites/__/a__b", "sites/__/_"} <= set(found)
-    assert max(map(len, found)) <= 250
+    names = {f"sites/{name}/median" for name in ("___up", "a__b", "_" * 60, "_", "loss")}
+    assert names <= set(found) and max(map(len, found)) <= 250
 
 
 def test_the_module_is_light() -> None:

@@ -13,7 +13,7 @@ from flwr.common.constant import ErrorCode
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import DESCRIBE, TRAIN, Assignment
-from brainjepa_core.wire.packing import PACKED, unpack_arrays
+from brainjepa_core.wire.packing import PACKED, mapped_arrays, unpack_arrays
 from brainjepa_server.rounds import sites as sites_module
 from brainjepa_server.rounds.sites import (
     LATE,
@@ -112,11 +112,23 @@ def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     grid = FakeGrid(lambda node, m: replying(m, {"x": np.zeros(9)}, {}), [1, 2])
     answers = Sites(grid, {"a": 1, "b": 2}).ask(TRAIN, TASK, {}, ["a", "b"], 9)
-    next(answers)
+    first = next(answers)
     (folder,) = tmp_path.iterdir()
-    assert len(list(folder.iterdir())) == 1  # one has been handed on
+    assert len(list(folder.iterdir())) == 2
+    next(answers)
+    (second,) = folder.iterdir()  # the first one's is gone, and what was read of it is not
+    assert second != first.buffer and first.reply.arrays["x"].tolist() == [0] * 9
     answers.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_takes_an_answer_may_take_its_file(tmp_path):
+    grid = FakeGrid(lambda node, m: replying(m, {"x": np.full(3, node)}, {}), [1, 2])
+    (tmp_path / "mine").mkdir()
+    answers = Sites(grid, {"a": 1, "b": 2}, tmp_path).ask(TRAIN, TASK, {}, ["a", "b"], 9)
+    taken = [one.buffer.rename(tmp_path / "mine" / one.site) for one in answers]
+    assert [mapped_arrays(path)["x"].tolist() for path in taken] == [[1] * 3, [2] * 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_message_that_could_not_be_sent():
