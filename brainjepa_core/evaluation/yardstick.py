@@ -124,8 +124,11 @@ def _pooled(
     found = token_validity(frame_valid, roi_valid, model.settings.patch)
     valid = None if found is None else torch.from_numpy(found).to(device)
     tokens = model.encode(torch.from_numpy(x).to(device), valid)
-    patches = model.settings.time_patches
-    each = {pool: pool_tokens(tokens, patches, (pool,), valid, labels) for pool in pools}
+    s = model.settings
+    each = {
+        pool: pool_tokens(tokens, s.time_patches, (pool,), valid, labels, still=s.still)
+        for pool in pools
+    }
     return {pool: pooled.double().mean(0).cpu().numpy() for pool, pooled in each.items()}
 
 

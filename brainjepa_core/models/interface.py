@@ -70,6 +70,11 @@ class ModelShape(Frozen):
         return False
 
     @property
+    def still(self) -> bool:
+        """Whether tokens of an ROI are the same at all times of a window."""
+        return False
+
+    @property
     def networks(self) -> tuple[NetworkSize, ...]:
         """Networks of blocks that a step runs: what is asked of a machine."""
         return networks_named(self.model_dump(), self.tokens)
@@ -316,4 +321,5 @@ class BrainModel(nn.Module, ABC):
         """
         tokens = self.encode(x, token_valid)
         pools = pool_names(pool, networks)
-        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
+        s = self.settings
+        return pool_tokens(tokens, s.time_patches, pools, token_valid, networks, still=s.still)
