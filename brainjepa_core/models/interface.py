@@ -195,6 +195,19 @@ class BrainModel(nn.Module, ABC):
         """
         return {}
 
+    def constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
+        """Further arguments of `sample_losses` through which no gradient passes, [B, ...].
+
+        `sample_losses` computes them by itself where they are not given. Gradients of single
+        people are dearer than a pass for all at once, which suffices for these.
+
+        Parameters
+        ----------
+        x, **draws
+            Those of `sample_losses`.
+        """
+        return {}
+
     @abstractmethod
     def sample_losses(self, x: Tensor, *args: Any, **draws: Any) -> Tensor:
         """One loss a sample [B], whoever else is in the batch.

@@ -41,9 +41,9 @@ class Clipped(NamedTuple):
     Attributes
     ----------
     rows : Tensor [people, P]
-        All trained parameters in their order; 0 where a person's gradient is not finite.
+        All trained parameters in their order; 0 where a number is not finite.
     factors : Tensor [people]
-        At most 1.
+        At most 1; 0 of a person whose gradient is not finite.
     loss : Tensor
         Sum of the finite losses. It tells of people, and stays at the site.
     """
@@ -97,14 +97,13 @@ class ClippedGradients:
         norms = rows.norm(dim=1)
         finite = torch.isfinite(norms)
         factors = torch.where(finite, (self.clip / norms).clamp(max=1.0), 0.0)
-        rows.masked_fill_(~finite[:, None], 0.0)  # 0 times what is no number is no number
+        rows.nan_to_num_(0.0, 0.0, 0.0)  # 0 times what is no number is no number
         loss = torch.where(torch.isfinite(losses), losses, 0.0).sum().detach()
         return Clipped(rows, factors, loss)
 
     def _sample_gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients [B, ...] of each trained parameter and losses [B], in the weights' dtype."""
-        given = {"x": batch.x, "token_valid": batch.token_valid, **batch.draws}
-        tensors = {name: value for name, value in given.items() if value is not None}
+        draws = {"token_valid": batch.token_valid, **batch.draws}
 
         def loss(parameters: dict[str, Tensor], sample: dict[str, Tensor]) -> Tensor:
             one = {name: value[None] for name, value in sample.items()}
@@ -114,7 +113,9 @@ class ClippedGradients:
         weights = {name: p.detach() for name, p in self.trained.items()}
         compute: SampleGradients = vmap(grad_and_value(loss), in_dims=(None, 0))
         with self._precision():
-            return compute(weights, tensors)
+            given = {**draws, **self._model.constants(batch.x, **draws)}
+            told = {name: value for name, value in given.items() if value is not None}
+            return compute(weights, {"x": batch.x, **told})
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         if self.settings.precision == "bf16":

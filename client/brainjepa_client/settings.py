@@ -36,9 +36,9 @@ class PolicySettings(Frozen):
         Numbers of people and scans that are told are rounded down to multiples of this, what a
         reply counts by too. Moments hold the exact numbers of their people.
     min_people_a_feature : int
-        Moments of a fold of fewer people for each of their features do not leave by themselves; the
-        site then answers with scores of its own probes. Within a secure sum, people of all sites
-        count.
+        Moments of a fold of fewer people for each of their features do not leave by themselves, nor
+        does a probe that follows from them; the site then answers with scores of its own probes.
+        Within a secure sum, people of all sites count.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
     max_width, max_depth : int
@@ -50,7 +50,8 @@ class PolicySettings(Frozen):
         Of an optimiser step.
     max_memory_gb, max_disk_gb : float
         Of 10^9 bytes: of a step's training at most, and of the states that rounds leave behind
-        (`brainjepa_client.guarding.sizes` says what is counted).
+        (`brainjepa_client.guarding.sizes` says what is counted). Aligned scans take what those
+        leave of the disk, and no more.
     max_minutes_a_round : float
         A round that is not done by then ends after the step at hand, and is refused.
     max_probes : int
@@ -62,7 +63,8 @@ class PolicySettings(Frozen):
         Scores of a class of fewer people do not leave, nor does anything of its task but sums; a
         phenotype of fewer people is not learned.
     share_probe : bool
-        Whether the weights of a probe that is fitted on this site's people alone may leave.
+        Whether the weights of a probe that is fitted on this site's people alone may leave, where
+        the floors let its moments leave.
     task_columns : tuple of str, optional
         Phenotypes that tasks, and training on phenotypes, may read; all of them by default.
     require_secure_sum : bool

@@ -146,7 +146,7 @@ class Site:
             return within.answer()
         summed = store.fingerprint if request.kind == GRADIENTS else None
         require_same_study(settings.state, assignment, summed)
-        people = people_of(store, assignment)
+        people = people_of(settings, store, assignment)
         windows, learning = people.windows, people.learning
         for scan in windows.left_out:
             self._log(f"left out: {scan}")

@@ -78,7 +78,7 @@ def evaluate_task(
     if probe.want == "newton":
         return _newton(people.told(policy.min_people_in_sum), policy, request.arrays)
     if probe.want == "probe":
-        return _own_probe(people, policy)
+        return _own_probe(people.told(policy.min_people_in_sum), policy)
     return _judge(people, policy, request)
 
 
@@ -182,7 +182,13 @@ def _newton(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply
 
 
 def _own_probe(people: TaskPeople, policy: PolicySettings) -> Reply:
-    """A probe fitted on this site's people alone, and how it does on those left out of it."""
+    """A probe fitted on this site's people alone, and how it does on those left out of it.
+
+    Its weights are a function of moments that may leave by themselves, or stay: of fewer people a
+    feature they tell whoever knows all but one person of that one.
+    """
+    require_people(len(people.data), policy)
+    people = people.of_pools_of_enough(policy.min_people_a_feature)
     metrics = counts_of(people.data, policy)
     arrays: Arrays = {}
     for pool, x in people.features.items():

@@ -84,7 +84,7 @@ class TaskPeople:
         )
 
     def of_pools_of_enough(self, a_feature: int) -> TaskPeople:
-        """With the pools alone whose sums may leave by themselves.
+        """With the pools alone whose sums, and what follows from them, may leave by themselves.
 
         The yardstick sums everybody of the study: less the task's people, those beside them are
         left, who have to be nobody or as many too.
@@ -103,10 +103,10 @@ class TaskPeople:
         if not found:
             least = min(x.shape[1] for x in self.features.values())
             raise Refusal(
-                f"this site's policy lets sums of {least} features leave by themselves where the "
-                f"task has at least {a_feature} people for each in every fold, and leaves out none "
-                "or as many (policy.min_people_a_feature), and it has fewer; go on with its "
-                "scores, or ask in a study with protect: secure_sum"
+                f"this site's policy lets sums of {least} features, and a probe of them, leave by "
+                f"themselves where the task has at least {a_feature} people for each in every "
+                "fold, and leaves out none or as many (policy.min_people_a_feature), and it has "
+                "fewer; go on with its scores, or ask in a study with protect: secure_sum"
             )
         return replace(self, features=found)
 

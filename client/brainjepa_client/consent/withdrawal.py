@@ -34,6 +34,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.pretraining.loop import BAD_BATCH
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.importing.derivatives import remove_derivatives
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, is_among
@@ -114,6 +115,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
             audit_log(site.state).append(facts)
         scans = store.withdraw([person_mark])
         store.tidy()
+        forget_removed(site.state / ALIGNED, store)
     theirs = sorted({key for key in keys if person_label(key[0]) == label})
     if site.prepare is not None and site.prepare.derivatives is not None:
         remove_derivatives(site.prepare.derivatives, label)

@@ -14,7 +14,7 @@ TASK_FLOORS = {
     "scores": ("min_people_a_class", "round_counts_to"),
     "sums": _OF_SUMS,
     "newton": _OF_SUMS,
-    "probe": ("min_people_a_class", "share_probe", "round_counts_to"),
+    "probe": (*_OF_SUMS, "share_probe"),
     "judge": ("min_people_a_class", "min_people_in_sum", "round_counts_to"),
 }
 

@@ -46,7 +46,8 @@ def answer(exchange: Exchange, stop: threading.Event) -> int:
         with stopping_when(stop.is_set):
             is_private = request.assignment.privacy is not None
             private = PrivateRound.of(settings, request, store) if is_private else None
-            reply = computed(settings, people_of(store, request.assignment), request, private)
+            people = people_of(settings, store, request.assignment)
+            reply = computed(settings, people, request, private)
     except Refusal as refusal:
         if stop.is_set():  # who asks learns why from Slurm
             print("stopped after the step at hand", flush=True)

@@ -158,6 +158,7 @@ def _judged(
             except RejectedReply as error:
                 rejected[answer.site] = str(error)
                 heard(answer.site, str(error))
+            del answer  # before the next one is read
         limits = replies.limits()
         for site, reason in limits.rejected.items():
             rejected[site] = reason

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from brainjepa_client.computing.yardstick import told_of
-from brainjepa_client.preparing.workers import in_order
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
@@ -28,6 +27,7 @@ from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.workers import in_order
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings

@@ -207,19 +207,20 @@ def test_what_judged_probes_tell_is_bounded(stores, start, tmp_path):
 
 
 TOO_FEW = (
-    f"this site's policy lets sums of {FEATURES} features leave by themselves where the task has "
-    "at least 5 people for each in every fold, and leaves out none or as many "
-    "(policy.min_people_a_feature), and it has fewer; go on with its scores, or ask in a study "
-    "with protect: secure_sum"
+    f"this site's policy lets sums of {FEATURES} features, and a probe of them, leave by "
+    "themselves where the task has at least 5 people for each in every fold, and leaves out none "
+    "or as many (policy.min_people_a_feature), and it has fewer; go on with its scores, or ask in "
+    "a study with protect: secure_sum"
 )
 
 
-def test_by_default_few_people_send_no_sums(two_classes, stores, start, tmp_path):
+def test_by_default_few_people_send_no_sums_and_no_probe(two_classes, stores, start, tmp_path):
     for store, want, *asked in (
         (stores[0], "sums", start),
+        (stores[0], "probe", start),
         (two_classes, "newton", start, SEX, start_of_newton()),
     ):
-        site = make_site(store, tmp_path / want, min_people_a_feature=5)
+        site = make_site(store, tmp_path / want, min_people_a_feature=5, share_probe=True)
         reply = site.answer(ask_task(want, *asked))
         assert reply.arrays == {} and reply.refusal == TOO_FEW
 
