@@ -195,16 +195,16 @@ class BrainModel(nn.Module, ABC):
         """
         return {}
 
-    def constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
+    def step_constants(self) -> dict[str, Tensor]:
+        """What `sample_losses` needs of the weights alone; computed there where it is not given."""
+        return {}
+
+    def sample_constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
         """Further arguments of `sample_losses` through which no gradient passes, [B, ...].
 
         `sample_losses` computes them by itself where they are not given. Gradients of single
-        people are dearer than a pass for all at once, which suffices for these.
-
-        Parameters
-        ----------
-        x, **draws
-            Those of `sample_losses`.
+        people are dearer than a pass for all at once, which suffices for these. It takes what
+        `sample_losses` takes.
         """
         return {}
 
@@ -216,7 +216,7 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         **draws
-            What `draw` gave, and ``token_valid`` (bool Tensor [B, N], or None).
+            What `draw` gave, ``token_valid`` (bool Tensor [B, N], or None), and `step_constants`.
         """
 
     # Per-sample gradient hooks (Opacus) wrap a module's call.
@@ -268,11 +268,7 @@ class BrainModel(nn.Module, ABC):
     def tokens_of(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
         """Tokens [B, N, D] of windows [B, R, T], with gradients.
 
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        token_valid : Tensor [B, N], optional
-            bool; False for missing ROIs and padded frames, which nothing attends to.
+        Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
         tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
         return tokens

@@ -11,6 +11,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -153,9 +154,11 @@ class PretrainingSettings(Frozen):
         model = {field: value for field, value in self.model.items() if field in known}
         return self.model_copy(update={"family": name, "model": model})
 
-    def new_training(self, basis: ConsensusBasis, device: str = "cpu") -> Training:
+    def new_training(
+        self, basis: ConsensusBasis, device: str = "cpu", computing: Computing = EXACT
+    ) -> Training:
         """Training at step 0."""
-        return Training(self.new_model(basis), self.training, device)
+        return Training(self.new_model(basis), self.training, device, computing=computing)
 
 
 def provenance(windows: Windows, basis: ConsensusBasis) -> Provenance:

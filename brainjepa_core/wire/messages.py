@@ -38,7 +38,7 @@ from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 from brainjepa_core.wire.packing import digest_of
 from brainjepa_core.wire.protection import ProtectSettings
 
-WIRE_VERSION = 9  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 10  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)

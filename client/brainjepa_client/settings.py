@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.files import require_outside
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
@@ -170,8 +171,12 @@ class SiteSettings(Frozen):
         ``cpu``, ``cuda`` or ``cuda:<number>`` of this machine; ``slurm`` for jobs of its cluster.
     slurm : SlurmSettings, optional
         Of ``device: slurm``.
+    computing : Computing
+        Precision, compilation and attention of training; exact by default. A study says how far
+        from exact it accepts (``training.tolerance``).
     threads : int, optional
-        Of torch; torch's own choice by default. Equal numbers give equal bits.
+        Of torch; by default its own choice, at most the cores that this process may use. Equal
+        numbers give equal bits.
     policy : PolicySettings
     """
 
@@ -181,6 +186,7 @@ class SiteSettings(Frozen):
     state: FilePath
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?|slurm)$")
     slurm: SlurmSettings | None = None
+    computing: Computing = EXACT
     threads: int | None = Field(None, ge=1)
     policy: PolicySettings = PolicySettings()
 
@@ -233,11 +239,16 @@ class SiteSettings(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _device_can(self) -> Self:
+        self.computing.require_on(self.device if self.slurm is None else self.slurm.device)
+        return self
+
     def here(self) -> SiteSettings:
         """The same site where this machine's processor does what jobs would do."""
         if self.slurm is None:
             return self
-        return self.model_copy(update={"device": "cpu", "slurm": None})
+        return self.model_copy(update={"device": "cpu", "slurm": None, "computing": EXACT})
 
     @property
     def quality(self) -> Path:

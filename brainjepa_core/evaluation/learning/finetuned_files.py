@@ -85,7 +85,7 @@ def read_finetuned(path: str | Path) -> tuple[Finetuned, Provenance]:
 def _network(description: dict[str, Any], arrays: dict[str, torch.Tensor]) -> FinetunedNetwork:
     family = family_named(description["family"])
     settings = family.settings(**description["settings"])
-    model = family.new(settings, torch.zeros(settings.rois, settings.components))
+    model = family.undrawn(settings, torch.zeros(settings.rois, settings.components))
     groups, features = arrays["head.centre"].shape
     head = ReadOutHead(features, _target(description).outputs, groups)
     log = LogWithSlopes(arrays["log.consensus"], arrays["log.projection"])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from brainjepa_client.answering.studies import require_same_study
@@ -25,6 +24,7 @@ from brainjepa_client.computing.stopping import going_on_while
 from brainjepa_client.computing.training import drawn
 from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
+from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_counted
 from brainjepa_client.settings import SiteSettings
@@ -32,6 +32,7 @@ from brainjepa_client.slurm.asking import answered_in_job
 from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.extras import require
 from brainjepa_core.files import bound_log
+from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.contract import Contract
@@ -104,8 +105,7 @@ class Site:
 
     def _answer(self, request: Request) -> Reply:
         assignment, settings = request.assignment, self.settings
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
+        use_threads(settings.threads)
         # Opened once: what is judged, by contract and policy, is what is answered from.
         opened = functools.cache(lambda: ScanStore.open(settings.store))
         if not self.contracts:
@@ -134,6 +134,8 @@ class Site:
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people, lambda: len(opened().atlas))
+        if request.kind == TRAIN:
+            require_exact_enough(settings, assignment)
         require_counted(settings, request)
         store, private = opened(), None
         if assignment.privacy is not None:

@@ -16,7 +16,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
     ----------
     request : Request
         With the study's settings, ``basis`` and weights by name: every one to train, else those
-        that embedding reads; the others are then random.
+        that embedding reads; the others are then zeros.
     rois : int
         R of the site's atlas.
 
@@ -35,7 +35,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"{found}; give all sites one atlas"
         )
     family = request.assignment.pretraining.model_family
-    model = family.new(settings, basis, seed=0)
+    model = family.undrawn(settings, basis)
     shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
     arrays = {k: v for k, v in request.arrays.items() if k in shapes}
     found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
+from brainjepa_core.processors import usable_cores
 from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
 
@@ -76,7 +76,7 @@ def simulate(
             from brainjepa_simulations.baselines.compare import compare as train_baselines
 
             console.print("Baselines, with the same seed, basis and number of local steps:")
-            processes = max(1, len(os.sched_getaffinity(0)) // chosen.threads)
+            processes = max(1, usable_cores() // chosen.threads)
             baselines = train_baselines(chosen, out, stores, processes)
             with waiting(console, "Baselines", len(stores) + 1) as work, closing(baselines) as done:
                 for name in done:
