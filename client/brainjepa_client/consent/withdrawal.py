@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG
+from brainjepa_client.computing.kept_outcomes import forget_outcomes
 from brainjepa_client.consent.audit_log import (
     REMOVED,
     audit_log,
@@ -166,6 +167,7 @@ def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> N
     """Remove caches, and the person's names from logs and lists of bad batches."""
     state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
+    forget_outcomes(state)
     names = {f"sub-{label}", *subjects}
     for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*"):
         for path in state.glob(logs):
