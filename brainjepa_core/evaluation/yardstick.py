@@ -175,8 +175,11 @@ def _pooled(
         else contextlib.nullcontext()
     ):
         tokens = model.encode(torch.from_numpy(batch.x).to(device), valid).float()
-    patches = model.settings.time_patches
-    each = {pool: pool_tokens(tokens, patches, (pool,), valid, labels) for pool in pools}
+    s = model.settings
+    each = {
+        pool: pool_tokens(tokens, s.time_patches, (pool,), valid, labels, still=s.still)
+        for pool in pools
+    }
     return {
         pool: [part.mean(0).cpu().numpy() for part in pooled.double().split(batch.counts)]
         for pool, pooled in each.items()
