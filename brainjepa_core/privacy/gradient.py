@@ -22,7 +22,12 @@ from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
-from brainjepa_core.privacy.settings import PrivacySettings, require_private, require_uncompiled
+from brainjepa_core.privacy.settings import (
+    PrivacySettings,
+    require_own_losses,
+    require_private,
+    require_uncompiled,
+)
 
 USE = "noise"
 # The CPU's fused attention is called person by person, of which vmap warns. That is faster than
@@ -69,7 +74,8 @@ class ClippedGradients:
     Raises
     ------
     ValueError
-        If the recipe clips by itself, or what was chosen does not compute one person's gradient.
+        If the recipe clips by itself, the model mixes people, or what was chosen does not compute
+        one person's gradient.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class ClippedGradients:
         computing: Computing = EXACT,
     ) -> None:
         require_private(settings)
+        require_own_losses(model.settings)
         require_uncompiled(computing)
         self.clip, self.device, self.computing = clip, device, computing
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -127,7 +127,7 @@ def test_a_sum_with_shared_noise_has_the_same_integers_as_without_a_cluster(
     request = Request(TRAIN, contract.asked(0), start)
     store = ScanStore.open(stores[0])
     private = PrivateRound.of(here, request, store)
-    expected = computed(here, people_of(store, request.assignment), request, private)
+    expected = computed(here, people_of(here, store, request.assignment), request, private)
     found = asking.answered_in_job(there, request, store.fingerprint)
     assert found.refusal == "" and same(found.arrays, expected.arrays)
     assert {array.dtype.kind for array in found.arrays.values()} == {"u"}
