@@ -324,7 +324,7 @@ def check(site: SiteFile) -> None:
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        for device in settings.at_hand:
+        for device in settings.devices_here:
             require_device(device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):

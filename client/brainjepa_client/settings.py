@@ -257,7 +257,7 @@ class SiteSettings(Devices):
         return self.slurm or self
 
     @property
-    def at_hand(self) -> tuple[str, ...]:
+    def devices_here(self) -> tuple[str, ...]:
         """Devices that this machine has to have."""
         if self.slurm is not None:
             return ("cpu",)

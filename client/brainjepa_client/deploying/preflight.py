@@ -224,7 +224,7 @@ class Preflight:
         if slurm is not None:
             devices = ", ".join(slurm.trains_on)
             return f"{devices} of a job; 'slurm' looks at what can be seen from here"
-        for device in self._settings.at_hand:
+        for device in self._settings.devices_here:
             require_device(device)
         launcher = self._settings.launcher
         if launcher is not None and shutil.which(shlex.split(launcher)[0]) is None:
