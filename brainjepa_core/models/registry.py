@@ -19,7 +19,16 @@ from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.undrawn import Undrawn
 
 DEFAULT = "brain_jepa"
-SHIPPED = ("brain_jepa", "masked_autoencoder", "person_jepa", "phenotype_heads")
+SHIPPED = (
+    "brain_jepa",
+    "masked_autoencoder",
+    "person_jepa",
+    "phenotype_heads",
+    "brainmass",
+    "csm",
+    "brainlm",
+    "brainlm_picture",
+)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def evaluate(
     if assignment.protect is not None:
         return told
     numbers = _collapse(model, sample, assignment.pretraining.training.seed)
-    if unchanging.drift is not None:
+    # Of coordinates there are no gradients of a site's own to compare.
+    if unchanging.drift is not None and assignment.pretraining.basis.kind == "gradients":
         numbers["drift"] = unchanging.drift
     beside: dict[str, Scalar] = {NOT_READ: settings.policy.rounded(len(folds) - len(chosen))}
     return Reply({**told_numbers(numbers), **beside, **told.metrics}, told.arrays)
