@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import textwrap
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.transforms import offset_copy
 
@@ -36,6 +38,7 @@ def fold(figure: Figure) -> None:
             ax.set_position((left, box.y0, box.x1 - left, box.height))
     else:
         _below_one_another(figure, panels, width, height)
+        _legends_above(figure)
     for ax in panels:
         _short_lines(ax)
         _legend_below(ax)
@@ -79,15 +82,32 @@ def _short_lines(ax: Axes) -> None:
             ax.set_yticks(places, [textwrap.fill(text, TICK) for text in texts])
 
 
+def _legends_above(figure: Figure) -> None:
+    """Legends of all panels, which stood above them or beside them."""
+    for old in list(figure.legends):
+        entries, columns = _entries(old)
+        old.remove()
+        figure.legend(
+            list(entries.values()), list(entries), fontsize=8, frameon=False, ncols=columns,
+            loc="outside upper left",
+        )  # fmt: skip
+
+
+def _entries(old: Legend) -> tuple[dict[str, Artist], int]:
+    """Handles of a legend by text, and in how many columns they fit."""
+    texts = [text.get_text() for text in old.get_texts()]
+    longest = max(map(len, texts), default=0)
+    known = {t: h for t, h in zip(texts, old.legend_handles, strict=True) if h is not None}
+    return known, 1 if longest > TICK else 2 if longest > 12 else 3
+
+
 def _legend_below(ax: Axes) -> None:
     old = ax.get_legend()
     if old is None or old.get_bbox_to_anchor() is ax.bbox:
         return
-    texts = [text.get_text() for text in old.get_texts()]
-    entries = {t: h for t, h in zip(texts, old.legend_handles, strict=True) if h is not None}
-    longest = max(map(len, texts), default=0)
+    entries, columns = _entries(old)
     ax.legend(
         list(entries.values()), list(entries), fontsize=8, frameon=False, loc="upper center",
-        bbox_to_anchor=(0.5, 0.0), ncols=1 if longest > TICK else 2 if longest > 12 else 3,
+        bbox_to_anchor=(0.5, 0.0), ncols=columns,
         bbox_transform=offset_copy(ax.transAxes, ax.get_figure(root=True), y=-BELOW),
     )  # fmt: skip

@@ -6,8 +6,6 @@ import re
 from html import escape
 from typing import NamedTuple
 
-from markupsafe import Markup
-
 from brainjepa_core.pages.terms import TERMS
 
 _TAG = re.compile(r"(<[^>]*>)")
@@ -26,7 +24,7 @@ class Heading(NamedTuple):
 
     level: str
     anchor: str
-    text: Markup
+    text: str
 
 
 class Readable(NamedTuple):
@@ -34,28 +32,29 @@ class Readable(NamedTuple):
 
     Attributes
     ----------
-    body : Markup
+    body : str
+        HTML, escaped already, as the texts of `contents` are.
     contents : list of Heading
     words : dict of str to str
         Explained words that occur, in alphabetical order.
     """
 
-    body: Markup
+    body: str
     contents: list[Heading]
     words: dict[str, str]
 
 
-def readable(body: Markup) -> Readable:
+def readable(body: str) -> Readable:
     """Give headings anchors, and explain each word where a section has it first."""
     contents: list[Heading] = []
 
     def anchored(found: re.Match[str]) -> str:
         level, text = found.groups()
         anchor = f"part-{len(contents) + 1}"
-        contents.append(Heading(level, anchor, Markup(_TAG.sub("", text))))
+        contents.append(Heading(level, anchor, _TAG.sub("", text)))
         return f'<{level} id="{anchor}">{text}</{level}>'
 
-    parts = _TAG.split(_HEADING.sub(anchored, str(body)))
+    parts = _TAG.split(_HEADING.sub(anchored, body))
     words: set[str] = set()
     seen: set[str] = set()  # in this section
     within: list[str] = []  # elements whose text stays as it is
@@ -81,6 +80,4 @@ def readable(body: Markup) -> Readable:
                 within.pop()
         elif not part.startswith("</") and (name in PLAIN or CODE in part):
             within.append(name)
-    return Readable(
-        Markup("".join(parts)), contents, {w: TERMS[w] for w in sorted(words, key=str.lower)}
-    )
+    return Readable("".join(parts), contents, {w: TERMS[w] for w in sorted(words, key=str.lower)})

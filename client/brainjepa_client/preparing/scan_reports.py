@@ -136,7 +136,7 @@ def _made_from(scan: FoundScan, told_fd: float | None, rating: Word | None) -> l
             if isinstance(part, Path)
         }
     files |= {path.with_name(path.name.split(".")[0] + ".json") for path in files}
-    told = [told_fd, scan.read_whole, rating == BAD]
+    told = [told_fd, scan.read_whole, *([BAD] if rating == BAD else [])]
     return [*told, *(_stamp(path) for path in sorted(files) if path.is_file())]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from brainjepa_core.pages.made import PAPER, SOFTWARE, Made, duration, without_folders
@@ -21,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_headings_get_anchors_and_are_the_contents():
-    found = readable(Markup("<h2>A &amp; <b>b</b></h2><p>x</p><h3>c</h3>"))
+    found = readable("<h2>A &amp; <b>b</b></h2><p>x</p><h3>c</h3>")
     assert found.body == '<h2 id="part-1">A &amp; <b>b</b></h2><p>x</p><h3 id="part-2">c</h3>'
     assert [(one.level, one.anchor, one.text) for one in found.contents] == [
         ("h2", "part-1", "A &amp; b"), ("h3", "part-2", "c"),
@@ -30,7 +29,7 @@ def test_headings_get_anchors_and_are_the_contents():
 
 def test_a_word_is_explained_where_a_section_has_it_first():
     body = "<h2>ROC, AUC</h2><p>AUC of an AUC, tSNR</p><h2>z</h2><td>AUC</td><p>AUCs, my-AUC</p>"
-    found = readable(Markup(body))
+    found = readable(body)
     assert found.body.count("<abbr") == 3  # AUC twice, tSNR once; neither in headings nor in AUCs
     assert re.sub("</?abbr[^>]*>| id=.part-.*?(?=>)", "", found.body) == body
     assert list(found.words) == ["AUC", "tSNR"]
@@ -44,7 +43,7 @@ def test_a_word_is_explained_where_a_section_has_it_first():
     ],
 )  # fmt: skip
 def test_what_is_no_text_of_the_page_stays(body):
-    assert readable(Markup(body)).body == body
+    assert readable(body).body == body
 
 
 def test_explanations_are_sentences():
@@ -99,6 +98,18 @@ def test_panels_stand_below_one_another_on_a_phone():
     assert legend.y1 < figure.axes[0].get_window_extent().y0  # below its panel
     assert "\n" in figure.axes[0].get_title()
     assert figure.axes[0].title.get_fontsize() == SMALLEST
+
+
+def test_a_legend_of_all_panels_fits():
+    figure = panels(2, 11)
+    handles = [figure.axes[0].lines[0]] * 4
+    texts = [f"one of the models in question {i}" for i in range(4)]
+    figure.legend(handles, texts, loc="outside upper left", ncols=4)
+    fold(figure)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == texts
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_what_is_narrow_already_stays():
