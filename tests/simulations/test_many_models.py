@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from click import unstyle
+from page_text import unexplained
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -112,7 +113,7 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     } <= models  # fmt: skip
     assert "masked autoencoder: probe" not in models  # only a study says with which budget
     assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
-    page = (out / "results.html").read_text()
+    page = unexplained((out / "results.html").read_text())
     assert "mine: probe" in page and "<html" in page
     assert (out / "mlflow.db").exists()
     comparisons = json.loads((out / "comparisons.json").read_text())
