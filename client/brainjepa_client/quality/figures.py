@@ -108,7 +108,7 @@ def _panels(atlas_below: bool) -> tuple[Figure, Axes, Axes, Axes, Axes]:
     """Figure, and axes of motion, global signal, carpet, and connectivity beside the carpet."""
     figure = Figure(figsize=(10, 8 if atlas_below else 6))
     grid = GridSpec(
-        3, 2, figure, left=0.1, right=0.985, bottom=0.32 if atlas_below else 0.075,
+        3, 2, figure, left=0.1, right=0.985, bottom=0.34 if atlas_below else 0.075,
         top=_top(figure), height_ratios=(0.9, 0.5, 3), width_ratios=(4.6, 3.75), hspace=0.1,
         wspace=0.06,
     )  # fmt: skip

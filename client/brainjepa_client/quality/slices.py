@@ -39,6 +39,7 @@ def draw_slices(figure: Figure, slices: Sequence[Slice], atlas: Atlas) -> None:
         ax.imshow(borders(one.rois), cmap=BORDER, aspect=one.aspect, alpha=0.45)
         if 0 < (inside := one.rois > 0).sum() < inside.size:
             ax.contour(inside, [0.5], colors=[ORANGE], linewidths=1.1)
+        ax.set_anchor("N")
         ax.set_axis_off()
     figure.text(
         LEFT, BOTTOM + TALL + 0.008, f"mean image and outlines of {atlas.name}: its rim (orange) "
