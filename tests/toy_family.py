@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brainjepa_core.models.interface import BrainModel, ModelShape, Roles
+from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import Family, register
+from brainjepa_core.models.roles import Roles
 
 
 class LinearSettings(ModelShape):

@@ -18,8 +18,9 @@ import copy
 import torch
 from torch import nn
 
-from brainjepa_core.models.interface import BrainModel, Roles
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.lora import LoraLinear, add_lora, merge_lora
+from brainjepa_core.models.roles import Roles
 
 
 def with_adapters(model: BrainModel, rank: int, seed: int) -> BrainModel:

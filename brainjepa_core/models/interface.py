@@ -10,8 +10,7 @@ Shapes: B windows, R ROIs, T frames, p patch length, W = T / p time patches, N =
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,6 +22,8 @@ from torch import Tensor, nn
 from brainjepa_core.models.latents import latents_of
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.pooling import pool_names, pool_tokens
+from brainjepa_core.models.roles import Roles
+from brainjepa_core.models.sizes import NetworkSize, networks_named
 from brainjepa_core.settings import Frozen
 
 Draws = dict[str, Tensor | None]
@@ -49,6 +50,8 @@ class ModelShape(Frozen):
     predicts_rest: ClassVar[bool] = False
     """Whether `BrainModel.sample_losses` asks for ``rest`` [B, R, R], the connectivity of all that
     the windows leave of their people's scans; who has no two windows apart is left out."""
+    published_pool: ClassVar[str] = "mean"
+    """Of `models.pooling`: what the authors read a window by."""
 
     rois: int = Field(ge=1)
     frames: int = Field(160, ge=1)
@@ -60,6 +63,21 @@ class ModelShape(Frozen):
     def learned_phenotypes(self) -> tuple[Any, ...]:
         """Phenotypes that `BrainModel.sample_losses` asks for as ``told`` [B, Q]."""
         return ()
+
+    @property
+    def mixes_people(self) -> bool:
+        """Whether a loss depends on who else is in the micro-batch, which no privacy can count."""
+        return False
+
+    @property
+    def networks(self) -> tuple[NetworkSize, ...]:
+        """Networks of blocks that a step runs: what is asked of a machine."""
+        return networks_named(self.model_dump(), self.tokens)
+
+    @property
+    def other_weights(self) -> int:
+        """Weights that are trained beside the blocks, where they are many."""
+        return 0
 
     @property
     def plain(self) -> Self:
@@ -116,57 +134,6 @@ class ModelShape(Frozen):
                 "take one of these"
             )
         return cls(**{"rois": rois, **cls.presets[name], **cls.recipes[recipe], **choices})
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which of a model's arrays are trained, and which follow them, by the start of their names.
-
-    Attributes
-    ----------
-    trained : tuple of str
-        What optimiser steps change and sites send.
-    followers : mapping of str to str
-        What trails trained arrays as an exponential mean (a teacher), and which ones:
-        ``{"target_encoder.": "encoder."}``. All else is fixed, or a buffer.
-    embedding : tuple of str
-        Which of them `BrainModel.embedder` is made of; all where none is named.
-    heads : tuple of str
-        Which of the trained ones are trained also where adapters are instead of all weights.
-    """
-
-    trained: tuple[str, ...]
-    followers: Mapping[str, str]
-    embedding: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
-
-    def is_trained(self, name: str) -> bool:
-        """Whether steps change this array."""
-        return name.startswith(self.trained)
-
-    def is_follower(self, name: str) -> bool:
-        """Whether this array trails a trained one."""
-        return name.startswith(tuple(self.followers))
-
-    def leader_of(self, name: str) -> str:
-        """The trained array that a follower trails."""
-        prefix = next(p for p in self.followers if name.startswith(p))
-        return self.followers[prefix] + name.removeprefix(prefix)
-
-    def read(self, names: Iterable[str]) -> list[str]:
-        """Names of the arrays that embedding reads, sorted: the embedder's, and what is fixed."""
-        moving = self.embedding or ("",)
-        return sorted(
-            name
-            for name in names
-            if name.startswith(moving) or not (self.is_trained(name) or self.is_follower(name))
-        )
-
-    def sent(self, names: Iterable[str], with_followers: bool) -> list[str]:
-        """Names of the arrays of a train reply, sorted."""
-        return sorted(
-            n for n in names if self.is_trained(n) or (with_followers and self.is_follower(n))
-        )
 
 
 class BrainModel(nn.Module, ABC):
@@ -255,8 +222,9 @@ class BrainModel(nn.Module, ABC):
 
         It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
         gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
-        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece. Where it
-        ends in a norm, its ``latents(patches, basis, index)`` gives the tokens before that.
+        has ``blocks`` and a last ``norm``, else as one piece. Where it has
+        ``latents(patches, basis, index)``, connectivity is read from these: tokens before a last
+        norm, or what tokens that are not of single ROIs say of each.
         """
 
     def patches(self, x: Tensor) -> Tensor:
@@ -329,8 +297,9 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         pool : str or sequence of str
-            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
-            `pooling.SECOND_ORDER` that can be computed.
+            Names of `pooling.POOLS` and ``GROUP_POOLS`` (its authors' is
+            `ModelShape.published_pool`), or "second_order" for all of `pooling.SECOND_ORDER` that
+            can be computed.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal, which count nowhere.
         networks : Tensor [R], optional

@@ -18,7 +18,16 @@ from brainjepa_core.models.adapters import add_adapters
 from brainjepa_core.models.interface import BrainModel, ModelShape
 
 DEFAULT = "brain_jepa"
-SHIPPED = ("brain_jepa", "masked_autoencoder", "person_jepa", "phenotype_heads")
+SHIPPED = (
+    "brain_jepa",
+    "masked_autoencoder",
+    "person_jepa",
+    "phenotype_heads",
+    "brainmass",
+    "csm",
+    "brainlm",
+    "brainlm_picture",
+)
 
 
 @dataclass(frozen=True)

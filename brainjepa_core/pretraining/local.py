@@ -14,7 +14,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
@@ -102,5 +102,5 @@ def basis_of_run(
         basis = ConsensusBasis.load(path)
         basis.require_rois(windows.atlas.rois)
     else:
-        basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, windows.atlas)
     return basis, total.mean_fc()

@@ -20,7 +20,11 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
-from brainjepa_core.privacy.settings import PrivacySettings, require_private
+from brainjepa_core.privacy.settings import (
+    PrivacySettings,
+    require_own_losses,
+    require_private,
+)
 
 USE = "noise"
 # The CPU's fused attention is called person by person, of which vmap warns. That is faster than
@@ -66,13 +70,14 @@ class ClippedGradients:
     Raises
     ------
     ValueError
-        If the recipe clips or compiles by itself.
+        If the recipe clips or compiles by itself, or the model mixes people.
     """
 
     def __init__(
         self, model: BrainModel, settings: TrainingSettings, clip: float, device: torch.device
     ) -> None:
         require_private(settings)
+        require_own_losses(model.settings)
         self.settings, self.clip, self.device = settings, clip, device
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         bytes_a_person = sum(p.numel() * p.element_size() for p in self.trained.values())

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen
 
@@ -70,6 +71,20 @@ def require_private(training: TrainingSettings) -> None:
         raise ValueError(
             "expected training.compile: false with differential privacy, found true; gradients of "
             "single people are not compiled: set it to false"
+        )
+
+
+def require_own_losses(shape: ModelShape) -> None:
+    """Refuse a model whose losses are not each a function of one person and the weights.
+
+    Raises
+    ------
+    ValueError
+    """
+    if shape.mixes_people:
+        raise ValueError(
+            "expected a model whose loss of a person depends on nobody else with differential "
+            "privacy, found one that normalises micro-batches (model.norm: batch); set norm: layer"
         )
 
 

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from brainjepa_core.models.brain_jepa.objective import rank_penalty, without_direction
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
-from brainjepa_core.models.interface import BrainModel, Draws, Roles
+from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.masks.draw import mask_batch
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.encoder import Encoder, Predictor
 from brainjepa_core.models.parts.transformer import take_tokens
+from brainjepa_core.models.roles import Roles
 
 
 class BrainJEPA(BrainModel):

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.models.interface import BrainModel, Draws, Roles
+from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.masked_autoencoder.masks import random_masks
 from brainjepa_core.models.masked_autoencoder.settings import MaskedAutoencoderSettings
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.encoder import Encoder, Predictor
 from brainjepa_core.models.parts.transformer import take_tokens
+from brainjepa_core.models.roles import Roles
 
 
 class MaskedAutoencoder(BrainModel):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from brainjepa_core.models.interface import BrainModel, Roles
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.latent import latent_fisher_z
 from brainjepa_core.models.person_jepa.coordinates import (
     coordinates,
@@ -25,6 +25,7 @@ from brainjepa_core.models.person_jepa.coordinates import (
 )
 from brainjepa_core.models.person_jepa.encoder import PersonEncoder
 from brainjepa_core.models.person_jepa.settings import PersonJepaSettings
+from brainjepa_core.models.roles import Roles
 
 SLOPE = 0.5  # that training begins at: of what a window shows, about half is the moment
 

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brainjepa_core.models.interface import BrainModel, Roles
+from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.encoder import Encoder
 from brainjepa_core.models.parts.latent import latent_fisher_z
 from brainjepa_core.models.phenotype_heads.settings import PhenotypeHeadsSettings
+from brainjepa_core.models.roles import Roles
 
 REACH = 10.0  # learning rates that an optimiser step can move an output by, about
 

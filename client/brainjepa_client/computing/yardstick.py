@@ -16,6 +16,7 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import collapse_metrics
+from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import (
@@ -69,7 +70,7 @@ def evaluate(
     training = windows.only(np.flatnonzero(folds != assignment.held_out_fold).tolist())
     numbers = {
         **_collapse(model, windows, assignment.pretraining.training.seed),
-        **_drift(training, request.arrays[BASIS], assignment.pretraining.basis.sparsity),
+        **_drift(training, request.arrays[BASIS], assignment.pretraining.basis),
     }
     return Reply({**told_numbers(numbers), **told.metrics}, told.arrays)
 
@@ -125,15 +126,18 @@ def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float
     return collapse_metrics(model.encode(torch.from_numpy(x).to(device), told), told)
 
 
-def _drift(training: Windows, basis: ArrayLike, sparsity: float) -> dict[str, float]:
+def _drift(training: Windows, basis: ArrayLike, settings: BasisSettings) -> dict[str, float]:
     """Largest principal angle, in degrees, between the site's own leading gradients and the basis.
 
-    Empty where the site has no gradients of its own, such as for want of an ROI.
+    Empty where the site has no gradients of its own, such as for want of an ROI, or the basis is
+    none of gradients.
     """
+    if settings.kind != "gradients":
+        return {}
     consensus = np.asarray(basis, np.float64)
     count = min(DRIFT_COMPONENTS, consensus.shape[1])
     try:
-        own = ConsensusBasis.from_sum(connectivity_sum(training), count, sparsity)
+        own = ConsensusBasis.from_sum(connectivity_sum(training), count, settings.sparsity)
         angles = principal_angles(own.gradients, consensus, count)
     except ValueError:
         return {}

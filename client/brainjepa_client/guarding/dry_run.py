@@ -36,7 +36,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.privacy.study import StudyPrivacy
@@ -246,7 +246,7 @@ def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusB
     count = min(YARDSTICK_COMPONENTS, len(rois))
     try:
         total = connectivity_sum(windows)
-        basis = ConsensusBasis.from_sum(total, wanted, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, windows.atlas)
         return basis, connectivity_components(total.mean_fc(), count)
     except ValueError:
         rng = np.random.default_rng(0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from brainjepa_client.guarding.sizes import USUAL_RATIO, StudySize
+from brainjepa_client.guarding.sizes import StudySize
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.models.sizes import USUAL_RATIO
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import (
     DESCRIBE,
@@ -170,13 +171,11 @@ def require_size(
     Refusal
         Naming the line of the policy.
     """
-    sizes = study.model_settings(rois=1).model_dump()
-    ratio = max(sizes.get("mlp_ratio", 0.0) / USUAL_RATIO, 1.0)
-    wide = [value for name, value in sizes.items() if name.endswith("width")]
-    deep = [value for name, value in sizes.items() if name.endswith("depth")]
+    networks = study.model_settings(rois).networks
+    wide = (n.width * max(n.ratio / USUAL_RATIO, 1.0) for n in networks)
     asked = {
-        "max_width": (max(wide, default=0) * ratio, "a model's width"),
-        "max_depth": (max(deep, default=0), "a model's depth"),
+        "max_width": (max(wide, default=0), "a model's width"),
+        "max_depth": (max((n.depth for n in networks), default=0), "a model's depth"),
         "max_frames": (study.windows.frames, "windows.frames"),
         "max_batch_size": (study.training.batch_size, "training.batch_size"),
         "max_masks_per_sample": (

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.aggregation import Means, combiner
 from brainjepa_server.combining.limits import Limits, Pull, limits_of, told_share

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.roles import Roles
 from brainjepa_server.settings import AggregationSettings, OuterSettings
 
 Weights = dict[str, Float32]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Arrays, Float32
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.wire.messages import Reply, Scalar, Wire
 from brainjepa_core.wire.told_numbers import RANGES
 from brainjepa_core.wire.weights import SCALES, decode_difference, travels_as

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
-from brainjepa_core.models.interface import Roles
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.problems import reasons_after
 from brainjepa_core.wire.messages import (

@@ -13,8 +13,8 @@ from brainjepa_core.consortium.summing import FEWEST
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.gradients.networks import gradient_networks
-from brainjepa_core.models.interface import Roles
 from brainjepa_core.models.pooling import POOLS
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.secure_sums.encoding.updates import l2_norm
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, Reply, told_round
 from brainjepa_core.wire.summed_people import connectivity_layout, decode_people, yardstick_layout

@@ -36,6 +36,10 @@ CASES = {
     "micro-batches": dict(people=5, accumulation=2),
     "published recipe": dict(people=4, recipe="published"),
     "masked autoencoder": dict(people=6, family="masked_autoencoder", ragged=True),
+    "brainmass": dict(people=6, family="brainmass", ragged=True),
+    "csm": dict(people=6, family="csm", ragged=True),
+    "brainlm": dict(people=6, family="brainlm", ragged=True),
+    "brainlm, published": dict(people=5, family="brainlm", ragged=True, recipe="published"),
     "person": dict(people=5, family="person_jepa"),
     "person, missing ROI and padded frames, as many people as ROIs": dict(
         people=6, family="person_jepa", ragged=True
@@ -232,7 +236,9 @@ def test_training_goes_on_past_such_a_person_and_tells_of_no_bad_step():
     assert training.first_bad_step() is None and training.step == 4
 
 
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
+@pytest.mark.parametrize(
+    "family", ["brain_jepa", "masked_autoencoder", "person_jepa", "brainmass", "brainlm"]
+)
 def test_bf16_is_within_a_hundredth_and_clips_in_float32(family):
     model, recipe, batches = make(people=6, family=family, ragged=True)
     model.float()

@@ -18,7 +18,8 @@ import torch
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays
-from brainjepa_core.models.interface import BrainModel, Roles
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
