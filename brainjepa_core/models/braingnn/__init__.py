@@ -1,0 +1,1 @@
+"""BrainGNN: graph convolutions that know which ROI they are at."""
