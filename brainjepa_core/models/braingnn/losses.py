@@ -5,7 +5,7 @@ Shapes: B people, n nodes, k kept ones.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ DECIDED = 0.1  # weight of `undecided` of each layer (paper)
 NOTHING = 1e-10  # in logarithms
 
 
-class Scores(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Scores:
     """Scores of a pooling's nodes.
 
     Attributes

@@ -69,7 +69,8 @@ class RoiConvolution(nn.Module):
         of_communities = self.weights.weight.T.unflatten(1, self.shape)
         h = torch.einsum("bnk,bni,kio->bno", member, graph.x, of_communities)
         h = h + graph.x @ self.weights.bias.unflatten(0, self.shape)
-        return self._shares(graph) @ h + self.bias
+        out: Tensor = self._shares(graph) @ h + self.bias
+        return out
 
     def _shares(self, graph: Graph) -> Tensor:
         """How much [B, n, n] of each node the sums of the others (rows) hear."""
@@ -208,7 +209,8 @@ class BrainGnn(nn.Module):
         roi = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         both = valid[:, :, None] & valid[:, None, :]
         graph = Graph(x * both, edges * both, roi, valid)
-        seen, found = [], []
+        seen: list[Tensor] = []
+        found: list[Scores] = []
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
             if found:
                 graph = augmented(graph)
