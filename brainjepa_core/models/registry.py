@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from brainjepa_core.models.adapters import add_adapters
 from brainjepa_core.models.interface import BrainModel, ModelShape
+from brainjepa_core.models.parts.connectivity_learner import ConnectivityNetwork
 
 DEFAULT = "brain_jepa"
 SHIPPED = (
@@ -27,7 +28,25 @@ SHIPPED = (
     "csm",
     "brainlm",
     "brainlm_picture",
+    "brainnetcnn",
+    "brain_network_transformer",
+    "braingnn",
 )
+
+
+class Learner(NamedTuple):
+    """A network that learns a task from whole scans' connectivity, without pretraining.
+
+    Attributes
+    ----------
+    title : str
+        In tables.
+    network : type
+        A `parts.connectivity_learner.ConnectivityNetwork`, made as ``network(rois, outputs)``.
+    """
+
+    title: str
+    network: type[ConnectivityNetwork]
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,8 @@ class Family:
     read_published, write_published : callable, optional
         ``(path, gradients) -> model`` and ``(model, path)``: checkpoints as the authors' code
         keeps them.
+    learner : Learner, optional
+        Of a family that learns from labels alone.
     """
 
     name: str
@@ -51,6 +72,7 @@ class Family:
     model: type[BrainModel]
     read_published: Callable[[Path, Any], BrainModel] | None = None
     write_published: Callable[[Any, Path], None] | None = None
+    learner: Learner | None = None
 
     def new(self, settings: ModelShape, basis: Any, seed: int | None = None) -> BrainModel:
         """A model with random weights.
@@ -132,9 +154,15 @@ def family_of(model: BrainModel) -> Family:
     """
     for name in families():
         family = family_named(name)
-        if type(model) is family.model:
+        if type(model) is family.model and type(model.settings) is family.settings:
             return family
     raise ValueError(
         f"expected a model of a registered family, found {type(model).__name__}; "
         "register its family (brainjepa_core.models.registry.register)"
     )
+
+
+def learners() -> dict[str, type[ConnectivityNetwork]]:
+    """Networks of all families that learn from labels alone, by their titles."""
+    found = (family_named(name).learner for name in families())
+    return {learner.title: learner.network for learner in found if learner is not None}

@@ -78,19 +78,19 @@ def apart(values: Tensor, valid: Tensor, classes: Tensor) -> Tensor:
     return total
 
 
-def added_loss(
+def added_losses(
     scores: tuple[Scores, Scores], classes: Tensor | None, consistency: float, ranks: bool
 ) -> Tensor:
-    """What is added to the mean loss of people: a scalar."""
+    """What is added to people's losses [B]; what is of the whole batch, to each alike."""
     measure = undecided_ranks if ranks else undecided
-    total: Tensor = DECIDED * (measure(scores[0]) + measure(scores[1])).mean()
+    added: Tensor = DECIDED * (measure(scores[0]) + measure(scores[1]))
     if classes is None or not consistency:
-        return total
+        return added
     first = scores[0]
     if ranks:
         values = torch.sigmoid(first.ranked)  # published: a third sigmoid
-        return total + consistency * apart(values, first.kept, classes)
-    return total + consistency * apart(first.values, first.valid, classes)
+        return added + consistency * apart(values, first.kept, classes)
+    return added + consistency * apart(first.values, first.valid, classes)
 
 
 def _whole(scores: Scores) -> Tensor:

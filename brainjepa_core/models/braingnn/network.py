@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainjepa_core.models.braingnn.losses import Scores, added_loss
+from brainjepa_core.models.braingnn.losses import Scores, added_losses
+from brainjepa_core.models.parts.connectivity_learner import ConnectivityNetwork
 
 ScoredBy = Literal["rois", "ranks"]
 RATIO = 0.5  # of the nodes, that a pooling keeps
@@ -133,7 +134,7 @@ def augmented(graph: Graph) -> Graph:
     return graph._replace(edges=(steps @ steps) * (1 - own) * both)
 
 
-class BrainGnn(nn.Module):
+class BrainGnn(ConnectivityNetwork):
     """Two convolutions, each followed by pooling, whose read-outs three linear layers see.
 
     Parameters
@@ -179,6 +180,8 @@ class BrainGnn(nn.Module):
         self.head = nn.Linear(hidden, outputs)
         self.consistency, self.scored_by = consistency, scored_by
 
+    reads_edges = True
+
     def forward(self, x: Tensor, valid: Tensor, edges: Tensor) -> Tensor:
         """Outputs [B, O] of people.
 
@@ -206,9 +209,7 @@ class BrainGnn(nn.Module):
         self, x: Tensor, valid: Tensor, edges: Tensor
     ) -> tuple[Tensor, tuple[Scores, Scores]]:
         """What the linear layers see [B, 4 C]: largest and mean features after each pooling."""
-        roi = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
-        both = valid[:, :, None] & valid[:, None, :]
-        graph = Graph(x * both, edges * both, roi, valid)
+        graph = _graph(x, valid, edges)
         seen: list[Tensor] = []
         found: list[Scores] = []
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):
@@ -221,17 +222,25 @@ class BrainGnn(nn.Module):
             seen.append((graph.x * inside).sum(1) / inside.sum(1))
         return torch.cat(seen, 1), (found[0], found[1])
 
+    def nodes(self, x: Tensor, valid: Tensor, *edges: Tensor) -> Tensor:
+        """What the first convolution makes of each ROI [B, R, C]."""
+        out: Tensor = self.convolutions[0](_graph(x, valid, *edges))
+        return out
+
     def learned(
         self, arguments: tuple[Tensor, ...], classes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Outputs [B, O], and what is to be small beside their loss (a scalar).
+        """Outputs [B, O], and what is to be small beside their losses [B].
 
-        Parameters
-        ----------
-        arguments : tuple
-            Of `forward`.
-        classes : Tensor [B], optional
-            int64 group of each person; without groups none is to be alike.
+        That scores decide, a person's own; and that people of a class are alike in them, if
+        `classes` [B] are told.
         """
         outputs, scores = self.scored(*arguments)
-        return outputs, added_loss(scores, classes, self.consistency, self.scored_by == "ranks")
+        return outputs, added_losses(scores, classes, self.consistency, self.scored_by == "ranks")
+
+
+def _graph(x: Tensor, valid: Tensor, edges: Tensor) -> Graph:
+    """All ROIs of people, without what is told of missing ones."""
+    roi = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+    both = valid[:, :, None] & valid[:, None, :]
+    return Graph(x * both, edges * both, roi, valid)

@@ -10,11 +10,13 @@ from small_runs import PATCH, PROVENANCE, People, make_recipe, small_model
 
 from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.registry import SHIPPED
+from brainjepa_core.models.parts.phenotypes import LearnsPhenotypes
+from brainjepa_core.models.registry import SHIPPED, family_named
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 
 AGE = {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}
-CHOICES = {"phenotype_heads": AGE}
+LEARNERS = [f for f in SHIPPED if issubclass(family_named(f).settings, LearnsPhenotypes)]
+CHOICES = dict.fromkeys(LEARNERS, AGE)
 
 
 class ToldPeople(People):
