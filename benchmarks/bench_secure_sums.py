@@ -3,7 +3,8 @@
 Processor seconds of one core, so that others on the machine matter little. The floor is the bytes
 of all masks at the speed at which this machine draws and adds one. Memory is the peak of a process
 of its own beyond what it had before: of a site the vector beside its update; of the coordinator
-the sum and one message.
+the sum and one message, and in a whole round of a study all beyond the weights that it began with,
+from the first message to the mean weights.
 
     python benchmarks/bench_secure_sums.py                      # 22 M and 86 M numbers: minutes
     python benchmarks/bench_secure_sums.py --numbers 1000000    # seconds
@@ -27,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.consortium import fingerprints
+from brainjepa_core.models.roles import Roles
 from brainjepa_core.secure_sums.encoding.updates import SHARE, UpdateCode
 from brainjepa_core.secure_sums.in_memory import answer
 from brainjepa_core.secure_sums.masks import Mask, add_masks
@@ -35,7 +37,16 @@ from brainjepa_core.secure_sums.messages import MASKED
 from brainjepa_core.secure_sums.server import SumServer
 from brainjepa_core.secure_sums.site import SumSite
 from brainjepa_core.secure_sums.terms import SumTerms
+from brainjepa_core.wire.contract import Contract
+from brainjepa_core.wire.messages import Reply
 from brainjepa_core.wire.packing import pack_arrays
+from brainjepa_core.wire.sum_terms import terms_at
+from brainjepa_core.wire.summed_updates import LOSS
+from brainjepa_server.combining.validation import Counts
+from brainjepa_server.consortium.proposing import questions
+from brainjepa_server.rounds.sites import Answer
+from brainjepa_server.rounds.summed import summed_training
+from brainjepa_server.settings import StudySettings
 
 TENSORS = 87  # of a ViT-S with its predictor: a vector comes in about as many arrays
 Report = dict[str, float]
@@ -71,10 +82,14 @@ def zeros(numbers: int) -> Arrays:
     return {**made, SHARE: np.ones(1, np.uint32)}
 
 
+def keys_of(sites: int) -> dict[str, ec.EllipticCurvePrivateKey]:
+    return {f"site-{n:03d}": ec.generate_private_key(ec.SECP384R1()) for n in range(sites)}
+
+
 def whole_sum(numbers: int, sites: int, gone: int) -> Report:
     """A sum of `sites`, of which `gone` drop out before their vectors come; the last is timed."""
     report: Report = defaultdict(float)
-    keys = {f"site-{n:03d}": ec.generate_private_key(ec.SECP384R1()) for n in range(sites)}
+    keys = keys_of(sites)
     roster = {name: fingerprints.of_key(key.public_key()) for name, key in keys.items()}
     terms = SumTerms("bench", "a" * 64, "train", 0, "b" * 64, roster)
     code, timed_one = UpdateCode(norm=1e3, reach=0.1, sites=sites), list(keys)[-1]
@@ -102,6 +117,49 @@ def whole_sum(numbers: int, sites: int, gone: int) -> Report:
     assert not any(array.any() for name, array in total.items() if name != SHARE)
     report["server_bytes_a_number"] = (peak_bytes() - before) / numbers
     return dict(report)
+
+
+class Masked:
+    """Sites of a study, as the coordinator's round sees them, that add nothing but their masks."""
+
+    def __init__(self, folder: Path, study: StudySettings, numbers: int, sites: int) -> None:
+        self._keys = {
+            f"site-{n:03d}": ec.generate_private_key(ec.SECP384R1()) for n in range(sites)
+        }
+        roster = {name: fingerprints.of_key(key.public_key()) for name, key in self._keys.items()}
+        self.contract = Contract(consortium="bench", roster=roster, **questions(study))
+        self.folder, self._numbers = folder, numbers
+        self.nodes = dict.fromkeys(roster, 0)
+        self.counts = dict.fromkeys(roster, Counts(20, 20))
+
+    def ask(self, kind, assignment, arrays, names, deadline, arrived, retries, steps):  # type: ignore[no-untyped-def]
+        for name in names:
+            part = steps[name]
+            terms = terms_at(name, self.contract, kind, assignment.round, part)
+            site = SumSite(name, self._keys[name], terms, SumMemory(self.folder / name))
+            vector: Arrays = {}
+            if part.step == MASKED:
+                vector = {**zeros(self._numbers), LOSS: np.zeros(1, np.uint32)}
+            told = answer(site, part.step, part.message, vector)
+            yield Answer(name, Reply(arrays=told), 0, 0)
+            del vector, told
+
+
+def whole_round(numbers: int, sites: int, gone: int) -> Report:
+    """The coordinator's memory in a round of a study, beyond the weights that the round began with.
+
+    From it, mean weights of 8 bytes a number leave, as of any round.
+    """
+    study = StudySettings.model_validate(
+        {"name": "bench", "pretraining": {}, "protect": "secure_sum", "rounds": {"quorum": 3}}
+    )
+    base = update_of(numbers)
+    with tempfile.TemporaryDirectory() as folder:
+        roles = Roles(("block.",), {})
+        asked = Masked(Path(folder), study, numbers, sites)
+        before = peak_bytes()
+        summed_training(asked, study, study.assignment(0), base, roles, lambda *_: None)
+    return {"round_bytes_a_number": (peak_bytes() - before) / numbers}
 
 
 def one_site(numbers: int, sites: int, gone: int) -> Report:
@@ -153,6 +211,7 @@ def main() -> None:
     for numbers in arguments.numbers:
         among = (numbers, arguments.sites, arguments.gone)
         report = in_a_process(whole_sum, *among) | in_a_process(one_site, *among)
+        report |= in_a_process(whole_round, *among)
         parts = ("site_encode", "site_mask", "site_small_steps")
         report["site"] = sum(report[part] for part in parts)
         report["bytes_up_over_fp32"] = (report["bytes_vector"] + report["bytes_small_steps"]) / (

@@ -9,10 +9,11 @@ their people is not. Epsilon 0 is a control: so much noise that no person counts
 
     python benchmarks/learning/dp_utility.py --out F --data FOLDER  real hospitals
     python benchmarks/learning/dp_utility.py --out F                synthetic ones
-    python benchmarks/learning/dp_utility.py --out F --quick        two epsilons, minutes
+    python benchmarks/learning/dp_utility.py --out F --train filter --times 1 --steps 20    minutes
 
-Results are written as they come; what is in --out is not computed again. Intervals are over people,
-paired with the model that all began with.
+Results are written as they come; what is in --out is not computed again. Hospitals are the same for
+every seed (of weights, coins and noise), over which a person's errors are averaged. Intervals are
+over people, paired with the model that all began with.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from dp_table import interval, table
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.evaluation.other_half import Halves, OtherHalf, People, other_half_r2
+from brainjepa_core.arrays import Float32
+from brainjepa_core.evaluation.other_half import Halves, People, other_half_r2
 from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
@@ -63,7 +65,6 @@ FRAMES, CLIP, RANK, DELTA, LOCAL_STEPS, BATCH = 64, 0.05, 4, 1e-5, 10, 8
 NONE, ALL = 1e-3, 1e3  # noise of epsilon infinity, and of an epsilon 0: a control without people
 EPSILONS = (math.inf, 8.0, 3.0, 1.0, 0.0)
 CPU = torch.device("cpu")
-DRAWS = 2000
 Where = Literal["central", "local"]
 
 
@@ -77,6 +78,7 @@ class Job(NamedTuple):
     epsilon: float
     seed: int
     steps: int
+    rois: int
 
 
 class Hospitals(NamedTuple):
@@ -127,15 +129,15 @@ def study_of(seed: int, steps: int, batch: int, train: str = "all") -> Pretraini
     )  # fmt: skip
 
 
-def synthetic(folder: Path, seed: int) -> Hospitals:
+def synthetic(folder: Path) -> Hospitals:
     """Hospitals of one synthetic cohort."""
     sites = PRIVATE + 2 * PUBLIC
-    cohort = CohortSettings(seed=seed, sites=sites, subjects_per_site=EACH, **COHORT)
+    cohort = CohortSettings(seed=0, sites=sites, subjects_per_site=EACH, **COHORT)
     return _split([ScanStore.open(path) for path in write_cohort(cohort, folder)])
 
 
-def real(folder: Path, data: Path, seed: int) -> Hospitals:
-    """Archives of hospitals, of their first 100 ROIs, in an order by the seed."""
+def real(folder: Path, data: Path, rois: int) -> Hospitals:
+    """Archives of hospitals, of their first ROIs, in an order by chance."""
     stores, target = [], folder / "stores"
     for path in sorted(data.glob("*.npz")):
         with np.load(path) as file:
@@ -143,10 +145,10 @@ def real(folder: Path, data: Path, seed: int) -> Hospitals:
         if "ts" not in arrays:  # a mapping of ROIs that lies beside them
             continue
         archive = folder / path.name
-        np.savez(archive, **arrays | {"ts": arrays["ts"][:, :100], "roi": arrays["roi"][:100]})
+        np.savez(archive, **arrays | {"ts": arrays["ts"][:, :rois], "roi": arrays["roi"][:rois]})
         import_site_archive(archive, target / path.stem, data / "participants.tsv")
         stores.append(ScanStore.open(target / path.stem))
-    order = np.random.default_rng(seed).permutation(len(stores))
+    order = np.random.default_rng(0).permutation(len(stores))
     return _split([stores[k] for k in order])
 
 
@@ -243,14 +245,13 @@ def _mean(models: list[BrainModel]) -> dict[str, Tensor]:
     return {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}
 
 
-def jobs_of(arguments: argparse.Namespace, data: Sequence[str]) -> Iterator[Job]:
+def jobs_of(arguments: argparse.Namespace, data: str) -> Iterator[Job]:
     """All that is asked for."""
-    epsilons = (math.inf, 8.0, 0.0) if arguments.quick else EPSILONS
-    steps = 20 if arguments.quick else arguments.steps
-    for seed, name, train in product(range(arguments.seeds), data, ("filter", "all", "adapters")):
-        for times, where in product((200, 1), ("central", "local")):
-            for epsilon in epsilons:
-                yield Job(name, times, where, train, epsilon, seed, steps)  # type: ignore[arg-type]
+    a, rois = arguments, arguments.rois if arguments.data else COHORT["rois"]
+    for seed, train, times, where, epsilon in product(
+        range(a.seeds), a.train, a.times, a.where, a.epsilon
+    ):
+        yield Job(data, times, where, train, epsilon, seed, a.steps, rois)
 
 
 def run(job: Job, hospitals: Hospitals, read: People, tested: People) -> dict[str, Any]:
@@ -272,77 +273,42 @@ def run(job: Job, hospitals: Hospitals, read: People, tested: People) -> dict[st
     return found
 
 
-def interval(results: list[dict[str, Any]]) -> tuple[float, float, float, float]:
-    """R2 at the start, what it gained, and its 95 % interval over people of all seeds."""
-
-    def joined(which: str) -> OtherHalf:
-        each = [[np.array(r[which][name]) for r in results] for name in ("errors", "totals")]
-        return OtherHalf(*(np.concatenate(values) for values in each))
-
-    start, trained = joined("start"), joined("trained")
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(start.errors), size=(DRAWS, len(start.errors)))
-    before, after = (1 - _sum(p.errors, drawn) / _sum(p.totals, drawn) for p in (start, trained))
-    low, high = np.quantile(after - before, (0.025, 0.975))
-    return start.r2, trained.r2 - start.r2, float(low), float(high)
-
-
-def _sum(values: Float64, drawn: NDArray[np.int64]) -> Float64:
-    found: Float64 = values[drawn].sum(1)
-    return found
-
-
-def table(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Markdown: gains in R2 over the model that all began with, a row a kind of training."""
-    cells: dict[tuple[Any, ...], dict[float, list[dict[str, Any]]]] = {}
-    for result in results:
-        job = Job(**result["job"])
-        row = (job.data, job.times, job.where, job.train, result["parameters"])
-        cells.setdefault(row, {}).setdefault(job.epsilon, []).append(result)
-    columns = sorted({epsilon for row in cells.values() for epsilon in row}, reverse=True)
-    yield f"| people | noise | trained | start | {' | '.join(f'{e:g}' for e in columns)} |"
-    yield "|---" * (4 + len(columns)) + "|"
-    for (data, times, where, train, parameters), found in cells.items():
-        told = {epsilon: interval(same) for epsilon, same in found.items()}
-        start = next(iter(told.values()))[0]
-        gains = " | ".join(
-            f"{told[e][1]:+.3f} ({told[e][2]:+.3f} to {told[e][3]:+.3f})" if e in told else ""
-            for e in columns
-        )
-        yield f"| {data} x {times} | {where} | {train} ({parameters:,}) | {start:.3f} | {gains} |"
+def asked_for() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="JSON of results")
+    parser.add_argument("--data", type=Path, help="archives of real hospitals, such as ABIDE's")
+    parser.add_argument("--rois", type=int, default=100, help="of them, the first so many")
+    parser.add_argument("--train", nargs="+", default=["filter", "all", "adapters"])
+    parser.add_argument("--times", nargs="+", type=int, default=[200, 1])
+    parser.add_argument("--where", nargs="+", default=["central", "local"])
+    parser.add_argument("--epsilon", nargs="+", type=float, default=EPSILONS)
+    parser.add_argument("--seeds", type=int, default=1, help="of weights, coins and noise")
+    parser.add_argument("--steps", type=int, default=100, help="private, of each site")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Run what is not there yet, a line a result, then the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="JSON of results")
-    parser.add_argument("--data", type=Path, help="archives of real hospitals, such as ABIDE's")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=100, help="private, of each site")
-    arguments = parser.parse_args()
+    arguments = asked_for()
     torch.set_num_threads(1)
     results = json.loads(arguments.out.read_text()) if arguments.out.exists() else []
     there = {Job(**result["job"]) for result in results}
-    names = [arguments.data.name if arguments.data else "synthetic"]
-    asked = list(jobs_of(arguments, names))
-    for name, seed in product(names, range(arguments.seeds)):
-        mine = [j for j in asked if (j.data, j.seed) == (name, seed) and j not in there]
-        if not mine:
-            continue
-        with TemporaryDirectory() as folder:
-            place = Path(folder)
-            made = (
-                synthetic(place, seed) if name == "synthetic" else real(place, arguments.data, seed)
-            )
-            read, tested = people_of(made.public), people_of(made.tested)
-            for job in mine:
-                results.append(run(job, made, read, tested))
-                with atomic_path(arguments.out) as temporary:
-                    temporary.write_text(json.dumps(results) + "\n")
-                start, gain, low, high = interval(results[-1:])
-                print(f"{job} start {start:.3f}, {gain:+.3f} ({low:+.3f} to {high:+.3f}), "
-                      f"{results[-1]['seconds']:.0f} s of CPU", flush=True)  # fmt: skip
+    asked = list(jobs_of(arguments, arguments.data.name if arguments.data else "synthetic"))
+    with TemporaryDirectory() as folder:
+        if arguments.data:
+            made = real(Path(folder), arguments.data, arguments.rois)
+        else:
+            made = synthetic(Path(folder))
+        read, tested = people_of(made.public), people_of(made.tested)
+        for job in asked:
+            if job in there:
+                continue
+            results.append(run(job, made, read, tested))
+            with atomic_path(arguments.out) as temporary:
+                temporary.write_text(json.dumps(results) + "\n")
+            start, gain, low, high = interval(results[-1:])
+            print(f"{job} start {start:.3f}, {gain:+.3f} ({low:+.3f} to {high:+.3f}), "
+                  f"{results[-1]['seconds']:.0f} s of CPU", flush=True)  # fmt: skip
     print("\n".join(table([r for r in results if Job(**r["job"]) in asked])))
 
 

@@ -70,6 +70,11 @@ class ModelShape(Frozen):
         return False
 
     @property
+    def still(self) -> bool:
+        """Whether tokens of an ROI are the same at all times of a window."""
+        return False
+
+    @property
     def networks(self) -> tuple[NetworkSize, ...]:
         """Networks of blocks that a step runs: what is asked of a machine."""
         return networks_named(self.model_dump(), self.tokens)
@@ -195,6 +200,19 @@ class BrainModel(nn.Module, ABC):
         """
         return {}
 
+    def step_constants(self) -> dict[str, Tensor]:
+        """What `sample_losses` needs of the weights alone; computed there where it is not given."""
+        return {}
+
+    def sample_constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
+        """Further arguments of `sample_losses` through which no gradient passes, [B, ...].
+
+        `sample_losses` computes them by itself where they are not given. Gradients of single
+        people are dearer than a pass for all at once, which suffices for these. It takes what
+        `sample_losses` takes.
+        """
+        return {}
+
     @abstractmethod
     def sample_losses(self, x: Tensor, *args: Any, **draws: Any) -> Tensor:
         """One loss a sample [B], whoever else is in the batch.
@@ -203,7 +221,7 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         **draws
-            What `draw` gave, and ``token_valid`` (bool Tensor [B, N], or None).
+            What `draw` gave, ``token_valid`` (bool Tensor [B, N], or None), and `step_constants`.
         """
 
     # Per-sample gradient hooks (Opacus) wrap a module's call.
@@ -255,11 +273,7 @@ class BrainModel(nn.Module, ABC):
     def tokens_of(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
         """Tokens [B, N, D] of windows [B, R, T], with gradients.
 
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        token_valid : Tensor [B, N], optional
-            bool; False for missing ROIs and padded frames, which nothing attends to.
+        Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
         tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
         return tokens
@@ -321,4 +335,5 @@ class BrainModel(nn.Module, ABC):
         """
         tokens = self.encode(x, token_valid)
         pools = pool_names(pool, networks)
-        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
+        s = self.settings
+        return pool_tokens(tokens, s.time_patches, pools, token_valid, networks, still=s.still)

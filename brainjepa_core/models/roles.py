@@ -1,4 +1,4 @@
-"""Which arrays of a model are trained, which follow them, and which an embedding is made of."""
+"""What each of a model's arrays is for: learned, following what is learned, or fixed."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
@@ -33,6 +34,7 @@ def pretrain_locally(
     run: str | Path,
     study: PretrainingSettings,
     device: str = "cpu",
+    computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
 ) -> Path:
@@ -44,6 +46,8 @@ def pretrain_locally(
     run : path
     study : PretrainingSettings
     device : str
+    computing : Computing
+        How steps are computed.
     say : callable, optional
         Told in one line what begins.
     progress : bool
@@ -57,14 +61,17 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, or the folder holds a run of other people, scans or
+        If this machine has no such device, steps would not be as exact as the study asks, or the
+        folder holds a run of other people, scans or
         settings.
     """
     require_device(device)
+    computing.require_on(device)
+    computing.require_within(study.training.tolerance)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
-    origin = run_origin(windows, study, sizes)
+    origin = run_origin(windows, study, sizes, computing)
     require_origin(run, origin, RESULTS)
     if say is not None:
         say(
@@ -79,17 +86,23 @@ def pretrain_locally(
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
-    training = study.new_training(basis, device)
+    training = study.new_training(basis, device, computing)
     pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     write_consensus(run / "final", mean_fc)
     return run / "final"
 
 
-def run_origin(windows: Windows, study: PretrainingSettings, sizes: ModelShape) -> dict[str, Any]:
+def run_origin(
+    windows: Windows,
+    study: PretrainingSettings,
+    sizes: ModelShape,
+    computing: Computing = EXACT,
+) -> dict[str, Any]:
     """All that decides what a run computes; presets count by the sizes they stand for."""
     settings = study.model_dump(mode="json", include={"family", "windows", "basis", "training"})
     model = sizes.model_dump(mode="json")
-    return {**data_origin(windows), **settings, "model": model, "format of states": FORMAT}
+    how = {"model": model, "computing": computing.model_dump(mode="json")}
+    return {**data_origin(windows), **settings, **how, "format of states": FORMAT}
 
 
 def basis_of_run(

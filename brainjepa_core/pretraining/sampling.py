@@ -5,10 +5,12 @@ Shapes: B batch, K masks per sample, R ROIs, T frames, W time patches, N = R * W
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import NamedTuple, Protocol, cast
 
 import numpy as np
@@ -21,6 +23,10 @@ from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
 from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.pretraining.transfer import moved
+from brainjepa_core.processors import usable_cores
+
+MOST_LOADERS = 4  # each holds a step's windows in memory
 
 
 class WindowSource(Protocol):
@@ -61,17 +67,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device without waiting for it."""
-        draws = {name: _moved(value, device) for name, value in self.draws.items()}
-        x, token_valid = _moved(self.x, device), _moved(self.token_valid, device)
+        draws = {name: moved(value, device) for name, value in self.draws.items()}
+        x, token_valid = moved(self.x, device), moved(self.token_valid, device)
         assert x is not None
         return Batch(x, token_valid, draws)
-
-
-def _moved(value: Tensor | None, device: torch.device) -> Tensor | None:
-    if value is None:
-        return None
-    value = value.pin_memory() if device.type == "cuda" else value
-    return value.to(device, non_blocking=True)
 
 
 class Draw(NamedTuple):
@@ -174,12 +173,25 @@ def batch_of(
 def batches_ahead(
     windows: WindowSource, model: BrainModel, settings: TrainingSettings, steps: range
 ) -> Iterator[list[Batch]]:
-    """Batches of consecutive steps, the next one made by a thread while this one is in use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        make = partial(batches_of_step, windows, model, settings)
-        waiting = pool.submit(make, steps.start) if steps else None
-        for step in steps:
-            assert waiting is not None
-            current = waiting.result()
-            waiting = pool.submit(make, step + 1) if step + 1 in steps else None
+    """Batches of consecutive steps, the next ones made by threads while one is in use.
+
+    A step's batches are a function of its number, so they are the same for any number of threads.
+    Threads, for what they do (reading, copying, aligning) lets others run: processes would have to
+    hand over every batch.
+    """
+    make = partial(batches_of_step, windows, model, settings)
+    pool = ThreadPoolExecutor(loaders(), thread_name_prefix="batches")
+    try:
+        coming = iter(steps)
+        waiting = deque(pool.submit(make, step) for step in islice(coming, loaders()))
+        while waiting:
+            current = waiting.popleft().result()
+            waiting.extend(pool.submit(make, step) for step in islice(coming, 1))
             yield current
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def loaders() -> int:
+    """Threads that make batches, and steps that are made ahead."""
+    return min(MOST_LOADERS, usable_cores())

@@ -11,11 +11,13 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen, problems_of
 from brainjepa_core.signals.people import LeftOut, Person, people_of
+from brainjepa_core.signals.storing.kept_aligned import KeptAligned
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
@@ -123,10 +125,18 @@ class PretrainingSettings(Frozen):
             **self.model,
         )
 
-    def windows_of(self, stores: Sequence[Scans]) -> Windows:
-        """Windows of all people whose scans the study's model can be trained on."""
+    def windows_of(self, stores: Sequence[Scans], kept: KeptAligned | None = None) -> Windows:
+        """Windows of all people whose scans the study's model can be trained on.
+
+        Parameters
+        ----------
+        stores : sequence of Scans
+        kept : KeptAligned, optional
+            Where aligned scans are kept on disk.
+        """
         shape = self.model_settings(rois=1)
-        return Windows(stores, self.windows, patch=shape.patch, with_rest=shape.predicts_rest)
+        rest = shape.predicts_rest
+        return Windows(stores, self.windows, patch=shape.patch, with_rest=rest, kept=kept)
 
     def people_of(self, stores: Sequence[Scans]) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
         """The people of those windows, and the scans that are left out; reads no series."""
@@ -144,9 +154,11 @@ class PretrainingSettings(Frozen):
         model = {field: value for field, value in self.model.items() if field in known}
         return self.model_copy(update={"family": name, "model": model})
 
-    def new_training(self, basis: ConsensusBasis, device: str = "cpu") -> Training:
+    def new_training(
+        self, basis: ConsensusBasis, device: str = "cpu", computing: Computing = EXACT
+    ) -> Training:
         """Training at step 0."""
-        return Training(self.new_model(basis), self.training, device)
+        return Training(self.new_model(basis), self.training, device, computing=computing)
 
 
 def provenance(windows: Windows, basis: ConsensusBasis) -> Provenance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.kernels import choose_attention, chosen_kernels, rounding
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -51,37 +52,43 @@ class MeanGradient:
     ----------
     model : BrainModel
     settings : TrainingSettings
-        Precision, compilation and the largest norm of a step's gradient.
+        The largest norm of a step's gradient.
     device : torch.device
+    computing : Computing
     """
 
-    def __init__(self, model: BrainModel, settings: TrainingSettings, device: torch.device) -> None:
-        self.settings, self.device = settings, device
+    def __init__(
+        self,
+        model: BrainModel,
+        settings: TrainingSettings,
+        device: torch.device,
+        computing: Computing = EXACT,
+    ) -> None:
+        self.settings, self.device, self.computing = settings, device, computing
         self.trained = trained_parameters(model)
-        self._losses = (
-            torch.compile(model.sample_losses, dynamic=True)
-            if settings.compile
-            else model.sample_losses
-        )
+        self._losses, self._constants = model.sample_losses, model.step_constants
+        if computing.compile:  # masks are of another size at each step
+            self._losses = torch.compile(self._losses, dynamic=True)
+            self._constants = torch.compile(self._constants)
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Mean loss over the people of all micro-batches."""
         people = sum(len(batch.x) for batch in batches)
         total = torch.zeros((), device=self.device)
-        for batch in batches:
-            total = total + self._backward(batch.to(self.device), people)
+        with chosen_kernels(self.computing, self.device):
+            with rounding(self.computing, self.device):
+                constants = self._constants()
+            for batch in batches:
+                total = total + self._backward(batch.to(self.device), constants, people)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm, foreach=True)
         return total
 
-    def _backward(self, batch: Batch, people: int) -> Tensor:
-        precision = (
-            torch.autocast(self.device.type, torch.bfloat16)
-            if self.settings.precision == "bf16"
-            else contextlib.nullcontext()
-        )
-        with precision:
-            losses = self._losses(batch.x, token_valid=batch.token_valid, **batch.draws)
+    def _backward(self, batch: Batch, constants: dict[str, Tensor], people: int) -> Tensor:
+        with rounding(self.computing, self.device):
+            losses = self._losses(
+                batch.x, token_valid=batch.token_valid, **batch.draws, **constants
+            )
         loss: Tensor = losses.mean() / (people / len(batch.x))
         loss.backward()
         return loss.detach()
@@ -98,6 +105,13 @@ class Training:
     device : str or torch.device
     gradient : Gradient, optional
         By default that of the mean loss.
+    computing : Computing
+        How the mean loss is computed; exactly by default.
+
+    Raises
+    ------
+    ValueError
+        If that is not what the device can do, or further from exact than the settings accept.
     """
 
     def __init__(
@@ -106,12 +120,16 @@ class Training:
         settings: TrainingSettings,
         device: str | torch.device = "cpu",
         gradient: Gradient | None = None,
+        computing: Computing = EXACT,
     ) -> None:
         self.device = torch.device(device)
+        computing.require_on(self.device.type)
+        computing.require_within(settings.tolerance)
         self.model = model.to(self.device)
+        choose_attention(self.model, computing)
         self.settings = settings
         self.optimizer = make_optimizer(self.model, settings)
-        self.gradient = gradient or MeanGradient(self.model, settings, self.device)
+        self.gradient = gradient or MeanGradient(self.model, settings, self.device, computing)
         self.step = 0
         self._first_bad = torch.tensor(NEVER, device=self.device)
 

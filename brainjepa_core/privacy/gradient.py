@@ -6,7 +6,6 @@ of all trained parameters.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -17,6 +16,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import Parameter
 
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.kernels import chosen_kernels, rounding
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
@@ -24,6 +25,7 @@ from brainjepa_core.privacy.settings import (
     PrivacySettings,
     require_own_losses,
     require_private,
+    require_uncompiled,
 )
 
 USE = "noise"
@@ -41,9 +43,9 @@ class Clipped(NamedTuple):
     Attributes
     ----------
     rows : Tensor [people, P]
-        All trained parameters in their order; 0 where a person's gradient is not finite.
+        All trained parameters in their order; 0 where a number is not finite.
     factors : Tensor [people]
-        At most 1.
+        At most 1; 0 of a person whose gradient is not finite.
     loss : Tensor
         Sum of the finite losses. It tells of people, and stays at the site.
     """
@@ -66,19 +68,27 @@ class ClippedGradients:
     clip : float
         C, of the norm over all parameters together, in the weights' dtype.
     device : torch.device
+    computing : Computing
 
     Raises
     ------
     ValueError
-        If the recipe clips or compiles by itself, or the model mixes people.
+        If the recipe clips by itself, the model mixes people, or what was chosen does not compute
+        one person's gradient.
     """
 
     def __init__(
-        self, model: BrainModel, settings: TrainingSettings, clip: float, device: torch.device
+        self,
+        model: BrainModel,
+        settings: TrainingSettings,
+        clip: float,
+        device: torch.device,
+        computing: Computing = EXACT,
     ) -> None:
         require_private(settings)
         require_own_losses(model.settings)
-        self.settings, self.clip, self.device = settings, clip, device
+        require_uncompiled(computing)
+        self.clip, self.device, self.computing = clip, device, computing
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         bytes_a_person = sum(p.numel() * p.element_size() for p in self.trained.values())
         self._chunk = max(1, CHUNK_BYTES // bytes_a_person)
@@ -86,41 +96,50 @@ class ClippedGradients:
 
     def __call__(self, batches: Sequence[Batch]) -> Iterator[Clipped]:
         """As many people at once as memory allows."""
+        constants = None
         for batch in batches:
             for part in _chunks(batch.to(self.device), self._chunk):
-                yield self._clipped(part)
+                with chosen_kernels(self.computing, self.device):
+                    constants = self._constants() if constants is None else constants
+                    clipped = self._clipped(part, constants)
+                yield clipped
 
-    def _clipped(self, batch: Batch) -> Clipped:
-        gradients, losses = self._sample_gradients(batch)
+    def _constants(self) -> dict[str, Tensor]:
+        with self._rounding():
+            return self._model.step_constants()
+
+    def _clipped(self, batch: Batch, constants: dict[str, Tensor]) -> Clipped:
+        gradients, losses = self._sample_gradients(batch, constants)
         # One matrix: small models have as many tensors as their steps have milliseconds.
         rows = torch.cat([gradients[name].flatten(1) for name in self.trained], dim=1)
         norms = rows.norm(dim=1)
         finite = torch.isfinite(norms)
         factors = torch.where(finite, (self.clip / norms).clamp(max=1.0), 0.0)
-        rows.masked_fill_(~finite[:, None], 0.0)  # 0 times what is no number is no number
+        rows.nan_to_num_(0.0, 0.0, 0.0)  # 0 times what is no number is no number
         loss = torch.where(torch.isfinite(losses), losses, 0.0).sum().detach()
         return Clipped(rows, factors, loss)
 
-    def _sample_gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def _sample_gradients(
+        self, batch: Batch, constants: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients [B, ...] of each trained parameter and losses [B], in the weights' dtype."""
-        given = {"x": batch.x, "token_valid": batch.token_valid, **batch.draws}
-        tensors = {name: value for name, value in given.items() if value is not None}
+        draws = {"token_valid": batch.token_valid, **batch.draws}
 
         def loss(parameters: dict[str, Tensor], sample: dict[str, Tensor]) -> Tensor:
             one = {name: value[None] for name, value in sample.items()}
-            losses: Tensor = functional_call(self._model, parameters, kwargs=one)
+            losses: Tensor = functional_call(self._model, parameters, kwargs={**one, **constants})
             return losses.sum()
 
         weights = {name: p.detach() for name, p in self.trained.items()}
         compute: SampleGradients = vmap(grad_and_value(loss), in_dims=(None, 0))
-        with self._precision():
-            return compute(weights, tensors)
+        with self._rounding():
+            given = {**draws, **self._model.sample_constants(batch.x, **draws, **constants)}
+            told = {name: value for name, value in given.items() if value is not None}
+            return compute(weights, {"x": batch.x, **told})
 
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        if self.settings.precision == "bf16":
-            # Casts are not kept from call to call: they would outlive their transform.
-            return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
-        return contextlib.nullcontext()
+    def _rounding(self) -> torch.autocast:
+        # Casts are not kept from call to call: they would outlive their transform.
+        return rounding(self.computing, self.device, keep_casts=False)
 
 
 class PrivateGradient:
@@ -130,7 +149,7 @@ class PrivateGradient:
 
     Parameters
     ----------
-    model, settings, device
+    model, settings, device, computing
         As `ClippedGradients` takes them. The batch size is B, what the sum is divided by, never the
         number that was drawn.
     protection : PrivacySettings
@@ -142,7 +161,7 @@ class PrivateGradient:
     Raises
     ------
     ValueError
-        If the recipe clips or compiles by itself.
+        As `ClippedGradients`.
     """
 
     def __init__(
@@ -153,8 +172,9 @@ class PrivateGradient:
         secret: RequestSecret,
         first_step: int,
         device: torch.device,
+        computing: Computing = EXACT,
     ) -> None:
-        self._clipped = ClippedGradients(model, settings, protection.clip, device)
+        self._clipped = ClippedGradients(model, settings, protection.clip, device, computing)
         self.settings, self.protection, self.device = settings, protection, device
         self.secret, self.step = secret, first_step
 

@@ -48,10 +48,13 @@ class Stream:
         pairs = (number + 1) // 2
         # The upper 53 bits as the middles of 2**53 equal parts: neither 0 nor 1.
         bits = torch.from_numpy((self.words(2 * pairs) >> np.uint64(11)).astype(np.int64))
-        radius, angle = ((bits.double() + 0.5) * 2.0**-53).view(2, pairs)
-        radius = radius.log_().mul_(-2).sqrt_()
-        angle = angle.mul_(2 * math.pi)
-        return torch.cat([radius * angle.cos(), radius * angle.sin()])[:number]
+        radius, angle = bits.double().add_(0.5).mul_(2.0**-53).view(2, pairs)
+        radius.log_().mul_(-2).sqrt_()
+        angle.mul_(2 * math.pi)
+        normals = torch.empty(2, pairs, dtype=torch.float64)
+        torch.mul(radius, angle.cos(), out=normals[0])
+        torch.mul(radius, angle.sin_(), out=normals[1])
+        return normals.view(-1)[:number]
 
 
 @dataclass(frozen=True)

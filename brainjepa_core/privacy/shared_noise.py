@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.gradient import USE, ClippedGradients
@@ -144,6 +145,7 @@ def rounded_sums(
     code: GradientCode,
     batches: Sequence[Batch],
     device: torch.device,
+    computing: Computing = EXACT,
 ) -> dict[str, Float64]:
     """Sums of people's clipped gradients in steps, each rounded before it is added: whole numbers.
 
@@ -156,8 +158,9 @@ def rounded_sums(
     batches : sequence of Batch
         Of one step; none where nobody was drawn.
     device : torch.device
+    computing : Computing
     """
-    clipped = ClippedGradients(model, settings, code.protection.clip, device)
+    clipped = ClippedGradients(model, settings, code.protection.clip, device, computing)
     numbers = [p.numel() for p in clipped.trained.values()]
     total = torch.zeros(sum(numbers), dtype=torch.float64, device=device)
     for people in clipped(batches):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.usable import live_rois
+from brainjepa_core.usable import centred_rows, live_by_moments, live_rois, spread_of
 
 CLIP = 10.0  # robust units; a spike further out says nothing more
 POOLED_FRAMES = 200  # frames of a scan that enter the pooled quantiles
@@ -41,11 +41,15 @@ def zscore(series: NDArray[np.floating]) -> Float32:
 
     An ROI without a signal (see `live_rois`) becomes a row of NaN.
     """
-    x = np.asarray(series, np.float64)
-    spread = np.where(live_rois(x), x.std(1), np.nan)
-    scaled = (x - x.mean(1, keepdims=True)) / spread[:, None]
-    found: Float32 = np.clip(scaled, -CLIP, CLIP).astype(np.float32)
-    return found
+    x = np.asarray(series)
+    mean, spread = np.empty(len(x)), np.empty(len(x))
+    scaled = np.empty(x.shape, np.float32)
+    for rows, centred, level in centred_rows(x):
+        mean[rows], spread[rows] = level, spread_of(centred)
+        centred *= (1 / np.where(spread[rows] > 0, spread[rows], np.nan))[:, None]
+        scaled[rows] = np.clip(centred, -CLIP, CLIP, out=centred)
+    scaled[~live_by_moments(mean, spread)] = np.nan
+    return scaled
 
 
 def pooled_scale(scans: Iterable[NDArray[np.floating]], count: int = 1) -> RobustScale:

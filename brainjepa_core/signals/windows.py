@@ -9,24 +9,25 @@ Shapes: B batch, R ROIs, T frames of a window, F frames of an aligned scan.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
+from brainjepa_core.signals.aligned_scans import AlignedScans
 from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
 from brainjepa_core.signals.rest import rest_connectivity
-from brainjepa_core.signals.scaling import RobustScale, official_scale, pooled_scale, zscore
-from brainjepa_core.signals.storing.scan_cache import ScanCache
+from brainjepa_core.signals.storing.kept_aligned import KeptAligned, KeptScans
 from brainjepa_core.signals.storing.scan_table import ScanRecord
 from brainjepa_core.signals.storing.scans import Scans
-from brainjepa_core.signals.temporal import official_indices, resample
+from brainjepa_core.signals.temporal import official_indices
 from brainjepa_core.signals.told_once import log_of_once
 from brainjepa_core.signals.window_settings import WindowSettings
 
 Mask = NDArray[np.bool_]
+BESIDE_DISK = 256 << 20  # bytes of memory for aligned scans where the disk keeps them
 _log = log_of_once(__name__)
 
 
@@ -54,6 +55,8 @@ class Windows:
     with_rest : bool
         Leave out also who has no two windows apart from one another, for a model that predicts
         the one from the other (`rest`).
+    kept : KeptAligned, optional
+        Where aligned scans are kept on disk; the disk's own cache is then most of their memory.
 
     Attributes
     ----------
@@ -76,9 +79,10 @@ class Windows:
         self,
         stores: Sequence[Scans],
         settings: WindowSettings | None = None,
-        cache_bytes: int = 4 << 30,
+        cache_bytes: int = 1 << 30,
         patch: int = 1,
         with_rest: bool = False,
+        kept: KeptAligned | None = None,
     ) -> None:
         self.stores = tuple(stores)
         self.settings = settings or WindowSettings()
@@ -93,25 +97,9 @@ class Windows:
             _log.warning("left out: %s", scan)
         self.atlas = self.stores[0].atlas
         self.told_columns: frozenset[str] | None = None
-        self._scales = [self._scale(scans) for scans in self._scans_of(range(self.subjects))]
-        self._cache = ScanCache(cache_bytes)
+        memory = cache_bytes if kept is None else min(cache_bytes, BESIDE_DISK)
+        self._aligned = AlignedScans(self.stores, self.settings, self.people, memory, kept)
         self._refuse_short()
-
-    def _scans_of(self, people: Iterable[int]) -> list[list[tuple[Scans, ScanRecord]]]:
-        """Scans of some people, a list a store."""
-        scans: list[list[tuple[Scans, ScanRecord]]] = [[] for _ in self.stores]
-        for person in people:
-            number, records = self.people[person]
-            scans[number] += [(self.stores[number], record) for record in records]
-        return scans
-
-    def _scale(self, scans: Sequence[tuple[Scans, ScanRecord]]) -> RobustScale | None:
-        if self.settings.scaling == "zscore" or not scans:
-            return None
-        series = (_known_series(store, record) for store, record in scans)
-        if self.settings.scaling == "official":
-            return official_scale(series)
-        return pooled_scale(series, len(scans))
 
     def _refuse_short(self) -> None:
         if self.settings.short == "pad":
@@ -158,9 +146,7 @@ class Windows:
     def scaled_on(self, people: Sequence[int]) -> Windows:
         """These windows with a scale that is learned from some people only: a training part.
 
-        A site's scale comes from its own people among them; a site without any, or with too few
-        scans for a scale, has that of all of them together. Everybody is there, under the same
-        number, and the cache is another. ``zscore`` learns nothing and gives these windows.
+        Everybody is there, under the same number; `AlignedScans.scaled_on` says how.
 
         Parameters
         ----------
@@ -175,12 +161,8 @@ class Windows:
         self.only(people)
         if self.settings.scaling == "zscore":
             return self
-        own = self._scans_of(people)
-        shared = self._scale([scan for scans in own for scan in scans])
-        least = 2 if self.settings.scaling == "official" else 1  # one temporal mean has no spread
         view = copy.copy(self)
-        view._scales = [self._scale(scans) if len(scans) >= least else shared for scans in own]
-        view._cache = ScanCache(self._cache.limit)
+        view._aligned = self._aligned.scaled_on([self.people[person] for person in people])
         return view
 
     def telling(self, columns: frozenset[str]) -> Windows:
@@ -190,9 +172,19 @@ class Windows:
         return view
 
     @property
+    def kept(self) -> KeptScans | None:
+        """Where the aligned scans of the only store are on disk."""
+        return self._aligned.kept
+
+    @property
     def subjects(self) -> int:
         """Number of people."""
         return len(self.people)
+
+    @property
+    def bytes_at_hand(self) -> int:
+        """Of aligned scans in memory."""
+        return self._aligned.bytes_at_hand
 
     def name(self, subject: int) -> str:
         """Store and subject, for logs that stay on this machine."""
@@ -210,22 +202,14 @@ class Windows:
         shared and read-only.
         """
         person = self.people[subject]
-        return [self._aligned(person.store, record) for record in person.records]
+        return [self._aligned.get(person.store, record) for record in person.records]
 
-    def _aligned(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:
-        return self._cache.get((store, record.key), lambda: self._align(store, record))
-
-    def _align(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:
-        series = self.stores[store].series(record)
-        scale = self._scales[store]
-        scaled = zscore(series) if scale is None else scale.apply(series)
-        if self.settings.temporal == "antialias" and record.tr != self.settings.tr:
-            # Scaled first, so that a clipped spike does not ring; and again, since the low-pass
-            # takes more variance from the scans of a fast site.
-            scaled = resample(scaled, record.tr, self.settings.tr)
-            scaled = zscore(scaled) if scale is None else scaled
-        valid: Mask = np.logical_and.reduce(np.isfinite(scaled), axis=1)
-        return np.where(valid[:, None], scaled, np.float32(0)), valid
+    def unlisted(self, people: Sequence[int]) -> Windows:
+        """Windows of some people (see `only`), light to hand to another process."""
+        view = self.only(people)
+        view._aligned, view.left_out = self._aligned.unlisted(), ()
+        view.stores = view._aligned.stores
+        return view
 
     def window(self, subject: int, seed: tuple[int, ...]) -> Window:
         """A random window of a random scan of a person.
@@ -243,7 +227,7 @@ class Windows:
             Read-only where it is part of a cached scan; `batch` copies.
         """
         record, start = self._drawn(subject, seed)
-        series, roi_valid = self._aligned(self.people[subject].store, record)
+        series, roi_valid = self._aligned.get(self.people[subject].store, record)
         return self._cut(series, roi_valid, start, stride_of(record, self.settings))
 
     def _drawn(self, subject: int, seed: tuple[int, ...]) -> tuple[ScanRecord, int]:
@@ -251,7 +235,7 @@ class Windows:
         rng = np.random.default_rng([subject, *seed])
         person = self.people[subject]
         record = person.records[rng.integers(len(person.records))]
-        frames = self._aligned(person.store, record)[0].shape[1]
+        frames = aligned_frames(record, self.settings)
         length = self.settings.frames * stride_of(record, self.settings)
         return record, int(rng.integers(max(1, frames - length + 1)))
 
@@ -274,7 +258,7 @@ class Windows:
         drawn, start = self._drawn(subject, seed)
         person = self.people[subject]
         for record in person.records:
-            series, roi_valid = self._aligned(person.store, record)
+            series, roi_valid = self._aligned.get(person.store, record)
             if record.key == drawn.key:
                 end = start + self.settings.frames * stride_of(record, self.settings)
                 series = np.concatenate([series[:, :start], series[:, end:]], axis=1)
@@ -288,7 +272,7 @@ class Windows:
         parts = []
         person = self.people[subject]
         for record in person.records:
-            series, roi_valid = self._aligned(person.store, record)
+            series, roi_valid = self._aligned.get(person.store, record)
             stride = stride_of(record, self.settings)
             length = self.settings.frames * stride
             count = max(1, series.shape[1] // length)
@@ -303,7 +287,7 @@ class Windows:
         person = self.people[subject]
         scans = []
         for record in person.records:
-            series, roi_valid = self._aligned(person.store, record)
+            series, roi_valid = self._aligned.get(person.store, record)
             stride = stride_of(record, self.settings)
             starts = range(0, series.shape[1], self.settings.frames * stride)
             scans.append(_stack([self._cut(series, roi_valid, i, stride) for i in starts]))
@@ -319,15 +303,6 @@ class Windows:
         if part.shape[1] < length:
             part = np.pad(part, ((0, 0), (0, length - part.shape[1])))
         return Window(part, frame_valid, roi_valid)
-
-
-def _known_series(store: Scans, record: ScanRecord) -> NDArray[np.floating]:
-    """A scan [R, F] with NaN for all that it misses, also where its file has numbers."""
-    series = store.series(record)
-    if not record.missing:
-        return series
-    missing = np.isin(store.atlas.rois, record.missing)
-    return np.where(missing[:, None], np.float32(np.nan), series)
 
 
 def _refuse_other_atlases(stores: Sequence[Scans]) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.files import require_outside
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
@@ -36,9 +37,9 @@ class PolicySettings(Frozen):
         Numbers of people and scans that are told are rounded down to multiples of this, what a
         reply counts by too. Moments hold the exact numbers of their people.
     min_people_a_feature : int
-        Moments of a fold of fewer people for each of their features do not leave by themselves; the
-        site then answers with scores of its own probes. Within a secure sum, people of all sites
-        count.
+        Moments of a fold of fewer people for each of their features do not leave by themselves, nor
+        does a probe that follows from them; the site then answers with scores of its own probes.
+        Within a secure sum, people of all sites count.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
     max_steps_per_round : int
     max_width, max_depth : int
@@ -50,7 +51,8 @@ class PolicySettings(Frozen):
         Of an optimiser step.
     max_memory_gb, max_disk_gb : float
         Of 10^9 bytes: of a step's training at most, and of the states that rounds leave behind
-        (`brainjepa_client.guarding.sizes` says what is counted).
+        (`brainjepa_client.guarding.sizes` says what is counted). Aligned scans take what those
+        leave of the disk, and no more.
     max_minutes_a_round : float
         A round that is not done by then ends after the step at hand, and is refused.
     max_probes : int
@@ -62,7 +64,8 @@ class PolicySettings(Frozen):
         Scores of a class of fewer people do not leave, nor does anything of its task but sums; a
         phenotype of fewer people is not learned.
     share_probe : bool
-        Whether the weights of a probe that is fitted on this site's people alone may leave.
+        Whether the weights of a probe that is fitted on this site's people alone may leave, where
+        the floors let its moments leave.
     task_columns : tuple of str, optional
         Phenotypes that tasks, and training on phenotypes, may read; all of them by default.
     require_secure_sum : bool
@@ -168,8 +171,12 @@ class SiteSettings(Frozen):
         ``cpu``, ``cuda`` or ``cuda:<number>`` of this machine; ``slurm`` for jobs of its cluster.
     slurm : SlurmSettings, optional
         Of ``device: slurm``.
+    computing : Computing
+        Precision, compilation and attention of training; exact by default. A study says how far
+        from exact it accepts (``training.tolerance``).
     threads : int, optional
-        Of torch; torch's own choice by default. Equal numbers give equal bits.
+        Of torch; by default its own choice, at most the cores that this process may use. Equal
+        numbers give equal bits.
     policy : PolicySettings
     """
 
@@ -179,6 +186,7 @@ class SiteSettings(Frozen):
     state: FilePath
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?|slurm)$")
     slurm: SlurmSettings | None = None
+    computing: Computing = EXACT
     threads: int | None = Field(None, ge=1)
     policy: PolicySettings = PolicySettings()
 
@@ -231,11 +239,16 @@ class SiteSettings(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _device_can(self) -> Self:
+        self.computing.require_on(self.device if self.slurm is None else self.slurm.device)
+        return self
+
     def here(self) -> SiteSettings:
         """The same site where this machine's processor does what jobs would do."""
         if self.slurm is None:
             return self
-        return self.model_copy(update={"device": "cpu", "slurm": None})
+        return self.model_copy(update={"device": "cpu", "slurm": None, "computing": EXACT})
 
     @property
     def quality(self) -> Path:

@@ -101,6 +101,10 @@ class BrainJEPA(BrainModel):
         out: Tensor = tokens.unflatten(1, target_index.shape[1:])
         return out
 
+    def step_constants(self) -> dict[str, Tensor]:
+        """`blank_response`, where the objective takes it out of the targets."""
+        return {"blank": self.blank_response()} if self.settings.objective.remove_position else {}
+
     @torch.no_grad()
     def blank_response(self) -> Tensor:
         """Layer-normed target-encoder tokens [N, D] of a blank window: position alone."""
@@ -109,13 +113,42 @@ class BrainJEPA(BrainModel):
         tokens = self.target_encoder(blank, self.basis_of(1))
         return F.layer_norm(tokens, tokens.shape[-1:])[0]
 
+    def sample_constants(
+        self,
+        x: Tensor,
+        context_index: Tensor,
+        target_index: Tensor,
+        context_valid: Tensor | None = None,
+        target_valid: Tensor | None = None,
+        token_valid: Tensor | None = None,
+        blank: Tensor | None = None,
+    ) -> Draws:
+        """Target latents [B, ..., Nt, D], and the blank response at the context [B, ..., Nc, D]."""
+        target, position = self._targets_and_position(
+            x, context_index, target_index, token_valid, blank
+        )
+        return {"target": target, "position": position}
+
+    def _targets_and_position(
+        self,
+        x: Tensor,
+        context_index: Tensor,
+        target_index: Tensor,
+        token_valid: Tensor | None,
+        blank: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        if blank is None:
+            blank = self.step_constants().get("blank")
+        target = self.targets(x, target_index, token_valid, blank)
+        return target, None if blank is None else blank[context_index]
+
     def _rank_penalty(
-        self, context: Tensor, index: Tensor, valid: Tensor | None, blank: Tensor | None
+        self, context: Tensor, valid: Tensor | None, position: Tensor | None
     ) -> Tensor:
         """`objective.rank_penalty` of context tokens freed of position, mean over masks [B]."""
         tokens = F.layer_norm(context, context.shape[-1:])
-        if blank is not None:
-            tokens = without_direction(tokens, blank[index])
+        if position is not None:
+            tokens = without_direction(tokens, position)
         valid = None if valid is None else valid.reshape(-1, valid.shape[-1])
         rows = tokens.reshape(-1, *tokens.shape[-2:])
         penalty = rank_penalty(rows, valid, self.settings.objective)
@@ -153,6 +186,9 @@ class BrainJEPA(BrainModel):
         context_valid: Tensor | None = None,
         target_valid: Tensor | None = None,
         token_valid: Tensor | None = None,
+        blank: Tensor | None = None,
+        target: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> Tensor:
         """Smooth L1 between predicted and target latents, and what the objective adds to it.
 
@@ -165,6 +201,10 @@ class BrainJEPA(BrainModel):
             bool; False for padding, which is neither attended to nor predicted.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal.
+        blank : Tensor [N, D], optional
+            As `step_constants` gives it.
+        target, position : Tensor, optional
+            What `sample_constants` gives, by which they are computed where no target is given.
 
         Returns
         -------
@@ -172,9 +212,10 @@ class BrainJEPA(BrainModel):
             One loss a sample (beta 1; the paper writes L2), the mean over its targets, so that
             the loss of a person never depends on who else is in the batch.
         """
-        objective = self.settings.objective
-        blank = self.blank_response() if objective.remove_position else None
-        target = self.targets(x, target_index, token_valid, blank)
+        if target is None:
+            target, position = self._targets_and_position(
+                x, context_index, target_index, token_valid, blank
+            )
         context = self.context(x, context_index, context_valid)
         predicted = self.predict(context, context_index, target_index, context_valid, target_valid)
         error = F.smooth_l1_loss(predicted, target, reduction="none").mean(-1).flatten(1)
@@ -183,8 +224,8 @@ class BrainJEPA(BrainModel):
         else:
             weight = target_valid.flatten(1).to(error.dtype)
             losses = (error * weight).sum(1) / weight.sum(1).clamp_min(1)
-        if objective.holds_rank:
-            losses = losses + self._rank_penalty(context, context_index, context_valid, blank)
+        if self.settings.objective.holds_rank:
+            losses = losses + self._rank_penalty(context, context_valid, position)
         return losses
 
     @torch.no_grad()

@@ -65,6 +65,11 @@ class BrainMassSettings(ModelShape):
         return self.norm == "batch"
 
     @property
+    def still(self) -> bool:
+        """Always: a row of connectivity is of the whole window."""
+        return True
+
+    @property
     def heads_of_trunk(self) -> int:
         """Heads of attention: of those that divide R, the most up to `heads`."""
         return next(n for n in range(min(self.heads, self.rois), 0, -1) if self.rois % n == 0)

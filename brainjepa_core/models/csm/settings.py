@@ -55,6 +55,11 @@ class CsmSettings(ModelShape):
     readout: Literal["mean", "class"] = "mean"
 
     @property
+    def still(self) -> bool:
+        """Where a class frame tells of the whole window."""
+        return self.readout == "class"
+
+    @property
     def rows_of_time(self) -> int:
         """Of the table of times; the class frame has one more."""
         if self.longest is None:

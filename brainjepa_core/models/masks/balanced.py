@@ -32,7 +32,7 @@ class Layout:
     alpha_times: NDArray[np.bool_]  # [run]
 
     @classmethod
-    def draw(cls, settings: MaskSettings, rois: int, patches: int, rng: Generator) -> Layout:
+    def drawn(cls, settings: MaskSettings, rois: int, patches: int, rng: Generator) -> Layout:
         """Draw a layout for R ROIs and W time patches; context and targets are never empty."""
         alpha = _within(round(rois * rng.uniform(*settings.alpha_roi)), 1, rois - 2)
         rest = rois - alpha
@@ -64,10 +64,9 @@ class Layout:
 
 
 def balanced_regions(
-    settings: MaskSettings, rois: int, patches: int, sizes: Generator, members: Generator
+    layout: Layout, rois: int, patches: int, members: Generator
 ) -> tuple[Indices, Indices]:
     """Context and target tokens of one sample."""
-    layout = Layout.draw(settings, rois, patches, sizes)
     order = members.permutation(rois)
     alpha, seen, rest = np.split(order, [layout.alpha, layout.alpha + layout.seen])
     run = len(layout.hidden)

@@ -10,8 +10,9 @@ Shapes: B batch, K masks per sample, R ROIs, W time patches. Token index = roi *
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.models.masks.balanced import balanced_regions
-from brainjepa_core.models.masks.multiblock import multiblock_regions
+from brainjepa_core.models.masks.balanced import Layout, balanced_regions
+from brainjepa_core.models.masks.multiblock import Rectangles, multiblock_regions
 from brainjepa_core.models.masks.official import official_regions
 from brainjepa_core.models.masks.settings import Indices, MaskSettings
 
@@ -89,16 +90,11 @@ def sample_mask(
         a number is negative.
     """
     _check_grid(settings, rois, patches)
-    regions = {
-        "balanced": balanced_regions,
-        "official": official_regions,
-        "multiblock": multiblock_regions,
-    }[settings.mode]
     possible = False
     for attempt in range(ATTEMPTS):
-        sizes = _stream(seed, step, 0, mask, 2 * attempt)
         members = _stream(seed, step, sample, mask, 2 * attempt + 1)
-        context, target = regions(settings, rois, patches, sizes, members)
+        regions = _regions(settings, rois, patches, (seed, step, 0, mask, 2 * attempt))
+        context, target = regions(rois, patches, members)
         possible |= len(context) > 0 and len(target) > 0
         if token_valid is not None:
             context, target = context[token_valid[context]], target[token_valid[target]]
@@ -112,6 +108,19 @@ def sample_mask(
         f"{rois * patches} valid and no usable mask in {ATTEMPTS} draws; leave this scan out, use "
         "shorter windows, or ask for smaller shares of targets"
     )
+
+
+@lru_cache(maxsize=64)  # drawn once a step, whatever the number of samples
+def _regions(
+    settings: MaskSettings, rois: int, patches: int, sizes: tuple[int, int, int, int, int]
+) -> Callable[[int, int, Generator], tuple[Indices, Indices]]:
+    """What draws a sample's regions, with the sizes that it has in common with others."""
+    if settings.mode == "official":
+        return partial(official_regions, settings)
+    drawn = settings, rois, patches, _stream(*sizes)
+    if settings.mode == "multiblock":
+        return partial(multiblock_regions, Rectangles.drawn(*drawn))
+    return partial(balanced_regions, Layout.drawn(*drawn))
 
 
 def _halves(token_valid: NDArray[np.bool_], rng: Generator) -> Mask:

@@ -5,6 +5,8 @@ The masking of I-JEPA (Assran et al. 2023) on the grid of ROIs and time patches;
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -12,18 +14,35 @@ from numpy.typing import NDArray
 from brainjepa_core.models.masks.settings import Indices, MaskSettings
 
 
+class Rectangles(NamedTuple):
+    """Sizes of a step's rectangles: the one that holds the context, and those of targets."""
+
+    seen: int  # ROIs
+    run: int  # time patches
+    block_rois: int
+    block_run: int
+    blocks: int
+
+    @classmethod
+    def drawn(cls, settings: MaskSettings, rois: int, patches: int, rng: Generator) -> Rectangles:
+        """Draw sizes for R ROIs and W time patches."""
+        return cls(
+            seen=max(2, round(rois * rng.uniform(*settings.observation))),
+            run=max(1, round(patches * rng.uniform(*settings.observation))),
+            block_rois=max(1, round(rois * rng.uniform(*settings.beta_gamma_roi))),
+            block_run=max(1, int(patches * rng.uniform(*settings.alpha_time))),
+            blocks=settings.blocks,
+        )
+
+
 def multiblock_regions(
-    settings: MaskSettings, rois: int, patches: int, sizes: Generator, members: Generator
+    sizes: Rectangles, rois: int, patches: int, members: Generator
 ) -> tuple[Indices, Indices]:
     """Context and target tokens of one sample; overlaps make the context's size its own."""
-    seen = max(2, round(rois * sizes.uniform(*settings.observation)))
-    run = max(1, round(patches * sizes.uniform(*settings.observation)))
-    block_rois = max(1, round(rois * sizes.uniform(*settings.beta_gamma_roi)))
-    block_run = max(1, int(patches * sizes.uniform(*settings.alpha_time)))
-    context = _rectangle(rois, patches, seen, run, members)
+    context = _rectangle(rois, patches, sizes.seen, sizes.run, members)
     target = np.zeros((rois, patches), bool)
-    for _ in range(settings.blocks):
-        target |= _rectangle(rois, patches, block_rois, block_run, members)
+    for _ in range(sizes.blocks):
+        target |= _rectangle(rois, patches, sizes.block_rois, sizes.block_run, members)
     return np.flatnonzero(context & ~target), np.flatnonzero(target)
 
 

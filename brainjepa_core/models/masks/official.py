@@ -15,9 +15,9 @@ EDGE = 3  # time patches at either end that can be hidden
 
 
 def official_regions(
-    settings: MaskSettings, rois: int, patches: int, sizes: Generator, members: Generator
+    settings: MaskSettings, rois: int, patches: int, members: Generator
 ) -> tuple[Indices, Indices]:
-    """Context and target tokens of one sample; `sizes` is not used: nothing is shared here."""
+    """Context and target tokens of one sample, which shares nothing with the others of its step."""
     draw = members
     seen = draw.permutation(rois)[: int(rois * draw.uniform(*settings.observation))]
     run = max(2, int(patches * draw.uniform(*settings.observation)))

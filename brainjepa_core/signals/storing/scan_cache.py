@@ -29,6 +29,9 @@ class ScanCache:
         self.bytes, self.limit = 0, limit
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[ScanCache], tuple[int]]:
+        return ScanCache, (self.limit,)  # another process begins with an empty one
+
     def get(
         self, key: tuple[int, tuple[str, str, str]], make: Callable[[], tuple[Float32, Mask]]
     ) -> tuple[Float32, Mask]:

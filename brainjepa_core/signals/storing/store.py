@@ -18,7 +18,6 @@ Shapes: R ROIs, F frames of a scan.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace as changed_copy
@@ -37,7 +36,7 @@ from brainjepa_core.files import (
     lone_writer,
     state_of_file,
 )
-from brainjepa_core.problems import plainly
+from brainjepa_core.signals.storing.scan_arrays import ARRAYS, array_path, mapped_array
 from brainjepa_core.signals.storing.scan_table import (
     TABLE,
     Key,
@@ -53,7 +52,7 @@ from brainjepa_core.signals.storing.store_header import HEADER, read_header, wri
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, WithdrawnPeople, WithdrawnPerson
 from brainjepa_core.usable import require_seconds, require_usable
 
-ARRAYS, LOCK = "scans", ".lock"
+LOCK = ".lock"
 
 
 class ScanStore:
@@ -114,6 +113,15 @@ class ScanStore:
         """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
         return fingerprint_of(self.atlas, self.records)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the table on the disk is still the one that was read."""
+        return state_of_file(self.path / TABLE) == self._seen
+
+    def unlisted(self) -> ScanStore:
+        """The same store without its table: `series` of records that are known is all it gives."""
+        return ScanStore(self.path, self.atlas, ())
+
     @contextmanager
     def writing(self, *, wait: bool = True) -> Iterator[None]:
         """Keep other writers out; what they did before is seen from here on.
@@ -136,7 +144,7 @@ class ScanStore:
         with lone_writer(self.path / LOCK, "into the store", wait=wait):
             self._writing = True
             try:
-                if state_of_file(self.path / TABLE) != self._seen:
+                if not self.is_current:
                     self._read()
                 yield
             finally:
@@ -317,8 +325,7 @@ class ScanStore:
         return require_usable(array, self.atlas.rois)
 
     def _array_path(self, record: ScanRecord) -> Path:
-        facts = "\0".join((*record.key, record.sha256))
-        return self.path / ARRAYS / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.npy"
+        return array_path(self.path, record)
 
     def series(self, record: ScanRecord) -> Float32:
         """Memory-mapped array [R, F] of a scan, read-only.
@@ -328,14 +335,7 @@ class ScanStore:
         ValueError
             If the array is gone or cannot be read.
         """
-        try:
-            found: Float32 = np.load(self._array_path(record), mmap_mode="r", allow_pickle=False)
-            return found
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"expected the array of each scan in {ARRAYS}/, found {plainly(error)} for "
-                "one; restore the folder, or import the scans again into a new store"
-            ) from error
+        return mapped_array(self.path, record)
 
     def verify(self) -> list[ScanRecord]:
         """Scans whose array is missing or differs from its checksum; reads everything."""

@@ -1,8 +1,9 @@
 """A site leaves a contract, or its consortium, for good: nothing is answered from then on.
 
-What had left before is elsewhere, and nobody can call it back. Here, optimiser states and
-embeddings go, which were of use for the next round alone. What says who was behind each answer
-stays, and the log: without them the site could tell no person any more which rounds they were in.
+What had left before is elsewhere, and nobody can call it back. Here, optimiser states, embeddings
+and aligned scans go, which were of use for the next round alone. What says who was behind each
+answer stays, and the log: without them the site could tell no person any more which rounds they
+were in.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from brainjepa_client.consent.participation import ranges
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_core.problems import counted
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import GRADIENTS, TRAIN
 
@@ -63,7 +65,8 @@ def withdraw_from_consortium(site: SiteSettings) -> int:
 
 
 def _forget(state: Path, studies: Iterable[Path]) -> int:
-    shutil.rmtree(state / CACHE, ignore_errors=True)
+    for kept in (CACHE, ALIGNED):
+        shutil.rmtree(state / kept, ignore_errors=True)
     return sum(remove_states(folder) for folder in studies)
 
 

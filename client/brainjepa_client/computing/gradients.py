@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.processors import usable_cores
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
+
+FEW = 4096  # people; a process takes some seconds to start, as long as it adds up a thousand
 
 
 def gradients(settings: SiteSettings, training: Windows, *, alone: bool = True) -> Reply:
@@ -29,12 +33,20 @@ def gradients(settings: SiteSettings, training: Windows, *, alone: bool = True) 
         ``z_sum`` float64 [P] and ``pair_count`` int64 [P], both 0 for pairs that fewer people
         show than the policy asks for; ``subjects``.
     """
-    told = connectivity_sum(training).told(settings.policy.min_people_in_sum)
+    summed = connectivity_sum(training, _processes(settings, training), require_going_on)
+    told = summed.told(settings.policy.min_people_in_sum)
     if alone:
         told = _rounded(told, settings.policy)
     arrays = told.to_arrays()
     sums = {name: arrays[name] for name in ("z_sum", "pair_count")}
     return Reply({"subjects": told.subjects}, sums)
+
+
+def _processes(settings: SiteSettings, training: Windows) -> int:
+    """How many processes add people up: one of them has few before others have started."""
+    if training.subjects < FEW:
+        return 1
+    return settings.threads or usable_cores()
 
 
 def _rounded(exact: ConnectivitySum, policy: PolicySettings) -> ConnectivitySum:

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_client.computing.private_round import PrivateRound
-from brainjepa_client.computing.task_evaluation import evaluate_task
 from brainjepa_client.computing.training import train
 from brainjepa_client.computing.yardstick import evaluate
+from brainjepa_client.guarding.policy import GB
+from brainjepa_client.guarding.sizes import StudySize
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED, KeptAligned
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import TRAIN, Assignment, Reply, Request
@@ -44,9 +46,16 @@ class People:
         return self.windows.only(self.learning.tolist())
 
 
-def people_of(store: ScanStore, assignment: Assignment) -> People:
-    """The people of a store that a study is about, and their folds."""
-    windows = assignment.pretraining.windows_of([store])
+def people_of(settings: SiteSettings, store: ScanStore, assignment: Assignment) -> People:
+    """The people of a store that a study is about, and their folds.
+
+    Their aligned scans are kept beside the site's state, where ``policy.max_disk_gb`` leaves room
+    beside the states of the study's rounds.
+    """
+    study, state = assignment.pretraining, settings.state
+    size = StudySize.of(study, len(store.atlas))
+    room = max(0, int(settings.policy.max_disk_gb * GB) - size.disk)
+    windows = study.windows_of([store], KeptAligned(state / ALIGNED, room))
     folds = folds_of_windows(windows, assignment.pretraining.training.seed, assignment.folds)
     return People(windows, folds, np.flatnonzero(folds != assignment.held_out_fold), store)
 
@@ -76,5 +85,10 @@ def computed(
 
             return private_sum(settings, people.training, request, private)
         return train(settings, people.training, request, private)
-    answered = evaluate if request.assignment.probe is None else evaluate_task
-    return answered(settings, people.windows, people.folds, request)
+    about = settings, people.windows, people.folds, request
+    if request.assignment.probe is None:
+        return evaluate(*about)
+    # What tasks are compared with takes scikit-learn and nilearn: seconds of imports.
+    from brainjepa_client.computing.task_evaluation import evaluate_task
+
+    return evaluate_task(*about)

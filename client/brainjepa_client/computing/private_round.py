@@ -72,12 +72,13 @@ class PrivateRound:
         return self.sampling.secret.request
 
     def gradient(
-        self, model: BrainModel, assignment: Assignment, device: torch.device
+        self, model: BrainModel, assignment: Assignment, site: SiteSettings
     ) -> PrivateGradient:
         """That of the round's steps, one after the other."""
         training = assignment.pretraining.training
         secret, first = self.sampling.secret, assignment.first_step
-        return PrivateGradient(model, training, self.protection, secret, first, device)
+        where = torch.device(site.device), site.computing
+        return PrivateGradient(model, training, self.protection, secret, first, *where)
 
     def batches(
         self, windows: Windows, model: BrainModel, assignment: Assignment
@@ -149,6 +150,7 @@ def _answer_of(site: SiteSettings, request: Request, store: ScanStore) -> str:
         newest_earlier(site.state, request.assignment),
         site.policy.reset_optimizer,
         site.slurm.device if site.slurm is not None else site.device,
+        site.computing.model_dump(mode="json"),
         VERSION,
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

@@ -53,6 +53,6 @@ def private_sum(
     except ValueError as error:
         raise Refusal(str(error)) from error
     (batches,) = private.batches(windows, model, assignment)
-    sums = rounded_sums(model, training, code, batches, device)
+    sums = rounded_sums(model, training, code, batches, device, settings.computing)
     vector = code.noised(sums, private.sampling.secret, assignment.first_step)
     return Reply({"steps": assignment.steps}, vector)

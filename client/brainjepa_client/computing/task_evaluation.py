@@ -23,6 +23,7 @@ from brainjepa_client.computing.task_people import (
     require_people,
 )
 from brainjepa_client.computing.task_scores import cross_validated
+from brainjepa_client.computing.yardstick import sample_of
 from brainjepa_client.guarding.policy import Refusal, require_enough_summed, require_task
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
@@ -72,13 +73,19 @@ def evaluate_task(
     if probe.want == "scores":
         return _scores(settings, windows, data, request)
     features = embeddings_of(settings, windows, data.people, request)
-    people = TaskPeople.of(data, features, folds, request.assignment.folds)
+    people = TaskPeople.of(
+        data,
+        features,
+        folds,
+        request.assignment.folds,
+        sample_of(windows, folds, request.assignment),
+    )
     if probe.want == "sums":
         return _sums(people.told(policy.min_people_in_sum), policy)
     if probe.want == "newton":
         return _newton(people.told(policy.min_people_in_sum), policy, request.arrays)
     if probe.want == "probe":
-        return _own_probe(people, policy)
+        return _own_probe(people.told(policy.min_people_in_sum), policy)
     return _judge(people, policy, request)
 
 
@@ -94,8 +101,14 @@ def _summed(
         return Reply(arrays=_nothing(settings, windows, request) if probe.want == "sums" else {})
     features = embeddings_of(settings, windows, data.people, request)
     widest = max(x.shape[1] for x in features.values())
-    require_enough_summed(policy, request.assignment, widest)
-    people = TaskPeople.of(data, features, folds, request.assignment.folds)
+    require_enough_summed(policy, request.assignment.people, widest)
+    people = TaskPeople.of(
+        data,
+        features,
+        folds,
+        request.assignment.folds,
+        sample_of(windows, folds, request.assignment),
+    )
     if probe.want == "sums":
         return Reply(arrays=moments_to_arrays(_moments(people)))
     sent: Arrays = {}
@@ -182,7 +195,13 @@ def _newton(people: TaskPeople, policy: PolicySettings, arrays: Arrays) -> Reply
 
 
 def _own_probe(people: TaskPeople, policy: PolicySettings) -> Reply:
-    """A probe fitted on this site's people alone, and how it does on those left out of it."""
+    """A probe fitted on this site's people alone, and how it does on those left out of it.
+
+    Its weights are a function of moments that may leave by themselves, or stay: of fewer people a
+    feature they tell whoever knows all but one person of that one.
+    """
+    require_people(len(people.data), policy)
+    people = people.of_pools_of_enough(policy.min_people_a_feature)
     metrics = counts_of(people.data, policy)
     arrays: Arrays = {}
     for pool, x in people.features.items():

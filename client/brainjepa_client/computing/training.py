@@ -88,8 +88,9 @@ def _train(
     if model.settings.learned_phenotypes:
         windows = telling(settings.policy, windows, model.settings, private is not None)
     device = torch.device(settings.device)
-    gradient = None if private is None else private.gradient(model, assignment, device)
-    training = Training(model, assignment.pretraining.training, device, gradient)
+    gradient = None if private is None else private.gradient(model, assignment, settings)
+    recipe = assignment.pretraining.training
+    training = Training(model, recipe, device, gradient, settings.computing)
     reset = assignment.reset_optimizer or settings.policy.reset_optimizer
     load_state(settings.state, assignment, training, moments=not reset)
     training.resume(assignment.first_step)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG
+from brainjepa_client.computing.kept_outcomes import forget_outcomes
 from brainjepa_client.consent.audit_log import (
     REMOVED,
     audit_log,
@@ -34,6 +35,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.pretraining.loop import BAD_BATCH
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.importing.derivatives import remove_derivatives
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, is_among
@@ -114,6 +116,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
             audit_log(site.state).append(facts)
         scans = store.withdraw([person_mark])
         store.tidy()
+        forget_removed(site.state / ALIGNED, store)
     theirs = sorted({key for key in keys if person_label(key[0]) == label})
     if site.prepare is not None and site.prepare.derivatives is not None:
         remove_derivatives(site.prepare.derivatives, label)
@@ -164,6 +167,7 @@ def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> N
     """Remove caches, and the person's names from logs and lists of bad batches."""
     state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
+    forget_outcomes(state)
     names = {f"sub-{label}", *subjects}
     for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*"):
         for path in state.glob(logs):

@@ -138,19 +138,26 @@ def require_told_apart(policy: PolicySettings, held_out: int) -> None:
         )
 
 
-def require_enough_summed(policy: PolicySettings, study: Assignment, features: int) -> None:
+def require_enough_summed(policy: PolicySettings, people: int, features: int) -> None:
     """Refuse a secure sum of fewer people a feature, at all sites, than the policy asks for.
+
+    Parameters
+    ----------
+    policy : PolicySettings
+    people : int
+        Whom the study promises to be in the sum, of all sites.
+    features : int
 
     Raises
     ------
     Refusal
     """
-    if study.people < policy.min_people_a_feature * features:
+    if people < policy.min_people_a_feature * features:
         raise Refusal(
             f"this site's policy lets sums of {features} features leave where the study's sites "
             f"have at least {policy.min_people_a_feature} people for each together "
-            f"(policy.min_people_a_feature), and the study promises {study.people} (floors.subjects"
-            "); raise that where they are there, or go on without this site"
+            f"(policy.min_people_a_feature), and the study promises {people} (floors.subjects,"
+            " rounds.evaluate_people); raise that where they are there, or go on without this site"
         )
 
 

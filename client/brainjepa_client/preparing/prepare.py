@@ -9,7 +9,6 @@ The store follows its files: what they say today replaces what they said before.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from typing import Any
 from brainjepa_client.consent.audit_log import on_removed, people_removed
 from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan, space_of
 from brainjepa_client.preparing.scan_reports import Reports
-from brainjepa_client.preparing.workers import in_order
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path, clear_leftovers, read_json
 from brainjepa_core.problems import counted
+from brainjepa_core.processors import usable_cores
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.importing.derivatives import (
     clear_half_written,
@@ -40,11 +39,13 @@ from brainjepa_core.signals.inputs.find import find_phenotypes, find_scans
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
+from brainjepa_core.workers import in_order
 
 NUMBERS = 1  # raised when the same files and settings give other numbers: the code that matters
 # Changing these changes no scan.
@@ -58,6 +59,8 @@ class Preparation:
 
     Attributes
     ----------
+    aligned : Path
+        Where the site keeps aligned scans.
     found, finished : int
         Scans found, and those an earlier run has finished.
     waiting : tuple of FoundScan
@@ -74,6 +77,7 @@ class Preparation:
     atlas: Atlas
     store: ScanStore
     reports: Reports
+    aligned: Path
     phenotypes: JoinedPhenotypes
     found: int
     finished: int
@@ -124,6 +128,7 @@ class Preparation:
             gone = sorted({r.key for r in store.records} - {scan.key for scan in here})
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
+            forget_removed(site.state / ALIGNED, store)
             reports = Reports(site.quality, {record.key for record in store.records})
             if renewed or not people:
                 reports.keep_only(() if renewed else here)
@@ -140,8 +145,9 @@ class Preparation:
         done = len(chosen) - len(waiting)
         told = tuple(found.told())
         return cls(
-            settings, atlas, store, reports, phenotypes, len(chosen), done, waiting, told, changes
-        )
+            settings, atlas, store, reports, site.state / ALIGNED, phenotypes, len(chosen), done,
+            waiting, told, changes,
+        )  # fmt: skip
 
     def notes(self) -> list[str]:
         """What a data manager should know of files and people, a sentence each."""
@@ -155,7 +161,7 @@ class Preparation:
         BlockingIOError
             If another command is writing into the store.
         """
-        processes = self.settings.processes or len(os.sched_getaffinity(0))
+        processes = self.settings.processes or usable_cores()
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
         with self.store.writing(wait=False):
@@ -170,6 +176,7 @@ class Preparation:
                         yield report
             finally:
                 self._clear_leftovers()
+                forget_removed(self.aligned, self.store)
 
     def _clear_leftovers(self) -> None:
         """Remove what processes that were killed had half-written."""

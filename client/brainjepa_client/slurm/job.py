@@ -14,14 +14,13 @@ import threading
 import traceback
 from pathlib import Path
 
-import torch
-
 from brainjepa_client.computing.kinds import computed, people_of
 from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.stopping import stopping_when
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.slurm.exchange import Exchange
 from brainjepa_core.devices import require_device
+from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import Reply
 
@@ -38,15 +37,15 @@ def answer(exchange: Exchange, stop: threading.Event) -> int:
         settings, request, judged = exchange.question()
         print(f"{request.kind} of study '{request.assignment.study_id}'", flush=True)
         require_device(settings.device)
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
+        use_threads(settings.threads)
         store = ScanStore.open(settings.store)
         if store.fingerprint != judged:
             raise Refusal(CHANGED)
         with stopping_when(stop.is_set):
             is_private = request.assignment.privacy is not None
             private = PrivateRound.of(settings, request, store) if is_private else None
-            reply = computed(settings, people_of(store, request.assignment), request, private)
+            people = people_of(settings, store, request.assignment)
+            reply = computed(settings, people, request, private)
     except Refusal as refusal:
         if stop.is_set():  # who asks learns why from Slurm
             print("stopped after the step at hand", flush=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.files import atomic_path
@@ -21,7 +22,8 @@ from brainjepa_core.secure_sums.messages import MASKED, UNMASK
 from brainjepa_core.secure_sums.server import Layout, SumServer, TooFewSites
 from brainjepa_core.secure_sums.terms import SumTerms
 from brainjepa_core.wire.messages import Assignment, SumStep, told_round
-from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
+from brainjepa_core.wire.packing import unpack_arrays
+from brainjepa_server.combining.summed_counts import ONE_PART, counted_people
 from brainjepa_server.combining.validation import (
     LONGEST_REFUSAL,
     Counts,
@@ -92,7 +94,8 @@ class Question:
     retries : int
         As `Sites.ask` takes it.
     people : int
-        Of a sum without whom nothing of it is unmasked, by what sites told when they joined.
+        Of a sum without whom nothing of it is unmasked, by what sites told when they joined
+        (`counted_people`).
     """
 
     kind: str
@@ -156,7 +159,7 @@ class OneSum:
             **self._server.to_arrays(), _ABOUT: np.frombuffer(about.encode(), np.uint8)
         }  # fmt: skip
         with atomic_path(self._kept) as temporary:
-            pack_arrays(arrays).tofile(temporary)
+            save_file(arrays, temporary)  # as `pack_arrays`, which would hold it all twice
 
     def take(self, answer: Answer) -> None:
         """Take a site's answer to the step at hand; with one that is wrong, it counts as gone."""
@@ -195,7 +198,9 @@ class OneSum:
             return
         if step == MASKED:
             alive = self._server.alive
-            people = sum(counts[site].subjects for site in alive if site in counts)
+            told = [counts[site].subjects for site in alive if site in counts]
+            people = counted_people(sum(told), told)
+            part = ONE_PART if people < sum(told) else ""
             if len(alive) < question.fewest:
                 found.lost = QuorumMissed(
                     f"expected at least {question.fewest} sites in the secure sum of "
@@ -206,7 +211,7 @@ class OneSum:
                 found.lost = QuorumMissed(
                     f"expected at least {question.people} people in the secure sum of "
                     f"{question.kind} (floors.subjects), found {people} by what its sites told, "
-                    "rounded down, when they joined; take fewer groups, or agree on a lower "
+                    f"rounded down, when they joined{part}; take fewer groups, or agree on a lower "
                     f"floor{gone}"
                 )
         if self._server.step is None:

@@ -141,3 +141,4 @@ def _ask(
         {site: one.request(site) for site, one in asked.items()},
     ):
         asked[answer.site].take(answer)
+        del answer  # before the next one is read: one message is as large as the sum

@@ -166,10 +166,11 @@ class Sites:
                 reason = LATE if asked[name] else UNSENT
                 own = steps[name].message if name in steps else {}
                 whole = down + sum(value.nbytes for value in own.values())
-                answer = spooled.get(name, _Spooled(refusal=reason)).answer(name, whole)
-                yield replace(answer, counts=self.counts.get(name))
-                if answer.buffer is not None:
-                    answer.buffer.unlink(missing_ok=True)
+                told = spooled.get(name, _Spooled(refusal=reason))
+                # Without a name here, so that its arrays go before the next ones are read.
+                yield replace(told.answer(name, whole), counts=self.counts.get(name))
+                if told.buffer is not None:
+                    told.buffer.unlink(missing_ok=True)
 
     def send(
         self,

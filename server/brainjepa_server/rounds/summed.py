@@ -17,12 +17,13 @@ from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.models.roles import Roles
 from brainjepa_core.secure_sums.encoding.updates import l2_norm
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, Reply, told_round
-from brainjepa_core.wire.summed_people import connectivity_layout, decode_people, yardstick_layout
+from brainjepa_core.wire.summed_people import connectivity_layout, yardstick_layout
 from brainjepa_core.wire.summed_updates import SummedUpdate, TrainCode
 from brainjepa_server.combining.aggregation import Means
 from brainjepa_server.combining.consensus import Consensus, consensus_of_sum
 from brainjepa_server.combining.group_means import combined, middle
-from brainjepa_server.combining.validation import RejectedReply
+from brainjepa_server.combining.summed_counts import ONE_PART, counted_people, require_told_together
+from brainjepa_server.combining.validation import Counts, RejectedReply
 from brainjepa_server.record.history import RoundRecord, SiteRecord
 from brainjepa_server.record.sum_records import GroupRecord, SumRecord
 from brainjepa_server.rounds.one_sum import Question, Summed
@@ -30,6 +31,7 @@ from brainjepa_server.rounds.retrying import QuorumMissed, SumLost
 from brainjepa_server.rounds.round import Evaluated, evaluated_arrays
 from brainjepa_server.rounds.secure_sums import clear_sums, require_most, secure_sums
 from brainjepa_server.rounds.sites import Sites
+from brainjepa_server.rounds.summed_people import summed_people
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 
@@ -52,17 +54,26 @@ def summed_consensus(sites: Sites, settings: StudySettings, rois: Sequence[str])
     fewest = max(floors.sites, rounds.quorum)
     assignment, own = settings.assignment(), (fewest, rounds.deadline, rounds.retries)
     (found,) = secure_sums(sites, Question(GRADIENTS, assignment, {}, layout, *own))
-    sums = decode_people(found.total, layout, roster_size(sites), len(found.alive))
+    sums = summed_people(sites, found, layout)
     total = ConnectivitySum.from_arrays({"rois": np.array(list(rois), np.str_), **sums})
-    groups = _groups(settings)
-    if total.subjects < groups * floors.subjects:
-        each = f" for each of {groups} groups" if groups > 1 else " over all sites"
-        raise ValueError(
-            f"expected at least {floors.subjects} subjects{each} (floors.subjects), found "
-            f"{total.subjects} in all; wait for more sites"
-            + (", or take fewer groups (protect.groups)" if groups > 1 else "")
-        )
+    _require_people(total.subjects, found, sites, settings)
     return consensus_of_sum(total, found.alive, found.gone, settings.pretraining.basis)
+
+
+def _require_people(people: int, found: Summed, sites: Sites, settings: StudySettings) -> None:
+    """Refuse a consensus of too few people, where no site counts for more than its part."""
+    floors, groups = settings.floors, _groups(settings)
+    told = [sites.counts[site].subjects for site in found.alive if site in sites.counts]
+    counted = counted_people(people, told)
+    if counted >= groups * floors.subjects:
+        return
+    each = f" for each of {groups} groups" if groups > 1 else " over all sites"
+    part = f" of {people}{ONE_PART}" if counted < people else ""
+    raise ValueError(
+        f"expected at least {floors.subjects} subjects{each} (floors.subjects), found "
+        f"{counted}{part} in all; wait for more sites"
+        + (", or take fewer groups (protect.groups)" if groups > 1 else "")
+    )
 
 
 def summed_training(
@@ -106,7 +117,7 @@ def summed_training(
     sums = secure_sums(
         sites, _training(settings, assignment, arrays, shapes), lambda name: heard(name, "")
     )
-    updates = _decoded(sums, assignment, shapes)
+    updates = _decoded(sums, assignment, shapes, sites.counts)
     gone = _gone(sums)
     for site, reason in gone.items():
         heard(site, reason)
@@ -155,7 +166,10 @@ def _training(
 
 
 def _decoded(
-    sums: list[Summed], assignment: Assignment, shapes: Mapping[str, tuple[int, ...]]
+    sums: list[Summed],
+    assignment: Assignment,
+    shapes: Mapping[str, tuple[int, ...]],
+    counts: Mapping[str, Counts],
 ) -> list[SummedUpdate | None]:
     """Each sum's mean update; a sum that no sites can have is lost.
 
@@ -170,7 +184,10 @@ def _decoded(
         update = None
         if one.lost is None:
             try:
-                update = code.decode(one.total, len(one.alive))
+                decoded = code.decode(one.total, len(one.alive))
+                if assignment.share != "equal":
+                    require_told_together(decoded.shares, assignment.share, one.alive, counts)
+                update = decoded
             except ValueError as error:
                 one.lost = SumLost(str(error))
         found.append(update)
@@ -241,13 +258,13 @@ def summed_yardstick(
     with FederatedYardstick(settings.folds, settings.held_out_fold, sites.folder) as yardstick:
         try:
             (found,) = secure_sums(sites, question)
-            sums = decode_people(found.total, layout, roster_size(sites), len(found.alive))
+            sums = summed_people(sites, found, layout)
             yardstick.add(ALL, Reply(arrays=sums))
         except (QuorumMissed, RejectedReply, ValueError) as error:
-            return Evaluated([], {}, {ALL: str(error)})
+            return Evaluated([], {}, {ALL: str(error)}, {})
         rows = yardstick.measure(model).rows
     alone = {"r2_at_sites": None}  # the sum is not a site
-    return Evaluated([row.model_copy(update=alone) for row in rows], {}, found.gone)
+    return Evaluated([row.model_copy(update=alone) for row in rows], {}, found.gone, {})
 
 
 @torch.no_grad()
@@ -257,15 +274,9 @@ def summed_widths(settings: StudySettings, basis: Float32, networks: int) -> dic
     model = settings.pretraining.model_family.new(shape, basis, seed=0)
     width = model.encode(torch.zeros(1, len(basis), shape.frames)).shape[-1]
     count = networks or int(gradient_networks(basis).max()) + 1
-    pairs, most = count * (count + 1) // 2, settings.assignment().features_summed
+    pairs, most = count * (count + 1) // 2, settings.assignment().yardstick_features_summed
     return {pool: min(pairs if pool == HEADLINE else width, most) for pool in POOLS}
 
 
 def _groups(settings: StudySettings) -> int:
     return settings.sums.groups or 1 if settings.sums else 1
-
-
-def roster_size(sites: Sites) -> int:
-    """How many sites the contract of a study under secure sums has."""
-    assert sites.contract is not None
-    return len(sites.contract.roster)

@@ -13,12 +13,13 @@ from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE, unstacked
 from brainjepa_core.wire.messages import EVALUATE, Want
-from brainjepa_core.wire.summed_people import Layout, counts_layout, decode_people, task_layout
+from brainjepa_core.wire.summed_people import Layout, counts_layout, task_layout
 from brainjepa_server.combining.validation import of_known_names
 from brainjepa_server.rounds.one_sum import Question
 from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.rounds.secure_sums import secure_sums
-from brainjepa_server.rounds.summed import roster_size, summed_widths
+from brainjepa_server.rounds.summed import summed_widths
+from brainjepa_server.rounds.summed_people import summed_people
 from brainjepa_server.tasks.asking import Asking, probe_arrays
 from brainjepa_server.tasks.replies import task_moments
 from brainjepa_server.tasks.report import FederatedProbe
@@ -88,7 +89,7 @@ def _sum(asking: Asking, want: Want, layout: Layout, arrays: Arrays) -> Arrays |
     asked = Question(EVALUATE, assignment, sent, layout, rounds.quorum, rounds.deadline)
     try:
         (found,) = secure_sums(sites, asked)
-        sums = decode_people(found.total, layout, roster_size(sites), len(found.alive))
+        sums = summed_people(sites, found, layout)
     except (QuorumMissed, ValueError) as error:
         asking.leave_out(want, "all", error)
         return None

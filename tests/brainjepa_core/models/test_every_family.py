@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_runs import PATCH, PROVENANCE, People, make_recipe, small_model
 
+from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.phenotypes import LearnsPhenotypes
@@ -88,6 +89,17 @@ def test_tokens_are_of_rois_at_times_and_depend_on_the_signal(family):
     assert not torch.allclose(model.encode(batch.x.flip(0)), tokens)
     pooled = model.embed(batch.x, model.settings.published_pool)
     assert pooled.shape[0] == 5 and pooled.std(0).max() > 0
+
+
+@pytest.mark.parametrize("recipe", ["default", "published"])
+@pytest.mark.parametrize("family", SHIPPED)
+def test_the_pool_that_models_are_compared_by_tells_people_apart(family, recipe):
+    model = small_model(family, recipe=recipe, **CHOICES.get(family, {}))
+    tokens = model.encode(torch.randn(3, 6, 12)).unflatten(1, (6, -1))
+    assert (tokens == tokens[:, :, :1]).all() == model.settings.still
+    networks = torch.tensor([0, 0, 1, 1, 2, 2])
+    found = model.embed(torch.randn(3, 6, 12), HEADLINE, networks=networks)
+    assert found.shape == (3, 6) and found.std(0).max() > 1e-6 * found.abs().max()
 
 
 @pytest.mark.parametrize("family", SHIPPED)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from small_runs import FRAMES, PATCH, ROIS, People, make_model, make_recipe
 
+from brainjepa_core.pretraining import sampling
 from brainjepa_core.pretraining.sampling import (
     Batch,
     batches_ahead,
@@ -126,13 +127,30 @@ def test_masks_and_windows_keep_to_what_was_recorded():
     assert full.token_valid is full.draws["context_valid"] is full.draws["target_valid"] is None
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_number_of_threads_changes_no_batch_and_bounds_the_steps_ahead(monkeypatch, count):
+    made = []
+
+    class Counted(People):
+        def batch(self, subjects, seeds):
+            made.append(seeds[0][1])  # the step
+            return super().batch(subjects, seeds)
+
+    monkeypatch.setattr(sampling, "loaders", lambda: count)
+    recipe = make_recipe(accumulation=1)
+    for step, batches in enumerate(batches_ahead(Counted(ragged=True), MODEL, recipe, range(8))):
+        assert equal(batches, batches_of_step(People(ragged=True), MODEL, recipe, step))
+        assert max(made) <= step + count
+    assert sorted(made) == list(range(8))
+
+
 def test_no_thread_is_left():
     recipe = make_recipe()
     assert list(batches_ahead(People(), MODEL, recipe, range(3, 3))) == []
     assert len(list(batches_ahead(People(), MODEL, recipe, range(3)))) == 3
     assert threads() == []
     for batches in batches_ahead(People(), MODEL, recipe, range(100)):
-        assert len(batches) == 1 and len(threads()) == 1
+        assert len(batches) == 1 and 1 <= len(threads()) <= sampling.loaders()
         break
     assert threads() == []
 

@@ -6,9 +6,12 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from oracles.alignment import aligned_by_hand, resampled_by_filter
+from threadpoolctl import threadpool_limits
 
+from brainjepa_core.signals.scaling import zscore
 from brainjepa_core.signals.temporal import (
     official_indices,
     official_stride,
@@ -64,6 +67,35 @@ def test_frames_are_aligned_and_ends_do_not_ring(tr, target_tr, frames, level):
     np.testing.assert_allclose(
         out[1], np.arange(out.shape[1]) * target_tr, rtol=2e-3, atol=0.02 * max(tr, target_tr)
     )
+
+
+@given(st.sampled_from(TRS), st.sampled_from(TRS), st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_resampling_equals_a_filter_over_all_frames(tr, target_tr, frames, seed):
+    assume(tr != target_tr)
+    series = np.random.default_rng(seed).standard_normal((3, frames))
+    found = resample(series, tr, target_tr)
+    expected = resampled_by_filter(series, tr, target_tr)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-6 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("tr", [0.72, 0.735, 2.0, 2.5])
+def test_an_aligned_scan_equals_one_by_hand_to_two_millionths(tr):
+    rng = np.random.default_rng(0)
+    series = (1e4 + 30 * rng.standard_normal((450, 490))).astype(np.float32)
+    series[7, 100] += 4000  # a spike beyond the clip
+    scaled = zscore(resample(zscore(series), tr, 2.0)) if tr != 2.0 else zscore(series)
+    np.testing.assert_allclose(scaled, aligned_by_hand(series, tr, 2.0), rtol=1e-6, atol=2e-6)
+
+
+def test_the_bits_follow_neither_threads_nor_the_rows_beside():
+    series = np.random.default_rng(0).standard_normal((450, 490)).astype(np.float32)
+    whole = resample(series, 0.735, 2.0)
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads):
+            assert np.array_equal(resample(series, 0.735, 2.0), whole)
+            for rows in (slice(0, 1), slice(3, 40), slice(1, 450)):
+                assert np.array_equal(resample(series[rows], 0.735, 2.0), whole[rows])
 
 
 def test_rational_trs_do_not_drift():

@@ -46,6 +46,10 @@ def store(tmp_path_factory) -> ScanStore:
     return make_store(tmp_path_factory.mktemp("store") / "site")
 
 
+def bytes_in(windows: Windows) -> int:
+    return sum(series.nbytes for series, _ in windows._aligned._cache.scans.values())
+
+
 def equal(a: tuple, b: tuple) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
@@ -94,8 +98,8 @@ def test_eviction_and_threads_give_the_same_windows(store, scaling):
     roomy = Windows([store], settings)
     assert all(equal(a, b) for a, b in zip(found, expected, strict=False))
     assert all(equal(a, roomy.window(*pair)) for a, pair in zip(found, asked, strict=True))
-    assert tiny._cache.bytes <= 5000 < roomy._cache.bytes
-    assert roomy._cache.bytes == sum(value[0].nbytes for value in roomy._cache.scans.values())
+    assert tiny._aligned._cache.bytes <= 5000 < roomy._aligned._cache.bytes
+    assert roomy._aligned._cache.bytes == bytes_in(roomy)
 
 
 def test_batch_stacks_windows_and_may_be_written_to(store):
@@ -280,8 +284,8 @@ def test_some_people_share_the_cache_of_all(store):
     for subject in range(10):
         whole.full_windows(subject)
         some.full_windows(subject % 5)
-    assert some._cache is whole._cache
-    assert whole._cache.bytes == sum(v[0].nbytes for v in whole._cache.scans.values()) <= 5000
+    assert some._aligned is whole._aligned
+    assert whole._aligned._cache.bytes == bytes_in(whole) <= 5000
 
 
 @pytest.mark.parametrize(

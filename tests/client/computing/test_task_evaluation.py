@@ -207,30 +207,36 @@ def test_what_judged_probes_tell_is_bounded(stores, start, tmp_path):
 
 
 TOO_FEW = (
-    f"this site's policy lets sums of {FEATURES} features leave by themselves where the task has "
-    "at least 5 people for each in every fold, and leaves out none or as many "
-    "(policy.min_people_a_feature), and it has fewer; go on with its scores, or ask in a study "
-    "with protect: secure_sum"
+    f"this site's policy lets sums of {FEATURES} features, and a probe of them, leave by "
+    "themselves where the task has at least 5 people for each in every fold, and leaves out none "
+    "or as many (policy.min_people_a_feature), and it has fewer; go on with its scores, or ask in "
+    "a study with protect: secure_sum"
 )
 
 
-def test_by_default_few_people_send_no_sums(two_classes, stores, start, tmp_path):
+def test_by_default_few_people_send_no_sums_and_no_probe(two_classes, stores, start, tmp_path):
     for store, want, *asked in (
         (stores[0], "sums", start),
+        (stores[0], "probe", start),
         (two_classes, "newton", start, SEX, start_of_newton()),
     ):
-        site = make_site(store, tmp_path / want, min_people_a_feature=5)
+        site = make_site(store, tmp_path / want, min_people_a_feature=5, share_probe=True)
         reply = site.answer(ask_task(want, *asked))
         assert reply.arrays == {} and reply.refusal == TOO_FEW
 
 
+@pytest.mark.parametrize("side", ["of the yardstick", "of the task"])
 @pytest.mark.parametrize(("beside", "told"), [(0, True), (2, False), (15, True)])
-def test_sums_leave_where_those_beside_the_task_are_nobody_or_enough(beside, told):
-    """The yardstick's sums of everybody, less the task's, are those of the people beside it."""
+def test_sums_leave_where_those_beside_the_task_are_nobody_or_enough(beside, told, side):
+    """The yardstick's sums less the task's are of those in one of the two alone, on either side."""
     n, where = 60, np.arange(60) // 15
-    people = TaskPeople(
-        None, {"mean": np.zeros((n, 3)), "std": np.zeros((n, 4))}, where, 4, np.arange(beside) * 0
-    )
+    features = {"mean": np.zeros((n, 3)), "std": np.zeros((n, 4))}
+    of_yardstick, nobody = np.arange(beside) * 0, np.arange(0)
+    if side == "of the yardstick":
+        people = TaskPeople(None, features, where, 4, np.ones(n, bool), of_yardstick)
+    else:
+        people = TaskPeople(None, features, where, 4, np.arange(n) >= beside, nobody)
+    assert people.beside.tolist() == [0] * beside
     if told:
         assert list(people.of_pools_of_enough(5).features) == ["mean"]
     else:

@@ -17,7 +17,10 @@ from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.quality.tables_and_page import write_site_quality
 from brainjepa_core.atlas import load_atlas
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED, KeptAligned
 from brainjepa_core.signals.tables.series_files import read_series
+from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.signals.windows import Windows
 
 
 @pytest.fixture
@@ -263,6 +266,33 @@ def test_scans_whose_files_are_gone_are_named_and_stay_until_told(tree):
     quality = tree.folder / "store-quality"
     assert len(list((quality / "figures").iterdir())) == len(left)
     assert Preparation.of(site_of(tree)).changes == ()
+
+
+def test_aligned_scans_follow_the_store(tree):
+    run(tree)
+    site = site_of(tree)
+    kept = KeptAligned(site.state / ALIGNED, 10**9)
+
+    def aligned() -> int:
+        windows = Windows([store_of(tree)], WindowSettings(frames=16, tr=1.0), kept=kept)
+        for person in range(windows.subjects):
+            windows.aligned(person)
+        return count()
+
+    def count() -> int:
+        return len(list(kept.place.rglob("*.f32")))
+
+    assert aligned() == len(tree.scans)
+    one, other = list(tree.scans)[:2]
+    tree.scans[one].bold.unlink()
+    Preparation.of(site_of(tree))
+    assert count() == len(tree.scans)  # a disk may just not be mounted
+    Preparation.of(site_of(tree), drop_gone=True)
+    assert count() == len(tree.scans) - 1
+    tree.scans[other].bold.write_bytes(b"damaged")
+    run(tree)
+    assert other not in {record.key for record in store_of(tree).records}
+    assert count() == len(tree.scans) - 2 == aligned()
 
 
 def test_one_of_two_scans_whose_files_are_gone_is_named(tree):

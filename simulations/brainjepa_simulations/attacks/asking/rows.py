@@ -101,7 +101,8 @@ def _people_of(victim: Victim, found: Inverted) -> Iterator[int]:
     if len(tokens) < FEWEST_TOKENS:
         return
     recipe = asked.pretraining.training
-    windows = people_of(ScanStore.open(victim.settings.store), asked).training
+    store = ScanStore.open(victim.settings.store)
+    windows = people_of(victim.settings, store, asked).training
     (batch, *_) = batches_of_step(windows, found.model, recipe, asked.first_step)
     draws = draws_of_step(recipe.seed, asked.first_step, recipe.batch_size, windows.subjects)
     told = np.concatenate([found.patches[token] for token in tokens])

@@ -152,7 +152,7 @@ def test_the_models_penalty_is_the_mean_over_masks_of_tokens_freed_of_position(m
         index, valid = index[:, 0], None if valid is None else valid[:, 0]
     with torch.no_grad():
         context, blank = model.context(x, index, valid), model.blank_response()
-        found = model._rank_penalty(context, index, valid, blank)
+        found = model._rank_penalty(context, valid, blank[index])
         pieces = (context, index, torch.ones_like(index).bool() if valid is None else valid)
         for b in range(3):
             rows, places, real = (t[b].reshape(masks or 1, *t.shape[-d:][-d:])
@@ -204,7 +204,8 @@ def test_the_default_objective_is_the_sum_of_its_terms(padded):
     model, call = make(), arguments(padded=padded)
     blank = model.blank_response()
     context = model.context(call[0], call[1], call[3])
-    expected = smooth_l1(model, call, blank) + model._rank_penalty(context, call[1], call[3], blank)
+    penalty = model._rank_penalty(context, call[3], blank[call[1]])
+    expected = smooth_l1(model, call, blank) + penalty
     assert torch.allclose(model.sample_losses(*call), expected, atol=1e-12)
 
 

@@ -43,7 +43,7 @@ class Chosen:
 
 
 def layout_of(step: int, rois: int, patches: int, settings: MaskSettings) -> Layout:
-    return Layout.draw(settings, rois, patches, _stream(0, step, 0, 0, 0))
+    return Layout.drawn(settings, rois, patches, _stream(0, step, 0, 0, 0))
 
 
 def every_place(layout: Layout, patches: int) -> list[tuple[int, bool]]:
@@ -80,9 +80,7 @@ def test_balanced_masks_equal_a_naive_oracle(choices, rois, patches, step, data)
     layout = layout_of(step, rois, patches, settings)
     place, mirrored = data.draw(st.sampled_from(every_place(layout, patches)))
     order = np.random.default_rng(step).permutation(rois)
-    context, target = balanced_regions(
-        settings, rois, patches, _stream(0, step, 0, 0, 0), Chosen(order, place, mirrored)
-    )
+    context, target = balanced_regions(layout, rois, patches, Chosen(order, place, mirrored))
     expected = naive_balanced(layout, order, place, mirrored, patches)
     assert len(context) == len(expected[0]) > 0 and len(target) == len(expected[1]) > 0
     assert (set(context.tolist()), set(target.tolist())) == expected
@@ -93,11 +91,11 @@ def test_balanced_masks_treat_all_rois_alike_exactly(patches):
     """Every ROI takes every rank once; the order is a uniform permutation, so this is the rate."""
     rois, settings = 450, MaskSettings()
     for step in range(2):
+        layout = layout_of(step, rois, patches, settings)
         context, target = np.zeros(rois), np.zeros(rois)
         for shift in range(rois):
             members = Chosen(np.roll(np.arange(rois), shift))
-            sizes = _stream(0, step, 0, 0, 0)
-            regions = balanced_regions(settings, rois, patches, sizes, members)
+            regions = balanced_regions(layout, rois, patches, members)
             context += np.bincount(regions[0] // patches, minlength=rois)
             target += np.bincount(regions[1] // patches, minlength=rois)
         assert np.ptp(context) == np.ptp(target) == 0 < min(context[0], target[0])
@@ -109,16 +107,25 @@ def test_balanced_masks_are_symmetric_in_time_exactly_and_reach_every_patch(patc
     rois, settings = 60, MaskSettings()
     rates = np.zeros((2, patches))
     for step in range(150):
-        cases = every_place(layout_of(step, rois, patches, settings), patches)
+        layout = layout_of(step, rois, patches, settings)
+        cases = every_place(layout, patches)
         for place, mirrored in cases:
             members = Chosen(np.arange(rois), place, mirrored)
-            sizes = _stream(0, step, 0, 0, 0)
-            regions = balanced_regions(settings, rois, patches, sizes, members)
+            regions = balanced_regions(layout, rois, patches, members)
             assert members.places * 2 == len(cases)
             for rate, tokens in zip(rates, regions, strict=True):
                 rate += np.bincount(tokens % patches, minlength=patches) / len(cases)
     assert np.allclose(rates, rates[:, ::-1], rtol=1e-12)
     assert (rates > 0).all()
+
+
+def test_a_layout_is_drawn_once_a_step_and_mask(monkeypatch):
+    drawn, draw_one = [], Layout.drawn
+    monkeypatch.setattr(Layout, "drawn", lambda *a: drawn.append(a) or draw_one(*a))
+    settings = MaskSettings(masks_per_sample=3, alpha_roi=(0.46, 0.59))
+    for samples in (range(16), range(16, 20)):  # two micro-batches
+        mask_batch(settings, rois=50, patches=10, seed=2**33, step=5, samples=samples)
+    assert len(drawn) == 3
 
 
 def test_orders_starts_and_directions_are_uniform():

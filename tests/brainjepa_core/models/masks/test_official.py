@@ -123,7 +123,7 @@ def test_cross_roi_targets_are_a_rectangle_on_the_grid(seen, alpha, times, rois,
         beta_gamma_time=(0, 0),
     )  # fmt: skip
     members = _stream(0, step, 0, 0, 0)
-    context, target = official_regions(settings, rois, patches, members, members)
+    context, target = official_regions(settings, rois, patches, members)
     block = np.zeros((rois, patches), bool)
     block.flat[target] = True
     assert block.sum() == len(target) == block.any(1).sum() * block.any(0).sum()

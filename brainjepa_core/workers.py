@@ -1,4 +1,4 @@
-"""Work on many scans at once, results in the order of the scans, nobody left behind by a kill."""
+"""Work on many items at once, results in the order of the items, nobody left behind by a kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 2  # scans a process that may be done before their turn: what a slow one holds up
+AHEAD = 2  # items a process that may be done before their turn: what a slow one holds up
 
 
 def in_order(
@@ -61,7 +61,7 @@ def in_order(
     except BrokenProcessPool as error:
         raise ValueError(
             f"expected {processes} processes to work to the end, found one killed, mostly for "
-            "want of memory; lower prepare.processes, or free some, and run again: what is "
+            "want of memory; use fewer of them, or free some memory, and run again: what is "
             "finished is kept"
         ) from error
     finally:

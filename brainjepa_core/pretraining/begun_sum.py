@@ -1,0 +1,58 @@
+"""A sum over many people on disk, with how far it is: a kill costs seconds, and not all of it."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+
+from brainjepa_core.arrays import Arrays, load_arrays
+from brainjepa_core.gradients import ConnectivitySum
+from brainjepa_core.origin import digest
+from brainjepa_core.signals.windows import Windows
+
+SUM = "connectivity.npz"
+EVERY = 10.0  # seconds between writings
+
+
+class BegunSum:
+    """A sum of connectivity by blocks, beside the aligned scans that it is made of.
+
+    The folder is of one store and one kind of settings, and loses the file when the store changes.
+
+    Parameters
+    ----------
+    windows : Windows
+        Without a folder, nothing is kept.
+    block : int
+        People of a block.
+    """
+
+    def __init__(self, windows: Windows, block: int) -> None:
+        self._kept, self._rois = windows.kept, windows.atlas.rois
+        scans = [[r.sha256 for r in person.records] for person in windows.people]
+        self._key = np.array(digest([block, scans]))
+        self._next = time.monotonic() + EVERY
+
+    def read(self) -> tuple[int, ConnectivitySum]:
+        """How many blocks are done, and their sum; none where it is of other people, or damaged."""
+        nothing = 0, ConnectivitySum(self._rois)
+        if self._kept is None:
+            return nothing
+        try:
+            arrays = load_arrays(self._kept.folder / SUM)
+            key, blocks = str(arrays.pop("key")), int(arrays.pop("blocks"))
+            return (blocks, ConnectivitySum.from_arrays(arrays)) if key == self._key else nothing
+        except (OSError, ValueError, KeyError):
+            return nothing
+
+    def write(self, blocks: int, total: ConnectivitySum, *, last: bool) -> None:
+        """Keep the sum over so many blocks, now and then, and the last."""
+        if self._kept is None or not (last or time.monotonic() >= self._next):
+            return
+        content = io.BytesIO()
+        arrays: Arrays = {"key": self._key, "blocks": np.array(blocks), **total.to_arrays()}
+        np.savez(content, allow_pickle=False, **arrays)
+        self._kept.put(SUM, content.getvalue())
+        self._next = time.monotonic() + EVERY
