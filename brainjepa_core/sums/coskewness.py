@@ -45,7 +45,10 @@ def coskewness_products(series: ArrayLike, known: NDArray[np.bool_]) -> Float64:
     ValueError
         If there are too few frames or ROIs, or a known ROI does not vary or is not finite.
     """
-    x = np.asarray(series, np.float64)[known]
+    x = np.asarray(series, np.float64)
+    if len(x) != len(known):
+        raise ValueError(f"expected scans of {len(known)} ROIs, found {len(x)}; give one atlas")
+    x = x[known]
     if x.ndim != 2 or len(x) < MIN_ROIS or x.shape[1] < MIN_FRAMES:
         raise ValueError(
             f"expected at least {MIN_ROIS} ROIs and {MIN_FRAMES} frames of a scan, found "
@@ -62,6 +65,21 @@ def coskewness_products(series: ArrayLike, known: NDArray[np.bool_]) -> Float64:
     found = np.zeros((len(known), len(known)))
     products = x @ like @ x.T / x.size**2
     found[np.ix_(known, known)] = (products + products.T) / 2
+    return found
+
+
+def mean_products(scans: Sequence[ArrayLike], known: NDArray[np.bool_]) -> Float64:
+    """Mean of `coskewness_products` over a person's scans, as [P].
+
+    Raises
+    ------
+    ValueError
+        If there is no scan, or it refuses one.
+    """
+    if not scans:
+        raise ValueError("expected at least one scan of a person, found none; leave them out")
+    upper = np.triu_indices(len(known))
+    found: Float64 = np.mean([coskewness_products(x, known)[upper] for x in scans], axis=0)
     return found
 
 
@@ -110,16 +128,23 @@ class CoskewnessSum(SumOverPeople):
         ValueError
             If there is none, or `coskewness_products` refuses one. The sum is then unchanged.
         """
-        if not scans:
-            raise ValueError("expected at least one scan of a person, found none; leave them out")
+        self.add_products(mean_products(scans, known), known)
+
+    def add_products(self, products: NDArray[np.floating], known: NDArray[np.bool_]) -> None:
+        """Add a person of whom `mean_products` [P] are known.
+
+        Raises
+        ------
+        ValueError
+            If they are of another number of ROIs.
+        """
         if known.shape != (len(self.rois),):
             raise ValueError(
                 f"expected scans of {len(self.rois)} ROIs, found {list(known.shape)}; give all "
                 "scans one atlas"
             )
-        upper = np.triu_indices(len(self.rois))
-        self.products += np.mean([coskewness_products(x, known)[upper] for x in scans], axis=0)
-        self.pair_count += np.outer(known, known)[upper]
+        self.products += products
+        self.pair_count += np.outer(known, known)[np.triu_indices(len(self.rois))]
         self.subjects += 1
 
     def directions(self, count: int) -> Float64:

@@ -100,18 +100,17 @@ def network_methods(
     windows: Windows,
     data: TaskData,
     features: ConnectivityFeatures,
+    titles: Sequence[str],
     device: str = "cpu",
-    names: Sequence[str] | None = None,
 ) -> list[Method]:
-    """Networks that learn from connectivity alone, trained on a device; all by default."""
-    names = tuple(learners()) if names is None else names
-    if not names:
+    """Networks that learn from connectivity alone, by their titles, trained on a device."""
+    if not titles:
         return []
     matrices = connectivity_matrices(windows, data, features)
     partial = None
-    if any(learners()[name].reads_edges for name in names):
+    if any(learners()[title].reads_edges for title in titles):
         partial = connectivity_matrices(windows, data, features, "partial correlation")
-    return [ConnectivityNetworkMethod(name, matrices, partial, device=device) for name in names]
+    return [ConnectivityNetworkMethod(title, matrices, partial, device=device) for title in titles]
 
 
 def connectivity_matrices(

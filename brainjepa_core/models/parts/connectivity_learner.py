@@ -96,6 +96,11 @@ class ConnectivityLearnerSettings(LearnsPhenotypes):
         return self
 
     @property
+    def still(self) -> bool:
+        """The whole window makes the token of an ROI."""
+        return True
+
+    @property
     def other_kept(self) -> int:
         """Matrices of all pairs of ROIs."""
         return MATRICES * self.rois**2

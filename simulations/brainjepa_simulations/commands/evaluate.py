@@ -56,13 +56,14 @@ def evaluate(
             "with --test no."
         ),
     ] = None,
-    thorough: Annotated[
-        bool,
+    methods: Annotated[
+        str,
         typer.Option(
-            "--thorough",
-            help="Also FC in tangent space, BrainNetCNN and Brain Network Transformer; hours.",
+            metavar="NAMES",
+            help="Also, with commas between: tangent, consensus_tangent, consensus_basis, "
+            "coskewness, brainnetcnn, brain_network_transformer, braingnn; or all.",
         ),
-    ] = False,
+    ] = "",
     mae: Annotated[
         bool | None,
         typer.Option(
@@ -82,6 +83,7 @@ def evaluate(
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
     from brainjepa_client.using.cli import finetune_settings, print_results, protocol_settings
+    from brainjepa_core.evaluation.methods.chosen import methods_named
     from brainjepa_core.evaluation.tasks.settings import load_task
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
@@ -103,7 +105,7 @@ def evaluate(
                 test=test,
                 asks=asks,
                 finetune=finetune_settings(finetune or ("yes" if test is None else "no")),
-                thorough=thorough,
+                methods=methods_named(methods),
                 mae=test is None if mae is None else mae,
                 device=device,
                 say=lambda line: console.print(escape(line)),

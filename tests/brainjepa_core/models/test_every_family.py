@@ -91,8 +91,9 @@ def test_tokens_are_of_rois_at_times_and_depend_on_the_signal(family):
     assert pooled.shape[0] == 5 and pooled.std(0).max() > 0
 
 
-@pytest.mark.parametrize("recipe", ["default", "published"])
-@pytest.mark.parametrize("family", SHIPPED)
+@pytest.mark.parametrize(
+    ("family", "recipe"), [(f, r) for f in SHIPPED for r in family_named(f).settings.recipes]
+)
 def test_the_pool_that_models_are_compared_by_tells_people_apart(family, recipe):
     model = small_model(family, recipe=recipe, **CHOICES.get(family, {}))
     tokens = model.encode(torch.randn(3, 6, 12)).unflatten(1, (6, -1))

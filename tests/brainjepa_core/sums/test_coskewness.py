@@ -119,8 +119,10 @@ def test_scans_that_tell_nothing_are_refused():
             found.add_subject([series], EVERYWHERE)
     with pytest.raises(ValueError, match="expected at least one scan"):
         found.add_subject([], EVERYWHERE)
-    with pytest.raises(ValueError, match="expected scans of 6 ROIs, found"):
+    with pytest.raises(ValueError, match="expected scans of 5 ROIs, found 6"):
         found.add_subject([scan(0)], np.ones(5, bool))
+    with pytest.raises(ValueError, match=r"expected scans of 6 ROIs, found \[5\]"):
+        found.add_products(np.zeros(15), np.ones(5, bool))
     assert found.people == 0 and not found.products.any()
     with pytest.raises(ValueError, match="expected between 1 and 6 directions, found 7"):
         found.directions(7)
