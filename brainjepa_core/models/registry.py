@@ -6,10 +6,11 @@ project names one. It is imported when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -44,10 +45,13 @@ class Learner(NamedTuple):
         In tables.
     network : type
         A `parts.connectivity_learner.ConnectivityNetwork`, made as ``network(rois, outputs)``.
+    training : mapping
+        Settings of its training that are not those of the others.
     """
 
     title: str
     network: type[ConnectivityNetwork]
+    training: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def family_of(model: BrainModel) -> Family:
     )
 
 
-def learners() -> dict[str, type[ConnectivityNetwork]]:
-    """Networks of all families that learn from labels alone, by their titles."""
+def learners() -> dict[str, Learner]:
+    """Of all families that learn from labels alone, by their titles."""
     found = (family_named(name).learner for name in families())
-    return {learner.title: learner.network for learner in found if learner is not None}
+    return {learner.title: learner for learner in found if learner is not None}

@@ -108,7 +108,7 @@ def network_methods(
         return []
     matrices = connectivity_matrices(windows, data, features)
     partial = None
-    if any(learners()[title].reads_edges for title in titles):
+    if any(learners()[title].network.reads_edges for title in titles):
         partial = connectivity_matrices(windows, data, features, "partial correlation")
     return [ConnectivityNetworkMethod(title, matrices, partial, device=device) for title in titles]
 

@@ -40,7 +40,8 @@ class ConnectivityNetworkMethod:
         Fisher z of everybody's correlations, NaN in rows and columns of missing ROIs.
     partial : ndarray [people of the windows, R, R], optional
         The same of partial correlations, which are edges of graphs; not every network reads them.
-    settings : TrainingSettings
+    settings : TrainingSettings, optional
+        By default `SETTINGS`, and what the network has of its own.
     device : str
     progress : callable, optional
     """
@@ -48,7 +49,7 @@ class ConnectivityNetworkMethod:
     name: str
     matrices: NDArray[np.floating]
     partial: NDArray[np.floating] | None = None
-    settings: TrainingSettings = SETTINGS
+    settings: TrainingSettings | None = None
     device: str = "cpu"
     progress: Progress | None = None
 
@@ -58,7 +59,7 @@ class ConnectivityNetworkMethod:
                 f"expected a network among {', '.join(learners())}, found '{self.name}'; "
                 "take one of these"
             )
-        if learners()[self.name].reads_edges and self.partial is None:
+        if learners()[self.name].network.reads_edges and self.partial is None:
             raise ValueError(
                 f"expected partial correlations for {self.name}, whose edges they are, found none; "
                 "give partial"
@@ -66,16 +67,18 @@ class ConnectivityNetworkMethod:
 
     def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] or probabilities [t, K], as `Method.predict` says."""
-        kind = learners()[self.name]
+        learner = learners()[self.name]
+        kind = learner.network
+        settings = self.settings or SETTINGS.model_copy(update=dict(learner.training))
         found = self.matrices[data.people]
         arrays = [adjusted_matrices(data, split.train, found), valid_rois(found)]
         if kind.reads_edges:
             assert self.partial is not None
             arrays.append(np.abs(adjusted_matrices(data, split.train, self.partial[data.people])))
-        with seeded(self.settings.seed, split.repetition):
+        with seeded(settings.seed, split.repetition):
             network = kind(found.shape[1], len(data.classes) or 1).to(self.device)
         inputs = ArrayInputs(*arrays)
-        return fit_and_predict(network, inputs, data, split, self.settings, progress=self.progress)
+        return fit_and_predict(network, inputs, data, split, settings, progress=self.progress)
 
 
 def valid_rois(matrices: NDArray[np.floating]) -> NDArray[np.bool_]:

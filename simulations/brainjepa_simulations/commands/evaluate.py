@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from brainjepa_client.using.cli import Methods
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
@@ -56,14 +57,7 @@ def evaluate(
             "with --test no."
         ),
     ] = None,
-    methods: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="Also, with commas between: tangent, consensus_tangent, consensus_basis, "
-            "coskewness, brainnetcnn, brain_network_transformer, braingnn; or all.",
-        ),
-    ] = "",
+    methods: Methods = "",
     mae: Annotated[
         bool | None,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Rows that are asked for by name; on a cohort whose traits live in connectivity, all of them tell."""
+"""Rows that are asked for by name; where traits live in connectivity, all of them tell."""
 
 from __future__ import annotations
 
