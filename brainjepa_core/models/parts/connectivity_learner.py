@@ -105,9 +105,9 @@ class ConnectivityLearnerSettings(LearnsPhenotypes):
         """Matrices of all pairs of ROIs."""
         return MATRICES * self.rois**2
 
+    @abstractmethod
     def network(self) -> ConnectivityNetwork:
         """A new network, with one output a phenotype."""
-        raise NotImplementedError
 
 
 class ConnectivityLearner(BrainModel):
