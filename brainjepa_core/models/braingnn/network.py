@@ -25,7 +25,7 @@ from brainjepa_core.models.parts.connectivity_learner import ConnectivityNetwork
 
 ScoredBy = Literal["rois", "ranks"]
 RATIO = 0.5  # of the nodes, that a pooling keeps
-EPS = 1e-8  # spread of scores below which they are equal
+EPS = 1e-4  # spread of scores below which they are equal; in float32 it resolves far less
 
 
 class Graph(NamedTuple):

@@ -34,6 +34,7 @@ def test_methods_by_their_names():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes of a quiet core
 def test_every_supervised_family_is_above_chance_in_one_table(tmp_path):
     cohort = CohortSettings(
         sites=3, subjects_per_site=60, rois=24, networks=8, latents=3, frames=150

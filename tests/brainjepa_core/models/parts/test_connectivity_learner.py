@@ -11,6 +11,7 @@ from nilearn.connectome import ConnectivityMeasure
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
 from sklearn.covariance import LedoitWolf
+from torch.func import functional_call, grad, vmap
 
 from brainjepa_core.models.parts.connectivity import partial_correlation, shrunk_correlation
 from brainjepa_core.models.parts.connectivity_learner import ConnectivityLearner
@@ -118,3 +119,27 @@ def test_adapters_and_missing_phenotypes_are_refused(name):
             family=name, windows={"frames": T}, model={"patch": 4, "phenotypes": [AGE]},
             training={"train": "adapters", "batch_size": 4, "schedule": SCHEDULE},
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("signal", [True, False])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_gradients_of_single_people_side_by_side_are_their_own(name, signal):
+    """As differential privacy takes them; also where a window shows no connectivity at all."""
+    model, x = made(name), windows() if signal else torch.randn(3, R, T)
+    told, valid = torch.randn(3, 2), torch.ones(3, R * T // 4, dtype=torch.bool)
+    valid[1, : T // 4] = False
+    arrays = {name: p.detach() for name, p in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+
+    def loss(arrays, one, told, valid):
+        given = {"told": told[None], "token_valid": valid[None]}
+        return functional_call(model, (arrays, buffers), (one[None],), given)[0]
+
+    found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(arrays, x, told, valid)
+    for i in range(3):
+        one = slice(i, i + 1)
+        model.zero_grad()
+        model.sample_losses(x[one], told[one], valid[one]).sum().backward()
+        own = torch.cat([p.grad.flatten() for p in model.parameters()])
+        theirs = torch.cat([found[name][i].flatten() for name, _ in model.named_parameters()])
+        assert (theirs - own).norm() <= 1e-3 * own.norm()
