@@ -39,6 +39,14 @@ TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, o
 ProtocolName = Annotated[
     str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
 ]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Also, with commas between: tangent, consensus_tangent, consensus_basis, "
+        "coskewness, brainnetcnn, brain_network_transformer, braingnn; or all.",
+    ),
+]
 Finetune = Annotated[
     str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
 ]
@@ -93,9 +101,10 @@ def evaluate(
     ] = None,
     protocol: ProtocolName = "kfold",
     finetune: Finetune = "yes",
+    methods: Methods = "",
 ) -> None:
     """Probes and fine-tuning beside the baselines, on the site's own people."""
-    _compare(site, model, task, protocol, finetune, out)
+    _compare(site, model, task, protocol, finetune, out, methods)
 
 
 def finetune(
@@ -219,10 +228,17 @@ def _settings(site: Path) -> SiteSettings:
 
 
 def _compare(
-    site: Path, model: Path | None, task: str, protocol: str, finetune: str, out: Path
+    site: Path,
+    model: Path | None,
+    task: str,
+    protocol: str,
+    finetune: str,
+    out: Path,
+    methods: str = "",
 ) -> None:
     from brainjepa_client.using.site_evaluation import compare_at_site
     from brainjepa_core.evaluation.comparison import EvaluationPlan
+    from brainjepa_core.evaluation.methods.chosen import methods_named
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line(AGAIN):
@@ -237,6 +253,7 @@ def _compare(
                     protocol_settings(protocol),
                     models,
                     finetune_settings(finetune),
+                    methods_named(methods),
                 ),
                 out,
                 say=lambda line: console.print(escape(line)),
