@@ -22,6 +22,7 @@ from brainmarks.models.registry import register_model
 from torch import Tensor, nn
 
 from brainjepa import Embedder, load, load_atlas
+from brainjepa_core.evaluation.readout.connectivity import pairs_of
 from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.models.tokens import token_validity
 
@@ -76,7 +77,7 @@ class BrainJepaWrapper(nn.Module):
 
     def _connectivity(self, whole: Any) -> Tensor:
         found = LatentReader(self.model).connectivity(_OneScan(whole), 0)
-        values = np.nan_to_num(found[np.tril_indices(len(found), -1)]).astype(np.float32)
+        values = np.nan_to_num(pairs_of(found)).astype(np.float32)
         return torch.from_numpy(values).to(next(self.model.parameters()).device)
 
     def _tokens(self, x: Tensor, frames: np.ndarray, rois: np.ndarray) -> Tensor:
