@@ -32,6 +32,7 @@ from brainjepa_client.guarding.dry_run import requests
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.processors import usable_cores
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.flower_environment import use_flower_environment
@@ -290,7 +291,7 @@ def main() -> None:
     )  # fmt: skip
     args = parser.parse_args()
     use_flower_environment()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{usable_cores()} cores, load {os.getloadavg()[0]:.1f}")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     report = {"study": report_study, "line": report_line, "sizes": report_sizes}
     for part in args.only:

@@ -26,6 +26,7 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.gradient import PrivateGradient
 from brainjepa_core.privacy.secret import RequestSecret
 from brainjepa_core.privacy.settings import PrivacySettings
+from brainjepa_core.processors import use_threads
 
 PATCH, PATCHES = 16, 5
 
@@ -94,10 +95,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     args = parser.parse_args()
     torch.manual_seed(0)
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"torch {torch.__version__}, {use_threads()} threads, load {os.getloadavg()[0]:.1f}")
     for rois in (48, 81):
         compare(args, rois)
 

@@ -42,6 +42,7 @@ from brainjepa_core.arrays import Arrays
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.step import Training
+from brainjepa_core.processors import usable_cores, use_threads
 from brainjepa_core.wire.messages import BASIS, Wire
 from brainjepa_core.wire.packing import PACKED, buffer_in, pack_arrays, unpack_arrays
 from brainjepa_core.wire.weights import encode_weights
@@ -271,18 +272,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="local ones")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, help="of torch; all cores by default")
     parser.add_argument("--many-sites", type=int, nargs="+", default=[200, 500])
     parser.add_argument("--engines", nargs="+", default=["inprocess", "flower"])
     parser.add_argument("--profile", action="store_true", help="of part round")
     parser.add_argument("--fake-round", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.threads = use_threads(args.threads)
     if args.fake_round:
         print(json.dumps(fake_round(args, int(args.fake_round[0]), args.fake_round[1])))
         return
     print(
         f"{args.preset}: {args.rois} ROIs x {args.frames} frames; torch {torch.__version__}, "
-        f"{args.threads} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"{args.threads} threads, {usable_cores()} cores, load {os.getloadavg()[0]:.1f}"
     )
     report = {
         "memory": report_memory,

@@ -1,11 +1,16 @@
-"""One step of the published recipe on the CPU, beside a naive eager implementation of it.
+"""A step of ViT-S on the CPU, beside a naive eager one, and beside that with fused attention.
 
-Both run in one process, in turns, from equal weights and equal masks; medians are compared. Then
-the same per prediction task, where several masks share one target pass; then peak memory, each in
-a process of its own; then how far the step is from what the processor's matrix product allows.
+The naive one (``tests/oracles/eager_jepa.py``) computes what the published code does, at its speed;
+"with SDPA" it computes attention by torch's own fused kernel. All three have equal sizes and masks.
+A step is of `--batch` people in micro-batches of `--micro`. What a step does once (response to a
+blank window, optimiser, target encoder) and what it does for each micro-batch are timed by
+themselves, in turns, and medians are put together: ``once + micro-batches * each``. Then the same
+per prediction task, where several masks share one target pass; then peak memory, each in a process
+of its own; then how far the step is from what the processor's matrix product allows.
 
-    python benchmarks/bench_step.py                          # ViT-S, 450 ROIs, batch 2: minutes
+    python benchmarks/bench_step.py                          # ViT-S, 450 ROIs: 8 min, two cores
     python benchmarks/bench_step.py --rois 45                # seconds; attention weighs less
+    python benchmarks/bench_step.py --recipe published       # ours without the blank window
 """
 
 from __future__ import annotations
@@ -18,97 +23,144 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from flops import step_flops
-from torch import Tensor
 
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.published import to_official
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.masks.draw import MaskBatch, mask_batch
 from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.pretraining.sampling import Batch
+from brainjepa_core.pretraining.schedules import ScheduleSettings
+from brainjepa_core.pretraining.step import MeanGradient, make_optimizer
+from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.processors import use_threads
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from oracles.eager_jepa import EagerJEPA
 
 LR, WEIGHT_DECAY, MOMENTUM = 1e-3, 0.05, 0.996
 TYPICAL = (1241 / 4500, 1127 / 4500)  # published context and target tokens, as shares
-Step = Callable[[], Tensor]
-Indices = tuple[Tensor, Tensor]
+BARS = {"step": (3.9, 1.15), "task": (5.0, 1.7), "memory": 0.5}
+Work = Callable[[], object]
 
 
-def adamw(parameters: list[Tensor], fused: bool) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=LR, fused=fused or None)
+@dataclass(frozen=True)
+class Parts:
+    """What a step does once, and what it does for each micro-batch."""
+
+    once: Work
+    each: Work
 
 
-def make_step(
-    optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[], Tensor],
-    after_step: Callable[[float], None],
-) -> Step:
-    """A whole optimiser step as a function without arguments."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the clock, and of all processors together."""
 
-    def step() -> Tensor:
-        loss = loss_of()
-        loss.backward()
+    wall: float
+    cpu: float
+
+    def of_step(self, each: Cost, micro_batches: int) -> Cost:
+        """A step of which this is what it does once."""
+        wall = self.wall + micro_batches * each.wall
+        return Cost(wall, self.cpu + micro_batches * each.cpu)
+
+
+def our_parts(model: BrainJEPA, batch: Batch, people: int) -> Parts:
+    """The parts of a step as training takes it."""
+    settings = TrainingSettings(schedule=ScheduleSettings(total_steps=1000))
+    optimizer = make_optimizer(model, settings)
+    gradient = MeanGradient(model, settings, torch.device("cpu"))
+    constants = model.step_constants()
+
+    def once() -> None:
+        model.step_constants()
         optimizer.step()
-        optimizer.zero_grad()
-        after_step(MOMENTUM)
-        return loss.detach()
+        model.after_step(MOMENTUM)
 
-    return step
+    return Parts(once, lambda: gradient._backward(batch, constants, people))
 
 
-def our_step(model: BrainJEPA, x: Tensor, indices: Indices) -> Step:
-    optimizer = adamw([p for p in model.parameters() if p.requires_grad], fused=True)
-    return make_step(optimizer, lambda: model(x, *indices).mean(), model.after_step)
+def eager_parts(eager: EagerJEPA, batch: Batch) -> Parts:
+    """The parts of a step of the naive implementation."""
+    trained = eager.trained()
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=LR)
+
+    def once() -> None:
+        optimizer.step()
+        eager.after_step(MOMENTUM)
+
+    indices = batch.draws["context_index"], batch.draws["target_index"]
+    return Parts(once, lambda: eager.loss(batch.x, *indices).backward())
 
 
-def eager_step(eager: EagerJEPA, x: Tensor, indices: Indices) -> Step:
-    optimizer = adamw(eager.trained(), fused=False)
-    return make_step(optimizer, lambda: eager.loss(x, *indices), eager.after_step)
-
-
-def make_eager(model: BrainJEPA) -> EagerJEPA:
-    """Eager twin of a model, with its own copies of the weights."""
-    s = model.settings
+def make_eager(s: BrainJepaSettings, fused: bool) -> EagerJEPA:
+    """The naive implementation, of the same sizes."""
+    model = new_model(BrainJepaSettings(**s.model_dump() | PUBLISHED))
     return EagerJEPA(
         **to_official(model),
         gradient=model.basis.clone(),
         heads=s.heads,
         predictor_heads=s.predictor_heads,
+        fused=fused,
     )
 
 
-def measure(steps: dict[str, Step], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each step, taken in turns after one warm-up each."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+PUBLISHED = BrainJepaSettings.recipes["published"]
+
+
+def new_model(s: BrainJepaSettings) -> BrainJEPA:
+    """A model with random weights on a random basis."""
+    torch.manual_seed(0)
+    return BrainJEPA(s, torch.randn(s.rois, s.components))
+
+
+def measure(parts: dict[str, Parts], repeats: int) -> dict[str, tuple[Cost, Cost]]:
+    """Medians of each one's two parts, taken in turns after one warm-up each."""
+    seconds: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in parts}
     for turn in range(repeats + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
+        for name, part in parts.items():
+            each, once = timed(part.each), timed(part.once)
             if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+                seconds[name].append((once, each))
+    return {name: (_median(once), _median(each)) for name, (once, each) in _columns(seconds)}
 
 
-def matmul_peak(size: int = 2048) -> float:
+def _columns(
+    seconds: dict[str, list[tuple[Cost, Cost]]],
+) -> list[tuple[str, tuple[Sequence[Cost], Sequence[Cost]]]]:
+    return [(name, tuple(zip(*rows, strict=True))) for name, rows in seconds.items()]
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    walls, cpus = [c.wall for c in costs], [c.cpu for c in costs]
+    return Cost(statistics.median(walls), statistics.median(cpus))
+
+
+def timed(work: Work) -> Cost:
+    """What it costs to do it now."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
     """Best measured rate of a large float32 matrix product, FLOP/s."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    seconds = measure({"matmul": lambda: a @ b}, repeats=8)["matmul"]
-    return 2 * size**3 / min(seconds)
+    return 2 * size**3 / min(timed(lambda: a @ b).wall for _ in range(repeats))
 
 
-def draw(s: BrainJepaSettings, batch: int, masks: int) -> Indices:
-    """Balanced masks of a typical step, [B, Nc] and [B, Nt], or [B, K, ...] for several.
+def make_batch(s: BrainJepaSettings, people: int, masks: int) -> Batch:
+    """A micro-batch with balanced masks of a typical step, [B, N] or [B, K, N] for several.
 
     Sizes vary from step to step; the step whose sizes are nearest to `TYPICAL` is taken, and all
     masks are drawn from it, so that every prediction task that is compared is of one size.
@@ -129,9 +181,11 @@ def draw(s: BrainJepaSettings, batch: int, masks: int) -> Indices:
         sizes = drawn.context_index.shape[-1], drawn.target_index.shape[-1]
         return sum(abs(n / s.tokens - share) for n, share in zip(sizes, TYPICAL, strict=True))
 
-    drawn = masks_at(min(range(100), key=distance), batch * masks)
-    shape = (batch, -1) if masks == 1 else (batch, masks, -1)
-    return drawn.context_index.reshape(shape), drawn.target_index.reshape(shape)
+    drawn = masks_at(min(range(100), key=distance), people * masks)
+    shape = (people, -1) if masks == 1 else (people, masks, -1)
+    names = ("context_index", "target_index")
+    draws = {name: getattr(drawn, name).reshape(shape) for name in names}
+    return Batch(torch.randn(people, s.rois, s.frames), None, draws)
 
 
 def high_water() -> float:
@@ -143,61 +197,68 @@ def high_water() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
 
 
-def peak_memory(name: str, s: BrainJepaSettings, batch: int) -> dict[str, float]:
-    """GB that two steps reach above what the process held before, measured in this process."""
-    torch.manual_seed(0)
-    model = BrainJEPA(s, torch.randn(s.rois, s.components))
-    x, indices = torch.randn(batch, s.rois, s.frames), draw(s, batch, masks=1)
+def peak_memory(name: str, s: BrainJepaSettings, people: int) -> float:
+    """GB that a step of one micro-batch takes, measured in this process."""
+    batch = make_batch(s, people, masks=1)
     if name == "ours":
-        step = our_step(model, x, indices)
+        parts = our_parts(new_model(s), batch, people)
     else:
-        step = eager_step(make_eager(model), x, indices)
-        del model
-    before = high_water()
-    for _ in range(2):
-        step()
-    return {"peak": high_water(), "above": high_water() - before}
+        parts = eager_parts(make_eager(s, fused=False), batch)
+    parts.each()
+    parts.once()
+    return high_water()
 
 
-def in_child(name: str) -> dict[str, float]:
+def in_child(name: str) -> float:
     """`peak_memory` in a process of its own, with this process's arguments."""
     command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def report(args: argparse.Namespace, s: BrainJepaSettings) -> None:
-    torch.manual_seed(0)
-    model = BrainJEPA(s, torch.randn(s.rois, s.components))
-    x = torch.randn(args.batch, s.rois, s.frames)
-    one, several = draw(s, args.batch, 1), draw(s, args.batch, args.masks)
-    n_context, n_target = one[0].shape[-1], one[1].shape[-1]
+    one, several = (make_batch(s, args.micro, masks) for masks in (1, args.masks))
+    sizes = one.draws["context_index"].shape[-1], one.draws["target_index"].shape[-1]
     print(
-        f"{args.size}: {s.rois} ROIs x {s.frames} frames, {s.tokens} tokens, batch {args.batch}, "
-        f"{n_context} context and {n_target} target tokens; torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
+        f"{args.size}, {args.recipe}: {s.rois} ROIs x {s.frames} frames, {s.tokens} tokens, batch "
+        f"{args.batch} in micro-batches of {args.micro}, {sizes[0]} context and {sizes[1]} target "
+        f"tokens; torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"load {os.getloadavg()[0]:.1f}",
+        flush=True,
     )
-    steps = {
-        "ours": our_step(model, x, one),
-        "eager": eager_step(make_eager(model), x, one),
-        f"ours, {args.masks} masks": our_step(model, x, several),
+    model = new_model(s)
+    parts = {
+        "ours": our_parts(model, one, args.batch),
+        "eager": eager_parts(make_eager(s, fused=False), one),
+        "eager with SDPA": eager_parts(make_eager(s, fused=True), one),
+        "shared": our_parts(model, several, args.batch),
     }
-    seconds = {k: statistics.median(v) for k, v in measure(steps, args.repeats).items()}
-    ours, eager, shared = seconds.values()
+    count = args.batch // args.micro
+    measured = measure(parts, args.repeats)
+    steps = {name: once.of_step(each, count) for name, (once, each) in measured.items()}
+    _print_ratios("step", steps["ours"], steps, 1, BARS["step"])
+    _print_ratios(f"task, {args.masks} masks", steps["shared"], steps, args.masks, BARS["task"])
+    once, each = measured["ours"]
+    print(f"  of ours: once a step {once.wall:.2f} s, each micro-batch {each.wall:.2f} s")
+    print_floor(args, s, *sizes, steps["ours"].wall)
+    ours, eager = in_child("ours"), in_child("eager")
     print(
-        f"step at equal masks    ours {ours:7.2f} s   eager {eager:7.2f} s   "
-        f"ratio {eager / ours:.2f} (bar 2.4)"
+        f"peak memory, one micro-batch: ours {ours:.2f} GB, eager {eager:.2f} GB, share "
+        f"{ours / eager:.2f} (bar {BARS['memory']})"
     )
-    print(
-        f"per prediction task    ours {shared / args.masks:7.2f} s   eager {eager:7.2f} s   "
-        f"ratio {eager * args.masks / shared:.2f} (bar 4), {args.masks} masks a sample"
-    )
-    print_floor(args, s, n_context, n_target, ours)
-    ours_gb, eager_gb = in_child("ours"), in_child("eager")
-    print(
-        f"peak memory            ours {ours_gb['peak']:7.2f} GB  eager {eager_gb['peak']:7.2f} GB"
-        f"  share {ours_gb['peak'] / eager_gb['peak']:.2f} (bar 0.5); above the model alone "
-        f"{ours_gb['above']:.2f} and {eager_gb['above']:.2f} GB"
-    )
+
+
+def _print_ratios(
+    what: str, ours: Cost, steps: dict[str, Cost], tasks: int, bars: tuple[float, float]
+) -> None:
+    """A line for each of the two that ours is compared with: seconds, ratio, and its bar."""
+    for name, bar in zip(("eager", "eager with SDPA"), bars, strict=True):
+        other = steps[name]
+        print(
+            f"{what:<14} ours {ours.wall / tasks:8.2f} s   {name:<15} {other.wall:8.2f} s   ratio "
+            f"{tasks * other.wall / ours.wall:5.2f} (bar {bar}); processor seconds "
+            f"{ours.cpu / tasks:.2f} and {other.cpu:.2f}, ratio {tasks * other.cpu / ours.cpu:.2f}",
+            flush=True,
+        )
 
 
 def print_floor(
@@ -218,15 +279,21 @@ def print_floor(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="small", choices=["small", "base", "large"])
+    parser.add_argument("--recipe", default="default", choices=["default", "published"])
     parser.add_argument("--rois", type=int, default=450)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--masks", type=int, default=4, help="masks per sample of the second part")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16, help="people of a step")
+    parser.add_argument("--micro", type=int, default=2, help="people of a micro-batch")
+    parser.add_argument("--masks", type=int, default=4, help="masks a sample of the second part")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="of torch; all cores by default")
     parser.add_argument("--memory-of", choices=["ours", "eager"], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    settings = BrainJepaSettings.preset(args.size, rois=args.rois, recipe="published")
+    if args.batch % args.micro:
+        parser.error(f"expected --batch to be a multiple of --micro, found {args.batch}")
+    use_threads(args.threads)
+    settings = BrainJepaSettings.preset(args.size, rois=args.rois, recipe=args.recipe)
     if args.memory_of:
-        print(json.dumps(peak_memory(args.memory_of, settings, args.batch)))
+        print(json.dumps(peak_memory(args.memory_of, settings, args.micro)))
     else:
         report(args, settings)
 

@@ -179,7 +179,7 @@ def read_model(path: str | Path) -> tuple[BrainModel, Provenance]:
             "copy the model folder again"
         ) from error
     settings = described.settings
-    model = described.family.new(settings, torch.zeros(settings.rois, settings.components))
+    model = described.family.undrawn(settings, torch.zeros(settings.rois, settings.components))
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in arrays.items()}
     wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))

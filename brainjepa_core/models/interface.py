@@ -23,6 +23,7 @@ from brainjepa_core.models.latents import latents_of
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.pooling import pool_names, pool_tokens
 from brainjepa_core.models.roles import Roles
+from brainjepa_core.models.sizes import NetworkSize, networks_named
 from brainjepa_core.settings import Frozen
 
 Draws = dict[str, Tensor | None]
@@ -49,6 +50,8 @@ class ModelShape(Frozen):
     predicts_rest: ClassVar[bool] = False
     """Whether `BrainModel.sample_losses` asks for ``rest`` [B, R, R], the connectivity of all that
     the windows leave of their people's scans; who has no two windows apart is left out."""
+    published_pool: ClassVar[str] = "mean"
+    """Of `models.pooling`: what the authors read a window by."""
 
     rois: int = Field(ge=1)
     frames: int = Field(160, ge=1)
@@ -60,6 +63,26 @@ class ModelShape(Frozen):
     def learned_phenotypes(self) -> tuple[Any, ...]:
         """Phenotypes that `BrainModel.sample_losses` asks for as ``told`` [B, Q]."""
         return ()
+
+    @property
+    def mixes_people(self) -> bool:
+        """Whether a loss depends on who else is in the micro-batch, which no privacy can count."""
+        return False
+
+    @property
+    def still(self) -> bool:
+        """Whether tokens of an ROI are the same at all times of a window."""
+        return False
+
+    @property
+    def networks(self) -> tuple[NetworkSize, ...]:
+        """Networks of blocks that a step runs: what is asked of a machine."""
+        return networks_named(self.model_dump(), self.tokens)
+
+    @property
+    def other_weights(self) -> int:
+        """Weights that are trained beside the blocks, where they are many."""
+        return 0
 
     @property
     def plain(self) -> Self:
@@ -172,16 +195,16 @@ class BrainModel(nn.Module, ABC):
         """
         return {}
 
-    def constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
+    def step_constants(self) -> dict[str, Tensor]:
+        """What `sample_losses` needs of the weights alone; computed there where it is not given."""
+        return {}
+
+    def sample_constants(self, x: Tensor, *args: Any, **draws: Any) -> Draws:
         """Further arguments of `sample_losses` through which no gradient passes, [B, ...].
 
         `sample_losses` computes them by itself where they are not given. Gradients of single
-        people are dearer than a pass for all at once, which suffices for these.
-
-        Parameters
-        ----------
-        x, **draws
-            Those of `sample_losses`.
+        people are dearer than a pass for all at once, which suffices for these. It takes what
+        `sample_losses` takes.
         """
         return {}
 
@@ -193,7 +216,7 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         **draws
-            What `draw` gave, and ``token_valid`` (bool Tensor [B, N], or None).
+            What `draw` gave, ``token_valid`` (bool Tensor [B, N], or None), and `step_constants`.
         """
 
     # Per-sample gradient hooks (Opacus) wrap a module's call.
@@ -217,8 +240,9 @@ class BrainModel(nn.Module, ABC):
 
         It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
         gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
-        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece. Where it
-        ends in a norm, its ``latents(patches, basis, index)`` gives the tokens before that.
+        has ``blocks`` and a last ``norm``, else as one piece. Where it has
+        ``latents(patches, basis, index)``, connectivity is read from these: tokens before a last
+        norm, or what tokens that are not of single ROIs say of each.
         """
 
     def patches(self, x: Tensor) -> Tensor:
@@ -244,11 +268,7 @@ class BrainModel(nn.Module, ABC):
     def tokens_of(self, x: Tensor, token_valid: Tensor | None = None) -> Tensor:
         """Tokens [B, N, D] of windows [B, R, T], with gradients.
 
-        Parameters
-        ----------
-        x : Tensor [B, R, T]
-        token_valid : Tensor [B, N], optional
-            bool; False for missing ROIs and padded frames, which nothing attends to.
+        Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
         tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
         return tokens
@@ -291,8 +311,9 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         pool : str or sequence of str
-            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
-            `pooling.SECOND_ORDER` that can be computed.
+            Names of `pooling.POOLS` and ``GROUP_POOLS`` (its authors' is
+            `ModelShape.published_pool`), or "second_order" for all of `pooling.SECOND_ORDER` that
+            can be computed.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal, which count nowhere.
         networks : Tensor [R], optional
@@ -309,4 +330,5 @@ class BrainModel(nn.Module, ABC):
         """
         tokens = self.encode(x, token_valid)
         pools = pool_names(pool, networks)
-        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
+        s = self.settings
+        return pool_tokens(tokens, s.time_patches, pools, token_valid, networks, still=s.still)

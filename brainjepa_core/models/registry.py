@@ -16,9 +16,19 @@ import torch
 
 from brainjepa_core.models.adapters import add_adapters
 from brainjepa_core.models.interface import BrainModel, ModelShape
+from brainjepa_core.models.undrawn import Undrawn
 
 DEFAULT = "brain_jepa"
-SHIPPED = ("brain_jepa", "masked_autoencoder", "person_jepa", "phenotype_heads")
+SHIPPED = (
+    "brain_jepa",
+    "masked_autoencoder",
+    "person_jepa",
+    "phenotype_heads",
+    "brainmass",
+    "csm",
+    "brainlm",
+    "brainlm_picture",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,11 @@ class Family:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._drawn(settings, basis)
+
+    def undrawn(self, settings: ModelShape, basis: Any) -> BrainModel:
+        """A model whose weights are to be put in: zeros wherever `new` draws them."""
+        with Undrawn():
+            return self._drawn(settings, torch.as_tensor(basis))
 
     def _drawn(self, settings: ModelShape, basis: torch.Tensor) -> BrainModel:
         model = self.model(settings, basis)

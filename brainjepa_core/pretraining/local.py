@@ -14,8 +14,11 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
+from brainjepa_core.pretraining.parallel.local import pretrain_together
+from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.problems import counted
@@ -33,8 +36,10 @@ def pretrain_locally(
     run: str | Path,
     study: PretrainingSettings,
     device: str = "cpu",
+    computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
+    together: Devices | None = None,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
@@ -44,10 +49,14 @@ def pretrain_locally(
     run : path
     study : PretrainingSettings
     device : str
+    computing : Computing
+        How steps are computed.
     say : callable, optional
         Told in one line what begins.
     progress : bool
         Show a bar.
+    together : Devices, optional
+        Devices that train in a process each, from stores on disk, in place of `device`.
 
     Returns
     -------
@@ -57,14 +66,21 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, or the folder holds a run of other people, scans or
-        settings.
+        If this machine has no such device, devices cannot share the study's micro-batches, steps
+        would not be as exact as the study asks, or the folder holds a run of other people, scans
+        or settings.
     """
-    require_device(device)
+    for name in (device,) if together is None else together.devices:
+        require_device(name)
+        computing.require_on(name)
+    computing.require_within(study.training.tolerance)
+    if together is not None:
+        together.require_divides(study.training.accumulation)
+        together.require_within(study.training.tolerance)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
-    origin = run_origin(windows, study, sizes)
+    origin = run_origin(windows, study, sizes, computing)
     require_origin(run, origin, RESULTS)
     if say is not None:
         say(
@@ -79,17 +95,27 @@ def pretrain_locally(
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
-    training = study.new_training(basis, device)
-    pretrain(training, windows, provenance(windows, basis), run, progress=progress)
+    if together is not None:
+        paths = [store.path for store in stores]
+        pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
+    else:
+        training = study.new_training(basis, device, computing)
+        pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     write_consensus(run / "final", mean_fc)
     return run / "final"
 
 
-def run_origin(windows: Windows, study: PretrainingSettings, sizes: ModelShape) -> dict[str, Any]:
+def run_origin(
+    windows: Windows,
+    study: PretrainingSettings,
+    sizes: ModelShape,
+    computing: Computing = EXACT,
+) -> dict[str, Any]:
     """All that decides what a run computes; presets count by the sizes they stand for."""
     settings = study.model_dump(mode="json", include={"family", "windows", "basis", "training"})
     model = sizes.model_dump(mode="json")
-    return {**data_origin(windows), **settings, "model": model, "format of states": FORMAT}
+    how = {"model": model, "computing": computing.model_dump(mode="json")}
+    return {**data_origin(windows), **settings, **how, "format of states": FORMAT}
 
 
 def basis_of_run(
@@ -102,5 +128,5 @@ def basis_of_run(
         basis = ConsensusBasis.load(path)
         basis.require_rois(windows.atlas.rois)
     else:
-        basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, windows.atlas)
     return basis, total.mean_fc()

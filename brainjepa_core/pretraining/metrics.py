@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+FEW = 4  # people whose tokens' rank is looked at
+
 
 def effective_rank(vectors: Tensor) -> Tensor:
     """Exponential of the entropy of the normalised singular values (Roy & Vetterli 2007).
@@ -25,14 +27,18 @@ def effective_rank(vectors: Tensor) -> Tensor:
     Tensor
         Scalar between 1 and min(n - 1, D); 0 where all rows are equal.
     """
-    vectors = vectors.float()
+    given = torch.promote_types(vectors.dtype, torch.float32)
+    vectors = vectors.double()  # products square the spread of what is summed
     centred = vectors - vectors.mean(0)
-    singular = torch.linalg.svdvals(centred)
+    # Singular values of many rows by the products of few columns (or the reverse): on a GPU these
+    # are fast, a decomposition of the rows themselves is not.
+    products = centred.T @ centred if len(vectors) > vectors.shape[1] else centred @ centred.T
+    singular = torch.linalg.eigvalsh(products).clamp_min(0).sqrt()
     total = singular.sum()
     share = singular / total.clamp_min(torch.finfo(total.dtype).tiny)
     entropy = -torch.special.xlogy(share, share).sum()
     # The mean of equal rows is rounded: what is left of them is not a direction.
-    rounding = len(vectors) * torch.finfo(total.dtype).eps * torch.linalg.matrix_norm(vectors)
+    rounding = len(vectors) * torch.finfo(given).eps * torch.linalg.matrix_norm(vectors)
     return torch.where(total > rounding, entropy.exp(), torch.zeros_like(total))
 
 
@@ -53,8 +59,8 @@ def collapse_metrics(tokens: Tensor, valid: Tensor | None = None) -> dict[str, f
         ``spread_positions``, over positions of a person; ``position_share``, the share of the
         tokens' variance that their position explains (analysis of variance; near 1, tokens say
         where they are and little else); ``rank_tokens``, the effective rank of a person's tokens
-        (mean over people), and ``rank_people``, that of mean-pooled people (at most B - 1).
-        Empty where fewer than two positions are valid in everybody.
+        (mean over the first 4 people), and ``rank_people``, that of mean-pooled people (at most
+        B - 1). Empty where fewer than two positions are valid in everybody.
 
     Raises
     ------
@@ -74,7 +80,7 @@ def collapse_metrics(tokens: Tensor, valid: Tensor | None = None) -> dict[str, f
         "spread_people": within.sqrt(),
         "spread_positions": tokens.var(1).mean().sqrt(),
         "position_share": 1 - within / total.clamp_min(torch.finfo(total.dtype).tiny),
-        "rank_tokens": torch.stack([effective_rank(person) for person in tokens]).mean(),
+        "rank_tokens": torch.stack([effective_rank(person) for person in tokens[:FEW]]).mean(),
         "rank_people": effective_rank(tokens.mean(1)),
     }
     return {name: float(value) for name, value in values.items()}

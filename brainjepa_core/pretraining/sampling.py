@@ -5,7 +5,6 @@ Shapes: B batch, K masks per sample, R ROIs, T frames, W time patches, N = R * W
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,8 @@ from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
 from brainjepa_core.pretraining.training_settings import TrainingSettings
+from brainjepa_core.pretraining.transfer import moved
+from brainjepa_core.processors import usable_cores
 
 MOST_LOADERS = 4  # each holds a step's windows in memory
 
@@ -66,17 +67,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device without waiting for it."""
-        draws = {name: _moved(value, device) for name, value in self.draws.items()}
-        x, token_valid = _moved(self.x, device), _moved(self.token_valid, device)
+        draws = {name: moved(value, device) for name, value in self.draws.items()}
+        x, token_valid = moved(self.x, device), moved(self.token_valid, device)
         assert x is not None
         return Batch(x, token_valid, draws)
-
-
-def _moved(value: Tensor | None, device: torch.device) -> Tensor | None:
-    if value is None:
-        return None
-    value = value.pin_memory() if device.type == "cuda" else value
-    return value.to(device, non_blocking=True)
 
 
 class Draw(NamedTuple):
@@ -115,7 +109,11 @@ def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[
 
 
 def batches_of_step(
-    windows: WindowSource, model: BrainModel, settings: TrainingSettings, step: int
+    windows: WindowSource,
+    model: BrainModel,
+    settings: TrainingSettings,
+    step: int,
+    parts: slice = slice(None),
 ) -> list[Batch]:
     """The micro-batches of an optimiser step, on the CPU.
 
@@ -126,11 +124,13 @@ def batches_of_step(
         Which draws what its losses need of chance.
     settings : TrainingSettings
     step : int
+    parts : slice
+        Which micro-batches are made; all by default.
     """
     draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
     size = settings.batch_size // settings.accumulation
     result = []
-    for first in range(0, len(draws), size):
+    for first in range(0, len(draws), size)[parts]:
         part = draws[first : first + size]
         result.append(
             batch_of(
@@ -177,7 +177,11 @@ def batch_of(
 
 
 def batches_ahead(
-    windows: WindowSource, model: BrainModel, settings: TrainingSettings, steps: range
+    windows: WindowSource,
+    model: BrainModel,
+    settings: TrainingSettings,
+    steps: range,
+    parts: slice = slice(None),
 ) -> Iterator[list[Batch]]:
     """Batches of consecutive steps, the next ones made by threads while one is in use.
 
@@ -185,7 +189,7 @@ def batches_ahead(
     Threads, for what they do (reading, copying, aligning) lets others run: processes would have to
     hand over every batch.
     """
-    make = partial(batches_of_step, windows, model, settings)
+    make = partial(batches_of_step, windows, model, settings, parts=parts)
     pool = ThreadPoolExecutor(loaders(), thread_name_prefix="batches")
     try:
         coming = iter(steps)
@@ -200,4 +204,4 @@ def batches_ahead(
 
 def loaders() -> int:
     """Threads that make batches, and steps that are made ahead."""
-    return min(MOST_LOADERS, len(os.sched_getaffinity(0)))
+    return min(MOST_LOADERS, usable_cores())

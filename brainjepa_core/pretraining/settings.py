@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,6 +11,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -21,12 +22,38 @@ from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
+COORDINATES = 3
+PLACED_BY = {"gradient": "gradients", "anatomical": "centroids"}  # positions: kind of basis
+
 
 class BasisSettings(Frozen):
-    """How the ROI basis is computed (`brainjepa_core.gradients`)."""
+    """What places ROIs: gradients of the consensus (`brainjepa_core.gradients`), or coordinates.
 
+    Attributes
+    ----------
+    kind : {"gradients", "centroids"}
+        ``centroids`` are the ROIs' centres in millimetres of MNI space, by the atlas.
+    components : int
+        Of gradients; coordinates are three.
+    sparsity : float
+        Share of each connectivity row that gradients leave out.
+    """
+
+    kind: Literal["gradients", "centroids"] = "gradients"
     components: int = Field(30, ge=1)
     sparsity: float = Field(0.9, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _three_coordinates(cls, told: Any) -> Any:
+        if not isinstance(told, dict) or told.get("kind") != "centroids":
+            return told
+        if told.get("components", COORDINATES) != COORDINATES:
+            raise ValueError(
+                f"expected no components with kind: centroids, which are {COORDINATES} "
+                f"coordinates, found {told['components']}; leave components out"
+            )
+        return {**told, "components": COORDINATES}
 
 
 class PretrainingSettings(Frozen):
@@ -59,16 +86,23 @@ class PretrainingSettings(Frozen):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> PretrainingSettings:
-        derived = sorted({"rois", "frames", "components", "adapters"} & self.model.keys())
+        derived = sorted({"rois", "frames", "tr", "components", "adapters"} & self.model.keys())
         if derived:
             raise ValueError(
                 f"expected a model without {', '.join(derived)}, which follow from the data and "
-                "other settings; set windows.frames, basis.components and training.train instead"
+                "other settings; set windows, basis.components and training.train instead"
             )
         try:  # now, not when the data has been read
             self.model_settings(rois=1)
         except ValidationError as error:
             raise ValueError(f"model: {problems_of(error)}") from error
+        placed = self.model.get("positions", "gradient")
+        known = "positions" in self.model_family.settings.model_fields
+        if known and placed != "sincos" and PLACED_BY[placed] != self.basis.kind:
+            raise ValueError(
+                f"expected basis.kind: {PLACED_BY[placed]} with model.positions: {placed}, found "
+                f"{self.basis.kind}; change one of the two"
+            )
         return self
 
     @property
@@ -78,14 +112,16 @@ class PretrainingSettings(Frozen):
 
     def model_settings(self, rois: int) -> ModelShape:
         """Settings of the model for an atlas of `rois` ROIs."""
-        adapted = self.training.train == "adapters"
-        return self.model_family.settings.preset(
+        adapted, shape = self.training.train == "adapters", self.model_family.settings
+        timed = {"tr": self.windows.tr} if "tr" in shape.model_fields else {}
+        return shape.preset(
             self.preset,
             rois=rois,
             recipe=self.recipe,
             frames=self.windows.frames,
             components=self.basis.components,
             adapters=self.training.adapter_rank if adapted else 0,
+            **timed,
             **self.model,
         )
 
@@ -118,9 +154,11 @@ class PretrainingSettings(Frozen):
         model = {field: value for field, value in self.model.items() if field in known}
         return self.model_copy(update={"family": name, "model": model})
 
-    def new_training(self, basis: ConsensusBasis, device: str = "cpu") -> Training:
+    def new_training(
+        self, basis: ConsensusBasis, device: str = "cpu", computing: Computing = EXACT
+    ) -> Training:
         """Training at step 0."""
-        return Training(self.new_model(basis), self.training, device)
+        return Training(self.new_model(basis), self.training, device, computing=computing)
 
 
 def provenance(windows: Windows, basis: ConsensusBasis) -> Provenance:

@@ -35,10 +35,10 @@ class TrainingSettings(Frozen):
         Of adapters.
     clip_norm : float, optional
         Largest norm of a step's gradient; none by default, as published.
-    precision : {"fp32", "bf16"}
-        bf16 autocast is meant for GPUs; weights and optimiser stay in fp32.
-    compile : bool
-        Pass the loss through ``torch.compile``.
+    tolerance : float
+        How far a step's loss may be from that of exact float32, relative to it. How a machine
+        computes is its own choice within that (`pretraining.computing`); 0 asks for float32 by
+        plain kernels.
     """
 
     seed: int = Field(0, ge=0)
@@ -51,8 +51,7 @@ class TrainingSettings(Frozen):
     train: Literal["all", "adapters"] = "all"
     adapter_rank: int = Field(4, ge=1)
     clip_norm: float | None = Field(None, gt=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
+    tolerance: float = Field(0.01, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _one_accumulation(self) -> TrainingSettings:

@@ -6,7 +6,6 @@ of all trained parameters.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -17,10 +16,18 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import Parameter
 
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.kernels import chosen_kernels, rounding
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
-from brainjepa_core.privacy.settings import PrivacySettings, require_private
+from brainjepa_core.privacy.settings import (
+    PrivacySettings,
+    require_own_losses,
+    require_private,
+    require_uncompiled,
+)
 
 USE = "noise"
 # The CPU's fused attention is called person by person, of which vmap warns. That is faster than
@@ -62,31 +69,49 @@ class ClippedGradients:
     clip : float
         C, of the norm over all parameters together, in the weights' dtype.
     device : torch.device
+    computing : Computing
 
     Raises
     ------
     ValueError
-        If the recipe clips or compiles by itself.
+        If the recipe clips by itself, the model mixes people, or what was chosen does not compute
+        one person's gradient.
     """
 
     def __init__(
-        self, model: BrainModel, settings: TrainingSettings, clip: float, device: torch.device
+        self,
+        model: BrainModel,
+        settings: TrainingSettings,
+        clip: float,
+        device: torch.device,
+        computing: Computing = EXACT,
     ) -> None:
         require_private(settings)
-        self.settings, self.clip, self.device = settings, clip, device
+        require_own_losses(model.settings)
+        require_uncompiled(computing)
+        self.clip, self.device, self.computing = clip, device, computing
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         bytes_a_person = sum(p.numel() * p.element_size() for p in self.trained.values())
         self._chunk = max(1, CHUNK_BYTES // bytes_a_person)
         self._model = model
 
-    def __call__(self, batches: Sequence[Batch]) -> Iterator[Clipped]:
-        """As many people at once as memory allows."""
+    def __call__(self, batches: Sequence[Batch]) -> Iterator[Iterator[Clipped]]:
+        """Of each micro-batch, as many people at once as memory allows; none where it is empty."""
+        if not batches:
+            return
+        with chosen_kernels(self.computing, self.device), self._rounding():
+            constants = self._model.step_constants()
         for batch in batches:
-            for part in _chunks(batch.to(self.device), self._chunk):
-                yield self._clipped(part)
+            yield self._of_batch(batch.to(self.device), constants)
 
-    def _clipped(self, batch: Batch) -> Clipped:
-        gradients, losses = self._sample_gradients(batch)
+    def _of_batch(self, batch: Batch, constants: dict[str, Tensor]) -> Iterator[Clipped]:
+        for part in _chunks(batch, self._chunk):
+            with chosen_kernels(self.computing, self.device):
+                clipped = self._clipped(part, constants)
+            yield clipped
+
+    def _clipped(self, batch: Batch, constants: dict[str, Tensor]) -> Clipped:
+        gradients, losses = self._sample_gradients(batch, constants)
         # One matrix: small models have as many tensors as their steps have milliseconds.
         rows = torch.cat([gradients[name].flatten(1) for name in self.trained], dim=1)
         norms = rows.norm(dim=1)
@@ -96,27 +121,27 @@ class ClippedGradients:
         loss = torch.where(torch.isfinite(losses), losses, 0.0).sum().detach()
         return Clipped(rows, factors, loss)
 
-    def _sample_gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def _sample_gradients(
+        self, batch: Batch, constants: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients [B, ...] of each trained parameter and losses [B], in the weights' dtype."""
         draws = {"token_valid": batch.token_valid, **batch.draws}
 
         def loss(parameters: dict[str, Tensor], sample: dict[str, Tensor]) -> Tensor:
             one = {name: value[None] for name, value in sample.items()}
-            losses: Tensor = functional_call(self._model, parameters, kwargs=one)
+            losses: Tensor = functional_call(self._model, parameters, kwargs={**one, **constants})
             return losses.sum()
 
         weights = {name: p.detach() for name, p in self.trained.items()}
         compute: SampleGradients = vmap(grad_and_value(loss), in_dims=(None, 0))
-        with self._precision():
-            given = {**draws, **self._model.constants(batch.x, **draws)}
+        with self._rounding():
+            given = {**draws, **self._model.sample_constants(batch.x, **draws, **constants)}
             told = {name: value for name, value in given.items() if value is not None}
             return compute(weights, {"x": batch.x, **told})
 
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        if self.settings.precision == "bf16":
-            # Casts are not kept from call to call: they would outlive their transform.
-            return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
-        return contextlib.nullcontext()
+    def _rounding(self) -> torch.autocast:
+        # Casts are not kept from call to call: they would outlive their transform.
+        return rounding(self.computing, self.device, keep_casts=False)
 
 
 class PrivateGradient:
@@ -126,7 +151,7 @@ class PrivateGradient:
 
     Parameters
     ----------
-    model, settings, device
+    model, settings, device, computing
         As `ClippedGradients` takes them. The batch size is B, what the sum is divided by, never the
         number that was drawn.
     protection : PrivacySettings
@@ -134,11 +159,13 @@ class PrivateGradient:
         Of the noise.
     first_step : int
         Number of the step that the first call computes; each call is the step after.
+    processes : Processes
+        That share the micro-batches; each adds the same noise to the sum of all.
 
     Raises
     ------
     ValueError
-        If the recipe clips or compiles by itself.
+        As `ClippedGradients`.
     """
 
     def __init__(
@@ -149,9 +176,11 @@ class PrivateGradient:
         secret: RequestSecret,
         first_step: int,
         device: torch.device,
+        computing: Computing = EXACT,
+        processes: Processes = ALONE,
     ) -> None:
-        self._clipped = ClippedGradients(model, settings, protection.clip, device)
-        self.settings, self.protection, self.device = settings, protection, device
+        self._clipped = ClippedGradients(model, settings, protection.clip, device, computing)
+        self.settings, self.protection, self.processes = settings, protection, processes
         self.secret, self.step = secret, first_step
 
     @property
@@ -169,23 +198,32 @@ class PrivateGradient:
         """
         numbers = [p.numel() for p in self.trained.values()]
         like = next(iter(self.trained.values()))
-        total, loss = like.new_zeros(sum(numbers)), torch.zeros((), device=self.device)
-        for people in self._clipped(batches):
-            total.addmv_(people.rows.T, people.factors)
-            loss = loss + people.loss
+        own = (self._sum_of(people, sum(numbers)) for people in self._clipped(batches))
+        total, (loss,) = self.processes.add(own, like.new_empty(sum(numbers) + 1)).split(
+            [sum(numbers), 1]
+        )
         noise = self.secret.stream(USE, self.step).normals(len(total))
         total.add_(noise.to(total), alpha=self.protection.site_noise * self.protection.clip)
         total.div_(self.settings.batch_size)
         for parameter, part in zip(self.trained.values(), total.split(numbers), strict=True):
             parameter.grad = part.view_as(parameter)
         self.step += 1
-        return loss / self.settings.batch_size
+        mean: Tensor = loss / self.settings.batch_size
+        return mean
+
+    def _sum_of(self, people: Iterator[Clipped], numbers: int) -> Tensor:
+        """Sum of a micro-batch's clipped gradients, and of its losses: [P + 1]."""
+        found = next(iter(self.trained.values())).new_zeros(numbers + 1)
+        for part in people:
+            found[:-1].addmv_(part.rows.T, part.factors)
+            found[-1].add_(part.loss)
+        return found
 
 
 def _chunks(batch: Batch, size: int) -> Sequence[Batch]:
     """The batch in parts of at most `size` people."""
     people = len(batch.x)
-    if people <= size:
+    if 0 < people <= size:
         return [batch]
 
     def part(value: Tensor | None, first: int) -> Tensor | None:

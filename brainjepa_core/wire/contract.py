@@ -65,7 +65,7 @@ class Contract(Frozen):
         Fingerprint of each site's key, by the site's name.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     consortium: str = Field(min_length=1, max_length=64)
     assignment: Assignment
     rounds: int = Field(ge=1)

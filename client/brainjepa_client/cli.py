@@ -333,7 +333,8 @@ def check(site: SiteFile) -> None:
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        require_device(settings.here().device)
+        for device in settings.devices_here:
+            require_device(device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
             holdings = holdings_table(settings, store)

@@ -9,6 +9,7 @@ import yaml
 
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.atlas import DEFAULT_ATLAS
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,20 @@ def test_no_state_in_a_file(stores, tmp_path, name):
         ({"name": "St. Mary's"}, "name: expected text of the form"),
         ({"threads": 0}, "threads: expected a number of at least"),
         ({"device": "gpu"}, "device: expected text of the form"),
+        (
+            {"computing": {"precision": "tf32"}},
+            "expected a GPU for precision: tf32, found device 'cpu'; choose device cuda, or",
+        ),
+        (
+            {
+                "device": "slurm",
+                "slurm": {"options": {}, "device": "cpu"},
+                "computing": {"attention": "cudnn"},
+            },
+            "expected a GPU for attention: cudnn, found device 'cpu'",
+        ),
+        ({"computing": {"attention": "packed"}}, "expected precision bf16 with attention packed"),
+        ({"computing": {"precision": "fp16"}}, "computing.precision: expected 'fp32', 'tf32' or"),
         ({"policy": {"min_subjects": 0}}, "policy.min_subjects: expected a number of at least"),
         ({"policy": {"allow": ["tell"]}}, "policy.allow.0: expected 'describe'"),
         ({"policy": {"min": 3}}, "policy.min: no such field; check the spelling or remove it"),
@@ -99,7 +114,16 @@ def test_the_example_shows_the_defaults(stores, tmp_path):
     content = yaml.safe_load((ROOT / "site_configs" / "site.yaml").read_text())
     content["store"], content["state"] = str(stores[0]), str(tmp_path / "state")
     assert read(tmp_path, **content).policy == PolicySettings()
+    assert read(tmp_path, **content).computing == EXACT
+    assert set(content["computing"]) == set(Computing.model_fields)
     assert set(content["policy"]) == set(PolicySettings.model_fields)
+
+
+def test_where_this_machine_stands_in_for_a_gpu_it_computes_exactly(stores, tmp_path):
+    choices = {"precision": "bf16", "attention": "packed", "compile": True}
+    slurm = {"device": "slurm", "slurm": {"options": {}}, "computing": choices}
+    settings = read(tmp_path, store=str(stores[0]), state=str(tmp_path / "s"), **slurm)
+    assert settings.computing.attention == "packed" and settings.here().computing == EXACT
 
 
 def test_paths_start_at_the_yaml_s_folder(tmp_path, monkeypatch):

@@ -117,19 +117,22 @@ def _norm(x: Tensor, state: State, name: str) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps=1e-6)
 
 
-def _attention(x: Tensor, state: State, name: str, heads: int) -> Tensor:
+def _attention(x: Tensor, state: State, name: str, heads: int, fused: bool) -> Tensor:
     batch, n, width = x.shape
     qkv = _linear(x, state, f"{name}.qkv").reshape(batch, n, 3, heads, width // heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    weights = ((q @ k.transpose(-2, -1)) * (width // heads) ** -0.5).softmax(dim=-1)
-    return _linear((weights @ v).transpose(1, 2).reshape(batch, n, width), state, f"{name}.proj")
+    if fused:
+        mixed = F.scaled_dot_product_attention(q, k, v)
+    else:
+        mixed = ((q @ k.transpose(-2, -1)) * (width // heads) ** -0.5).softmax(dim=-1) @ v
+    return _linear(mixed.transpose(1, 2).reshape(batch, n, width), state, f"{name}.proj")
 
 
-def _blocks(x: Tensor, state: State, prefix: str, heads: int) -> Tensor:
+def _blocks(x: Tensor, state: State, prefix: str, heads: int, fused: bool) -> Tensor:
     depth = 1 + max(int(k.split(".")[1]) for k in state if k.startswith(f"{prefix}."))
     for i in range(depth):
         name = f"{prefix}.{i}"
-        x = x + _attention(_norm(x, state, f"{name}.norm1"), state, f"{name}.attn", heads)
+        x = x + _attention(_norm(x, state, f"{name}.norm1"), state, f"{name}.attn", heads, fused)
         hidden = F.gelu(_linear(_norm(x, state, f"{name}.norm2"), state, f"{name}.mlp.fc1"))
         x = x + _linear(hidden, state, f"{name}.mlp.fc2")
     return x
@@ -156,6 +159,9 @@ class EagerJEPA:
     encoder, predictor, target_encoder : dict of str to Tensor
     gradient : Tensor [R, m]
     heads, predictor_heads : int
+    fused : bool
+        Attention by torch's ``scaled_dot_product_attention``, and the rest as it is: what a change
+        of three lines makes of the published code.
     """
 
     encoder: State
@@ -164,6 +170,7 @@ class EagerJEPA:
     gradient: Tensor
     heads: int
     predictor_heads: int
+    fused: bool = False
 
     def trained(self) -> list[Tensor]:
         """Arrays that the loss is differentiated by, set up to collect gradients."""
@@ -184,7 +191,7 @@ class EagerJEPA:
         tokens = tokens + positions(state, self.gradient, "pos_embed_proj")
         if index is not None:
             tokens = _gather(tokens, index)
-        return _norm(_blocks(tokens, state, "blocks", self.heads), state, "norm")
+        return _norm(_blocks(tokens, state, "blocks", self.heads, self.fused), state, "norm")
 
     def targets(self, x: Tensor, target_index: Tensor) -> Tensor:
         """Layer-normed target-encoder tokens at the target indices."""
@@ -199,7 +206,7 @@ class EagerJEPA:
         embedded = _linear(context, state, "predictor_embed") + _gather(place, context_index)
         masked = state["mask_token"] + _gather(place, target_index)
         x = torch.cat([embedded, masked], dim=1)
-        x = _blocks(x, state, "predictor_blocks", self.predictor_heads)
+        x = _blocks(x, state, "predictor_blocks", self.predictor_heads, self.fused)
         x = _norm(x, state, "predictor_norm")[:, context_index.shape[1] :]
         return _linear(x, state, "predictor_proj")
 

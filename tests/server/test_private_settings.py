@@ -46,7 +46,6 @@ def test_all_of_the_promise_is_in_the_contract_and_nothing_else_is_asked():
         ({"protect": "none"}, "found one with protect: none; add the one, or take the other out"),
         ({"start_from": None}, "expected start_from with protect: dp, found none"),
         ({"training": {"clip_norm": 1.0}}, r"expected no training\.clip_norm with differential"),
-        ({"training": {"compile": True}}, r"expected training\.compile: false with differential"),
         (CENTRAL | {"rounds": {"local_steps": 2}}, "one local step a round where sites share the"),
         (CENTRAL | {"privacy": {**SHARED, "honest_sites": None}}, "expected honest_sites with"),
         ({"privacy": {"noise": 1, "honest_sites": 2}}, "nowhere else, found 2 with where: local"),

@@ -29,8 +29,6 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 
 RANDOM, SCRATCH = "random weights", "from scratch"
-PUBLISHED_POOL = "mean"  # of z-scored signals it tells little; it is shown all the same
-POOLS = (LATENT_CONNECTIVITY, PUBLISHED_POOL)
 
 
 def probe_methods(
@@ -60,14 +58,17 @@ def probe_methods(
     -------
     list of Method
         The probe that models are compared by, and its parts (`readout_methods.latent_methods`);
-        the published probe (mean pool, normalisation without affine, one linear layer); of a model
-        with heads on phenotypes, a linear model on their outputs.
+        the published probe (the pool of the model's authors, whose mean over tokens tells little of
+        z-scored signals, but is shown all the same; normalisation without affine, one linear
+        layer); of a model with heads on phenotypes, a linear model on their outputs.
     """
     people = range(windows.subjects)
-    found = cached_embeddings(model, windows, people, POOLS, None, cache, progress)
+    published = model.settings.published_pool
+    pools = (LATENT_CONNECTIVITY, published)
+    found = cached_embeddings(model, windows, people, pools, None, cache, progress)
     methods: list[Method] = [
         *latent_methods(name, found[LATENT_CONNECTIVITY], signals),
-        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
+        ProbeMethod(f"{name}: published probe", found[published], device=_device(model)),
     ]
     if model.settings.learned_phenotypes:
         outputs = predicted_phenotypes(model, windows)

@@ -101,6 +101,10 @@ class BrainJEPA(BrainModel):
         out: Tensor = tokens.unflatten(1, target_index.shape[1:])
         return out
 
+    def step_constants(self) -> dict[str, Tensor]:
+        """`blank_response`, where the objective takes it out of the targets."""
+        return {"blank": self.blank_response()} if self.settings.objective.remove_position else {}
+
     @torch.no_grad()
     def blank_response(self) -> Tensor:
         """Layer-normed target-encoder tokens [N, D] of a blank window: position alone."""
@@ -109,7 +113,7 @@ class BrainJEPA(BrainModel):
         tokens = self.target_encoder(blank, self.basis_of(1))
         return F.layer_norm(tokens, tokens.shape[-1:])[0]
 
-    def constants(
+    def sample_constants(
         self,
         x: Tensor,
         context_index: Tensor,
@@ -117,15 +121,24 @@ class BrainJEPA(BrainModel):
         context_valid: Tensor | None = None,
         target_valid: Tensor | None = None,
         token_valid: Tensor | None = None,
+        blank: Tensor | None = None,
     ) -> Draws:
         """Target latents [B, ..., Nt, D], and the blank response at the context [B, ..., Nc, D]."""
-        target, position = self._targets_and_position(x, context_index, target_index, token_valid)
+        target, position = self._targets_and_position(
+            x, context_index, target_index, token_valid, blank
+        )
         return {"target": target, "position": position}
 
     def _targets_and_position(
-        self, x: Tensor, context_index: Tensor, target_index: Tensor, token_valid: Tensor | None
+        self,
+        x: Tensor,
+        context_index: Tensor,
+        target_index: Tensor,
+        token_valid: Tensor | None,
+        blank: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        blank = self.blank_response() if self.settings.objective.remove_position else None
+        if blank is None:
+            blank = self.step_constants().get("blank")
         target = self.targets(x, target_index, token_valid, blank)
         return target, None if blank is None else blank[context_index]
 
@@ -173,6 +186,7 @@ class BrainJEPA(BrainModel):
         context_valid: Tensor | None = None,
         target_valid: Tensor | None = None,
         token_valid: Tensor | None = None,
+        blank: Tensor | None = None,
         target: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Tensor:
@@ -187,8 +201,10 @@ class BrainJEPA(BrainModel):
             bool; False for padding, which is neither attended to nor predicted.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal.
+        blank : Tensor [N, D], optional
+            As `step_constants` gives it.
         target, position : Tensor, optional
-            What `constants` gives, by which they are computed where no target is given.
+            What `sample_constants` gives, by which they are computed where no target is given.
 
         Returns
         -------
@@ -198,7 +214,7 @@ class BrainJEPA(BrainModel):
         """
         if target is None:
             target, position = self._targets_and_position(
-                x, context_index, target_index, token_valid
+                x, context_index, target_index, token_valid, blank
             )
         context = self.context(x, context_index, context_valid)
         predicted = self.predict(context, context_index, target_index, context_valid, target_valid)

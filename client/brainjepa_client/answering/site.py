@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.computing.describe import describe
 from brainjepa_client.computing.gradients import gradients
-from brainjepa_client.computing.kinds import People, computed, people_of
+from brainjepa_client.computing.kinds import People, computed
 from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.state import study_folder
 from brainjepa_client.computing.stopping import going_on_while
 from brainjepa_client.computing.training import drawn
 from brainjepa_client.consent.audit_log import ANSWERED, REFUSED, audit_log, site_salt
 from brainjepa_client.consent.participation import note_answer
+from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_allowed, require_told_apart
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_counted
 from brainjepa_client.settings import SiteSettings
@@ -32,6 +33,7 @@ from brainjepa_client.slurm.asking import answered_in_job
 from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.extras import require
 from brainjepa_core.files import bound_log
+from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.contract import Contract
@@ -61,10 +63,15 @@ class Site:
     settings : SiteSettings
     contracts : bool
         Whether only contracts are answered that the site's manager has approved.
+    at_hand : AtHand, optional
+        Of the process that answers, and its requests before this one; nothing by default.
     """
 
-    def __init__(self, settings: SiteSettings, *, contracts: bool = False) -> None:
+    def __init__(
+        self, settings: SiteSettings, *, contracts: bool = False, at_hand: AtHand | None = None
+    ) -> None:
         self.settings, self.contracts = settings, contracts
+        self._at_hand = AtHand() if at_hand is None else at_hand
 
     def answer(self, request: Request) -> Reply:
         """Reply to a request; errors become refusals that name no id, path or date.
@@ -104,10 +111,9 @@ class Site:
 
     def _answer(self, request: Request) -> Reply:
         assignment, settings = request.assignment, self.settings
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
+        use_threads(settings.threads)
         # Opened once: what is judged, by contract and policy, is what is answered from.
-        opened = functools.cache(lambda: ScanStore.open(settings.store))
+        opened = functools.cache(lambda: self._at_hand.store(settings.store))
         if not self.contracts:
             return self._reply(request, opened)
         contracts, digest = Contracts(settings.state), assignment.contract
@@ -129,11 +135,16 @@ class Site:
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
+            known = self._at_hand.known_people(settings, opened(), assignment)
+            if known is not None:
+                return len(known.learning)
             people, _ = assignment.pretraining.people_of([opened()])
             subjects = (person.records[0].subject for person in people)
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
 
         require_allowed(settings.policy, request, training_people, lambda: len(opened().atlas))
+        if request.kind == TRAIN:
+            require_exact_enough(settings, assignment)
         require_counted(settings, request)
         store, private = opened(), None
         if assignment.privacy is not None:
@@ -146,7 +157,7 @@ class Site:
             return within.answer()
         summed = store.fingerprint if request.kind == GRADIENTS else None
         require_same_study(settings.state, assignment, summed)
-        people = people_of(settings, store, assignment)
+        people = self._at_hand.people(settings, store, assignment)
         windows, learning = people.windows, people.learning
         for scan in windows.left_out:
             self._log(f"left out: {scan}")

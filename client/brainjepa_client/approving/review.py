@@ -12,6 +12,7 @@ from brainjepa_client.approving.roster import require_in_roster
 from brainjepa_client.approving.task_words import phenotypes_in_words, tasks_in_words
 from brainjepa_client.consent.audit_log import site_salt
 from brainjepa_client.consent.participation import are_same, fingerprints, past_answers
+from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_study, require_task
 from brainjepa_client.guarding.privacy_budget import PrivateStudy, require_within
 from brainjepa_client.settings import SiteSettings
@@ -89,18 +90,29 @@ def _asked(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str
         f"asked {counted(contract.rounds, 'time')}: {counted(assignment.steps, 'step')} of "
         f"training of {counted(batch, 'person', 'people')} each; {_leaving(contract)} leave, "
         f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
+        _exactness(site, assignment.pretraining.training.tolerance),
         *phenotypes_in_words(assignment.pretraining),
     ]
     if contract.evaluations:
         lines.append(
-            f"asked at most {counted(contract.evaluations, 'time')}: how far probes of its own "
-            "people tell of connectivity, ages and traits; sums over people of embeddings and "
-            f"these, {_when(site)}"
+            f"asked at most {counted(contract.evaluations, 'time')}, of a sample of at most "
+            f"{assignment.evaluate_people} of its people that stays the same: how far probes of "
+            "them tell of connectivity, ages and traits; sums over them of embeddings and these, "
+            f"{_when(site)}"
         )
     if assignment.protect:
         lines += _summed(contract)
     lines += tasks_in_words(contract)
     return [*lines, "every array and number of an answer: brainjepa site dry-run"]
+
+
+def _exactness(site: SiteSettings, tolerance: float) -> str:
+    asked = f"to {tolerance:g} of exact fp32 or better" if tolerance else "in exact fp32"
+    return f"steps are to be computed {asked} (training.tolerance); this site: " + (
+        f"{site.computing.in_words}, which is to {site.computing.deviation:g}"
+        if site.computing.deviation
+        else "exact fp32"
+    )
 
 
 def _shares_noise(contract: Contract) -> bool:
@@ -188,6 +200,7 @@ def refused(site: SiteSettings, contract: Contract, store: ScanStore) -> list[st
     demands: list[Callable[[], None]] = [
         partial(require_in_roster, site, contract),
         partial(require_study, policy, contract.assignment, rois),
+        partial(require_exact_enough, site, contract.assignment),
         partial(require_within, site, contract, store),
         *(partial(require_task, policy, question.probe) for question in contract.tasks),
     ]

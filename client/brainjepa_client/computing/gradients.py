@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.processors import usable_cores
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
 
@@ -47,7 +46,7 @@ def _processes(settings: SiteSettings, training: Windows) -> int:
     """How many processes add people up: one of them has few before others have started."""
     if training.subjects < FEW:
         return 1
-    return settings.threads or len(os.sched_getaffinity(0))
+    return settings.threads or usable_cores()
 
 
 def _rounded(exact: ConnectivitySum, policy: PolicySettings) -> ConnectivitySum:

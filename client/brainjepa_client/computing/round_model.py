@@ -16,7 +16,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
     ----------
     request : Request
         With the study's settings, ``basis`` and weights by name: every one to train, else those
-        that embedding reads; the others are then random.
+        that embedding reads; the others are then zeros.
     rois : int
         R of the site's atlas.
 
@@ -35,7 +35,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"{found}; give all sites one atlas"
         )
     family = request.assignment.pretraining.model_family
-    model = family.new(settings, basis, seed=0)
+    model = family.undrawn(settings, basis)
     shapes = {k: (tuple(v.shape), "float32") for k, v in model.state_dict().items() if k != BASIS}
     arrays = {k: v for k, v in request.arrays.items() if k in shapes}
     found_shapes = {k: (v.shape, str(v.dtype)) for k, v in arrays.items()}
@@ -47,6 +47,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"missing or of another shape or dtype ({', '.join(wrong[:3])}); "
             "check study and versions"
         )
-    weights = {k: torch.tensor(arrays[k]) for k in needed}
-    model.load_state_dict({**model.state_dict(), **weights})
+    weights = {k: torch.zeros(shapes[k][0]) for k in shapes.keys() - set(needed)}
+    weights |= {k: torch.tensor(arrays[k]) for k in needed}
+    model.load_state_dict({BASIS: model.basis, **weights}, assign=True)
     return model

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG
+from brainjepa_client.computing.exchange import LOG as JOB_LOG
+from brainjepa_client.computing.kept_outcomes import forget_outcomes
 from brainjepa_client.consent.audit_log import (
     REMOVED,
     audit_log,
@@ -168,8 +170,9 @@ def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> N
     """Remove caches, and the person's names from logs and lists of bad batches."""
     state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
+    forget_outcomes(state)
     names = {f"sub-{label}", *subjects}
-    for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*"):
+    for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*", f"*/*/{JOB_LOG}"):
         for path in state.glob(logs):
             _rewrite(path, names, label)
     made = [path if path.is_dir() else path.parent for _, path in results_made(state)]

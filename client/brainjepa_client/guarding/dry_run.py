@@ -26,6 +26,7 @@ import numpy as np
 from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.guarding.dry_run_masked import masked_rows
 from brainjepa_client.guarding.dry_run_rows import ReplyPart, message_of, rows_of
+from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.guarding.policy_lines import policy_lines
 from brainjepa_client.settings import SiteSettings
@@ -36,7 +37,8 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
+from brainjepa_core.pretraining.computing import EXACT
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.privacy.study import StudyPrivacy
@@ -119,7 +121,9 @@ def dry_run(
     ValueError
         If the YAML or the store cannot be used, or the contract is without this site.
     """
-    settings = read_settings(site, SiteSettings).here()
+    own = read_settings(site, SiteSettings)
+    # What leaves is the same however it is computed; compiling would take minutes.
+    settings = own.here().model_copy(update={"computing": EXACT})
     protect = None
     if contract is not None:
         study, wire = contract.assignment.pretraining, contract.assignment.wire
@@ -137,7 +141,7 @@ def dry_run(
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
-            reply = _answer(here, request, study, lambda: len(store.atlas))
+            reply = _answer(here, own, request, study, lambda: len(store.atlas))
             message = message_of(request)
             found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
@@ -153,12 +157,18 @@ def _is_masked(request: Request, reply: Reply) -> bool:
 
 
 def _answer(
-    settings: SiteSettings, request: Request, study: PretrainingSettings, rois: Callable[[], int]
+    settings: SiteSettings,
+    own: SiteSettings,
+    request: Request,
+    study: PretrainingSettings,
+    rois: Callable[[], int],
 ) -> Reply:
-    """The site's reply, or the refusal of the same request about the study in its own size."""
+    """The site's reply, or its own refusal of the same request about the study in its own size."""
     whole = request.assignment.model_copy(update={"pretraining": study})
     try:
         require_allowed(settings.policy, Request(request.kind, whole), lambda: sys.maxsize, rois)
+        if request.kind == TRAIN:
+            require_exact_enough(own, whole)
     except Refusal as refusal:
         return Reply(refusal=str(refusal))
     return Site(settings).answer(request)
@@ -246,7 +256,7 @@ def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusB
     count = min(YARDSTICK_COMPONENTS, len(rois))
     try:
         total = connectivity_sum(windows)
-        basis = ConsensusBasis.from_sum(total, wanted, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, windows.atlas)
         return basis, connectivity_components(total.mean_fc(), count)
     except ValueError:
         rng = np.random.default_rng(0)
@@ -267,7 +277,7 @@ def _shortened(study: PretrainingSettings, patches: int) -> PretrainingSettings:
     if windows.short == "refuse":
         frames = windows.frames
     size = min(2, training.batch_size // training.accumulation)
-    step = {"batch_size": size, "accumulation": 1, "compile": False, "masks": MaskSettings()}
+    step = {"batch_size": size, "accumulation": 1, "masks": MaskSettings()}
     return study.model_copy(
         update={
             "windows": windows.model_copy(update={"frames": frames}),

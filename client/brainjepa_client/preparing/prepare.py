@@ -9,7 +9,6 @@ The store follows its files: what they say today replaces what they said before.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path, clear_leftovers, read_json
 from brainjepa_core.problems import counted
+from brainjepa_core.processors import usable_cores
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.importing.derivatives import (
     clear_half_written,
@@ -161,7 +161,7 @@ class Preparation:
         BlockingIOError
             If another command is writing into the store.
         """
-        processes = self.settings.processes or len(os.sched_getaffinity(0))
+        processes = self.settings.processes or usable_cores()
         processes = max(1, min(processes, len(self.waiting)))
         work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
         with self.store.writing(wait=False):

@@ -125,6 +125,6 @@ def _origin(windows: Windows, data: TaskData, finetuned: Path, most: int) -> dic
 def _backbone(fitted: Finetuned) -> BrainModel:
     """The fine-tuned encoder as a model's target encoder, which attention is read from."""
     network = fitted.network
-    model = network.family.new(network.settings, network.basis.cpu())
+    model = network.family.undrawn(network.settings, network.basis.cpu())
     model.embedder.load_state_dict(network.encoder.state_dict())
     return model.eval().to(device_of(network))

@@ -12,7 +12,9 @@ from brainjepa_core.models.registry import SHIPPED, family_named
 from brainjepa_core.models.roles import Roles
 from brainjepa_core.pretraining.settings import PretrainingSettings
 
-NEEDED = {"phenotype_heads": {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}}
+NEEDED: dict[str, dict] = {
+    "phenotype_heads": {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}
+}
 
 
 def make(family: str) -> BrainModel:

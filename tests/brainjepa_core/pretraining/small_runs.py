@@ -20,6 +20,7 @@ from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import family_named
 from brainjepa_core.pretraining import state
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
@@ -79,7 +80,8 @@ class People:
 def small_model(family: str, seed: int = 0, **choices) -> BrainModel:
     """A model of any family, of the sizes above that it knows."""
     found = family_named(family)
-    known = {k: v for k, v in SIZES.items() if k in found.settings.model_fields}
+    sizes = {**SIZES, "tile": PATCH}
+    known = {k: v for k, v in sizes.items() if k in found.settings.model_fields}
     basis = torch.randn(ROIS, SIZES["components"], generator=torch.Generator().manual_seed(seed))
     return found.new(found.settings.preset("tiny", rois=ROIS, **known, **choices), basis, seed)
 
@@ -106,9 +108,9 @@ def make_recipe(*, schedule: dict | None = None, **choices) -> TrainingSettings:
     return TrainingSettings(schedule=schedule, **{"batch_size": 4, **choices})
 
 
-def make_training(family: str = "brain_jepa", **choices) -> Training:
+def make_training(family: str = "brain_jepa", computing: Computing = EXACT, **choices) -> Training:
     model = make_model() if family == "brain_jepa" else small_model(family)
-    return Training(model, make_recipe(**choices))
+    return Training(model, make_recipe(**choices), computing=computing)
 
 
 def losses(run: Path) -> dict[int, float]:

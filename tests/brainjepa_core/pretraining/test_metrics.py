@@ -86,6 +86,21 @@ def test_by_loops():
     )
 
 
+def test_a_few_directions_of_many_tokens_keep_their_rank():
+    """Products in float32 would see a dozen directions in what has three."""
+    rows = iid(3000, 3).float() @ iid(3, 96).float() + 2
+    expected = naive_rank(rows.numpy().astype(np.float64))
+    assert float(effective_rank(rows)) == pytest.approx(expected, rel=1e-3) and expected < 3
+
+
+def test_the_rank_of_tokens_is_that_of_four_people():
+    tokens = iid(6, 20, 8)
+    tokens[4:] = 1.0  # without any
+    assert collapse_metrics(tokens)["rank_tokens"] == pytest.approx(
+        np.mean([naive_rank(person.numpy()) for person in tokens[:4]])
+    )
+
+
 def test_tokens_that_are_not_valid_are_not_compared():
     """What a model gives for padding or a missing ROI is no sign of anything."""
     tokens, valid = iid(6, 20, 8), torch.ones(6, 20, dtype=torch.bool)

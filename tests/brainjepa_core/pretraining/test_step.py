@@ -6,8 +6,9 @@ import copy
 
 import pytest
 import torch
-from small_runs import People, make_model, make_recipe, make_training
+from small_runs import People, bits, make_model, make_recipe, make_training, same
 
+from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.step import Training, make_optimizer, trained_parameters
@@ -97,6 +98,30 @@ def test_four_micro_batches_equal_one_batch():
         assert torch.allclose(a, parts.advance(given), rtol=1e-5)
     # AdamW divides by the root of a gradient that may be rounding: compare what it moves.
     assert close(whole.model.parameters(), parts.model.parameters(), 1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_blank_response_is_computed_once_a_step_with_the_same_bits(monkeypatch, precision):
+    """Against losses that compute it for themselves, as those of whoever gives none."""
+    once, each = (
+        make_training(batch_size=8, accumulation=4, computing=Computing(precision=precision))
+        for _ in range(2)
+    )
+    each.gradient._constants = dict
+    passes = []
+    for name, training in (("once", once), ("each", each)):
+        blank = training.model.blank_response
+
+        def counted(blank=blank, name=name) -> torch.Tensor:
+            passes.append(name)
+            return blank()
+
+        monkeypatch.setattr(training.model, "blank_response", counted)
+    for step in range(2):
+        given = batches(once, step, People(subjects=9, ragged=True))
+        assert torch.equal(once.advance(given), each.advance(given))
+    assert passes.count("once") == 2 and passes.count("each") == 8
+    assert same(bits(once), bits(each))
 
 
 def test_every_person_of_a_small_site_counts_the_same():
@@ -189,7 +214,9 @@ def test_ragged_people_train_and_padding_is_not_learned_from():
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_advance_never_waits_for_the_device(monkeypatch, clip, precision):
-    training = make_training(accumulation=2, clip_norm=clip, precision=precision)
+    training = make_training(
+        accumulation=2, clip_norm=clip, computing=Computing(precision=precision)
+    )
     given = [batches(training, step, People(ragged=True)) for step in range(2)]
 
     def wait(*_: object) -> None:
@@ -220,7 +247,7 @@ def test_advance_never_waits_for_a_gpu():
 
 
 def test_bf16_keeps_weights_and_moments_in_fp32():
-    exact, half = make_training(), make_training(precision="bf16")
+    exact, half = make_training(), make_training(computing=Computing(precision="bf16"))
     a, b = (t.advance(batches(t, 0)) for t in (exact, half))
     assert a != b and torch.allclose(a, b, rtol=0.02)
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}

@@ -13,6 +13,7 @@ from torch import Tensor
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.registry import family_named
+from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.privacy import gradient as private
@@ -36,6 +37,10 @@ CASES = {
     "micro-batches": dict(people=5, accumulation=2),
     "published recipe": dict(people=4, recipe="published"),
     "masked autoencoder": dict(people=6, family="masked_autoencoder", ragged=True),
+    "brainmass": dict(people=6, family="brainmass", ragged=True),
+    "csm": dict(people=6, family="csm", ragged=True),
+    "brainlm": dict(people=6, family="brainlm", ragged=True),
+    "brainlm, published": dict(people=5, family="brainlm", ragged=True, recipe="published"),
     "person": dict(people=5, family="person_jepa"),
     "person, missing ROI and padded frames, as many people as ROIs": dict(
         people=6, family="person_jepa", ragged=True
@@ -59,7 +64,9 @@ def make(
     """A model in float64 off its start, a recipe, and the micro-batches of all people."""
     torch.manual_seed(0)
     shape = family_named(family).settings
-    sizes = {k: v for k, v in {**SIZES, "depth": depth}.items() if k in shape.model_fields}
+    sizes = {
+        k: v for k, v in {**SIZES, "depth": depth, "reduced": 8}.items() if k in shape.model_fields
+    }
     settings = shape.preset("tiny", rois=6, recipe=recipe, **sizes)
     model = family_named(family).new(settings, torch.randn(6, 2)).double()
     for parameter in model.parameters():
@@ -76,9 +83,11 @@ def make(
     return model, recipe, doubled
 
 
-def found(model, recipe, batches, clip: float, noise: float = SILENT, step: int = 0):
+def found(
+    model, recipe, batches, clip: float, noise: float = SILENT, step: int = 0, computing=EXACT
+):
     protection = PrivacySettings(clip=clip, noise=noise)
-    gradient = PrivateGradient(model, recipe, protection, SECRET, step, CPU)
+    gradient = PrivateGradient(model, recipe, protection, SECRET, step, CPU, computing)
     loss = gradient(batches)
     return {name: p.grad.clone() for name, p in gradient.trained.items()}, loss
 
@@ -232,14 +241,15 @@ def test_training_goes_on_past_such_a_person_and_tells_of_no_bad_step():
     assert training.first_bad_step() is None and training.step == 4
 
 
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
+@pytest.mark.parametrize(
+    "family", ["brain_jepa", "masked_autoencoder", "person_jepa", "brainmass", "brainlm"]
+)
 def test_bf16_is_within_a_hundredth_and_clips_in_float32(family):
     model, recipe, batches = make(people=6, family=family, ragged=True)
     model.float()
     single = [Batch(b.x.float(), b.token_valid, b.draws) for b in batches]
-    half = recipe.model_copy(update={"precision": "bf16"})
     exact, _ = found(model, recipe, single, clip=0.3)
-    rounded, _ = found(model, half, single, clip=0.3)
+    rounded, _ = found(model, recipe, single, clip=0.3, computing=Computing(precision="bf16"))
     assert {g.dtype for g in rounded.values()} == {torch.float32}
     difference = norm({name: g - rounded[name] for name, g in exact.items()})
     assert 0 < difference < 0.01 * norm(exact)
@@ -267,15 +277,26 @@ def test_it_never_waits_for_the_device(monkeypatch):
         gradient(batches)
 
 
-@pytest.mark.parametrize(
-    ("choices", "text"),
-    [
-        ({"clip_norm": 2.0}, "expected no training.clip_norm with differential privacy, found 2"),
-        ({"compile": True}, "expected training.compile: false .* found true"),
-    ],
-)
-def test_recipes_that_are_not_of_single_people_are_refused(choices, text):
+def test_what_is_not_of_single_people_is_refused():
+    private = PrivacySettings(noise=1.0)
+    text = "expected no training.clip_norm with differential privacy, found 2"
     with pytest.raises(ValueError, match=text):
-        PrivateGradient(
-            make_model(), make_recipe(**choices), PrivacySettings(noise=1.0), SECRET, 0, CPU
-        )
+        PrivateGradient(make_model(), make_recipe(clip_norm=2.0), private, SECRET, 0, CPU)
+    choices = Computing(precision="bf16", compile=True)
+    text = (
+        "expected neither compile: true nor attention: packed where a study is under differential "
+        "privacy, found precision: bf16 and compile: true; .*: set compile: false and attention: fu"
+    )
+    with pytest.raises(ValueError, match=text):
+        PrivateGradient(make_model(), make_recipe(), private, SECRET, 0, CPU, choices)
+
+
+def test_the_blank_response_is_computed_once_a_step(monkeypatch):
+    model, recipe = make_model(), make_recipe(batch_size=4, accumulation=4)
+    gradient = PrivateGradient(model, recipe, PrivacySettings(noise=1.0), SECRET, 0, CPU)
+    passes, blank = [], model.blank_response
+    monkeypatch.setattr(model, "blank_response", lambda: passes.append(1) or blank())
+    gradient(batches_of_step(People(), model, recipe, 0))
+    assert len(passes) == 1
+    gradient([])
+    assert len(passes) == 1  # nobody was drawn

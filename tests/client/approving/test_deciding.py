@@ -12,6 +12,7 @@ from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.cli import app
 from brainjepa_client.consent.participation import are_same
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
+from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import TaskQuestion
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, ProbeRequest
@@ -162,6 +163,29 @@ def test_tasks_are_told_in_words(site, tmp_path):
     assert "this site's policy refuses gradients, evaluate (policy.allow)" in (
         run(open_site, tmp_path, "review").output
     )
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "asked_for"),
+    [
+        (0.0, "steps are to be computed in exact fp32 (training.tolerance)"),
+        (0.001, "steps are to be computed to 0.001 of exact fp32 or better (training.tolerance)"),
+        (0.01, "steps are to be computed to 0.01 of exact fp32 or better (training.tolerance)"),
+    ],
+)
+def test_review_says_how_exact_steps_have_to_be_and_how_exact_they_are(
+    site, tmp_path, tolerance, asked_for
+):
+    training = STUDY.training.model_copy(update={"tolerance": tolerance})
+    study = STUDY.model_copy(update={"training": training})
+    first = Assignment(study_id="small", pretraining=study, steps=2)
+    Contracts(site.state).propose(make_contract(assignment=first).text)
+    half = site.model_copy(update={"computing": Computing(precision="bf16")})
+    for chosen, own in ((site, "exact fp32"), (half, "precision: bf16, which is to 0.01")):
+        shown = " ".join(run(chosen, tmp_path, "review").output.split())
+        assert f"{asked_for}; this site: {own}" in shown
+        warned = "WARNING: this site would refuse: expected steps computed to" in shown
+        assert warned == (chosen is half and tolerance < 0.01)
 
 
 def test_review_says_what_secure_sums_and_groups_are(site, tmp_path):

@@ -199,7 +199,7 @@ def test_a_round_is_the_private_steps_of_the_library_bit_for_bit(stores, start, 
     windows = training_windows(stores[0])
     basis = ConsensusBasis(tuple(windows.atlas.rois), start["basis"], np.full(3, np.nan))
     model = STUDY.new_model(basis)
-    gradient = private.gradient(model, request.assignment, torch.device("cpu"))
+    gradient = private.gradient(model, request.assignment, site.settings)
     training = Training(model, STUDY.training, gradient=gradient)
     for batches in private.batches(windows, model, request.assignment):
         training.advance(batches)

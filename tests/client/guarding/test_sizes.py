@@ -89,7 +89,9 @@ def test_memory_and_disk_are_bounded(stores, start, tmp_path):
 
 
 @pytest.mark.parametrize("masks", [1, 3])
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
+@pytest.mark.parametrize(
+    "family", ["brain_jepa", "masked_autoencoder", "person_jepa", "brainmass", "csm", "brainlm"]
+)
 def test_what_is_estimated_is_what_a_step_takes_or_somewhat_more(family, masks):
     """Against the bytes that the backward pass keeps, and those of the arrays."""
     study = PretrainingSettings(

@@ -1,0 +1,27 @@
+"""How many of this machine's processor cores a process may use."""
+
+from __future__ import annotations
+
+
+def usable_cores() -> int:
+    """Cores by the process's affinity and by the quota of its container; at least 1."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def use_threads(threads: int | None = None) -> int:
+    """Let torch compute on so many threads in this process, and return how many.
+
+    Parameters
+    ----------
+    threads : int, optional
+        By default torch's own choice (of cores, affinity and ``OMP_NUM_THREADS``), but no more than
+        `usable_cores`: torch does not know a container's quota, beyond which threads wait for one
+        another.
+    """
+    import torch
+
+    chosen = threads or min(torch.get_num_threads(), usable_cores())
+    torch.set_num_threads(chosen)
+    return chosen
