@@ -23,7 +23,9 @@ SMALL = {
 
 def small(name: str, folder: Path, **changes: object) -> Path:
     """The YAML of a shipped study, small, in a folder."""
-    told = yaml.safe_load(study_file(name).read_text())
+    told = merge(merge(yaml.safe_load(study_file(name).read_text()), SMALL), changes)
+    if any("basis" in v.get("pretraining", {}) for v in told["variants"].values()):
+        del told["pretraining"]["basis"]  # each variant says its own
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(merge(merge(told, SMALL), changes), sort_keys=False))
+    path.write_text(yaml.safe_dump(told, sort_keys=False))
     return path

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.evaluation.comparison import EvaluationPlan
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.models.interface import BrainModel
@@ -73,7 +74,7 @@ class Run:
         }
         claim_folder(out, told, (MODELS, TABLES, TOGETHER, STORES))
         paths = (
-            write_cohort(study.cohort, out / STORES)
+            write_cohort(study.cohort, out / STORES, atlas=_names(study))
             if data is None
             else open_data(data, out / STORES)
         )
@@ -106,6 +107,9 @@ class Run:
         models, sizes = {}, []
         for name, variant in self.study.variants.items():
             settings = self.study.pretraining_of(name)
+            if settings.basis.kind == "centroids" and not self._places_are_known():
+                sizes.append((name, "Left out: no atlas tells where these ROIs are"))
+                continue
             people = people_of_share(self.windows, variant.share, settings.training.seed)
             model, size = self._model(name, name, people)
             sizes.append((name, size))
@@ -117,6 +121,10 @@ class Run:
                 "give more --minutes, or smaller settings in a YAML of your own"
             )
         return models, tuple(sizes)
+
+    def _places_are_known(self) -> bool:
+        atlas = self.windows.atlas
+        return atlas.centroids is not None or set(atlas.rois) <= set(load_atlas().rois)
 
     def _model(self, variant: str, run: str, people: list[Name]) -> tuple[BrainModel | None, str]:
         settings = self.study.pretraining_of(variant)
@@ -165,6 +173,14 @@ class Run:
     def _table(self, name: str, models: Mapping[str, BrainModel]) -> Path:
         """A folder of its own for each set of models: with more minutes there may be more."""
         return self.out / TABLES / f"{_folder(name)}-{digest(sorted(models))[:8]}"
+
+
+def _names(study: PaperStudy) -> Atlas | None:
+    """Of made-up ROIs: some of the shipped atlas, spread over it, or their own."""
+    if not study.named_as_atlas:
+        return None
+    atlas, count = load_atlas(), study.cohort.rois
+    return atlas.take([atlas.rois[i * len(atlas) // count] for i in range(count)])
 
 
 def _size(cost: Cost, people: int) -> str:

@@ -111,6 +111,8 @@ class PaperStudy(Frozen):
         is told by the others.
     people : int
         Of ``attention``: how many are looked at, at most.
+    named_as_atlas : bool
+        Give made-up ROIs the names, and so the places, of some of the shipped atlas.
     consortium : Consortium, optional
     published : Published
     """
@@ -127,6 +129,7 @@ class PaperStudy(Frozen):
     read_by: tuple[str, ...] = ("probe",)
     sides: str = "site"
     people: int = Field(40, ge=2)
+    named_as_atlas: bool = False
     consortium: Consortium | None = None
     published: Published
 

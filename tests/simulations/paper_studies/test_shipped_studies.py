@@ -34,7 +34,11 @@ CHANGES = {
     "finetuning": {"finetune": {"steps": 2, "evaluate_every": 1}, "tasks": ["diagnosis"]},
     "masks": {"pretraining": {"windows": {"frames": 96}}, "tasks": ["age"]},
     "positions": {
-        "variants": {"30 gradients": {"pretraining": {"basis": {"components": 8}}}},
+        "variants": {
+            "30 gradients": {"pretraining": {"basis": {"components": 8}}},
+            "3 gradients": {"pretraining": {"basis": {"components": 3}}},
+            "sines of the index": {"pretraining": {"basis": {"components": 8}}},
+        },
         "tasks": ["age"],
     },
     "size": {
