@@ -37,7 +37,8 @@ Model = Annotated[
 ]
 TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")]
 ProtocolName = Annotated[
-    str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
+    str,
+    typer.Option(help="holdout, kfold, leave_one_site_out, personalised, brainmarks, or a YAML."),
 ]
 Finetune = Annotated[
     str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")

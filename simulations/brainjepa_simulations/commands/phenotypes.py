@@ -38,10 +38,6 @@ def phenotypes(
     with errors_in_one_line():
         named = dict(_pair(word) for word in column or ())
         recipe = load_recipe(cohort)
-        if out.suffix != ".tsv":
-            raise ValueError(
-                f"expected a file that ends in .tsv to write, found '{out.name}'; add the ending"
-            )
         keep_log(out.parent)
         found = read_cohort(recipe, tables, named)
         write_participants(out, found)

@@ -20,7 +20,7 @@ def _new(path: Path | None) -> Path | None:
 
 
 def study(
-    name: Annotated[
+    study: Annotated[
         str | None, typer.Argument(help="A study by name, or a YAML; lists them without.")
     ] = None,
     data: Annotated[
@@ -45,7 +45,7 @@ def study(
 ) -> None:
     """One of the paper's studies: models side by side, a page, a table, the paper's numbers."""
     with errors_in_one_line(AGAIN):
-        if name is None:
+        if study is None:
             _list_studies()
             return
         from brainjepa_core.extras import require
@@ -53,12 +53,11 @@ def study(
 
         require("flwr")
         require_device(device)
-        folder = folder_to_write(Path(f"study-{Path(name).stem}")) if out is None else out
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder_to_write(Path(f"study-{Path(study).stem}")) if out is None else out
         keep_log(folder)
         with waiting(console, "Study") as work:
             found, page = run_paper_study(
-                name, data, folder, device, minutes, say=lambda line: work.update(line)
+                study, data, folder, device, minutes, say=lambda line: work.update(line)
             )
         for asked in found.asked:
             table = Table(title=asked.title)
