@@ -130,7 +130,8 @@ class Preparation:
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
-            keep_people_of(store)
+            if not renewed:  # a store that begins anew will have these people again
+                keep_people_of(store)
             reports = Reports(site.quality, {record.key for record in store.records})
             if renewed or not people:
                 reports.keep_only(() if renewed else here)
@@ -179,7 +180,6 @@ class Preparation:
             finally:
                 self._clear_leftovers()
                 forget_removed(self.aligned, self.store)
-                keep_people_of(self.store)
 
     def _clear_leftovers(self) -> None:
         """Remove what processes that were killed had half-written."""
