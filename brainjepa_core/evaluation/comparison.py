@@ -27,6 +27,7 @@ from brainjepa_core.evaluation.methods.baselines import (
     estimator_name,
 )
 from brainjepa_core.evaluation.methods.chosen import chosen_methods
+from brainjepa_core.evaluation.methods.late_fusion import vector_methods
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
@@ -69,6 +70,7 @@ from brainjepa_core.origin import claim_folder, digest
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.scan_table import array_digest
+from brainjepa_core.signals.storing.vectors import vectors_digest
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
@@ -133,6 +135,7 @@ class EvaluationPlan:
             **data_origin(windows),
             "windows": windows.describe(),
             "phenotypes": phenotypes_digest(data),
+            "vectors": vectors_digest(windows),
             "models": [[name, model_digest(model)] for name, model in self.models.items()],
             "methods": list(self.methods),
             "version": VERSION,
@@ -292,7 +295,20 @@ def table_methods(
     cache: Path,
     say: Say,
 ) -> list[Method]:
-    """Everything in the table, baselines first."""
+    """Everything in the table: baselines, models, vectors of other modalities beside the probes."""
+    methods = _methods_of_scans(comparison, windows, data, signals, cache, say)
+    joined = {connectivity_name(data), *(f"{name}: probe" for name in comparison.models)}
+    return methods + vector_methods(windows, data, [m for m in methods if m.name in joined])
+
+
+def _methods_of_scans(
+    comparison: EvaluationPlan,
+    windows: Windows,
+    data: TaskData,
+    signals: SignalReadOuts,
+    cache: Path,
+    say: Say,
+) -> list[Method]:
     methods = baseline_methods(windows, data, signals, cache, KINDS[:2])
     asked_for, device = comparison.methods, comparison.device
     methods += chosen_methods(asked_for, windows, data, signals, cache, device)

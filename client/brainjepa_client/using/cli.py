@@ -37,7 +37,8 @@ Model = Annotated[
 ]
 TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")]
 ProtocolName = Annotated[
-    str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
+    str,
+    typer.Option(help="holdout, kfold, leave_one_site_out, personalised, brainmarks, or a YAML."),
 ]
 Methods = Annotated[
     str,
@@ -74,6 +75,33 @@ def embed(
                 settings, model, out, lambda done, people: work.update(done=done, total=people)
             )
     console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
+
+
+def import_vectors(
+    site: SiteFile,
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="Table with participant_id and numbers, a row a person.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Of the modality, such as t1, diffusion or clinical.")],
+) -> None:
+    """Keep vectors of another modality beside the scans, for late fusion in evaluations."""
+    from brainjepa_core.problems import counted
+    from brainjepa_core.signals.storing.store import ScanStore
+    from brainjepa_core.signals.storing.vectors import import_vectors as keep
+
+    with errors_in_one_line():
+        settings = _settings(site)
+        keep_log(settings.state)
+        known, others = keep(ScanStore.open(settings.store), name, table)
+        console.print(
+            f"vectors '{name}' of {counted(known, 'person', 'people')}; "
+            f"{counted(others, 'row')} of people without a scan here"
+        )
 
 
 def probe(
@@ -167,7 +195,6 @@ def protocol_settings(word: str) -> ProtocolSettings:
 
     if Path(word).suffix in YAML:
         return read_settings(word, ProtocolSettings)
-    # With whole sites left out, other seeds only choose other people to stop training by.
     kinds = get_args(ProtocolSettings.model_fields["kind"].annotation)
     word = word.replace("-", "_")
     if word not in kinds:
@@ -175,8 +202,7 @@ def protocol_settings(word: str) -> ProtocolSettings:
             f"expected --protocol to be {', '.join(kinds)} or a YAML file, found '{word}'; take "
             "one of these"
         )
-    once = {"seeds": 1} if word in ("leave_one_site_out", "transfer") else {}
-    return ProtocolSettings.model_validate({"kind": word, **once})
+    return ProtocolSettings.model_validate({"kind": word})
 
 
 def finetune_settings(word: str) -> FinetuneSettings | None:

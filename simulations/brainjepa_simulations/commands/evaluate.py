@@ -39,7 +39,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="holdout (by default), kfold, leave_one_site_out, personalised, or a YAML."
+            help="holdout (by default), kfold, leave_one_site_out, personalised, brainmarks, or a "
+            "YAML."
         ),
     ] = None,
     checkpoint: Annotated[
