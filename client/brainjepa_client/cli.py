@@ -12,7 +12,15 @@ from rich.markup import escape
 
 from brainjepa_client.approving.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
-from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_client.using.cli import (
+    SiteFile,
+    embed,
+    evaluate,
+    finetune,
+    import_vectors,
+    interpret,
+    probe,
+)
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
 from brainjepa_core.problems import counted
@@ -42,6 +50,7 @@ for taking_part in (
     app.command()(taking_part)
 for using in (embed, probe, finetune, interpret, evaluate):
     app.command()(using)
+app.command("import-vectors")(import_vectors)
 
 
 @app.callback()

@@ -39,6 +39,7 @@ from brainjepa_core.signals.importing.derivatives import remove_derivatives
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.vectors import keep_people_of
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, is_among
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 
@@ -118,6 +119,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
         scans = store.withdraw([person_mark])
         store.tidy()
         forget_removed(site.state / ALIGNED, store)
+        keep_people_of(store)
     theirs = sorted({key for key in keys if person_label(key[0]) == label})
     if site.prepare is not None and site.prepare.derivatives is not None:
         remove_derivatives(site.prepare.derivatives, label)
