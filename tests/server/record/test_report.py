@@ -283,7 +283,7 @@ def test_tasks_are_on_the_page(tmp_path):
     report = {"rows": [row], "left_out": {"scores": {"site-01": "<b>no</b>"}}}
     (tmp_path / "task-age.json").write_text(json.dumps(report))
     (tmp_path / "task-sex.json").write_text("{")
-    page = write_report(tmp_path).read_text()
+    page = unexplained(write_report(tmp_path).read_text())
     for text in (">age</h3>", "federated ridge probe (mean)", "0.500", ">90<", ">sex</h3>"):
         assert text in page
     assert "<b>no</b>" not in page and "&lt;b&gt;no" in page
