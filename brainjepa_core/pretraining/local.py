@@ -13,10 +13,12 @@ from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.models.sharing.card import write_card
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
+from brainjepa_core.pretraining.run_card import run_card
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.problems import counted
@@ -89,6 +91,7 @@ def pretrain_locally(
     training = study.new_training(basis, device, computing)
     pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     write_consensus(run / "final", mean_fc)
+    write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
     return run / "final"
 
 

@@ -75,10 +75,12 @@ def report(
         Path, typer.Argument(metavar="DIR", help="Folder of the study.", file_okay=False)
     ],
 ) -> None:
-    """Write DIR/report.html: what the study reached, round by round and site by site."""
+    """Write DIR/report.html, what the study reached round by round, and its models' cards."""
     from brainjepa_server.record.report import write_report
+    from brainjepa_server.record.study_card import write_cards
 
     with errors_in_one_line():
         with waiting(console, "Drawing the report"):
             page = write_report(folder)
+            write_cards(folder)
         console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)

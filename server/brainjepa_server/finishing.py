@@ -15,10 +15,11 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.adapters import without_adapters
 from brainjepa_core.models.checkpoint import Provenance, write_model, write_model_files
 from brainjepa_core.models.consensus_file import write_consensus
+from brainjepa_core.models.sharing.card import write_card
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.record import figures
 from brainjepa_server.record.basis_facts import BasisFacts
-from brainjepa_server.record.day_one_card import CARD, day_one_card
+from brainjepa_server.record.day_one_card import day_one_card
 from brainjepa_server.record.history import RoundRecord, RunHistory
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
@@ -58,7 +59,7 @@ def write_day_one(
     with atomic_folder(path) as made:
         write_model_files(made, without_adapters(untrained), told)
         write_consensus(made, mean_fc)
-        (made / CARD).write_text(day_one_card(settings.name, told, basis, facts))
+        write_card(made, day_one_card(settings.name, basis, facts))
 
 
 def _provenance(settings: StudySettings, basis: ConsensusBasis, members: Members) -> Provenance:

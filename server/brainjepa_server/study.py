@@ -29,10 +29,12 @@ from brainjepa_server.record.history import (
     SUMMARY,
     RoundRecord,
     RunHistory,
+    Told,
     append_round,
     write_history,
     write_summary,
 )
+from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.agreeing import consensus, facts_of
 from brainjepa_server.rounds.checkpoint import (
@@ -108,6 +110,7 @@ class Study:
             total_rounds=settings.total_rounds,
             settings=settings.model_dump(mode="json"),
             versions={"brainjepa-federated": VERSION, "torch": torch.__version__},
+            contract=contract.hash if contract else "",
         )
 
     def run(self) -> bool:
@@ -143,7 +146,9 @@ class Study:
                 join_late(self.door, members)
                 state = self._tried_round(members, state, number)
             self._finish(members, state)
-            if not self._ask_tasks(members, state):
+            answered = self._ask_tasks(members, state)
+            write_cards(self.folder)
+            if not answered:
                 status = "KILLED"
                 return False
             status = "FINISHED"
@@ -153,11 +158,10 @@ class Study:
 
     def _note(self, members: Members) -> bool:
         """Record who takes part with which scans, and who does not; whether that is news."""
-        found = {
-            name: safe(str(about.get("store_fingerprint")))
-            for name, about in sorted(members.about.items())
-        }
-        noted = self.history.having(stores=found, left_out=dict(members.left_out))
+        about = sorted(members.about.items())
+        stores = {name: safe(str(facts.get("store_fingerprint"))) for name, facts in about}
+        told = {n: Told(people=c.subjects, scans=c.scans) for n, c in members.counts.items()}
+        noted = self.history.having(stores=stores, told=told, left_out=dict(members.left_out))
         news, self.history = noted != self.history, noted
         return news
 

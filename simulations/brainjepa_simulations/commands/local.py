@@ -17,7 +17,6 @@ from brainjepa_core.terminal import (
     AGAIN,
     console,
     errors_in_one_line,
-    file_to_write,
     folder_to_write,
 )
 from brainjepa_core.waiting import waiting
@@ -203,29 +202,28 @@ def measure(
 
 def export(
     model: Annotated[
-        Path,
-        typer.Argument(help="Folder of a model, a run or a study.", exists=True, file_okay=False),
+        Path, typer.Argument(help="Folder of a model, a run or a study; or a .zip.", exists=True)
     ],
     out: Annotated[
-        Path, typer.Option(help="File that is written (.pth.tar).", callback=file_to_write)
+        Path, typer.Option(help="New folder, or a new .zip of one.", callback=folder_to_write)
     ],
+    form: Annotated[
+        Literal["safetensors", "published", "onnx"],
+        typer.Option(
+            "--format",
+            help="onnx: the encoder; published: as the authors of its family keep theirs.",
+        ),
+    ] = "safetensors",
+    licence: Annotated[
+        str | None, typer.Option(help="Of the data, such as cc-by-nc-sa-3.0; for the card.")
+    ] = None,
 ) -> None:
-    """Write a model as the authors of its family keep theirs, for code that reads those."""
-    from brainjepa_core.models.registry import family_of
-    from brainjepa_core.models.sources import read_source
-
+    """Write a model to hand on: weights, how signals are brought to them, and a card."""
     with errors_in_one_line():
-        if out.exists():
-            raise ValueError(f"expected a new file, found '{out.name}'; choose another name")
-        read, _ = read_source(model)
-        family = family_of(read)
-        if family.write_published is None:
-            raise ValueError(
-                f"expected a model whose family has published checkpoints, found '{family.name}'; "
-                "the folder itself is what others load"
-            )
+        from brainjepa_core.models.sharing.export import export_model
+
         with waiting(console, "Writing the model"):
-            family.write_published(read, out)
+            export_model(model, out, form, licence)
         console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
