@@ -39,6 +39,7 @@ def pretrain_locally(
     computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
@@ -54,6 +55,8 @@ def pretrain_locally(
         Told in one line what begins.
     progress : bool
         Show a bar.
+    on_log : callable, optional
+        As `loop.pretrain` takes it.
 
     Returns
     -------
@@ -89,7 +92,8 @@ def pretrain_locally(
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
     training = study.new_training(basis, device, computing)
-    pretrain(training, windows, provenance(windows, basis), run, progress=progress)
+    tied = provenance(windows, basis)
+    pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
     write_consensus(run / "final", mean_fc)
     write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
     return run / "final"

@@ -26,7 +26,7 @@ def run_card(
         name=name,
         summary="A model of brain activity, pretrained without labels on the scans of "
         f"{counted(len(people), 'store')} pooled on one machine.",
-        sites=tuple(SiteData(s, _tens(people[s]), _tens(scans[s])) for s in sorted(people)),
+        sites=tuple(SiteData(s, in_tens(people[s]), in_tens(scans[s])) for s in sorted(people)),
         recipe=recipe_sentences(study, sizes),
         privacy=(
             "Scans were pooled on one machine, where the model was trained.",
@@ -46,5 +46,6 @@ def recipe_sentences(study: PretrainingSettings, sizes: ModelShape) -> tuple[str
     )
 
 
-def _tens(count: int) -> int:
+def in_tens(count: int) -> int:
+    """People or scans as they may be told."""
     return count // ROUNDED_TO * ROUNDED_TO

@@ -76,11 +76,9 @@ def report(
     ],
 ) -> None:
     """Write DIR/report.html, what the study reached round by round, and its models' cards."""
-    from brainjepa_server.record.report import write_report
-    from brainjepa_server.record.study_card import write_cards
+    from brainjepa_server.record.pages import write_pages
 
     with errors_in_one_line():
         with waiting(console, "Drawing the report"):
-            page = write_report(folder)
-            write_cards(folder)
+            page = write_pages(folder)
         console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)

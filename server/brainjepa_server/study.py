@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import told_round
@@ -131,9 +132,9 @@ class Study:
         members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
         self._note(members)
-        stores = {f"store of {name}": found for name, found in self.history.stores.items()}
-        tags = {**self.history.versions, **stores}
-        self.tracker.start(self.settings.name, self.history.settings, tags)
+        about = self.settings.name, self.history.settings, self.history.versions
+        self.tracker.start(*about)
+        self.tracker.log_sites(self.history)
         status = "FAILED"
         try:
             self._agree(members)
@@ -224,7 +225,7 @@ class Study:
             write_history(self.folder, self.history)
             self.progress.resumed(state.round)
             for record in self.history.rounds:
-                self.tracker.log_round(record)
+                self._log(record)
             return state
         zeros = {RANDOM: weights_of(self.settings.pretraining.new_model(self.basis))}
         start = self._start(members)
@@ -308,9 +309,14 @@ class Study:
             score=score,
         )
         write_round(self.folder, state)
-        self.tracker.log_round(record)
+        self._log(record)
         self.progress.finished(record)
         return state
+
+    def _log(self, record: RoundRecord) -> None:
+        schedule = self.settings.pretraining.training.schedule
+        last = record.first_step + self.settings.rounds.local_steps - 1
+        self.tracker.log_round(record, values_at(schedule, last).lr)
 
     def _evaluate(self, members: Members, weights: Weights, number: int, model: str) -> Evaluated:
         sites, basis = self._sites(members), self._basis32

@@ -435,7 +435,7 @@ def test_the_card_of_a_run_says_whose_scans_it_learned_from_in_tens(tmp_path):
     store = brainjepa.create_store(tmp_path / "Lyon", Atlas.from_names(list("abcde"), "five"))
     for person in range(12):
         scan = rng.standard_normal((5, 3)) @ rng.standard_normal((3, 40))
-        store.append(scan.astype(np.float32), subject=f"sub-{person}", tr=2.0)
+        store.append(scan.astype(np.float32), subject=f"canary-{person}", tr=2.0)
     settings = {
         "model": {
             "width": 8,
@@ -453,4 +453,4 @@ def test_the_card_of_a_run_says_whose_scans_it_learned_from_in_tens(tmp_path):
     brainjepa.pretrain([tmp_path / "Lyon"], tmp_path / "run", settings, progress=False)
     card = (tmp_path / "run" / "final" / "README.md").read_text()
     assert "| Lyon | 10 | 10 |" in card and "1 optimiser step of 2 people" in card
-    assert "sub-" not in card and str(tmp_path) not in card
+    assert "canary" not in card and str(tmp_path) not in card

@@ -168,12 +168,16 @@ def pretrain(
         from brainjepa_core.pretraining.local import pretrain_locally
         from brainjepa_core.processors import use_threads
         from brainjepa_core.signals.storing.stores import open_stores
+        from brainjepa_simulations.run_tracking import tracked
 
         computing = Computing(precision=precision, compile=compile, attention=attention)
         opened, study = open_stores(stores), _read_study(settings)
         use_threads()
         keep_log(out)
-        model = pretrain_locally(opened, out, study, device, computing, say=console.print)
+        about = opened, out, study, device, computing
+        with tracked(out, study.model_dump(mode="json"), opened) as tracker:
+            model = pretrain_locally(*about, say=console.print, on_log=tracker.log_line)
+            tracker.publish(model)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
 
 
