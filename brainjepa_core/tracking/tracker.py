@@ -258,11 +258,11 @@ class Tracker:
 
 
 def mlflow_client(uri: str) -> MlflowClient:
-    """MLflow's client of a tracking URI, without a line for each migration of a new database."""
+    """MLflow's client of a tracking URI, without a line for each thing that it does."""
     require("mlflow")
     from mlflow import MlflowClient
 
-    for logger in ("alembic", "mlflow.store.db.utils"):
+    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
