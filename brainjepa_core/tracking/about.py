@@ -43,7 +43,7 @@ def run_tags(description: str) -> dict[str, str]:
         "mlflow.note.content": description,
         "mlflow.source.name": _command(),
         "mlflow.source.type": "LOCAL",
-        "version of brainjepa-federated": VERSION,
+        "brainjepa-federated": VERSION,
     }
     commit = _commit()
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})

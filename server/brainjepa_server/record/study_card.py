@@ -9,7 +9,7 @@ from typing import Any
 
 from brainjepa_core.models.sharing.card import Figure, ModelCard, SiteData, write_card
 from brainjepa_core.problems import counted
-from brainjepa_server.record.history import FEDERATED, RunHistory, read_history
+from brainjepa_server.record.history import FEDERATED, RunHistory, is_alone, read_history
 from brainjepa_server.record.verdict import Comparison, verdict
 from brainjepa_server.study_folder import BEST, FINAL
 
@@ -119,8 +119,10 @@ def _privacy(history: RunHistory) -> Iterator[str]:
 
 
 def _yardstick(comparison: Comparison) -> Iterator[Figure]:
+    """Rows of the pools that the verdict is about; of sites alone it tells the mean."""
     for row in comparison.rows:
-        yield Figure(row.model, f"{row.outcome}, by {row.pool}", "r2", row.r2)
+        if row.pool == comparison.pool_of(row.outcome) and not is_alone(row.model):
+            yield Figure(row.model, f"{row.outcome}, by {row.pool}", "r2", row.r2)
 
 
 def _tasks(folder: Path, which: str) -> Iterator[Figure]:
