@@ -154,14 +154,29 @@ def other_half_of(
     float or None
         None where people, or windows, are too few, or the tested people do not differ.
     """
+    sides = halves_of(windows, tested, fewest)
+    if sides is None:
+        return None
+    r2 = other_half_r2(*sides, LatentReader(model).of_window, windows.settings.frames).r2
+    return r2 if np.isfinite(r2) else None
+
+
+def halves_of(
+    windows: Windows, tested: NDArray[np.bool_], fewest: int
+) -> tuple[People, People] | None:
+    """People not tested and tested whose scans' halves hold a window; None where they are too few.
+
+    Parameters
+    ----------
+    windows, tested, fewest
+        As `other_half_of` takes them.
+    """
     frames = windows.settings.frames
     others, judged = (
         People.of(windows, np.flatnonzero(side), frames) for side in (~tested, tested)
     )
-    if len(others.halves) < LEAST_PEOPLE or len(judged.halves) < max(fewest, 1):
-        return None
-    r2 = other_half_r2(others, judged, LatentReader(model).of_window, frames).r2
-    return r2 if np.isfinite(r2) else None
+    enough = len(others.halves) >= LEAST_PEOPLE and len(judged.halves) >= max(fewest, 1)
+    return (others, judged) if enough else None
 
 
 def projected(features: Float64, most: int) -> Float64:

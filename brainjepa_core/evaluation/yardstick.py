@@ -101,7 +101,8 @@ def embed_people(
     precision : {"fp32", "bf16"}
         Of the model's products; bf16 by autocast. Pools are of float32 in any case.
     progress : callable, optional
-        Called with the number of people read, before each batch; what it raises ends the reading.
+        Called with the number of people read, before each person's connectivity and each batch of
+        the others; what it raises ends the reading.
 
     Returns
     -------
@@ -111,11 +112,13 @@ def embed_people(
     reader = reader or LatentReader(model)
     of_windows = [p for p in pools if p != LATENT_CONNECTIVITY]
     rows: dict[str, list[Float64]] = {pool: [] for pool in pools}
-    for batch in _batches(windows, people, max(1, BATCH_TOKENS // model.settings.tokens)):
-        progress(len(next(iter(rows.values()), ())))
-        if LATENT_CONNECTIVITY in rows:
-            found = [pairs_of(reader.connectivity(windows, person)) for person in batch.people]
-            rows[LATENT_CONNECTIVITY] += found
+    people = list(people)
+    for person in people if LATENT_CONNECTIVITY in rows else ():
+        progress(len(rows[LATENT_CONNECTIVITY]))
+        rows[LATENT_CONNECTIVITY].append(pairs_of(reader.connectivity(windows, person)))
+    most = max(1, BATCH_TOKENS // model.settings.tokens)
+    for batch in _batches(windows, people, most) if of_windows else ():
+        progress(len(rows[of_windows[0]]))
         for pool, pooled in _pooled(model, batch, of_windows, networks, precision).items():
             rows[pool] += pooled
     return {pool: np.stack(vectors) for pool, vectors in rows.items()}
@@ -124,7 +127,6 @@ def embed_people(
 class _Batch(NamedTuple):
     """Windows of some people, one person's after the other's: `x` [n, R, T] and what is valid."""
 
-    people: list[int]
     counts: list[int]
     x: Float32
     frame_valid: NDArray[np.bool_]
@@ -133,26 +135,22 @@ class _Batch(NamedTuple):
 
 def _batches(windows: ScanWindows, people: Iterable[int], most: int) -> Iterator[_Batch]:
     """People in turn, with all their windows: at most `most` windows, but one person at least."""
-    held: list[int] = []
     parts: list[tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]] = []
     count = 0
     for person in people:
         part = windows.full_windows(person)
         if parts and count + len(part[0]) > most:
-            yield _joined(held, parts)
-            held, parts, count = [], [], 0
-        held.append(person)
+            yield _joined(parts)
+            parts, count = [], 0
         parts.append(part)
         count += len(part[0])
     if parts:
-        yield _joined(held, parts)
+        yield _joined(parts)
 
 
-def _joined(
-    people: list[int], parts: Sequence[tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]]
-) -> _Batch:
+def _joined(parts: Sequence[tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]]) -> _Batch:
     x, frame_valid, roi_valid = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return _Batch(people, [len(part[0]) for part in parts], x, frame_valid, roi_valid)
+    return _Batch([len(part[0]) for part in parts], x, frame_valid, roi_valid)
 
 
 def _pooled(

@@ -85,6 +85,11 @@ class ModelShape(Frozen):
         return 0
 
     @property
+    def other_kept(self) -> int:
+        """Numbers a person that the backward pass needs beside those of blocks."""
+        return 0
+
+    @property
     def plain(self) -> Self:
         """Those of a finished model, whose adapters are part of its layers."""
         return self.model_copy(update={"adapters": 0})

@@ -18,6 +18,8 @@ from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
+from brainjepa_core.pretraining.parallel.local import pretrain_together
+from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.run_card import run_card
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
@@ -40,6 +42,7 @@ def pretrain_locally(
     say: Callable[[str], object] | None = None,
     progress: bool = True,
     on_log: Callable[[dict[str, Any]], None] | None = None,
+    together: Devices | None = None,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
@@ -57,6 +60,8 @@ def pretrain_locally(
         Show a bar.
     on_log : callable, optional
         As `loop.pretrain` takes it.
+    together : Devices, optional
+        Devices that train in a process each, from stores on disk, in place of `device`.
 
     Returns
     -------
@@ -66,13 +71,17 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, steps would not be as exact as the study asks, or the
-        folder holds a run of other people, scans or
-        settings.
+        If this machine has no such device, devices cannot share the study's micro-batches, steps
+        would not be as exact as the study asks, or the folder holds a run of other people, scans
+        or settings.
     """
-    require_device(device)
-    computing.require_on(device)
+    for name in (device,) if together is None else together.devices:
+        require_device(name)
+        computing.require_on(name)
     computing.require_within(study.training.tolerance)
+    if together is not None:
+        together.require_divides(study.training.accumulation)
+        together.require_within(study.training.tolerance)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
@@ -91,9 +100,13 @@ def pretrain_locally(
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
-    training = study.new_training(basis, device, computing)
-    tied = provenance(windows, basis)
-    pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
+    if together is not None:
+        paths = [store.path for store in stores]
+        pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
+    else:
+        training = study.new_training(basis, device, computing)
+        tied = provenance(windows, basis)
+        pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
     write_consensus(run / "final", mean_fc)
     write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
     return run / "final"

@@ -53,9 +53,7 @@ CONTRACTS = "contracts"
 SUM = "sum"  # beside the assignment: what a step of a secure sum is asked with, packed
 
 TARGET = "target"  # outcome of moments of a task
-OTHER_HALF = (
-    "the other half"  # outcome of the yardstick, of a scan; its pool is latent connectivity
-)
+OTHER_HALF = "the other half"  # of a scan: outcome of the yardstick
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
 
 Scalar = int | float | str
@@ -74,6 +72,13 @@ def score_name(pool: str, outcome: str) -> str:
 def width_name(pool: str) -> str:
     """Number of a yardstick's reply: how many features a pool has."""
     return f"features.{pool}"
+
+
+# What a yardstick's reply tells of the other half: R2 of latent connectivity, and its features.
+OF_OTHER_HALF = (
+    score_name("latent_connectivity", OTHER_HALF),
+    width_name("latent_connectivity"),
+)
 
 
 def told_round(index: int) -> int:

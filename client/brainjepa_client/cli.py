@@ -12,7 +12,15 @@ from rich.markup import escape
 
 from brainjepa_client.approving.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
-from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_client.using.cli import (
+    SiteFile,
+    embed,
+    evaluate,
+    finetune,
+    import_vectors,
+    interpret,
+    probe,
+)
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
 from brainjepa_core.problems import counted
@@ -42,6 +50,7 @@ for taking_part in (
     app.command()(taking_part)
 for using in (embed, probe, finetune, interpret, evaluate):
     app.command()(using)
+app.command("import-vectors")(import_vectors)
 
 
 @app.callback()
@@ -324,7 +333,8 @@ def check(site: SiteFile) -> None:
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        require_device(settings.here().device)
+        for device in settings.devices_here:
+            require_device(device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
             holdings = holdings_table(settings, store)

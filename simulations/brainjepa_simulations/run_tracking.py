@@ -13,12 +13,14 @@ from typing import Any
 from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.sharing.card import CARD
+from brainjepa_core.pretraining.loop import RunLog
 from brainjepa_core.pretraining.run_card import in_tens
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.tracking.about import Data
 from brainjepa_core.tracking.tracker import RUN_ID, URI, Tracker
 
 EXPERIMENT = "pretrain"
+EVERY = 25  # steps between two that are logged afterwards
 
 
 class RunTracker(Tracker):
@@ -38,6 +40,11 @@ class RunTracker(Tracker):
     def log_line(self, line: Mapping[str, Any]) -> None:
         """Log what the loop found at a step."""
         self._in_run("log a step", lambda: self._log_line(line))
+
+    def log_steps(self) -> None:
+        """Log what the run has written down by now, one step in `EVERY`."""
+        for line in RunLog.lines(self.folder)[EVERY - 1 :: EVERY]:
+            self.log_line(line)
 
     def publish(self, model: Path) -> None:
         """Keep a finished model and its card with the run, and register it by the run's name."""

@@ -126,12 +126,17 @@ class LogConnectivity:
         ndarray of float64 [n, P] or [P]
         """
         given = np.asarray(connectivity, np.float64)
-        people = np.stack([self._whole(c) for c in given.reshape(-1, *given.shape[-2:])])
-        seen = self.projection.T @ people @ self.projection
-        shrunk = (1 - SHRINKAGE) * seen + SHRINKAGE * np.eye(self.components)
+        shrunk = self.shrunk(given.reshape(-1, *given.shape[-2:]))
         levels = levels_of(self.components)
-        found = np.concatenate([_log_features(shrunk[:, :m, :m]) for m in levels], axis=1)
+        found = np.concatenate([log_features(shrunk[:, :m, :m]) for m in levels], axis=1)
         return found.reshape(*given.shape[:-2], -1)
+
+    def shrunk(self, connectivity: Float64) -> Float64:
+        """0.9 S + 0.1 I [n, m, m] of people's connectivity [n, R, R]."""
+        people = np.stack([self._whole(c) for c in connectivity])
+        seen = self.projection.T @ people @ self.projection
+        found: Float64 = (1 - SHRINKAGE) * seen + SHRINKAGE * np.eye(self.components)
+        return found
 
     def _whole(self, connectivity: Float64) -> Float64:
         known = ~np.isnan(np.diag(connectivity))
@@ -142,7 +147,7 @@ class LogConnectivity:
         )
 
 
-def _log_features(shrunk: Float64) -> Float64:
+def log_features(shrunk: Float64) -> Float64:
     """Weighted entries [n, m_i (m_i + 1) / 2] of logarithms of matrices [n, m_i, m_i]."""
     values, vectors = np.linalg.eigh(shrunk)
     # Of a positive matrix none is below; pairs from different scans may make one that is not.

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainjepa_core.models.brainmass.connectivity import shrunk_correlation
 from brainjepa_core.models.brainmass.settings import BrainMassSettings
+from brainjepa_core.models.parts.connectivity import shrunk_correlation, there
 from brainjepa_core.models.parts.post_norm import PostNormBlock
 from brainjepa_core.models.parts.transformer import Attention
 
@@ -78,13 +78,3 @@ class BrainMassEncoder(nn.Module):
     def _at_all_times(self, rows: Tensor, patches: Tensor) -> Tensor:
         """Repeat each of [B, R, D] for the time patches of its ROI: [B, N, D]."""
         return rows.repeat_interleave(patches.shape[1] // self.rois, dim=1)
-
-
-def there(x: Tensor, token_valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Frames [B, T] and ROIs [B, R] of windows [B, R, T] that carry a signal."""
-    batch, rois, frames = x.shape
-    if token_valid is None:
-        whole = torch.ones((), dtype=torch.bool, device=x.device)
-        return whole.expand(batch, frames), whole.expand(batch, rois)
-    tokens = token_valid.reshape(batch, rois, -1)
-    return tokens.any(1).repeat_interleave(frames // tokens.shape[2], dim=1), tokens.any(2)

@@ -29,12 +29,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from brainjepa_core.models.brainmass.connectivity import shrunk_correlation
-from brainjepa_core.models.brainmass.encoder import BrainMassEncoder, there
+from brainjepa_core.models.brainmass.encoder import BrainMassEncoder
 from brainjepa_core.models.brainmass.settings import TOKENS, BrainMassSettings
 from brainjepa_core.models.brainmass.views import draw_views
 from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.parts.connectivity import shrunk_correlation, there
 from brainjepa_core.models.parts.positions import interleaved_table
 from brainjepa_core.models.parts.transformer import take_tokens
 from brainjepa_core.models.roles import Roles

@@ -6,6 +6,8 @@ Whoever is read is of a fixed sample (`evaluation.sample`), and what no weight c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.sample import yardstick_sample
 from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
-from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, Precision
+from brainjepa_core.evaluation.yardstick import Precision
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -28,7 +30,7 @@ from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
     NOT_READ,
-    OTHER_HALF,
+    OF_OTHER_HALF,
     Assignment,
     Reply,
     Request,
@@ -168,10 +170,13 @@ def _other_half(r2: float | None, windows: Windows) -> dict[str, Scalar]:
     if r2 is None:
         return {}
     pairs = len(windows.atlas) * (len(windows.atlas) - 1) // 2
-    return {
-        score_name(LATENT_CONNECTIVITY, OTHER_HALF): told_r2(r2),
-        width_name(LATENT_CONNECTIVITY): pairs,
-    }
+    return dict(zip(OF_OTHER_HALF, (told_r2(r2), pairs), strict=True))
+
+
+def without_other_half(reply: Reply) -> Reply:
+    """The reply of a site whose windows are too long for the halves of its scans."""
+    kept = {name: value for name, value in reply.metrics.items() if name not in OF_OTHER_HALF}
+    return replace(reply, metrics=kept)
 
 
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:

@@ -44,6 +44,8 @@ class StudySize:
         people = training.batch_size // training.accumulation
         masks = training.masks.masks_per_sample
         kept = people * masks * int(sum(network.kept for network in shape.networks))
-        read = MATRICES * rois**2 + WINDOWS * rois * shape.frames if shape.predicts_rest else 0
+        read = shape.other_kept
+        if shape.predicts_rest:
+            read += MATRICES * rois**2 + WINDOWS * rois * shape.frames
         memory = FLOAT * (weights * (3 + MOMENTS) + kept + people * read)
         return cls(weights, memory, FLOAT * weights * (MOMENTS + 1) * (KEPT + 1))

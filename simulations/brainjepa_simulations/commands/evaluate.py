@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from brainjepa_client.using.cli import Methods
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
@@ -38,7 +39,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="holdout (by default), kfold, leave_one_site_out, personalised, or a YAML."
+            help="holdout (by default), kfold, leave_one_site_out, personalised, brainmarks, or a "
+            "YAML."
         ),
     ] = None,
     checkpoint: Annotated[
@@ -56,13 +58,7 @@ def evaluate(
             "with --test no."
         ),
     ] = None,
-    thorough: Annotated[
-        bool,
-        typer.Option(
-            "--thorough",
-            help="Also FC in tangent space, BrainNetCNN and Brain Network Transformer; hours.",
-        ),
-    ] = False,
+    methods: Methods = "",
     mae: Annotated[
         bool | None,
         typer.Option(
@@ -82,6 +78,7 @@ def evaluate(
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
     from brainjepa_client.using.cli import finetune_settings, print_results, protocol_settings
+    from brainjepa_core.evaluation.methods.chosen import methods_named
     from brainjepa_core.evaluation.tasks.settings import load_task
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
@@ -103,7 +100,7 @@ def evaluate(
                 test=test,
                 asks=asks,
                 finetune=finetune_settings(finetune or ("yes" if test is None else "no")),
-                thorough=thorough,
+                methods=methods_named(methods),
                 mae=test is None if mae is None else mae,
                 device=device,
                 say=lambda line: console.print(escape(line)),

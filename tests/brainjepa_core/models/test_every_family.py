@@ -11,11 +11,13 @@ from small_runs import PATCH, PROVENANCE, People, make_recipe, small_model
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.registry import SHIPPED
+from brainjepa_core.models.parts.phenotypes import LearnsPhenotypes
+from brainjepa_core.models.registry import SHIPPED, family_named
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 
 AGE = {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}
-CHOICES = {"phenotype_heads": AGE}
+LEARNERS = [f for f in SHIPPED if issubclass(family_named(f).settings, LearnsPhenotypes)]
+CHOICES = dict.fromkeys(LEARNERS, AGE)
 
 
 class ToldPeople(People):
@@ -89,8 +91,9 @@ def test_tokens_are_of_rois_at_times_and_depend_on_the_signal(family):
     assert pooled.shape[0] == 5 and pooled.std(0).max() > 0
 
 
-@pytest.mark.parametrize("recipe", ["default", "published"])
-@pytest.mark.parametrize("family", SHIPPED)
+@pytest.mark.parametrize(
+    ("family", "recipe"), [(f, r) for f in SHIPPED for r in family_named(f).settings.recipes]
+)
 def test_the_pool_that_models_are_compared_by_tells_people_apart(family, recipe):
     model = small_model(family, recipe=recipe, **CHOICES.get(family, {}))
     tokens = model.encode(torch.randn(3, 6, 12)).unflatten(1, (6, -1))

@@ -25,8 +25,11 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import read_history
 from brainjepa_simulations.scenario import Scenario
 
+AGE = {"phenotypes": [{"column": "age", "mean": 50.0, "sd": 20.0}]}
 # What a model of a few hundred weights is in each family; None is that of `small_consortium`.
-SIZES = {
+SIZES: dict[str, dict | None] = {
+    "brain_network_transformer": {"patch": 4, "width": 8, "heads": 2, "clusters": 3, **AGE},
+    "braingnn": {"patch": 4, "channels": 4, "hidden": 8, **AGE},
     "brainlm": {
         "patch": 4,
         "width": 8,
@@ -37,6 +40,7 @@ SIZES = {
         "decoder_heads": 2,
     },
     "brainmass": {"patch": 4, "depth": 1, "heads": 2, "inner": 8, "projection": 4},
+    "brainnetcnn": {"patch": 4, "edges": 2, "nodes": 4, "graph": 4, **AGE},
     "csm": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "fewest": 4},
     "linear": {"patch": 4, "width": 3},
     "masked_autoencoder": None,

@@ -13,13 +13,15 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, splits_o
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.models.checkpoint import model_arrays, read_model, write_model
+from brainjepa_core.models.registry import family_named
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server import study as study_module
 from brainjepa_server.record.history import read_history
 from brainjepa_simulations.scenario import Scenario
 
-SIZES = {
+AGE = {"phenotypes": [{"column": "age", "mean": 50.0, "sd": 20.0}]}
+SIZES: dict[str, dict] = {
     "brainlm": {
         "patch": 4,
         "width": 8,
@@ -31,7 +33,11 @@ SIZES = {
     },
     "brainmass": {"patch": 4, "depth": 1, "heads": 2, "inner": 8, "projection": 4},
     "csm": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "fewest": 4},
+    "brainnetcnn": {"patch": 4, "edges": 2, "nodes": 4, "graph": 4, **AGE},
+    "brain_network_transformer": {"patch": 4, "width": 8, "heads": 2, "clusters": 3, **AGE},
+    "braingnn": {"patch": 4, "channels": 4, "hidden": 8, **AGE},
 }
+CASES = [(family, recipe) for family in SIZES for recipe in family_named(family).settings.recipes]
 
 
 def scenario(family: str, recipe: str = "default") -> Scenario:
@@ -43,8 +49,7 @@ def scenario(family: str, recipe: str = "default") -> Scenario:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["default", "published"])
-@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize(("family", "recipe"), CASES)
 def test_three_sites_learn_and_a_study_that_was_stopped_goes_on_to_the_bit(
     tmp_path, family, recipe, monkeypatch
 ):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from nilearn.connectome import ConnectivityMeasure
 from small_runs import People, make_recipe, small_model
 
-from brainjepa_core.models.brainmass.connectivity import shrunk_correlation
 from brainjepa_core.models.brainmass.settings import BrainMassSettings
 from brainjepa_core.models.brainmass.views import draw_views
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.parts.connectivity import shrunk_correlation
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.privacy.gradient import ClippedGradients
