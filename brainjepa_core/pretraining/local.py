@@ -13,7 +13,7 @@ from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
-from brainjepa_core.models.sharing.card import write_card
+from brainjepa_core.models.sharing.card import CARD, write_card
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing import EXACT, Computing
@@ -108,7 +108,8 @@ def pretrain_locally(
         tied = provenance(windows, basis)
         pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
     write_consensus(run / "final", mean_fc)
-    write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
+    if not (run / "final" / CARD).exists():  # a run that is done stays as it is
+        write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
     return run / "final"
 
 

@@ -23,6 +23,7 @@ from brainjepa_server.record import figures
 from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.day_one_card import day_one_card
 from brainjepa_server.record.history import RoundRecord, RunHistory
+from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
 from brainjepa_server.rounds.joining import Members
@@ -133,7 +134,8 @@ def publish(
     basis: ConsensusBasis,
     mean_fc: Float64 | None,
 ) -> None:
-    """Give MLflow pictures, settings, basis and models of a finished study."""
+    """Write the models' cards; give MLflow pictures, settings, basis and models of the study."""
+    write_cards(folder)
     tracker.log_figure(figures.consensus(basis, mean_fc), "consensus")
     if any(record.loss is not None for record in history.rounds):
         tracker.log_figure(figures.losses(history.rounds), "losses")

@@ -13,7 +13,6 @@ from flwr.serverapp import Grid
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import told_round
@@ -132,8 +131,7 @@ class Study:
         members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
         self._note(members)
-        about = self.settings.name, self.history.settings, self.history.versions
-        self.tracker.start(*about)
+        self.tracker.start(self.settings.name, self.history.settings, self.history.versions)
         self.tracker.log_sites(self.history)
         status = "FAILED"
         try:
@@ -147,9 +145,7 @@ class Study:
                 join_late(self.door, members)
                 state = self._tried_round(members, state, number)
             self._finish(members, state)
-            answered = self._ask_tasks(members, state)
-            write_cards(self.folder)
-            if not answered:
+            if not self._ask_tasks(members, state):
                 status = "KILLED"
                 return False
             status = "FINISHED"
@@ -190,11 +186,11 @@ class Study:
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
             self.progress.consensus(found, self.basis, summed=bool(self.settings.sums))
-        rank = min(COMPONENTS, len(members.rois))
         self.mean_fc: Float64 | None = total.mean_fc()
         assert self.history.basis is not None
-        made = self.folder, self.settings, self.basis, members, self.mean_fc
-        write_day_one(*made, self.history.basis)
+        made = self.folder, self.settings, self.basis, members, self.mean_fc, self.history.basis
+        write_day_one(*made)
+        rank = min(COMPONENTS, len(members.rois))
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 
@@ -225,7 +221,7 @@ class Study:
             write_history(self.folder, self.history)
             self.progress.resumed(state.round)
             for record in self.history.rounds:
-                self._log(record)
+                self.tracker.log_round(record)
             return state
         zeros = {RANDOM: weights_of(self.settings.pretraining.new_model(self.basis))}
         start = self._start(members)
@@ -309,14 +305,9 @@ class Study:
             score=score,
         )
         write_round(self.folder, state)
-        self._log(record)
+        self.tracker.log_round(record)
         self.progress.finished(record)
         return state
-
-    def _log(self, record: RoundRecord) -> None:
-        schedule = self.settings.pretraining.training.schedule
-        last = record.first_step + self.settings.rounds.local_steps - 1
-        self.tracker.log_round(record, values_at(schedule, last).lr)
 
     def _evaluate(self, members: Members, weights: Weights, number: int, model: str) -> Evaluated:
         sites, basis = self._sites(members), self._basis32
@@ -335,13 +326,12 @@ class Study:
         """Write ``final`` (the last round) and ``best`` (the best by the yardstick)."""
         best = best_of(self.history.rounds)
         rows = best.yardstick if best else ()
-        kept = tuple(row for row in self.history.baselines if row.model != FEDERATED)
-        self.history = self.history.having(
-            best_round=best.number if best else None, baselines=(*rows, *kept)
-        )
+        rows += tuple(row for row in self.history.baselines if row.model != FEDERATED)
+        number = best.number if best else None
+        self.history = self.history.having(best_round=number, baselines=rows)
         write_summary(self.folder, self.history)
-        made = self.folder, self.settings, self.basis, members, state, best
-        write_models(*made, self.mean_fc)
+        made = self.folder, self.settings, self.basis, members, state, best, self.mean_fc
+        write_models(*made)
         clear_sums(self.folder, self.settings.total_rounds)
         publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
 
@@ -351,6 +341,7 @@ class Study:
         def told(report: TaskReport) -> None:
             self.progress.task(report)
             self.tracker.log_file(task_report(self.folder, report.task))
+            write_cards(self.folder)
 
         if not self.settings.tasks:
             return True

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.pretraining.schedules import ScheduleSettings, values_at
 from brainjepa_core.tracking.about import Data
 from brainjepa_core.tracking.tracker import LONGEST_KEY, RUN_ID, Tracker, metric_part
 from brainjepa_server.record.fields import Number
@@ -44,6 +45,7 @@ class StudyTracker(Tracker):
     def __init__(self, folder: str | Path, client: Callable[[str], Any] | None = None) -> None:
         super().__init__(folder, client)
         self._logged: dict[int, float] = {}
+        self._settings: Mapping[str, Any] = {}
 
     def start(
         self, study: str, settings: Mapping[str, Any], tags: Mapping[str, str] | None = None
@@ -83,9 +85,9 @@ class StudyTracker(Tracker):
             ]
         )
 
-    def log_round(self, record: RoundRecord, learning_rate: float | None = None) -> None:
+    def log_round(self, record: RoundRecord) -> None:
         """Log a round's numbers at step ``record.number``; a repeat with the same loss is no-op."""
-        self._in_run("log a round", lambda: self._log_round(record, learning_rate))
+        self._in_run("log a round", lambda: self._log_round(record))
 
     def log_baselines(self, history: RunHistory) -> None:
         """Log each model that a study is compared with as a run of its experiment, once."""
@@ -100,6 +102,7 @@ class StudyTracker(Tracker):
         super().finish(status)
 
     def _start(self, study: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        self._settings = settings
         path = self.folder / RUN_ID
         run = self._begin(study, study, path.read_text().strip() if path.exists() else None)
         with atomic_path(path) as temporary:
@@ -134,12 +137,19 @@ class StudyTracker(Tracker):
         finally:
             self.run_id = ours
 
-    def _log_round(self, record: RoundRecord, learning_rate: float | None) -> None:
+    def _rate(self, record: RoundRecord) -> dict[str, float]:
+        """The learning rate of the round's last step, where the settings have a schedule."""
+        if "pretraining" not in self._settings:
+            return {}
+        schedule = ScheduleSettings(**self._settings["pretraining"]["training"]["schedule"])
+        last = record.first_step + self._settings["rounds"]["local_steps"] - 1
+        return {"learning_rate": values_at(schedule, last).lr}
+
+    def _log_round(self, record: RoundRecord) -> None:
         loss = record.loss
         if loss is not None and self._logged.get(record.number) == loss:
             return
-        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
-        self._log_metrics({**rate, **round_metrics(record)}, record.number)
+        self._log_metrics({**self._rate(record), **round_metrics(record)}, record.number)
         if loss is not None:
             self._logged[record.number] = loss
 

@@ -231,7 +231,7 @@ def export(
         Literal["safetensors", "published", "onnx"],
         typer.Option(
             "--format",
-            help="onnx: the encoder; published: as the authors of its family keep theirs.",
+            help="onnx is its encoder; published is as its authors keep theirs.",
         ),
     ] = "safetensors",
     licence: Annotated[
