@@ -231,7 +231,8 @@ def export(
         Literal["safetensors", "published", "onnx"],
         typer.Option(
             "--format",
-            help="onnx is its encoder; published is as its authors keep theirs.",
+            metavar="FORM",
+            help="safetensors, onnx (the encoder), or published (as its authors keep theirs).",
         ),
     ] = "safetensors",
     licence: Annotated[
