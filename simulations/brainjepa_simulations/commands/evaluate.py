@@ -126,6 +126,7 @@ def evaluate_sites(
     with errors_in_one_line(AGAIN):
         require("flwr")
         from brainjepa_core.evaluation.tasks.settings import load_task
+        from brainjepa_server.record.study_card import write_cards
         from brainjepa_server.study_folder import task_report
         from brainjepa_server.tasks.page import write_task_page
         from brainjepa_server.tasks.report_file import report_origin, write_task_report
@@ -140,5 +141,6 @@ def evaluate_sites(
         path = task_report(run, chosen.task.name)
         write_task_report(report, path, report_origin(run, chosen, which))
         page = write_task_page(path)
+        write_cards(run)
         show_report(console, report)
         console.print(f"[bold]{escape(str(page))}[/bold]", soft_wrap=True)
