@@ -209,8 +209,8 @@ def test_what_will_be_trained_is_told_with_what_leaves_it_out():
         ("--finetune", "expected --finetune to be no, yes or a YAML file, found 'maybe'; take one"),
         (
             "--protocol",
-            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised "
-            "or a YAML file, found 'maybe'; take one",
+            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised, "
+            "brainmarks, column or a YAML file, found 'maybe'; take one",
         ),
     ],
 )
