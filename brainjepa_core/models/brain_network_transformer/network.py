@@ -30,7 +30,7 @@ class ClusterReadout(nn.Module):
     def __init__(self, width: int, clusters: int) -> None:
         super().__init__()
         # Orthogonalised as Gram and Schmidt would; in the published code they do not move either.
-        centres = torch.linalg.qr(torch.randn(width, clusters)).Q.T.contiguous()
+        centres = torch.linalg.qr(torch.empty(width, clusters).normal_()).Q.T.contiguous()
         self.register_buffer("centres", centres)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:

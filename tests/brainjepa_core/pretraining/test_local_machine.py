@@ -42,8 +42,9 @@ def pretrain(run: Path, world: World) -> None:
 def fresh(world: World) -> dict[Path, bytes]:
     """What a new folder holds afterwards, by relative name."""
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(Path(folder), world)
-        return {path.relative_to(folder): data for path, data in contents(Path(folder)).items()}
+        run = Path(folder) / "run"  # the model's card has the name of its run
+        pretrain(run, world)
+        return {path.relative_to(run): data for path, data in contents(run).items()}
 
 
 class Runs(RuleBasedStateMachine):
