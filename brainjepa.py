@@ -88,6 +88,7 @@ def command() -> typer.Typer:
         fetch,
         local,
         paint,
+        schema,
         simulate,
     )
 
@@ -114,6 +115,7 @@ def command() -> typer.Typer:
     app.add_typer(consortium.app)
     app.command()(evaluate.evaluate)
     app.command("evaluate-sites")(evaluate.evaluate_sites)
+    app.command()(schema.schema)
     return app
 
 

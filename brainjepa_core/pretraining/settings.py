@@ -24,7 +24,15 @@ from brainjepa_core.signals.windows import Windows
 
 
 class BasisSettings(Frozen):
-    """How the ROI basis is computed (`brainjepa_core.gradients`)."""
+    """How the ROI basis is computed (`brainjepa_core.gradients`).
+
+    Attributes
+    ----------
+    components : int
+        Gradients that are kept: m.
+    sparsity : float
+        Share of each ROI's weakest connections that the diffusion map leaves out.
+    """
 
     components: int = Field(30, ge=1)
     sparsity: float = Field(0.9, ge=0, lt=1)
