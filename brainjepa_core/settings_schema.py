@@ -35,11 +35,13 @@ def explained(kind: type[BaseModel]) -> dict[str, str]:
     for one in reversed(kind.__mro__):
         section = _ATTRIBUTES.search(inspect.cleandoc(one.__dict__.get("__doc__") or ""))
         names: list[str] = []
+        own: dict[str, str] = {}
         for line in (section[1] if section else "").splitlines():
             if line[:1].strip():
                 names = line.partition(" : ")[0].split(", ")
             elif line.strip():
-                told |= {name: f"{told.get(name, '')} {line.strip()}".strip() for name in names}
+                own |= {name: f"{own.get(name, '')} {line.strip()}".strip() for name in names}
+        told |= own
     return {name: plain(text) for name, text in told.items() if name in kind.model_fields}
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from brainjepa_client.approving.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
+from brainjepa_client.preparing.init_cli import init
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.devices import require_device
@@ -27,6 +28,7 @@ app = Commands(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
+app.command()(init)
 for taking_part in (
     join,
     preflight,

@@ -156,7 +156,7 @@ class SlurmSettings(Frozen):
 
 
 class SiteSettings(Frozen):
-    """A site; read it with `brainjepa_core.settings.read_settings`.
+    """A site: its scans and store, where its state goes, how it computes, what may leave.
 
     Attributes
     ----------

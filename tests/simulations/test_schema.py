@@ -1,4 +1,4 @@
-"""JSON schemas of YAML files: they take what is read, refuse what is not, and explain each field."""
+"""JSON schemas of YAML files take what is read, refuse what is not, and explain each field."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -39,15 +40,21 @@ def init(
         int | None, typer.Option(min=1, max=65535, help="That sites use; 443 by default.")
     ] = None,
 ) -> None:
-    """Set up a consortium, or renew its server's certificate; writes DIR/kit for the sites."""
+    """Set up a consortium, or renew its certificate; writes DIR/kit for sites, DIR/study.yaml."""
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_server.consortium.consortium_folder import ConsortiumFolder, set_up
+        from brainjepa_server.consortium.first_study import write_first_study
 
         now = datetime.now(UTC)
+        new = not ConsortiumFolder(folder).authority.exists()
+        if new and not host and sys.stdin.isatty():
+            host = [typer.prompt("By which name or IP address do sites reach this machine?")]
         done = set_up(folder, host or (), name=name, port=port, now=now)
+        study = write_first_study(folder) if new else None
         _say(f"Consortium '{done.kit.consortium}' at {done.kit.address}")
-        for line in done.made or ("nothing: all is there and in force",):
+        made = (*done.made, *(() if study is None else (f"a study to begin with: {study}",)))
+        for line in made or ("nothing: all is there and in force",):
             _say(f"  made: {line}")
         _say(
             f"  the server's certificate, for {', '.join(done.hosts)}, ends in "
