@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import core_schema
 
 _ATTRIBUTES = re.compile(r"^Attributes\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -59,7 +58,7 @@ def summary(kind: type[BaseModel]) -> str:
 class _Explained(GenerateJsonSchema):
     """Pydantic's schema, whose descriptions are the docstrings'."""
 
-    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+    def model_schema(self, schema: Any) -> dict[str, Any]:
         """As pydantic's."""
         made = super().model_schema(schema)
         whole = made.get("anyOf", [made])[-1]  # beside the text that may stand for it

@@ -97,8 +97,8 @@ def yaml_page(kind: str) -> str:
         "",
         f"{schema['description']} Read by {YAML_KINDS[kind].read_by}.",
         "",
-        "A key that is written twice, or that is not listed here, is an error. Relative paths start",
-        "at the file's folder. For an editor:",
+        "A key that is written twice, or that is not listed here, is an error. Relative paths",
+        "start at the file's folder. For an editor:",
         "",
         f"```console\n$ brainjepa schema {kind} > {kind}.json\n```",
         "",
@@ -176,8 +176,8 @@ def families_sections() -> list[str]:
     """Fields that ``model`` of each family takes."""
     lines = [
         "", "## `model`, by family", "",
-        "What `model` holds depends on `family`. `rois`, `frames`, `components` and `adapters` follow",
-        "from the data and from other settings, and are not written.",
+        "What `model` holds depends on `family`. `rois`, `frames`, `components` and `adapters`",
+        "follow from the data and from other settings, and are not written.",
     ]  # fmt: skip
     for name in families():
         settings = family_named(name).settings
