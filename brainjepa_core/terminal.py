@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ from brainjepa_core.problems import is_out_of_memory, plainly
 from brainjepa_core.version import versions
 
 console = LoggedConsole()
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs; all else on standard error.")
+]
 AGAIN = "run the same command again to go on"
 ANEW = "run the same command again, which begins anew"
 _DEFECT = (
@@ -96,8 +100,26 @@ class Command(TyperCommand):
         with logs():
             if ctx.meta[Command.__name__]:
                 be_verbose()
-            with errors_in_one_line():
+            with errors_in_one_line(), _alone(json=ctx.params.get("as_json", False)):
                 return super().invoke(ctx)
+
+
+@contextmanager
+def _alone(*, json: bool) -> Iterator[None]:
+    """With ``--json``, standard output is for what `print_json` prints alone."""
+    before, console.stderr = console.stderr, json or console.stderr
+    try:
+        yield
+    finally:
+        console.stderr = before
+
+
+def print_json(found: Any) -> None:
+    """Print settings, dataclasses, mappings and lists as JSON; what is not a number is null."""
+    from pydantic import TypeAdapter
+
+    text = TypeAdapter(Any).dump_json(found, indent=1, fallback=str).decode()
+    sys.stdout.write(f"{text}\n")
 
 
 def folder_to_write(path: Path) -> Path:

@@ -45,7 +45,7 @@ napoleon_google_docstring = False
 napoleon_use_ivar = True
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # docstrings have types, in words
 # Types are read as they are written; those of pydantic's own methods are not ours to explain.
 autodoc_inherit_docstrings = False
 

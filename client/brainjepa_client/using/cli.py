@@ -13,10 +13,12 @@ from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.terminal import (
     AGAIN,
+    Json,
     console,
     errors_in_one_line,
     file_to_write,
     folder_to_write,
+    print_json,
 )
 from brainjepa_core.waiting import waiting
 
@@ -74,9 +76,10 @@ def probe(
     task: TaskName,
     out: Out,
     protocol: ProtocolName = "kfold",
+    as_json: Json = False,
 ) -> None:
     """What frozen embeddings tell of the site's own labels, beside every baseline."""
-    _compare(site, model, task, protocol, "no", out)
+    _compare(site, model, task, protocol, "no", out, as_json)
 
 
 def evaluate(
@@ -93,9 +96,10 @@ def evaluate(
     ] = None,
     protocol: ProtocolName = "kfold",
     finetune: Finetune = "yes",
+    as_json: Json = False,
 ) -> None:
     """Probes and fine-tuning beside the baselines, on the site's own people."""
-    _compare(site, model, task, protocol, finetune, out)
+    _compare(site, model, task, protocol, finetune, out, as_json)
 
 
 def finetune(
@@ -184,6 +188,14 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
     return read_settings(word, FinetuneSettings)
 
 
+def show_results(results: Results, *, as_json: bool) -> None:
+    """Print all figures as JSON, or the main ones as a table."""
+    if as_json:
+        print_json(results)
+    else:
+        print_results(results)
+
+
 def print_results(results: Results) -> None:
     """Print every model's main figures of all people, with units and intervals."""
     from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
@@ -219,7 +231,13 @@ def _settings(site: Path) -> SiteSettings:
 
 
 def _compare(
-    site: Path, model: Path | None, task: str, protocol: str, finetune: str, out: Path
+    site: Path,
+    model: Path | None,
+    task: str,
+    protocol: str,
+    finetune: str,
+    out: Path,
+    as_json: bool,
 ) -> None:
     from brainjepa_client.using.site_evaluation import compare_at_site
     from brainjepa_core.evaluation.comparison import EvaluationPlan
@@ -242,5 +260,5 @@ def _compare(
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: work.update(f"Evaluating, after a split of {name}"),
             )
-        print_results(results)
+        show_results(results, as_json=as_json)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.version import VERSION
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the consortium.")]
@@ -110,7 +110,7 @@ def revoke(
         _say(f"Site '{name}' revoked; to come back it needs a new key, and a request with it")
 
 
-def sites(folder: Folder) -> None:
+def sites(folder: Folder, as_json: Json = False) -> None:
     """List the admitted sites with the fingerprints of their keys."""
     with errors_in_one_line():
         require("cryptography")
@@ -119,6 +119,9 @@ def sites(folder: Folder) -> None:
         from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
         found = admitted_sites(ConsortiumFolder.open(folder))
+        if as_json:
+            print_json({name: of_key(key) for name, key in found.items()})
+            return
         for name, key in found.items():
             _say(f"{name}  {of_key(key)}")
         if not found:

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log, print_only
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
 from brainjepa_core.files import atomic_path
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def attack(
     out: Annotated[
         Path | None, typer.Option(help="Folder for a page of the results.", callback=_new)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Attack a study of made-up people, with and without each protection: what is found of them."""
     with errors_in_one_line():
@@ -60,7 +60,7 @@ def attack(
                 work.advance()
         told = json.dumps([one.told() for one in found], indent=1)
         if as_json:
-            print_only(console, told)
+            print_json([one.told() for one in found])
         else:
             console.print(_table(found))
         if out is not None:

@@ -11,7 +11,14 @@ from rich.markup import escape
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import (
+    AGAIN,
+    Json,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+    print_json,
+)
 from brainjepa_core.waiting import waiting
 
 
@@ -79,9 +86,10 @@ def evaluate(
         ),
     ] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    as_json: Json = False,
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
-    from brainjepa_client.using.cli import finetune_settings, print_results, protocol_settings
+    from brainjepa_client.using.cli import finetune_settings, protocol_settings, show_results
     from brainjepa_core.evaluation.tasks.settings import load_task
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
@@ -109,7 +117,7 @@ def evaluate(
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: work.update(f"Evaluating, after a split of {name}"),
             )
-        print_results(results)
+        show_results(results, as_json=as_json)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)
 
 
@@ -124,6 +132,7 @@ def evaluate_sites(
     penalty: Annotated[
         float | None, typer.Option(help="Also a logistic probe of all sites, with this penalty.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
     with errors_in_one_line(AGAIN):
@@ -141,5 +150,8 @@ def evaluate_sites(
             report = ask(run, chosen, which)
         path = task_report(run, chosen.task.name)
         write_task_report(report, path, report_origin(run, chosen, which))
-        show_report(console, report)
+        if as_json:
+            print_json({"rows": report.rows(), "left_out": report.left_out})
+        else:
+            show_report(console, report)
         console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)

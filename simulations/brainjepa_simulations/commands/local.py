@@ -15,10 +15,12 @@ from brainjepa_core.files import require_outside
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import (
     AGAIN,
+    Json,
     console,
     errors_in_one_line,
     file_to_write,
     folder_to_write,
+    print_json,
 )
 from brainjepa_core.waiting import waiting
 
@@ -185,6 +187,7 @@ def measure(
     stores: Stores,
     settings: SettingsFile = None,
     device: Device = "cpu",
+    as_json: Json = False,
 ) -> None:
     """The yardstick: R2 of held-out people from pooled embeddings, beside random weights."""
     with errors_in_one_line():
@@ -197,7 +200,10 @@ def measure(
         with waiting(console, "Measuring"):
             rows = measure_run(run, opened, study, device)
             picture = draw_run(run, opened[0].atlas)
-        print_rows(rows)
+        if as_json:
+            print_json(rows)
+        else:
+            print_rows(rows)
         console.print(f"The run in one picture: [bold]{escape(str(picture))}[/bold]")
 
 

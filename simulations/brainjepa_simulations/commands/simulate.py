@@ -13,7 +13,7 @@ from rich.table import Table
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
 from brainjepa_core.processors import usable_cores
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def simulate(
     compare: Annotated[
         bool, typer.Option("--compare", help="Also train pooled, and each site alone.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
     again = (
@@ -83,10 +84,12 @@ def simulate(
                     console.print(f"  {name}")
                     work.advance()
         history = read_history(out)
-        if history.baselines:
+        if history.baselines and not as_json:
             console.print(comparison(history))
         with waiting(console, "Drawing the report"):
             report = write_report(out, stores[0].atlas)
+        if as_json:
+            print_json({"model": out / "final", "report": report, "baselines": history.baselines})
         console.print(
             f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
         )
@@ -99,6 +102,7 @@ def demo(
             help="Folder of the demo; an earlier demo in it is replaced.", callback=folder_to_write
         ),
     ] = Path("demo-run"),
+    as_json: Json = False,
 ) -> None:
     """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
     with errors_in_one_line():
@@ -106,7 +110,7 @@ def demo(
         from brainjepa_simulations.demo_folder import demo_folder
 
         with demo_folder(out):
-            simulate("demo", out, compare=True)
+            simulate("demo", out, compare=True, as_json=as_json)
 
 
 def comparison(history: RunHistory) -> Table:
