@@ -24,6 +24,7 @@ from brainjepa_core.command_log import (
     logs,
 )
 from brainjepa_core.files import final_name
+from brainjepa_core.print_config import ReadBy, print_config, readers_of
 from brainjepa_core.problems import is_out_of_memory, plainly
 from brainjepa_core.version import versions
 
@@ -88,7 +89,17 @@ class Command(TyperCommand):
             callback=lambda context, _, asked: context.meta.update({Command.__name__: asked}),
             help="Tell every step, and where in the code an error arose.",
         )
-        super().__init__(name, params=[*(params or ()), verbose], **more)
+        self.readers = readers_of(more["callback"])
+        config = TyperOption(
+            param_decls=["--print-config"],
+            is_flag=True,
+            default=False,
+            expose_value=False,
+            callback=lambda context, _, asked: context.meta.update({ReadBy.__name__: asked}),
+            help="Print all settings as they are read from YAML, and do nothing.",
+        )
+        shown = [*(params or ()), *([config] if self.readers else ()), verbose]
+        super().__init__(name, params=shown, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click's, which takes the words from the list."""
@@ -100,6 +111,10 @@ class Command(TyperCommand):
         with logs():
             if ctx.meta[Command.__name__]:
                 be_verbose()
+            if ctx.meta.get(ReadBy.__name__):
+                with errors_in_one_line():
+                    print_config(self.readers, ctx.params)
+                return None
             with errors_in_one_line(), _alone(json=ctx.params.get("as_json", False)):
                 return super().invoke(ctx)
 

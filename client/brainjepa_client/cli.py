@@ -16,6 +16,7 @@ from brainjepa_client.guarding.cli import check, dry_run
 from brainjepa_client.preparing.init_cli import init
 from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
 from brainjepa_core.command_log import keep_log, logger, print_only
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import (
     AGAIN,
@@ -110,6 +111,7 @@ def prepare(
         typer.Argument(
             metavar="SITE.yaml | IN OUT participant|group", help="A site, or a BIDS App call."
         ),
+        ReadBy("brainjepa_client.preparing.bids_app:settings_of_word"),
     ],
     participant_label: Annotated[
         list[str] | None, typer.Option(help="Only these people, with or without sub-.")

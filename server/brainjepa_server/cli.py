@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import Commands, Json, console, errors_in_one_line, print_json
 from brainjepa_core.waiting import waiting
 from brainjepa_server.consortium.cli import admit, init, propose, revoke, sites
@@ -26,7 +27,9 @@ def _main() -> None:
 @app.command()
 def plan(
     study: Annotated[
-        Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False),
+        ReadBy("brainjepa_server.settings:StudySettings"),
     ],
     people: Annotated[
         list[int], typer.Option(min=1, help="Of each site, rounded down; repeat it for each.")

@@ -9,6 +9,7 @@ import typer
 
 from brainjepa_client.using.cli import SiteFile
 from brainjepa_core.devices import require_device
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import Json, console, errors_in_one_line, file_to_write, print_json
 from brainjepa_core.waiting import waiting
 
@@ -18,6 +19,7 @@ def dry_run(
     settings: Annotated[
         Path | None,
         typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
+        ReadBy("brainjepa_core.pretraining.settings:PretrainingSettings"),
     ] = None,
     wire: Annotated[
         Literal["fp32", "bf16", "int8"], typer.Option(help="How weights travel.")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import (
     AGAIN,
     Json,
@@ -32,17 +33,26 @@ YAML = (".yaml", ".yml")
 # Metrics of the terminal's table, which has 80 columns: what tasks are judged by, and an error.
 SHOWN = ("r within site", "r", "mae", "auc within site", "auc", "balanced accuracy")
 SiteFile = Annotated[
-    Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
+    Path,
+    typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml"),
+    ReadBy("brainjepa_client.settings:SiteSettings"),
 ]
 Model = Annotated[
     Path, typer.Option(help="Folder of a model, a run or a study.", exists=True, file_okay=False)
 ]
-TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")]
+TASK = ReadBy("brainjepa_core.evaluation.tasks.settings:load_task")
+PROTOCOL = ReadBy("brainjepa_client.using.cli:protocol_settings")
+FINETUNE = ReadBy("brainjepa_client.using.cli:finetune_settings")
+TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML."), TASK]
 ProtocolName = Annotated[
-    str, typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML.")
+    str,
+    typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML."),
+    PROTOCOL,
 ]
 Finetune = Annotated[
-    str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
+    str,
+    typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch."),
+    FINETUNE,
 ]
 Out = Annotated[
     Path,
@@ -110,7 +120,9 @@ def finetune(
         Path, typer.Option(help="New folder of the fine-tuned model.", callback=folder_to_write)
     ],
     settings: Annotated[
-        Path | None, typer.Option(help="YAML of fine-tuning; defaults without.")
+        Path | None,
+        typer.Option(help="YAML of fine-tuning; defaults without."),
+        ReadBy("brainjepa_core.evaluation.learning.finetune_settings:FinetuneSettings"),
     ] = None,
 ) -> None:
     """Fine-tune on all of the site's people with the label, and keep the model."""

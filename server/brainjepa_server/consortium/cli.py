@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.extras import require
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.version import VERSION
 
@@ -130,7 +131,9 @@ def sites(folder: Folder, as_json: Json = False) -> None:
 
 def propose(
     study: Annotated[
-        Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False),
+        ReadBy("brainjepa_server.settings:StudySettings"),
     ],
     folder: FolderOption,
 ) -> None:

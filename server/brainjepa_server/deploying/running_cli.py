@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.extras import require
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import AGAIN, Json, console, errors_in_one_line, print_json
 from brainjepa_core.waiting import waiting
 from brainjepa_core.wire.flower_environment import use_flower_environment
@@ -30,6 +31,7 @@ def start(
             help="YAML of the study; without it, the one that has not ended.",
             dir_okay=False,
         ),
+        ReadBy("brainjepa_server.settings:StudySettings"),
     ] = None,
     no_proxy: Annotated[
         bool, typer.Option("--no-proxy", help="Your own Caddy or nginx is in front.")

@@ -15,6 +15,7 @@ from rich.table import Table
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
 from brainjepa_core.files import atomic_path
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.waiting import waiting
 
@@ -30,7 +31,9 @@ def _new(path: Path | None) -> Path | None:
 
 def attack(
     scenario: Annotated[
-        str, typer.Argument(help="YAML with a cohort, or a shipped scenario.")
+        str,
+        typer.Argument(help="YAML with a cohort, or a shipped scenario."),
+        ReadBy("brainjepa_simulations.scenario:read_scenario"),
     ] = "attacked",
     only: Annotated[
         list[str] | None, typer.Option(help="One attack by name; give it again for more.")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from brainjepa_client.using.cli import FINETUNE, PROTOCOL, TaskName
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
@@ -33,7 +34,7 @@ def evaluate(
             help="Folder of the results; goes on where it stopped.", callback=folder_to_write
         ),
     ],
-    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    task: TaskName,
     test: Annotated[
         Path | None,
         typer.Option(
@@ -47,6 +48,7 @@ def evaluate(
         typer.Option(
             help="holdout (by default), kfold, leave_one_site_out, personalised, or a YAML."
         ),
+        PROTOCOL,
     ] = None,
     checkpoint: Annotated[
         list[str] | None,
@@ -62,6 +64,7 @@ def evaluate(
             help="no, yes, or a YAML of fine-tuning; adds training from scratch. By default yes, "
             "with --test no."
         ),
+        FINETUNE,
     ] = None,
     thorough: Annotated[
         bool,
@@ -125,7 +128,7 @@ def evaluate_sites(
     run: Annotated[
         Path, typer.Argument(help="Folder of a simulated study.", exists=True, file_okay=False)
     ],
-    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    task: TaskName,
     which: Annotated[
         Literal["final", "best"], typer.Option(help="Which model of the study.")
     ] = "final",

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log, print_only
 from brainjepa_core.files import require_outside
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import (
     AGAIN,
@@ -33,7 +34,9 @@ Stores = Annotated[
     list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
 ]
 SettingsFile = Annotated[
-    Path | None, typer.Option(help="YAML of pretraining (site_configs/); defaults without.")
+    Path | None,
+    typer.Option(help="YAML of pretraining (site_configs/); defaults without."),
+    ReadBy("brainjepa_core.pretraining.settings:PretrainingSettings"),
 ]
 Participants = Annotated[
     Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)

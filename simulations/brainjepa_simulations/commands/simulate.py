@@ -12,6 +12,7 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.processors import usable_cores
 from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.waiting import waiting
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
+    scenario: Annotated[
+        str,
+        typer.Argument(help="YAML, or a shipped scenario such as demo."),
+        ReadBy("brainjepa_simulations.scenario:read_scenario", beside=("data",)),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run.", callback=folder_to_write)],
     data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
     site: Annotated[
         list[Path] | None,
         typer.Option(help="A real site's YAML: it is prepared, then takes a virtual one's place."),
+        ReadBy("brainjepa_client.settings:SiteSettings"),
     ] = None,
     engine: Annotated[
         Literal["inprocess", "flower"], typer.Option(help="flower: Flower's simulation on Ray.")
