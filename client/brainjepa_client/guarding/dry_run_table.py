@@ -79,7 +79,7 @@ def message_table(
     table.add_column("what")
     table.add_column("shape", overflow="fold")
     table.add_column("bytes", justify="right")
-    table.add_column("value", overflow="ellipsis", no_wrap=rows[0].what != "refused", max_width=24)
+    table.add_column("value", overflow="fold", max_width=24)
     table.add_column("policy")
     for row in summarised(rows) if summary else rows:
         what = row.what if row.what == "refused" else f"{row.dtype} {row.what}"
