@@ -71,7 +71,7 @@ docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 schemas: $(READY)
-	for kind in site study pretraining scenario task protocol finetune; do \
+	for kind in site study pretraining scenario task protocol finetune paper_study cohort; do \
 	    $(BIN)/python -m brainjepa schema $$kind > site_configs/schemas/$$kind.json; done
 
 clean:

@@ -88,8 +88,10 @@ def command() -> typer.Typer:
         fetch,
         local,
         paint,
+        phenotypes,
         schema,
         simulate,
+        study,
     )
 
     app = Commands(
@@ -102,6 +104,7 @@ def command() -> typer.Typer:
     app.command("import")(local.import_scans)
     app.command("import-folder")(local.import_folder)
     app.command()(local.relabel)
+    app.command()(phenotypes.phenotypes)
     app.command()(local.pretrain)
     app.command()(local.measure)
     app.command()(local.export)
@@ -109,6 +112,7 @@ def command() -> typer.Typer:
     app.add_typer(brainjepa_server.cli.app)
     app.command()(simulate.simulate)
     app.command("simulate attack")(attack.attack)
+    app.command("simulate study")(study.study)
     app.command()(simulate.demo)
     app.command()(paint.paint)
     app.add_typer(fetch.app)

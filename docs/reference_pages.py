@@ -133,8 +133,9 @@ def sections(schema: Schema, defs: Schema, prefix: str, shown: set[str]) -> list
 
 def model_of(field: Schema) -> str | None:
     """Name of the model whose fields a field holds, alone or in a list."""
-    for one in (field, *field.get("anyOf", ()), field.get("items", {})):
-        if "$ref" in one:
+    inside = (field.get("items", {}), field.get("additionalProperties", {}))
+    for one in (field, *field.get("anyOf", ()), *inside):
+        if isinstance(one, dict) and "$ref" in one:
             return str(one["$ref"]).rpartition("/")[2]
     return None
 

@@ -150,7 +150,7 @@ def types_in(annotation: Any) -> Iterator[type]:
 def test_every_key_of_every_yaml_is_in_the_reference(kind, reference):
     text = (reference / f"yaml-{kind}.md").read_text()
     keys = list(keys_of(YAML_KINDS[kind].settings))
-    assert len(keys) >= 7
+    assert len(keys) >= 7  # as many as the smallest has
     for key, page in keys:
         row = re.search(rf"^\| `{re.escape(key)}` \| (.*) \| (.*) \| (.*) \|$", text, re.M)
         assert row and row[3], key

@@ -15,6 +15,7 @@ from small_workplace import write_workplace
 from typer.testing import CliRunner
 
 from brainjepa import command
+from brainjepa_simulations.paper_studies.settings import study_file
 
 NEW = "new"  # the name of what a command is to write
 SITE = {"site": "site.yaml", "--model": "run"}
@@ -27,6 +28,7 @@ CALLS: dict[str, dict[str, str]] = {
         "--participants": "a.tsv",
     },
     "relabel": {"store": "stores/a", "--participants": "a.tsv"},
+    "phenotypes": {"cohort": "camcan", "tables": "a.tsv", "--out": NEW},
     "pretrain": {"stores": "stores", "--out": NEW, "--settings": "study.yaml"},
     "measure": {"run": "run", "stores": "stores", "--settings": "study.yaml"},
     "export": {"model": "run", "--out": NEW},
@@ -34,6 +36,7 @@ CALLS: dict[str, dict[str, str]] = {
         "scenario": "scenario.yaml", "--out": NEW, "--data": "stores", "--site": "site.yaml",
     },
     "simulate attack": {"scenario": "made_up.yaml", "--out": NEW},
+    "simulate study": {"study": "paper_study.yaml", "--data": "stores", "--out": NEW},
     "demo": {"--out": NEW},
     "paint": {"--out": NEW, "--scenario": "demo"},
     "evaluate": {
@@ -42,6 +45,7 @@ CALLS: dict[str, dict[str, str]] = {
     },
     "evaluate-sites": {"run": "run", "--task": "task.yaml"},
     "site embed": {**SITE, "--out": NEW},
+    "site import-vectors": {"site": "site.yaml", "table": "a.tsv", "--name": "t1"},
     "site probe": {**SITE, **TASK, "--out": NEW},
     "site finetune": {
         **SITE, "--task": "task.yaml", "--settings": "finetune.yaml", "--out": NEW,
@@ -98,10 +102,11 @@ CALLS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 NO_PATH = {
     "--tr", "level", "person", "name", "contract", "--host", "--fingerprint", "--people", "--kind",
-    "--name", "kind",
+    "--name", "kind", "cohort",
 }  # fmt: skip
 FILES_BY_WORD = {
     "scenario",
+    "study",
     "--scenario",
     "--task",
     "--protocol",
@@ -114,6 +119,7 @@ EMPTY_IS_DEFAULT = {"--settings", "--protocol", "--finetune"}
 # Half a table is a table; names that are not a scan's are a problem of that scan, which is named.
 TRUE_ELSEWHERE = {
     ("half", "--participants"), ("half", "--label-table"), ("text", "--names"), ("half", "--names"),
+    ("half", "tables"), ("half", "table"),
 }  # fmt: skip
 LOOKED_INTO_LATER = {"site init"}  # by site validate; here a path has to be there
 PYTHON = re.compile(
@@ -141,6 +147,7 @@ def workplace(tmp_path_factory) -> Path:
         "cohort: {sites: 1}\nstudy: {name: a, rounds: {local_steps: 1, quorum: 1}, pretraining: "
         "{training: {schedule: {total_steps: 1}}}}\n"
     )
+    (folder / "paper_study.yaml").write_text(study_file("attention").read_text())
     (folder / "federation.yaml").write_text(
         "name: a\nrounds: {local_steps: 1, quorum: 1}\n"
         "pretraining: {training: {schedule: {total_steps: 1}}}\n"

@@ -38,7 +38,6 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.other_half import (
     WINDOW_SECONDS,
     Connectome,
-    Halves,
     People,
     other_half_r2,
     window_connectivity,
@@ -160,15 +159,15 @@ def windows_of(stores: Sequence[ScanStore], job: Job) -> Windows:
     return study.windows_of(stores)
 
 
+def drawn_of(windows: Windows, job: Job) -> Windows:
+    """The share of the people that a job learns from; a smaller share is within a larger one."""
+    order = np.random.default_rng(job["set"]).permutation(windows.subjects)
+    return windows.only(sorted(order[: round(job["share"] * windows.subjects)].tolist()))
+
+
 def people_of(windows: Windows) -> People:
     """Halves of everybody's first scan, where they hold a window."""
-    halves, sites = [], []
-    for person in range(windows.subjects):
-        found = Halves.of(*windows.aligned(person)[0])
-        if found.first.shape[1] >= FRAMES:
-            halves.append(found)
-            sites.append(windows.stores[windows.people[person].store].path.name)
-    return People(halves, sites)
+    return People.of(windows, range(windows.subjects), FRAMES)
 
 
 def connectome_of(model: BrainModel) -> Connectome:
@@ -291,7 +290,7 @@ def run(folder: str, job: Job) -> Job:
     windows = windows_of(list(chain(*stores)), job)
     at = windows_of(list(chain(*(found[name] for name in tested))), job)
     began = time.perf_counter()
-    connectome = connectomes_of(job, stores, windows)
+    connectome = connectomes_of(job, stores, drawn_of(windows, job))
     seconds = time.perf_counter() - began
     result = other_half_r2(people_of(windows), people_of(at), connectome, FRAMES)
     told = {name: job[name] for name in job if name != "device"}
@@ -308,6 +307,7 @@ def jobs_of(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Job
     """All that is asked for, cheap rows first."""
     settings = ("patch", "lr", "steps", "batch", "directions", "budget", "device")
     base = {name: getattr(arguments, name) for name in (*settings, "local_steps", "outer")}
+    base["share"] = 1.0
     for number, left_out in enumerate(sets_of(names, arguments.sets)):
         job = {**base, "set": number, "left_out": left_out, "inner": None, "seed": 0, "depth": 2}
         if arguments.choose:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.asked.asker import Asker, new_hospitals
 from brainjepa_core.evaluation.asked.yardstick import Asked
-from brainjepa_core.evaluation.features.connectivity import KINDS, ConnectivityFeatures
+from brainjepa_core.evaluation.features.connectivity import KINDS
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import from_scratch
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
@@ -26,13 +26,14 @@ from brainjepa_core.evaluation.methods.baselines import (
     baseline_methods,
     estimator_name,
 )
+from brainjepa_core.evaluation.methods.chosen import chosen_methods
+from brainjepa_core.evaluation.methods.late_fusion import vector_methods
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import (
     RANDOM,
     answering,
     controls_of,
     finetuned_methods,
-    network_methods,
     of_model,
     probe_methods,
 )
@@ -69,6 +70,7 @@ from brainjepa_core.origin import claim_folder, digest
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.scan_table import array_digest
+from brainjepa_core.signals.storing.vectors import vectors_digest
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
@@ -96,8 +98,8 @@ class EvaluationPlan:
         By the name the table gives them; none gives the baselines alone.
     finetune : FinetuneSettings, optional
         Also fine-tune the models, and train the first one's network from scratch.
-    thorough : bool
-        Also connectivity in tangent space, BrainNetCNN and the Brain Network Transformer.
+    methods : tuple of str
+        Also these, by names of `brainjepa_core.evaluation.methods.chosen`.
     device : str
         Where people are embedded and everything is trained that torch trains.
     across : AcrossHospitals, optional
@@ -112,7 +114,7 @@ class EvaluationPlan:
     protocol: ProtocolSettings
     models: Mapping[str, BrainModel]
     finetune: FinetuneSettings | None = None
-    thorough: bool = False
+    methods: tuple[str, ...] = ()
     device: str = "cpu"
     across: AcrossHospitals | None = None
     consensus: Float64 | None = None
@@ -133,8 +135,9 @@ class EvaluationPlan:
             **data_origin(windows),
             "windows": windows.describe(),
             "phenotypes": phenotypes_digest(data),
+            "vectors": vectors_digest(windows),
             "models": [[name, model_digest(model)] for name, model in self.models.items()],
-            "thorough": self.thorough,
+            "methods": list(self.methods),
             "version": VERSION,
             **self._across_origin(),
         }
@@ -292,12 +295,23 @@ def table_methods(
     cache: Path,
     say: Say,
 ) -> list[Method]:
-    """Everything in the table, baselines first."""
-    kinds = KINDS if comparison.thorough else KINDS[:2]
-    methods = baseline_methods(windows, data, signals, cache, kinds)
-    if comparison.thorough:
-        features = ConnectivityFeatures(windows, cache)
-        methods += network_methods(windows, data, features, comparison.device)
+    """Everything in the table: baselines, models, vectors of other modalities beside the probes."""
+    methods = _methods_of_scans(comparison, windows, data, signals, cache, say)
+    joined = {connectivity_name(data), *(f"{name}: probe" for name in comparison.models)}
+    return methods + vector_methods(windows, data, [m for m in methods if m.name in joined])
+
+
+def _methods_of_scans(
+    comparison: EvaluationPlan,
+    windows: Windows,
+    data: TaskData,
+    signals: SignalReadOuts,
+    cache: Path,
+    say: Say,
+) -> list[Method]:
+    methods = baseline_methods(windows, data, signals, cache, KINDS[:2])
+    asked_for, device = comparison.methods, comparison.device
+    methods += chosen_methods(asked_for, windows, data, signals, cache, device)
     models = {name: model.to(comparison.device) for name, model in comparison.models.items()}
     if not models:
         return methods

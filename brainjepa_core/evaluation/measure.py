@@ -136,11 +136,14 @@ def measure_model(
 
 
 def pooled_features(
-    model: BrainModel, windows: Windows, people: Iterable[int]
+    model: BrainModel, windows: Windows, people: Iterable[int], **reading: Any
 ) -> dict[str, Float64]:
-    """Embeddings [n, P] of people by pool: the mean, and each second-order one."""
+    """Embeddings [n, P] of people by pool: the mean, and each second-order one.
+
+    `reading` is how, as `embed_people` takes it: ``precision``, ``progress``.
+    """
     networks = networks_of(windows, model.basis.cpu().numpy())
-    return embed_people(model, windows, people, ("mean", *SECOND_ORDER), networks)
+    return embed_people(model, windows, people, ("mean", *SECOND_ORDER), networks, **reading)
 
 
 def networks_of(windows: Windows, gradients: ArrayLike) -> NDArray[np.int64]:

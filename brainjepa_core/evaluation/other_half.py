@@ -11,7 +11,7 @@ C components.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -25,7 +25,8 @@ from brainjepa_core.evaluation.readout.connectivity import (
     signal_part,
 )
 from brainjepa_core.problems import counted
-from brainjepa_core.usable import why_unusable
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.usable import MIN_ROIS, why_unusable
 
 COMPONENTS = 20  # of people's connectomes, as in the yardstick of pooled embeddings
 WINDOW_SECONDS = 128.0
@@ -101,6 +102,20 @@ class People(NamedTuple):
 
     halves: Sequence[Halves]
     sites: Sequence[str]
+
+    @classmethod
+    def of(cls, windows: Windows, numbers: Iterable[int], frames: int) -> Self:
+        """Those of some people of windows whose first scan has halves of so many frames at least.
+
+        A hospital is called as its store is.
+        """
+        halves, sites = [], []
+        for number in numbers:
+            series, known = windows.aligned(int(number))[0]
+            if series.shape[1] // 2 >= frames and known.sum() >= MIN_ROIS:
+                halves.append(Halves.of(series, known))
+                sites.append(windows.stores[windows.people[number].store].path.name)
+        return cls(halves, sites)
 
 
 def other_half_r2(

@@ -5,14 +5,17 @@ Shapes: n people, P features, Q outcomes, F folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.measure import outcome_groups, pooled_features
+from brainjepa_core.evaluation.other_half import LEAST_PEOPLE, People, other_half_r2
+from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import Group, Moments, are_enough, fold_moments
@@ -55,9 +58,31 @@ class SitePeople:
         folds : array [n]
         count : int
         """
-        outcomes = outcome_groups(windows, components)
+        return cls.read(model, windows, outcome_groups(windows, components), folds, count)
+
+    @classmethod
+    def read(
+        cls,
+        model: BrainModel,
+        windows: Windows,
+        outcomes: Mapping[str, Float64],
+        folds: ArrayLike,
+        count: int,
+        **reading: Any,
+    ) -> SitePeople:
+        """As `of`, of people whose outcomes are known already.
+
+        Parameters
+        ----------
+        model, windows, folds, count
+            As `of`.
+        outcomes : mapping of str to ndarray [n, Q]
+            As `measure.outcome_groups` gives them.
+        **reading
+            As `yardstick.embed_people` takes it: ``precision``, ``progress``.
+        """
         return cls(
-            pooled_features(model, windows, range(windows.subjects)),
+            pooled_features(model, windows, range(windows.subjects), **reading),
             {name: y for name, y in outcomes.items() if np.isfinite(y).all()},
             np.asarray(folds),
             count,
@@ -104,6 +129,54 @@ class SitePeople:
             r2 = held_out_r2(x, together, self.folds)
             found |= {(pool, name): float(r2[groups == name].mean()) for name in self.outcomes}
         return found
+
+
+def other_half_of(
+    model: BrainModel, windows: Windows, tested: NDArray[np.bool_], fewest: int
+) -> float | None:
+    """R2 of the other half of a scan from one window of the model, of a site's tested people.
+
+    Directions and scales are those of the site's other people, as `other_half_r2` has them.
+
+    Parameters
+    ----------
+    model : BrainModel
+        In evaluation mode.
+    windows : Windows
+        As long as the model's; of one site.
+    tested : ndarray of bool [n]
+        Whom the model was not trained on.
+    fewest : int
+        Tested people with two halves that hold a window; nothing is known of fewer.
+
+    Returns
+    -------
+    float or None
+        None where people, or windows, are too few, or the tested people do not differ.
+    """
+    sides = halves_of(windows, tested, fewest)
+    if sides is None:
+        return None
+    r2 = other_half_r2(*sides, LatentReader(model).of_window, windows.settings.frames).r2
+    return r2 if np.isfinite(r2) else None
+
+
+def halves_of(
+    windows: Windows, tested: NDArray[np.bool_], fewest: int
+) -> tuple[People, People] | None:
+    """People not tested and tested whose scans' halves hold a window; None where they are too few.
+
+    Parameters
+    ----------
+    windows, tested, fewest
+        As `other_half_of` takes them.
+    """
+    frames = windows.settings.frames
+    others, judged = (
+        People.of(windows, np.flatnonzero(side), frames) for side in (~tested, tested)
+    )
+    enough = len(others.halves) >= LEAST_PEOPLE and len(judged.halves) >= max(fewest, 1)
+    return (others, judged) if enough else None
 
 
 def projected(features: Float64, most: int) -> Float64:

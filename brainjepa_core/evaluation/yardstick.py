@@ -9,8 +9,9 @@ Shapes: n people, R ROIs, F frames, C components, T frames of a window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from brainjepa_core.models.tokens import token_validity
 
 LATENT_CONNECTIVITY = "latent_connectivity"
 """The read-out of a person by a network; beside the pools of windows, by a name as they have."""
+BATCH_TOKENS = 1 << 16  # of a pass: enough for a GPU, and 0.25 GB a layer at a width of 1024
+Precision = Literal["fp32", "bf16"]
 
 
 class ScanWindows(WholeScans, Protocol):
@@ -61,7 +64,7 @@ def connectivity_scores(fc: ArrayLike, components: Float64) -> Float64:
     ndarray [C]
     """
     known = np.nan_to_num(np.asarray(fc, np.float64))
-    found: Float64 = np.einsum("rc,rs,sc->c", components, known, components)
+    found: Float64 = ((known @ components) * components).sum(0)
     return found
 
 
@@ -73,8 +76,13 @@ def embed_people(
     pools: Sequence[str] = ("mean",),
     networks: NDArray[np.int64] | None = None,
     reader: LatentReader | None = None,
+    precision: Precision = "fp32",
+    progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Float64]:
     """Embeddings of people: of a pool the mean over the windows of their scans, or a read-out.
+
+    Windows go through the model several people at once, as many as `BATCH_TOKENS` allow; a person's
+    figures are those of the person alone, to rounding.
 
     Parameters
     ----------
@@ -90,6 +98,11 @@ def embed_people(
     reader : LatentReader, optional
         Of the same model, for calls one after another: it keeps the responses to blank windows,
         which people share, and each of them costs as much as a window.
+    precision : {"fp32", "bf16"}
+        Of the model's products; bf16 by autocast. Pools are of float32 in any case.
+    progress : callable, optional
+        Called with the number of people read, before each person's connectivity and each batch of
+        the others; what it raises ends the reading.
 
     Returns
     -------
@@ -99,34 +112,76 @@ def embed_people(
     reader = reader or LatentReader(model)
     of_windows = [p for p in pools if p != LATENT_CONNECTIVITY]
     rows: dict[str, list[Float64]] = {pool: [] for pool in pools}
-    for person in people:
-        if LATENT_CONNECTIVITY in rows:
-            found = pairs_of(reader.connectivity(windows, person))
-            rows[LATENT_CONNECTIVITY].append(found)
-        for pool, pooled in _pooled(model, windows, person, of_windows, networks).items():
-            rows[pool].append(pooled)
+    people = list(people)
+    for person in people if LATENT_CONNECTIVITY in rows else ():
+        progress(len(rows[LATENT_CONNECTIVITY]))
+        rows[LATENT_CONNECTIVITY].append(pairs_of(reader.connectivity(windows, person)))
+    most = max(1, BATCH_TOKENS // model.settings.tokens)
+    for batch in _batches(windows, people, most) if of_windows else ():
+        progress(len(rows[of_windows[0]]))
+        for pool, pooled in _pooled(model, batch, of_windows, networks, precision).items():
+            rows[pool] += pooled
     return {pool: np.stack(vectors) for pool, vectors in rows.items()}
+
+
+class _Batch(NamedTuple):
+    """Windows of some people, one person's after the other's: `x` [n, R, T] and what is valid."""
+
+    counts: list[int]
+    x: Float32
+    frame_valid: NDArray[np.bool_]
+    roi_valid: NDArray[np.bool_]
+
+
+def _batches(windows: ScanWindows, people: Iterable[int], most: int) -> Iterator[_Batch]:
+    """People in turn, with all their windows: at most `most` windows, but one person at least."""
+    parts: list[tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]] = []
+    count = 0
+    for person in people:
+        part = windows.full_windows(person)
+        if parts and count + len(part[0]) > most:
+            yield _joined(parts)
+            parts, count = [], 0
+        parts.append(part)
+        count += len(part[0])
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: Sequence[tuple[Float32, NDArray[np.bool_], NDArray[np.bool_]]]) -> _Batch:
+    x, frame_valid, roi_valid = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return _Batch([len(part[0]) for part in parts], x, frame_valid, roi_valid)
 
 
 def _pooled(
     model: BrainModel,
-    windows: ScanWindows,
-    person: int,
+    batch: _Batch,
     pools: Sequence[str],
     networks: NDArray[np.int64] | None,
-) -> dict[str, Float64]:
-    """Mean over a person's windows of each pool [features]."""
+    precision: Precision,
+) -> dict[str, list[Float64]]:
+    """Mean over each person's windows of each pool [features], a list of people."""
     if not pools:
         return {}
     device = next(model.parameters()).device
     labels = None if networks is None else torch.from_numpy(networks).to(device)
-    x, frame_valid, roi_valid = windows.full_windows(person)
-    found = token_validity(frame_valid, roi_valid, model.settings.patch)
+    found = token_validity(batch.frame_valid, batch.roi_valid, model.settings.patch)
     valid = None if found is None else torch.from_numpy(found).to(device)
-    tokens = model.encode(torch.from_numpy(x).to(device), valid)
-    patches = model.settings.time_patches
-    each = {pool: pool_tokens(tokens, patches, (pool,), valid, labels) for pool in pools}
-    return {pool: pooled.double().mean(0).cpu().numpy() for pool, pooled in each.items()}
+    with (
+        torch.autocast(device.type, torch.bfloat16)
+        if precision == "bf16"
+        else contextlib.nullcontext()
+    ):
+        tokens = model.encode(torch.from_numpy(batch.x).to(device), valid).float()
+    s = model.settings
+    each = {
+        pool: pool_tokens(tokens, s.time_patches, (pool,), valid, labels, still=s.still)
+        for pool in pools
+    }
+    return {
+        pool: [part.mean(0).cpu().numpy() for part in pooled.double().split(batch.counts)]
+        for pool, pooled in each.items()
+    }
 
 
 def within_groups(values: ArrayLike, groups: ArrayLike) -> Float64:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.cluster import AgglomerativeClustering
 
 LEADING = 10  # later gradients are mostly noise
 
@@ -24,6 +23,9 @@ def gradient_networks(gradients: ArrayLike, count: int = 10) -> NDArray[np.int64
     ndarray of int64 [R]
         Network of each ROI, numbered in order of first appearance.
     """
+    # Only for an atlas without networks, and its import takes a second.
+    from sklearn.cluster import AgglomerativeClustering
+
     leading = np.asarray(gradients, np.float64)[:, :LEADING]
     count = max(2, min(count, len(leading) // 3))
     labels = AgglomerativeClustering(n_clusters=count, linkage="ward").fit_predict(leading)

@@ -23,6 +23,7 @@ from brainjepa_core.models.latents import latents_of
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.pooling import pool_names, pool_tokens
 from brainjepa_core.models.roles import Roles
+from brainjepa_core.models.sizes import NetworkSize, networks_named
 from brainjepa_core.settings import Frozen
 
 Draws = dict[str, Tensor | None]
@@ -52,6 +53,8 @@ class ModelShape(Frozen):
     predicts_rest: ClassVar[bool] = False
     """Whether `BrainModel.sample_losses` asks for ``rest`` [B, R, R], the connectivity of all that
     the windows leave of their people's scans; who has no two windows apart is left out."""
+    published_pool: ClassVar[str] = "mean"
+    """Of `models.pooling`: what the authors read a window by."""
 
     rois: int = Field(ge=1)
     frames: int = Field(160, ge=1)
@@ -63,6 +66,31 @@ class ModelShape(Frozen):
     def learned_phenotypes(self) -> tuple[Any, ...]:
         """Phenotypes that `BrainModel.sample_losses` asks for as ``told`` [B, Q]."""
         return ()
+
+    @property
+    def mixes_people(self) -> bool:
+        """Whether a loss depends on who else is in the micro-batch, which no privacy can count."""
+        return False
+
+    @property
+    def still(self) -> bool:
+        """Whether tokens of an ROI are the same at all times of a window."""
+        return False
+
+    @property
+    def networks(self) -> tuple[NetworkSize, ...]:
+        """Networks of blocks that a step runs: what is asked of a machine."""
+        return networks_named(self.model_dump(), self.tokens)
+
+    @property
+    def other_weights(self) -> int:
+        """Weights that are trained beside the blocks, where they are many."""
+        return 0
+
+    @property
+    def other_kept(self) -> int:
+        """Numbers a person that the backward pass needs beside those of blocks."""
+        return 0
 
     @property
     def plain(self) -> Self:
@@ -220,8 +248,9 @@ class BrainModel(nn.Module, ABC):
 
         It is called as ``embedder(patches [B, N, p], basis [B, R, m], valid=[B, N] or None)`` and
         gives tokens [B, N, D]. Fine-tuning freezes, adapts and decays it block by block where it
-        has ``blocks`` (`parts.transformer.Block`) and a last ``norm``, else as one piece. Where it
-        ends in a norm, its ``latents(patches, basis, index)`` gives the tokens before that.
+        has ``blocks`` and a last ``norm``, else as one piece. Where it has
+        ``latents(patches, basis, index)``, connectivity is read from these: tokens before a last
+        norm, or what tokens that are not of single ROIs say of each.
         """
 
     def patches(self, x: Tensor) -> Tensor:
@@ -290,8 +319,9 @@ class BrainModel(nn.Module, ABC):
         ----------
         x : Tensor [B, R, T]
         pool : str or sequence of str
-            Names of `pooling.POOLS` (the published one is "mean"), or "second_order" for all of
-            `pooling.SECOND_ORDER` that can be computed.
+            Names of `pooling.POOLS` and ``GROUP_POOLS`` (its authors' is
+            `ModelShape.published_pool`), or "second_order" for all of `pooling.SECOND_ORDER` that
+            can be computed.
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal, which count nowhere.
         networks : Tensor [R], optional
@@ -308,4 +338,5 @@ class BrainModel(nn.Module, ABC):
         """
         tokens = self.encode(x, token_valid)
         pools = pool_names(pool, networks)
-        return pool_tokens(tokens, self.settings.time_patches, pools, token_valid, networks)
+        s = self.settings
+        return pool_tokens(tokens, s.time_patches, pools, token_valid, networks, still=s.still)

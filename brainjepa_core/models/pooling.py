@@ -32,6 +32,8 @@ def pool_tokens(
     pools: Sequence[str] = ("mean",),
     token_valid: Tensor | None = None,
     networks: Tensor | None = None,
+    *,
+    still: bool = False,
 ) -> Tensor:
     """Pool tokens [B, N, D] of a window to one vector.
 
@@ -51,6 +53,10 @@ def pool_tokens(
         bool; invalid tokens count nowhere.
     networks : Tensor [R], optional
         int64 network of each ROI, 0 .. G-1; needed by the pools by network.
+
+    still : bool
+        Tokens of an ROI are the same at all times (`ModelShape.still`): networks then vary together
+        about zero, since about their mean over time they do not vary.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def pool_tokens(
             parts.append(_std(per_time, seen))
         elif pool == "network_covariance":
             labels = _require_networks(networks, pool)
-            parts.append(_network_covariance(tokens, valid, time_patches, labels))
+            parts.append(_network_covariance(tokens, valid, time_patches, labels, still))
         elif pool == "network_mean":
             groups = _require_networks(networks, pool).repeat_interleave(time_patches)
             parts.append(_group_means(tokens, valid, groups))
@@ -128,7 +134,7 @@ def _group_means(tokens: Tensor, valid: Tensor, groups: Tensor) -> Tensor:
 
 
 def _network_covariance(
-    tokens: Tensor, valid: Tensor, time_patches: int, networks: Tensor
+    tokens: Tensor, valid: Tensor, time_patches: int, networks: Tensor, still: bool
 ) -> Tensor:
     one_hot = F.one_hot(networks).to(tokens.dtype)  # [R, G]
     weight = valid.unflatten(1, (-1, time_patches))  # [B, R, W]
@@ -138,7 +144,7 @@ def _network_covariance(
     mean = total / count.clamp_min(1)[..., None]
     seen = (count > 0).to(tokens.dtype)[..., None]
     centre = (mean * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp_min(1)
-    centred = (mean - centre) * seen
+    centred = (mean if still else mean - centre) * seen
     both_seen = torch.einsum("bgwd,bhwd->bgh", seen, seen)
     covariance = torch.einsum("bgwd,bhwd->bgh", centred, centred)
     covariance = covariance / (both_seen * tokens.shape[-1]).clamp_min(1)

@@ -6,20 +6,52 @@ project names one. It is imported when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 
 from brainjepa_core.models.adapters import add_adapters
 from brainjepa_core.models.interface import BrainModel, ModelShape
+from brainjepa_core.models.parts.connectivity_learner import ConnectivityNetwork
 from brainjepa_core.models.undrawn import Undrawn
 
 DEFAULT = "brain_jepa"
-SHIPPED = ("brain_jepa", "masked_autoencoder", "person_jepa", "phenotype_heads")
+SHIPPED = (
+    "brain_jepa",
+    "masked_autoencoder",
+    "person_jepa",
+    "phenotype_heads",
+    "brainmass",
+    "csm",
+    "brainlm",
+    "brainlm_picture",
+    "brainnetcnn",
+    "brain_network_transformer",
+    "braingnn",
+)
+
+
+class Learner(NamedTuple):
+    """A network that learns a task from whole scans' connectivity, without pretraining.
+
+    Attributes
+    ----------
+    title : str
+        In tables.
+    network : type
+        A `parts.connectivity_learner.ConnectivityNetwork`, made as ``network(rois, outputs)``.
+    training : mapping
+        Settings of its training that are not those of the others.
+    """
+
+    title: str
+    network: type[ConnectivityNetwork]
+    training: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -36,6 +68,8 @@ class Family:
     read_published, write_published : callable, optional
         ``(path, gradients) -> model`` and ``(model, path)``: checkpoints as the authors' code
         keeps them.
+    learner : Learner, optional
+        Of a family that learns from labels alone.
     """
 
     name: str
@@ -43,6 +77,7 @@ class Family:
     model: type[BrainModel]
     read_published: Callable[[Path, Any], BrainModel] | None = None
     write_published: Callable[[Any, Path], None] | None = None
+    learner: Learner | None = None
 
     def new(self, settings: ModelShape, basis: Any, seed: int | None = None) -> BrainModel:
         """A model with random weights.
@@ -129,9 +164,15 @@ def family_of(model: BrainModel) -> Family:
     """
     for name in families():
         family = family_named(name)
-        if type(model) is family.model:
+        if type(model) is family.model and type(model.settings) is family.settings:
             return family
     raise ValueError(
         f"expected a model of a registered family, found {type(model).__name__}; "
         "register its family (brainjepa_core.models.registry.register)"
     )
+
+
+def learners() -> dict[str, Learner]:
+    """Of all families that learn from labels alone, by their titles."""
+    found = (family_named(name).learner for name in families())
+    return {learner.title: learner for learner in found if learner is not None}

@@ -1,4 +1,4 @@
-"""The ROI basis of a run: consensus gradients of the people at hand."""
+"""The ROI basis of a run: consensus gradients of the people at hand, or coordinates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import closing
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.begun_sum import BegunSum
+from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.usable import live_rois, why_unusable
 from brainjepa_core.workers import in_order
@@ -83,3 +85,41 @@ def consensus_basis(
     return ConsensusBasis.from_sum(
         connectivity_sum(windows), n_components=components, sparsity=sparsity
     )
+
+
+def basis_of_sum(
+    total: ConnectivitySum, settings: BasisSettings, atlas: Atlas | None = None
+) -> ConsensusBasis:
+    """The basis of a study: gradients of the mean connectivity, or coordinates of its ROIs.
+
+    Parameters
+    ----------
+    total : ConnectivitySum
+    settings : BasisSettings
+    atlas : Atlas, optional
+        Which may know where its ROIs are; otherwise, as where names are all that is known, the
+        shipped one tells.
+
+    Raises
+    ------
+    ValueError
+        If these people have no gradients, or nobody knows where an ROI is.
+    """
+    if settings.kind == "gradients":
+        return ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
+    rois = tuple(total.rois)
+    places = _places(atlas) if atlas is not None and atlas.rois == rois else {}
+    places = _places(load_atlas()) | places
+    lost = [roi for roi in rois if roi not in places]
+    if lost:
+        raise ValueError(
+            f"expected ROIs whose places an atlas tells (basis.kind: centroids), found "
+            f"{len(lost)} of {len(rois)} without, such as '{lost[0][:40]}'; take the shipped "
+            "atlas's ROIs, or basis.kind: gradients"
+        )
+    coordinates = np.array([places[roi] for roi in rois])
+    return ConsensusBasis(rois, coordinates, np.full(coordinates.shape[1], np.nan))
+
+
+def _places(atlas: Atlas) -> dict[str, tuple[float, float, float]]:
+    return dict(zip(atlas.rois, atlas.centroids or (), strict=False))

@@ -14,9 +14,11 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.origin import claim_folder, require_origin
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
+from brainjepa_core.pretraining.parallel.local import pretrain_together
+from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.problems import counted
@@ -37,6 +39,7 @@ def pretrain_locally(
     computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
+    together: Devices | None = None,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
@@ -52,6 +55,8 @@ def pretrain_locally(
         Told in one line what begins.
     progress : bool
         Show a bar.
+    together : Devices, optional
+        Devices that train in a process each, from stores on disk, in place of `device`.
 
     Returns
     -------
@@ -61,13 +66,17 @@ def pretrain_locally(
     Raises
     ------
     ValueError
-        If this machine has no such device, steps would not be as exact as the study asks, or the
-        folder holds a run of other people, scans or
-        settings.
+        If this machine has no such device, devices cannot share the study's micro-batches, steps
+        would not be as exact as the study asks, or the folder holds a run of other people, scans
+        or settings.
     """
-    require_device(device)
-    computing.require_on(device)
+    for name in (device,) if together is None else together.devices:
+        require_device(name)
+        computing.require_on(name)
     computing.require_within(study.training.tolerance)
+    if together is not None:
+        together.require_divides(study.training.accumulation)
+        together.require_within(study.training.tolerance)
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
@@ -86,8 +95,12 @@ def pretrain_locally(
     claim_folder(run, origin, RESULTS)
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
-    training = study.new_training(basis, device, computing)
-    pretrain(training, windows, provenance(windows, basis), run, progress=progress)
+    if together is not None:
+        paths = [store.path for store in stores]
+        pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
+    else:
+        training = study.new_training(basis, device, computing)
+        pretrain(training, windows, provenance(windows, basis), run, progress=progress)
     write_consensus(run / "final", mean_fc)
     return run / "final"
 
@@ -115,5 +128,5 @@ def basis_of_run(
         basis = ConsensusBasis.load(path)
         basis.require_rois(windows.atlas.rois)
     else:
-        basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, windows.atlas)
     return basis, total.mean_fc()

@@ -77,6 +77,8 @@ def pretrain(
 ) -> None:
     """Train to step `until`, resuming from the newest state in the run folder.
 
+    Of several processes that train together all call it, and the first one alone writes.
+
     Parameters
     ----------
     training : Training
@@ -89,8 +91,8 @@ def pretrain(
         Stop before this step; the schedule's last step by default.
     log_every, save_every : int
         Steps between waits for the device, and between states. A state is also saved at the
-        end, and when SIGINT or SIGTERM interrupts training: the step at hand is finished and
-        saved before the signal takes its course.
+        end, and when SIGINT or SIGTERM interrupts training (one of the processes): the step at
+        hand is finished and saved before the signal takes its course.
     progress : bool
     on_log : callable, optional
         Called with each logged line that carries collapse metrics.
@@ -110,7 +112,10 @@ def pretrain(
         read_state(saved[-1], training, provenance)
     total = training.settings.schedule.total_steps
     end = total if until is None else min(until, total)
-    log = RunLog(run, training.step)
+    processes = training.processes
+    first_one = processes.rank == 0
+    processes.any(False)  # all have read the state, before the first one writes
+    log = RunLog(run, training.step) if first_one else None
     losses: list[torch.Tensor] = []
 
     def settle(batches: list[Batch]) -> None:
@@ -118,6 +123,9 @@ def pretrain(
         bad = training.first_bad_step()
         if bad is not None:
             _stop(bad, training, windows, run)
+        if log is None:
+            losses.clear()
+            return
         first = training.step - len(losses)
         schedule = training.settings.schedule
         lines = [
@@ -134,27 +142,30 @@ def pretrain(
         if on_log is not None:
             on_log(lines[-1])
 
-    console = Console(quiet=not progress)
-    with waiting(console, "pretraining", total) as work, _DeferredSignals() as deferred:
+    console = Console(quiet=not (progress and first_one))
+    with waiting(console, "pretraining", total) as work, DeferredSignals() as deferred:
         work.update(done=training.step)
         steps = range(training.step, end)
-        for batches in batches_ahead(windows, training.model, training.settings, steps):
+        made = (windows, training.model, training.settings, steps, processes.parts())
+        for batches in batches_ahead(*made):
             losses.append(training.advance(batches))
-            interrupted = deferred.number is not None
+            interrupted = processes.any(deferred.number is not None)
             save = interrupted or training.step == end or training.step % save_every == 0
             if save or training.step % log_every == 0:
                 settle(batches)
             if save:
+                training.prepare_to_save()
+            if save and first_one:
                 write_state(run, training, provenance)
             if interrupted:
                 break
-    if training.step == total and not (run / "final").exists():
+    if first_one and training.step == total and not (run / "final").exists():
         write_model(run / "final", training.model, provenance)
     if deferred.number is not None:
         signal.raise_signal(deferred.number)
 
 
-class _DeferredSignals:
+class DeferredSignals:
     """Puts SIGINT and SIGTERM off, so that no step is cut in half; a second one acts at once."""
 
     def __init__(self) -> None:
@@ -190,7 +201,8 @@ def write_bad_batch(
 
 
 def _stop(step: int, training: Training, windows: WindowSource, run: Path) -> None:
-    write_bad_batch(run, step, training.settings, windows)
+    if training.processes.rank == 0:
+        write_bad_batch(run, step, training.settings, windows)
     raise NonFiniteLoss(
         f"expected a finite loss, found NaN or infinity at step {step}; the last saved state is "
         f"good. Look at the scans listed in {BAD_BATCH} of the run folder (it stays here), or "

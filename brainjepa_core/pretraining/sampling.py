@@ -109,7 +109,11 @@ def draws_of_step(seed: int, step: int, batch_size: int, subjects: int) -> list[
 
 
 def batches_of_step(
-    windows: WindowSource, model: BrainModel, settings: TrainingSettings, step: int
+    windows: WindowSource,
+    model: BrainModel,
+    settings: TrainingSettings,
+    step: int,
+    parts: slice = slice(None),
 ) -> list[Batch]:
     """The micro-batches of an optimiser step, on the CPU.
 
@@ -120,11 +124,13 @@ def batches_of_step(
         Which draws what its losses need of chance.
     settings : TrainingSettings
     step : int
+    parts : slice
+        Which micro-batches are made; all by default.
     """
     draws = draws_of_step(settings.seed, step, settings.batch_size, windows.subjects)
     size = settings.batch_size // settings.accumulation
     result = []
-    for first in range(0, len(draws), size):
+    for first in range(0, len(draws), size)[parts]:
         part = draws[first : first + size]
         result.append(
             batch_of(
@@ -171,7 +177,11 @@ def batch_of(
 
 
 def batches_ahead(
-    windows: WindowSource, model: BrainModel, settings: TrainingSettings, steps: range
+    windows: WindowSource,
+    model: BrainModel,
+    settings: TrainingSettings,
+    steps: range,
+    parts: slice = slice(None),
 ) -> Iterator[list[Batch]]:
     """Batches of consecutive steps, the next ones made by threads while one is in use.
 
@@ -179,7 +189,7 @@ def batches_ahead(
     Threads, for what they do (reading, copying, aligning) lets others run: processes would have to
     hand over every batch.
     """
-    make = partial(batches_of_step, windows, model, settings)
+    make = partial(batches_of_step, windows, model, settings, parts=parts)
     pool = ThreadPoolExecutor(loaders(), thread_name_prefix="batches")
     try:
         coming = iter(steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -22,20 +22,38 @@ from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
+COORDINATES = 3
+PLACED_BY = {"gradient": "gradients", "anatomical": "centroids"}  # positions: kind of basis
+
 
 class BasisSettings(Frozen):
-    """How the ROI basis is computed (`brainjepa_core.gradients`).
+    """What places ROIs: gradients of the consensus (`brainjepa_core.gradients`), or coordinates.
 
     Attributes
     ----------
+    kind : {"gradients", "centroids"}
+        ``centroids`` are the ROIs' centres in millimetres of MNI space, by the atlas.
     components : int
-        Gradients that are kept: m.
+        Of gradients; coordinates are three.
     sparsity : float
-        Share of each ROI's weakest connections that the diffusion map leaves out.
+        Share of each connectivity row that gradients leave out.
     """
 
+    kind: Literal["gradients", "centroids"] = "gradients"
     components: int = Field(30, ge=1)
     sparsity: float = Field(0.9, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _three_coordinates(cls, told: Any) -> Any:
+        if not isinstance(told, dict) or told.get("kind") != "centroids":
+            return told
+        if told.get("components", COORDINATES) != COORDINATES:
+            raise ValueError(
+                f"expected no components with kind: centroids, which are {COORDINATES} "
+                f"coordinates, found {told['components']}; leave components out"
+            )
+        return {**told, "components": COORDINATES}
 
 
 class PretrainingSettings(Frozen):
@@ -68,16 +86,23 @@ class PretrainingSettings(Frozen):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> PretrainingSettings:
-        derived = sorted({"rois", "frames", "components", "adapters"} & self.model.keys())
+        derived = sorted({"rois", "frames", "tr", "components", "adapters"} & self.model.keys())
         if derived:
             raise ValueError(
                 f"expected a model without {', '.join(derived)}, which follow from the data and "
-                "other settings; set windows.frames, basis.components and training.train instead"
+                "other settings; set windows, basis.components and training.train instead"
             )
         try:  # now, not when the data has been read
             self.model_settings(rois=1)
         except ValidationError as error:
             raise ValueError(f"model: {problems_of(error)}") from error
+        placed = self.model.get("positions", "gradient")
+        known = "positions" in self.model_family.settings.model_fields
+        if known and placed != "sincos" and PLACED_BY[placed] != self.basis.kind:
+            raise ValueError(
+                f"expected basis.kind: {PLACED_BY[placed]} with model.positions: {placed}, found "
+                f"{self.basis.kind}; change one of the two"
+            )
         return self
 
     @property
@@ -87,14 +112,16 @@ class PretrainingSettings(Frozen):
 
     def model_settings(self, rois: int) -> ModelShape:
         """Settings of the model for an atlas of `rois` ROIs."""
-        adapted = self.training.train == "adapters"
-        return self.model_family.settings.preset(
+        adapted, shape = self.training.train == "adapters", self.model_family.settings
+        timed = {"tr": self.windows.tr} if "tr" in shape.model_fields else {}
+        return shape.preset(
             self.preset,
             rois=rois,
             recipe=self.recipe,
             frames=self.windows.frames,
             components=self.basis.components,
             adapters=self.training.adapter_rank if adapted else 0,
+            **timed,
             **self.model,
         )
 

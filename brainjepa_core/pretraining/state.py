@@ -31,16 +31,24 @@ class _OtherFormat(ValueError):
     """A state of another version."""
 
 
-def _trained(training: Training) -> dict[str, torch.nn.Parameter]:
-    return {name: p for name, p in training.model.named_parameters() if p.requires_grad}
+def _numbered(training: Training) -> dict[int, str]:
+    """Names of the trained parameters by their number in the optimiser's own state."""
+    names = {p: name for name, p in training.model.named_parameters()}
+    groups = training.optimizer.param_groups
+    return dict(enumerate(names[p] for group in groups for p in group["params"]))
 
 
 def optimizer_arrays(training: Training) -> dict[str, torch.Tensor]:
-    """AdamW's moments and counts by parameter name: ``exp_avg.encoder.patch.weight`` ..."""
+    """AdamW's moments and counts by parameter name: ``exp_avg.encoder.patch.weight`` ...
+
+    Of moments that are shared out among processes, once they are brought together
+    (`Training.prepare_to_save`), and at the first process.
+    """
+    found = training.optimizer.state_dict()["state"]
     return {
         f"{moment}.{name}": value.detach().cpu().contiguous()
-        for name, p in _trained(training).items()
-        for moment, value in training.optimizer.state.get(p, {}).items()
+        for number, name in _numbered(training).items()
+        for moment, value in found.get(number, {}).items()
     }
 
 
@@ -53,25 +61,31 @@ def load_optimizer_arrays(training: Training, arrays: dict[str, torch.Tensor]) -
         If an array is missing, unknown or has another shape than its parameter. Nothing has
         changed then.
     """
-    trained = _trained(training)
+    numbered, parameters = _numbered(training), dict(training.model.named_parameters())
     shapes = {
-        f"{moment}.{name}": [] if moment == "step" else list(p.shape)
-        for name, p in trained.items()
+        f"{moment}.{name}": [] if moment == "step" else list(parameters[name].shape)
+        for name in numbered.values()
         for moment in MOMENTS
     }
     found = {key: list(value.shape) for key, value in arrays.items()}
     wrong = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))
     if arrays and wrong:  # before the first step there are none
         raise ValueError(
-            f"expected optimiser moments of this model's {len(trained)} parameters, found "
+            f"expected optimiser moments of this model's {len(numbered)} parameters, found "
             f"{len(wrong)} arrays missing, unknown or of another shape ({', '.join(wrong[:3])}); "
             "continue with the model settings of the saved run"
         )
-    training.optimizer.state.clear()
-    for key, value in arrays.items():
-        moment, name = key.split(".", 1)
-        parameter = trained[name]
-        training.optimizer.state[parameter][moment] = value.to(parameter.device, copy=True)
+    state = {
+        number: {moment: arrays[f"{moment}.{name}"].clone() for moment in MOMENTS}
+        for number, name in numbered.items()
+        if arrays
+    }
+    groups, first = [], 0
+    for group in training.optimizer.param_groups:
+        last = first + len(group["params"])
+        groups.append({**group, "params": list(range(first, last))})
+        first = last
+    training.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def state_folders(run: str | Path) -> list[Path]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.kernels import choose_attention, chosen_kernels, rounding
+from brainjepa_core.pretraining.parallel.optimizer import collect_moments, sharded_adamw
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -24,7 +26,9 @@ def trained_parameters(model: BrainModel) -> list[nn.Parameter]:
     return sorted(trained, key=lambda p: p.ndim <= 1)
 
 
-def make_optimizer(model: BrainModel, settings: TrainingSettings) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: BrainModel, settings: TrainingSettings, shard: bool = False
+) -> torch.optim.Optimizer:
     """AdamW or SGD over what is trained; one-dimensional parameters are not decayed."""
     trained = trained_parameters(model)
     groups = [
@@ -33,16 +37,19 @@ def make_optimizer(model: BrainModel, settings: TrainingSettings) -> torch.optim
     ]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.schedule.lr)
-    return torch.optim.AdamW(
-        groups, lr=settings.schedule.lr, betas=settings.betas, weight_decay=0.0, fused=True
-    )
+    make = sharded_adamw if shard else torch.optim.AdamW
+    lr, betas = settings.schedule.lr, settings.betas
+    return make(groups, lr=lr, betas=betas, weight_decay=0.0, fused=True)
 
 
 class Gradient(Protocol):
     """How the gradient of a step comes about; whoever else computes it takes this one's place."""
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
-        """Add a step's gradient to the parameters, and return its loss, still on the device."""
+        """Add a step's gradient to the parameters, and return its loss, still on the device.
+
+        Of several processes each has its own micro-batches, and all of them the same gradient.
+        """
 
 
 class MeanGradient:
@@ -55,6 +62,8 @@ class MeanGradient:
         The largest norm of a step's gradient.
     device : torch.device
     computing : Computing
+    processes : Processes
+        That share the micro-batches.
     """
 
     def __init__(
@@ -63,8 +72,10 @@ class MeanGradient:
         settings: TrainingSettings,
         device: torch.device,
         computing: Computing = EXACT,
+        processes: Processes = ALONE,
     ) -> None:
-        self.settings, self.device, self.computing = settings, device, computing
+        self.settings, self.device = settings, device
+        self.computing, self.processes = computing, processes
         self.trained = trained_parameters(model)
         self._losses, self._constants = model.sample_losses, model.step_constants
         if computing.compile:  # masks are of another size at each step
@@ -73,13 +84,12 @@ class MeanGradient:
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Mean loss over the people of all micro-batches."""
-        people = sum(len(batch.x) for batch in batches)
-        total = torch.zeros((), device=self.device)
+        people = self.processes.total(sum(len(batch.x) for batch in batches))
         with chosen_kernels(self.computing, self.device):
             with rounding(self.computing, self.device):
                 constants = self._constants()
-            for batch in batches:
-                total = total + self._backward(batch.to(self.device), constants, people)
+            losses = (self._backward(b.to(self.device), constants, people) for b in batches)
+            total = self.processes.add_gradients(self.trained, losses)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm, foreach=True)
         return total
@@ -107,6 +117,10 @@ class Training:
         By default that of the mean loss.
     computing : Computing
         How the mean loss is computed; exactly by default.
+    processes : Processes
+        That train this model together, each on its own micro-batches.
+    shard_optimizer : bool
+        Whether each of them keeps a part of AdamW's moments.
 
     Raises
     ------
@@ -121,15 +135,19 @@ class Training:
         device: str | torch.device = "cpu",
         gradient: Gradient | None = None,
         computing: Computing = EXACT,
+        processes: Processes = ALONE,
+        shard_optimizer: bool = False,
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self.processes = torch.device(device), processes
         computing.require_on(self.device.type)
         computing.require_within(settings.tolerance)
         self.model = model.to(self.device)
         choose_attention(self.model, computing)
         self.settings = settings
-        self.optimizer = make_optimizer(self.model, settings)
-        self.gradient = gradient or MeanGradient(self.model, settings, self.device, computing)
+        self.optimizer = make_optimizer(self.model, settings, shard_optimizer)
+        self.gradient = gradient or MeanGradient(
+            self.model, settings, self.device, computing, processes
+        )
         self.step = 0
         self._first_bad = torch.tensor(NEVER, device=self.device)
 
@@ -163,6 +181,19 @@ class Training:
         # passed unseen: the loss after an earlier one would have shown it.
         norms = torch.stack(torch._foreach_norm(tuple(trained_parameters(self.model))))
         return None if torch.isfinite(norms).all() else self.step - 1
+
+    def prepare_to_save(self) -> None:
+        """Bring what is saved to the first process, and see that all have the same weights.
+
+        All processes call it.
+
+        Raises
+        ------
+        ValueError
+            If their weights differ.
+        """
+        self.processes.require_equal(self.model.parameters())
+        collect_moments(self.optimizer)
 
     def resume(self, step: int) -> None:
         """Go on at `step`, once its weights and moments have been put in place."""

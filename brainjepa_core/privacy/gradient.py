@@ -18,10 +18,16 @@ from torch.nn import Parameter
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.kernels import chosen_kernels, rounding
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.secret import RequestSecret
-from brainjepa_core.privacy.settings import PrivacySettings, require_private, require_uncompiled
+from brainjepa_core.privacy.settings import (
+    PrivacySettings,
+    require_own_losses,
+    require_private,
+    require_uncompiled,
+)
 
 USE = "noise"
 # The CPU's fused attention is called person by person, of which vmap warns. That is faster than
@@ -68,7 +74,8 @@ class ClippedGradients:
     Raises
     ------
     ValueError
-        If the recipe clips by itself, or what was chosen does not compute one person's gradient.
+        If the recipe clips by itself, the model mixes people, or what was chosen does not compute
+        one person's gradient.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class ClippedGradients:
         computing: Computing = EXACT,
     ) -> None:
         require_private(settings)
+        require_own_losses(model.settings)
         require_uncompiled(computing)
         self.clip, self.device, self.computing = clip, device, computing
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -87,19 +95,20 @@ class ClippedGradients:
         self._chunk = max(1, CHUNK_BYTES // bytes_a_person)
         self._model = model
 
-    def __call__(self, batches: Sequence[Batch]) -> Iterator[Clipped]:
-        """As many people at once as memory allows."""
-        constants = None
+    def __call__(self, batches: Sequence[Batch]) -> Iterator[Iterator[Clipped]]:
+        """Of each micro-batch, as many people at once as memory allows; none where it is empty."""
+        if not batches:
+            return
+        with chosen_kernels(self.computing, self.device), self._rounding():
+            constants = self._model.step_constants()
         for batch in batches:
-            for part in _chunks(batch.to(self.device), self._chunk):
-                with chosen_kernels(self.computing, self.device):
-                    constants = self._constants() if constants is None else constants
-                    clipped = self._clipped(part, constants)
-                yield clipped
+            yield self._of_batch(batch.to(self.device), constants)
 
-    def _constants(self) -> dict[str, Tensor]:
-        with self._rounding():
-            return self._model.step_constants()
+    def _of_batch(self, batch: Batch, constants: dict[str, Tensor]) -> Iterator[Clipped]:
+        for part in _chunks(batch, self._chunk):
+            with chosen_kernels(self.computing, self.device):
+                clipped = self._clipped(part, constants)
+            yield clipped
 
     def _clipped(self, batch: Batch, constants: dict[str, Tensor]) -> Clipped:
         gradients, losses = self._sample_gradients(batch, constants)
@@ -150,6 +159,8 @@ class PrivateGradient:
         Of the noise.
     first_step : int
         Number of the step that the first call computes; each call is the step after.
+    processes : Processes
+        That share the micro-batches; each adds the same noise to the sum of all.
 
     Raises
     ------
@@ -166,9 +177,10 @@ class PrivateGradient:
         first_step: int,
         device: torch.device,
         computing: Computing = EXACT,
+        processes: Processes = ALONE,
     ) -> None:
         self._clipped = ClippedGradients(model, settings, protection.clip, device, computing)
-        self.settings, self.protection, self.device = settings, protection, device
+        self.settings, self.protection, self.processes = settings, protection, processes
         self.secret, self.step = secret, first_step
 
     @property
@@ -186,23 +198,32 @@ class PrivateGradient:
         """
         numbers = [p.numel() for p in self.trained.values()]
         like = next(iter(self.trained.values()))
-        total, loss = like.new_zeros(sum(numbers)), torch.zeros((), device=self.device)
-        for people in self._clipped(batches):
-            total.addmv_(people.rows.T, people.factors)
-            loss = loss + people.loss
+        own = (self._sum_of(people, sum(numbers)) for people in self._clipped(batches))
+        total, (loss,) = self.processes.add(own, like.new_empty(sum(numbers) + 1)).split(
+            [sum(numbers), 1]
+        )
         noise = self.secret.stream(USE, self.step).normals(len(total))
         total.add_(noise.to(total), alpha=self.protection.site_noise * self.protection.clip)
         total.div_(self.settings.batch_size)
         for parameter, part in zip(self.trained.values(), total.split(numbers), strict=True):
             parameter.grad = part.view_as(parameter)
         self.step += 1
-        return loss / self.settings.batch_size
+        mean: Tensor = loss / self.settings.batch_size
+        return mean
+
+    def _sum_of(self, people: Iterator[Clipped], numbers: int) -> Tensor:
+        """Sum of a micro-batch's clipped gradients, and of its losses: [P + 1]."""
+        found = next(iter(self.trained.values())).new_zeros(numbers + 1)
+        for part in people:
+            found[:-1].addmv_(part.rows.T, part.factors)
+            found[-1].add_(part.loss)
+        return found
 
 
 def _chunks(batch: Batch, size: int) -> Sequence[Batch]:
     """The batch in parts of at most `size` people."""
     people = len(batch.x)
-    if people <= size:
+    if 0 < people <= size:
         return [batch]
 
     def part(value: Tensor | None, first: int) -> Tensor | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.sampling import Batch, WindowSource, batch_of
@@ -84,20 +85,30 @@ def private_batches_of_step(
     settings: TrainingSettings,
     step: int,
     sampling: PoissonSampling,
+    parts: slice = slice(None),
 ) -> list[Batch]:
     """The micro-batches of a private step, on the CPU; none where nobody was drawn.
 
     A person whose window has too few tokens for a mask counts 0, as one whose gradient is no
-    number does: a refusal would tell of that person.
+    number does: a refusal would tell of that person. A micro-batch of such people alone is empty.
+
+    Parameters
+    ----------
+    windows : WindowSource
+    model : BrainModel
+    settings : TrainingSettings
+    step : int
+    sampling : PoissonSampling
+    parts : slice
+        Which micro-batches are made; all by default.
     """
     draws = sampling.draws(step, windows.subjects)
     size = settings.batch_size // settings.accumulation
-    result = []
-    for first in range(0, len(draws), size):
-        batch = _batch(windows, model, settings, step, draws[first : first + size])
-        if batch is not None:
-            result.append(batch)
-    return result
+    nobody = Batch(torch.empty(0, model.settings.rois, model.settings.frames), None, {})
+    return [
+        _batch(windows, model, settings, step, draws[first : first + size]) or nobody
+        for first in range(0, len(draws), size)[parts]
+    ]
 
 
 def _batch(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen
@@ -82,6 +83,20 @@ def require_uncompiled(computing: Computing) -> None:
             "expected neither compile: true nor attention: packed where a study is under "
             f"differential privacy, found {computing.in_words}; gradients of single people are "
             "computed without: set compile: false and attention: fused"
+        )
+
+
+def require_own_losses(shape: ModelShape) -> None:
+    """Refuse a model whose losses are not each a function of one person and the weights.
+
+    Raises
+    ------
+    ValueError
+    """
+    if shape.mixes_people:
+        raise ValueError(
+            "expected a model whose loss of a person depends on nobody else with differential "
+            "privacy, found one that normalises micro-batches (model.norm: batch); set norm: layer"
         )
 
 

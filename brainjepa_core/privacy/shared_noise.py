@@ -20,6 +20,7 @@ Shapes: P numbers of all trained parameters.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.gradient import USE, ClippedGradients
@@ -146,6 +148,7 @@ def rounded_sums(
     batches: Sequence[Batch],
     device: torch.device,
     computing: Computing = EXACT,
+    processes: Processes = ALONE,
 ) -> dict[str, Float64]:
     """Sums of people's clipped gradients in steps, each rounded before it is added: whole numbers.
 
@@ -159,13 +162,16 @@ def rounded_sums(
         Of one step; none where nobody was drawn.
     device : torch.device
     computing : Computing
+    processes : Processes
+        That share the micro-batches.
     """
     clipped = ClippedGradients(model, settings, code.protection.clip, device, computing)
     numbers = [p.numel() for p in clipped.trained.values()]
     total = torch.zeros(sum(numbers), dtype=torch.float64, device=device)
-    for people in clipped(batches):
+    for people in itertools.chain.from_iterable(clipped(batches)):
         steps = people.factors.double() / code.points.step
         for row, factor in zip(people.rows, steps, strict=True):
             total.add_(row.double().mul_(factor).round_())  # exact: far below 2^53
+    total = processes.add([total], total)
     parts = zip(clipped.trained.items(), total.cpu().split(numbers), strict=True)
     return {name: part.view_as(p).numpy() for (name, p), part in parts}

@@ -46,11 +46,14 @@ KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
 BASIS = "basis"  # float32 [R, m], in train and evaluate requests
 COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in evaluate requests
 
+NOT_READ = "people_not_read"  # number of a yardstick's reply: people beside the sample, rounded
+
 # In the configuration of a node, or of a run, where sites answer approved contracts only.
 CONTRACTS = "contracts"
 SUM = "sum"  # beside the assignment: what a step of a secure sum is asked with, packed
 
 TARGET = "target"  # outcome of moments of a task
+OTHER_HALF = "the other half"  # of a scan: outcome of the yardstick
 NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
 
 Scalar = int | float | str
@@ -69,6 +72,13 @@ def score_name(pool: str, outcome: str) -> str:
 def width_name(pool: str) -> str:
     """Number of a yardstick's reply: how many features a pool has."""
     return f"features.{pool}"
+
+
+# What a yardstick's reply tells of the other half: R2 of latent connectivity, and its features.
+OF_OTHER_HALF = (
+    score_name("latent_connectivity", OTHER_HALF),
+    width_name("latent_connectivity"),
+)
 
 
 def told_round(index: int) -> int:
@@ -166,6 +176,8 @@ class Assignment(Frozen):
     privacy : StudyPrivacy, optional
         Of ``protect: dp``: steps are private, and nothing but trained weights leaves; or, where
         sites share the noise, the sum of one step's clipped gradients within a secure sum.
+    evaluate_people : int
+        Of how many people of a site the yardstick is read at most (`evaluation.sample`).
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     contract : str
@@ -188,6 +200,7 @@ class Assignment(Frozen):
     protect: ProtectSettings | None = None
     people: int = Field(200, ge=1)
     privacy: StudyPrivacy | None = None
+    evaluate_people: int = Field(500, ge=1)
     probe: ProbeRequest | None = None
     contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
 
@@ -195,6 +208,20 @@ class Assignment(Frozen):
     def features_summed(self) -> int:
         """Of how many features moments are summed securely at most; one at least."""
         return max(self.people // PEOPLE_A_FEATURE, 1)
+
+    @property
+    def yardstick_people(self) -> int:
+        """How many of `people` the samples of all sites hold together at least.
+
+        A sample of a site that lacks somebody has at most its share of the held-out fold, rounded
+        up; the rest are people outside it.
+        """
+        return min(self.people, self.evaluate_people - -(-self.evaluate_people // self.folds))
+
+    @property
+    def yardstick_features_summed(self) -> int:
+        """As `features_summed`, of the yardstick's moments."""
+        return max(self.yardstick_people // PEOPLE_A_FEATURE, 1)
 
     @model_validator(mode="after")
     def _private_steps(self) -> Assignment:

@@ -14,7 +14,15 @@ from brainjepa_client.approving.contract_cli import approve, budget, reject, rev
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
 from brainjepa_client.guarding.cli import check, dry_run
 from brainjepa_client.preparing.init_cli import init
-from brainjepa_client.using.cli import SiteFile, embed, evaluate, finetune, interpret, probe
+from brainjepa_client.using.cli import (
+    SiteFile,
+    embed,
+    evaluate,
+    finetune,
+    import_vectors,
+    interpret,
+    probe,
+)
 from brainjepa_core.command_log import keep_log, logger, print_only
 from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
@@ -55,6 +63,7 @@ for taking_part in (
     app.command()(taking_part)
 for using in (embed, probe, finetune, interpret, evaluate):
     app.command()(using)
+app.command("import-vectors")(import_vectors)
 
 
 @app.callback()

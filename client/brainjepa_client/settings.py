@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.files import require_outside
 from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.parallel.settings import DEVICE, Devices
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
@@ -20,7 +21,6 @@ from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 
 Count = TypeVar("Count", int, NDArray[np.int64])
-_DEVICE = r"^(cpu|cuda(:\d+)?)$"
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 
 
@@ -114,8 +114,10 @@ _OWN_OPTIONS = frozenset(
 )  # fmt: skip
 
 
-class SlurmSettings(Frozen):
-    """How a site's cluster is asked for what needs the model.
+class SlurmSettings(Devices):
+    """How a site's cluster is asked for what needs the model, and on which devices jobs compute.
+
+    A job that has not begun within ``begins_within`` seconds is cancelled.
 
     Attributes
     ----------
@@ -124,13 +126,10 @@ class SlurmSettings(Frozen):
         ``time: "04:00:00"``; ``true`` for those without a value.
     device : str
         Of the job: ``cpu``, ``cuda`` or ``cuda:<number>``.
-    begins_within : int
-        Seconds for which a job may wait in the queue; then it is cancelled.
     """
 
     options: dict[str, str | int | bool]
-    device: str = Field("cuda", pattern=_DEVICE)
-    begins_within: int = Field(3600, ge=1)
+    device: str = Field("cuda", pattern=DEVICE)
 
     @field_validator("options")
     @classmethod
@@ -155,8 +154,10 @@ class SlurmSettings(Frozen):
         return options
 
 
-class SiteSettings(Frozen):
+class SiteSettings(Devices):
     """A site: its scans and store, where its state goes, how it computes, what may leave.
+
+    Several devices of training, and how they work together, are told as `Devices` says.
 
     Attributes
     ----------
@@ -239,17 +240,35 @@ class SiteSettings(Frozen):
                 f"expected 'device: slurm' with a section slurm (options of sbatch), found {found};"
                 " add the one, or take the other out"
             )
+        if self.slurm is not None and self.devices:
+            raise ValueError(
+                "expected devices of jobs in section slurm, found devices beside 'device: slurm'; "
+                "move devices, reduce and launcher there"
+            )
         return self
 
     @model_validator(mode="after")
     def _device_can(self) -> Self:
-        self.computing.require_on(self.device if self.slurm is None else self.slurm.device)
+        for device in self.trainer.trains_on:
+            self.computing.require_on(device)
         return self
 
+    @property
+    def trainer(self) -> Devices:
+        """Devices of training: a job's, where jobs train."""
+        return self.slurm or self
+
+    @property
+    def devices_here(self) -> tuple[str, ...]:
+        """Devices that this machine has to have."""
+        if self.slurm is not None:
+            return ("cpu",)
+        return (self.device,) if self.launcher is not None else (self.device, *self.devices)
+
     def here(self) -> SiteSettings:
-        """The same site where this machine's processor does what jobs would do."""
+        """The same site where this process does what jobs and other processes would do."""
         if self.slurm is None:
-            return self
+            return self.of_process(0) if self.devices else self
         return self.model_copy(update={"device": "cpu", "slurm": None, "computing": EXACT})
 
     @property

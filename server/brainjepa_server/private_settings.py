@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brainjepa_core.privacy.settings import require_central, require_private
+from brainjepa_core.privacy.settings import require_central, require_own_losses, require_private
 from brainjepa_core.wire.protection import NONE, SECURE_SUM
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def require_accounted(study: StudySettings) -> None:
     if privacy is None:
         return
     require_private(study.pretraining.training)
+    require_own_losses(study.pretraining.model_settings(rois=1))
     if study.start_from is None:
         raise ValueError(
             "expected start_from with protect: dp, found none; the sites' sums for a basis are "

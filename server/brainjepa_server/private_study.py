@@ -55,7 +55,7 @@ class PrivateStudy(Study):
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 
     def _evaluate(self, members: Members, weights: Weights, number: int, model: str) -> Evaluated:
-        return Evaluated([], {}, {})
+        return Evaluated([], {}, {}, {})
 
 
 class SharedNoiseStudy(PrivateStudy):

@@ -59,6 +59,8 @@ class RoundSettings(Frozen):
         roster are there.
     evaluate_every : int
         Rounds between evaluations; the last round is always evaluated.
+    evaluate_people : int
+        Of how many people of a site an evaluation reads at most, the same ones in every round.
     keep_every : int
         Every so many rounds one stays on disk, beside the newest two and the best, so that a study
         can go back to before somebody who withdraws.
@@ -73,6 +75,7 @@ class RoundSettings(Frozen):
     deadline: float = Field(3600.0, gt=0)
     joining_time: float = Field(600.0, gt=0)
     evaluate_every: int = Field(1, ge=1)
+    evaluate_people: int = Field(500, ge=1)
     keep_every: int = Field(10, ge=1)
     retries: int = Field(2, ge=0)
 
@@ -326,5 +329,6 @@ class StudySettings(Frozen):
             share=self.aggregation.shares,
             protect=self.sums,
             people=self.floors.subjects,
+            evaluate_people=self.rounds.evaluate_people,
             privacy=self.privacy,
         )

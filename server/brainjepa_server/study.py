@@ -227,7 +227,7 @@ class Study:
         if start is not None:
             zeros[START] = start.weights
         for model, weights in zeros.items():
-            rows, drift, rejected = self._evaluate(members, weights, 0, model)
+            rows, drift, rejected, _ = self._evaluate(members, weights, 0, model)
             assert self.history.basis is not None
             facts = self.history.basis.model_copy(update={"drift": drift})
             baselines = (*self.history.baselines, *rows)
@@ -264,15 +264,14 @@ class Study:
         last = told_round(number) == self.settings.total_rounds
         score = None
         if last or told_round(number) % self.settings.rounds.evaluate_every == 0:
-            rows, drift, unjudged = self._evaluate(members, weights, number, FEDERATED)
+            found = self._evaluate(members, weights, number, FEDERATED)
             sites = {
-                name: site.model_copy(update={"drift": drift.get(name)})
+                name: site.model_copy(update={"drift": found.drift.get(name)})
                 for name, site in record.sites.items()
             }
-            record = record.model_copy(
-                update={"yardstick": tuple(rows), "sites": sites, "unjudged": unjudged}
-            )
-            score = score_of(rows)
+            told = {"unjudged": found.rejected, "not_read": found.not_read, "sites": sites}
+            record = record.model_copy(update={"yardstick": tuple(found.rows), **told})
+            score = score_of(found.rows)
         return self._keep(state, record, weights, outer, score)
 
     def _trained(

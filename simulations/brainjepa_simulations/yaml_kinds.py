@@ -8,7 +8,17 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-Kind = Literal["site", "study", "pretraining", "scenario", "task", "protocol", "finetune"]
+Kind = Literal[
+    "site",
+    "study",
+    "pretraining",
+    "scenario",
+    "task",
+    "protocol",
+    "finetune",
+    "paper_study",
+    "cohort",
+]
 
 
 @dataclass(frozen=True)
@@ -58,5 +68,11 @@ YAML_KINDS: dict[Kind, YamlKind] = {
     "finetune": YamlKind(
         "brainjepa_core.evaluation.learning.finetune_settings:FinetuneSettings",
         "`brainjepa site finetune --settings`, `evaluate --finetune`",
+    ),
+    "paper_study": YamlKind(
+        "brainjepa_simulations.paper_studies.settings:PaperStudy", "`brainjepa simulate study`"
+    ),
+    "cohort": YamlKind(
+        "brainjepa_core.signals.tables.cohort_recipes:CohortRecipe", "`brainjepa phenotypes`"
     ),
 }

@@ -35,7 +35,7 @@ def job(bench, **choices) -> dict:
     return {
         "row": "depth 0", "set": 0, "left_out": left_out, "inner": None, "seed": 0, "depth": 0,
         "patch": 16, "lr": 1e-2, "steps": 6, "batch": 4, "directions": 5, "budget": 1.0,
-        "local_steps": 2, "outer": "fedavg", "device": "cpu", **choices,
+        "local_steps": 2, "outer": "fedavg", "device": "cpu", "share": 1.0, **choices,
     }  # fmt: skip
 
 

@@ -318,6 +318,9 @@ def test_what_is_there_is_refused_before_any_work(stores, checkpoint, tmp_path, 
     )
 
 
+NETWORKS = ("brainnetcnn", "brain_network_transformer", "braingnn")
+
+
 def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
     stores, checkpoint, tmp_path, monkeypatch
 ):
@@ -329,7 +332,7 @@ def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
         )
     task, protocol = load_task("sex"), ProtocolSettings(kind="kfold")
     run_evaluation(
-        stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, thorough=True,
+        stores[0].parent, [str(checkpoint)], task, protocol, tmp_path, methods=NETWORKS,
         finetune=FinetuneSettings(), device="meta",
     )  # fmt: skip
     site = SiteSettings(name="one", store=stores[0], state=tmp_path)
@@ -337,7 +340,7 @@ def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
     site_evaluation.compare_at_site(
         site,
         checkpoint,
-        lambda models: EvaluationPlan(task, protocol, models, FinetuneSettings(), thorough=True),
+        lambda models: EvaluationPlan(task, protocol, models, FinetuneSettings(), NETWORKS),
         tmp_path,
         print,
         print,
@@ -369,7 +372,7 @@ def test_all_that_torch_trains_is_on_the_device_that_is_asked_for(
         )
         kinds = (ProbeMethod, FinetuneMethod, ConnectivityNetworkMethod)
         trained = [method for method in methods if isinstance(method, kinds)]
-        assert len(trained) == 2 + 2 + 2  # with random weights; from scratch; both networks
+        assert len(trained) == 2 + 2 + 3  # with random weights; from scratch; networks
         assert {method.device for method in trained} == {"meta"}
     assert embedded == ["meta"] * 4
 

@@ -15,6 +15,8 @@ from brainjepa import command
 from brainjepa_core.evaluation.tasks.settings import SHIPPED
 from brainjepa_core.settings_schema import explained, schema_of
 from brainjepa_core.signals.preparation import InputSettings
+from brainjepa_core.signals.tables.cohort_recipes import SHIPPED as COHORTS
+from brainjepa_simulations.paper_studies.settings import SHIPPED as STUDIES
 from brainjepa_simulations.scenario import SCENARIOS
 from brainjepa_simulations.yaml_kinds import YAML_KINDS
 
@@ -22,6 +24,8 @@ SAMPLES = Path(__file__).parents[2] / "site_configs"
 SCHEMAS = {kind: schema_of(found.settings) for kind, found in YAML_KINDS.items()}
 FILES = [
     *(("scenario", path) for path in sorted(SCENARIOS.glob("*.yaml"))),
+    *(("paper_study", path) for path in sorted(STUDIES.glob("*.yaml"))),
+    *(("cohort", path) for path in sorted(COHORTS.glob("*.yaml"))),
     *(("task", path) for path in sorted(SHIPPED.glob("*.yaml"))),
     *(
         (re.search(r"schema=schemas/(\w+)\.json", path.read_text())[1], path)
@@ -57,7 +61,7 @@ def test_every_field_is_explained(kind):
         whole = model.get("anyOf", [model])[-1]
         assert whole["description"]
         for field, found in whole["properties"].items():
-            kinds = [found, *found.get("anyOf", ())]
+            kinds = [found, *found.get("anyOf", ()), found.get("items", {})]
             assert "description" in found or any("$ref" in k for k in kinds), (name, field)
 
 

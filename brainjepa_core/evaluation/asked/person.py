@@ -20,7 +20,6 @@ from brainjepa_core.evaluation.asked.yardstick import DRAWS, PROTOCOL, Asked, un
 from brainjepa_core.evaluation.other_half import (
     LEAST_PEOPLE,
     Connectome,
-    Halves,
     OtherHalf,
     People,
     other_half_r2,
@@ -100,7 +99,7 @@ def other_half(
     for seconds in SECONDS:
         frames = round(seconds / windows.settings.tr)
         trained, judged = (
-            _people(windows, np.flatnonzero(side), frames) for side in (~tested, tested)
+            People.of(windows, np.flatnonzero(side), frames) for side in (~tested, tested)
         )
         if len(trained.halves) < LEAST_PEOPLE or len(judged.halves) < LEAST_TESTED:
             continue
@@ -155,17 +154,6 @@ def _unit(z: Float64) -> Float64:
     length = np.sqrt((less**2).sum(1, keepdims=True))
     found: Float64 = less / np.where(length > 0, length, 1)
     return found
-
-
-def _people(windows: Windows, numbers: NDArray[np.int64], frames: int) -> People:
-    """Those whose first scan has halves of a window at least."""
-    halves, sites = [], []
-    for number in numbers:
-        series, known = windows.aligned(int(number))[0]
-        if series.shape[1] // 2 >= frames and known.sum() > 1:
-            halves.append(Halves.of(series, known))
-            sites.append(windows.stores[windows.people[number].store].path.name)
-    return People(halves, sites)
 
 
 def _r2_draws(found: OtherHalf, weights: Float64) -> Float64:

@@ -41,9 +41,9 @@ BOTH: tuple[LatentReadOut, ...] = ("latent_connectivity", "latent_log_connectivi
 def heard_by_probe(kind: str) -> tuple[LatentReadOut, ...]:
     """Read-outs of a network that its probe hears, by the kind of task: fixed beforehand.
 
-    Both for classes; for a value, log-connectivity alone: beside it connectivity adds nothing to
-    age of 312 people of ABIDE from all labels, and takes from it with few; of 687 people it adds
-    (docs/evaluation.md#how-the-probe-was-chosen).
+    Both for classes; for a value, log-connectivity alone: beside it connectivity takes from age of
+    few people of ABIDE, and adds .014 at most to that of 687
+    (docs/evaluation.md#log-connectivity-at-three-levels).
     """
     return BOTH if kind == "classification" else BOTH[1:]
 

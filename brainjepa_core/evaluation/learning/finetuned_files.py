@@ -12,11 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from brainjepa_core.evaluation.embedder import LATENT_LOG
 from brainjepa_core.evaluation.learning.finetune import Finetuned
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
 from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
 from brainjepa_core.evaluation.readout.with_slopes import LogWithSlopes
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.registry import family_named
@@ -89,6 +91,10 @@ def _network(description: dict[str, Any], arrays: dict[str, torch.Tensor]) -> Fi
     groups, features = arrays["head.centre"].shape
     head = ReadOutHead(features, _target(description).outputs, groups)
     log = LogWithSlopes(arrays["log.consensus"], arrays["log.projection"])
+    widths = {LATENT_CONNECTIVITY: settings.rois * (settings.rois - 1) // 2, LATENT_LOG: log.width}
+    read = sum(widths[name] for name in description["readouts"])
+    if features != read:  # as of a version that read connectivity in another way
+        raise ValueError(f"a head of {features} features for read-outs of {read}")
     network = FinetunedNetwork(model, head, tuple(description["readouts"]), log)
     network.load_state_dict(arrays)
     return network.eval()

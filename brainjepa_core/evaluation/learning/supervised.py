@@ -106,7 +106,8 @@ def fit(
     ----------
     network : nn.Module
         On its device. Called with what `inputs` gives; returns [B, O]. Parameters that do not
-        require gradients are left alone.
+        require gradients are left alone. One that has ``learned(arguments, classes)``, as a
+        `ConnectivityNetwork` has, is trained by that.
     inputs : Inputs
     data : TaskData
     split : Split
@@ -264,8 +265,8 @@ def _advance(
     arguments = inputs.draw(rows, [(*seed, draw.epoch) for draw in draws])
     network.train()
     with seeded(*seed), _autocast(encoded.device, settings.precision):
-        output = network(*_on(encoded.device, arguments))
-    loss = target.loss(output, encoded[rows])
+        output, added = _learned(network, _on(encoded.device, arguments), target, encoded[rows])
+    loss = target.loss(output, encoded[rows]) + added
     loss.backward()
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     if settings.clip_norm is not None:
@@ -276,6 +277,17 @@ def _advance(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
+
+
+def _learned(
+    network: nn.Module, arguments: Arguments, target: LearnedTarget, encoded: Tensor
+) -> tuple[Tensor, Tensor | float]:
+    """Outputs [B, O], and what else the network asks to be small."""
+    learned = getattr(network, "learned", None)
+    if learned is None:
+        return network(*arguments), 0.0
+    output, added = learned(arguments, encoded if target.classes else None)
+    return output, added.mean()
 
 
 def _schedule(settings: TrainingSettings) -> ScheduleSettings:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures, Kind
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.features.predicted_phenotypes import predicted_phenotypes
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
@@ -21,16 +21,15 @@ from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.learning.supervised import device_of
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
-from brainjepa_core.evaluation.methods.network_methods import NETWORKS, ConnectivityNetworkMethod
+from brainjepa_core.evaluation.methods.network_methods import ConnectivityNetworkMethod
 from brainjepa_core.evaluation.methods.readout_methods import latent_methods
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.registry import learners
 from brainjepa_core.signals.windows import Windows
 
 RANDOM, SCRATCH = "random weights", "from scratch"
-PUBLISHED_POOL = "mean"  # of z-scored signals it tells little; it is shown all the same
-POOLS = (LATENT_CONNECTIVITY, PUBLISHED_POOL)
 
 
 def probe_methods(
@@ -60,14 +59,17 @@ def probe_methods(
     -------
     list of Method
         The probe that models are compared by, and its parts (`readout_methods.latent_methods`);
-        the published probe (mean pool, normalisation without affine, one linear layer); of a model
-        with heads on phenotypes, a linear model on their outputs.
+        the published probe (the pool of the model's authors, whose mean over tokens tells little of
+        z-scored signals, but is shown all the same; normalisation without affine, one linear
+        layer); of a model with heads on phenotypes, a linear model on their outputs.
     """
     people = range(windows.subjects)
-    found = cached_embeddings(model, windows, people, POOLS, None, cache, progress)
+    published = model.settings.published_pool
+    pools = (LATENT_CONNECTIVITY, published)
+    found = cached_embeddings(model, windows, people, pools, None, cache, progress)
     methods: list[Method] = [
         *latent_methods(name, found[LATENT_CONNECTIVITY], signals),
-        ProbeMethod(f"{name}: published probe", found[PUBLISHED_POOL], device=_device(model)),
+        ProbeMethod(f"{name}: published probe", found[published], device=_device(model)),
     ]
     if model.settings.learned_phenotypes:
         outputs = predicted_phenotypes(model, windows)
@@ -95,21 +97,30 @@ def finetuned_methods(
 
 
 def network_methods(
-    windows: Windows, data: TaskData, features: ConnectivityFeatures, device: str = "cpu"
-) -> Sequence[Method]:
-    """BrainNetCNN and Brain Network Transformer on correlation matrices, trained on a device."""
+    windows: Windows,
+    data: TaskData,
+    features: ConnectivityFeatures,
+    titles: Sequence[str],
+    device: str = "cpu",
+) -> list[Method]:
+    """Networks that learn from connectivity alone, by their titles, trained on a device."""
+    if not titles:
+        return []
     matrices = connectivity_matrices(windows, data, features)
-    return [ConnectivityNetworkMethod(name, matrices, device=device) for name in NETWORKS]
+    partial = None
+    if any(learners()[title].network.reads_edges for title in titles):
+        partial = connectivity_matrices(windows, data, features, "partial correlation")
+    return [ConnectivityNetworkMethod(title, matrices, partial, device=device) for title in titles]
 
 
 def connectivity_matrices(
-    windows: Windows, data: TaskData, features: ConnectivityFeatures
+    windows: Windows, data: TaskData, features: ConnectivityFeatures, kind: Kind = "correlation"
 ) -> Float32:
     """Fisher z [n, R, R] of the task's people, NaN for others and for missing ROIs."""
     rois = len(windows.atlas)
     matrices = np.full((windows.subjects, rois, rois), np.nan, np.float32)
     rows, columns = np.tril_indices(rois, -1)
-    pairs = features.of("correlation")(data, np.arange(len(data)))
+    pairs = features.of(kind)(data, np.arange(len(data)))
     for person, values in zip(data.people, pairs, strict=True):
         matrices[person, rows, columns] = matrices[person, columns, rows] = values
     return matrices

@@ -1,22 +1,16 @@
-"""BrainNetCNN and the Brain Network Transformer as methods of the comparison.
+"""Networks that learn a task from connectivity alone, as methods of the comparison.
 
 Shapes: n people, R ROIs, t tested people, K classes, E = R (R - 1) / 2 pairs of ROIs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.evaluation.learning.connectivity_networks import (
-    BrainNetCnn,
-    BrainNetworkTransformer,
-)
 from brainjepa_core.evaluation.learning.inputs import ArrayInputs
 from brainjepa_core.evaluation.learning.probe import adjusted_features
 from brainjepa_core.evaluation.learning.supervised import (
@@ -27,11 +21,8 @@ from brainjepa_core.evaluation.learning.supervised import (
 )
 from brainjepa_core.evaluation.tasks.protocols import Index, Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.models.registry import learners
 
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
-    "BrainNetCNN": BrainNetCnn,
-    "Brain Network Transformer": BrainNetworkTransformer,
-}
 SETTINGS = TrainingSettings(
     steps=200, batch_size=16, lr=1e-3, weight_decay=0.01, evaluate_every=10, patience=5
 )
@@ -43,36 +34,51 @@ class ConnectivityNetworkMethod:
 
     Attributes
     ----------
-    name : {"BrainNetCNN", "Brain Network Transformer"}
+    name : str
+        Of `brainjepa_core.models.registry.learners`.
     matrices : ndarray [people of the windows, R, R]
-        Symmetric connectivity of everybody, NaN in rows and columns of missing ROIs.
-    settings : TrainingSettings
+        Fisher z of everybody's correlations, NaN in rows and columns of missing ROIs.
+    partial : ndarray [people of the windows, R, R], optional
+        The same of partial correlations, which are edges of graphs; not every network reads them.
+    settings : TrainingSettings, optional
+        By default `SETTINGS`, and what the network has of its own.
     device : str
     progress : callable, optional
     """
 
     name: str
     matrices: NDArray[np.floating]
-    settings: TrainingSettings = SETTINGS
+    partial: NDArray[np.floating] | None = None
+    settings: TrainingSettings | None = None
     device: str = "cpu"
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in NETWORKS:
+        if self.name not in learners():
             raise ValueError(
-                f"expected a network among {', '.join(NETWORKS)}, found '{self.name}'; "
+                f"expected a network among {', '.join(learners())}, found '{self.name}'; "
                 "take one of these"
+            )
+        if learners()[self.name].network.reads_edges and self.partial is None:
+            raise ValueError(
+                f"expected partial correlations for {self.name}, whose edges they are, found none; "
+                "give partial"
             )
 
     def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] or probabilities [t, K], as `Method.predict` says."""
+        learner = learners()[self.name]
+        kind = learner.network
+        settings = self.settings or SETTINGS.model_copy(update=dict(learner.training))
         found = self.matrices[data.people]
-        valid = valid_rois(found)
-        x = adjusted_matrices(data, split.train, found)
-        with seeded(self.settings.seed, split.repetition):
-            network = NETWORKS[self.name](x.shape[1], len(data.classes) or 1).to(self.device)
-        inputs = ArrayInputs(x, valid)
-        return fit_and_predict(network, inputs, data, split, self.settings, progress=self.progress)
+        arrays = [adjusted_matrices(data, split.train, found), valid_rois(found)]
+        if kind.reads_edges:
+            assert self.partial is not None
+            arrays.append(np.abs(adjusted_matrices(data, split.train, self.partial[data.people])))
+        with seeded(settings.seed, split.repetition):
+            network = kind(found.shape[1], len(data.classes) or 1).to(self.device)
+        inputs = ArrayInputs(*arrays)
+        return fit_and_predict(network, inputs, data, split, settings, progress=self.progress)
 
 
 def valid_rois(matrices: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from nilearn.signal import butterworth
 from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
@@ -93,6 +92,9 @@ def band_pass(series: Float64, tr: float, band: tuple[float, float]) -> Float64:
 
     A band that ends above half the frames a second ends there.
     """
+    # Nothing else of a message's answer needs it, and its import takes a second.
+    from nilearn.signal import butterworth
+
     low, high = band
     found: Float64 = butterworth(
         series.T,

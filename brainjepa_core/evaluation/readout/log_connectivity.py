@@ -3,10 +3,11 @@
 Correlations lie on a curved space; the logarithm of what a person's connectivity is relative to
 the consensus straightens it (Pennec et al. 2006, Varoquaux et al. 2010). Only the leading
 eigenvectors of the consensus are read: a scan has too few frames to know more directions, and
-noise in small eigenvalues is what a logarithm blows up.
+noise in small eigenvalues is what a logarithm blows up. Few directions are known well, many tell
+of more: a quarter, half and all of the components are read side by side.
 
-Shapes: R ROIs, m leading components, n people, P = m (m + 1) / 2 features in the order of
-``numpy.tril_indices(m)``.
+Shapes: R ROIs, m leading components, levels of m_1 < ... < m of them, n people, P features: the sum
+of m_i (m_i + 1) / 2, level after level, in the order of ``numpy.tril_indices(m_i)``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,26 @@ from brainjepa_core.arrays import Float64
 SHARE = 0.4  # of the ROIs: components read
 SHRINKAGE = 0.1  # towards the consensus: a definite matrix of however few frames
 RESOLVED = 1e-6  # of the largest eigenvalue: what a consensus knows of smaller ones is rounding
+
+
+LEVELS = (0.25, 0.5, 1.0)  # of the components: read side by side
+
+
+def levels_of(components: int) -> list[int]:
+    """How many of m components each level reads: a quarter, half and all of them, at least 2."""
+    return sorted({min(max(2, round(share * components)), components) for share in LEVELS})
+
+
+def feature_weights(level: int) -> Float64:
+    """By which a level's matrix logarithm is multiplied, in the order of its features.
+
+    Off-diagonals by the root of two, so that distances of features are those of matrices; all over
+    the root of its m_i components, so that they are distances a component, and the largest level
+    does not drown the others.
+    """
+    rows, columns = np.tril_indices(level)
+    found: Float64 = np.where(rows == columns, 1.0, np.sqrt(2)) / np.sqrt(level)
+    return found
 
 
 def components_of(rois: int) -> int:
@@ -89,9 +110,9 @@ class LogConnectivity:
     def features(self, connectivity: ArrayLike) -> Float64:
         """Log-connectivity of people.
 
-        S = (V D^-1/2)' C (V D^-1/2) is 1 where a person is as the consensus; of
-        0.9 S + 0.1 I the matrix logarithm is taken, off-diagonals times the root of two, so that
-        distances of features are those of matrices.
+        S = (V D^-1/2)' C (V D^-1/2) is 1 where a person is as the consensus; of the leading
+        m_i rows and columns of 0.9 S + 0.1 I the matrix logarithm is taken, times
+        `feature_weights`, for each of the `levels_of` m.
 
         Parameters
         ----------
@@ -105,16 +126,17 @@ class LogConnectivity:
         ndarray of float64 [n, P] or [P]
         """
         given = np.asarray(connectivity, np.float64)
-        people = np.stack([self._whole(c) for c in given.reshape(-1, *given.shape[-2:])])
-        seen = self.projection.T @ people @ self.projection
-        shrunk = (1 - SHRINKAGE) * seen + SHRINKAGE * np.eye(self.components)
-        values, vectors = np.linalg.eigh(shrunk)
-        # Of a positive matrix none is below; pairs from different scans may make one that is not.
-        logs = np.log(np.maximum(values, SHRINKAGE))
-        whole = (vectors * logs[:, None, :]) @ vectors.swapaxes(1, 2)
-        rows, columns = np.tril_indices(self.components)
-        found: Float64 = whole[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2))
+        shrunk = self.shrunk(given.reshape(-1, *given.shape[-2:]))
+        levels = levels_of(self.components)
+        found = np.concatenate([log_features(shrunk[:, :m, :m]) for m in levels], axis=1)
         return found.reshape(*given.shape[:-2], -1)
+
+    def shrunk(self, connectivity: Float64) -> Float64:
+        """0.9 S + 0.1 I [n, m, m] of people's connectivity [n, R, R]."""
+        people = np.stack([self._whole(c) for c in connectivity])
+        seen = self.projection.T @ people @ self.projection
+        found: Float64 = (1 - SHRINKAGE) * seen + SHRINKAGE * np.eye(self.components)
+        return found
 
     def _whole(self, connectivity: Float64) -> Float64:
         known = ~np.isnan(np.diag(connectivity))
@@ -123,6 +145,17 @@ class LogConnectivity:
             np.where(seen, self.consensus, connectivity) if seen.any() else connectivity,
             self._expected,
         )
+
+
+def log_features(shrunk: Float64) -> Float64:
+    """Weighted entries [n, m_i (m_i + 1) / 2] of logarithms of matrices [n, m_i, m_i]."""
+    values, vectors = np.linalg.eigh(shrunk)
+    # Of a positive matrix none is below; pairs from different scans may make one that is not.
+    logs = np.log(np.maximum(values, SHRINKAGE))
+    whole = (vectors * logs[:, None, :]) @ vectors.swapaxes(1, 2)
+    level = shrunk.shape[1]
+    found: Float64 = whole[(slice(None), *np.tril_indices(level))] * feature_weights(level)
+    return found
 
 
 def complete_covariance(covariance: Float64, mean: Float64) -> Float64:

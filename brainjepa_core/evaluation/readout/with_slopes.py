@@ -3,19 +3,24 @@
 Fine-tuning and heads on phenotypes move a network through what is read of it.
 
 Shapes: n windows, B people, R ROIs, W time patches, N = R * W tokens, D width, E = R (R - 1) / 2
-pairs in the order of ``numpy.tril_indices(R, -1)``, m components, P = m (m + 1) / 2.
+pairs in the order of ``numpy.tril_indices(R, -1)``, m components,
+P features of log-connectivity.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from brainjepa_core.evaluation.readout.connectivity import RESOLVED
-from brainjepa_core.evaluation.readout.log_connectivity import SHRINKAGE, LogConnectivity
+from brainjepa_core.evaluation.readout.log_connectivity import (
+    SHRINKAGE,
+    LogConnectivity,
+    feature_weights,
+    levels_of,
+)
 from brainjepa_core.models.latents import latents_of
 from brainjepa_core.sums.correlation import R_MAX
 
@@ -130,6 +135,11 @@ class LogWithSlopes(nn.Module):
         """As log-connectivity is seen from a consensus."""
         return cls(torch.tensor(seen.consensus), torch.tensor(seen.projection))
 
+    @property
+    def width(self) -> int:
+        """P."""
+        return sum(m * (m + 1) // 2 for m in levels_of(self.projection.shape[1]))
+
     def forward(self, r: Tensor, known: Tensor) -> Tensor:
         """Features [B, P] of correlations [B, R, R], where known."""
         rois = known.diagonal(dim1=1, dim2=2)
@@ -140,11 +150,7 @@ class LogWithSlopes(nn.Module):
             parts.append(through.T @ matrix @ through + rest)
         eye = torch.eye(self.projection.shape[1], dtype=r.dtype, device=r.device)
         shrunk = (1 - SHRINKAGE) * torch.stack(parts) + SHRINKAGE * eye
-        logs: Tensor = MatrixLog.apply(shrunk)  # type: ignore[no-untyped-call]
-        m = len(eye)
-        rows, columns = torch.tril_indices(m, m, device=r.device)
-        found: Tensor = logs[:, rows, columns]
-        return found * torch.where(rows == columns, 1.0, np.sqrt(2))
+        return torch.cat([_log_features(shrunk[:, :m, :m]) for m in levels_of(len(eye))], dim=1)
 
     def _completion(self, there: Tensor) -> tuple[Tensor, Tensor]:
         """How known ROIs are seen [R, m] when they stand for the missing ones too, and the rest.
@@ -164,6 +170,14 @@ class LogWithSlopes(nn.Module):
         through[there] = projection[there] + weights @ projection[~there]
         left = expected[~there][:, ~there] - across.T @ weights
         return through, projection[~there].T @ left @ projection[~there]
+
+
+def _log_features(shrunk: Tensor) -> Tensor:
+    """One level's features [B, m (m + 1) / 2] of matrices [B, m, m]."""
+    logs: Tensor = MatrixLog.apply(shrunk)  # type: ignore[no-untyped-call]
+    m = shrunk.shape[1]
+    rows, columns = torch.tril_indices(m, m, device=shrunk.device)
+    return logs[:, rows, columns] * torch.from_numpy(feature_weights(m)).to(shrunk)
 
 
 class MatrixLog(torch.autograd.Function):

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,13 @@ from brainjepa_core.evaluation.tasks.task_data import LEAST_PEOPLE
 from brainjepa_core.settings import Frozen
 
 Index = NDArray[np.int64]
+USUAL: dict[str, dict[str, Any]] = {
+    "leave_one_site_out": {"seeds": 1},  # other seeds only choose other people to stop by
+    "transfer": {"seeds": 1},
+    "column": {"seeds": 1},
+    "brainmarks": {"seeds": 100, "train": 0.7, "validation": 0.15},  # main_logistic of Brainmarks
+}
+PARTS = ("train", "validation", "test")
 
 
 class ProtocolSettings(Frozen):
@@ -34,13 +41,15 @@ class ProtocolSettings(Frozen):
 
     Attributes
     ----------
-    kind : {"holdout", "kfold", "leave_one_site_out", "transfer", "personalised"}
+    kind : {"holdout", "kfold", "leave_one_site_out", "transfer", "personalised", "brainmarks", \
+            "column"}
         Repeated stratified hold-out (published: 6:2:2, 5 seeds); k folds; each site tested once by
         the others; trained on some sites and tested on the others; within each site, from a model
-        that all share.
+        that all share; random splits of Brainmarks (70:15:15, 100 seeds), balanced by class alone;
+        the one split that a column tells.
     seeds : int
         Repetitions, with seeds 0, 1, ... (``leave_one_site_out`` and ``transfer``: other
-        validation parts, the same test part).
+        validation parts, the same test part). ``column`` has one.
     folds : int
         Of ``kfold`` and ``personalised``.
     train, validation : float
@@ -48,15 +57,33 @@ class ProtocolSettings(Frozen):
         training part of the other kinds.
     train_sites, test_sites : tuple of str
         Of ``transfer``; of one that is left empty, all sites that are not in the other.
+    split_column : str
+        Of ``column``: the phenotype that says ``train``, ``validation`` or ``test``; whoever has
+        none of these is in no part.
     """
 
-    kind: Literal["holdout", "kfold", "leave_one_site_out", "transfer", "personalised"] = "holdout"
+    kind: Literal[
+        "holdout",
+        "kfold",
+        "leave_one_site_out",
+        "transfer",
+        "personalised",
+        "brainmarks",
+        "column",
+    ] = "holdout"
     seeds: int = Field(5, ge=1)
     folds: int = Field(5, ge=2)
     train: float = Field(0.6, gt=0, lt=1)
     validation: float = Field(0.2, gt=0, lt=1)
     train_sites: tuple[str, ...] = ()
     test_sites: tuple[str, ...] = ()
+    split_column: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_of_kind(cls, told: Any) -> Any:
+        """What a kind has unless something else is said."""
+        return {**USUAL.get(str(told.get("kind")), {}), **told} if isinstance(told, dict) else told
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -71,6 +98,12 @@ class ProtocolSettings(Frozen):
                 f"expected train_sites or test_sites for transfer, and no site in both, found "
                 f"{len(self.train_sites)}, {len(self.test_sites)} and {len(both)} in both; name "
                 "the sites of one of them"
+            )
+        if (self.kind == "column") != bool(self.split_column):
+            raise ValueError(
+                "expected split_column with kind: column and with no other, found "
+                f"kind: {self.kind} and split_column '{self.split_column}'; name the phenotype "
+                "that says train, validation or test, or leave it out"
             )
         return self
 
@@ -126,6 +159,8 @@ def splits_of(protocol: ProtocolSettings, data: TaskData) -> list[Split]:
         "leave_one_site_out": _leave_one_site_out,
         "transfer": _transfer,
         "personalised": _personalised,
+        "brainmarks": _brainmarks,
+        "column": _column,
     }[protocol.kind]
     splits = [split for seed in range(protocol.seeds) for split in make(protocol, data, seed)]
     for split in splits:
@@ -213,6 +248,25 @@ def _personalised(protocol: ProtocolSettings, data: TaskData, seed: int) -> Iter
         )
     for site in able:
         yield from _folds(protocol, data, members[site], seed, site)
+
+
+def _brainmarks(protocol: ProtocolSettings, data: TaskData, seed: int) -> Iterator[Split]:
+    """As `_holdout`, balanced by class alone: sites and ages of a part are as they fall."""
+    plain = replace(data, task=data.task.model_copy(update={"stratify": ()}))
+    yield from _holdout(protocol, plain, seed)
+
+
+def _column(protocol: ProtocolSettings, data: TaskData, seed: int) -> Iterator[Split]:
+    told = np.array([str(facts.get(protocol.split_column, "")) for facts in data.facts])
+    parts = {name: np.flatnonzero(told == name) for name in PARTS}
+    empty = [name for name, rows in parts.items() if not len(rows)]
+    if empty:
+        raise ValueError(
+            f"task '{data.task.name}': expected people of train, validation and test in column "
+            f"'{protocol.split_column}', found nobody of {' and '.join(empty)}; complete the "
+            "participants table"
+        )
+    yield Split(protocol.split_column, seed, parts["train"], parts["validation"], parts["test"])
 
 
 def _folds(

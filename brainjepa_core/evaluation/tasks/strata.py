@@ -9,7 +9,6 @@ from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.tasks.settings import TaskData
@@ -89,6 +88,9 @@ def part(data: TaskData, rows: Index, share: float, seed: int) -> tuple[Index, I
     balanced = strata(data, rows, -(-len(rows) // size))
     if len(set(balanced)) > min(size, len(rows) - size):
         balanced = data.target[rows].astype(np.int64) if data.classes else np.zeros_like(rows)
+    # A site's answer to a message has no use of it, and should not wait for its import.
+    from sklearn.model_selection import train_test_split
+
     others, taken = train_test_split(rows, test_size=size, stratify=balanced, random_state=seed)
     return np.sort(others), np.sort(taken)
 

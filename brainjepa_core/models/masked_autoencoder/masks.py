@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.models.masks.draw import MaskBatch
+from brainjepa_core.models.streams import sample_stream
 
 
 def random_masks(
@@ -56,18 +56,12 @@ def random_masks(
             f"expected at least 2 valid tokens of {tokens} in every window, found {counts.min()}; "
             "leave this scan out or use shorter patches"
         )
-    keys = np.stack([_stream(seed, step, sample).random(tokens) for sample in samples])
+    keys = np.stack([sample_stream(seed, step, sample).random(tokens) for sample in samples])
     order = np.argsort(np.where(valid, keys, np.inf), axis=1)  # invalid tokens come last
     visible = np.clip(np.rint(counts * (1 - ratio)).astype(np.int64), 1, counts - 1)
     context_index, context_valid = _cut(order, np.zeros_like(visible), visible)
     target_index, target_valid = _cut(order, visible, counts)
     return MaskBatch(context_index, target_index, context_valid, target_valid)
-
-
-def _stream(seed: int, step: int, sample: int) -> Generator:
-    """Random numbers of a sample, the same whoever else is in the batch (as in `masks`)."""
-    key, counter = np.array([seed, step], np.uint64), np.array([0, sample, 0, 0], np.uint64)
-    return Generator(Philox(key=key, counter=counter))
 
 
 def _cut(

@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from brainjepa_core.models.parts.connectivity import fisher_z
 from brainjepa_core.models.parts.encoder import Encoder
-
-R_MAX = 1 - 1e-6  # |r| is cut here before arctanh, as float32 resolves it
 
 
 def latent_fisher_z(
@@ -46,9 +45,7 @@ def latent_fisher_z(
 def fisher_z_of(features: Tensor) -> Tensor:
     """Fisher z [B, R, R] of the correlation, about zero, of ROIs' features [B, R, K]."""
     unit = features / features.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
-    z = torch.atanh((unit @ unit.transpose(1, 2)).clamp(-R_MAX, R_MAX))
-    others: Tensor = z * (1 - torch.eye(z.shape[-1], dtype=z.dtype, device=z.device))
-    return others
+    return fisher_z(unit @ unit.transpose(1, 2))
 
 
 def _about_means(patches: Tensor, weight: Tensor, rois: int) -> Tensor:

@@ -33,6 +33,17 @@ def sine_cosine_table(length: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
+def interleaved_table(length: int, width: int) -> Tensor:
+    """Fixed positions [length, width]: sines in even columns, cosines in odd ones.
+
+    Frequencies are 1 / 10000^(2k / width) (Vaswani et al. 2017); an odd width ends in a sine.
+    """
+    columns = torch.arange(0, width, 2, dtype=torch.float64)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * 10000.0 ** (-columns / width)
+    pairs = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+    return pairs[:, :width].float()
+
+
 def min_max(x: Tensor) -> Tensor:
     """Scale each sample's [R, D/2] to [-1, 1] by one global minimum and maximum (published)."""
     low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.encoder import Encoder
 from brainjepa_core.models.parts.latent import latent_fisher_z
+from brainjepa_core.models.parts.phenotypes import squared_errors
 from brainjepa_core.models.phenotype_heads.settings import PhenotypeHeadsSettings
 from brainjepa_core.models.roles import Roles
 
@@ -108,6 +109,4 @@ class PhenotypeHeads(BrainModel):
         token_valid : Tensor [B, N], optional
             bool; False for tokens without a signal.
         """
-        known = ~torch.isnan(told)
-        away = torch.where(known, self.outputs(x, token_valid) - torch.nan_to_num(told), 0.0)
-        return away.square().mean(1)
+        return squared_errors(self.outputs(x, token_valid), told)

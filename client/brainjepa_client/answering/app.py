@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays
@@ -28,6 +29,7 @@ from brainjepa_core.wire.messages import (
 from brainjepa_core.wire.packing import PACKED, buffer_in, pack_arrays, unpack_arrays
 
 app = ClientApp()
+_at_hand = AtHand()  # of this process, from one message to the next
 
 
 @app.query(DESCRIBE)
@@ -59,7 +61,8 @@ def _answer(kind: str, message: Message, context: Context) -> Message:
         # Read anew, so that a policy that was tightened holds from the next request on.
         settings = read_settings(_settings_path(context), SiteSettings)
         contracts = CONTRACTS in context.node_config or CONTRACTS in context.run_config
-        reply = Site(settings, contracts=contracts).answer(_request(kind, message))
+        site = Site(settings, contracts=contracts, at_hand=_at_hand)
+        reply = site.answer(_request(kind, message))
     except Exception as error:  # Flower would send its text to the coordinator, paths included
         traceback.print_exc()  # to the SuperNode's own log: without settings there is no other
         reply = Reply(refusal=f"the site failed in {kind} ({type(error).__name__}); see its log")

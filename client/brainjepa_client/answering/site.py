@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.studies import require_same_study
 from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.computing.describe import describe
 from brainjepa_client.computing.gradients import gradients
-from brainjepa_client.computing.kinds import People, computed, people_of
+from brainjepa_client.computing.kinds import People, computed
 from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.state import study_folder
 from brainjepa_client.computing.stopping import going_on_while
@@ -62,10 +63,15 @@ class Site:
     settings : SiteSettings
     contracts : bool
         Whether only contracts are answered that the site's manager has approved.
+    at_hand : AtHand, optional
+        Of the process that answers, and its requests before this one; nothing by default.
     """
 
-    def __init__(self, settings: SiteSettings, *, contracts: bool = False) -> None:
+    def __init__(
+        self, settings: SiteSettings, *, contracts: bool = False, at_hand: AtHand | None = None
+    ) -> None:
         self.settings, self.contracts = settings, contracts
+        self._at_hand = AtHand() if at_hand is None else at_hand
 
     def answer(self, request: Request) -> Reply:
         """Reply to a request; errors become refusals that name no id, path or date.
@@ -107,7 +113,7 @@ class Site:
         assignment, settings = request.assignment, self.settings
         use_threads(settings.threads)
         # Opened once: what is judged, by contract and policy, is what is answered from.
-        opened = functools.cache(lambda: ScanStore.open(settings.store))
+        opened = functools.cache(lambda: self._at_hand.store(settings.store))
         if not self.contracts:
             return self._reply(request, opened)
         contracts, digest = Contracts(settings.state), assignment.contract
@@ -129,6 +135,9 @@ class Site:
         seed, held_out = assignment.pretraining.training.seed, assignment.held_out_fold
 
         def training_people() -> int:
+            known = self._at_hand.known_people(settings, opened(), assignment)
+            if known is not None:
+                return len(known.learning)
             people, _ = assignment.pretraining.people_of([opened()])
             subjects = (person.records[0].subject for person in people)
             return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
@@ -148,7 +157,7 @@ class Site:
             return within.answer()
         summed = store.fingerprint if request.kind == GRADIENTS else None
         require_same_study(settings.state, assignment, summed)
-        people = people_of(settings, store, assignment)
+        people = self._at_hand.people(settings, store, assignment)
         windows, learning = people.windows, people.learning
         for scan in windows.left_out:
             self._log(f"left out: {scan}")

@@ -20,7 +20,8 @@ from brainjepa_core.settings import flatten
 from brainjepa_core.wire.messages import Assignment
 
 STUDY = "study.json"
-PEOPLE = ("pretraining", "folds", "held_out_fold")  # what decides who is in a sum
+# What decides who is in a sum.
+PEOPLE = ("pretraining", "folds", "held_out_fold", "evaluate_people")
 STORE = "store of the consensus"
 
 

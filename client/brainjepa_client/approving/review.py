@@ -95,9 +95,10 @@ def _asked(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str
     ]
     if contract.evaluations:
         lines.append(
-            f"asked at most {counted(contract.evaluations, 'time')}: how far probes of its own "
-            "people tell of connectivity, ages and traits; sums over people of embeddings and "
-            f"these, {_when(site)}"
+            f"asked at most {counted(contract.evaluations, 'time')}, of a sample of at most "
+            f"{assignment.evaluate_people} of its people that stays the same: how far probes of "
+            "them tell of connectivity, ages and traits; sums over them of embeddings and these, "
+            f"{_when(site)}"
         )
     if assignment.protect:
         lines += _summed(contract)

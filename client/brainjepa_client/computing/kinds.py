@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_client.computing.private_round import PrivateRound
-from brainjepa_client.computing.task_evaluation import evaluate_task
+from brainjepa_client.computing.together import trained_together
 from brainjepa_client.computing.training import train
 from brainjepa_client.computing.yardstick import evaluate
 from brainjepa_client.guarding.policy import GB
 from brainjepa_client.guarding.sizes import StudySize
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED, KeptAligned
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
@@ -62,7 +63,11 @@ def people_of(settings: SiteSettings, store: ScanStore, assignment: Assignment) 
 
 
 def computed(
-    settings: SiteSettings, people: People, request: Request, private: PrivateRound | None = None
+    settings: SiteSettings,
+    people: People,
+    request: Request,
+    private: PrivateRound | None = None,
+    processes: Processes = ALONE,
 ) -> Reply:
     """Reply to ``train`` or ``evaluate``, which was judged to be answered.
 
@@ -73,18 +78,27 @@ def computed(
     request : Request
     private : PrivateRound, optional
         Of a round under ``protect: dp``.
+    processes : Processes
+        That train together, where this is one of them.
 
     Raises
     ------
     Refusal
-        As `train`, `evaluate` and `evaluate_task` say.
+        As `train`, `trained_together`, `evaluate` and `evaluate_task` say.
     """
     if request.kind == TRAIN:
+        if settings.devices:
+            return trained_together(settings, request, people.store.fingerprint)
         if private is not None and private.protection.where == "central":
             # It needs cryptography, which is an extra.
             from brainjepa_client.computing.private_sum import private_sum
 
-            return private_sum(settings, people.training, request, private)
-        return train(settings, people.training, request, private)
-    answered = evaluate if request.assignment.probe is None else evaluate_task
-    return answered(settings, people.windows, people.folds, request)
+            return private_sum(settings, people.training, request, private, processes)
+        return train(settings, people.training, request, private, processes)
+    about = settings, people.windows, people.folds, request
+    if request.assignment.probe is None:
+        return evaluate(*about)
+    # What tasks are compared with takes scikit-learn and nilearn: seconds of imports.
+    from brainjepa_client.computing.task_evaluation import evaluate_task
+
+    return evaluate_task(*about)

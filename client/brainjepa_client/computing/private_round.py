@@ -25,6 +25,7 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.files import room_for
 from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.privacy.gradient import PrivateGradient
 from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step
@@ -72,21 +73,29 @@ class PrivateRound:
         return self.sampling.secret.request
 
     def gradient(
-        self, model: BrainModel, assignment: Assignment, site: SiteSettings
+        self,
+        model: BrainModel,
+        assignment: Assignment,
+        site: SiteSettings,
+        processes: Processes = ALONE,
     ) -> PrivateGradient:
         """That of the round's steps, one after the other."""
         training = assignment.pretraining.training
         secret, first = self.sampling.secret, assignment.first_step
-        where = torch.device(site.device), site.computing
+        where = torch.device(site.device), site.computing, processes
         return PrivateGradient(model, training, self.protection, secret, first, *where)
 
     def batches(
-        self, windows: Windows, model: BrainModel, assignment: Assignment
+        self,
+        windows: Windows,
+        model: BrainModel,
+        assignment: Assignment,
+        parts: slice = slice(None),
     ) -> Iterator[list[Batch]]:
-        """Micro-batches of each step of the round."""
+        """Micro-batches of each step of the round: all, or those parts of them."""
         training, first = assignment.pretraining.training, assignment.first_step
         for step in range(first, first + assignment.steps):
-            yield private_batches_of_step(windows, model, training, step, self.sampling)
+            yield private_batches_of_step(windows, model, training, step, self.sampling, parts)
 
     def drawn(self, windows: Windows, assignment: Assignment) -> list[int]:
         """Which people the round's steps see, ascending."""
@@ -149,7 +158,7 @@ def _answer_of(site: SiteSettings, request: Request, store: ScanStore) -> str:
         store.fingerprint,
         newest_earlier(site.state, request.assignment),
         site.policy.reset_optimizer,
-        site.slurm.device if site.slurm is not None else site.device,
+        site.trainer.deciding,
         site.computing.model_dump(mode="json"),
         VERSION,
     ]

@@ -13,13 +13,18 @@ from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.round_model import model_of
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.privacy.shared_noise import GradientCode, rounded_sums
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply, Request
 
 
 def private_sum(
-    settings: SiteSettings, windows: Windows, request: Request, private: PrivateRound
+    settings: SiteSettings,
+    windows: Windows,
+    request: Request,
+    private: PrivateRound,
+    processes: Processes = ALONE,
 ) -> Reply:
     """Reply to ``train`` of a study with ``where: central``, before it is masked.
 
@@ -31,6 +36,8 @@ def private_sum(
     request : Request
         With ``basis`` and the round's global weights.
     private : PrivateRound
+    processes : Processes
+        That share the step's micro-batches; the first one answers.
 
     Returns
     -------
@@ -52,7 +59,7 @@ def private_sum(
         code = GradientCode(shapes, private.protection, training.batch_size, len(roster))
     except ValueError as error:
         raise Refusal(str(error)) from error
-    (batches,) = private.batches(windows, model, assignment)
-    sums = rounded_sums(model, training, code, batches, device, settings.computing)
+    (batches,) = private.batches(windows, model, assignment, processes.parts())
+    sums = rounded_sums(model, training, code, batches, device, settings.computing, processes)
     vector = code.noised(sums, private.sampling.secret, assignment.first_step)
     return Reply({"steps": assignment.steps}, vector)

@@ -47,6 +47,7 @@ def model_of(request: Request, rois: int) -> BrainModel:
             f"missing or of another shape or dtype ({', '.join(wrong[:3])}); "
             "check study and versions"
         )
-    weights = {k: torch.tensor(arrays[k]) for k in needed}
-    model.load_state_dict({**model.state_dict(), **weights})
+    weights = {k: torch.zeros(shapes[k][0]) for k in shapes.keys() - set(needed)}
+    weights |= {k: torch.tensor(arrays[k]) for k in needed}
+    model.load_state_dict({BASIS: model.basis, **weights}, assign=True)
     return model

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from brainjepa_client.guarding.policy import Refusal
+from brainjepa_core.pretraining.parallel.processes import Processes
 
 STOPPED = (
     "this site was stopped before its answer was done, and kept the state of the round before; ask "
@@ -58,3 +59,19 @@ def require_going_on() -> None:
     """
     for required in _required.get():
         required()
+
+
+def require_all_going_on(processes: Processes) -> None:
+    """`require_going_on` at all processes that train together: where one has to end, all do.
+
+    Raises
+    ------
+    Refusal
+    """
+    found: Refusal | None = None
+    try:
+        require_going_on()
+    except Refusal as refusal:
+        found = refusal
+    if processes.any(found is not None):
+        raise found or Refusal(STOPPED)

@@ -23,6 +23,7 @@ from brainjepa_client.computing.task_people import (
     require_people,
 )
 from brainjepa_client.computing.task_scores import cross_validated
+from brainjepa_client.computing.yardstick import sample_of
 from brainjepa_client.guarding.policy import Refusal, require_enough_summed, require_task
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
@@ -72,7 +73,13 @@ def evaluate_task(
     if probe.want == "scores":
         return _scores(settings, windows, data, request)
     features = embeddings_of(settings, windows, data.people, request)
-    people = TaskPeople.of(data, features, folds, request.assignment.folds)
+    people = TaskPeople.of(
+        data,
+        features,
+        folds,
+        request.assignment.folds,
+        sample_of(windows, folds, request.assignment),
+    )
     if probe.want == "sums":
         return _sums(people.told(policy.min_people_in_sum), policy)
     if probe.want == "newton":
@@ -94,8 +101,14 @@ def _summed(
         return Reply(arrays=_nothing(settings, windows, request) if probe.want == "sums" else {})
     features = embeddings_of(settings, windows, data.people, request)
     widest = max(x.shape[1] for x in features.values())
-    require_enough_summed(policy, request.assignment, widest)
-    people = TaskPeople.of(data, features, folds, request.assignment.folds)
+    require_enough_summed(policy, request.assignment.people, widest)
+    people = TaskPeople.of(
+        data,
+        features,
+        folds,
+        request.assignment.folds,
+        sample_of(windows, folds, request.assignment),
+    )
     if probe.want == "sums":
         return Reply(arrays=moments_to_arrays(_moments(people)))
     sent: Arrays = {}

@@ -45,23 +45,50 @@ class TaskPeople:
         The study's, by hash of the id.
     count : int
         F.
-    beside : ndarray of int64
-        Folds of the study's people who are not among these.
+    in_yardstick : ndarray of bool [n]
+        Whether the yardstick sums them too.
+    yardstick_alone : ndarray of int64
+        Folds of those whom the yardstick sums and who are not among these.
     """
 
     data: TaskData
     features: dict[str, Float64]
     folds: NDArray[np.int64]
     count: int
-    beside: NDArray[np.int64]
+    in_yardstick: NDArray[np.bool_]
+    yardstick_alone: NDArray[np.int64]
 
     @classmethod
     def of(
-        cls, data: TaskData, features: Mapping[str, Float64], folds: NDArray[np.int64], count: int
+        cls,
+        data: TaskData,
+        features: Mapping[str, Float64],
+        folds: NDArray[np.int64],
+        count: int,
+        sample: NDArray[np.int64],
     ) -> TaskPeople:
-        """Those of a task's data; `folds` [all people] are of everybody in the study."""
-        beside = np.delete(folds, data.people)
-        return cls(data, dict(features), folds[data.people], count, beside)
+        """Those of a task's data.
+
+        Parameters
+        ----------
+        data : TaskData
+        features : mapping of str to ndarray [n, P]
+            By pool.
+        folds : ndarray of int64
+            Of everybody in the study.
+        count : int
+            F.
+        sample : ndarray of int64
+            Places among everybody of those whom the yardstick sums.
+        """
+        alone = folds[np.setdiff1d(sample, data.people)]
+        in_yardstick = np.isin(data.people, sample)
+        return cls(data, dict(features), folds[data.people], count, in_yardstick, alone)
+
+    @property
+    def beside(self) -> NDArray[np.int64]:
+        """Folds of those who are in one of the two sums alone: of whom their difference tells."""
+        return np.concatenate([self.yardstick_alone, self.folds[~self.in_yardstick]])
 
     @property
     def kind(self) -> Kind:
@@ -75,19 +102,21 @@ class TaskPeople:
     def told(self, fewest: int) -> TaskPeople:
         """Those who may be in sums."""
         keep = told_people(self.folds, self.data.target, len(self.data.classes), fewest)
+        gone = self.folds[~keep & self.in_yardstick]
         return TaskPeople(
             _only(self.data, keep),
             {pool: x[keep] for pool, x in self.features.items()},
             self.folds[keep],
             self.count,
-            np.concatenate([self.beside, self.folds[~keep]]),
+            self.in_yardstick[keep],
+            np.concatenate([self.yardstick_alone, gone]),
         )
 
     def of_pools_of_enough(self, a_feature: int) -> TaskPeople:
         """With the pools alone whose sums, and what follows from them, may leave by themselves.
 
-        The yardstick sums everybody of the study: less the task's people, those beside them are
-        left, who have to be nobody or as many too.
+        The yardstick sums a sample of the study's people: less the task's people, those in one of
+        the two alone are left, who have to be nobody or as many too.
 
         Raises
         ------

@@ -12,7 +12,7 @@ import torch
 from brainjepa_client.computing.private_round import PrivateRound, on_grid
 from brainjepa_client.computing.round_model import model_of
 from brainjepa_client.computing.state import load_kept_back, load_state, study_folder, write_state
-from brainjepa_client.computing.stopping import going_on_while, require_going_on
+from brainjepa_client.computing.stopping import going_on_while, require_all_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float32
@@ -20,6 +20,7 @@ from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.pretraining.loop import BAD_BATCH, write_bad_batch
 from brainjepa_core.pretraining.metrics import collapse_metrics
+from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.phenotypes import learnable_columns
 from brainjepa_core.pretraining.sampling import Batch, batches_ahead, draws_of_step
 from brainjepa_core.pretraining.step import Training
@@ -32,7 +33,11 @@ CHECK_EVERY = 25  # steps between waits for the device
 
 
 def train(
-    settings: SiteSettings, windows: Windows, request: Request, private: PrivateRound | None = None
+    settings: SiteSettings,
+    windows: Windows,
+    request: Request,
+    private: PrivateRound | None = None,
+    processes: Processes = ALONE,
 ) -> Reply:
     """Reply to ``train``: the steps of a round, the site's state saved before the reply leaves.
 
@@ -45,6 +50,8 @@ def train(
         With ``basis`` and the round's global weights.
     private : PrivateRound, optional
         Under ``protect: dp``.
+    processes : Processes
+        That train together; the first one saves and answers.
 
     Returns
     -------
@@ -62,7 +69,7 @@ def train(
         again.
     """
     with going_on_while(_in_time(settings.policy)):
-        return _train(settings, windows, request, private)
+        return _train(settings, windows, request, private, processes)
 
 
 def _in_time(policy: PolicySettings) -> Callable[[], None]:
@@ -81,26 +88,37 @@ def _in_time(policy: PolicySettings) -> Callable[[], None]:
 
 
 def _train(
-    settings: SiteSettings, windows: Windows, request: Request, private: PrivateRound | None
+    settings: SiteSettings,
+    windows: Windows,
+    request: Request,
+    private: PrivateRound | None,
+    processes: Processes,
 ) -> Reply:
     started, assignment = time.perf_counter(), request.assignment
     model = model_of(request, len(windows.atlas))
     if model.settings.learned_phenotypes:
         windows = telling(settings.policy, windows, model.settings, private is not None)
     device = torch.device(settings.device)
-    gradient = None if private is None else private.gradient(model, assignment, settings)
+    gradient = None if private is None else private.gradient(model, assignment, settings, processes)
     recipe = assignment.pretraining.training
-    training = Training(model, recipe, device, gradient, settings.computing)
+    shard = settings.shard_optimizer and processes.count > 1
+    training = Training(model, recipe, device, gradient, settings.computing, processes, shard)
     reset = assignment.reset_optimizer or settings.policy.reset_optimizer
     load_state(settings.state, assignment, training, moments=not reset)
     training.resume(assignment.first_step)
     if assignment.proximal:
         training.optimizer.register_step_pre_hook(proximal_hook(training, assignment.proximal))
     if private is not None:
-        _run_private(training, private.batches(windows, model, assignment))
+        _run_private(training, private.batches(windows, model, assignment, processes.parts()))
+        training.prepare_to_save()
+        if processes.rank:
+            return Reply()
         arrays = _kept(settings.state, training, request, on_grid)
         return Reply({"steps": assignment.steps}, arrays)
     losses, last = _run(training, windows, assignment, study_folder(settings.state, assignment))
+    training.prepare_to_save()
+    if processes.rank:
+        return Reply()
     arrays = _kept(settings.state, training, request)
     metrics: dict[str, Scalar] = {
         "share": _share(settings.policy, windows, assignment),
@@ -175,21 +193,22 @@ def proximal_hook(training: Training, mu: float) -> Callable[..., None]:
 def _run(
     training: Training, windows: Windows, assignment: Assignment, folder: Path
 ) -> tuple[torch.Tensor, Batch]:
-    """Losses [steps] as float64, and the last micro-batch."""
+    """Losses [steps] as float64, and the last step's first micro-batch."""
     losses: list[torch.Tensor] = []
     steps = range(assignment.first_step, assignment.first_step + assignment.steps)
-    for batches in batches_ahead(windows, training.model, training.settings, steps):
-        require_going_on()
+    made = (windows, training.model, training.settings, steps, training.processes.parts())
+    for batches in batches_ahead(*made):
+        require_all_going_on(training.processes)
         losses.append(training.advance(batches))
         if len(losses) % CHECK_EVERY == 0 or len(losses) == len(steps):
             _require_finite(training, windows, folder)
-    return torch.stack(losses).double().cpu(), batches[-1]
+    return torch.stack(losses).double().cpu(), batches[0]
 
 
 def _run_private(training: Training, steps: Iterator[list[Batch]]) -> None:
     """Take private steps, whose losses and people nobody is told of."""
     for batches in steps:
-        require_going_on()
+        require_all_going_on(training.processes)
         training.advance(batches)
     if training.first_bad_step() is not None:  # of weights, which noise has made public
         raise Refusal(
@@ -202,7 +221,8 @@ def _require_finite(training: Training, windows: Windows, folder: Path) -> None:
     bad = training.first_bad_step()
     if bad is None:
         return
-    write_bad_batch(folder, bad, training.settings, windows)
+    if training.processes.rank == 0:
+        write_bad_batch(folder, bad, training.settings, windows)
     raise Refusal(
         "expected a finite loss, found NaN or infinity in this round; lower the learning rate or "
         f"set clip_norm, or have its manager look at the scans in its {BAD_BATCH}"

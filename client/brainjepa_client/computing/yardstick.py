@@ -1,26 +1,36 @@
-"""A site's part of the yardstick: sums over its people, or scores, and its own gradients' drift."""
+"""A site's part of the yardstick: sums over its people, or scores, and its own gradients' drift.
+
+Whoever is read is of a fixed sample (`evaluation.sample`), and what no weight changes is kept
+(`kept_outcomes`), so that an evaluation does not grow with the site.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from brainjepa_client.computing.kept_outcomes import Measured, kept_outcomes
 from brainjepa_client.computing.round_model import model_of
+from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal, require_enough_summed
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.site_people import SitePeople
-from brainjepa_core.gradients import ConsensusBasis, principal_angles
+from brainjepa_core.evaluation.sample import yardstick_sample
+from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
+from brainjepa_core.evaluation.yardstick import Precision
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import collapse_metrics
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import moments_to_arrays
 from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
+    NOT_READ,
+    OF_OTHER_HALF,
     Assignment,
     Reply,
     Request,
@@ -30,7 +40,6 @@ from brainjepa_core.wire.messages import (
 )
 from brainjepa_core.wire.told_numbers import told_numbers, told_r2
 
-DRIFT_COMPONENTS = 10  # later gradients of one site are mostly noise
 COMPARED = 16  # people whose tokens the signs of collapse are taken from
 
 
@@ -39,9 +48,10 @@ def evaluate(
 ) -> Reply:
     """Reply to ``evaluate``: ridge moments by pool, fold and outcome; scores; drift; collapse.
 
-    Moments leave by themselves where the policy finds people enough for them; else, and beside
-    them, scores of the site's own probes. Within a secure sum moments alone leave, of as many
-    features as all sites' people allow.
+    All of it is of the study's sample of the site's people, and how many are not in that is told
+    with it, rounded. Moments leave by themselves where the policy finds people enough for them;
+    else, and beside them, scores of the site's own probes and of the other half of a scan. Within a
+    secure sum moments alone leave, of as many features as all sites' people allow.
 
     Parameters
     ----------
@@ -56,26 +66,66 @@ def evaluate(
     Raises
     ------
     Refusal
-        If weights or components do not fit this site's atlas, or a secure sum is of fewer people
-        than the policy asks for.
+        If weights or components do not fit this site's atlas, a secure sum is of fewer people than
+        the policy asks for, or the answer has to end.
     """
     assignment = request.assignment
     model = model_of(request, len(windows.atlas)).to(settings.device)
     components = _components(request, len(windows.atlas))
-    people = SitePeople.of(model, windows, components, folds, assignment.folds)
-    told = told_of(people, assignment, settings.policy)
+    chosen = sample_of(windows, folds, assignment)
+    sample, of_folds = windows.only(chosen.tolist()), folds[chosen]
+    unchanging = kept_outcomes(
+        settings.state,
+        Measured(
+            sample,
+            tuple(np.flatnonzero(of_folds != assignment.held_out_fold).tolist()),
+            components,
+            np.asarray(request.arrays[BASIS], np.float64),
+            assignment.pretraining.basis.sparsity,
+        ),
+    )
+    people = SitePeople.read(
+        model,
+        sample,
+        unchanging.outcomes,
+        of_folds,
+        assignment.folds,
+        precision=_precision(settings),
+        progress=lambda _: require_going_on(),
+    )
+    told = told_of(model, sample, people, assignment, settings.policy)
     if assignment.protect is not None:
         return told
-    training = windows.only(np.flatnonzero(folds != assignment.held_out_fold).tolist())
-    numbers = {
-        **_collapse(model, windows, assignment.pretraining.training.seed),
-        **_drift(training, request.arrays[BASIS], assignment.pretraining.basis.sparsity),
-    }
-    return Reply({**told_numbers(numbers), **told.metrics}, told.arrays)
+    numbers = _collapse(model, sample, assignment.pretraining.training.seed)
+    # Of coordinates there are no gradients of a site's own to compare.
+    if unchanging.drift is not None and assignment.pretraining.basis.kind == "gradients":
+        numbers["drift"] = unchanging.drift
+    beside: dict[str, Scalar] = {NOT_READ: settings.policy.rounded(len(folds) - len(chosen))}
+    return Reply({**told_numbers(numbers), **beside, **told.metrics}, told.arrays)
 
 
-def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) -> Reply:
-    """What a site tells of its people by the yardstick.
+def sample_of(
+    windows: Windows, folds: NDArray[np.int64], assignment: Assignment
+) -> NDArray[np.int64]:
+    """Places of the people whom the study's yardstick reads, ascending."""
+    subjects = [person.records[0].subject for person in windows.people]
+    seed = assignment.pretraining.training.seed
+    return yardstick_sample(subjects, folds, seed, assignment.evaluate_people)
+
+
+def _precision(settings: SiteSettings) -> Precision:
+    """How the site's machine computes an embedding: in bf16 where it says so, else exactly."""
+    return "bf16" if settings.computing.precision == "bf16" else "fp32"
+
+
+def told_of(
+    model: BrainModel,
+    windows: Windows,
+    people: SitePeople,
+    assignment: Assignment,
+    policy: PolicySettings,
+) -> Reply:
+    """What a site tells of people by the yardstick, whose windows the model has read.
 
     Raises
     ------
@@ -83,13 +133,15 @@ def told_of(people: SitePeople, assignment: Assignment, policy: PolicySettings) 
         If a secure sum is of fewer people than the policy asks for.
     """
     if assignment.protect is not None:
-        people = people.projected(assignment.features_summed)
+        people = people.projected(assignment.yardstick_features_summed)
         widest = max(x.shape[1] for x in people.features.values())
-        require_enough_summed(policy, assignment, widest)
+        require_enough_summed(policy, assignment.yardstick_people, widest)
         return Reply(arrays=moments_to_arrays(people.moments()))
     pools = people.pools_of_enough(policy.min_people_a_feature)
     moments = people.moments(pools, policy.min_people_in_sum)
-    return Reply(_scores(people), moments_to_arrays(moments))
+    tested = people.folds == assignment.held_out_fold
+    r2 = other_half_of(model, windows, tested, policy.min_people_in_sum)
+    return Reply({**_scores(people), **_other_half(r2, windows)}, moments_to_arrays(moments))
 
 
 def _components(request: Request, rois: int) -> Float64:
@@ -113,6 +165,20 @@ def _scores(people: SitePeople) -> dict[str, Scalar]:
     return found | {width_name(pool): x.shape[1] for pool, x in people.features.items()}
 
 
+def _other_half(r2: float | None, windows: Windows) -> dict[str, Scalar]:
+    """The score of the other half, where it is known, beside those of the site's probes."""
+    if r2 is None:
+        return {}
+    pairs = len(windows.atlas) * (len(windows.atlas) - 1) // 2
+    return dict(zip(OF_OTHER_HALF, (told_r2(r2), pairs), strict=True))
+
+
+def without_other_half(reply: Reply) -> Reply:
+    """The reply of a site whose windows are too long for the halves of its scans."""
+    kept = {name: value for name, value in reply.metrics.items() if name not in OF_OTHER_HALF}
+    return replace(reply, metrics=kept)
+
+
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:
     """Signs of collapse over one window of each of the first people, the same ones every time."""
     people = range(min(COMPARED, windows.subjects))
@@ -123,18 +189,3 @@ def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float
     device = model.basis.device
     told = None if valid is None else torch.from_numpy(valid).to(device)
     return collapse_metrics(model.encode(torch.from_numpy(x).to(device), told), told)
-
-
-def _drift(training: Windows, basis: ArrayLike, sparsity: float) -> dict[str, float]:
-    """Largest principal angle, in degrees, between the site's own leading gradients and the basis.
-
-    Empty where the site has no gradients of its own, such as for want of an ROI.
-    """
-    consensus = np.asarray(basis, np.float64)
-    count = min(DRIFT_COMPONENTS, consensus.shape[1])
-    try:
-        own = ConsensusBasis.from_sum(connectivity_sum(training), count, sparsity)
-        angles = principal_angles(own.gradients, consensus, count)
-    except ValueError:
-        return {}
-    return {"drift": float(angles.max())}

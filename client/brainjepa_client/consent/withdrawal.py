@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG
+from brainjepa_client.computing.exchange import LOG as JOB_LOG
+from brainjepa_client.computing.kept_outcomes import forget_outcomes
 from brainjepa_client.consent.audit_log import (
     REMOVED,
     audit_log,
@@ -37,6 +39,7 @@ from brainjepa_core.signals.importing.derivatives import remove_derivatives
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.vectors import keep_people_of
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, is_among
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 
@@ -116,6 +119,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
         scans = store.withdraw([person_mark])
         store.tidy()
         forget_removed(site.state / ALIGNED, store)
+        keep_people_of(store)
     theirs = sorted({key for key in keys if person_label(key[0]) == label})
     if site.prepare is not None and site.prepare.derivatives is not None:
         remove_derivatives(site.prepare.derivatives, label)
@@ -166,8 +170,9 @@ def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> N
     """Remove caches, and the person's names from logs and lists of bad batches."""
     state = site.state
     shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
+    forget_outcomes(state)
     names = {f"sub-{label}", *subjects}
-    for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*"):
+    for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*", f"*/*/{JOB_LOG}"):
         for path in state.glob(logs):
             _rewrite(path, names, label)
     made = [path if path.is_dir() else path.parent for _, path in results_made(state)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -218,12 +219,20 @@ class Preflight:
         return f"can be written, {_size(free)} free, {_size(needed)} needed at most"
 
     def device(self) -> str:
-        """The device that the site names is there."""
+        """The devices that the site names are there, and what starts processes on them."""
         slurm = self._settings.slurm
         if slurm is not None:
-            return f"{slurm.device} of a job; 'slurm' looks at what can be seen from here"
-        require_device(self._settings.device)
-        return self._settings.device
+            devices = ", ".join(slurm.trains_on)
+            return f"{devices} of a job; 'slurm' looks at what can be seen from here"
+        for device in self._settings.devices_here:
+            require_device(device)
+        launcher = self._settings.launcher
+        if launcher is not None and shutil.which(shlex.split(launcher)[0]) is None:
+            raise ValueError(
+                f"expected a launcher that this machine has, found '{shlex.split(launcher)[0]}'; "
+                "correct launcher, or take it out: torchrun is the default"
+            )
+        return ", ".join(dict.fromkeys((self._settings.device, *self._settings.trains_on)))
 
     def slurm(self) -> str:
         """The cluster takes jobs with the site's options."""

@@ -75,7 +75,8 @@ def check(site: SiteFile, as_json: Json = False) -> None:
 
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
-        require_device(settings.here().device)
+        for device in settings.devices_here:
+            require_device(device)
         store = ScanStore.open(settings.store)
         with waiting(console, "Reading the store"):
             held = holdings(settings, store)

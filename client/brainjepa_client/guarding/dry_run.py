@@ -24,20 +24,23 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.computing.yardstick import sample_of, without_other_half
 from brainjepa_client.guarding.dry_run_masked import masked_rows
 from brainjepa_client.guarding.dry_run_rows import ReplyPart, message_of, rows_of
 from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.guarding.policy_lines import policy_lines
-from brainjepa_client.settings import SiteSettings
+from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
+from brainjepa_core.evaluation.site_people import halves_of
+from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing import EXACT
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.privacy.budget import Budget
@@ -142,6 +145,8 @@ def dry_run(
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
             reply = _answer(here, own, request, study, lambda: len(store.atlas))
+            if not _tells_other_half(store, study, settings.policy):
+                reply = without_other_half(reply)
             message = message_of(request)
             found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
@@ -150,6 +155,17 @@ def dry_run(
             found = masked_rows(settings.name, contract, request, reply, lines)
         rows += found
     return DryRun(settings.name, wire, tuple(rows), errors)
+
+
+def _tells_other_half(store: ScanStore, study: PretrainingSettings, policy: PolicySettings) -> bool:
+    """Whether halves of scans hold the study's windows, which are longer than those read here."""
+    assignment = Assignment(study_id="dry-run", pretraining=study, steps=1)
+    windows = study.windows_of([store])
+    folds = folds_of_windows(windows, study.training.seed, assignment.folds)
+    chosen = sample_of(windows, folds, assignment)
+    tested = folds[chosen] == assignment.held_out_fold
+    sample = windows.only(chosen.tolist())
+    return halves_of(sample, tested, policy.min_people_in_sum) is not None
 
 
 def _is_masked(request: Request, reply: Reply) -> bool:
@@ -256,7 +272,7 @@ def _consensus(windows: Windows, study: PretrainingSettings) -> tuple[ConsensusB
     count = min(YARDSTICK_COMPONENTS, len(rois))
     try:
         total = connectivity_sum(windows)
-        basis = ConsensusBasis.from_sum(total, wanted, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, windows.atlas)
         return basis, connectivity_components(total.mean_fc(), count)
     except ValueError:
         rng = np.random.default_rng(0)

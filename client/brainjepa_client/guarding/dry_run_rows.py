@@ -11,6 +11,7 @@ from brainjepa_client.guarding.policy_lines import PolicyLine
 from brainjepa_core.wire.messages import (
     DESCRIBE,
     GRADIENTS,
+    NOT_READ,
     TRAIN,
     Reply,
     Request,
@@ -20,7 +21,7 @@ from brainjepa_core.wire.messages import (
 MASKED_PREFIX = "vector."  # `secure_sums.messages.VECTOR`, which needs cryptography
 NUMBER_BYTES = 8
 # Numbers that are the same in every round of a study, whatever the weights.
-STEADY = ("share", "people")
+STEADY = ("share", "people", NOT_READ)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whether a site computes as exactly as a study asks: judged before anything is computed."""
+"""Whether a site computes as a study asks: judged before anything is computed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from brainjepa_core.wire.messages import Assignment
 
 def require_exact_enough(site: SiteSettings, study: Assignment) -> None:
     """Refuse to train where the site's choices are outside of what the study accepts.
+
+    Its devices have to share a step's micro-batches evenly.
 
     Raises
     ------
@@ -24,3 +26,8 @@ def require_exact_enough(site: SiteSettings, study: Assignment) -> None:
         raise Refusal(
             f"{error} (section computing of this site's YAML), or go on without this site"
         ) from error
+    try:
+        site.trainer.require_within(study.pretraining.training.tolerance)
+        site.trainer.require_divides(study.pretraining.training.accumulation)
+    except ValueError as error:
+        raise Refusal(f"{error} (in this site's YAML), or go on without this site") from error

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN
+from brainjepa_core.wire.messages import (
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    NOT_READ,
+    OF_OTHER_HALF,
+    TRAIN,
+)
 
 COUNTS = ("subjects", "scans")
 A_TASK = f"{EVALUATE} a task: "
@@ -32,4 +39,8 @@ def policy_of(kind: str, name: str, *, is_array: bool) -> tuple[str, ...]:
         return (*floors, "min_people_in_sum", "round_counts_to")
     if kind == EVALUATE and is_array:
         return (*floors, "min_people_in_sum", "min_people_a_feature")
+    if kind == EVALUATE and name in OF_OTHER_HALF:
+        return (*floors, "min_people_in_sum")
+    if kind == EVALUATE and name == NOT_READ:
+        return (*floors, "round_counts_to")
     return floors

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from brainjepa_client.guarding.sizes import USUAL_RATIO, StudySize
+from brainjepa_client.guarding.sizes import StudySize
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.models.sizes import USUAL_RATIO
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import (
     DESCRIBE,
@@ -137,19 +138,26 @@ def require_told_apart(policy: PolicySettings, held_out: int) -> None:
         )
 
 
-def require_enough_summed(policy: PolicySettings, study: Assignment, features: int) -> None:
+def require_enough_summed(policy: PolicySettings, people: int, features: int) -> None:
     """Refuse a secure sum of fewer people a feature, at all sites, than the policy asks for.
+
+    Parameters
+    ----------
+    policy : PolicySettings
+    people : int
+        Whom the study promises to be in the sum, of all sites.
+    features : int
 
     Raises
     ------
     Refusal
     """
-    if study.people < policy.min_people_a_feature * features:
+    if people < policy.min_people_a_feature * features:
         raise Refusal(
             f"this site's policy lets sums of {features} features leave where the study's sites "
             f"have at least {policy.min_people_a_feature} people for each together "
-            f"(policy.min_people_a_feature), and the study promises {study.people} (floors.subjects"
-            "); raise that where they are there, or go on without this site"
+            f"(policy.min_people_a_feature), and the study promises {people} (floors.subjects,"
+            " rounds.evaluate_people); raise that where they are there, or go on without this site"
         )
 
 
@@ -170,13 +178,11 @@ def require_size(
     Refusal
         Naming the line of the policy.
     """
-    sizes = study.model_settings(rois=1).model_dump()
-    ratio = max(sizes.get("mlp_ratio", 0.0) / USUAL_RATIO, 1.0)
-    wide = [value for name, value in sizes.items() if name.endswith("width")]
-    deep = [value for name, value in sizes.items() if name.endswith("depth")]
+    networks = study.model_settings(rois).networks
+    wide = (n.width * max(n.ratio / USUAL_RATIO, 1.0) for n in networks)
     asked = {
-        "max_width": (max(wide, default=0) * ratio, "a model's width"),
-        "max_depth": (max(deep, default=0), "a model's depth"),
+        "max_width": (max(wide, default=0), "a model's width"),
+        "max_depth": (max((n.depth for n in networks), default=0), "a model's depth"),
         "max_frames": (study.windows.frames, "windows.frames"),
         "max_batch_size": (study.training.batch_size, "training.batch_size"),
         "max_masks_per_sample": (

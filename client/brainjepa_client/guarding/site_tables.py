@@ -30,6 +30,7 @@ def holdings(settings: SiteSettings, store: ScanStore) -> dict[str, str]:
         "people removed": str(len(people_removed(settings.state))),
         "state and log": str(settings.state),
         "device": settings.device,
+        "training": ", ".join(settings.trainer.trains_on),
         "people needed": f"{policy.min_subjects} outside a study's held-out fold"
         + ("" if people >= policy.min_subjects else ": the site will refuse"),
         "steps a round": f"at most {policy.max_steps_per_round}",

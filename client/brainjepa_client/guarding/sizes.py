@@ -1,13 +1,10 @@
 """What a study asks of a site's machine: estimated from its settings, before anything is built.
 
 Counted are, in 32-bit floats: weights, their target copy, gradients and AdamW's two moments; what
-the backward pass keeps of each block (inputs of its two norms and four linear maps, queries, keys
-and values, twice the inner layer), for every token of every mask of a micro-batch. Masks leave out
-some tokens, and bf16 takes half: so a step needs about as much, or less. A model that predicts
-connectivity keeps some matrices of it a person. Not counted are torch itself (about a gigabyte on a
-GPU), the site's scans, and tables of positions.
-
-Shapes: D width and L depth of a network, r its inner layer over its width, N tokens.
+the backward pass keeps of each block (`models.sizes`), for every token of every mask of a
+micro-batch. Masks leave out some tokens, and bf16 takes half: so a step needs about as much, or
+less. A model that predicts connectivity keeps some matrices of it a person. Not counted are torch
+itself (about a gigabyte on a GPU), the site's scans, and tables of positions.
 """
 
 from __future__ import annotations
@@ -21,7 +18,6 @@ FLOAT = 4  # bytes
 MOMENTS = 2
 # What a model that predicts connectivity keeps a person beside its blocks.
 MATRICES, WINDOWS = 8, 24  # of all pairs of ROIs; of all frames
-USUAL_RATIO = 4.0  # r where a family does not say
 
 
 @dataclass(frozen=True)
@@ -43,19 +39,13 @@ class StudySize:
     @classmethod
     def of(cls, study: PretrainingSettings, rois: int) -> StudySize:
         """Of a study with an atlas of so many ROIs."""
-        shape = study.model_settings(rois)
-        sizes, training = shape.model_dump(), study.training
-        ratio = sizes.get("mlp_ratio", USUAL_RATIO)
-        networks = [
-            (width, sizes.get(f"{name.removesuffix('width')}depth", 1))
-            for name, width in sizes.items()
-            if name.endswith("width") and width
-        ]
-        weights = int(sum(depth * (4 + 2 * ratio) * width**2 for width, depth in networks))
-        weights += len(shape.learned_phenotypes) * rois * (rois - 1) // 2
-        kept = sum(depth * (8 + 2 * ratio) * width for width, depth in networks)
+        shape, training = study.model_settings(rois), study.training
+        weights = sum(network.weights for network in shape.networks) + shape.other_weights
         people = training.batch_size // training.accumulation
-        tokens = people * training.masks.masks_per_sample * shape.tokens
-        read = MATRICES * rois**2 + WINDOWS * rois * shape.frames if shape.predicts_rest else 0
-        memory = FLOAT * (weights * (3 + MOMENTS) + int(tokens * kept) + people * read)
+        masks = training.masks.masks_per_sample
+        kept = people * masks * int(sum(network.kept for network in shape.networks))
+        read = shape.other_kept
+        if shape.predicts_rest:
+            read += MATRICES * rois**2 + WINDOWS * rois * shape.frames
+        memory = FLOAT * (weights * (3 + MOMENTS) + kept + people * read)
         return cls(weights, memory, FLOAT * weights * (MOMENTS + 1) * (KEPT + 1))

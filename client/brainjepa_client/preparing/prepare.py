@@ -43,6 +43,7 @@ from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
+from brainjepa_core.signals.storing.vectors import keep_people_of
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
 from brainjepa_core.workers import in_order
@@ -129,6 +130,8 @@ class Preparation:
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
+            if not renewed:  # a store that begins anew will have these people again
+                keep_people_of(store)
             reports = Reports(site.quality, {record.key for record in store.records})
             if renewed or not people:
                 reports.keep_only(() if renewed else here)

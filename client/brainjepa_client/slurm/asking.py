@@ -10,13 +10,20 @@ import sys
 import time
 from pathlib import Path
 
+from brainjepa_client.computing.exchange import (
+    Exchange,
+    JobFailed,
+    new_exchange,
+    open_exchanges,
+)
 from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings, SlurmSettings
 from brainjepa_client.slurm import jobs
-from brainjepa_client.slurm.exchange import Exchange, JobFailed, new_exchange, open_exchanges
+from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.wire.messages import Reply, Request
 
+FOLDER = "slurm.jobs"  # no study's folder has a dot in its name
 TICK, LOOK = 0.5, 10.0  # seconds between looks for the answer; at the job's state
 LAG = 30.0  # seconds in which the files of another machine show here after its job's end
 ENDING = 45.0  # seconds for a cancelled job to be over: Slurm's KillWait (30 s), and some
@@ -56,7 +63,7 @@ def answered_in_job(settings: SiteSettings, request: Request, store: str) -> Rep
         raise ValueError("expected a site with a section slurm, found none; add it")
     try:
         end_open_jobs(settings.state)
-        exchange = new_exchange(settings.state.absolute(), request)
+        exchange = new_exchange(settings.state.absolute() / FOLDER, request)
         exchange.ask(_of_the_job(settings, slurm), request, store, script_for(exchange.folder))
         number = jobs.submit(exchange.script, exchange.log, slurm.options)
         exchange.note_job(number)
@@ -83,7 +90,7 @@ def end_open_jobs(state: Path) -> None:
     SlurmError
         If one goes on: two would write the same state.
     """
-    for exchange in open_exchanges(state):
+    for exchange in open_exchanges(state / FOLDER):
         if exchange.job is None:  # not submitted, or not begun: then it finds no question
             shutil.rmtree(exchange.folder)
         elif not _end(exchange):
@@ -103,7 +110,8 @@ def script_for(folder: Path) -> str:
 
 def _of_the_job(settings: SiteSettings, slurm: SlurmSettings) -> SiteSettings:
     """The site as its job sees it; how scans are prepared is of no use there."""
-    own = {"device": slurm.device, "slurm": None, "prepare": None}
+    own = {name: getattr(slurm, name) for name in Devices.model_fields}
+    own |= {"slurm": None, "prepare": None}
     places = {name: getattr(settings, name).absolute() for name in ("store", "state")}
     return settings.model_copy(update={**own, **places})
 

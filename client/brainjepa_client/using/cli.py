@@ -46,8 +46,16 @@ FINETUNE = ReadBy("brainjepa_client.using.cli:finetune_settings")
 TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML."), TASK]
 ProtocolName = Annotated[
     str,
-    typer.Option(help="holdout, kfold, leave_one_site_out, personalised, or a YAML."),
+    typer.Option(help="holdout, kfold, leave_one_site_out, personalised, brainmarks, or a YAML."),
     PROTOCOL,
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Also, with commas between: tangent, consensus_tangent, consensus_basis, "
+        "coskewness, brainnetcnn, brain_network_transformer, braingnn; or all.",
+    ),
 ]
 Finetune = Annotated[
     str,
@@ -80,6 +88,33 @@ def embed(
     console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
+def import_vectors(
+    site: SiteFile,
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="Table with participant_id and numbers, a row a person.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Of the modality, such as t1, diffusion or clinical.")],
+) -> None:
+    """Keep vectors of another modality beside the scans, for late fusion in evaluations."""
+    from brainjepa_core.problems import counted
+    from brainjepa_core.signals.storing.store import ScanStore
+    from brainjepa_core.signals.storing.vectors import import_vectors as keep
+
+    with errors_in_one_line():
+        settings = _settings(site)
+        keep_log(settings.state)
+        known, others = keep(ScanStore.open(settings.store), name, table)
+        console.print(
+            f"vectors '{name}' of {counted(known, 'person', 'people')}; "
+            f"{counted(others, 'row')} of people without a scan here"
+        )
+
+
 def probe(
     site: SiteFile,
     model: Model,
@@ -89,7 +124,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """What frozen embeddings tell of the site's own labels, beside every baseline."""
-    _compare(site, model, task, protocol, "no", out, as_json)
+    _compare(site, model, task, protocol, "no", out, as_json=as_json)
 
 
 def evaluate(
@@ -106,10 +141,11 @@ def evaluate(
     ] = None,
     protocol: ProtocolName = "kfold",
     finetune: Finetune = "yes",
+    methods: Methods = "",
     as_json: Json = False,
 ) -> None:
     """Probes and fine-tuning beside the baselines, on the site's own people."""
-    _compare(site, model, task, protocol, finetune, out, as_json)
+    _compare(site, model, task, protocol, finetune, out, methods, as_json=as_json)
 
 
 def finetune(
@@ -174,7 +210,6 @@ def protocol_settings(word: str) -> ProtocolSettings:
 
     if Path(word).suffix in YAML:
         return read_settings(word, ProtocolSettings)
-    # With whole sites left out, other seeds only choose other people to stop training by.
     kinds = get_args(ProtocolSettings.model_fields["kind"].annotation)
     word = word.replace("-", "_")
     if word not in kinds:
@@ -182,8 +217,7 @@ def protocol_settings(word: str) -> ProtocolSettings:
             f"expected --protocol to be {', '.join(kinds)} or a YAML file, found '{word}'; take "
             "one of these"
         )
-    once = {"seeds": 1} if word in ("leave_one_site_out", "transfer") else {}
-    return ProtocolSettings.model_validate({"kind": word, **once})
+    return ProtocolSettings.model_validate({"kind": word})
 
 
 def finetune_settings(word: str) -> FinetuneSettings | None:
@@ -249,10 +283,13 @@ def _compare(
     protocol: str,
     finetune: str,
     out: Path,
+    methods: str = "",
+    *,
     as_json: bool,
 ) -> None:
     from brainjepa_client.using.site_evaluation import compare_at_site
     from brainjepa_core.evaluation.comparison import EvaluationPlan
+    from brainjepa_core.evaluation.methods.chosen import methods_named
     from brainjepa_core.evaluation.tasks.settings import load_task
 
     with errors_in_one_line(AGAIN):
@@ -267,6 +304,7 @@ def _compare(
                     protocol_settings(protocol),
                     models,
                     finetune_settings(finetune),
+                    methods_named(methods),
                 ),
                 out,
                 say=lambda line: console.print(escape(line)),

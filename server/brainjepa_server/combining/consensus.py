@@ -9,6 +9,7 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.pretraining.basis import basis_of_sum
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.problems import reasons_after
 from brainjepa_core.sums.protocol import MOST_COUNTED
@@ -146,7 +147,7 @@ def build_consensus(
     Raises
     ------
     ValueError
-        If too few sites or people are left, or these have no basis (`ConsensusBasis.from_sum`).
+        If too few sites or people are left, or these have no basis (`basis_of_sum`).
     """
     sums: dict[str, ConnectivitySum] = {}
     left_out: dict[str, str] = {}
@@ -173,7 +174,7 @@ def build_consensus(
         )
     counting, capped = _capped(sums)
     total = sum(counting.values(), ConnectivitySum(rois))
-    basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
+    basis = basis_of_sum(total, settings)
     return Consensus(total, people, basis, total.mean_fc(), tuple(sums), left_out, capped, compared)
 
 
@@ -199,7 +200,7 @@ def consensus_of_sum(
     ValueError
         If these people have no basis.
     """
-    basis = ConsensusBasis.from_sum(total, settings.components, settings.sparsity)
+    basis = basis_of_sum(total, settings)
     names = tuple(sorted(sites))
     return Consensus(
         total, total.subjects, basis, total.mean_fc(), names, dict(left_out), {}, compared=False

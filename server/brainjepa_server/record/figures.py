@@ -225,7 +225,7 @@ def traffic(rounds: Sequence[RoundRecord]) -> Figure:
 def baselines(history: RunHistory, outcome: str) -> Figure:
     """The federated model beside pooled training, sites alone and random weights, by pool."""
     comparison = Comparison.of(history)
-    pools = comparison.pools
+    pools = comparison.pools_of(outcome)
     bars: list[tuple[str, str, list[float | None]]] = [
         (name, color, [comparison.r2(name, pool, outcome) for pool in pools])
         for name, color in ((POOLED, GREEN), (FEDERATED, BLUE), (START, VERMILLION))
@@ -246,7 +246,7 @@ def baselines(history: RunHistory, outcome: str) -> Figure:
     ax.set_yticks(np.arange(len(pools)) + 0.41 - height / 2, pools)
     ax.invert_yaxis()
     ax.axvline(0, color="k", linewidth=0.6)
-    ax.set(title=f"What a ridge probe reads of {outcome}", xlabel="R2")
+    ax.set(title=f"What is read of {outcome}", xlabel="R2")
     if bars:
         ax.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

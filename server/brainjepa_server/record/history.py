@@ -104,6 +104,9 @@ class RoundRecord(Record):
         that it named.
     unjudged : dict of str to str
         Why a site's people are not in the round's yardstick.
+    not_read : dict of str to int
+        How many of a site's people are beside the sample that the yardstick reads, as the site
+        rounds; of sites that told.
     summed : SumRecord or None
         Where replies came as a secure sum: `sites` are then those in it, of whom only steps, time
         and bytes are known, and `rejected` are those that were gone, and at which step.
@@ -122,6 +125,7 @@ class RoundRecord(Record):
     clipped: dict[str, Reason] = {}
     capped: dict[str, Reason] = {}
     unjudged: dict[str, Reason] = {}
+    not_read: dict[str, Count] = {}
     summed: SumRecord | None = None
     yardstick: tuple[YardstickRow, ...] = ()
 

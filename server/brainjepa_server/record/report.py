@@ -16,12 +16,20 @@ from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Row, Table, settings_table
 from brainjepa_core.problems import counted
+from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import FEDERATED, RoundRecord, RunHistory, read_history
 from brainjepa_server.record.sites_section import sites_section
 from brainjepa_server.record.task_tables import task_sections
-from brainjepa_server.record.verdict import OF_HELD_OUT, OWN_PROBES, UNKNOWN, Comparison, verdict
+from brainjepa_server.record.verdict import (
+    OF_HELD_OUT,
+    OF_WINDOWS,
+    OWN_PROBES,
+    UNKNOWN,
+    Comparison,
+    verdict,
+)
 from brainjepa_server.record.words import bytes_in_words, number_in_words
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
@@ -81,7 +89,7 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
         figure = figures.baselines(history, outcome)
         pictures.append(Picture.of(figure, f"R2 of {outcome} by model and pool"))
         if sum(bool(record.yardstick) for record in history.rounds) > 1:
-            progress = figures.progress(history, comparison.pool, outcome)
+            progress = figures.progress(history, comparison.pool_of(outcome), outcome)
             pictures.append(Picture.of(progress, f"R2 of {outcome} by round"))
     of_round = "" if comparison.round is None else f" Federated: {comparison.round_text(history)}."
     groups = dict.fromkeys((row.model, row.pool, row.features) for row in comparison.rows)
@@ -98,22 +106,24 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     table = Table.of(headings, rows, ("text", "text"))
-    own = any(row.own_probes for row in comparison.rows)
-    whose = OWN_PROBES if own else OF_HELD_OUT
+    probes = [row for row in comparison.rows if row.outcome != OTHER_HALF]
+    whose = OWN_PROBES if any(row.own_probes for row in probes) else OF_HELD_OUT
+    whose += f" {OF_WINDOWS}" if len(probes) < len(comparison.rows) else ""
     return {"pictures": pictures, "of_round": of_round, "whose": whose, "table": table}
 
 
 def _rounds(history: RunHistory, comparison: Comparison) -> Section:
     if not history.rounds:
         return None
-    outcomes, pool = comparison.outcomes, comparison.pool
+    outcomes = comparison.outcomes
+    pools = {outcome: comparison.pool_of(outcome) for outcome in outcomes}
     headings = ["round", "steps", "sites", "left out", "loss", "seconds", "beyond sites"]
     headings += ["to sites", "from sites", *(f"R2 of {outcome}" for outcome in outcomes)]
     shown, rows = history.rounds[-SHOWN_ROUNDS:], []
     for record in shown:
         cells = _round_row(record)
         found = Comparison(record.yardstick)
-        cells += [number_in_words(found.r2(FEDERATED, pool, outcome), 3) for outcome in outcomes]
+        cells += [number_in_words(found.r2(FEDERATED, pools[o], o), 3) for o in outcomes]
         rows.append(Row(cells, "best" if record.number == history.best_round else ""))
     note = "Rounds are numbered from 1, as everywhere."
     if any(row.kind for row in rows):

@@ -31,6 +31,7 @@ SHOWN: Mapping[str, Callable[[float], str]] = {
     "received": bytes_in_words,
     "sent": bytes_in_words,
     "drift": "{:.0f}°".format,
+    "not evaluated": "{:.0f}".format,
 }
 
 
@@ -59,14 +60,20 @@ def site_figures(history: RunHistory) -> dict[str, Figures]:
     """What is known of each site, by name and in order, from one pass over the rounds."""
     replies: dict[str, list[SiteRecord]] = {site: [] for site in history.site_names}
     left_out = dict.fromkeys(replies, 0)
+    not_read: dict[str, int] = {}
     for record in history.rounds:
+        not_read |= record.not_read
         for site, reply in record.sites.items():
             replies[site].append(reply)
         for site in record.rejected:
             left_out[site] += 1
     at_first = history.basis.drift if history.basis else {}
     return {
-        site: _figures(found, left_out[site], at_first.get(site)) for site, found in replies.items()
+        site: {
+            **_figures(found, left_out[site], at_first.get(site)),
+            "not evaluated": not_read.get(site),
+        }
+        for site, found in replies.items()
     }
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.privacy.budget import words
+from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
@@ -34,7 +36,13 @@ OWN_PROBES = (
     "those whom a probe had not seen; the model was trained on most of them."
 )
 ALIKE = 0.01  # differences in R2 below this are called none
-OUTCOMES = ("connectivity", "latents", "age within site")  # the order in which they are told
+OF_WINDOWS = (
+    "R² of the other half of a scan is what one window tells of it at each site by itself: of "
+    "people of the held-out fold, whom no site trained on, with scales of the site's other people; "
+    "means over the sites that have enough of them. Before training a person JEPA is plain "
+    "connectivity."
+)
+OUTCOMES = (OTHER_HALF, "connectivity", "latents", "age within site")  # as they are told
 POOLS = (HEADLINE, "mean")  # the first measured is told of
 
 
@@ -79,16 +87,19 @@ class Comparison:
         """Outcomes that were measured, in the order in which they are told."""
         return _ordered((row.outcome for row in self.rows), OUTCOMES)
 
-    @cached_property
-    def pools(self) -> list[str]:
-        """Pools that were measured, in their order of appearance."""
-        return list(dict.fromkeys(row.pool for row in self.rows))
+    def pools_of(self, outcome: str) -> list[str]:
+        """Pools that an outcome was measured from, in their order of appearance."""
+        return list(dict.fromkeys(row.pool for row in self.rows if row.outcome == outcome))
 
     @property
     def pool(self) -> str | None:
         """The pool that the verdict is about, fixed beforehand rather than picked by its result."""
-        ordered = _ordered(self.pools, POOLS)
+        ordered = _ordered((r.pool for r in self.rows if r.outcome != OTHER_HALF), POOLS)
         return ordered[0] if ordered else None
+
+    def pool_of(self, outcome: str) -> str | None:
+        """The pool that the verdict on an outcome is about: the other half has one of its own."""
+        return LATENT_CONNECTIVITY if outcome == OTHER_HALF else self.pool
 
     def r2(self, model: str, pool: str | None, outcome: str | None) -> float | None:
         """R2 of a model; None where not measured."""
@@ -134,7 +145,10 @@ def verdict(history: RunHistory) -> list[str]:
     pool = comparison.pool
     if history.is_private:
         return [_progress(history), UNKNOWN, *promise(history)]
-    own = {outcome: comparison.r2(FEDERATED, pool, outcome) for outcome in comparison.outcomes}
+    own = {
+        outcome: comparison.r2(FEDERATED, comparison.pool_of(outcome), outcome)
+        for outcome in comparison.outcomes
+    }
     if all(value is None for value in own.values()):
         return [
             _progress(history),
@@ -150,6 +164,7 @@ def verdict(history: RunHistory) -> list[str]:
         f"All of it is of the model{of_round}, read from the pool “{pool}” by ridge probes of "
         f"{'each site' if own_probes else 'people that no site trained on'}.",
         *([OWN_PROBES] if own_probes else []),
+        *([OF_WINDOWS] if OTHER_HALF in own else []),
         "No interval is known, since people's values stay at their sites: differences under "
         f"{ALIKE} are called none, and where few people are held out larger ones may be chance.",
         _not_compared(comparison),
@@ -188,7 +203,7 @@ def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
     """Whether training was worth it: how the model stands beside random weights."""
     gains = {}
     for outcome, value in own.items():
-        random = comparison.beside(RANDOM, comparison.pool, outcome)
+        random = comparison.beside(RANDOM, comparison.pool_of(outcome), outcome)
         if value is not None and random is not None:
             gains[outcome] = value - random
     if not gains:
@@ -207,7 +222,7 @@ def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
 def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
     if own is None:
         return f"{outcome}: not known; the outcome does not vary, or the model was not measured."
-    pool = comparison.pool
+    pool = comparison.pool_of(outcome)
     told = f"explains {own:.0%} of the differences" if own >= ALIKE else "tells nothing"
     at_sites = comparison.r2_at_sites(FEDERATED, pool, outcome)
     own_people = "" if at_sites is None else f"; at the median site {at_sites:.3f}"

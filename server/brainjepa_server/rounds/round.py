@@ -21,6 +21,7 @@ from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
     EVALUATE,
+    NOT_READ,
     TRAIN,
     Assignment,
     Reply,
@@ -40,6 +41,7 @@ from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 
+MOST_PEOPLE = 10**9
 Weights = dict[str, Float32]
 Heard = Callable[[str, str], None]  # told of each site that answered, and later why it is left out
 
@@ -54,11 +56,14 @@ class Evaluated(NamedTuple):
         Each site's, in degrees.
     rejected : dict of str to str
         Why other sites are not in it.
+    not_read : dict of str to int
+        How many of a site's people are not in its sample, as the site rounds.
     """
 
     rows: list[YardstickRow]
     drift: dict[str, float]
     rejected: dict[str, str]
+    not_read: dict[str, int]
 
 
 def chosen_sites(settings: StudySettings, names: list[str], number: int) -> list[str]:
@@ -226,6 +231,7 @@ def evaluate(
 
         return summed_yardstick(sites, settings, number, weights, basis, components, model)
     drift: dict[str, float] = {}
+    not_read: dict[str, int] = {}
     rejected: dict[str, str] = {}
     arrays = evaluated_arrays(settings, weights, basis, components)
     assignment, deadline = settings.assignment(number), settings.rounds.deadline
@@ -236,11 +242,13 @@ def evaluate(
             except RejectedReply as error:
                 rejected[answer.site] = str(error)
                 continue
-            if "drift" in answer.reply.metrics:
-                with suppress(RejectedReply):
-                    drift[answer.site] = number_of(answer.reply.metrics, "drift", *RANGES["drift"])
+            told = answer.reply.metrics
+            with suppress(RejectedReply):
+                not_read[answer.site] = int(number_of(told, NOT_READ, 0, MOST_PEOPLE, whole=True))
+            with suppress(RejectedReply):
+                drift[answer.site] = number_of(told, "drift", *RANGES["drift"])
         measured = yardstick.measure(model)
-    return Evaluated(measured.rows, drift, rejected | measured.left_out)
+    return Evaluated(measured.rows, drift, rejected | measured.left_out, not_read)
 
 
 def evaluated_arrays(

@@ -261,10 +261,10 @@ def summed_yardstick(
             sums = summed_people(sites, found, layout)
             yardstick.add(ALL, Reply(arrays=sums))
         except (QuorumMissed, RejectedReply, ValueError) as error:
-            return Evaluated([], {}, {ALL: str(error)})
+            return Evaluated([], {}, {ALL: str(error)}, {})
         rows = yardstick.measure(model).rows
     alone = {"r2_at_sites": None}  # the sum is not a site
-    return Evaluated([row.model_copy(update=alone) for row in rows], {}, found.gone)
+    return Evaluated([row.model_copy(update=alone) for row in rows], {}, found.gone, {})
 
 
 @torch.no_grad()
@@ -274,7 +274,7 @@ def summed_widths(settings: StudySettings, basis: Float32, networks: int) -> dic
     model = settings.pretraining.model_family.new(shape, basis, seed=0)
     width = model.encode(torch.zeros(1, len(basis), shape.frames)).shape[-1]
     count = networks or int(gradient_networks(basis).max()) + 1
-    pairs, most = count * (count + 1) // 2, settings.assignment().features_summed
+    pairs, most = count * (count + 1) // 2, settings.assignment().yardstick_features_summed
     return {pool: min(pairs if pool == HEADLINE else width, most) for pool in POOLS}
 
 

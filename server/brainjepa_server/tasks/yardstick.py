@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
 
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.sums.moments import (
     OF_FEATURES,
@@ -26,7 +27,7 @@ from brainjepa_core.sums.moments import (
     moments_from_arrays,
 )
 from brainjepa_core.sums.ridge import Ridge, explained, fit_and_mean
-from brainjepa_core.wire.messages import Reply, score_name, width_name
+from brainjepa_core.wire.messages import OTHER_HALF, Reply, score_name, width_name
 from brainjepa_core.wire.told_numbers import LOWEST_R2
 from brainjepa_server.combining.magnitudes import Magnitude, oversized
 from brainjepa_server.combining.validation import (
@@ -44,7 +45,10 @@ from brainjepa_server.record.history import YardstickRow
 Kind = tuple[str, str]  # of moments: pool and outcomes
 # No other names are taken: they come from sites and end up in the record.
 OUTCOMES = ("connectivity", "age within site", "latents")
-KINDS = tuple((pool, outcome) for pool in POOLS for outcome in OUTCOMES)
+KINDS = (
+    *((pool, outcome) for pool in POOLS for outcome in OUTCOMES),
+    (LATENT_CONNECTIVITY, OTHER_HALF),  # of scores alone
+)
 WIDEST = 10**6  # features of a pool
 TOO_FEW = (
     "told scores of its own probes alone, for want of people; the figures of all sites' people are "
@@ -253,7 +257,7 @@ def _by_kind(moments: Mapping[Group, Moments]) -> dict[Kind, dict[int, Moments]]
 
 
 def _scores(reply: Reply) -> dict[Kind, float]:
-    """R2 of the site's own probes, as far as it knows them."""
+    """R2 of the site's own probes, and of the other half, as far as it knows them."""
     return {
         kind: float(number(reply.metrics, score_name(*kind), LOWEST_R2, 1))
         for kind in KINDS

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_client.computing.yardstick import told_of
+from brainjepa_client.computing.yardstick import sample_of, told_of
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
@@ -82,8 +82,10 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
         for store in job.everyone:  # one by one, as sites would
             windows = settings.pretraining.windows_of([ScanStore.open(store)])
             folds = folds_of_windows(windows, settings.pretraining.training.seed, settings.folds)
-            people = SitePeople.of(model, windows, components, folds, settings.folds)
-            yardstick.add(store.name, told_of(people, settings.assignment(), policy))
+            sample = sample_of(windows, folds, settings.assignment())
+            read = windows.only(sample.tolist())
+            people = SitePeople.of(model, read, components, folds[sample], settings.folds)
+            yardstick.add(store.name, told_of(model, read, people, settings.assignment(), policy))
         return yardstick.measure(job.name).rows
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from brainjepa_client.using.cli import FINETUNE, PROTOCOL, TaskName
+from brainjepa_client.using.cli import FINETUNE, PROTOCOL, Methods, TaskName
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
@@ -46,7 +46,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="holdout (by default), kfold, leave_one_site_out, personalised, or a YAML."
+            help="holdout (by default), kfold, leave_one_site_out, personalised, brainmarks, or a "
+            "YAML."
         ),
         PROTOCOL,
     ] = None,
@@ -66,13 +67,7 @@ def evaluate(
         ),
         FINETUNE,
     ] = None,
-    thorough: Annotated[
-        bool,
-        typer.Option(
-            "--thorough",
-            help="Also FC in tangent space, BrainNetCNN and Brain Network Transformer; hours.",
-        ),
-    ] = False,
+    methods: Methods = "",
     mae: Annotated[
         bool | None,
         typer.Option(
@@ -93,6 +88,7 @@ def evaluate(
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
     from brainjepa_client.using.cli import finetune_settings, protocol_settings, show_results
+    from brainjepa_core.evaluation.methods.chosen import methods_named
     from brainjepa_core.evaluation.tasks.settings import load_task
     from brainjepa_simulations.evaluating.many_models import run_evaluation
 
@@ -114,7 +110,7 @@ def evaluate(
                 test=test,
                 asks=asks,
                 finetune=finetune_settings(finetune or ("yes" if test is None else "no")),
-                thorough=thorough,
+                methods=methods_named(methods),
                 mae=test is None if mae is None else mae,
                 device=device,
                 say=lambda line: console.print(escape(line)),

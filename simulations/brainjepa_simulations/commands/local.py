@@ -167,19 +167,33 @@ def pretrain(
         Literal["fused", "cudnn", "packed"],
         typer.Option(help="Kernel; cudnn and packed (bf16) are a GPU's."),
     ] = "fused",
+    devices: Annotated[
+        str | None, typer.Option(help="Several, a process each: cuda:0,cuda:1 ...")
+    ] = None,
+    reduce: Annotated[
+        Literal["ordered", "sum"],
+        typer.Option(help="Several: the bits of one, or the fastest sum."),
+    ] = "ordered",
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Share AdamW's moments out among them.")
+    ] = False,
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
         from brainjepa_core.pretraining.computing import Computing
         from brainjepa_core.pretraining.local import pretrain_locally
+        from brainjepa_core.pretraining.parallel.settings import several
         from brainjepa_core.processors import use_threads
         from brainjepa_core.signals.storing.stores import open_stores
 
         computing = Computing(precision=precision, compile=compile, attention=attention)
         opened, study = open_stores(stores), _read_study(settings)
+        together = None if devices is None else several(devices, reduce, shard)
         use_threads()
         keep_log(out)
-        model = pretrain_locally(opened, out, study, device, computing, say=console.print)
+        model = pretrain_locally(
+            opened, out, study, device, computing, say=console.print, together=together
+        )
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
 
 

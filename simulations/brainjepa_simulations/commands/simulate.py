@@ -120,15 +120,20 @@ def demo(
 
 
 def comparison(history: RunHistory) -> Table:
-    """R2 of each model by group of outcomes, from the headline pool."""
+    """R2 of each model by group of outcomes, from the headline pool; and of the other half."""
     from brainjepa_core.evaluation.measure import HEADLINE
+    from brainjepa_core.wire.messages import OTHER_HALF
     from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, START, is_alone
 
-    rows = [row for row in history.baselines if row.pool == HEADLINE and row.r2 is not None]
+    known = [row for row in history.baselines if row.r2 is not None]
+    probes = [row for row in known if row.pool == HEADLINE]
+    windows = [row for row in known if row.outcome == OTHER_HALF]
+    rows = probes + windows
     outcomes = sorted({row.outcome for row in rows})
-    own = any(row.own_probes for row in rows)
+    own = any(row.own_probes for row in probes)
     what = "R2 of the sites' own probes" if own else "R2 of held-out people"
-    table = Table(title=f"{what}, pool {HEADLINE}; 0 is knowing nothing")
+    half = f"; {OTHER_HALF}: of a scan, by one window, held-out people" if windows else ""
+    table = Table(title=f"{what}, pool {HEADLINE}{half}; 0 is knowing nothing")
     table.add_column("trained")
     for outcome in outcomes:
         table.add_column(outcome, justify="right")

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance, write_model
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.scenario import Scenario
@@ -58,7 +57,7 @@ def _write_model(scenario: Scenario, path: Path) -> None:
     with TemporaryDirectory() as place:
         stores = [ScanStore.open(store) for store in write_cohort(others, Path(place))]
         total = connectivity_sum(study.windows_of(stores))
-        basis = ConsensusBasis.from_sum(total, study.basis.components, study.basis.sparsity)
+        basis = basis_of_sum(total, study.basis, stores[0].atlas)
         tied = Provenance(
             atlas=stores[0].atlas.name,
             rois=basis.rois,

@@ -147,7 +147,7 @@ def run_evaluation(
     test: Path | None = None,
     asks: bool = True,
     finetune: FinetuneSettings | None = None,
-    thorough: bool = False,
+    methods: tuple[str, ...] = (),
     mae: bool = True,
     device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
@@ -168,7 +168,7 @@ def run_evaluation(
         Folder of other hospitals, as `data`: those of `data` train, these are tested.
     asks : bool
         With `test`, also what hospitals ask (`brainjepa_core.evaluation.asked`).
-    finetune, thorough
+    finetune, methods
         As in `brainjepa_core.evaluation.comparison.EvaluationPlan`.
     mae : bool
         Train a masked autoencoder where a checkpoint is a study's, on people who train only.
@@ -210,7 +210,7 @@ def run_evaluation(
         consensus, whose = _consensus(words, windows)
         say(f"log-connectivity is seen from the mean connectivity of {whose}")
     comparison = EvaluationPlan(
-        task, protocol, models, finetune, thorough, device, across, consensus, asks
+        task, protocol, models, finetune, methods, device, across, consensus, asks
     )
     return compare_models(comparison, windows, out, say, progress)
 

@@ -104,7 +104,7 @@ def test_other_data_is_refused_by_name(done, tmp_path, changes, differ):
     [
         ({"seed": 1}, "models"),
         ({"models": {}}, "models"),
-        ({"thorough": True}, "thorough"),
+        ({"methods": ("tangent",)}, "methods"),
         ({"protocol": ProtocolSettings(kind="holdout", seeds=2)}, "protocol.seeds"),
         (
             {"task": TaskSettings.model_validate({**TASK, "subgroups": ()})},

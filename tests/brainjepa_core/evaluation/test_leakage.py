@@ -19,7 +19,7 @@ from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, splits_of
 from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings, load_task
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.signals import windows as windows_module
+from brainjepa_core.signals import aligned_scans
 from brainjepa_core.signals.scaling import pooled_scale
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -210,7 +210,7 @@ def test_scales_are_learned_from_the_training_part(monkeypatch, stores):
         seen.extend(people[array[0, :3].tobytes()] for array in arrays)
         return pooled_scale(arrays, count)
 
-    monkeypatch.setattr(windows_module, "pooled_scale", spy)
+    monkeypatch.setattr(aligned_scans, "pooled_scale", spy)
     split: Split
     for split in splits_of(ProtocolSettings(kind="leave_one_site_out", seeds=1), data):
         seen.clear()

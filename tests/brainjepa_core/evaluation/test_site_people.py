@@ -8,7 +8,9 @@ import torch
 from numpy.testing import assert_allclose
 
 from brainjepa_core.evaluation.measure import outcomes_of, pooled_features
-from brainjepa_core.evaluation.site_people import SitePeople, projected
+from brainjepa_core.evaluation.other_half import Halves, People, other_half_r2
+from brainjepa_core.evaluation.readout.latent import LatentReader
+from brainjepa_core.evaluation.site_people import SitePeople, other_half_of, projected
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
@@ -126,3 +128,16 @@ def test_mixtures_of_features_are_the_same_everywhere_and_add_up():
     assert_allclose(projected(people.features["mean"][first], 4), mixed[first], rtol=1e-12)
     assert mixed[0, 0] == pytest.approx(0.68622698, abs=1e-8)  # of any site, for good
     assert people.projected(12).features["mean"] is people.features["mean"]
+
+
+def test_the_other_half_of_a_sites_held_out_people_is_told_by_its_others(stores, model):
+    windows, tested = Windows(stores[2:], SETTINGS), np.arange(10) >= 6
+    halves = [Halves.of(*windows.aligned(person)[0]) for person in range(10)]
+    others, judged = (People(part, ["here"] * len(part)) for part in (halves[:6], halves[6:]))
+    expected = other_half_r2(others, judged, LatentReader(model.eval()).of_window, 16).r2
+    assert other_half_of(model.eval(), windows, tested, 4) == expected != 0
+    assert other_half_of(model, windows, tested, 5) is None  # than which there are fewer
+    assert other_half_of(model, windows, np.arange(10) >= 2, 4) is None  # two tell no direction
+    assert other_half_of(model, windows, np.zeros(10, bool), 0) is None
+    long = Windows(stores[2:], WindowSettings(frames=21))  # half a scan has 20
+    assert other_half_of(model, long, tested, 4) is None

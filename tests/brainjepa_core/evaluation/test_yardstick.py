@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from brainjepa_core.evaluation import yardstick
 from brainjepa_core.evaluation.yardstick import (
     connectivity_components,
     connectivity_scores,
@@ -145,3 +146,65 @@ def test_what_is_left_within_groups(groups, seed):
 
 def test_groups_may_have_names_and_values_be_integers():
     assert within_groups([[1], [4], [6]], ["b", "a", "a"]).tolist() == [[0], [-1], [1]]
+
+
+class ManyPeople:
+    """Fourteen people of one to three windows; some lack an ROI, some are cut short."""
+
+    subjects = 14
+
+    def full_windows(self, person: int):
+        rng = np.random.default_rng(person)
+        count = 1 + person % 3
+        x = rng.standard_normal((count, 4, 6)).astype(np.float32)
+        frame_valid, roi_valid = np.ones((count, 6), bool), np.ones((count, 4), bool)
+        if person % 4 == 1:
+            roi_valid[:, 2] = False
+        if person % 4 == 2:
+            frame_valid[-1, 3:] = False
+        return x * roi_valid[:, :, None] * frame_valid[:, None], frame_valid, roi_valid
+
+
+@pytest.mark.parametrize("windows", [1, 4, 100])
+def test_batches_of_people_are_the_people_one_by_one(model, monkeypatch, windows):
+    passes = []
+    encode = model.encode
+    monkeypatch.setattr(
+        model, "encode", lambda x, *valid: passes.append(len(x)) or encode(x, *valid)
+    )
+    monkeypatch.setattr(yardstick, "BATCH_TOKENS", windows * model.settings.tokens)
+    pools, networks = ("mean", "std", "time_std", "network_covariance"), np.array([0, 1, 1, 0])
+    told: list[int] = []
+    people = ManyPeople()
+    together = embed_people(model, people, range(14), pools, networks, progress=told.append)
+    assert sum(passes) == 27 and max(passes) <= max(windows, 3) and len(told) == len(passes)
+    assert told[0] == 0 and told == sorted(set(told))
+    for person in range(14):
+        alone = embed_people(model, people, [person], pools, networks)
+        for pool in pools:
+            assert_allclose(together[pool][person], alone[pool][0], rtol=1e-6, atol=1e-6)
+
+
+def test_bf16_is_near_and_pools_are_whole(model):
+    pools, networks = ("mean", "network_covariance"), np.array([0, 1, 1, 0])
+    exact = embed_people(model, ManyPeople(), range(14), pools, networks)
+    rough = embed_people(model, ManyPeople(), range(14), pools, networks, precision="bf16")
+    for pool in pools:
+        assert rough[pool].dtype == np.float64 and not np.array_equal(rough[pool], exact[pool])
+        assert_allclose(rough[pool], exact[pool], atol=0.05)
+
+
+def test_what_progress_raises_ends_the_reading(model):
+    def stop(_: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        embed_people(model, ManyPeople(), range(14), progress=stop)
+
+
+def test_connectivity_scores_are_the_quadratic_form():
+    rng = np.random.default_rng(0)
+    fc, components = rng.standard_normal((30, 30)), rng.standard_normal((30, 7))
+    fc[3, 4] = np.nan
+    expected = np.einsum("rc,rs,sc->c", components, np.nan_to_num(fc), components)
+    assert_allclose(connectivity_scores(fc, components), expected, rtol=1e-12, atol=1e-12)

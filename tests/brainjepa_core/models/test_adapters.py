@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from toy_family import LINEAR
-
-from brainjepa_core.models.adapters import with_adapters, without_adapters
-from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.masks.settings import MaskSettings
-from brainjepa_core.models.parts.lora import LoraLinear
-from brainjepa_core.models.registry import family_named
-
-sys.path.append(str(Path(__file__).parents[1] / "pretraining"))
 from small_runs import (
     PROVENANCE,
     SIZES,
@@ -28,8 +16,15 @@ from small_runs import (
     make_recipe,
     same,
 )
+from torch import Tensor, nn
+from toy_family import LINEAR
 
+from brainjepa_core.models.adapters import with_adapters, without_adapters
 from brainjepa_core.models.checkpoint import read_model
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.parts.lora import LoraLinear
+from brainjepa_core.models.registry import family_named
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.step import Training

@@ -11,8 +11,9 @@ from numpy.testing import assert_allclose
 
 from brainjepa_core.models.adapters import with_adapters
 from brainjepa_core.models.parts.latent import latent_fisher_z
+from brainjepa_core.models.parts.phenotypes import Phenotype
 from brainjepa_core.models.phenotype_heads.model import PhenotypeHeads
-from brainjepa_core.models.phenotype_heads.settings import Phenotype, PhenotypeHeadsSettings
+from brainjepa_core.models.phenotype_heads.settings import PhenotypeHeadsSettings
 
 AGE = {"column": "age", "mean": 40.0, "sd": 20.0}
 SEX = {"column": "sex", "classes": [["M", 1], ["F", 2]]}

@@ -80,7 +80,8 @@ class People:
 def small_model(family: str, seed: int = 0, **choices) -> BrainModel:
     """A model of any family, of the sizes above that it knows."""
     found = family_named(family)
-    known = {k: v for k, v in SIZES.items() if k in found.settings.model_fields}
+    sizes = {**SIZES, "tile": PATCH}
+    known = {k: v for k, v in sizes.items() if k in found.settings.model_fields}
     basis = torch.randn(ROIS, SIZES["components"], generator=torch.Generator().manual_seed(seed))
     return found.new(found.settings.preset("tiny", rois=ROIS, **known, **choices), basis, seed)
 

@@ -30,6 +30,9 @@ from brainjepa_core.pretraining.step import Training
 
 RECIPES = {
     "person": {"family": "person_jepa"},
+    "brainmass": {"family": "brainmass"},
+    "csm": {"family": "csm"},
+    "brainlm": {"family": "brainlm"},
     "whole": {},
     "in parts": {"accumulation": 2, "clip_norm": 0.5},
 }

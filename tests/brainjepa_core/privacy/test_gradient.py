@@ -37,6 +37,10 @@ CASES = {
     "micro-batches": dict(people=5, accumulation=2),
     "published recipe": dict(people=4, recipe="published"),
     "masked autoencoder": dict(people=6, family="masked_autoencoder", ragged=True),
+    "brainmass": dict(people=6, family="brainmass", ragged=True),
+    "csm": dict(people=6, family="csm", ragged=True),
+    "brainlm": dict(people=6, family="brainlm", ragged=True),
+    "brainlm, published": dict(people=5, family="brainlm", ragged=True, recipe="published"),
     "person": dict(people=5, family="person_jepa"),
     "person, missing ROI and padded frames, as many people as ROIs": dict(
         people=6, family="person_jepa", ragged=True
@@ -60,7 +64,9 @@ def make(
     """A model in float64 off its start, a recipe, and the micro-batches of all people."""
     torch.manual_seed(0)
     shape = family_named(family).settings
-    sizes = {k: v for k, v in {**SIZES, "depth": depth}.items() if k in shape.model_fields}
+    sizes = {
+        k: v for k, v in {**SIZES, "depth": depth, "reduced": 8}.items() if k in shape.model_fields
+    }
     settings = shape.preset("tiny", rois=6, recipe=recipe, **sizes)
     model = family_named(family).new(settings, torch.randn(6, 2)).double()
     for parameter in model.parameters():
@@ -235,7 +241,9 @@ def test_training_goes_on_past_such_a_person_and_tells_of_no_bad_step():
     assert training.first_bad_step() is None and training.step == 4
 
 
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
+@pytest.mark.parametrize(
+    "family", ["brain_jepa", "masked_autoencoder", "person_jepa", "brainmass", "brainlm"]
+)
 def test_bf16_is_within_a_hundredth_and_clips_in_float32(family):
     model, recipe, batches = make(people=6, family=family, ragged=True)
     model.float()

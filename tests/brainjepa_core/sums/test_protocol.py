@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import brainjepa_core.sums
 from brainjepa_core.sums.connectivity import ConnectivitySum
+from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_core.sums.histogram import BINS, ScoreHistogram
 from brainjepa_core.sums.logistic import LogisticSums
 from brainjepa_core.sums.moments import Moments
@@ -51,6 +52,15 @@ def histogram(rng: np.random.Generator, people: int) -> ScoreHistogram:
     return ScoreHistogram.of(rng.integers(0, 2, people), rng.standard_normal(people), 1)
 
 
+def coskewness(rng: np.random.Generator, people: int) -> CoskewnessSum:
+    made = CoskewnessSum(ROIS)
+    for _ in range(people):
+        made.add_subject(
+            [rng.standard_normal((len(ROIS), 9))], np.arange(len(ROIS)) != rng.integers(6)
+        )
+    return made
+
+
 TOTALS = ("subjects",)  # which a site tells anyway
 Make = Callable[[np.random.Generator, int], SumOverPeople]
 KINDS: dict[type[SumOverPeople], Make] = {
@@ -58,6 +68,7 @@ KINDS: dict[type[SumOverPeople], Make] = {
     Moments: moments,
     LogisticSums: logistic,
     ScoreHistogram: histogram,
+    CoskewnessSum: coskewness,
 }
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 

@@ -225,13 +225,18 @@ def test_by_default_few_people_send_no_sums_and_no_probe(two_classes, stores, st
         assert reply.arrays == {} and reply.refusal == TOO_FEW
 
 
+@pytest.mark.parametrize("side", ["of the yardstick", "of the task"])
 @pytest.mark.parametrize(("beside", "told"), [(0, True), (2, False), (15, True)])
-def test_sums_leave_where_those_beside_the_task_are_nobody_or_enough(beside, told):
-    """The yardstick's sums of everybody, less the task's, are those of the people beside it."""
+def test_sums_leave_where_those_beside_the_task_are_nobody_or_enough(beside, told, side):
+    """The yardstick's sums less the task's are of those in one of the two alone, on either side."""
     n, where = 60, np.arange(60) // 15
-    people = TaskPeople(
-        None, {"mean": np.zeros((n, 3)), "std": np.zeros((n, 4))}, where, 4, np.arange(beside) * 0
-    )
+    features = {"mean": np.zeros((n, 3)), "std": np.zeros((n, 4))}
+    of_yardstick, nobody = np.arange(beside) * 0, np.arange(0)
+    if side == "of the yardstick":
+        people = TaskPeople(None, features, where, 4, np.ones(n, bool), of_yardstick)
+    else:
+        people = TaskPeople(None, features, where, 4, np.arange(n) >= beside, nobody)
+    assert people.beside.tolist() == [0] * beside
     if told:
         assert list(people.of_pools_of_enough(5).features) == ["mean"]
     else:

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 from small_sites import STUDY, ask, ask_round, make_site, same, training_windows
 
-from brainjepa_core.evaluation.site_people import SitePeople
+from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
@@ -17,9 +17,11 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import Group, moments_from_arrays
 from brainjepa_core.sums.ridge import total
 from brainjepa_core.wire.messages import EVALUATE
+from brainjepa_core.wire.told_numbers import told_r2
 
 POOLS = ["mean", "std", "time_std", "network_covariance"]
 OUTCOMES = ["connectivity", "age within site", "latents"]
+OF_WINDOWS = {"score.latent_connectivity.the other half", "features.latent_connectivity"}
 
 
 def model_from(arrays: dict) -> BrainJEPA:
@@ -66,11 +68,12 @@ def test_numbers_of_an_evaluation(stores, start, tmp_path):
     reply = site.answer(ask(EVALUATE, start))
     assert {name for name in reply.metrics if "." not in name} == {
         "drift", "spread_people", "spread_positions", "position_share", "rank_tokens",
-        "rank_people",
+        "rank_people", "people_not_read",
     }  # fmt: skip
     assert {name for name in reply.metrics if "." in name} == {
         *(f"features.{pool}" for pool in POOLS),
         *(f"score.{pool}.{outcome}" for pool in POOLS for outcome in OUTCOMES),
+        *OF_WINDOWS,
     }
     for name, value in reply.metrics.items():
         assert value == float(f"{value:.3g}") and (not name.startswith("score") or -1 <= value <= 1)
@@ -118,3 +121,15 @@ def test_by_default_a_dozen_people_send_scores_alone(stores, start, tmp_path):
     few, everything = site.answer(ask(EVALUATE, start)), make_site(stores[0], tmp_path / "all")
     assert few.refusal == "" and few.arrays == {}
     assert few.metrics == everything.answer(ask(EVALUATE, start)).metrics
+
+
+def test_the_other_half_is_that_of_people_who_are_held_out(stores, start, tmp_path):
+    windows = Windows([ScanStore.open(stores[0])], STUDY.windows)
+    tested = folds_of_windows(windows, 0, 5) == 0
+    r2 = other_half_of(model_from(start).eval(), windows, tested, 1)
+    told = make_site(stores[0], tmp_path, min_people_in_sum=1).answer(ask(EVALUATE, start)).metrics
+    assert told["score.latent_connectivity.the other half"] == told_r2(r2)
+    assert told["features.latent_connectivity"] == 8 * 7 // 2
+    fewest = int(tested.sum()) + 1
+    few = make_site(stores[0], tmp_path / "few", min_people_in_sum=fewest)
+    assert not OF_WINDOWS & few.answer(ask(EVALUATE, start)).metrics.keys()

@@ -22,6 +22,7 @@ from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.preparing.validate import validate
 from brainjepa_core.evaluation.features.embeddings import CACHE as EMBEDDINGS
 from brainjepa_core.pretraining.loop import BAD_BATCH
+from brainjepa_core.signals.storing.vectors import import_vectors, vectors_of_store
 from brainjepa_core.signals.storing.withdrawn import WITHDRAWN, WithdrawnPerson
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN
 
@@ -55,9 +56,16 @@ def test_nothing_of_the_person_is_left_and_others_keep_all(tree):
     (site.state / "demo" / BAD_BATCH).write_text(json.dumps({"step": 3, "people": [person, "x"]}))
     (site.state / EMBEDDINGS / "model").mkdir(parents=True)
     (site.state / EMBEDDINGS / "model" / "vector.npz").write_bytes(b"")
+    table = site.state / "t1.csv"
+    labels = sorted({key[0] for key in tree.scans})
+    table.write_text("participant_id,x\n" + "".join(f"{label},1\n" for label in labels))
+    import_vectors(store_of(tree), "t1", table)
+    table.unlink()
     assert person in everything(tree)
 
     removal = remove_person(site, person)
+    vectors = vectors_of_store(site.store)["t1"]
+    assert sorted(vectors.subjects) == [label for label in labels if label != person]
     assert (removal.scans, removal.before, removal.studies) == (2, False, ())
     assert person not in everything(tree)
     assert person.removeprefix("sub-") not in (site.state / AUDIT).read_text()

@@ -88,12 +88,29 @@ def test_memory_and_disk_are_bounded(stores, start, tmp_path):
         assert f"(policy.{line}), and the study takes about {limit:.3g}; make the" in less.refusal
 
 
+AGE = {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}
+NEEDED = dict.fromkeys(["brainnetcnn", "brain_network_transformer", "braingnn"], AGE)
+
+
 @pytest.mark.parametrize("masks", [1, 3])
-@pytest.mark.parametrize("family", ["brain_jepa", "masked_autoencoder", "person_jepa"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "brain_jepa",
+        "masked_autoencoder",
+        "person_jepa",
+        "brainmass",
+        "csm",
+        "brainlm",
+        "brainnetcnn",
+        "brain_network_transformer",
+        "braingnn",
+    ],
+)
 def test_what_is_estimated_is_what_a_step_takes_or_somewhat_more(family, masks):
     """Against the bytes that the backward pass keeps, and those of the arrays."""
     study = PretrainingSettings(
-        family=family, preset="tiny", windows={"frames": 160},
+        family=family, preset="tiny", windows={"frames": 160}, model=NEEDED.get(family, {}),
         training={"batch_size": 4, "schedule": {"total_steps": 9, "warmup_steps": 1},
                   "masks": {"masks_per_sample": masks}},
     )  # fmt: skip
@@ -114,6 +131,8 @@ def test_what_is_estimated_is_what_a_step_takes_or_somewhat_more(family, masks):
         study.training.masks, seed=0, step=0, samples=range(4), token_valid=None
     )
     draws = {k: torch.as_tensor(v) for k, v in draws.items() if v is not None}
+    if study.model:
+        draws["told"] = torch.zeros(4, 1)
     if training.model.settings.predicts_rest:
         draws["rest"] = torch.zeros(4, rois, rois)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):

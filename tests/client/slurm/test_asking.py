@@ -14,12 +14,13 @@ from running_sites import wait_for
 from small_sites import ask, ask_round, make_site, make_study, rounds_on_disk
 
 from brainjepa_client.answering.site import LOG, Site
+from brainjepa_client.computing.exchange import Exchange, new_exchange, open_exchanges
 from brainjepa_client.computing.stopping import STOPPED, stopping_when
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.guarding.dry_run import dry_run
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm import asking
-from brainjepa_client.slurm.exchange import FOLDER, Exchange, new_exchange, open_exchanges
+from brainjepa_client.slurm.asking import FOLDER
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS
 from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
 
@@ -121,7 +122,7 @@ def test_a_stop_cancels_the_job_which_ends_after_its_step(
     (job,) = cluster.jobs()
     assert (job["state"], job["exit"]) == ("CANCELLED", 75)  # by itself, not by SIGKILL
     assert (folder / "job.log").read_text().endswith("stopped after the step at hand\n")
-    assert open_exchanges(tmp_path) == [] and rounds_on_disk(tmp_path) == []
+    assert open_exchanges(tmp_path / FOLDER) == [] and rounds_on_disk(tmp_path) == []
 
 
 ENDS = {
@@ -241,7 +242,7 @@ def test_the_job_of_a_killed_worker_is_ended_before_the_next(
         patched.setattr(asking, "_end", lambda exchange: True)  # dead processes do nothing
         site.answer(request)
     assert [job["state"] for job in cluster.jobs()] == ["RUNNING"]
-    (left,) = open_exchanges(tmp_path / "state")
+    (left,) = open_exchanges(tmp_path / "state" / FOLDER)
     assert left.job == "1"
     cluster.tell("down")
     monkeypatch.setattr(asking, "ENDING", 0.5)
@@ -252,14 +253,14 @@ def test_the_job_of_a_killed_worker_is_ended_before_the_next(
     monkeypatch.setattr(asking, "ENDING", 60.0)
     asking.end_open_jobs(tmp_path / "state")  # as a worker does that begins
     assert [(job["state"], job["exit"]) for job in cluster.jobs()] == [("CANCELLED", 75)]
-    assert open_exchanges(tmp_path / "state") == []
+    assert open_exchanges(tmp_path / "state" / FOLDER) == []
 
 
 def test_a_question_that_was_not_submitted_is_put_away(stores, start, tmp_path, cluster):
     site = site_with_cluster(stores[0], tmp_path)
-    left = new_exchange(tmp_path, ask_round(0, start))
+    left = new_exchange(tmp_path / FOLDER, ask_round(0, start))
     left.ask(site.settings, ask_round(0, start), "", "#!/bin/bash\n")
-    assert open_exchanges(tmp_path) == [Exchange(left.folder)] and left.job is None
+    assert open_exchanges(tmp_path / FOLDER) == [Exchange(left.folder)] and left.job is None
     asking.end_open_jobs(tmp_path)
     assert not left.folder.exists() and cluster.jobs() == []
 

@@ -15,11 +15,12 @@ from small_sites import TOTAL, ask_round, same
 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.computing.exchange import Exchange
 from brainjepa_client.computing.kinds import computed, people_of
 from brainjepa_client.computing.private_round import SECRET, PrivateRound, privacy_secret
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.slurm import asking
-from brainjepa_client.slurm.exchange import FOLDER, Exchange
+from brainjepa_client.slurm.asking import FOLDER
 from brainjepa_core.privacy.ledger import LEDGER, RELEASED, RESERVED, Ledger
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
@@ -126,7 +127,7 @@ def test_a_sum_with_shared_noise_has_the_same_integers_as_without_a_cluster(
     request = Request(TRAIN, contract.asked(0), start)
     store = ScanStore.open(stores[0])
     private = PrivateRound.of(here, request, store)
-    expected = computed(here, people_of(store, request.assignment), request, private)
+    expected = computed(here, people_of(here, store, request.assignment), request, private)
     found = asking.answered_in_job(there, request, store.fingerprint)
     assert found.refusal == "" and same(found.arrays, expected.arrays)
     assert {array.dtype.kind for array in found.arrays.values()} == {"u"}

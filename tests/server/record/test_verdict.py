@@ -72,6 +72,24 @@ def test_every_outcome_is_told_and_random_weights_that_do_as_well() -> None:
     assert told[2].startswith("age within site: explains 50% of the differences (R² 0.499); about")
 
 
+def test_the_other_half_is_told_first_and_from_its_own_pool() -> None:
+    half = [row(m, r2, "the other half", "latent_connectivity") for m, r2 in
+            ((FEDERATED, 0.072), (RANDOM, 0.027))]  # fmt: skip
+    told = verdict(history(*half, row(FEDERATED, 0.7), row(RANDOM, 0.7)))
+    assert told[1] == (
+        "The federated model tells more than random weights do of the other half; of latents "
+        "random weights do as well or better."
+    )
+    assert told[2] == (
+        "the other half: explains 7% of the differences (R² 0.072); ahead of random weights "
+        "(R² 0.027) by 0.045."
+    )
+    assert any(text.startswith("R² of the other half of a scan is what one") for text in told)
+    assert not any("other half" in text for text in verdict(demo()))
+    comparison = Comparison((*half, row(FEDERATED, 0.7)))
+    assert comparison.pool == HEADLINE and comparison.pools_of("latents") == [HEADLINE]
+
+
 def test_what_is_not_known_is_said() -> None:
     told = verdict(demo())
     assert any(

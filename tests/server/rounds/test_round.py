@@ -389,9 +389,11 @@ def test_an_evaluation_adds_up_what_is_usable():
         if node == 2:
             return message_of(2, fault, message)
         told = {"drift": 30.0 * node} if node == 1 else {"drift": math.nan}
+        told |= {"people_not_read": 1500} if node == 1 else {"people_not_read": -3}
         return replying(message, moments(seed=node), {"people": 30, **told})
 
-    rows, drift, rejected = judge(answer)
+    rows, drift, rejected, not_read = judge(answer)
+    assert not_read == {"site-1": 1500}  # what cannot be a count is not known
     assert [(r.model, r.pool, r.outcome, r.features) for r in rows] == [
         ("federated", "mean", "connectivity", 2)
     ]
@@ -418,6 +420,6 @@ def test_sums_of_more_people_than_a_site_can_have_are_not_judged_by():
 
 
 def test_an_evaluation_of_nobody_has_no_rows():
-    rows, drift, rejected = judge(lambda node, m: None)
-    assert rows == [] and drift == {} and len(rejected) == 3
+    rows, drift, rejected, not_read = judge(lambda node, m: None)
+    assert rows == [] and drift == not_read == {} and len(rejected) == 3
     assert set(rejected.values()) == {"no usable reply: no reply before the deadline"}

@@ -285,6 +285,16 @@ def test_where_most_send_sums_they_count_and_it_is_told_who_is_not_in_them(yards
         assert row.r2 == pytest.approx(pooled_r2(X[row.pool], Y[row.outcome], FOLD), abs=1e-9)
 
 
+def test_the_other_half_is_the_mean_of_the_sites_that_tell_of_it(yardstick):
+    for site, value in enumerate((0.1, 0.3, None)):
+        own = {} if value is None else {"score.latent_connectivity.the other half": value}
+        more = own and {"features.latent_connectivity": 28}
+        yardstick.add(f"site-{site}", Reply({**scores_of(0.5), **own, **more}))
+    (row,) = [row for row in rows_of(yardstick) if row.outcome == "the other half"]
+    assert (row.pool, row.features, row.own_probes) == ("latent_connectivity", 28, True)
+    assert row.r2 == row.r2_at_sites == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("metrics", "text"),
     [

@@ -41,7 +41,7 @@ def network() -> FinetunedNetwork:
         predictor_width=8, predictor_heads=2,
     )  # fmt: skip
     seen = LogConnectivity.of(CONSENSUS, 4)
-    head = ReadOutHead(15 + 10, 2)
+    head = ReadOutHead(15 + seen.features(CONSENSUS[None]).shape[1], 2)
     readouts = ("latent_connectivity", "latent_log_connectivity")
     model = BrainJEPA(s, torch.randn(ROIS, 2))
     return FinetunedNetwork(model, head, readouts, LogWithSlopes.of(seen)).eval()

@@ -34,7 +34,7 @@ def fitted_on(target: LearnedTarget, readouts=BOTH) -> Finetuned:
     torch.manual_seed(0)
     sizes = dict(width=8, depth=2, heads=2, predictor_width=8, predictor_heads=2)
     s = BrainJepaSettings.preset("tiny", rois=5, frames=8, patch=4, components=2, **sizes)
-    head = ReadOutHead(10 * (BOTH[0] in readouts) + 6 * (BOTH[1] in readouts), target.outputs, 3)
+    head = ReadOutHead(10 * (BOTH[0] in readouts) + 9 * (BOTH[1] in readouts), target.outputs, 3)
     head.centre.normal_()
     log = LogWithSlopes.of(SEEN)
     network = FinetunedNetwork(BrainJEPA(s, torch.randn(5, 2)), head, readouts, log)
@@ -97,3 +97,12 @@ def test_damage_is_told(tmp_path, damage):
         read_finetuned(tmp_path / "mine")
     with pytest.raises(ValueError, match=r"found no such file in '.*nowhere'; copy"):
         read_finetuned(tmp_path / "nowhere")
+
+
+def test_a_head_on_other_read_outs_is_told(tmp_path):
+    """As of a version that read log-connectivity at one level: 16 features of these ROIs."""
+    fitted = fitted_on(TARGETS[0])
+    fitted.network.head = ReadOutHead(16, TARGETS[0].outputs, 3)
+    write_finetuned(tmp_path / "old", fitted, PROVENANCE, ORIGIN)
+    with pytest.raises(ValueError, match=r"found damage, or another format .*fine-tune anew"):
+        read_finetuned(tmp_path / "old")

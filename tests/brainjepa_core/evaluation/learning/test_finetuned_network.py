@@ -24,7 +24,7 @@ from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 SEEN = LogConnectivity.of(np.corrcoef(np.random.default_rng(0).standard_normal((5, 30))), 3)
 BOTH = ("latent_connectivity", "latent_log_connectivity")
-PAIRS, LOGS = 10, 6
+PAIRS, LOGS = 10, 9
 
 
 def small_model(depth: int = 3) -> BrainJEPA:

@@ -8,12 +8,12 @@ from small_tasks import split_of, task_of
 
 from brainjepa_core.evaluation.learning.probe import adjusted_features
 from brainjepa_core.evaluation.methods.network_methods import (
-    NETWORKS,
     SETTINGS,
     ConnectivityNetworkMethod,
     adjusted_matrices,
     valid_rois,
 )
+from brainjepa_core.models.registry import learners
 
 FAST = SETTINGS.model_copy(update={"steps": 40, "lr": 5e-3})
 
@@ -29,11 +29,11 @@ def people(n: int = 60, rois: int = 8, seed: int = 0):
     return matrices, y.astype(np.float64)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", learners())
 def test_classes_in_the_connectivity_are_told_apart(name):
     matrices, y = people()
     data, split = task_of(y, classes=("no", "yes")), split_of(60)
-    method = ConnectivityNetworkMethod(name, matrices, FAST)
+    method = ConnectivityNetworkMethod(name, matrices, matrices, FAST)
     found = method.predict(data, split)
     assert found.shape == (12, 2)
     assert roc_auc_score(y[split.test], found[:, 1]) > 0.85
@@ -46,7 +46,9 @@ def test_values_are_predicted():
     matrices, _ = people()
     y = 30 + 20 * np.nanmean(matrices[:, :4, :4], axis=(1, 2))
     split = split_of(60)
-    found = ConnectivityNetworkMethod("BrainNetCNN", matrices, FAST).predict(task_of(y), split)
+    found = ConnectivityNetworkMethod("BrainNetCNN", matrices, settings=FAST).predict(
+        task_of(y), split
+    )
     assert np.corrcoef(found, y[split.test])[0, 1] > 0.7
     assert abs(found.mean() - y[split.test].mean()) < 5
 
@@ -75,3 +77,8 @@ def test_matrices_are_adjusted_pair_by_pair_on_training_people():
 def test_unknown_networks_are_refused():
     with pytest.raises(ValueError, match=r"expected a network among BrainNetCNN, .* found 'GNN'"):
         ConnectivityNetworkMethod("GNN", np.zeros((1, 2, 2)))
+
+
+def test_a_network_of_graphs_asks_for_their_edges():
+    with pytest.raises(ValueError, match="expected partial correlations for BrainGNN, whose edges"):
+        ConnectivityNetworkMethod("BrainGNN", np.zeros((1, 2, 2)))

@@ -212,7 +212,7 @@ def test_the_consensus_is_that_of_training_people(cohort):
     found = signals.log_connectivity()(data, training)
     seen = LogConnectivity.of(mean_connectivity(signals.pairs[training]))
     assert_allclose(found, seen.features(matrix_of(signals.pairs)), atol=1e-5)
-    assert found.shape == (cohort.subjects, 6 * 7 // 2)  # 0.4 of 16 ROIs
+    assert found.shape == (cohort.subjects, 2 * 3 // 2 + 3 * 4 // 2 + 6 * 7 // 2)  # 0.4 of 16 ROIs
     changed = SignalReadOuts(cohort)
     changed.pairs[np.setdiff1d(np.arange(cohort.subjects), training)] *= -0.5
     assert_allclose(changed.log_connectivity()(data, training)[training], found[training])

@@ -7,7 +7,11 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.linalg import logm
 
-from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity, components_of
+from brainjepa_core.evaluation.readout.log_connectivity import (
+    LogConnectivity,
+    components_of,
+    levels_of,
+)
 from brainjepa_core.sums.connectivity import ConnectivitySum
 from brainjepa_core.sums.correlation import functional_connectivity
 
@@ -40,15 +44,17 @@ def naive(mean: np.ndarray, person: np.ndarray, m: int) -> np.ndarray:
                 for q in range(ROIS):
                     total += vectors[r, i] * person[r, q] * vectors[q, j]
             s[a, b] = total / np.sqrt(values[i] * values[j])
-    log = logm(0.9 * s + 0.1 * np.eye(m)).real
-    return np.array(
-        [log[a, b] * (1 if a == b else np.sqrt(2)) for a in range(m) for b in range(a + 1)]
-    )
+    shrunk, told = 0.9 * s + 0.1 * np.eye(m), []
+    for level in {1: [1], 3: [2, 3], 5: [2, 5], 10: [2, 5, 10]}[m]:
+        log = logm(shrunk[:level, :level]).real / np.sqrt(level)
+        pairs = [(a, b) for a in range(level) for b in range(a + 1)]
+        told += [log[a, b] * (1 if a == b else np.sqrt(2)) for a, b in pairs]
+    return np.array(told)
 
 
 def test_features_by_loops():
     mean, person = sum_of(range(5)).mean_fc(), functional_connectivity(made(9))
-    for m in (1, 3, 5):
+    for m in (1, 3, 5, 10):
         seen = LogConnectivity.of(mean, m)
         assert_allclose(seen.features(person), naive(mean, person, m), atol=1e-9)
     both = seen.features(np.stack([person, mean]))
@@ -57,15 +63,22 @@ def test_features_by_loops():
 
 
 def test_distances_are_those_of_matrix_logarithms():
+    """Of its leading half and of all of it, a component."""
     seen = LogConnectivity.of(sum_of(range(5)).mean_fc(), 4)
-    logs = []
-    for seed in (10, 11):
-        s = seen.projection.T @ functional_connectivity(made(seed)) @ seen.projection
-        logs.append(logm(0.9 * s + 0.1 * np.eye(4)))
-    features = [seen.features(functional_connectivity(made(seed))) for seed in (10, 11)]
-    assert np.linalg.norm(features[0] - features[1]) == pytest.approx(
-        np.linalg.norm(logs[0] - logs[1]), rel=1e-9
-    )
+    people = [functional_connectivity(made(seed)) for seed in (10, 11)]
+    squares = 0.0
+    for level in (2, 4):
+        leading = seen.projection[:, :level]
+        logs = [logm(0.9 * leading.T @ c @ leading + 0.1 * np.eye(level)) for c in people]
+        squares += np.linalg.norm(logs[0] - logs[1]) ** 2 / level
+    features = [seen.features(c) for c in people]
+    assert np.linalg.norm(features[0] - features[1]) == pytest.approx(np.sqrt(squares), rel=1e-9)
+
+
+def test_levels_are_a_quarter_a_half_and_all():
+    assert [levels_of(m) for m in (1, 2, 3, 5, 80, 124, 180)] == [
+        [1], [2], [2, 3], [2, 5], [20, 40, 80], [31, 62, 124], [45, 90, 180],
+    ]  # fmt: skip
 
 
 def test_sites_see_what_the_pool_sees():

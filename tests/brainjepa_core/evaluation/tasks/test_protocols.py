@@ -266,3 +266,35 @@ def test_splits_that_cannot_be_made(protocol, data, text):
 def test_protocols_that_contradict_themselves(fields, text):
     with pytest.raises(ValidationError, match=text):
         ProtocolSettings(**fields)
+
+
+def test_brainmarks_splits_are_of_its_shares_and_balanced_by_class_alone():
+    data = consortium(n=200)
+    protocol = ProtocolSettings(kind="brainmarks")
+    assert (protocol.seeds, protocol.train, protocol.validation) == (100, 0.7, 0.15)
+    splits = splits_of(protocol, data)
+    assert len(splits) == 100
+    for split in splits[:5]:
+        assert [len(split.train), len(split.validation), len(split.test)] == [140, 30, 30]
+        everybody = np.sort(np.concatenate([split.train, split.validation, split.test]))
+        np.testing.assert_array_equal(everybody, np.arange(200))
+        assert abs(data.target[split.test].mean() - data.target.mean()) < 1 / 30
+    shares = [(data.sites[split.test] == "A").mean() for split in splits]
+    even = [(data.sites[s.test] == "A").mean() for s in splits_of(
+        ProtocolSettings(kind="holdout", seeds=100, train=0.7, validation=0.15), data)]  # fmt: skip
+    assert np.std(shares) > 2 * np.std(even)
+
+
+def test_a_column_tells_the_split():
+    told = ["train", "validation", "test", None] * 10
+    data = people(["A"] * 40, [float(i % 2) for i in range(0, 80, 2)], "regression", cut=told)
+    data.target[:] = np.arange(40)
+    (split,) = splits_of(ProtocolSettings(kind="column", split_column="cut"), data)
+    assert (split.train % 4 == 0).all() and (split.validation % 4 == 1).all()
+    assert (split.test % 4 == 2).all() and len(split.test) == 10
+    with pytest.raises(ValueError, match="'other', found nobody of train and validation and test"):
+        splits_of(ProtocolSettings(kind="column", split_column="other"), data)
+    with pytest.raises(ValidationError, match="expected split_column with kind: column"):
+        ProtocolSettings(kind="column")
+    with pytest.raises(ValidationError, match="and split_column 'cut'; name the phenotype"):
+        ProtocolSettings(kind="kfold", split_column="cut")

@@ -1,6 +1,7 @@
-"""Question and answer as files between a worker and its job: the owner's alone, written whole.
+"""Question and answer as files between a worker and what computes for it, the owner's alone.
 
-A question is a folder of ``STATE/slurm.jobs``:
+What computes is a job of the site's cluster (``STATE/slurm.jobs``), or the processes of its devices
+(``STATE/site.processes``). A question is a folder there, whose files are written whole:
 
 script            what Slurm runs
 question.json     kind, assignment, fingerprint of the store that was judged, the site's settings
@@ -28,7 +29,7 @@ from brainjepa_core.files import read_json, write_private
 from brainjepa_core.wire.messages import Assignment, Reply, Request, told_round
 from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
 
-FOLDER, LOG = "slurm.jobs", "job.log"  # no study's folder has a dot in its name
+LOG = "job.log"
 KEPT_LOGS = 50  # questions whose logs are kept
 _QUESTION, _ANSWER, _JOB, _SCRIPT = "question", "answer", "job", "script"
 
@@ -67,7 +68,7 @@ class Exchange:
         """Write the job's number, so that it is ended whatever becomes of the worker."""
         write_private(self.folder / _JOB, f"{number}\n".encode())
 
-    def ask(self, settings: SiteSettings, request: Request, store: str, script: str) -> None:
+    def ask(self, settings: SiteSettings, request: Request, store: str, script: str = "") -> None:
         """Write a question.
 
         Parameters
@@ -78,6 +79,7 @@ class Exchange:
         store : str
             Fingerprint of the store from which it may be answered.
         script : str
+            Of a job.
         """
         about = {
             "kind": request.kind,
@@ -86,7 +88,8 @@ class Exchange:
             "site": settings.model_dump(mode="json"),
         }
         self._write(_QUESTION, request.arrays, about)
-        write_private(self.script, script.encode())
+        if script:
+            write_private(self.script, script.encode())
 
     def question(self) -> tuple[SiteSettings, Request, str]:
         """What `ask` was given, without the script."""
@@ -134,9 +137,8 @@ class Exchange:
         return unpack_arrays(np.fromfile(self.folder / f"{name}.bin", np.uint8))
 
 
-def new_exchange(state: Path, request: Request) -> Exchange:
+def new_exchange(place: Path, request: Request) -> Exchange:
     """A folder for a question; of those that are over, the newest stay with their logs."""
-    place = state / FOLDER
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in sorted(place.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_LOGS]:
         shutil.rmtree(old)
@@ -147,6 +149,7 @@ def new_exchange(state: Path, request: Request) -> Exchange:
     return Exchange(made)
 
 
-def open_exchanges(state: Path) -> list[Exchange]:
+def open_exchanges(place: Path) -> list[Exchange]:
     """Questions that a worker has left when it was killed."""
-    return [Exchange(path.parent) for path in (state / FOLDER).glob(f"*/{_SCRIPT}")]
+    found = sorted({path.parent for path in place.glob("*/*") if path.name != LOG})
+    return [Exchange(folder) for folder in found]

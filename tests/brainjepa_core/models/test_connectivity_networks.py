@@ -7,12 +7,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from brainjepa_core.evaluation.learning.connectivity_networks import (
-    BrainNetCnn,
+from brainjepa_core.models.brain_network_transformer.network import (
     BrainNetworkTransformer,
     ClusterReadout,
-    EdgeToEdge,
 )
+from brainjepa_core.models.brainnetcnn.network import BrainNetCnn, EdgeToEdge
 
 B, C, OUT, R = 2, 2, 3, 5
 
@@ -34,18 +33,19 @@ def test_edge_to_edge_by_loops():
 
 def test_brainnetcnn_by_its_layers():
     torch.manual_seed(0)
-    network = BrainNetCnn(R, 2, edges=3, nodes=4, graph=6, hidden=5).eval()
+    network = BrainNetCnn(R, 2, edges=3, nodes=4, graph=6, depth=2, hidden=(5, 4)).eval()
     x, valid = torch.randn(B, R, R), torch.ones(B, R, dtype=torch.bool)
 
     def leaky(a):
         return torch.where(a > 0, a, 0.33 * a)
 
-    edges = leaky(network.edge_to_edge(x[:, None]))
+    edges = leaky(network.edge_to_edge[1](leaky(network.edge_to_edge[0](x[:, None]))))
     to_node, to_graph = network.edge_to_node, network.node_to_graph
     nodes = torch.einsum("bcij,ocj->boi", edges, to_node.weight[:, :, 0])
     nodes = leaky(nodes + to_node.bias[:, None])
     graph = torch.einsum("bci,oci->bo", nodes, to_graph.weight[:, :, :, 0]) + to_graph.bias
-    expected = network.head(leaky(network.dense(leaky(graph))))
+    first, second = network.dense
+    expected = network.head(leaky(second(leaky(first(leaky(graph))))))
     assert_allclose(network(x, valid).detach(), expected.detach(), atol=1e-5)
 
 

@@ -1,0 +1,109 @@
+"""Rows that a table has when they are asked for by name, since they take long.
+
+Features each with the two estimators that connectivity has; networks that learn from connectivity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures, Features
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.features.spaces import (
+    CoskewnessFeatures,
+    consensus_basis,
+    consensus_tangent,
+)
+from brainjepa_core.evaluation.methods.baselines import estimator_name
+from brainjepa_core.evaluation.methods.feature_methods import Estimator, FeatureMethod
+from brainjepa_core.evaluation.methods.method import Method
+from brainjepa_core.evaluation.methods.model_methods import network_methods
+from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.models.registry import families, family_named
+from brainjepa_core.signals.windows import Windows
+
+ALL = "all"
+ESTIMATORS: tuple[Estimator, ...] = ("linear", "svm")
+Make = Callable[[Windows, SignalReadOuts, ConnectivityFeatures], Features]
+
+# By the name that asks for them: title, and features.
+FEATURES: dict[str, tuple[str, Make]] = {
+    "tangent": ("FC tangent", lambda windows, signals, fc: fc.of("tangent")),
+    "consensus_tangent": (
+        "FC consensus tangent",
+        lambda windows, signals, fc: consensus_tangent(signals),
+    ),
+    "consensus_basis": (
+        "FC consensus basis",
+        lambda windows, signals, fc: consensus_basis(signals),
+    ),
+    "coskewness": (
+        "FC co-skewness",
+        lambda windows, signals, fc: CoskewnessFeatures(windows).features(),
+    ),
+}
+
+
+def names_of_methods() -> tuple[str, ...]:
+    """All that can be asked for: features, and families that learn from labels alone."""
+    return (*FEATURES, *(name for name in families() if family_named(name).learner is not None))
+
+
+def methods_named(text: str) -> tuple[str, ...]:
+    """Names meant by ``tangent,braingnn``, or by ``all``; none by an empty text.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown.
+    """
+    known = names_of_methods()
+    if text.strip() == ALL:
+        return known
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise ValueError(
+            f"expected methods among {', '.join(known)}, or {ALL}, found '{unknown[0]}'; take "
+            "these, with commas between them"
+        )
+    return tuple(name for name in known if name in asked)
+
+
+def chosen_methods(
+    names: Sequence[str],
+    windows: Windows,
+    data: TaskData,
+    signals: SignalReadOuts,
+    cache: Path | None = None,
+    device: str = "cpu",
+) -> list[Method]:
+    """Methods of these names.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of `names_of_methods`.
+    windows : Windows
+    data : TaskData
+    signals : SignalReadOuts
+        Of the same windows.
+    cache : path, optional
+        As of `ConnectivityFeatures`.
+    device : str
+        Where networks are trained.
+    """
+    connectivity = ConnectivityFeatures(windows, cache)
+    methods: list[Method] = []
+    for name in FEATURES:
+        if name in names:
+            title, make = FEATURES[name]
+            features = make(windows, signals, connectivity)
+            methods += [
+                FeatureMethod(f"{title} + {estimator_name(data, estimator)}", features, estimator)
+                for estimator in ESTIMATORS
+            ]
+    learners = (family_named(name).learner for name in names if name not in FEATURES)
+    titles = [learner.title for learner in learners if learner is not None]
+    return [*methods, *network_methods(windows, data, connectivity, titles, device)]

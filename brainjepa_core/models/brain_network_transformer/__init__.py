@@ -1,0 +1,15 @@
+"""Brain Network Transformer: attention among ROIs by their profiles of connectivity."""
+
+from brainjepa_core.models.brain_network_transformer.network import BrainNetworkTransformer
+from brainjepa_core.models.brain_network_transformer.settings import (
+    BrainNetworkTransformerSettings,
+)
+from brainjepa_core.models.parts.connectivity_learner import ConnectivityLearner
+from brainjepa_core.models.registry import Family, Learner
+
+FAMILY = Family(
+    "brain_network_transformer",
+    BrainNetworkTransformerSettings,
+    ConnectivityLearner,
+    learner=Learner("Brain Network Transformer", BrainNetworkTransformer),
+)

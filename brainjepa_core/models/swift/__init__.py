@@ -1,0 +1,1 @@
+"""SwiFT: a Swin transformer over volumes in time."""

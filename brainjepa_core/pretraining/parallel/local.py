@@ -1,0 +1,127 @@
+"""Pretraining on this machine's devices together: who asks for it, and what each process does.
+
+``python -m brainjepa_core.pretraining.parallel.local FOLDER`` is one of the processes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from brainjepa_core.files import read_json, write_private
+from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.loop import LOG, DeferredSignals, pretrain
+from brainjepa_core.pretraining.parallel.launching import TICK, launched
+from brainjepa_core.pretraining.parallel.member import exit_code, one_of
+from brainjepa_core.pretraining.parallel.settings import Devices
+from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.step import Training
+from brainjepa_core.processors import use_threads
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.waiting import Work, waiting
+
+FOLDER, PROCESSES_LOG, _ASKED = "processes", "processes.log", "asked.json"
+_LAST_LINES = 4096  # bytes of the log that are looked at for the newest step
+
+
+def pretrain_together(
+    stores: Sequence[Path],
+    run: Path,
+    basis: Path,
+    study: PretrainingSettings,
+    devices: Devices,
+    computing: Computing,
+    progress: bool,
+) -> None:
+    """Train to the study's last step in one process for each device, resuming what the run holds.
+
+    Parameters
+    ----------
+    stores : sequence of Path
+    run, basis : Path
+        Folder of the run, and the file of its basis.
+    study : PretrainingSettings
+    devices : Devices
+    computing : Computing
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If they cannot begin, or one of them fails; what it met is in ``RUN/processes.log``.
+    """
+    folder = run / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    threads = max(1, torch.get_num_threads() // devices.processes)  # of each
+    asked = {
+        "stores": [str(store.absolute()) for store in stores],
+        "run": str(run.absolute()),
+        "basis": str(basis.absolute()),
+        "study": study.model_dump(mode="json"),
+        "devices": devices.model_dump(mode="json"),
+        "computing": computing.model_dump(mode="json"),
+        "threads": threads,
+    }
+    write_private(folder / _ASKED, json.dumps(asked).encode())
+    program = ["-m", "brainjepa_core.pretraining.parallel.local", str(folder.absolute())]
+    total, final = study.training.schedule.total_steps, run / "final"
+    with (
+        waiting(Console(quiet=not progress), "pretraining", total) as work,
+        DeferredSignals() as deferred,
+        launched(devices, program, folder.absolute(), run / PROCESSES_LOG, threads) as launch,
+    ):
+        while not (launch.is_over and final.exists()) and deferred.number is None:
+            launch.require_at_work()
+            _tell(run / LOG, work)
+            time.sleep(TICK)
+    shutil.rmtree(folder)
+    if deferred.number is not None:
+        signal.raise_signal(deferred.number)
+
+
+def _tell(log: Path, work: Work) -> None:
+    """Show the newest step that is logged."""
+    if not log.exists():
+        return
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LAST_LINES))
+        lines = file.read().split(b"\n")
+    if len(lines) > 1 and lines[-2].startswith(b"{"):
+        told = json.loads(lines[-2])
+        if told["step"] + 1 != work.done:
+            work.update(f"pretraining, loss {told['loss']:.4f}", done=told["step"] + 1)
+
+
+def _train(folder: Path) -> int:
+    asked: dict[str, Any] = read_json(folder / _ASKED)
+    study = PretrainingSettings.model_validate(asked["study"])
+    use_threads(asked["threads"])  # MKL_NUM_THREADS would go before what the launcher sets
+    with one_of(folder, Devices.model_validate(asked["devices"])) as (processes, own):
+        windows = study.windows_of([ScanStore.open(path) for path in asked["stores"]])
+        basis = ConsensusBasis.load(Path(asked["basis"]))
+        training = Training(
+            study.new_model(basis),
+            study.training,
+            own.device,
+            computing=Computing.model_validate(asked["computing"]),
+            processes=processes,
+            shard_optimizer=own.shard_optimizer,
+        )
+        pretrain(training, windows, provenance(windows, basis), asked["run"], progress=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(Path(sys.argv[1]), lambda: _train(Path(sys.argv[1]))))

@@ -1,0 +1,106 @@
+"""Connectivity in spaces of the consensus, by definition; nothing is learned of the tested."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from feature_tasks import make_task
+from numpy.testing import assert_allclose
+from scipy.linalg import logm, sqrtm
+
+from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.features.spaces import (
+    CoskewnessFeatures,
+    consensus_basis,
+    consensus_tangent,
+)
+from brainjepa_core.evaluation.readout.connectivity import matrix_of, mean_connectivity, pairs_of
+from brainjepa_core.evaluation.readout.log_connectivity import SHRINKAGE
+from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.coskewness import CoskewnessSum
+from brainjepa_simulations.cohort.cohort import CohortSettings
+from brainjepa_simulations.cohort.stores import write_cohort
+
+R = 10
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory) -> Windows:
+    settings = CohortSettings(
+        sites=3, subjects_per_site=5, rois=R, networks=5, latents=3, frames=60, missing_rois=1,
+        second_sessions=0.4,
+    )  # fmt: skip
+    paths = write_cohort(settings, tmp_path_factory.mktemp("cohort"))
+    return Windows([ScanStore.open(path) for path in paths])
+
+
+def whole(windows: Windows) -> list[int]:
+    """People who lack no ROI."""
+    pairs = SignalReadOuts(windows).pairs
+    return np.flatnonzero(np.isfinite(pairs).all(1)).tolist()
+
+
+def test_the_tangent_space_at_the_consensus(windows):
+    data, training = make_task(np.arange(windows.subjects)), np.arange(9)
+    signals = SignalReadOuts(windows)
+    found = consensus_tangent(signals)(data, training)
+    consensus = mean_connectivity(signals.pairs[training])
+    white = np.linalg.inv(np.real(sqrtm(consensus)))
+    for person in whole(windows)[:3]:
+        seen = white @ matrix_of(signals.pairs[person]) @ white
+        log = np.real(logm((1 - SHRINKAGE) * seen + SHRINKAGE * np.eye(R)))
+        # Distances of features are those of matrices, a component.
+        assert_allclose(np.square(found[person]).sum(), np.square(log).sum() / R, rtol=1e-4)
+    assert found.shape == (windows.subjects, R * (R + 1) // 2) and np.isfinite(found).all()
+
+
+def test_the_basis_of_the_consensus(windows):
+    data, training = make_task(np.arange(windows.subjects)), np.arange(9)
+    signals = SignalReadOuts(windows)
+    found = consensus_basis(signals)(data, training)
+    consensus = mean_connectivity(signals.pairs[training])
+    leading = np.linalg.eigh(consensus)[1][:, ::-1][:, :4]
+    person = whole(windows)[0]
+    expected = leading.T @ matrix_of(signals.pairs[person]) @ leading
+    assert_allclose(found[person], expected[np.tril_indices(4)], atol=1e-5)
+    assert np.isfinite(found).all()
+
+
+def test_connectivity_where_co_skewness_is_kept(windows):
+    data, training = make_task(np.arange(windows.subjects)), np.arange(9)
+    features = CoskewnessFeatures(windows)
+    found = features.features()(data, training)
+    total = CoskewnessSum(windows.atlas.rois)
+    for person in training:
+        scans = list(windows.aligned(int(person)))
+        known = np.logical_and.reduce([valid for _, valid in scans])
+        total.add_subject([series for series, _ in scans], known)
+    kept = total.directions(4)
+    person = whole(windows)[0]
+    z = [
+        (s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for s, _ in windows.aligned(person)
+    ]
+    expected = np.corrcoef(kept @ kept.T @ np.concatenate(z, axis=1))
+    assert_allclose(found[person], pairs_of(expected), atol=1e-4)
+    lacking = sorted(set(range(windows.subjects)) - set(whole(windows)))
+    assert lacking and np.isnan(found[lacking]).any(1).all()
+    assert np.isfinite(found[whole(windows)]).all()
+
+
+@pytest.mark.parametrize("space", ["tangent", "basis", "coskewness"])
+def test_tested_people_teach_nothing(windows, space):
+    made = {
+        "tangent": lambda: consensus_tangent(SignalReadOuts(windows)),
+        "basis": lambda: consensus_basis(SignalReadOuts(windows)),
+        "coskewness": lambda: CoskewnessFeatures(windows).features(),
+    }[space]
+    training = np.arange(6)
+    everybody = make_task(np.arange(windows.subjects))
+    few = make_task(np.arange(8))
+    a, b = made()(everybody, training), made()(few, training)
+    assert np.array_equal(a[:8], b, equal_nan=True)
+    features = made()
+    assert np.array_equal(features(everybody, training), a, equal_nan=True)
+    assert not np.array_equal(features(everybody, np.arange(5)), a, equal_nan=True)
+    assert np.array_equal(features(few, training), b, equal_nan=True)

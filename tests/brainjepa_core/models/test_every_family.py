@@ -1,0 +1,115 @@
+"""What holds of every family: nobody hears of others, nothing is read where nothing is known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small_runs import PATCH, PROVENANCE, People, make_recipe, small_model
+
+from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.models.checkpoint import read_model, write_model
+from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.parts.phenotypes import LearnsPhenotypes
+from brainjepa_core.models.registry import SHIPPED, family_named
+from brainjepa_core.pretraining.sampling import Batch, batches_of_step
+
+AGE = {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}
+LEARNERS = [f for f in SHIPPED if issubclass(family_named(f).settings, LearnsPhenotypes)]
+CHOICES = dict.fromkeys(LEARNERS, AGE)
+
+
+class ToldPeople(People):
+    """Of whom an age is known."""
+
+    told_columns = None
+
+    @property
+    def people(self):
+        return [
+            SimpleNamespace(records=[SimpleNamespace(phenotypes={"age": f"{20 + 9 * i}"})])
+            for i in range(self.subjects)
+        ]
+
+
+def made(family: str) -> tuple[BrainModel, Batch]:
+    """A model in float64 off its start, and a batch of people who miss this and that."""
+    model = small_model(family, **CHOICES.get(family, {})).double()
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    people = ToldPeople(ragged=True)
+    (batch,) = batches_of_step(people, model, make_recipe(batch_size=5), 3)
+    return model, Batch(batch.x.double(), batch.token_valid, batch.draws)
+
+
+def losses(model: BrainModel, batch: Batch, rows: slice = slice(None)) -> torch.Tensor:
+    draws = {name: None if v is None else v[rows] for name, v in batch.draws.items()}
+    valid = None if batch.token_valid is None else batch.token_valid[rows]
+    return model.sample_losses(batch.x[rows], token_valid=valid, **draws)
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_a_loss_and_an_embedding_are_those_of_one_person_alone(family):
+    model, batch = made(family)
+    assert batch.token_valid is not None
+    together, tokens = losses(model, batch), model.encode(batch.x, batch.token_valid)
+    assert together.shape == (5,)
+    for i in range(5):
+        one = slice(i, i + 1)
+        assert torch.allclose(losses(model, batch, one), together[one], rtol=1e-9)
+        alone = model.encode(batch.x[one], batch.token_valid[one])
+        assert torch.allclose(alone, tokens[one], rtol=0, atol=1e-9)
+
+
+# A person JEPA evens out whole windows, which hold 0 where nothing is known.
+@pytest.mark.parametrize("family", [name for name in SHIPPED if name != "person_jepa"])
+def test_what_is_not_known_is_not_read(family):
+    model, batch = made(family)
+    valid = batch.token_valid
+    known = valid[..., None].expand(-1, -1, PATCH).reshape(batch.x.shape)
+    other = Batch(torch.where(known, batch.x, 3.0), valid, batch.draws)
+    assert not torch.equal(other.x, batch.x)
+    assert torch.allclose(losses(model, other), losses(model, batch), rtol=1e-9)
+    a, b = (model.encode(x, valid)[valid] for x in (batch.x, other.x))
+    assert torch.allclose(a, b, rtol=0, atol=1e-9)
+    for row in range(5):
+        index = valid[row].nonzero()[:, 0][None]
+        a, b = (model.latents(x[row : row + 1], index) for x in (batch.x, other.x))
+        assert a.shape[:2] == index.shape and torch.allclose(a, b, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_tokens_are_of_rois_at_times_and_depend_on_the_signal(family):
+    model, batch = made(family)
+    tokens = model.encode(batch.x)
+    assert tokens.shape[:2] == (5, model.settings.tokens)
+    assert model.latents(batch.x).shape[:2] == tokens.shape[:2]
+    assert not torch.allclose(model.encode(batch.x.flip(0)), tokens)
+    pooled = model.embed(batch.x, model.settings.published_pool)
+    assert pooled.shape[0] == 5 and pooled.std(0).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("family", "recipe"), [(f, r) for f in SHIPPED for r in family_named(f).settings.recipes]
+)
+def test_the_pool_that_models_are_compared_by_tells_people_apart(family, recipe):
+    model = small_model(family, recipe=recipe, **CHOICES.get(family, {}))
+    tokens = model.encode(torch.randn(3, 6, 12)).unflatten(1, (6, -1))
+    assert (tokens == tokens[:, :, :1]).all() == model.settings.still
+    networks = torch.tensor([0, 0, 1, 1, 2, 2])
+    found = model.embed(torch.randn(3, 6, 12), HEADLINE, networks=networks)
+    assert found.shape == (3, 6) and found.std(0).max() > 1e-6 * found.abs().max()
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_written_and_read_again(family, tmp_path):
+    model = small_model(family, **CHOICES.get(family, {}))
+    write_model(tmp_path / "model", model, PROVENANCE)
+    again, told = read_model(tmp_path / "model")
+    assert type(again) is type(model) and again.settings == model.settings and told == PROVENANCE
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    x = torch.randn(2, 6, 12)
+    assert torch.equal(model.encode(x), again.encode(x))

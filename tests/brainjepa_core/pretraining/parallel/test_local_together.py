@@ -1,0 +1,114 @@
+"""Pretraining on several devices of one machine leaves the run of one, and is resumed as one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from child_process import environment
+from test_local import SETTINGS, make_store
+
+from brainjepa_core.pretraining.local import pretrain_locally
+from brainjepa_core.pretraining.parallel.launching import LaunchFailed
+from brainjepa_core.pretraining.parallel.settings import Devices
+from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.signals.storing.store import ScanStore
+
+TWO, PATIENCE = Devices(devices=["cpu", "cpu"]), 200.0
+SHARDED = Devices(devices=["cpu", "cpu"], shard_optimizer=True)
+STEPS = 60
+
+
+def study(steps: int = STEPS, accumulation: int = 2) -> PretrainingSettings:
+    times = {"total_steps": steps, "warmup_steps": 1}
+    training = {"batch_size": 4, "accumulation": accumulation, "schedule": times}
+    return PretrainingSettings.model_validate({**SETTINGS, "training": training})
+
+
+def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> None:
+    pretrain_locally([store], run, study(**choices), progress=False, together=together)
+
+
+def left(run: Path) -> dict[str, bytes]:
+    """What a run leaves, without what processes print."""
+    found = {str(path.relative_to(run)): path for path in run.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if name != "processes.log"}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> ScanStore:
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    return make_store(tmp_path / "store", people="stuvwx")
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_files_of_one(store, tmp_path):
+    train(store, tmp_path / "one")
+    train(store, tmp_path / "two", TWO)
+    assert left(tmp_path / "two") == left(tmp_path / "one")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path[:0] = {folders!r}
+import importlib.util
+spec = importlib.util.spec_from_file_location("these", {here!r})
+these = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(these)
+these.train(these.ScanStore.open(sys.argv[1]), Path(sys.argv[2]), these.TWO, steps=600)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_saved_after_the_step_at_hand_and_resumed_sharded(store, tmp_path):
+    folders = [str(Path(__file__).parents[1])]
+    code = PROGRAM.format(folders=folders, here=__file__)
+    run = tmp_path / "run"
+    child = subprocess.Popen([sys.executable, "-c", code, store.path, run], env=environment())
+    try:
+        until = time.monotonic() + PATIENCE
+        while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").stat().st_size:
+            assert child.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(PATIENCE) == -signal.SIGTERM
+    finally:
+        child.kill()
+        child.wait()
+    (*_, last) = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    steps = sorted(path.name for path in (run / "states").iterdir())
+    assert steps[-1] == f"step-{last['step'] + 1:08d}" and last["step"] + 1 < 600
+    train(store, run, SHARDED, steps=600)
+    train(store, tmp_path / "straight", steps=600)
+    ours, straight = left(run), left(tmp_path / "straight")
+    # Signs of collapse stand where the run was saved, once more than where it was not interrupted.
+    logs = [found.pop("metrics.jsonl").splitlines() for found in (ours, straight)]
+    told = [[(line["step"], line["loss"]) for line in map(json.loads, log)] for log in logs]
+    assert ours == straight and told[0] == told[1]
+
+
+def test_devices_that_do_not_fit_are_refused_before_anything_is_written(store, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"accumulation \(1\), .* found 2; name one device"):
+        train(store, run, TWO, accumulation=1)
+    with pytest.raises(ValueError, match="expected a device of this machine, found 'cuda:97'"):
+        train(store, run, Devices(devices=["cuda:97", "cuda:98"]))
+    assert not run.exists()
+
+
+@pytest.mark.slow
+def test_what_a_process_meets_is_told_in_one_line(store, tmp_path, monkeypatch):
+    alone = "env RANK=0 WORLD_SIZE=1 {program}"
+    with pytest.raises(LaunchFailed, match=r"^expected a launcher that starts 2 processes, .* 1;"):
+        train(store, tmp_path / "run", Devices(devices=["cpu", "cpu"], launcher=alone))
+    with pytest.raises(LaunchFailed, match="found 'nowhere-run', which cannot be started"):
+        nowhere = "nowhere-run {program}"
+        train(store, tmp_path / "run", Devices(devices=["cpu", "cpu"], launcher=nowhere))
+    train(store, tmp_path / "run")  # goes on alone
+    assert (tmp_path / "run" / "final").is_dir()
