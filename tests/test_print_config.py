@@ -54,7 +54,13 @@ def called(words: str, folder: Path, new: Path, *more: str):
 def test_commands_that_read_a_yaml_are_known():
     for words, found in COMMANDS.items():
         takes = {p.metavar for p in found.params} & {"SITE.yaml", "STUDY.yaml", "[STUDY]"}
-        named = {p.name for p in found.params} & {"scenario", "task", "protocol", "settings"}
+        named = {p.name for p in found.params} & {
+            "scenario",
+            "task",
+            "protocol",
+            "settings",
+            "cohort",
+        }
         if words not in ("site init", "site prepare"):
             assert bool(takes or named) == (words in READING), words
     assert len(READING) > 25

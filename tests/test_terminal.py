@@ -73,6 +73,9 @@ ELSEWHERE = {
     "site withdraw": "needs a contract", "site join": "needs a kit and a telephone",
     "server report": "needs a study", "server propose": "needs admitted sites",
     "server start": "serves", "fetch abide": "the network", "consortium try": "minutes",
+    "phenotypes": "a cohort's tables",
+    "simulate study": "minutes",
+    "site import-vectors": "one line",
 }  # fmt: skip
 JSON = [
     words for words, found in COMMANDS.items() if any(p.name == "as_json" for p in found.params)
@@ -188,7 +191,7 @@ def test_wherever_a_table_is_printed_there_is_json():
         "server sites", "server status", "site status", "site budget", "site log", "server log",
     } <= set(JSON)  # fmt: skip
     assert printing <= {
-        "cli", "dry_run_table", "site_tables", "shown", "simulate", "attack", "local",
+        "cli", "dry_run_table", "site_tables", "shown", "simulate", "attack", "local", "study",
     }, "print JSON, too, where a table is new"  # fmt: skip
 
 
