@@ -13,6 +13,9 @@ EXTRAS = {
     "ray": "simulation",
     "mlflow": "tracking",
     "opacus": "privacy",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
 }
 # Of which not every version will do, as pyproject.toml says too: peers must match.
 PINNED = {"flwr": "1.41"}
@@ -35,7 +38,7 @@ def require(*modules: str) -> None:
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        extras = ",".join(EXTRAS[module] for module in missing)
+        extras = ",".join(dict.fromkeys(EXTRAS[module] for module in missing))
         are = "is" if len(missing) == 1 else "are"
         raise ValueError(
             f"expected {' and '.join(missing)}, which {are} not installed; "

@@ -105,8 +105,9 @@ def logged_rounds(out: Path) -> list[int]:
     """Rounds whose loss MLflow holds in the study's run, which must be the only one."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{(out / 'mlflow.db').resolve()}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{(out.parent / 'mlflow.db').resolve()}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    (found,) = client.search_runs(experiments)
+    runs = client.search_runs(experiments)
+    (found,) = [run for run in runs if "baseline of" not in run.data.tags]
     assert found.info.run_id == run_id(out) and found.info.status == "FINISHED"
     return sorted(metric.step for metric in client.get_metric_history(run_id(out), "loss"))

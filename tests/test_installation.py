@@ -148,9 +148,9 @@ def test_without_mlflow_results_are_complete_and_the_mend_is_said(monkeypatch, t
     monkeypatch.setitem(sys.modules, "mlflow", None)
     mend = "pip install 'brainjepa-federated[tracking]'"
     row = Row("probe", "age", "kfold", "r", 0.5, 0.1, 0.4, 0.6, 40)
-    assert not log_evaluation(tmp_path, Results((row,)), {}, {})
+    assert not log_evaluation(tmp_path / "eval", Results((row,)), {}, {})
     assert mend in caplog.messages[-1] and "complete in the folder" in caplog.messages[-1]
-    assert StudyTracker(tmp_path).start("study", {}) is None
+    assert StudyTracker(tmp_path / "study").start("study", {}) is None
     assert mend in caplog.messages[-1] and "training goes on" in caplog.messages[-1]
 
 

@@ -25,6 +25,7 @@ from brainjepa_core.models.consensus_file import read_consensus
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_names
 from brainjepa_core.models.registry import DEFAULT
+from brainjepa_core.models.sharing.archive import opened
 from brainjepa_core.models.sources import model_folder, read_source
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.local import pretrain_locally
@@ -197,8 +198,8 @@ def load(
     Parameters
     ----------
     source : path
-        Folder of a model, of a pretraining run or of a study; or the file of a published
-        checkpoint (``.pth.tar``).
+        Folder of a model, of a pretraining run or of a study, or a .zip or .tar.gz of a model's
+        folder; or the file of a published checkpoint (``.pth.tar``).
     gradients : path or array [R, m], optional
         Of a published checkpoint, which does not hold them.
     windows : WindowSettings, optional
@@ -217,7 +218,10 @@ def load(
     ValueError
         If there is no such model, or what is given does not fit it.
     """
-    model, told = read_source(source, gradients, family)
+    with opened(source) as folder:
+        model, told = read_source(folder, gradients, family)
+        rois = model.settings.rois
+        consensus = None if told is None else read_consensus(model_folder(folder), rois)
     if told is None:
         frames = model.settings.frames
         published = WindowSettings(
@@ -230,7 +234,6 @@ def load(
             "them out"
         )
     atlas = _atlas_named(told.rois, told.atlas)
-    consensus = read_consensus(model_folder(source), len(atlas))
     return Embedder(model, atlas, WindowSettings(**told.signals), device, consensus)
 
 

@@ -267,7 +267,7 @@ class BrainModel(nn.Module, ABC):
                 f"expected windows of shape [batch, {s.rois} ROIs, {s.frames} frames], found "
                 f"{list(x.shape)}; check the atlas and the window length"
             )
-        return x.reshape(len(x), s.tokens, s.patch)
+        return x.reshape(x.shape[0], s.tokens, s.patch)
 
     def basis_of(self, batch: int) -> Tensor:
         """One view of the basis a sample, [B, R, m]; `Positions.forward` says why."""
@@ -278,7 +278,9 @@ class BrainModel(nn.Module, ABC):
 
         Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
-        tokens: Tensor = self.embedder(self.patches(x), self.basis_of(len(x)), valid=token_valid)
+        tokens: Tensor = self.embedder(
+            self.patches(x), self.basis_of(x.shape[0]), valid=token_valid
+        )
         return tokens
 
     @torch.no_grad()

@@ -13,12 +13,14 @@ from brainjepa_core.devices import require_device
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.models.sharing.card import CARD, write_card
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.parallel.local import pretrain_together
 from brainjepa_core.pretraining.parallel.settings import Devices
+from brainjepa_core.pretraining.run_card import run_card
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.problems import counted
@@ -39,6 +41,7 @@ def pretrain_locally(
     computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
     together: Devices | None = None,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
@@ -55,6 +58,8 @@ def pretrain_locally(
         Told in one line what begins.
     progress : bool
         Show a bar.
+    on_log : callable, optional
+        As `loop.pretrain` takes it.
     together : Devices, optional
         Devices that train in a process each, from stores on disk, in place of `device`.
 
@@ -100,8 +105,11 @@ def pretrain_locally(
         pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
     else:
         training = study.new_training(basis, device, computing)
-        pretrain(training, windows, provenance(windows, basis), run, progress=progress)
+        tied = provenance(windows, basis)
+        pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
     write_consensus(run / "final", mean_fc)
+    if not (run / "final" / CARD).exists():  # a run that is done stays as it is
+        write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
     return run / "final"
 
 

@@ -10,13 +10,17 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from brainjepa_core.extras import require
+from brainjepa_core.files import lone_writer
 from brainjepa_core.settings import flatten
+from brainjepa_core.tracking.about import EXPERIMENT_KIND, Data, dataset_inputs, run_tags
+from brainjepa_core.tracking.moved import follow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 URI = "MLFLOW_TRACKING_URI"  # where the user wants runs to be
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"  # where they are without it
+RUN_ID = "mlflow_run.txt"  # in the folder of what is tracked: the run that goes on
 MODEL = "model"  # folder of a registered model among its run's artifacts
 LONGEST_KEY, LONGEST_PARAM, LONGEST_TAG = 250, 500, 5000  # what servers of any version take
 LARGEST_BATCH = 100
@@ -41,8 +46,8 @@ _log = logging.getLogger(__name__)
 class Tracker:
     """Writes one run at a time to MLflow.
 
-    ``MLFLOW_TRACKING_URI`` says where; without it, ``FOLDER/mlflow.db`` with its artifacts in
-    ``FOLDER/mlartifacts``.
+    ``MLFLOW_TRACKING_URI`` says where; without it, ``mlflow.db`` beside the folder, with artifacts
+    in ``mlartifacts``: one database for all that lies side by side.
 
     Parameters
     ----------
@@ -68,6 +73,7 @@ class Tracker:
         self.failed = False
         self._new_client = client or mlflow_client
         self._client: Any = None  # an MlflowClient
+        self._monitor: Any = None  # of the machine, while a run is at work
 
     def log_figure(self, figure: Figure, name: str) -> None:
         """Keep a picture as ``figures/NAME.png``."""
@@ -82,13 +88,38 @@ class Tracker:
             "log a file", lambda: self._client.log_artifact(self.run_id, str(path), folder)
         )
 
-    def register_model(self, name: str, folder: str | Path, place: str = MODEL) -> None:
-        """Keep a model's folder at a place among the run's files and register it; once a run."""
-        self._in_run("register the model", lambda: self._register(name, Path(folder), place))
+    def register_model(
+        self, name: str, write: Callable[[Path], object], place: str = MODEL
+    ) -> None:
+        """Keep a model at a place among the run's files and register it; once a run.
+
+        Parameters
+        ----------
+        name : str
+        write : callable
+            Given a new path, writes there what MLflow loads.
+        place : str
+        """
+        self._in_run("register the model", lambda: self._register(name, write, place))
+
+    def log_data(self, data: Sequence[Data]) -> None:
+        """Say which scans the run reads; again and of the same ones, it is nothing new."""
+        self._in_run(
+            "log the data", lambda: self._client.log_inputs(self.run_id, dataset_inputs(data))
+        )
+
+    def watch_machine(self) -> None:
+        """Log the machine's load until the run ends, every ten seconds."""
+        self._in_run("watch the machine", self._watch)
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as FINISHED, FAILED or KILLED."""
-        self._in_run("end the run", lambda: self._client.set_terminated(self.run_id, status))
+        self._in_run("end the run", lambda: self._finish(status))
+
+    def add_to_run(self, paths: Sequence[Path]) -> None:
+        """Keep files with the run that ``FOLDER/mlflow_run.txt`` names; nothing without one."""
+        if (self.folder / RUN_ID).is_file():
+            self._guard("add to the run", lambda: self._add(paths))
 
     def _in_run(self, doing: str, action: Callable[[], None]) -> None:
         if self.run_id is not None:
@@ -110,7 +141,21 @@ class Tracker:
             self.folder.mkdir(parents=True, exist_ok=True)
             for variable, default in _ENVIRONMENT.items():
                 os.environ.setdefault(variable, default)
-            self._client = self._new_client(os.environ.get(URI) or _local(self.folder / DATABASE))
+            if os.environ.get(URI):
+                self._client = self._new_client(os.environ[URI])
+            else:
+                with lone_writer(self._place / f".{DATABASE}.lock", "runs into", wait=True):
+                    follow(self._place / DATABASE, self._place / ARTIFACTS)
+                    self._client = self._new_client(self._uri)  # makes the database
+
+    @property
+    def _place(self) -> Path:
+        """Folder of the local database."""
+        return self.folder.resolve().parent
+
+    @property
+    def _uri(self) -> str:
+        return os.environ.get(URI) or local_uri(self._place / DATABASE)
 
     def _begin(self, experiment: str, name: str, known: str | None = None) -> Any:
         """Run `known` opened again, or a new one of this name where it is not there."""
@@ -144,15 +189,19 @@ class Tracker:
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        if os.environ.get(URI):
-            return str(self._client.create_experiment(name))  # the server knows its place
-        place = (self.folder / ARTIFACTS).resolve().as_uri()
-        return str(self._client.create_experiment(name, artifact_location=place))
+        place = (self._place / ARTIFACTS).as_uri()
+        where = (
+            {} if os.environ.get(URI) else {"artifact_location": place}
+        )  # a server knows its own
+        return str(self._client.create_experiment(name, tags=EXPERIMENT_KIND, **where))
 
-    def _describe(self, run: Any, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def _describe(
+        self, run: Any, settings: Mapping[str, Any], tags: Mapping[str, str], description: str
+    ) -> None:
         """Tags, and settings as parameters; MLflow refuses to change those that it has."""
         from mlflow.entities import Param, RunTag
 
+        tags = {**run_tags(description), **tags}
         texts = {_key(tag): _cut(text, LONGEST_TAG) for tag, text in tags.items()}
         values = {_key(name): _cut(value, LONGEST_PARAM) for name, value in flatten(settings)}
         told = [RunTag(tag, text) for tag, text in texts.items()]
@@ -170,10 +219,33 @@ class Tracker:
         for start in range(0, len(metrics), LARGEST_BATCH):
             self._client.log_batch(self.run_id, metrics=metrics[start : start + LARGEST_BATCH])
 
-    def _register(self, name: str, folder: Path, place: str) -> None:
+    def _watch(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
+        about = {"resume_logging": True, "tracking_uri": self._uri}
+        self._monitor = SystemMetricsMonitor(self.run_id, **about)  # type: ignore[no-untyped-call]
+        self._monitor.start()
+
+    def _finish(self, status: str) -> None:
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+        self._client.set_terminated(self.run_id, status)
+
+    def _add(self, paths: Sequence[Path]) -> None:
+        self._connect()
+        run_id = (self.folder / RUN_ID).read_text().strip()
+        if self._found(run_id) is not None:
+            for path in paths:
+                self._client.log_artifact(run_id, str(path))
+
+    def _register(self, name: str, write: Callable[[Path], object], place: str) -> None:
         from mlflow.exceptions import MlflowException
 
-        self._client.log_artifacts(self.run_id, str(folder), place)
+        with TemporaryDirectory() as made:
+            write(Path(made) / MODEL)
+            self._client.log_artifacts(self.run_id, str(Path(made) / MODEL), place)
         try:
             self._client.create_registered_model(name)
         except MlflowException as error:
@@ -186,11 +258,11 @@ class Tracker:
 
 
 def mlflow_client(uri: str) -> MlflowClient:
-    """MLflow's client of a tracking URI, without a line for each migration of a new database."""
+    """MLflow's client of a tracking URI, without a line for each thing that it does."""
     require("mlflow")
     from mlflow import MlflowClient
 
-    for logger in ("alembic", "mlflow.store.db.utils"):
+    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
@@ -200,7 +272,7 @@ def metric_part(name: str) -> str:
     return re.sub(r"[^\w\- ]", "_", name, flags=re.ASCII)[:60] or "_"
 
 
-def _local(database: Path) -> str:
+def local_uri(database: Path) -> str:
     """Address of a SQLite file; in an address a question mark begins a query, and % a code.
 
     The driver is named with a code because MLflow makes the folder of a ``sqlite:///`` address

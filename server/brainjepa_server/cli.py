@@ -82,10 +82,10 @@ def report(
         Path, typer.Argument(metavar="DIR", help="Folder of the study.", file_okay=False)
     ],
 ) -> None:
-    """Write DIR/report.html: what the study reached, round by round and site by site."""
-    from brainjepa_server.record.report import write_report
+    """Write DIR/report.html, what the study reached round by round, and its models' cards."""
+    from brainjepa_server.record.pages import write_pages
 
     with errors_in_one_line():
         with waiting(console, "Drawing the report"):
-            page = write_report(folder)
+            page = write_pages(folder)
         console.print(f"Report: [bold]{escape(str(page))}[/bold]", soft_wrap=True)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.adapters import without_adapters
 from brainjepa_core.models.checkpoint import Provenance, write_model, write_model_files
 from brainjepa_core.models.consensus_file import write_consensus
+from brainjepa_core.models.sharing.card import write_card
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.record import figures
 from brainjepa_server.record.basis_facts import BasisFacts
-from brainjepa_server.record.day_one_card import CARD, day_one_card
+from brainjepa_server.record.day_one_card import day_one_card
 from brainjepa_server.record.history import RoundRecord, RunHistory
+from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
 from brainjepa_server.rounds.joining import Members
@@ -58,7 +62,7 @@ def write_day_one(
     with atomic_folder(path) as made:
         write_model_files(made, without_adapters(untrained), told)
         write_consensus(made, mean_fc)
-        (made / CARD).write_text(day_one_card(settings.name, told, basis, facts))
+        write_card(made, day_one_card(settings.name, basis, facts))
 
 
 def _provenance(settings: StudySettings, basis: ConsensusBasis, members: Members) -> Provenance:
@@ -130,7 +134,8 @@ def publish(
     basis: ConsensusBasis,
     mean_fc: Float64 | None,
 ) -> None:
-    """Give MLflow pictures, settings, basis and models of a finished study."""
+    """Write the models' cards; give MLflow pictures, settings, basis and models of the study."""
+    write_cards(folder)
     tracker.log_figure(figures.consensus(basis, mean_fc), "consensus")
     if any(record.loss is not None for record in history.rounds):
         tracker.log_figure(figures.losses(history.rounds), "losses")
@@ -139,6 +144,8 @@ def publish(
             tracker.log_file(folder / name)
     for path in sorted((folder / BEST).glob("*")):
         tracker.log_file(path, BEST)
-    tracker.register_model(history.name, folder / FINAL)
+    tracker.register_model(history.name, partial(write_pyfunc, folder / FINAL))
     if (folder / DAY_ONE).exists():
-        tracker.register_model(f"{history.name}-{DAY_ONE}", folder / DAY_ONE, DAY_ONE)
+        write = partial(write_pyfunc, folder / DAY_ONE)
+        tracker.register_model(f"{history.name}-{DAY_ONE}", write, DAY_ONE)
+    tracker.log_baselines(history)

@@ -29,10 +29,12 @@ from brainjepa_server.record.history import (
     SUMMARY,
     RoundRecord,
     RunHistory,
+    Told,
     append_round,
     write_history,
     write_summary,
 )
+from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.agreeing import consensus, facts_of
 from brainjepa_server.rounds.checkpoint import (
@@ -108,6 +110,7 @@ class Study:
             total_rounds=settings.total_rounds,
             settings=settings.model_dump(mode="json"),
             versions={"brainjepa-federated": VERSION, "torch": torch.__version__},
+            contract=contract.hash if contract else "",
         )
 
     def run(self) -> bool:
@@ -128,9 +131,8 @@ class Study:
         members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
         self._note(members)
-        stores = {f"store of {name}": found for name, found in self.history.stores.items()}
-        tags = {**self.history.versions, **stores}
-        self.tracker.start(self.settings.name, self.history.settings, tags)
+        self.tracker.start(self.settings.name, self.history.settings, self.history.versions)
+        self.tracker.log_sites(self.history)
         status = "FAILED"
         try:
             self._agree(members)
@@ -153,11 +155,10 @@ class Study:
 
     def _note(self, members: Members) -> bool:
         """Record who takes part with which scans, and who does not; whether that is news."""
-        found = {
-            name: safe(str(about.get("store_fingerprint")))
-            for name, about in sorted(members.about.items())
-        }
-        noted = self.history.having(stores=found, left_out=dict(members.left_out))
+        about = sorted(members.about.items())
+        stores = {name: safe(str(facts.get("store_fingerprint"))) for name, facts in about}
+        told = {n: Told(people=c.subjects, scans=c.scans) for n, c in members.counts.items()}
+        noted = self.history.having(stores=stores, told=told, left_out=dict(members.left_out))
         news, self.history = noted != self.history, noted
         return news
 
@@ -185,11 +186,11 @@ class Study:
             total.save(self.folder / SUM_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
             self.progress.consensus(found, self.basis, summed=bool(self.settings.sums))
-        rank = min(COMPONENTS, len(members.rois))
         self.mean_fc: Float64 | None = total.mean_fc()
         assert self.history.basis is not None
-        made = self.folder, self.settings, self.basis, members, self.mean_fc
-        write_day_one(*made, self.history.basis)
+        made = self.folder, self.settings, self.basis, members, self.mean_fc, self.history.basis
+        write_day_one(*made)
+        rank = min(COMPONENTS, len(members.rois))
         self.components = connectivity_components(self.mean_fc, rank)
         self.roles = self.settings.pretraining.new_model(self.basis).roles
 
@@ -325,13 +326,12 @@ class Study:
         """Write ``final`` (the last round) and ``best`` (the best by the yardstick)."""
         best = best_of(self.history.rounds)
         rows = best.yardstick if best else ()
-        kept = tuple(row for row in self.history.baselines if row.model != FEDERATED)
-        self.history = self.history.having(
-            best_round=best.number if best else None, baselines=(*rows, *kept)
-        )
+        rows += tuple(row for row in self.history.baselines if row.model != FEDERATED)
+        number = best.number if best else None
+        self.history = self.history.having(best_round=number, baselines=rows)
         write_summary(self.folder, self.history)
-        made = self.folder, self.settings, self.basis, members, state, best
-        write_models(*made, self.mean_fc)
+        made = self.folder, self.settings, self.basis, members, state, best, self.mean_fc
+        write_models(*made)
         clear_sums(self.folder, self.settings.total_rounds)
         publish(self.tracker, self.folder, self.history, self.basis, self.mean_fc)
 
@@ -341,6 +341,7 @@ class Study:
         def told(report: TaskReport) -> None:
             self.progress.task(report)
             self.tracker.log_file(task_report(self.folder, report.task))
+            write_cards(self.folder)
 
         if not self.settings.tasks:
             return True

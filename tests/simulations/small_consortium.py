@@ -160,6 +160,7 @@ class NoTracker:
         pass
 
     log_round = log_figure = log_file = register_model = finish = start
+    log_sites = log_baselines = start
 
 
 class FakeClient:
@@ -186,10 +187,13 @@ class FakeClient:
     def log_batch(self, run_id: str, metrics: Sequence = (), **of_the_start: list) -> None:
         self.losses += [(m.step, m.value) for m in metrics if m.key == "loss"]
 
-    def set_terminated(self, run_id: str, status: str) -> None:
+    def set_terminated(self, run_id: str, status: str = "FINISHED") -> None:
         self.statuses.append(status)
 
     def search_model_versions(self, query: str) -> list:
+        return []
+
+    def search_runs(self, *_: Any, **__: Any) -> list:
         return []
 
     def __getattr__(self, name: str) -> Any:

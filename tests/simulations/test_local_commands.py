@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import brainjepa
 from brainjepa import command
+from brainjepa_core.atlas import Atlas
 from brainjepa_core.command_log import LOG
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.settings import read_settings
@@ -412,17 +413,44 @@ def test_a_model_is_exported_as_published_ones_are_kept(tmp_path):
     rng = np.random.default_rng(0)
     series = [rng.standard_normal((8, 3)) @ rng.standard_normal((3, 30)) for _ in range(3)]
     model = brainjepa.pretrain(series, tmp_path / "run", settings, tr=2.0, progress=False)
-    out = tmp_path / "model.pth.tar"
-    assert "model.pth.tar" in success("export", tmp_path / "run", "--out", out)
+    out = tmp_path / "out"
+    told = success("export", tmp_path / "run", "--out", out, "--format", "published")
+    assert told.strip() == str(out) and "# run" in (out / "README.md").read_text()
     again = brainjepa.load(
-        out, gradients=model.model.basis.numpy(), windows=brainjepa.WindowSettings(frames=16)
+        out / "model.pth.tar",
+        gradients=out / "gradients.csv",
+        windows=brainjepa.WindowSettings(frames=16),
     )
     assert np.allclose(again.tokens(series[0], 2.0), model.tokens(series[0], 2.0), atol=1e-5)
-    assert "expected a new file, found 'model.pth.tar'" in failure(
-        "export", tmp_path / "run", "--out", out
+    assert "expected a new folder, found 'out'" in failure("export", tmp_path / "run", "--out", out)
+    archive = tmp_path / "model.zip"
+    success("export", tmp_path / "run", "--out", archive, "--licence", "cc0-1.0")
+    assert np.array_equal(
+        brainjepa.load(archive).tokens(series[0], 2.0), model.tokens(series[0], 2.0)
     )
-    other = {**settings, "family": "masked_autoencoder"}
-    brainjepa.pretrain(series, tmp_path / "mae", other, tr=2.0, progress=False)
-    assert "whose family has published checkpoints, found 'masked_autoencoder'" in failure(
-        "export", tmp_path / "mae", "--out", tmp_path / "mae.pth.tar"
-    )
+
+
+def test_the_card_of_a_run_says_whose_scans_it_learned_from_in_tens(tmp_path):
+    rng = np.random.default_rng(0)
+    store = brainjepa.create_store(tmp_path / "Lyon", Atlas.from_names(list("abcde"), "five"))
+    for person in range(12):
+        scan = rng.standard_normal((5, 3)) @ rng.standard_normal((3, 40))
+        store.append(scan.astype(np.float32), subject=f"canary-{person}", tr=2.0)
+    settings = {
+        "model": {
+            "width": 8,
+            "heads": 1,
+            "depth": 1,
+            "patch": 4,
+            "predictor_width": 8,
+            "predictor_heads": 1,
+            "predictor_depth": 1,
+        },
+        "windows": {"frames": 16},
+        "basis": {"components": 2, "sparsity": 0.2},
+        "training": {"batch_size": 2, "schedule": {"total_steps": 1}},
+    }
+    brainjepa.pretrain([tmp_path / "Lyon"], tmp_path / "run", settings, progress=False)
+    card = (tmp_path / "run" / "final" / "README.md").read_text()
+    assert "| Lyon | 10 | 10 |" in card and "1 optimiser step of 2 people" in card
+    assert "canary" not in card and str(tmp_path) not in card

@@ -114,7 +114,7 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
     page = (out / "results.html").read_text()
     assert "mine: probe" in page and "<html" in page
-    assert (out / "mlflow.db").exists()
+    assert (out.parent / "mlflow.db").exists()
     comparisons = json.loads((out / "comparisons.json").read_text())
     against = {c["model"]: c["against"] for c in comparisons if "mine" in c["model"]}
     assert {c["against"] for c in comparisons} == {"FC correlation + SVM", *against.values()}

@@ -34,7 +34,7 @@ def log_evaluation(
     Parameters
     ----------
     folder : Path
-        Of the results; ``MLFLOW_TRACKING_URI`` says where to log, else ``FOLDER/mlflow.db``.
+        Of the results; ``MLFLOW_TRACKING_URI`` says where to log, else ``mlflow.db`` beside it.
     results : Results
     settings : mapping
         Parameters of every run.
@@ -97,7 +97,7 @@ class EvaluationTracker(Tracker):
         run = self._begin(experiment, model)
         made.setdefault(experiment, {})[model] = run.info.run_id
         self._remember(made)
-        self._describe(run, settings, tags)
+        self._describe(run, settings, tags, f"{model}, judged by {experiment.split(' ', 1)[1]}.")
         self._log_metrics({name: value for row in rows for name, value in _figures(row).items()})
 
     def _made(self) -> dict[str, dict[str, str]]:

@@ -71,7 +71,7 @@ class BrainMassEncoder(nn.Module):
 
     def _rows(self, patches: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Connectivity [B, R, R] of the whole window, and which ROIs are there [B, R]."""
-        x = patches.reshape(len(patches), self.rois, -1)
+        x = patches.reshape(patches.shape[0], self.rois, -1)
         frames, rois = there(x, valid)
         return shrunk_correlation(x, frames, rois), None if valid is None else rois
 

@@ -81,8 +81,8 @@ class FrameNetwork(nn.Module):
         By default those of frames one after another, from the first on.
         """
         count = frames.shape[1]
-        rows = self.time_ids[:count].expand(len(frames), -1) if times is None else times
-        places = torch.arange(count, device=frames.device).expand(len(frames), -1)
+        rows = self.time_ids[:count].expand(frames.shape[0], -1) if times is None else times
+        places = torch.arange(count, device=frames.device).expand(frames.shape[0], -1)
         x = self.norm_of_embedded(self.embed(frames)) + self.times(rows) + self.places(places)
         for block in self.blocks:
             x = block(x)
@@ -102,7 +102,7 @@ class FrameNetwork(nn.Module):
         place = torch.arange(x.shape[1], device=x.device)
         at_end = place == lengths[:, None]
         own = self.class_frame(torch.zeros_like(lengths))[:, None]
-        rows = F.pad(self.time_ids[: frames.shape[1]], (0, 1)).expand(len(x), -1)
+        rows = F.pad(self.time_ids[: frames.shape[1]], (0, 1)).expand(x.shape[0], -1)
         rows = torch.where(at_end, self.settings.rows_of_time, rows)
         states = self.states(torch.where(at_end[..., None], own, x), rows)
         last = take_tokens(states, lengths[:, None])[:, 0]
@@ -133,21 +133,21 @@ class FrameNetwork(nn.Module):
         else:
             told = self.states(frames).unflatten(1, (-1, s.patch)).mean(2)
         whole = told[:, None].expand(-1, s.rois, s.time_patches, -1)
-        return whole.reshape(len(patches), s.tokens, s.width)
+        return whole.reshape(patches.shape[0], s.tokens, s.width)
 
 
 def frames_of(patches: Tensor, settings: CsmSettings, valid: Tensor | None) -> Tensor:
     """Frames [B, T, R] of patches [B, N, p]; 0 where `valid` [B, N] says that nothing is known."""
     known = patches if valid is None else torch.where(valid[..., None], patches, 0)
-    return known.reshape(len(patches), settings.rois, -1).mT
+    return known.reshape(patches.shape[0], settings.rois, -1).mT
 
 
 def lengths_of(patches: Tensor, settings: CsmSettings, valid: Tensor | None) -> Tensor:
     """Frames [B] up to the last one of which anything is known."""
     count = torch.arange(1, settings.time_patches + 1, device=patches.device) * settings.patch
     if valid is None:
-        return count[-1:].expand(len(patches))
-    seen = valid.reshape(len(patches), settings.rois, -1).any(1)
+        return count[-1:].expand(patches.shape[0])
+    seen = valid.reshape(patches.shape[0], settings.rois, -1).any(1)
     return torch.where(seen, count, 0).amax(1)
 
 

@@ -39,7 +39,7 @@ def latent_fisher_z(
     # Correlations are sums over many products: in float32 at least, also under autocast.
     precise = answers.to(torch.promote_types(answers.dtype, torch.float32))
     with torch.autocast(answers.device.type, enabled=False):
-        return fisher_z_of(precise.reshape(len(patches), rois, -1))
+        return fisher_z_of(precise.reshape(patches.shape[0], rois, -1))
 
 
 def fisher_z_of(features: Tensor) -> Tensor:

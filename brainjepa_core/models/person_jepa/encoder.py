@@ -41,7 +41,7 @@ class Evenness(nn.Module):
 
         A window keeps its scale as a whole, which no correlation depends on.
         """
-        x = patches.reshape(len(patches), self.rois, -1)
+        x = patches.reshape(patches.shape[0], self.rois, -1)
         spectrum = torch.fft.rfft(x)  # [B, R, F]
         power = spectrum.real.square() + spectrum.imag.square()
         spectrum = spectrum * loudness(power) ** (-self.frequencies / 2)

@@ -22,7 +22,7 @@ from brainjepa_server.record.fields import Count, Number, Reason, Record, Settin
 from brainjepa_server.record.sum_records import SumRecord
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
-FORMAT = 6  # raised when what is recorded changes its names or meaning
+FORMAT = 7  # raised when what is recorded changes its names or meaning
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
 FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
@@ -46,6 +46,13 @@ class YardstickRow(Record):
     r2_at_sites: Number = None
     features: Count = 0
     own_probes: bool = False
+
+
+class Told(Record):
+    """How many people and scans a site told of when it joined, each rounded down."""
+
+    people: Count = 0
+    scans: Count = 0
 
 
 class SiteRecord(Record):
@@ -162,6 +169,10 @@ class RunHistory(Record):
         Of this package, torch, Flower ...
     stores : dict of str to str
         Fingerprint of each site's scans when it joined.
+    told : dict of str to Told
+        By site.
+    contract : str
+        Hash of what each site approved; empty where virtual sites are asked without one.
     left_out : dict of str to str
         Why sites that were there do not take part.
     basis : BasisFacts or None
@@ -187,6 +198,8 @@ class RunHistory(Record):
     settings: Settings = {}
     versions: dict[str, str] = {}
     stores: dict[str, str] = {}
+    told: dict[str, Told] = {}
+    contract: str = ""
     left_out: dict[str, Reason] = {}
     basis: BasisFacts | None = None
     rounds: tuple[RoundRecord, ...] = ()

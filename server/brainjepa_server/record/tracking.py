@@ -12,11 +12,21 @@ from statistics import median
 from typing import Any
 
 from brainjepa_core.files import atomic_path
-from brainjepa_core.tracking.tracker import LONGEST_KEY, Tracker, metric_part
+from brainjepa_core.pretraining.schedules import ScheduleSettings, values_at
+from brainjepa_core.tracking.about import Data
+from brainjepa_core.tracking.tracker import LONGEST_KEY, RUN_ID, Tracker, metric_part
 from brainjepa_server.record.fields import Number
-from brainjepa_server.record.history import ROUNDS, SUMMARY, RoundRecord, SiteRecord
+from brainjepa_server.record.history import (
+    FEDERATED,
+    ROUNDS,
+    SUMMARY,
+    RoundRecord,
+    RunHistory,
+    SiteRecord,
+    YardstickRow,
+)
 
-RUN_ID = "mlflow_run.txt"
+BASELINE_OF = "baseline of"  # tag of a run: the study's run whose models it stands beside
 MARKER = "loss"  # logged last: where it is, the round is complete
 
 
@@ -35,6 +45,7 @@ class StudyTracker(Tracker):
     def __init__(self, folder: str | Path, client: Callable[[str], Any] | None = None) -> None:
         super().__init__(folder, client)
         self._logged: dict[int, float] = {}
+        self._settings: Mapping[str, Any] = {}
 
     def start(
         self, study: str, settings: Mapping[str, Any], tags: Mapping[str, str] | None = None
@@ -56,11 +67,32 @@ class StudyTracker(Tracker):
             The run's id; None if MLflow failed.
         """
         self._guard("start the run", lambda: self._start(study, settings, tags or {}))
+        self.watch_machine()
         return self.run_id
+
+    def log_sites(self, history: RunHistory) -> None:
+        """Say whose scans are behind the run, with counts as sites round them."""
+        known = history.told
+        self.log_data(
+            [
+                Data(
+                    site,
+                    fingerprint,
+                    known[site].people if site in known else None,
+                    known[site].scans if site in known else None,
+                )
+                for site, fingerprint in history.stores.items()
+            ]
+        )
 
     def log_round(self, record: RoundRecord) -> None:
         """Log a round's numbers at step ``record.number``; a repeat with the same loss is no-op."""
         self._in_run("log a round", lambda: self._log_round(record))
+
+    def log_baselines(self, history: RunHistory) -> None:
+        """Log each model that a study is compared with as a run of its experiment, once."""
+        if history.baselines and (self.folder / RUN_ID).is_file():
+            self._guard("log the baselines", lambda: self._log_baselines(history))
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run as FINISHED, FAILED or KILLED, with what the study has recorded by then."""
@@ -70,20 +102,54 @@ class StudyTracker(Tracker):
         super().finish(status)
 
     def _start(self, study: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        self._settings = settings
         path = self.folder / RUN_ID
         run = self._begin(study, study, path.read_text().strip() if path.exists() else None)
         with atomic_path(path) as temporary:
             temporary.write_text(f"{self.run_id}\n")
-        self._describe(run, settings, tags)
+        self._describe(
+            run, settings, tags, f"The study {study}: models of several sites, averaged."
+        )
         if MARKER in run.data.metrics:
             history = self._client.get_metric_history(self.run_id, MARKER)
             self._logged = {metric.step: metric.value for metric in history}
+
+    def _log_baselines(self, history: RunHistory) -> None:
+        self._connect()
+        ours, study = self.run_id, (self.folder / RUN_ID).read_text().strip()
+        if self._found(study) is None:
+            return
+        experiment = self._client.get_run(study).info.experiment_id
+        beside = f"tags.`{BASELINE_OF}` = '{study}'"
+        known = {
+            run.info.run_name: run.info.run_id
+            for run in self._client.search_runs([experiment], beside, max_results=1000)
+        }
+        try:
+            for model in dict.fromkeys(r.model for r in history.baselines if r.model != FEDERATED):
+                run = self._begin(history.name, model, known.get(model))
+                about = f"{model}, by the yardstick of the study {history.name}."
+                self._describe(run, {}, {BASELINE_OF: study}, about)
+                rows = [row for row in history.baselines if row.model == model]
+                found = yardstick_metrics(rows)
+                self._log_metrics({n: v for n, v in found.items() if v is not None})
+                self._client.set_terminated(self.run_id)
+        finally:
+            self.run_id = ours
+
+    def _rate(self, record: RoundRecord) -> dict[str, float]:
+        """The learning rate of the round's last step, where the settings have a schedule."""
+        if "pretraining" not in self._settings:
+            return {}
+        schedule = ScheduleSettings(**self._settings["pretraining"]["training"]["schedule"])
+        last = record.first_step + self._settings["rounds"]["local_steps"] - 1
+        return {"learning_rate": values_at(schedule, last).lr}
 
     def _log_round(self, record: RoundRecord) -> None:
         loss = record.loss
         if loss is not None and self._logged.get(record.number) == loss:
             return
-        self._log_metrics(round_metrics(record), record.number)
+        self._log_metrics({**self._rate(record), **round_metrics(record)}, record.number)
         if loss is not None:
             self._logged[record.number] = loss
 
@@ -92,9 +158,7 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     """A round's numbers under the names MLflow shows; what was not measured is left out.
 
     Global ones by plain name, those of the sites' replies as ``sites/NAME/median``, ``.../lowest``
-    and ``.../highest``, R2 as ``yardstick/MODEL/POOL/OUTCOME`` (that of the sites' own probes as
-    ``yardstick of own probes/...``), the median site's as ``yardstick at sites/...``; the loss, if
-    there is one, comes last.
+    and ``.../highest``, R2 as `yardstick_metrics` says; the loss, if there is one, comes last.
     """
     found: dict[str, Number] = {
         "seconds": record.seconds,
@@ -108,13 +172,24 @@ def round_metrics(record: RoundRecord) -> dict[str, float]:
     for name, values in _of_sites(record.sites.values()).items():
         over = {"median": median(values), "lowest": min(values), "highest": max(values)}
         found |= {f"sites/{metric_part(name)}/{which}": value for which, value in over.items()}
-    for row in record.yardstick:
-        kind = "yardstick of own probes" if row.own_probes else "yardstick"
-        path = [metric_part(part) for part in (row.model, row.pool, row.outcome)]
-        found["/".join((kind, *path))] = row.r2
-        found["/".join(("yardstick at sites", *path))] = row.r2_at_sites
+    found |= yardstick_metrics(record.yardstick)
     found[MARKER] = record.loss
     return {key[:LONGEST_KEY]: float(value) for key, value in found.items() if value is not None}
+
+
+def yardstick_metrics(rows: Iterable[YardstickRow]) -> dict[str, Number]:
+    """R2 of one model, by names that are the same for every model: runs are compared by them.
+
+    ``yardstick/POOL/OUTCOME`` (that of the sites' own probes as ``yardstick of own probes/...``),
+    and the median site's as ``yardstick at sites/...``.
+    """
+    found: dict[str, Number] = {}
+    for row in rows:
+        kind = "yardstick of own probes" if row.own_probes else "yardstick"
+        path = [metric_part(part) for part in (row.pool, row.outcome)]
+        found["/".join((kind, *path))[:LONGEST_KEY]] = row.r2
+        found["/".join(("yardstick at sites", *path))[:LONGEST_KEY]] = row.r2_at_sites
+    return found
 
 
 def _of_sites(sites: Iterable[SiteRecord]) -> dict[str, list[float]]:

@@ -137,6 +137,7 @@ def evaluate_sites(
     with errors_in_one_line(AGAIN):
         require("flwr")
         from brainjepa_core.evaluation.tasks.settings import load_task
+        from brainjepa_server.record.study_card import write_cards
         from brainjepa_server.study_folder import task_report
         from brainjepa_server.tasks.report_file import report_origin, write_task_report
         from brainjepa_server.tasks.settings import StudyTask
@@ -149,6 +150,7 @@ def evaluate_sites(
             report = ask(run, chosen, which)
         path = task_report(run, chosen.task.name)
         write_task_report(report, path, report_origin(run, chosen, which))
+        write_cards(run)
         if as_json:
             print_json({"rows": report.rows(), "left_out": report.left_out})
         else:

@@ -19,7 +19,6 @@ from brainjepa_core.terminal import (
     Json,
     console,
     errors_in_one_line,
-    file_to_write,
     folder_to_write,
     print_json,
 )
@@ -185,15 +184,21 @@ def pretrain(
         from brainjepa_core.pretraining.parallel.settings import several
         from brainjepa_core.processors import use_threads
         from brainjepa_core.signals.storing.stores import open_stores
+        from brainjepa_simulations.run_tracking import tracked
 
         computing = Computing(precision=precision, compile=compile, attention=attention)
         opened, study = open_stores(stores), _read_study(settings)
         together = None if devices is None else several(devices, reduce, shard)
         use_threads()
         keep_log(out)
-        model = pretrain_locally(
-            opened, out, study, device, computing, say=console.print, together=together
-        )
+        about = opened, out, study, device, computing
+        with tracked(out, study.model_dump(mode="json"), opened) as tracker:
+            model = pretrain_locally(
+                *about, say=console.print, together=together, on_log=tracker.log_line
+            )
+            if together is not None:  # processes of their own, which tell nobody
+                tracker.log_steps()
+            tracker.publish(model)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
 
 
@@ -226,29 +231,29 @@ def measure(
 
 def export(
     model: Annotated[
-        Path,
-        typer.Argument(help="Folder of a model, a run or a study.", exists=True, file_okay=False),
+        Path, typer.Argument(help="Folder of a model, a run or a study; or a .zip.", exists=True)
     ],
     out: Annotated[
-        Path, typer.Option(help="File that is written (.pth.tar).", callback=file_to_write)
+        Path, typer.Option(help="New folder, or a new .zip of one.", callback=folder_to_write)
     ],
+    form: Annotated[
+        Literal["safetensors", "published", "onnx"],
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="safetensors, onnx (the encoder), or published (as its authors keep theirs).",
+        ),
+    ] = "safetensors",
+    licence: Annotated[
+        str | None, typer.Option(help="Of the data, such as cc-by-nc-sa-3.0; for the card.")
+    ] = None,
 ) -> None:
-    """Write a model as the authors of its family keep theirs, for code that reads those."""
-    from brainjepa_core.models.registry import family_of
-    from brainjepa_core.models.sources import read_source
-
+    """Write a model to hand on: weights, how signals are brought to them, and a card."""
     with errors_in_one_line():
-        if out.exists():
-            raise ValueError(f"expected a new file, found '{out.name}'; choose another name")
-        read, _ = read_source(model)
-        family = family_of(read)
-        if family.write_published is None:
-            raise ValueError(
-                f"expected a model whose family has published checkpoints, found '{family.name}'; "
-                "the folder itself is what others load"
-            )
+        from brainjepa_core.models.sharing.export import export_model
+
         with waiting(console, "Writing the model"):
-            family.write_published(read, out)
+            export_model(model, out, form, licence)
         console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
@@ -257,7 +262,8 @@ def print_rows(rows: list[YardstickScore]) -> None:
     outcomes = list(dict.fromkeys(row.outcome for row in rows))
     table = Table(title="Held-out R2 (5 folds, ridge); 0 is knowing nothing")
     for heading in ("model", "pool", "features", *outcomes):
-        table.add_column(heading, justify="left" if heading in ("model", "pool") else "right")
+        justify: Literal["left", "right"] = "left" if heading in ("model", "pool") else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
     cells: dict[tuple[str, str, int], dict[str, float]] = {}
     for row in rows:
         cells.setdefault((row.model, row.pool, row.features), {})[row.outcome] = row.r2

@@ -55,7 +55,7 @@ def simulate(
         require(*(("flwr", "ray") if engine == "flower" else ("flwr",)))
         from brainjepa_client.cli import prepared_site
         from brainjepa_server.record.history import SUMMARY, read_history
-        from brainjepa_server.record.report import write_report
+        from brainjepa_server.record.pages import write_pages
         from brainjepa_simulations.engines.engine import claim_run, run_study
         from brainjepa_simulations.engines.flower_engine import require_cluster
         from brainjepa_simulations.engines.virtual_sites import make_sites
@@ -93,7 +93,7 @@ def simulate(
         if history.baselines and not as_json:
             console.print(comparison(history))
         with waiting(console, "Drawing the report"):
-            report = write_report(out, stores[0].atlas)
+            report = write_pages(out, stores[0].atlas)
         if as_json:
             print_json({"model": out / "final", "report": report, "baselines": history.baselines})
         console.print(

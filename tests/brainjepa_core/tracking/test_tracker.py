@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brainjepa_core.tracking import tracker as tracking
-from brainjepa_core.tracking.tracker import _local, metric_part
+from brainjepa_core.tracking.tracker import local_uri, metric_part
 
 
 class Tracker(tracking.Tracker):
@@ -72,7 +72,7 @@ def test_only_the_first_failure_is_named(tmp_path, caplog, monkeypatch):
     ],
 )
 def test_addresses_of_files(folder, expected):
-    assert _local(Path(folder) / "mlflow.db") == expected
+    assert local_uri(Path(folder) / "mlflow.db") == expected
 
 
 def test_parts_of_metrics_name_no_other_metric():

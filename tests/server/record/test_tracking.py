@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,15 @@ def everything(tracker: StudyTracker, folder: Path) -> None:
     tracker.log_round(record(1))
     tracker.log_figure(Figure(), "losses")
     tracker.log_file(folder / "final" / "model.json")
-    tracker.register_model("pilot", folder / "final")
+    tracker.register_model("pilot", partial(shutil.copytree, folder / "final"))
     tracker.finish()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a study: the database lies beside it."""
+    (tmp_path / "study").mkdir()
+    return tmp_path / "study"
 
 
 def client_of(tracker: StudyTracker) -> Any:
@@ -54,15 +63,15 @@ def client_of(tracker: StudyTracker) -> Any:
 
 
 def test_a_study_that_crashes_and_is_resumed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = StudyTracker(tmp_path)
+    first = StudyTracker(folder)
     run_id = first.start("pilot", SETTINGS, {"torch": "2.8"})
     first.log_round(record(1))
     first.log_round(record(2, loss=0.4))  # lost: the checkpoint after it was not written
-    assert (tmp_path / DATABASE).exists() and (tmp_path / RUN_ID).read_text().strip() == run_id
+    assert (tmp_path / DATABASE).exists() and (folder / RUN_ID).read_text().strip() == run_id
 
-    second = StudyTracker(tmp_path)
+    second = StudyTracker(folder)
     changed = SETTINGS | {"floors": {"sites": 5}, "new": 1}
     assert second.start("pilot", changed, {"torch": "2.9"}) == run_id
     client = client_of(second)
@@ -70,8 +79,8 @@ def test_a_study_that_crashes_and_is_resumed(
     second.log_round(record(1))
     second.log_round(record(2, loss=0.3))
     second.log_round(record(2, loss=0.3))
-    everything(second, tmp_path)  # starts, and logs round 1, once more
-    second.register_model("pilot", tmp_path / "final")
+    everything(second, folder)  # starts, and logs round 1, once more
+    second.register_model("pilot", partial(shutil.copytree, folder / "final"))
 
     losses = [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")]
     assert losses == [(1, 0.5), (2, 0.4), (2, 0.3)]
@@ -80,7 +89,7 @@ def test_a_study_that_crashes_and_is_resumed(
     assert run.data.params["floors.sites"] == "3" and run.data.params["new"] == "1"
     assert run.data.params["study.long"] == "x" * 497 + "..."
     assert run.data.tags["torch"] == "2.8"
-    assert run.data.metrics["yardstick/federated/mean _ second order/latents"] == 0.25
+    assert run.data.metrics["yardstick/mean _ second order/latents"] == 0.25
     assert len(client.search_runs([run.info.experiment_id])) == 1
     assert {f.path for f in client.list_artifacts(run_id)} == {"figures", "model", "model.json"}
     assert (tmp_path / "mlartifacts" / run_id / "artifacts" / "model" / "model.json").exists()
@@ -90,17 +99,17 @@ def test_a_study_that_crashes_and_is_resumed(
 
 
 def test_another_database_gets_a_new_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = "0" * 32
-    (tmp_path / RUN_ID).write_text(lost + "\n")
+    (folder / RUN_ID).write_text(lost + "\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
-    run_id = StudyTracker(tmp_path).start("pilot", SETTINGS)
-    assert run_id not in (None, lost) and (tmp_path / RUN_ID).read_text() == f"{run_id}\n"
+    run_id = StudyTracker(folder).start("pilot", SETTINGS)
+    assert run_id not in (None, lost) and (folder / RUN_ID).read_text() == f"{run_id}\n"
     assert not (tmp_path / DATABASE).exists() and caplog.records == []
 
 
-def test_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_wins(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uris = []
 
     def client(uri: str) -> Any:
@@ -108,9 +117,9 @@ def test_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
-    StudyTracker(tmp_path, client).start("pilot", {})
+    StudyTracker(folder, client).start("pilot", {})
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    StudyTracker(tmp_path, client).start("pilot", {})
+    StudyTracker(folder, client).start("pilot", {})
     assert uris == ["sqlite:///elsewhere.db", f"sqlite:///{tmp_path.resolve()}/mlflow.db"]
 
 
@@ -146,32 +155,32 @@ class _Answer:
 
 @pytest.mark.parametrize("working", range(9))
 def test_a_client_that_breaks_is_named_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, working: int
+    folder: Path, caplog: pytest.LogCaptureFixture, working: int
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        everything(StudyTracker(tmp_path, lambda uri: Broken(working)), tmp_path)
+        everything(StudyTracker(folder, lambda uri: Broken(working)), folder)
     (warning,) = [r.getMessage() for r in caplog.records]
     assert warning.startswith("MLflow could not ")
     assert "(RuntimeError: lost http://host/api); training goes on" in warning
     assert "Check mlflow.db" in warning and "secret" not in warning
 
 
-def test_nothing_is_asked_of_a_client_that_never_began(tmp_path: Path) -> None:
+def test_nothing_is_asked_of_a_client_that_never_began(folder: Path) -> None:
     broken = Broken()
-    everything(StudyTracker(tmp_path, lambda uri: broken), tmp_path)
+    everything(StudyTracker(folder, lambda uri: broken), folder)
     assert broken.calls == 1
 
 
 def test_a_server_that_cannot_be_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.socket() as taken:  # bound, never listening
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        tracker = StudyTracker(tmp_path)
-        everything(tracker, tmp_path)
+        tracker = StudyTracker(folder)
+        everything(tracker, folder)
     assert tracker.run_id is None
     ours = [r.getMessage() for r in caplog.records if r.name == "brainjepa_core.tracking.tracker"]
     assert len(ours) == 1 and "Check the server of MLFLOW_TRACKING_URI" in ours[0]
@@ -227,22 +236,22 @@ def test_a_round_costs_the_same_however_many_sites() -> None:
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_each_sites_figures_are_in_a_file_of_the_run_however_it_ends(
-    tmp_path: Path, status: str
+    folder: Path, tmp_path: Path, status: str
 ) -> None:
     history = RunHistory(name="pilot")
-    write_history(tmp_path, history.with_round(of_sites(3)))
-    tracker = StudyTracker(tmp_path)
+    write_history(folder, history.with_round(of_sites(3)))
+    tracker = StudyTracker(folder)
     run_id = tracker.start("pilot", SETTINGS)
     tracker.finish(status)
     client = client_of(tracker)
     assert {f.path for f in client.list_artifacts(run_id)} == {"summary.json", "rounds.jsonl"}
     kept = tmp_path / "mlartifacts" / str(run_id) / "artifacts" / "rounds.jsonl"
-    assert kept.read_bytes() == (tmp_path / "rounds.jsonl").read_bytes()
+    assert kept.read_bytes() == (folder / "rounds.jsonl").read_bytes()
     assert client.get_run(run_id).info.status == status and not tracker.failed
 
 
-def test_more_settings_and_tags_than_a_batch_holds(tmp_path: Path) -> None:
-    tracker = StudyTracker(tmp_path)
+def test_more_settings_and_tags_than_a_batch_holds(folder: Path) -> None:
+    tracker = StudyTracker(folder)
     settings = {"many": {f"s{i}": i for i in range(250)}, "a:b": 1}
     run_id = tracker.start("pilot", settings, {f"store of {i}": str(i) for i in range(130)})
     run = client_of(tracker).get_run(run_id)

@@ -45,6 +45,7 @@ class NoTracker:
         pass
 
     log_round = log_figure = log_file = register_model = finish = start
+    log_sites = log_baselines = start
 
 
 @pytest.fixture(autouse=True)

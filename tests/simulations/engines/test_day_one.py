@@ -13,8 +13,8 @@ import brainjepa
 from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.models.consensus_file import CONSENSUS, read_consensus
+from brainjepa_core.models.sharing.card import CARD
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_server.record.day_one_card import CARD
 from brainjepa_simulations.scenario import Scenario
 
 LOG = "latent_log_connectivity"
@@ -61,7 +61,7 @@ def test_all_models_of_a_study_hold_the_consensus(study):
 def test_the_card_says_what_was_measured_and_what_is_not_promised(study):
     card = (study / "day-one" / CARD).read_text()
     assert "# Day-one model of small" in card and "people of 2 sites" in card
-    assert "Nothing on this consortium's people" in card and "## What is not promised" in card
+    assert "Nothing on this consortium's people" in card and "It is not promised" in card
     assert "site-0" not in card and "{" not in card
 
 

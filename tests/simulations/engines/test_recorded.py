@@ -161,8 +161,9 @@ def test_no_round_is_called_best_where_no_score_is_a_number(tmp_path, monkeypatc
     real = study_module.evaluate
 
     def unknown(*arguments, **named):
-        rows, drift, rejected = real(*arguments, **named)
-        return [r.model_copy(update={"r2": None}) for r in rows], drift, rejected
+        found = real(*arguments, **named)
+        rows = [r.model_copy(update={"r2": None}) for r in found.rows]
+        return found._replace(rows=rows)
 
     monkeypatch.setattr(study_module, "evaluate", unknown)
     run(scenario(1), tmp_path)

@@ -1,0 +1,29 @@
+"""All that a person reads of a study, drawn anew from its record: page, cards, runs in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brainjepa_core.atlas import Atlas
+from brainjepa_server.record.history import read_history
+from brainjepa_server.record.report import write_report
+from brainjepa_server.record.study_card import write_cards
+from brainjepa_server.record.tracking import StudyTracker
+
+
+def write_pages(folder: Path, atlas: Atlas | None = None) -> Path:
+    """Write the report and the models' cards, and give both to the study's run in MLflow.
+
+    Parameters and errors as of `write_report`.
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    report = write_report(folder, atlas)
+    write_cards(folder)
+    tracker = StudyTracker(folder)
+    tracker.log_baselines(read_history(folder))
+    tracker.add_to_run(sorted(folder.glob("*.html")))
+    return report

@@ -1,0 +1,92 @@
+"""A run of pretraining on one machine in MLflow: a step each time the loop looks at its device."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
+from brainjepa_core.files import atomic_path
+from brainjepa_core.models.sharing.card import CARD
+from brainjepa_core.pretraining.loop import RunLog
+from brainjepa_core.pretraining.run_card import in_tens
+from brainjepa_core.signals.storing.scans import Scans
+from brainjepa_core.tracking.about import Data
+from brainjepa_core.tracking.tracker import RUN_ID, URI, Tracker
+
+EXPERIMENT = "pretrain"
+EVERY = 25  # steps between two that are logged afterwards
+
+
+class RunTracker(Tracker):
+    """Writes a run to MLflow; parameters and attributes as of `Tracker`. No method raises."""
+
+    trouble = (
+        "MLflow could not {doing} ({error}); training goes on, and metrics.jsonl stays complete. "
+        "Check {where}"
+    )
+
+    def start(self, settings: Mapping[str, Any], stores: Sequence[Scans]) -> None:
+        """Begin the run, or continue the one that ``FOLDER/mlflow_run.txt`` names."""
+        self._guard("start the run", lambda: self._start(settings))
+        self.log_data([_data(store) for store in stores])
+        self.watch_machine()
+
+    def log_line(self, line: Mapping[str, Any]) -> None:
+        """Log what the loop found at a step."""
+        self._in_run("log a step", lambda: self._log_line(line))
+
+    def log_steps(self) -> None:
+        """Log what the run has written down by now, one step in `EVERY`."""
+        for line in RunLog.lines(self.folder)[EVERY - 1 :: EVERY]:
+            self.log_line(line)
+
+    def publish(self, model: Path) -> None:
+        """Keep a finished model and its card with the run, and register it by the run's name."""
+        self.log_file(model / CARD)
+        self.register_model(self.folder.resolve().name, partial(write_pyfunc, model))
+
+    def _start(self, settings: Mapping[str, Any]) -> None:
+        path = self.folder / RUN_ID
+        name = self.folder.resolve().name
+        run = self._begin(EXPERIMENT, name, path.read_text().strip() if path.exists() else None)
+        with atomic_path(path) as temporary:
+            temporary.write_text(f"{self.run_id}\n")
+        self._describe(run, settings, {}, f"{name}: a model pretrained on pooled scans.")
+
+    def _log_line(self, line: Mapping[str, Any]) -> None:
+        told = {("learning_rate" if name == "lr" else name): value for name, value in line.items()}
+        step = int(told.pop("step"))
+        self._log_metrics({name: float(value) for name, value in told.items()}, step)
+
+
+@contextmanager
+def tracked(
+    run: Path, settings: Mapping[str, Any], stores: Sequence[Scans]
+) -> Iterator[RunTracker]:
+    """A tracker of a run that is at work; it ends as the work ends.
+
+    Where MLflow is not installed and nobody has named a server, it does nothing.
+    """
+    tracker = RunTracker(run)
+    if os.environ.get(URI) or importlib.util.find_spec("mlflow") is not None:
+        tracker.start(settings, stores)
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"  # MLflow's word for it
+        raise
+    finally:
+        tracker.finish(status)
+
+
+def _data(store: Scans) -> Data:
+    people = in_tens(len({record.subject for record in store.records}))
+    return Data(store.path.name, store.fingerprint, people, in_tens(len(store.records)))
