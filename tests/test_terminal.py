@@ -118,8 +118,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\b([0-9a-f]{4} ){3,15}[0-9a-f]{4}\b", "FINGERPRINT", text)
     text = re.sub(r"\b[0-9a-f]{12,64}\b", "HASH", text)
     text = re.sub(r"\b\d{4}-\d\d-\d\d[T ][\d:.+Z]+", "TIME", text)
-    text = re.sub(r"-?\d\.\d{3}\b", "FIGURE", text)  # of training, whose last digits vary
-    text = re.sub(r"\b0\.\d+ (?=\w)", "FIGURE ", text)
+    # Figures of training, whose last digits vary; where a sign stands, a blank may.
+    text = re.sub(r"[ -]\d\.\d{2,3}\b", lambda found: " " + "#" * (len(found[0]) - 1), text)
     return "\n".join(line.rstrip() for line in text.splitlines()).strip() + "\n"
 
 
