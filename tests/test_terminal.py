@@ -116,7 +116,10 @@ def plain(text: str) -> str:
     """Without colours and what differs from run to run."""
     text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", text)
     text = re.sub(r"\b([0-9a-f]{4} ){3,15}[0-9a-f]{4}\b", "FINGERPRINT", text)
-    text = re.sub(r"\b[0-9a-f]{12,64}\b", "HASH", text)
+    text = re.sub(r"\b[0-9a-f]{12,64}\b", lambda found: "HASH".ljust(len(found[0])), text)
+    text = text.replace(str(Path.cwd()), "HERE")
+    # The build of torch, and what it makes of the bytes that tell of it.
+    text = re.sub(r"^│ (torch|describe) .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\b\d{4}-\d\d-\d\d[T ][\d:.+Z]+", "TIME", text)
     # Figures of training, whose last digits vary; where a sign stands, a blank may.
     text = re.sub(r"[ -]\d\.\d{2,3}\b", lambda found: " " + "#" * (len(found[0]) - 1), text)
