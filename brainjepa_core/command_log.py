@@ -61,7 +61,7 @@ class _LogFile(logging.Handler):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self._begun = path, False
-        self._first = f"{_command_line()} ({versions()})"  # now: other threads have no context
+        self._first = f"{command_line()} ({versions()})"  # now: other threads have no context
         self.setLevel(logging.DEBUG if _is_verbose() else logging.INFO)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
@@ -152,7 +152,8 @@ def _is_verbose() -> bool:
     return any(isinstance(handler, RichHandler) for handler in _open)
 
 
-def _command_line() -> str:
+def command_line() -> str:
+    """The command as it was written, people aside."""
     context = click.get_current_context(silent=True)
     return "brainjepa" if context is None else str(context.meta.get(LINE, context.command_path))
 

@@ -37,6 +37,7 @@ from brainjepa_core.evaluation.methods.model_methods import (
     of_model,
     probe_methods,
 )
+from brainjepa_core.evaluation.report.clinical import calibration_figure, clinical_table
 from brainjepa_core.evaluation.report.mlflow_runs import log_evaluation
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 from brainjepa_core.evaluation.report.result_figures import forest
@@ -257,9 +258,11 @@ def _write_pictures(
 ) -> Path:
     """Write the figures and the page; returns the page."""
     drawn = (*judged[:3], reference)
-    truth = truth_figure(
-        data, [p for name in drawn for p in predictions if p.model == name], reference
-    )
+    shown = [p for name in drawn for p in predictions if p.model == name]
+    truth = truth_figure(data, shown, reference)
+    pictures = {"What was predicted": truth}
+    if (calibrated := calibration_figure(data, shown, reference)) is not None:
+        pictures["Calibration"] = calibrated
     metrics = list(dict.fromkeys(row.metric for row in results.rows))
     _save(out / FIGURES / "models.png", forest(results.rows, metrics, reference, subjects))
     _save(out / FIGURES / "predictions.png", truth)
@@ -268,7 +271,8 @@ def _write_pictures(
         comparison.protocol.kind,
         left_out=data.left_out,
         settings=comparison.settings(),
-        pictures={"What was predicted": truth},
+        pictures=pictures,
+        clinical=clinical_table(data, predictions),
         notes=() if comparison.across is None else comparison.across.notes,
         asked=asked,
     )

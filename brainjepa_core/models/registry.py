@@ -90,7 +90,6 @@ class Family:
         seed : int, optional
             Weights are a function of it, and torch's generator is left as it was.
         """
-        basis = basis if isinstance(basis, torch.Tensor) else torch.tensor(basis)
         if seed is None:
             return self._drawn(settings, basis)
         with torch.random.fork_rng(devices=[]):
@@ -100,10 +99,13 @@ class Family:
     def undrawn(self, settings: ModelShape, basis: Any) -> BrainModel:
         """A model whose weights are to be put in: zeros wherever `new` draws them."""
         with Undrawn():
-            return self._drawn(settings, torch.as_tensor(basis))
+            return self._drawn(settings, basis)
 
-    def _drawn(self, settings: ModelShape, basis: torch.Tensor) -> BrainModel:
-        model = self.model(settings, basis)
+    def _drawn(self, settings: ModelShape, basis: Any) -> BrainModel:
+        # A copy: what a message brought may lie in a file that nobody may write to.
+        model = self.model(
+            settings, basis if isinstance(basis, torch.Tensor) else torch.tensor(basis)
+        )
         if settings.adapters:
             add_adapters(model)
         return model

@@ -1,8 +1,10 @@
 """HTML pages that open anywhere, need nothing else, and print: one base page, one style sheet.
 
 A room's template extends ``pages/base.html`` and draws tables, pictures and notes with
-``pages/parts.html``. Whatever is put into a template is escaped there: names, settings and reasons
-come from files and from other machines.
+``pages/parts.html``. The base gives it contents, explains words of the field, and says how it was
+made and whom to cite; `methods`, where a page has it, is a text to paste into a paper. Whatever is
+put into a template is escaped there: names, settings and reasons come from files and from other
+machines.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.pages.made import PAPER, SOFTWARE, Made
 from brainjepa_core.pages.palette import DARK, LIGHT
+from brainjepa_core.pages.reading import readable
 from brainjepa_core.pages.table import Cell
 
 
@@ -30,7 +34,7 @@ def render(package: str, template: str, **content: Any) -> str:
     **content
         What the template shows; a name that it misses is an error.
     """
-    return _templates(package).get_template(template).render(content)
+    return _templates(package).get_template(template).render({"made": Made.now(), **content})
 
 
 def write_page(path: Path, package: str, template: str, **content: Any) -> Path:
@@ -52,7 +56,8 @@ def _templates(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {"light": LIGHT, "dark": DARK}
+    found.globals |= {"light": LIGHT, "dark": DARK, "software": SOFTWARE, "paper": PAPER}
+    found.globals["readable"] = readable
     found.tests["cell"] = lambda value: isinstance(value, Cell)
     return found
 

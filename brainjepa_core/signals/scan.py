@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.arrays import Float64
+from brainjepa_core.arrays import Float32, Float64
 
 Mask = NDArray[np.bool_]
 DROPPED = "CensoredFramesDropped"  # in `RawScan.details`: frames that are not in the series
@@ -28,6 +28,25 @@ class ScanHeader:
 
     frames: int
     tr: float
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A cut through a scan, up is up.
+
+    Attributes
+    ----------
+    image : ndarray of float32 [rows, columns]
+        Mean signal.
+    rois : ndarray of int32 [rows, columns]
+        Row of the atlas from 1; 0 is no ROI.
+    aspect : float
+        Height of a voxel over its width.
+    """
+
+    image: Float32
+    rois: NDArray[np.int32]
+    aspect: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,8 @@ class RawScan:
         Whether a brain mask said which voxels count; missing for what is no volume.
     details : dict
         Facts for the sidecar of the derivative, under names of BIDS where it has them.
+    slices : tuple of Slice
+        Cuts that show whether the atlas lies on the scan; empty for what is no volume.
     """
 
     series: Float64
@@ -66,6 +87,7 @@ class RawScan:
     keep: Mask | None = None
     masked: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    slices: tuple[Slice, ...] = ()
 
     @property
     def censored(self) -> float:

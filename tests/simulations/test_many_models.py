@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from click import unstyle
+from page_text import unexplained
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -112,7 +113,7 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     } <= models  # fmt: skip
     assert "masked autoencoder: probe" not in models  # only a study says with which budget
     assert {p.name for p in (out / "figures").iterdir()} == {"models.png", "predictions.png"}
-    page = (out / "results.html").read_text()
+    page = unexplained((out / "results.html").read_text())
     assert "mine: probe" in page and "<html" in page
     assert (out.parent / "mlflow.db").exists()
     comparisons = json.loads((out / "comparisons.json").read_text())
@@ -208,8 +209,8 @@ def test_what_will_be_trained_is_told_with_what_leaves_it_out():
         ("--finetune", "expected --finetune to be no, yes or a YAML file, found 'maybe'; take one"),
         (
             "--protocol",
-            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised "
-            "or a YAML file, found 'maybe'; take one",
+            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised, "
+            "brainmarks, column or a YAML file, found 'maybe'; take one",
         ),
     ],
 )

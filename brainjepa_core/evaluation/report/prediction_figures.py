@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.metrics import auc as area
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from brainjepa_core.evaluation.report.result_figures import OTHERS, short_name
@@ -63,12 +64,13 @@ def _roc(pools: dict[str, Pooled], colors: dict[str, str], positive: str) -> Fig
     ax = figure.subplots()
     for model, pool in pools.items():
         false, true, _ = roc_curve(pool.truth, pool.values[:, 1] - pool.values[:, 0])
-        ax.plot(false, true, color=colors[model], linewidth=1.4, label=short_name(model))
+        label = f"{short_name(model)}, AUC {area(false, true):.2f}"
+        ax.plot(false, true, color=colors[model], linewidth=1.4, label=label)
     ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     ax.set_aspect("equal")
     ax.set(xlim=(0, 1), ylim=(0, 1.005))
-    ax.set_xlabel(f"share of others taken for {short_name(positive)}", fontsize=9)
-    ax.set_ylabel(f"share of {short_name(positive)} found", fontsize=9)
+    ax.set_xlabel("1 − specificity (false positive rate)", fontsize=9)
+    ax.set_ylabel(f"sensitivity for {short_name(positive)} (true positive rate)", fontsize=9)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", fontsize=8.5, frameon=False)

@@ -69,6 +69,8 @@ class TaskFacts:
         Sentences on who trains and who is tested.
     asked : sequence of Asked
         What else was asked of the same people, a section each.
+    clinical : Table, optional
+        `clinical_table`, of two classes.
     """
 
     task: str
@@ -82,6 +84,7 @@ class TaskFacts:
     pictures: Mapping[str, Figure] = field(default_factory=dict)
     notes: Sequence[str] = ()
     asked: Sequence[Asked] = ()
+    clinical: Table | None = None
 
     @classmethod
     def of(
@@ -93,6 +96,7 @@ class TaskFacts:
         pictures: Mapping[str, Figure] | None = None,
         notes: Sequence[str] = (),
         asked: Sequence[Asked] = (),
+        clinical: Table | None = None,
     ) -> TaskFacts:
         """Counts of the people of a task; `settings` beside the task's own."""
         each = [int((data.target == number).sum()) for number in range(len(data.classes))]
@@ -109,6 +113,7 @@ class TaskFacts:
             pictures or {},
             notes,
             asked,
+            clinical,
         )
 
     @property
@@ -165,6 +170,7 @@ def write_result_page(
         title=title,
         subtitle=" · ".join(part.title for part in parts),
         parts=[part.content() for part in parts],
+        methods=" ".join(part.methods() for part in parts),
     )
 
 
@@ -191,6 +197,17 @@ class _Part:
         named = [model for model in (*subjects, reference) if model in self.models]
         self.shown = named or self.models[:4]
 
+    def methods(self) -> str:
+        """A sentence for a paper."""
+        facts = self.facts
+        everybody = counted(sum(facts.sites.values()), "person", "people")
+        return (
+            f"{facts.task} was predicted for {everybody} of {counted(len(facts.sites), 'site')} "
+            f"under the protocol {facts.protocol.replace('_', ' ')} with brainjepa-federated; "
+            "intervals are 95 % of a bootstrap over tested people, differences are paired, and p "
+            "values are corrected by Holm."
+        )
+
     def _mine(self, item: Row | Comparison | Gap | OverSites) -> bool:
         return (item.task, item.protocol) == (self.facts.task, self.facts.protocol)
 
@@ -214,6 +231,7 @@ class _Part:
                 [c for c in self._compared() if c.against != self.reference]
             ),
             "pictures": [Picture.of(figure, name) for name, figure in facts.pictures.items()],
+            "clinical": facts.clinical,
             "asked": [asked_section(one, self.reference, self.subjects) for one in facts.asked],
             "groups": self._groups(),
             "people": self._people(),

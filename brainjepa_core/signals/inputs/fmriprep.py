@@ -14,6 +14,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.cleaning.confounds import check_columns, read_confounds
 from brainjepa_core.signals.cleaning.displacement import mean_displacement
 from brainjepa_core.signals.images import cifti
+from brainjepa_core.signals.images.alignment import alignment
 from brainjepa_core.signals.images.cifti import CiftiLabels, is_cifti, parcellate_cifti
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.images.nifti_stream import NiftiHeader, read_header
@@ -30,7 +31,7 @@ from brainjepa_core.signals.inputs.inheritance import Sidecars, nearest_with
 from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.preparation import CleaningSettings, InputSettings
 from brainjepa_core.signals.problems import ScanProblem, require_there
-from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader
+from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader, Slice
 from brainjepa_core.signals.tables.bids_names import scan_key
 
 COMPRESSED, PLAIN = ".nii.gz", ".nii"
@@ -134,7 +135,13 @@ class FmriprepScan(FoundScan):
             keep=confounds.keep,
             masked=None if isinstance(self.labels, CiftiLabels) else self.mask is not None,
             details={"Cleaning": cleaning, "ConfoundRegressors": list(confounds.names)},
+            slices=self._slices(),
         )
+
+    def _slices(self) -> tuple[Slice, ...]:
+        if isinstance(self.labels, CiftiLabels):
+            return ()
+        return alignment(self.image, self.labels)
 
     def _parcellate(self) -> Parcellated:
         if isinstance(self.labels, CiftiLabels):

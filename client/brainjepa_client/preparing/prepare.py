@@ -19,6 +19,7 @@ from typing import Any
 from brainjepa_client.consent.audit_log import on_removed, people_removed
 from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan, space_of
 from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.quality.ratings import on_unknown, read_ratings
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
@@ -64,7 +65,7 @@ class Preparation:
         Where the site keeps aligned scans.
     found, finished : int
         Scans found, and those an earlier run has finished.
-    waiting : tuple of FoundScan
+    waiting : tuple of Job
         The others.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
@@ -82,7 +83,7 @@ class Preparation:
     phenotypes: JoinedPhenotypes
     found: int
     finished: int
-    waiting: tuple[FoundScan, ...]
+    waiting: tuple[Job, ...]
     told: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
@@ -130,6 +131,7 @@ class Preparation:
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
+            ratings = read_ratings(site.quality)
             if not renewed:  # a store that begins anew will have these people again
                 keep_people_of(store)
             reports = Reports(site.quality, {record.key for record in store.records})
@@ -138,11 +140,16 @@ class Preparation:
             for problem in found.problems:
                 reports.write_problem(problem)
         waiting = tuple(
-            scan for scan in chosen if not reports.is_finished(scan, _told_fd(phenotypes, scan))
+            job
+            for scan in chosen
+            if not reports.is_finished(
+                *(job := Job(scan, _told_fd(phenotypes, scan), ratings.get(scan.key)))
+            )
         )
         changes = (
             *on_removed(len(found.scans) - len(here)),
             *_on_phenotypes(relabelled),
+            *on_unknown(ratings, {scan.key for scan in here}),
             *(() if people else _on_gone(gone, drop_gone)),
         )
         done = len(chosen) - len(waiting)
@@ -172,10 +179,10 @@ class Preparation:
             if self.settings.derivatives is not None:
                 write_description(self.settings.derivatives)
             try:
-                with closing(in_order(work, map(self._job, self.waiting), processes)) as results:
-                    for scan, prepared in zip(self.waiting, results, strict=True):
-                        report = self._keep(scan, prepared)
-                        self.reports.write(scan, report, _told_fd(self.phenotypes, scan))
+                with closing(in_order(work, self.waiting, processes)) as results:
+                    for job, prepared in zip(self.waiting, results, strict=True):
+                        report = self._keep(job.scan, prepared)
+                        self.reports.write(job.scan, report, job.told_fd, job.rating)
                         yield report
             finally:
                 self._clear_leftovers()
@@ -186,9 +193,6 @@ class Preparation:
         clear_leftovers(self.reports.figures)
         if self.settings.derivatives is not None:
             clear_half_written(self.settings.derivatives)
-
-    def _job(self, scan: FoundScan) -> Job:
-        return Job(scan, _told_fd(self.phenotypes, scan))
 
     def _keep(self, scan: FoundScan, prepared: Prepared) -> ScanReport:
         """Put a scan that passed into the store; what has not passed, or is refused, leaves it."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from brainjepa_client.preparing.scan_reports import digest
 from brainjepa_client.quality.figures import draw_scan
+from brainjepa_client.quality.ratings import Word, reason
 from brainjepa_client.quality.table import ScanReport, Status
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas
@@ -49,10 +50,20 @@ class Prepared:
 
 
 class Job(NamedTuple):
-    """A scan, and the mean displacement in mm that phenotypes tell where its files do not."""
+    """A scan, and what is told of it beside its files.
+
+    Attributes
+    ----------
+    scan : FoundScan
+    told_fd : float, optional
+        Mean displacement in mm that phenotypes tell.
+    rating : str, optional
+        Of a person.
+    """
 
     scan: FoundScan
     told_fd: float | None = None
+    rating: Word | None = None
 
 
 def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Job) -> Prepared:
@@ -71,8 +82,8 @@ def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job
         return _prepare(settings, atlas, figures, job)
     except ScanProblem as problem:
         return _failed(scan, problem)
-    except UnusableScan as reason:
-        return _failed(scan, refusal(scan.files[0], reason))
+    except UnusableScan as unusable:
+        return _failed(scan, refusal(scan.files[0], unusable))
     except Exception as error:  # one scan's defect, foreseen or not, is no reason to stop the rest
         if is_disk_full(error):  # which is no scan's own: the rest would fail as well
             raise
@@ -100,6 +111,7 @@ def _prepare(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Jo
     reasons = reasons_to_exclude(quality, settings.exclude, len(atlas))
     if settings.exclude.wrong_order and order is not None and order.verdict == "wrong order":
         reasons.append(f"{order.message} (exclude.wrong_order)")
+    reasons += reason(job.rating)
     picture = figures / f"{digest(scan.key)}.png"
     status: Status = "excluded" if reasons else "included"
     place = f"{figures.name}/{picture.name}"

@@ -2,7 +2,8 @@
 
 Reports hold subject ids and stay at the site. A report counts as long as the scan was made from
 what is there now: its files (large ones by size and time of change, small ones by content, sidecars
-included) and what phenotypes tell of its motion. Those of scans that failed never count.
+included), what phenotypes tell of its motion, and what a person says of it. Those of scans that
+failed never count.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from brainjepa_client.quality.ratings import BAD, Word
 from brainjepa_client.quality.table import Key, ScanReport
 from brainjepa_core.files import atomic_path, clear_leftovers
 from brainjepa_core.signals.problems import ScanProblem
@@ -39,7 +41,9 @@ class Reports:
         self.figures = folder / FIGURES
         self._stored = stored
 
-    def is_finished(self, scan: FoundScan, told_fd: float | None = None) -> bool:
+    def is_finished(
+        self, scan: FoundScan, told_fd: float | None = None, rating: Word | None = None
+    ) -> bool:
         """Whether an earlier run has done this scan, from what is there now.
 
         Parameters
@@ -47,16 +51,24 @@ class Reports:
         scan : FoundScan
         told_fd : float, optional
             Mean displacement in mm that phenotypes tell.
+        rating : str, optional
+            Of a person.
         """
         content = self._read(self._path(scan.key))
-        if content is None or content["made_from"] != _made_from(scan, told_fd):
+        if content is None or content["made_from"] != _made_from(scan, told_fd, rating):
             return False
         status = content["report"]["status"]
         return status == "excluded" or (status == "included" and scan.key in self._stored)
 
-    def write(self, scan: FoundScan, report: ScanReport, told_fd: float | None = None) -> None:
-        """Put a report on disk; from here on the scan is finished."""
-        made_from = _made_from(scan, told_fd)
+    def write(
+        self,
+        scan: FoundScan,
+        report: ScanReport,
+        told_fd: float | None = None,
+        rating: Word | None = None,
+    ) -> None:
+        """Put a report on disk; from here on the scan is finished. As `is_finished`."""
+        made_from = _made_from(scan, told_fd, rating)
         self._write(scan.key, {"made_from": made_from, "report": report.to_json()})
 
     def write_problem(self, problem: ScanProblem) -> None:
@@ -113,7 +125,7 @@ def digest(key: Key) -> str:
     return hashlib.sha256("\0".join(key).encode()).hexdigest()[:32]
 
 
-def _made_from(scan: FoundScan, told_fd: float | None) -> list[Any]:
+def _made_from(scan: FoundScan, told_fd: float | None, rating: Word | None) -> list[Any]:
     """What a scan is made from: its files, the JSON beside each, and what it is told of it."""
     files = set(scan.files)
     for field in fields(scan):  # sidecars of other files, which some forms look into
@@ -124,7 +136,7 @@ def _made_from(scan: FoundScan, told_fd: float | None) -> list[Any]:
             if isinstance(part, Path)
         }
     files |= {path.with_name(path.name.split(".")[0] + ".json") for path in files}
-    told = [told_fd, scan.read_whole]
+    told = [told_fd, scan.read_whole, *([BAD] if rating == BAD else [])]
     return [*told, *(_stamp(path) for path in sorted(files) if path.is_file())]
 
 

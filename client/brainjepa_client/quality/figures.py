@@ -5,12 +5,11 @@ Shapes: R ROIs, F frames as measured, F' frames after cleaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
@@ -19,6 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from brainjepa_client.quality.slices import draw_slices
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.files import atomic_path
@@ -54,12 +54,12 @@ def draw_scan(
     title: str = "",
     fd_threshold: float | None = None,
 ) -> Path:
-    """Draw one scan: motion above the signals of all ROIs, connectivity beside them.
+    """Draw one scan: motion above the signals of all ROIs, connectivity beside, atlas below.
 
     Parameters
     ----------
     path : Path
-        Of the PNG file, 1000 x 600 pixels.
+        Of the PNG file, 1000 x 600 pixels; 1000 x 800 where it is known how the atlas lies.
     raw : RawScan
     cleaned : ndarray [R, F']
         F' is F, or the number of frames that are not censored.
@@ -76,15 +76,11 @@ def draw_scan(
     -------
     Path
     """
-    figure = Figure(figsize=(10, 6))
-    grid = GridSpec(
-        2, 2, figure, left=0.1, right=0.985, bottom=0.075, top=0.89, height_ratios=(1, 3),
-        width_ratios=(4.6, 3.75), hspace=0.09, wspace=0.06,
-    )  # fmt: skip
-    above, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    figure, above, between, below, beside = _panels(atlas_below=bool(raw.slices))
     frames = raw.series.shape[1]
     keep = np.ones(frames, bool) if raw.keep is None else raw.keep
     _motion(above, raw, keep, quality, fd_threshold)
+    _global_signal(between, raw)
     order = np.argsort(atlas.network_index, kind="stable")
     series = zscore(cleaned)[order]
     if series.shape[1] == keep.sum() < frames:  # frames that were left out stay empty
@@ -93,21 +89,47 @@ def draw_scan(
         series = whole
     signals = _carpet(below, series, raw.tr)
     _networks_beside(below, atlas, names=True)
-    beside = figure.add_subplot(grid[1, 1])  # its rows are the carpet's
     image = _matrix(beside, _correlation(cleaned), atlas)
     _networks_beside(beside, atlas, names=False)
-    _bar(
-        figure,
-        signals,
-        (0.64, 0.855, 0.28, 0.017),
-        "left: signal, standard deviations from an ROI's mean",
-    )
-    _bar(figure, image, (0.64, 0.765, 0.28, 0.017), "below: correlation between ROIs")
-    figure.text(0.02, 0.945, title, fontsize=11, fontweight="bold")
-    figure.text(0.985, 0.945, _in_short(quality, len(cleaned)), fontsize=8.5, ha="right")
+    top, tall = _top(figure), beside.get_position().y1
+    bars = (0.64, top - 0.055, 0.28, 0.015), (0.64, tall + 0.035, 0.28, 0.015)
+    _bar(figure, signals, bars[0], "left: signal, standard deviations from an ROI's mean")
+    _bar(figure, image, bars[1], "below: correlation between ROIs")
+    figure.text(0.02, top + 0.04, title, fontsize=11, fontweight="bold")
+    figure.text(0.985, top + 0.04, _in_short(quality, len(cleaned)), fontsize=8.5, ha="right")
+    if raw.slices:
+        draw_slices(figure, raw.slices, atlas)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
     return path
+
+
+def _panels(atlas_below: bool) -> tuple[Figure, Axes, Axes, Axes, Axes]:
+    """Figure, and axes of motion, global signal, carpet, and connectivity beside the carpet."""
+    figure = Figure(figsize=(10, 8 if atlas_below else 6))
+    grid = GridSpec(
+        3, 2, figure, left=0.1, right=0.985, bottom=0.34 if atlas_below else 0.075,
+        top=_top(figure), height_ratios=(0.9, 0.5, 3), width_ratios=(4.6, 3.75), hspace=0.1,
+        wspace=0.06,
+    )  # fmt: skip
+    above, between, below = (figure.add_subplot(grid[row, 0]) for row in range(3))
+    return figure, above, between, below, figure.add_subplot(grid[2, 1])
+
+
+def _top(figure: Figure) -> float:
+    return 1 - 0.66 / float(figure.get_figheight())
+
+
+def _global_signal(ax: Axes, raw: RawScan) -> None:
+    """Mean signal over the ROIs before cleaning, in standard deviations."""
+    frames = raw.series.shape[1]
+    ax.set(xlim=(-0.5, frames - 0.5), xticks=[], yticks=[], ylabel="global\nsignal")
+    ax.yaxis.label.set_fontsize(8)
+    ax.spines[:].set_visible(False)
+    seen = raw.series[np.isfinite(raw.series).all(1)]
+    if len(seen) and np.ptp(signal := seen.mean(0)) > 0:
+        ax.plot((signal - signal.mean()) / signal.std(), color=GREY, linewidth=0.9)
+        ax.set_ylim(-4, 4)
 
 
 def _in_short(quality: Mapping[str, float], rois: int) -> str:
@@ -201,47 +223,6 @@ def _bar(
     bar.ax.tick_params(labelsize=8, length=2, pad=1)
     bar.set_ticks(np.linspace(*image.get_clim(), 5).tolist())
     bar.outline.set_visible(False)
-
-
-def distributions(
-    panels: Sequence[tuple[str, Sequence[float], Sequence[float], float | None]],
-) -> Figure:
-    """How numbers spread over a site's scans, with the limits of its rules.
-
-    Parameters
-    ----------
-    panels : sequence of (label, included, excluded, limit)
-        Each at least one value in either group; the limit may be None.
-    """
-    figure = Figure(figsize=(10, 2.7), layout="constrained")
-    for ax, (label, included, excluded, limit) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        values = np.array([*included, *excluded])
-        ends = [values.min(), values.max(), *([] if limit is None else [limit])]
-        low, high = min(ends), max(ends)
-        margin = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
-        low = max(0.0, low - margin) if low >= 0 else low - margin
-        bins = np.linspace(low, high + margin, min(25, 6 + len(values) // 4))
-        ax.hist(
-            [included, excluded], bins, stacked=True, color=[BLUE, ORANGE],
-            label=["included", "excluded"],
-        )  # fmt: skip
-        if limit is not None:
-            ax.axvline(limit, color=VERMILLION, linewidth=1.2, linestyle="--", label="limit")
-        ax.set_xlabel(label, fontsize=9)
-        ax.tick_params(labelsize=8)
-        ax.yaxis.get_major_locator().set_params(integer=True)
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("scans", fontsize=9)
-    handles: dict[str, Artist] = {}
-    for ax in figure.axes:
-        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside upper left", ncols=3, fontsize=9,
-        frameon=False,
-    )  # fmt: skip
-    return figure
 
 
 def mean_connectivity(fc: Float64, atlas: Atlas) -> Figure:

@@ -5,8 +5,10 @@ Names and reasons come from files: the template escapes all of them.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -15,12 +17,15 @@ import numpy as np
 
 from brainjepa_client.quality import figures
 from brainjepa_client.quality.advice import in_short, look_first
+from brainjepa_client.quality.ratings import RATINGS
+from brainjepa_client.quality.strips import strips
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_client.quality.table import (
     DICTIONARY,
     NOT_KNOWN,
     NUMBERS,
     TABLE,
+    Key,
     ScanReport,
     number_columns,
     write_table,
@@ -37,7 +42,6 @@ from brainjepa_core.signals.storing.store import ScanStore
 __all__ = ["PAGE", "ScanReport", "write_quality"]
 
 PAGE = "index.html"
-SPREAD = "How the numbers spread"
 FIRST = {"failed": 0, "excluded": 1, "included": 2}  # order of the table
 # Heading and decimals of the numbers in the page's table; all others are in scans.tsv.
 SHOWN = {
@@ -55,20 +59,15 @@ SHOWN = {
     "order_score": ("order", 2),
 }
 SCALES = {"censored": 100.0, "coverage_mean": 100.0, "seconds": 1 / 60}
-# Panels of the site's distributions: number, label, and the rule whose limit is drawn.
-PANELS = (
-    ("mean_fd", "mean FD (mm)", "mean_fd"),
-    ("censored", "censored frames (%)", "censored"),
-    ("tsnr", "tSNR", "tsnr"),
-    ("seconds", "minutes", "seconds"),
-)
 
 
 class ScanLine(NamedTuple):
     """A scan in the page's table; `link` is the address of its picture, or empty."""
 
+    key: str
     status: str
     name: str
+    rating: str
     link: str
     reasons: Sequence[str]
     numbers: Sequence[str]
@@ -82,6 +81,7 @@ def write_quality(
     exclude: ExclusionSettings | None = None,
     store: ScanStore | None = None,
     damaged: Sequence[str] = (),
+    ratings: Mapping[Key, str] | None = None,
 ) -> Path:
     """Write ``index.html``, ``scans.tsv`` and ``scans.json`` into a folder.
 
@@ -98,6 +98,8 @@ def write_quality(
         For what is said of all included scans together; each of its scans is read.
     damaged : sequence of str
         Files of reports that could not be read.
+    ratings : mapping of str, optional
+        What people say of scans so far; without it there is nothing to rate.
 
     Returns
     -------
@@ -108,7 +110,6 @@ def write_quality(
     summary = None if store is None or not store.records else SiteSummary.of(store)
     write_table(folder, reports)
     shown = _shown(reports)
-    panels = _panels(reports, rules)
     scans, rois = counted(len(reports), "scan"), counted(len(atlas), "ROI")
     return write_page(
         folder / PAGE,
@@ -118,16 +119,19 @@ def write_quality(
         subtitle=f"{scans} · {rois} of '{atlas.name}'",
         in_short=in_short(reports),
         first=look_first(reports, rules, summary, atlas, damaged),
-        spread=Picture.of(figures.distributions(panels), SPREAD) if panels else None,
+        strips=strips(reports, rules),
         site=None if summary is None else _site(reports, summary, atlas),
         headings=[SHOWN[name][0] for name in shown],
         scans=[
-            _line(report, shown)
+            _line(report, shown, ratings or {})
             for report in sorted(reports, key=lambda r: (FIRST[r.status], r.key))
         ],
         numbers=_meanings(reports),
         table=TABLE,
         dictionary=DICTIONARY,
+        rated=ratings is not None,
+        ratings=RATINGS,
+        methods=_methods(reports, rules, atlas),
     )
 
 
@@ -153,27 +157,6 @@ def _site(
         "unplaced": coverage is not None and seen is None,
         "connectivity": connectivity,
     }
-
-
-def _panels(
-    reports: Sequence[ScanReport], rules: ExclusionSettings
-) -> list[tuple[str, list[float], list[float], float | None]]:
-    panels = []
-    for name, label, rule in PANELS:
-        scale = SCALES.get(name, 1.0)
-        values = {
-            status: [
-                scale * report.quality[name]
-                for report in reports
-                if report.status == status and math.isfinite(report.quality.get(name, math.nan))
-            ]
-            for status in ("included", "excluded")
-        }
-        limit = getattr(rules, rule)
-        if any(values.values()):
-            limit = None if limit is None else scale * limit
-            panels.append((label, values["included"], values["excluded"], limit))
-    return panels
 
 
 def _coverage(reports: Sequence[ScanReport], summary: SiteSummary) -> tuple[Float64 | None, str]:
@@ -202,10 +185,28 @@ def _coverage(reports: Sequence[ScanReport], summary: SiteSummary) -> tuple[Floa
     return coverage, told + (of_scans if len(known) < len(read) else "") + "."
 
 
-def _line(report: ScanReport, shown: Sequence[str]) -> ScanLine:
+def _line(report: ScanReport, shown: Sequence[str], ratings: Mapping[Key, str]) -> ScanLine:
     link = quote(report.figure, errors="replace") if report.figure else ""
     numbers = [_shown_number(report, name) for name in shown]
-    return ScanLine(report.status, report.name, link, report.reasons, numbers)
+    key = json.dumps(report.key)
+    rating = ratings.get(report.key, "")
+    return ScanLine(key, report.status, report.name, rating, link, report.reasons, numbers)
+
+
+def _methods(reports: Sequence[ScanReport], rules: ExclusionSettings, atlas: Atlas) -> str:
+    """A paragraph for a paper: how many scans, by which rules."""
+    counts = Counter(report.status for report in reports)
+    limits = [
+        f"{field} {value:g}"
+        for field, value in rules.model_dump().items()
+        if value is not None and not isinstance(value, bool)
+    ]
+    by = f" by limits on {', '.join(limits)}" if limits else ""
+    return (
+        f"Signals of the {len(atlas)} regions of {atlas.name} were taken from "
+        f"{counted(len(reports), 'scan')} with brainjepa-federated; {counts['excluded']} were "
+        f"left out{by}, and {counts['failed']} could not be read."
+    )
 
 
 def _shown(reports: Sequence[ScanReport]) -> list[str]:

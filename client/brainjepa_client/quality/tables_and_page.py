@@ -10,6 +10,7 @@ import numpy as np
 from brainjepa_client.preparing.scan_reports import FIGURES, Reports, digest
 from brainjepa_client.quality.figures import draw_scan
 from brainjepa_client.quality.page import write_quality
+from brainjepa_client.quality.ratings import read_ratings
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
@@ -51,7 +52,8 @@ def write_site_quality(site: SiteSettings) -> tuple[Counter[str], Path]:
         atlas = load_atlas(site.preparation().atlas)
     rules = None if site.prepare is None else site.prepare.exclude
     damaged = kept.damaged()
-    page = write_quality(site.quality, site.name, atlas, reports, rules, store, damaged)
+    ratings = None if site.prepare is None else read_ratings(site.quality)
+    page = write_quality(site.quality, site.name, atlas, reports, rules, store, damaged, ratings)
     return Counter(report.status for report in reports), page
 
 

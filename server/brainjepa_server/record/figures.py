@@ -17,6 +17,7 @@ from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
+from brainjepa_core.pages.brain import brain_views
 from brainjepa_core.pages.palette import (
     BLUE,
     DIVERGING,
@@ -42,6 +43,7 @@ from brainjepa_server.record.verdict import Comparison
 
 NAMED_SITES = 10  # with more, losses are bands over the sites
 BARS = 40  # with more sites, drift is a histogram
+DRAWN_GRADIENTS = 3  # on the brain
 FEWEST_LABELLED = 0.03  # share of the ROIs that a network needs for its name beside the matrix
 
 
@@ -74,6 +76,21 @@ def consensus(
     if mean_fc is not None:
         _matrix(panels[1], np.asarray(mean_fc, np.float64), index, names)
     return figure
+
+
+def gradients_on_brain(basis: ConsensusBasis, centroids: Float64) -> Figure:
+    """The first gradients at the place of each ROI, in four views of the brain.
+
+    Parameters
+    ----------
+    basis : ConsensusBasis
+    centroids : ndarray [R, 3]
+        mm, MNI.
+    """
+    shown = basis.gradients[:, :DRAWN_GRADIENTS].T
+    scaled = {f"gradient {i}": g / (np.abs(g).max() or 1.0) for i, g in enumerate(shown, 1)}
+    label = "place along the gradient, of its largest"
+    return brain_views(scaled, centroids, label, limits=(-1.0, 1.0))
 
 
 def spectrum(facts: BasisFacts) -> Figure:

@@ -5,10 +5,13 @@ Settings are a person's and refusals come from other machines: the template esca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.gradients.consensus import SWAPPABLE_GAP
@@ -20,6 +23,8 @@ from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import FEDERATED, RoundRecord, RunHistory, read_history
+from brainjepa_server.record.leaving import PAGE, leaving, people_table, write_leaving
+from brainjepa_server.record.methods import study_methods, windows_in_words
 from brainjepa_server.record.sites_section import sites_section
 from brainjepa_server.record.task_tables import task_sections
 from brainjepa_server.record.verdict import (
@@ -42,7 +47,7 @@ Rows = list[tuple[object, Mapping[str, Mapping[str, str]]]]  # reasons by what b
 
 
 def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
-    """Write FOLDER/report.html from what the study has recorded so far.
+    """Write FOLDER/report.html and privacy.html from what the study has recorded so far.
 
     Parameters
     ----------
@@ -62,6 +67,7 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
     """
     folder = Path(folder)
     history = read_history(folder)
+    write_leaving(folder, history)
     comparison = Comparison.of(history)
     return write_page(
         folder / REPORT,
@@ -74,6 +80,11 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         unevaluated=UNKNOWN if history.is_private else "Not evaluated yet.",
         tasks=task_sections(folder),
         sites=sites_section(history),
+        people=people_table(history),
+        windows=windows_in_words(history),
+        leaving=leaving(folder, history),
+        privacy_page=PAGE,
+        methods=study_methods(history),
         rounds=_rounds(history, comparison),
         rejected=_rejected(history),
         basis=_basis(folder, history, atlas),
@@ -105,11 +116,18 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     ]
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
-    table = Table.of(headings, rows, ("text", "text"))
+    kinds = ("text", "text")
+    headline = [row for row in rows if row[1] == comparison.pool]
     probes = [row for row in comparison.rows if row.outcome != OTHER_HALF]
     whose = OWN_PROBES if any(row.own_probes for row in probes) else OF_HELD_OUT
     whose += f" {OF_WINDOWS}" if len(probes) < len(comparison.rows) else ""
-    return {"pictures": pictures, "of_round": of_round, "whose": whose, "table": table}
+    return {
+        "pictures": pictures,
+        "of_round": of_round,
+        "whose": whose,
+        "table": Table.of(headings, headline, kinds),
+        "all": Table.of(headings, rows, kinds) if len(rows) > len(headline) else None,
+    }
 
 
 def _rounds(history: RunHistory, comparison: Comparison) -> Section:
@@ -210,7 +228,19 @@ def _consensus(folder: Path, expected: str, atlas: Atlas | None) -> tuple[str, l
         return f"{BASIS} beside this report is of another study: its hash differs.", []
     shipped = load_atlas()
     atlas = atlas or (shipped if shipped.rois == basis.rois else None)
-    return "", [Picture.of(figures.consensus(basis, mean_fc, atlas), "Consensus gradients")]
+    pictures = [Picture.of(figures.consensus(basis, mean_fc, atlas), "Consensus gradients")]
+    if (centroids := _centroids(basis.rois, atlas)) is not None:
+        drawn = figures.gradients_on_brain(basis, centroids)
+        pictures.insert(0, Picture.of(drawn, "The first gradients at each region of the brain"))
+    return "", pictures
+
+
+def _centroids(rois: Sequence[str], atlas: Atlas | None) -> Float64 | None:
+    """Places [R, 3] of ROIs in mm, by the study's atlas or the shipped one; None where unknown."""
+    for known in (atlas, load_atlas()):
+        if known is not None and known.centroids is not None and set(rois) <= set(known.rois):
+            return np.array(known.centroids)[known.rows_of(rois)]
+    return None
 
 
 def _settings(history: RunHistory) -> Table:

@@ -15,6 +15,7 @@ from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study_folder import FINAL, task_report
 from brainjepa_server.tasks.evaluation import evaluate_task
+from brainjepa_server.tasks.page import write_task_page
 from brainjepa_server.tasks.report import TaskReport
 from brainjepa_server.tasks.report_file import is_made_from, report_origin, write_task_report
 
@@ -59,6 +60,7 @@ def ask_tasks(
         try:
             report = evaluate_task(sites, settings, weights, basis, task)
             write_task_report(report, path, origin)
+            write_task_page(path)
         except (ValueError, OSError) as error:
             failed[task.task.name] = plainly(error, str(error))
         else:

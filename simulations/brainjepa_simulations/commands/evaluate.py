@@ -139,6 +139,7 @@ def evaluate_sites(
         from brainjepa_core.evaluation.tasks.settings import load_task
         from brainjepa_server.record.study_card import write_cards
         from brainjepa_server.study_folder import task_report
+        from brainjepa_server.tasks.page import write_task_page
         from brainjepa_server.tasks.report_file import report_origin, write_task_report
         from brainjepa_server.tasks.settings import StudyTask
         from brainjepa_server.tasks.shown import show_report
@@ -150,9 +151,10 @@ def evaluate_sites(
             report = ask(run, chosen, which)
         path = task_report(run, chosen.task.name)
         write_task_report(report, path, report_origin(run, chosen, which))
+        page = write_task_page(path)
         write_cards(run)
         if as_json:
             print_json({"rows": report.rows(), "left_out": report.left_out})
         else:
             show_report(console, report)
-        console.print(f"[bold]{escape(str(path))}[/bold]", soft_wrap=True)
+        console.print(f"[bold]{escape(str(page))}[/bold]", soft_wrap=True)

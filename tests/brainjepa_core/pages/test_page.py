@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 
+from brainjepa_core.pages.made import Made
 from brainjepa_core.pages.page import _templates, render
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Cell, Row, Table, settings_table
 
 PACKAGE = "brainjepa_core.pages"
+MADE = Made("2026-01-02 03:04 UTC", "brainjepa demo", "brainjepa 1", "abc", "4 s")
 ALL = """{% extends "pages/base.html" %}
 {% from "pages/parts.html" import note, picture, table %}
 {% block main %}{{ note(text) }}{{ table(one) }}{{ picture(drawn) }}{% endblock %}"""
@@ -45,8 +47,15 @@ class Reader(HTMLParser):
 def page_of(text: str) -> Reader:
     cell = Cell(text, text, (text, text), strong=True)
     one = Table((text, text), [Row((text, cell), "best")], ("name",))
-    drawn = Picture(text, 5, "data:image/png;base64,")
-    content = {"title": text, "subtitle": text, "text": text, "one": one, "drawn": drawn}
+    drawn = Picture(text, 5, "data:image/png;base64,", "data:image/png;base64,")
+    content = {
+        "made": MADE,
+        "title": text,
+        "subtitle": text,
+        "text": text,
+        "one": one,
+        "drawn": drawn,
+    }
     return Reader(_templates(PACKAGE).from_string(ALL).render(content))
 
 

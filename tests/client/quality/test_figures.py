@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scipy import stats
 
 from brainjepa_client.quality import figures as figures
+from brainjepa_client.quality.slices import borders
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.cleaning.quality import scan_quality
-from brainjepa_core.signals.scan import RawScan
+from brainjepa_core.signals.scan import RawScan, Slice
 
 PLAIN = Atlas.from_names([f"roi{i}" for i in range(12)])
 NETWORKS = Atlas.from_names([f"Net{1 + i % 3:02d}_LH_{i}" for i in range(12)])
@@ -111,15 +113,32 @@ def test_fewer_values_are_means_of_neighbours():
     assert figures._fewer(values, 6, axis=1) is values
 
 
-def test_distributions_show_limits_and_both_groups():
-    figure = figures.distributions(
-        [("mean FD (mm)", [0.1, 0.2, 0.3], [0.9], 0.5), ("minutes", [5.0, 5.0], [], None)]
-    )
-    first, second = figure.axes
-    assert [first.get_xlabel(), second.get_xlabel()] == ["mean FD (mm)", "minutes"]
-    assert sum(bar.get_height() for bar in first.patches) >= 4
-    assert [line.get_xdata()[0] for line in first.lines] == [0.5] and not second.lines
-    assert [t.get_text() for t in figure.legends[0].texts] == ["included", "excluded", "limit"]
+def slices(columns: int = 8) -> tuple[Slice, ...]:
+    rois = np.zeros((6, columns), np.int32)
+    rois[1:4, 1:3], rois[1:4, 3:5] = 1, 2
+    return (Slice(np.ones(rois.shape, np.float32), rois, 1.5),) * 3
+
+
+def test_a_scan_with_slices_shows_the_atlas_on_it(tmp_path, monkeypatch):
+    drawn = drawn_figures(monkeypatch)
+    path = draw(tmp_path / "scan.png", raw_scan(slices=slices()), PLAIN)
+    assert imread(path).shape == (800, 1000, 4)
+    (figure,) = drawn
+    assert sum(len(ax.images) == 2 for ax in figure.axes) == 3  # mean image, and borders on it
+    assert "mean image and outlines of named list" in " ".join(t.get_text() for t in figure.texts)
+
+
+def test_borders_lie_between_regions_alone():
+    (one, *_) = slices()
+    assert np.argwhere(borders(one.rois) == 1).tolist() == [[1, 2], [2, 2], [3, 2]]
+
+
+def test_the_global_signal_is_the_mean_over_regions(tmp_path, monkeypatch):
+    drawn = drawn_figures(monkeypatch)
+    raw = raw_scan()
+    draw(tmp_path / "scan.png", raw, PLAIN)
+    (line,) = next(ax for ax in drawn[0].axes if "global" in ax.get_ylabel()).lines
+    assert np.allclose(line.get_ydata(), stats.zscore(raw.series[1:].mean(0)))
 
 
 def test_matrix_rows_follow_networks():

@@ -36,7 +36,7 @@ def test_many_sites_have_quantiles_and_folded_rows(tmp_path):
     assert ">over 500 sites</th>" in page and "All 500 sites, a row each" in page
     before, after = page.split("<details>")
     assert "site-499</td>" in after and "site-499" not in before
-    assert "site-010 and 490 more." in after
+    assert "site-010 and 490 more." in before
     assert page.count("<img") == 3  # drift, loss, and bytes and time: none for a site
 
 

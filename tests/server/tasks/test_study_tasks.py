@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from page_text import unexplained
 from rich.console import Console
 from task_sites import AGE, QUICK, SETTINGS, SEX, Consortium
 
@@ -124,7 +125,8 @@ def test_all_that_is_asked_is_in_the_contract_and_no_more(deployed, monkeypatch)
     assert {f"federated {kind} probe ({HEADLINE})" for kind in ("ridge", "logistic")} <= models
     assert sex["matrices"][HEADLINE]["reasons"] == {}
     assert "sex, nobody's data moved" in deployed.shown.getvalue()
-    assert "federated logistic probe" in write_report(deployed.folder / "study").read_text()
+    page = unexplained(write_report(deployed.folder / "study").read_text())
+    assert "federated logistic probe" in page
     (deployed.folder / "study" / STUDY_FILE).write_text(
         yaml.safe_dump(STUDY.model_dump(mode="json"))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from page_text import unexplained
 from private_consortium import private
 from small_consortium import TOTAL, FakeClient, run, same, summary, weights
 
@@ -54,7 +55,7 @@ def test_the_record_knows_no_loss_and_the_page_says_so(straight):
     for record in history.rounds:
         assert record.loss is None and not record.yardstick and not record.rejected
         assert all(site.loss is None and site.seconds is None for site in record.sites.values())
-    page = write_report(folder).read_text()
+    page = unexplained(write_report(folder).read_text())
     assert "no loss and no score leaves a site" in page
     assert "epsilon at delta 1e-05 of the whole study&#39;s training" in page
     assert "each person of site-01, site-02: 8." in page

@@ -22,7 +22,7 @@ from brainjepa_core.evaluation.scores.statistics import evaluate_predictions
 
 TWO = ("control", "autism")
 ATTACK = "<script>alert('x')</script>\x00\" onload=\"y {{ title }} {% raw %} $oops"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "source"}
 
 
 class Checked(HTMLParser):
@@ -41,7 +41,11 @@ class Checked(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert not any(name.startswith("on") for name, _ in attrs)
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "srcset") or (name == "href" and value[0] != "#")
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -196,13 +200,13 @@ def test_the_page_shows_every_figure_and_needs_nothing_else(evaluated, tmp_path)
     results, facts = evaluated
     path = write_result_page(tmp_path, results, facts, reference="FC", subjects=["probe"])
     found = page(path)
-    assert "script" not in found.tags and found.tags.count("h2") == 2
-    assert len(found.addresses) == 2 * 3 and all(
+    assert "script" not in found.tags and found.tags.count("h2") == 3
+    assert len(found.addresses) == 2 * 3 * 2 and all(
         a.startswith("data:image/png") for a in found.addresses
     )
     for row in results.rows:
         assert number(row.mean) in found.text and number(row.low) in found.text
-    assert found.text.count("Against random weights") == 2
+    assert found.text.count("Against random weights") == 4  # and in the contents
     assert {c.against for c in results.comparisons} == {"FC", "noise"}
     for unit in (
         "MAE (years)",

@@ -1,0 +1,58 @@
+"""Whether an atlas lies on a scan: slices of the mean image with the outlines of the labels.
+
+Shapes: X, Y, Z voxels of the grid, turned so that the axes go right, forward and up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import SpatialImage
+
+from brainjepa_core.signals.images.label_image import LabelImage
+from brainjepa_core.signals.images.nifti_stream import read_header
+from brainjepa_core.signals.scan import Slice
+
+FRAMES = 10  # that are averaged: a scan is compressed, and its first frames cost little
+CUTS = {0: (0.3, 0.7), 1: (0.35, 0.65), 2: (0.25, 0.5, 0.75)}  # of the labelled volume, by axis
+
+
+def alignment(bold: Path, labels: LabelImage) -> tuple[Slice, ...]:
+    """Cuts from the side, from the front and from above; empty for labels outside the image.
+
+    Parameters
+    ----------
+    bold : Path
+        4D NIfTI.
+    labels : LabelImage
+
+    Raises
+    ------
+    ScanProblem
+        As of `parcellate`.
+    """
+    header = read_header(bold)
+    grid = labels.on_grid(bold, header)
+    volume = np.zeros(int(np.prod(header.shape)), np.int32)
+    volume[grid.voxels] = grid.rows + 1
+    image = cast(SpatialImage, nibabel.load(bold))
+    first = np.asarray(image.dataobj[..., :FRAMES], np.float32)
+    mean = np.nan_to_num(first).mean(-1)
+    turned = [
+        nibabel.as_closest_canonical(nibabel.Nifti1Image(array, image.affine))
+        for array in (mean, volume.reshape(header.shape, order="F"))
+    ]
+    size = np.abs(turned[0].header.get_zooms()[:3])
+    values, rois = (np.asarray(one.dataobj) for one in turned)
+    found = []
+    for axis, shares in CUTS.items():
+        across, up = (other for other in range(3) if other != axis)
+        there = np.flatnonzero((rois > 0).any((across, up)))
+        for share in shares if there.size else ():
+            place = there[int(share * (there.size - 1))]
+            seen, labelled = (array.take(place, axis).T[::-1] for array in (values, rois))
+            found.append(Slice(seen, labelled, float(size[up] / size[across])))
+    return tuple(found)

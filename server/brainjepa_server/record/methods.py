@@ -1,0 +1,74 @@
+"""A study in the words of a paper's methods section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from brainjepa_core.problems import counted
+from brainjepa_server.record.history import RunHistory
+
+COMBINED = {
+    "mean": "a weighted mean",
+    "trimmed_mean": "a trimmed mean of each weight",
+    "median": "the median of each weight",
+}
+
+
+def windows_in_words(history: RunHistory) -> str:
+    """What training reads of a scan: frames and their distance; empty where it is not recorded."""
+    windows = _part(history.settings, "pretraining", "windows")
+    if not {"frames", "tr"} <= windows.keys():
+        return ""
+    frames, tr = windows["frames"], windows["tr"]
+    return f"Training reads windows of {frames} frames, resampled to one each {tr:g} s."
+
+
+def study_methods(history: RunHistory) -> str:
+    """Sentences to paste into a paper; what is not recorded is not in them."""
+    settings = history.settings
+    family = _part(settings, "pretraining").get("family")
+    sites, people = len(history.told), sum(told.people for told in history.told.values())
+    told = f" with at least {people} people and {_scans(history)}" if sites else ""
+    sentences = [
+        f"A model{f' of the family {family}' if family else ''} was pretrained without labels at "
+        f"{counted(sites or len(history.site_names), 'site')}{told}, by federated learning with "
+        "brainjepa-federated: scans stayed at their sites."
+    ]
+    if windows := windows_in_words(history):
+        sentences.append(windows)
+    if history.basis and history.basis.subjects:
+        sentences.append(
+            f"Regions were placed by diffusion gradients of the mean connectivity of "
+            f"{history.basis.subjects} people of {counted(len(history.basis.sites), 'site')}."
+        )
+    steps = _part(settings, "rounds").get("local_steps")
+    how = COMBINED.get(str(_part(settings, "aggregation").get("combine")))
+    if steps and history.rounds:
+        sentences.append(
+            f"Training went over {counted(len(history.rounds), 'round')} of {steps} optimiser "
+            f"steps at each site{f'; updates were combined by {how}' if how else ''}."
+        )
+    sentences.append(_protected(history))
+    return " ".join(sentences)
+
+
+def _scans(history: RunHistory) -> str:
+    return counted(sum(told.scans for told in history.told.values()), "scan")
+
+
+def _protected(history: RunHistory) -> str:
+    if history.is_private:
+        return "Steps were differentially private."
+    if isinstance(history.settings.get("protect"), Mapping):
+        return "Updates were added under secure sums, so that no single site's could be read."
+    return "Neither secure sums nor differential privacy were in force."
+
+
+def _part(settings: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """A part of nested settings; empty where it is missing."""
+    for name in names:
+        settings = settings.get(name) or {}
+        if not isinstance(settings, Mapping):
+            return {}
+    return settings

@@ -1,0 +1,101 @@
+"""What sites say of a task, each of its own people: means over sites and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+CONNECTIVITY = "connectivity"
+JUDGED = ("auc", "r", "balanced accuracy", "r2")  # the first that is known
+FEWEST = 3  # sites that an interval takes
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]  # by site, model and metric
+
+
+@dataclass(frozen=True)
+class OverSites:
+    """A mean over sites, each counted once, and its 95 % interval by Student's t.
+
+    Attributes
+    ----------
+    mean : float
+    low, high : float or None
+        None of fewer than three sites.
+    sites : int
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    sites: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> OverSites:
+        """Of one value a site."""
+        mean, count = float(np.mean(values)), len(values)
+        if count < FEWEST:
+            return cls(mean, None, None, count)
+        reach = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+        return cls(mean, mean - reach, mean + reach, count)
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.mean:.3f}"
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def scores_of(report: Mapping[str, Any]) -> Scores:
+    """Metrics by site and model of a task's report."""
+    return {site: told["metrics"] for site, told in report["sites"].items()}
+
+
+def judged_by(scores: Scores) -> str | None:
+    """The metric that the task is judged by; None where no site told one."""
+    known = {metric for site in scores.values() for model in site.values() for metric in model}
+    return next((metric for metric in JUDGED if metric in known), None)
+
+
+def models_of(scores: Scores) -> list[str]:
+    """Models in the order of the sites' answers, plain connectivity first of those that learn."""
+    return list(dict.fromkeys(model for site in scores.values() for model in site))
+
+
+def values_of(scores: Scores, model: str, metric: str) -> dict[str, float]:
+    """A model's known figures by site."""
+    found = {site: told.get(model, {}).get(metric) for site, told in scores.items()}
+    return {site: value for site, value in found.items() if value is not None}
+
+
+def verdict(scores: Scores, metric: str, label: str) -> list[str]:
+    """Whether the model tells more than plain connectivity does, at how many sites."""
+    plain = values_of(scores, CONNECTIVITY, metric)
+    sentences, better = [], []
+    for model in models_of(scores):
+        values = values_of(scores, model, metric)
+        if not values:
+            continue
+        told = f"{model}: {label} {OverSites.of(list(values.values()))}, {_sites(len(values))}"
+        both = (
+            sorted(values.keys() & plain.keys()) if model not in ("nothing", CONNECTIVITY) else []
+        )
+        if both:
+            gain = OverSites.of([values[site] - plain[site] for site in both])
+            ahead = sum(values[site] > plain[site] for site in both)
+            told += f"; less connectivity {gain}, ahead at {ahead} of {len(both)} sites"
+            if gain.low is not None and gain.low > 0:
+                better.append(model)
+        sentences.append(f"{told}.")
+    if not plain or all(name in ("nothing", CONNECTIVITY) for name in models_of(scores)):
+        return ["Whether the model tells more than connectivity is not known.", *sentences]
+    if better:
+        pools = ", ".join(f"“{pool}”" for pool in better)
+        return [f"The model tells more than connectivity, read from {pools}.", *sentences]
+    return ["The model does not clearly tell more than connectivity.", *sentences]
+
+
+def _sites(count: int) -> str:
+    return f"{count} site" if count == 1 else f"mean over {count} sites"
