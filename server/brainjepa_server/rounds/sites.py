@@ -47,6 +47,7 @@ FOREIGN = "expected a reply, found other records"
 EXPIRED = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
 CUT_OFF = (*EXPIRED, ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)  # not its own word
 REASONS = {
+    ErrorCode.UNKNOWN: "the site's app ended, and Flower knows no reason",
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the site could not load its app",
     ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "the site's app failed",
     ErrorCode.NODE_UNAVAILABLE: OFFLINE,

@@ -11,8 +11,8 @@ AGE = {"column": "age", "mean": 40.0, "sd": 20.0}
 
 
 def sizes(name: str, **choices):
-    more = {"phenotypes": [AGE]} if name == "phenotype_heads" else {}
     shape = family_named(name).settings
+    more = {"phenotypes": [AGE]} if "phenotypes" in shape.model_fields else {}
     return shape.preset("tiny", rois=20, components=3, **{**more, **choices})
 
 
