@@ -4,6 +4,7 @@
 #   make check       format, lint, types, import rules  make bench       timings, side by side
 #   make demo        the whole study on this machine, with synthetic cohorts
 #   make wheel       dist/*.whl, tried where it is installed away from here
+#   make docs        docs/_build/html, without a warning      make schemas     site_configs/schemas
 # With PYTHON=python3.12 each does so in an environment of its own, .venv-python3.12.
 
 SHELL := bash
@@ -24,10 +25,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup test test-slow check format demo bench wheel clean
+.PHONY: help setup test test-slow check format demo bench wheel docs schemas clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n 1,7p
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n 1,8p
 
 setup: $(READY)
 
@@ -66,5 +67,12 @@ wheel: $(READY)
 	$(BIN)/python -m hatchling build --target wheel --directory dist
 	.ci/installed $(BIN)/python
 
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+schemas: $(READY)
+	for kind in site study pretraining scenario task protocol finetune paper_study cohort; do \
+	    $(BIN)/python -m brainjepa schema $$kind > site_configs/schemas/$$kind.json; done
+
 clean:
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis demo-run
+	rm -rf $(VENV) dist docs/_build docs/reference/made docs/gallery .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis demo-run

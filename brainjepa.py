@@ -89,6 +89,7 @@ def command() -> typer.Typer:
         local,
         paint,
         phenotypes,
+        schema,
         simulate,
         study,
     )
@@ -118,6 +119,7 @@ def command() -> typer.Typer:
     app.add_typer(consortium.app)
     app.command()(evaluate.evaluate)
     app.command("evaluate-sites")(evaluate.evaluate_sites)
+    app.command()(schema.schema)
     return app
 
 

@@ -53,6 +53,13 @@ def from_its_file(path: Path, info: ValidationInfo) -> Path:
 FilePath = Annotated[Path, AfterValidator(from_its_file)]
 
 
+def or_one_word(schema: dict[str, Any]) -> None:
+    """In a JSON schema: a text may stand for the fields (``json_schema_extra`` of such a model)."""
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string"}, whole]
+
+
 def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:
     """Read a YAML file into settings of a kind.
 

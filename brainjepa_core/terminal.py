@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,14 @@ from brainjepa_core.command_log import (
     logs,
 )
 from brainjepa_core.files import final_name
+from brainjepa_core.print_config import ReadBy, print_config, readers_of
 from brainjepa_core.problems import is_out_of_memory, plainly
 from brainjepa_core.version import versions
 
 console = LoggedConsole()
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs; all else on standard error.")
+]
 AGAIN = "run the same command again to go on"
 ANEW = "run the same command again, which begins anew"
 _DEFECT = (
@@ -84,7 +89,17 @@ class Command(TyperCommand):
             callback=lambda context, _, asked: context.meta.update({Command.__name__: asked}),
             help="Tell every step, and where in the code an error arose.",
         )
-        super().__init__(name, params=[*(params or ()), verbose], **more)
+        self.readers = readers_of(more["callback"])
+        config = TyperOption(
+            param_decls=["--print-config"],
+            is_flag=True,
+            default=False,
+            expose_value=False,
+            callback=lambda context, _, asked: context.meta.update({ReadBy.__name__: asked}),
+            help="Print all settings as they are read from YAML, and do nothing.",
+        )
+        shown = [*(params or ()), *([config] if self.readers else ()), verbose]
+        super().__init__(name, params=shown, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click's, which takes the words from the list."""
@@ -96,8 +111,30 @@ class Command(TyperCommand):
         with logs():
             if ctx.meta[Command.__name__]:
                 be_verbose()
-            with errors_in_one_line():
+            if ctx.meta.get(ReadBy.__name__):
+                with errors_in_one_line():
+                    print_config(self.readers, ctx.params)
+                return None
+            with errors_in_one_line(), _alone(json=ctx.params.get("as_json", False)):
                 return super().invoke(ctx)
+
+
+@contextmanager
+def _alone(*, json: bool) -> Iterator[None]:
+    """With ``--json``, standard output is for what `print_json` prints alone."""
+    before, console.stderr = console.stderr, json or console.stderr
+    try:
+        yield
+    finally:
+        console.stderr = before
+
+
+def print_json(found: Any) -> None:
+    """Print settings, dataclasses, mappings and lists as JSON; what is not a number is null."""
+    from pydantic import TypeAdapter
+
+    text = TypeAdapter(Any).dump_json(found, indent=1, fallback=str).decode()
+    sys.stdout.write(f"{text}\n")
 
 
 def folder_to_write(path: Path) -> Path:

@@ -26,7 +26,7 @@ from brainjepa_server.settings import StudySettings
 ROOT = Path(__file__).parents[1]
 UNITS = sorted([*(ROOT / "client").glob("*.service"), *(ROOT / "server").glob("*.service")])
 SITE, SERVER = ROOT / "client" / "brainjepa-site.service", ROOT / "server/brainjepa-server.service"
-IMAGES = [ROOT / "client" / "Containerfile", ROOT / "server" / "Containerfile"]
+IMAGES = [ROOT / room / "Containerfile" for room in ("client", "server", "simulations")]
 COMPOSE = yaml.safe_load((ROOT / "examples" / "compose.yaml").read_text())
 APPTAINER = (ROOT / "client" / "apptainer.def").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -36,7 +36,11 @@ IS_PINNED = re.compile(r"python:3\.1[12]\.\d+-slim-\w+$")
 def require_command(words: list[str], folder: Path) -> dict[str, object]:
     """Parse words as the command line does, without running them; paths are made to exist."""
     folder.mkdir(exist_ok=True)
-    group, name, *rest = words
+    commands = typer.main.get_command(command()).commands
+    if words[0] in ("demo", "pretrain"):
+        group, name, *rest = "", *words
+    else:
+        group, name, *rest = words
     if name == "start" and group == "server":
         (folder / "consortium").mkdir(exist_ok=True)
     for index, word in enumerate(rest):
@@ -44,7 +48,7 @@ def require_command(words: list[str], folder: Path) -> dict[str, object]:
             rest[index] = str(folder / Path(word).name)
             if word.endswith((".yaml", ".json")):
                 Path(rest[index]).touch()
-    found = typer.main.get_command(command()).commands[group].commands[name]
+    found = (commands[group].commands if group else commands)[name]
     return found.make_context(name, rest).params
 
 

@@ -35,9 +35,12 @@ class ModelShape(Frozen):
 
     Attributes
     ----------
-    rois, frames, patch, components : int
-        R, T, p and m. A window is [R, T]; a token is one ROI over p frames; the ROI basis has
-        m columns.
+    rois, frames : int
+        R and T: a window is [R, T].
+    patch : int
+        p: a token is one ROI over p frames.
+    components : int
+        m: columns of the ROI basis.
     adapters : int
         Rank of the adapters that are trained instead of all weights (`models.adapters`); 0 where
         there are none.

@@ -30,7 +30,9 @@ class ScheduleSettings(Frozen):
     total_steps, warmup_steps : int
         Optimiser steps of the whole study, and those of the linear warm-up.
     start_lr, lr, final_lr : float
+        Learning rate at the first step, after the warm-up, and at the last step.
     weight_decay, final_weight_decay : float
+        AdamW's, at the first and last step.
     ema, final_ema : float
         Momentum of the target encoder at the first and last step.
     ema_mode : {"exact", "official"}

@@ -17,6 +17,7 @@ class Budget(Frozen):
     Attributes
     ----------
     epsilon : float
+        Of all studies together, by the person of whom most was told.
     delta : float
         Probability with which more may be told; at most a tenth of a person
         (`accounting.require_delta`).

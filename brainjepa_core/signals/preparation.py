@@ -14,7 +14,10 @@ from brainjepa_core.signals.problems import is_there
 from brainjepa_core.usable import require_seconds
 
 Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
-Label = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML reads 2 as a number
+# YAML reads 2 as a number.
+Label = Annotated[
+    str, Field(coerce_numbers_to_str=True, json_schema_extra={"type": ["string", "number"]})
+]
 
 
 class InputSettings(Frozen):

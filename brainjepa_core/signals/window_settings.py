@@ -15,7 +15,7 @@ class WindowSettings(Frozen):
     Attributes
     ----------
     frames : int
-        T.
+        T, frames of a window at its repetition time.
     tr : float
         Repetition time of a window in seconds.
     temporal : {"antialias", "official"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from brainjepa_core.settings import Frozen
+from brainjepa_core.settings import Frozen, or_one_word
 from brainjepa_core.wire.groups import FEWEST_GROUPS, SMALLEST_GROUP, require_groups
 
 NONE, SECURE_SUM = "none", "secure_sum"
@@ -40,6 +40,8 @@ class ProtectSettings(Frozen):
         middle of the groups' means is taken: one lying site then moves it little. An odd number
         from three, of twelve sites or more; one sum over all by default.
     """
+
+    model_config = ConfigDict(json_schema_extra=or_one_word)
 
     secure_sum: SecureSumSettings
     groups: int | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from brainjepa_client.approving.contract_cli import approve, budget, reject, review, withdraw
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
+from brainjepa_client.guarding.cli import check, dry_run
+from brainjepa_client.preparing.init_cli import init
 from brainjepa_client.using.cli import (
     SiteFile,
     embed,
@@ -22,9 +24,17 @@ from brainjepa_client.using.cli import (
     probe,
 )
 from brainjepa_core.command_log import keep_log, logger, print_only
-from brainjepa_core.devices import require_device
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
-from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, file_to_write
+from brainjepa_core.terminal import (
+    AGAIN,
+    Commands,
+    Json,
+    console,
+    errors_in_one_line,
+    file_to_write,
+    print_json,
+)
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -35,6 +45,9 @@ app = Commands(
     help="A site's data manager: prepare scans, see what would leave, keep control.",
     no_args_is_help=True,
 )
+app.command()(init)
+app.command()(check)
+app.command("dry-run")(dry_run)
 for taking_part in (
     join,
     preflight,
@@ -107,6 +120,7 @@ def prepare(
         typer.Argument(
             metavar="SITE.yaml | IN OUT participant|group", help="A site, or a BIDS App call."
         ),
+        ReadBy("brainjepa_client.preparing.bids_app:settings_of_word"),
     ],
     participant_label: Annotated[
         list[str] | None, typer.Option(help="Only these people, with or without sub-.")
@@ -260,6 +274,7 @@ def log(
     verify: Annotated[
         bool, typer.Option("--verify", help="Only check that no line was changed.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """What was asked of this site, what it answered or refused, and who was removed."""
     from brainjepa_client.consent.audit_log import audit_log, line_in_words
@@ -270,6 +285,9 @@ def log(
     with errors_in_one_line():
         kept = audit_log(read_settings(site, SiteSettings).state)
         lines = list(kept.lines())
+        if as_json:
+            print_json({"lines": lines, "head": kept.head})
+            return
         for line in () if verify else lines:
             console.print(escape(line_in_words(line)), soft_wrap=True, highlight=False)
         console.print(
@@ -278,66 +296,3 @@ def log(
             soft_wrap=True,
             highlight=False,
         )
-
-
-@app.command("dry-run")
-def dry_run(
-    site: SiteFile,
-    settings: Annotated[
-        Path | None,
-        typer.Option(help="YAML of pretraining; defaults without.", dir_okay=False),
-    ] = None,
-    wire: Annotated[
-        Literal["fp32", "bf16", "int8"], typer.Option(help="How weights travel.")
-    ] = "fp32",
-    contract: Annotated[
-        Path | None,
-        typer.Option(
-            help="A contract's file: its study, wire and sums count instead.", dir_okay=False
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the table there, as TSV.", callback=file_to_write)
-    ] = None,
-    summary: Annotated[
-        bool, typer.Option("--summary", help="One line for all weights of a module.")
-    ] = False,
-) -> None:
-    """Every array and number that each message would send, and the policy line that allows it."""
-    from brainjepa_client.guarding.dry_run import dry_run
-    from brainjepa_client.guarding.dry_run_table import COLUMNS, print_dry_run, write_dry_run
-    from brainjepa_core.files import require_own_table
-    from brainjepa_core.pretraining.settings import PretrainingSettings
-    from brainjepa_core.settings import read_settings
-    from brainjepa_core.wire.contract import contract_of_file
-
-    with errors_in_one_line():
-        chosen = None if settings is None else read_settings(settings, PretrainingSettings)
-        asked = None if contract is None else contract_of_file(contract)
-        if out is not None:
-            require_own_table(out, COLUMNS)  # before any work
-        with waiting(console, "Asking the site"):
-            run = dry_run(site, chosen, wire, asked)
-        print_dry_run(run, console, summary=summary)
-        if out is not None:
-            write_dry_run(run, out)
-
-
-@app.command()
-def check(site: SiteFile) -> None:
-    """What the store holds, whether it is intact, and what the policy says; changes nothing."""
-    from brainjepa_client.guarding.site_tables import holdings_table, messages_table
-    from brainjepa_client.settings import SiteSettings
-    from brainjepa_core.settings import read_settings
-    from brainjepa_core.signals.storing.store import ScanStore
-
-    with errors_in_one_line():
-        settings = read_settings(site, SiteSettings)
-        for device in settings.devices_here:
-            require_device(device)
-        store = ScanStore.open(settings.store)
-        with waiting(console, "Reading the store"):
-            holdings = holdings_table(settings, store)
-        console.print(holdings)
-        console.print(messages_table(settings, store))
-        console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")

@@ -41,7 +41,9 @@ class PolicySettings(Frozen):
         does a probe that follows from them; the site then answers with scores of its own probes.
         Within a secure sum, people of all sites count.
     allow : tuple of {"describe", "gradients", "train", "evaluate"}
+        Kinds of message that are answered.
     max_steps_per_round : int
+        Optimiser steps of one round.
     max_width, max_depth : int
         Of a model's layers. Where the inner layer of a block is more than four times as wide as
         the block, a quarter of it counts as width.
@@ -153,7 +155,7 @@ class SlurmSettings(Devices):
 
 
 class SiteSettings(Devices):
-    """A site; read it with `brainjepa_core.settings.read_settings`.
+    """A site: its scans and store, where its state goes, how it computes, what may leave.
 
     Several devices of training, and how they work together, are told as `Devices` says.
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.terminal import Commands, console, errors_in_one_line
+from brainjepa_core.print_config import ReadBy
+from brainjepa_core.terminal import Commands, Json, console, errors_in_one_line, print_json
 from brainjepa_core.waiting import waiting
 from brainjepa_server.consortium.cli import admit, init, propose, revoke, sites
 from brainjepa_server.deploying.running_cli import log, start, status, stop
@@ -26,7 +27,9 @@ def _main() -> None:
 @app.command()
 def plan(
     study: Annotated[
-        Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False),
+        ReadBy("brainjepa_server.settings:StudySettings"),
     ],
     people: Annotated[
         list[int], typer.Option(min=1, help="Of each site, rounded down; repeat it for each.")
@@ -47,6 +50,7 @@ def plan(
         int | None, typer.Option(min=1, help="Sites that share the noise, of each secure sum.")
     ] = None,
     rois: Annotated[int, typer.Option(min=4, help="ROIs of the atlas.")] = 450,
+    as_json: Json = False,
 ) -> None:
     """Tell what differential privacy would cost a study, and what it would leave to learn from."""
     with errors_in_one_line():
@@ -65,6 +69,9 @@ def plan(
             delta=delta,
             honest_sites=honest_sites,
         )
+        if as_json:
+            print_json(found)
+            return
         for line in plan_lines(found):
             console.print(escape(line), highlight=False, soft_wrap=True)
 

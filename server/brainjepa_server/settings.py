@@ -25,6 +25,15 @@ class FloorSettings(Frozen):
     """Fewest sites and subjects behind the consensus; a basis of few people is about those people.
 
     A study and a site may raise the published floors; only a demo's scenario lowers them.
+
+    Attributes
+    ----------
+    sites : int
+        Whose sums are there.
+    subjects_per_site : int
+        Below which a site's sums are left out.
+    subjects : int
+        Of all sites together.
     """
 
     sites: int = Field(3, ge=1)
@@ -86,6 +95,7 @@ class OuterSettings(Frozen):
     Attributes
     ----------
     kind : {"fedavg", "fedavgm", "fedadam"}
+        The mean itself; a step with momentum along it; one of Adam.
     lr, momentum, beta2, epsilon : float
         `momentum` is Nesterov's in fedavgm (DiLoCo: lr 0.7, momentum 0.9) and beta1 in fedadam.
     """
@@ -112,6 +122,8 @@ class AggregationSettings(Frozen):
         What a site's reply counts by in a mean; of three sites or more none counts by more than
         2 / sites of the whole.
     target : {"average", "line", "local"}
+        What becomes of the target encoder: sent up and averaged; re-derived by the coordinator; or
+        kept at the site.
     wire : {"fp32", "bf16", "int8"}
         How weights travel up: themselves, or differences (`brainjepa_core.wire.weights`).
     clip_norm, max_norm : float
@@ -120,6 +132,7 @@ class AggregationSettings(Frozen):
     proximal : float
         FedProx's mu at the sites.
     reset_optimizer : bool
+        Start every round with fresh AdamW moments.
     outer : OuterSettings
     """
 

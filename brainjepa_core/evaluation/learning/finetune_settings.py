@@ -29,6 +29,7 @@ class FinetuneSettings(TrainingSettings):
     layer_decay : float
         Factor of the learning rate from each layer to the one below it.
     adapter_rank : int
+        Of ``train: adapters``.
     """
 
     steps: int = Field(100, ge=1)

@@ -29,7 +29,9 @@ class Rule(Frozen):
     Attributes
     ----------
     column : str
+        Phenotype that the rule is about.
     one_of : tuple, optional
+        Values of which a person has one.
     least, most : float, optional
         Inclusive.
     """
@@ -55,9 +57,11 @@ class TaskSettings(Frozen):
     Attributes
     ----------
     name : str
+        Names the task in results and messages.
     column : str
         Phenotype that is predicted.
     kind : {"classification", "regression"}
+        Classes, or a number.
     classes : dict of str to tuple, optional
         Values of the column that each class stands for, in the order of classes: of two, the
         second is the one that an AUC is for. Text counts whatever its case; people of other values
@@ -69,6 +73,7 @@ class TaskSettings(Frozen):
         Columns that splits keep balanced beside the class (or the quartile of the target);
         ``site`` may be one.
     include : tuple of Rule
+        Who takes part: those whom every rule fits; all by default.
     missing : tuple of float or str, optional
         What stands for "not known" in every column beside n/a and the like: ``[-9999]``. Where it
         is not said, numbers that look like such codes are refused; where it is, believed.

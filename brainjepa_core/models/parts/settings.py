@@ -29,8 +29,6 @@ class EncoderSettings(ModelShape):
 
     Attributes
     ----------
-    rois, frames, patch, components : int
-        As in `ModelShape`.
     width, depth, heads : int
         Of a token, blocks and heads of attention. Without blocks, the patch embedding is all there
         is: a temporal filter.

@@ -85,6 +85,7 @@ class CohortRecipe(Frozen):
     Attributes
     ----------
     cohort : str
+        What it is called.
     dictionary : str
         Where the data dictionary is, or that it is not public.
     tables : tuple of CohortTable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_client.using.cli import SiteFile
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import Json, console, errors_in_one_line, print_json
 
 Beginning = Annotated[
     str, typer.Argument(metavar="HASH", help="Of the contract; its first 12 characters will do.")
@@ -51,7 +50,7 @@ def review(
 
 def budget(
     site: SiteFile,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What of the site's privacy budget is spent, by study, and what is left."""
     from brainjepa_client.approving.spent import spent, spent_in_words
@@ -60,8 +59,8 @@ def budget(
 
     with errors_in_one_line():
         found = spent(read_settings(site, SiteSettings))
-        if json:
-            typer.echo(dumps(found))
+        if as_json:
+            print_json(found)
             return
         for line in spent_in_words(found):
             _say(line)

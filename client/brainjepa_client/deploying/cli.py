@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from rich.table import Table
 from brainjepa_client.using.cli import SiteFile
 from brainjepa_core.extras import require
 from brainjepa_core.problems import counted
-from brainjepa_core.terminal import console, errors_in_one_line
+from brainjepa_core.terminal import Json, console, errors_in_one_line, print_json
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def stop(site: SiteFile) -> None:
 
 def status(
     site: SiteFile,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What runs of this site, and whether the coordinator answers; exit 1 where nothing runs."""
     with errors_in_one_line():
@@ -104,8 +103,8 @@ def status(
 
         settings = _settings(site)
         found = status(RunFolder(settings.state))
-        if json:
-            typer.echo(dumps({"site": settings.name, **found}))
+        if as_json:
+            print_json({"site": settings.name, **found})
         elif not found["running"]:
             _say(f"{settings.name} does not run; start it (brainjepa site start)")
         else:
@@ -118,21 +117,23 @@ def status(
             raise typer.Exit(1)
 
 
-def preflight(site: SiteFile) -> None:
+def preflight(site: SiteFile, as_json: Json = False) -> None:
     """Look at all that a start needs, a row a check with how to mend it; exit 1 if one fails."""
     with errors_in_one_line():
         require("flwr", "cryptography")
         from brainjepa_client.deploying.preflight import preflight
 
-        settings, failed = _settings(site), 0
-        table = Table(title=escape(settings.name))
-        for heading in ("check", "found", "how to mend"):
-            table.add_column(heading)
+        settings = _settings(site)
         with waiting(console, "Looking at all that a start needs"):
-            for row in preflight(settings):
-                failed += bool(row.mend)
+            rows = list(preflight(settings))
+        failed = sum(bool(row.mend) for row in rows)
+        if as_json:
+            print_json(rows)
+        else:
+            table = Table("check", "found", "how to mend", title=escape(settings.name))
+            for row in rows:
                 table.add_row(row.check, escape(row.found), escape(row.mend))
-        console.print(table)
+            console.print(table)
         if failed:
             _say(f"{counted(failed, 'check')} failed")
             raise typer.Exit(1)

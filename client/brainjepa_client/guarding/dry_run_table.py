@@ -6,9 +6,10 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,7 +35,7 @@ MASKED = (
 
 
 def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> None:
-    """Print policy lines by number, a table a message that names them, and the totals.
+    """Print the totals, policy lines by number, and a table a message that names them.
 
     Parameters
     ----------
@@ -44,12 +45,12 @@ def print_dry_run(run: DryRun, console: Console, *, summary: bool = False) -> No
         One row for all arrays whose names differ in numbers only (blocks, folds).
     """
     named = numbered(run.rows)
+    console.print(totals_table(run))
     console.print("Policy lines, by the numbers that tables name them with:")
     for line, number in named.items():
         console.print(f"  {number}  {escape(str(line))}", soft_wrap=True)
     for message, rows in groupby(run.rows, key=lambda row: row.message):
         console.print(message_table(message, list(rows), named, summary=summary))
-    console.print(totals_table(run))
     for message, error in run.errors.items():
         console.print(
             f"[red]{message}[/red] failed here, which no policy asks for: {escape(error)}"
@@ -78,7 +79,7 @@ def message_table(
     table.add_column("what")
     table.add_column("shape", overflow="fold")
     table.add_column("bytes", justify="right")
-    table.add_column("value", overflow="ellipsis", no_wrap=rows[0].what != "refused", max_width=24)
+    table.add_column("value", overflow="fold", max_width=24)
     table.add_column("policy")
     for row in summarised(rows) if summary else rows:
         what = row.what if row.what == "refused" else f"{row.dtype} {row.what}"
@@ -121,6 +122,12 @@ def summarised(rows: Sequence[ReplyPart]) -> list[ReplyPart]:
         else replace(rows[0], name=f"{key[1]} ({len(rows)})", bytes=sum(r.bytes for r in rows))
         for key, rows in groups.items()
     ]
+
+
+def rows_as_told(run: DryRun) -> dict[str, Any]:
+    """Every row, with its policy lines as texts, for programs."""
+    rows = [{**asdict(row), "policy": [str(line) for line in row.policy]} for row in run.rows]
+    return {"site": run.site, "wire": run.wire, "rows": rows, "errors": run.errors}
 
 
 def write_dry_run(run: DryRun, path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,13 +14,12 @@ from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
 
 
-def holdings_table(settings: SiteSettings, store: ScanStore) -> Table:
-    """The store, read whole, and what the site itself decides."""
+def holdings(settings: SiteSettings, store: ScanStore) -> dict[str, str]:
+    """The store, read whole, and what the site itself decides; a line each, by its name."""
     records, policy = store.records, settings.policy
     people, damaged = len({record.subject for record in records}), len(store.verify())
-    table = Table(title=escape(settings.name), show_header=False)
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
-    rows = {
+    return {
         "store": str(settings.store),
         "atlas": f"{counted(len(store.atlas), 'ROI')} of '{store.atlas.name}'",
         "people": f"{people}, told as {policy.rounded(people)}",
@@ -36,12 +38,9 @@ def holdings_table(settings: SiteSettings, store: ScanStore) -> Table:
         f"{policy.max_frames} frames, steps of {policy.max_batch_size} people with "
         f"{policy.max_masks_per_sample} masks each",
     }
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
-    return table
 
 
-def messages_table(settings: SiteSettings, store: ScanStore) -> Table:
+def leaving(settings: SiteSettings, store: ScanStore) -> list[dict[str, str]]:
     """What each kind of message would send, and whether the policy allows it."""
     policy = settings.policy
     pairs = len(store.atlas) * (len(store.atlas) - 1) // 2
@@ -65,9 +64,25 @@ def messages_table(settings: SiteSettings, store: ScanStore) -> Table:
             "protect: dp alone",
             "evaluate": "nothing: no budget counts it",
         }
-    table = Table(title="What would leave")
-    for heading in ("message", "allowed", "what leaves"):
-        table.add_column(heading)
-    for kind, text in leaves.items():
-        table.add_row(kind, "yes" if kind in policy.allow else "no", text)
-    return table
+    return [
+        {"message": kind, "allowed": "yes" if kind in policy.allow else "no", "what leaves": text}
+        for kind, text in leaves.items()
+    ]
+
+
+def show_check(
+    console: Console,
+    settings: SiteSettings,
+    held: Mapping[str, str],
+    leaves: Sequence[Mapping[str, str]],
+) -> None:
+    """Print both as tables."""
+    table = Table(title=escape(settings.name), show_header=False)
+    for name, value in held.items():
+        table.add_row(name, escape(value))
+    console.print(table)
+    table = Table(*leaves[0], title="What would leave")
+    for row in leaves:
+        table.add_row(*row.values())
+    console.print(table)
+    console.print("Subject ids, paths, dates and scans never leave; nor do texts of errors.")

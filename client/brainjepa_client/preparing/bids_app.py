@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import atomic_path, require_outside
-from brainjepa_core.settings import list_problems
+from brainjepa_core.settings import list_problems, read_settings
 
 INPUT = ("label_image", "label_table", "space", "res", "den", "cohort", "mask", "task")
 PREPARATION = ("atlas", "processes")
@@ -36,6 +36,12 @@ OPTIONS = {  # of a call, and their fields in a site's YAML
     "task": "prepare.input.task",
 }
 IGNORED = ("store/", "store-quality/", "state/", SITE_FILE)  # by tools that check the dataset
+
+
+def settings_of_word(word: str) -> SiteSettings | None:
+    """Of a word of ``site prepare``: the site, where it is a YAML, and None in a BIDS App call."""
+    is_yaml = Path(word).suffix in (".yaml", ".yml")
+    return read_settings(Path(word).absolute(), SiteSettings) if is_yaml else None
 
 
 def site_of_call(

@@ -11,12 +11,15 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import (
     AGAIN,
+    Json,
     console,
     errors_in_one_line,
     file_to_write,
     folder_to_write,
+    print_json,
 )
 from brainjepa_core.waiting import waiting
 
@@ -30,15 +33,21 @@ YAML = (".yaml", ".yml")
 # Metrics of the terminal's table, which has 80 columns: what tasks are judged by, and an error.
 SHOWN = ("r within site", "r", "mae", "auc within site", "auc", "balanced accuracy")
 SiteFile = Annotated[
-    Path, typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml")
+    Path,
+    typer.Argument(help="YAML of the site.", exists=True, dir_okay=False, metavar="SITE.yaml"),
+    ReadBy("brainjepa_client.settings:SiteSettings"),
 ]
 Model = Annotated[
     Path, typer.Option(help="Folder of a model, a run or a study.", exists=True, file_okay=False)
 ]
-TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")]
+TASK = ReadBy("brainjepa_core.evaluation.tasks.settings:load_task")
+PROTOCOL = ReadBy("brainjepa_client.using.cli:protocol_settings")
+FINETUNE = ReadBy("brainjepa_client.using.cli:finetune_settings")
+TaskName = Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML."), TASK]
 ProtocolName = Annotated[
     str,
     typer.Option(help="holdout, kfold, leave_one_site_out, personalised, brainmarks, or a YAML."),
+    PROTOCOL,
 ]
 Methods = Annotated[
     str,
@@ -49,7 +58,9 @@ Methods = Annotated[
     ),
 ]
 Finetune = Annotated[
-    str, typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch.")
+    str,
+    typer.Option(help="no, yes, or a YAML of fine-tuning; adds training from scratch."),
+    FINETUNE,
 ]
 Out = Annotated[
     Path,
@@ -110,9 +121,10 @@ def probe(
     task: TaskName,
     out: Out,
     protocol: ProtocolName = "kfold",
+    as_json: Json = False,
 ) -> None:
     """What frozen embeddings tell of the site's own labels, beside every baseline."""
-    _compare(site, model, task, protocol, "no", out)
+    _compare(site, model, task, protocol, "no", out, as_json=as_json)
 
 
 def evaluate(
@@ -130,9 +142,10 @@ def evaluate(
     protocol: ProtocolName = "kfold",
     finetune: Finetune = "yes",
     methods: Methods = "",
+    as_json: Json = False,
 ) -> None:
     """Probes and fine-tuning beside the baselines, on the site's own people."""
-    _compare(site, model, task, protocol, finetune, out, methods)
+    _compare(site, model, task, protocol, finetune, out, methods, as_json=as_json)
 
 
 def finetune(
@@ -143,7 +156,9 @@ def finetune(
         Path, typer.Option(help="New folder of the fine-tuned model.", callback=folder_to_write)
     ],
     settings: Annotated[
-        Path | None, typer.Option(help="YAML of fine-tuning; defaults without.")
+        Path | None,
+        typer.Option(help="YAML of fine-tuning; defaults without."),
+        ReadBy("brainjepa_core.evaluation.learning.finetune_settings:FinetuneSettings"),
     ] = None,
 ) -> None:
     """Fine-tune on all of the site's people with the label, and keep the model."""
@@ -219,6 +234,14 @@ def finetune_settings(word: str) -> FinetuneSettings | None:
     return read_settings(word, FinetuneSettings)
 
 
+def show_results(results: Results, *, as_json: bool) -> None:
+    """Print all figures as JSON, or the main ones as a table."""
+    if as_json:
+        print_json(results)
+    else:
+        print_results(results)
+
+
 def print_results(results: Results) -> None:
     """Print every model's main figures of all people, with units and intervals."""
     from brainjepa_core.evaluation.report.result_figures import metric_label, units_of
@@ -261,6 +284,8 @@ def _compare(
     finetune: str,
     out: Path,
     methods: str = "",
+    *,
+    as_json: bool,
 ) -> None:
     from brainjepa_client.using.site_evaluation import compare_at_site
     from brainjepa_core.evaluation.comparison import EvaluationPlan
@@ -285,5 +310,5 @@ def _compare(
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: work.update(f"Evaluating, after a split of {name}"),
             )
-        print_results(results)
+        show_results(results, as_json=as_json)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.print_config import ReadBy
+from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.version import VERSION
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the consortium.")]
@@ -39,15 +41,21 @@ def init(
         int | None, typer.Option(min=1, max=65535, help="That sites use; 443 by default.")
     ] = None,
 ) -> None:
-    """Set up a consortium, or renew its server's certificate; writes DIR/kit for the sites."""
+    """Set up a consortium, or renew its certificate; writes DIR/kit for sites, DIR/study.yaml."""
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_server.consortium.consortium_folder import ConsortiumFolder, set_up
+        from brainjepa_server.consortium.first_study import write_first_study
 
         now = datetime.now(UTC)
+        new = not ConsortiumFolder(folder).authority.exists()
+        if new and not host and sys.stdin.isatty():
+            host = [typer.prompt("By which name or IP address do sites reach this machine?")]
         done = set_up(folder, host or (), name=name, port=port, now=now)
+        study = write_first_study(folder) if new else None
         _say(f"Consortium '{done.kit.consortium}' at {done.kit.address}")
-        for line in done.made or ("nothing: all is there and in force",):
+        made = (*done.made, *(() if study is None else (f"a study to begin with: {study}",)))
+        for line in made or ("nothing: all is there and in force",):
             _say(f"  made: {line}")
         _say(
             f"  the server's certificate, for {', '.join(done.hosts)}, ends in "
@@ -103,7 +111,7 @@ def revoke(
         _say(f"Site '{name}' revoked; to come back it needs a new key, and a request with it")
 
 
-def sites(folder: Folder) -> None:
+def sites(folder: Folder, as_json: Json = False) -> None:
     """List the admitted sites with the fingerprints of their keys."""
     with errors_in_one_line():
         require("cryptography")
@@ -112,6 +120,9 @@ def sites(folder: Folder) -> None:
         from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 
         found = admitted_sites(ConsortiumFolder.open(folder))
+        if as_json:
+            print_json({name: of_key(key) for name, key in found.items()})
+            return
         for name, key in found.items():
             _say(f"{name}  {of_key(key)}")
         if not found:
@@ -120,7 +131,9 @@ def sites(folder: Folder) -> None:
 
 def propose(
     study: Annotated[
-        Path, typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(metavar="STUDY.yaml", help="The study.", exists=True, dir_okay=False),
+        ReadBy("brainjepa_server.settings:StudySettings"),
     ],
     folder: FolderOption,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
+from brainjepa_core.print_config import ReadBy
+from brainjepa_core.terminal import AGAIN, Json, console, errors_in_one_line, print_json
 from brainjepa_core.waiting import waiting
 from brainjepa_core.wire.flower_environment import use_flower_environment
 from brainjepa_server.consortium.cli import Folder
@@ -31,6 +31,7 @@ def start(
             help="YAML of the study; without it, the one that has not ended.",
             dir_okay=False,
         ),
+        ReadBy("brainjepa_server.settings:StudySettings"),
     ] = None,
     no_proxy: Annotated[
         bool, typer.Option("--no-proxy", help="Your own Caddy or nginx is in front.")
@@ -86,7 +87,7 @@ def stop(
 
 def status(
     folder: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say which sites are connected, how far the study is, and who is left out and why."""
     with errors_in_one_line():
@@ -97,7 +98,7 @@ def status(
 
         found = server_status(ConsortiumFolder.open(folder))
         if as_json:
-            typer.echo(json.dumps(found))
+            print_json(found)
             return
         for line in status_in_words(found):
             _say(line)
@@ -108,6 +109,7 @@ def log(
     verify: Annotated[
         bool, typer.Option("--verify", help="Only check that no line was changed.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """What came from which site: time, question, round, arrays, or why not."""
     with errors_in_one_line():
@@ -119,6 +121,12 @@ def log(
 
         consortium = ConsortiumFolder.open(folder)
         names = study_names(consortium)
+        if as_json:
+            logs = {name: ReceivedLog(consortium.studies / name, name).log for name in names}
+            print_json(
+                {name: {"lines": list(log.lines()), "head": log.head} for name, log in logs.items()}
+            )
+            return
         if not names:
             _say("no study of this consortium has begun")
         for name in names:

@@ -6,12 +6,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings, load_task
-from brainjepa_core.settings import Frozen, from_its_file, problems_of
+from brainjepa_core.settings import Frozen, from_its_file, or_one_word, problems_of
 from brainjepa_core.wire.contract import TaskQuestion
 from brainjepa_core.wire.messages import ProbeRequest, Want
 
@@ -32,6 +39,7 @@ class StudyTask(Frozen):
     protocol : ProtocolSettings
         Of the scores within each site; five folds, once, by default.
     pools : tuple of str
+        How tokens become one vector a person (docs/evaluation.md).
     penalty : float, optional
         For a task of two classes, also fit a logistic probe with this penalty on standardised
         weights, by Newton's method: some ten more messages.
@@ -40,7 +48,9 @@ class StudyTask(Frozen):
         others.
     """
 
-    task: TaskSettings
+    model_config = ConfigDict(json_schema_extra=or_one_word)
+
+    task: TaskSettings = Field(json_schema_extra=or_one_word)
     protocol: ProtocolSettings = WITHIN_SITES
     pools: tuple[str, ...] = (HEADLINE,)
     penalty: float | None = Field(None, gt=0)

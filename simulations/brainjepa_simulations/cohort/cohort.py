@@ -56,6 +56,7 @@ class CohortSettings(Frozen):
     seed : int
         Other seed, other people and sites; the population (networks, what a trait does) stays.
     sites : int
+        How many.
     subjects_per_site : int or tuple of int
         One number for all sites or one each.
     rois, networks, latents : int

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log, print_only
+from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
 from brainjepa_core.files import atomic_path
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.print_config import ReadBy
+from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def _new(path: Path | None) -> Path | None:
 
 def attack(
     scenario: Annotated[
-        str, typer.Argument(help="YAML with a cohort, or a shipped scenario.")
+        str,
+        typer.Argument(help="YAML with a cohort, or a shipped scenario."),
+        ReadBy("brainjepa_simulations.scenario:read_scenario"),
     ] = "attacked",
     only: Annotated[
         list[str] | None, typer.Option(help="One attack by name; give it again for more.")
@@ -38,7 +41,7 @@ def attack(
     out: Annotated[
         Path | None, typer.Option(help="Folder for a page of the results.", callback=_new)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Attack a study of made-up people, with and without each protection: what is found of them."""
     with errors_in_one_line():
@@ -60,7 +63,7 @@ def attack(
                 work.advance()
         told = json.dumps([one.told() for one in found], indent=1)
         if as_json:
-            print_only(console, told)
+            print_json([one.told() for one in found])
         else:
             console.print(_table(found))
         if out is not None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.terminal import Commands, console, errors_in_one_line, folder_to_write
 
 app = Commands(
@@ -29,7 +30,9 @@ def try_it(
         Path, typer.Argument(metavar="DIR", help="A new folder.", callback=folder_to_write)
     ],
     scenario: Annotated[
-        str, typer.Option(help="YAML, or a shipped scenario; its sites are real processes.")
+        str,
+        typer.Option(help="YAML, or a shipped scenario; its sites are real processes."),
+        ReadBy("brainjepa_simulations.scenario:read_scenario"),
     ] = "three_hospitals",
     protect: Annotated[
         Literal["none", "secure_sum", "dp"],

@@ -8,11 +8,18 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from brainjepa_client.using.cli import Methods
+from brainjepa_client.using.cli import FINETUNE, PROTOCOL, Methods, TaskName
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
 from brainjepa_core.extras import require
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import (
+    AGAIN,
+    Json,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+    print_json,
+)
 from brainjepa_core.waiting import waiting
 
 
@@ -27,7 +34,7 @@ def evaluate(
             help="Folder of the results; goes on where it stopped.", callback=folder_to_write
         ),
     ],
-    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    task: TaskName,
     test: Annotated[
         Path | None,
         typer.Option(
@@ -42,6 +49,7 @@ def evaluate(
             help="holdout (by default), kfold, leave_one_site_out, personalised, brainmarks, or a "
             "YAML."
         ),
+        PROTOCOL,
     ] = None,
     checkpoint: Annotated[
         list[str] | None,
@@ -57,6 +65,7 @@ def evaluate(
             help="no, yes, or a YAML of fine-tuning; adds training from scratch. By default yes, "
             "with --test no."
         ),
+        FINETUNE,
     ] = None,
     methods: Methods = "",
     mae: Annotated[
@@ -75,9 +84,10 @@ def evaluate(
         ),
     ] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    as_json: Json = False,
 ) -> None:
     """One table of models and baselines with intervals: OUT/results.json and OUT/results.html."""
-    from brainjepa_client.using.cli import finetune_settings, print_results, protocol_settings
+    from brainjepa_client.using.cli import finetune_settings, protocol_settings, show_results
     from brainjepa_core.evaluation.methods.chosen import methods_named
     from brainjepa_core.evaluation.tasks.settings import load_task
     from brainjepa_simulations.evaluating.many_models import run_evaluation
@@ -106,7 +116,7 @@ def evaluate(
                 say=lambda line: console.print(escape(line)),
                 progress=lambda name: work.update(f"Evaluating, after a split of {name}"),
             )
-        print_results(results)
+        show_results(results, as_json=as_json)
         console.print(f"[bold]{escape(str(out / 'results.html'))}[/bold]", soft_wrap=True)
 
 
@@ -114,13 +124,14 @@ def evaluate_sites(
     run: Annotated[
         Path, typer.Argument(help="Folder of a simulated study.", exists=True, file_okay=False)
     ],
-    task: Annotated[str, typer.Option(help="A shipped task such as diagnosis, or a YAML.")],
+    task: TaskName,
     which: Annotated[
         Literal["final", "best"], typer.Option(help="Which model of the study.")
     ] = "final",
     penalty: Annotated[
         float | None, typer.Option(help="Also a logistic probe of all sites, with this penalty.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Ask a study's sites about a task by messages: their scores, a common probe, a matrix."""
     with errors_in_one_line(AGAIN):
@@ -142,5 +153,8 @@ def evaluate_sites(
         write_task_report(report, path, report_origin(run, chosen, which))
         page = write_task_page(path)
         write_cards(run)
-        show_report(console, report)
+        if as_json:
+            print_json({"rows": report.rows(), "left_out": report.left_out})
+        else:
+            show_report(console, report)
         console.print(f"[bold]{escape(str(page))}[/bold]", soft_wrap=True)

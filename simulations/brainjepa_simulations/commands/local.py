@@ -12,12 +12,15 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log, print_only
 from brainjepa_core.files import require_outside
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import (
     AGAIN,
+    Json,
     console,
     errors_in_one_line,
     folder_to_write,
+    print_json,
 )
 from brainjepa_core.waiting import waiting
 
@@ -30,7 +33,9 @@ Stores = Annotated[
     list[Path], typer.Argument(help="Scan stores, or folders of scan stores.", exists=True)
 ]
 SettingsFile = Annotated[
-    Path | None, typer.Option(help="YAML of pretraining (site_configs/); defaults without.")
+    Path | None,
+    typer.Option(help="YAML of pretraining (site_configs/); defaults without."),
+    ReadBy("brainjepa_core.pretraining.settings:PretrainingSettings"),
 ]
 Participants = Annotated[
     Path | None, typer.Option(help="BIDS participants.tsv.", exists=True, dir_okay=False)
@@ -204,6 +209,7 @@ def measure(
     stores: Stores,
     settings: SettingsFile = None,
     device: Device = "cpu",
+    as_json: Json = False,
 ) -> None:
     """The yardstick: R2 of held-out people from pooled embeddings, beside random weights."""
     with errors_in_one_line():
@@ -216,7 +222,10 @@ def measure(
         with waiting(console, "Measuring"):
             rows = measure_run(run, opened, study, device)
             picture = draw_run(run, opened[0].atlas)
-        print_rows(rows)
+        if as_json:
+            print_json(rows)
+        else:
+            print_rows(rows)
         console.print(f"The run in one picture: [bold]{escape(str(picture))}[/bold]")
 
 
@@ -253,7 +262,8 @@ def print_rows(rows: list[YardstickScore]) -> None:
     outcomes = list(dict.fromkeys(row.outcome for row in rows))
     table = Table(title="Held-out R2 (5 folds, ridge); 0 is knowing nothing")
     for heading in ("model", "pool", "features", *outcomes):
-        table.add_column(heading, justify="left" if heading in ("model", "pool") else "right")
+        justify: Literal["left", "right"] = "left" if heading in ("model", "pool") else "right"
+        table.add_column(heading, justify=justify, overflow="fold")
     cells: dict[tuple[str, str, int], dict[str, float]] = {}
     for row in rows:
         cells.setdefault((row.model, row.pool, row.features), {})[row.outcome] = row.r2

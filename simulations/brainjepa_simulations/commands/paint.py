@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.command_log import keep_log
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
 from brainjepa_core.waiting import waiting
@@ -20,7 +21,11 @@ def paint(
     ],
     sites: Annotated[int, typer.Option(min=1, help="First so many sites of the scenario.")] = 1,
     subjects: Annotated[int | None, typer.Option(min=1, help="First so many people each.")] = None,
-    scenario: Annotated[str, typer.Option(help="YAML, or a shipped scenario.")] = "demo",
+    scenario: Annotated[
+        str,
+        typer.Option(help="YAML, or a shipped scenario."),
+        ReadBy("brainjepa_simulations.scenario:read_scenario"),
+    ] = "demo",
 ) -> None:
     """Paint synthetic scans as an fMRIPrep derivative tree, to try a site's whole way."""
     from brainjepa_simulations.cohort.cohort import generate_site

@@ -9,13 +9,16 @@ import typer
 from rich.markup import escape
 
 from brainjepa_core.command_log import keep_log
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.problems import counted
 from brainjepa_core.terminal import console, errors_in_one_line, file_to_write
 
 
 def phenotypes(
     cohort: Annotated[
-        str, typer.Argument(help="ukb, hcp_aging, adni, macc, oasis3, camcan, or a YAML.")
+        str,
+        typer.Argument(help="ukb, hcp_aging, adni, macc, oasis3, camcan, or a YAML."),
+        ReadBy("brainjepa_core.signals.tables.cohort_recipes:load_recipe"),
     ],
     tables: Annotated[
         list[Path], typer.Argument(help="Tables that the cohort hands out.", exists=True)

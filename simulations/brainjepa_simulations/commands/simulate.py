@@ -12,8 +12,9 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.extras import require
+from brainjepa_core.print_config import ReadBy
 from brainjepa_core.processors import usable_cores
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="YAML, or a shipped scenario such as demo.")],
+    scenario: Annotated[
+        str,
+        typer.Argument(help="YAML, or a shipped scenario such as demo."),
+        ReadBy("brainjepa_simulations.scenario:read_scenario", beside=("data",)),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run.", callback=folder_to_write)],
     data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
     site: Annotated[
         list[Path] | None,
         typer.Option(help="A real site's YAML: it is prepared, then takes a virtual one's place."),
+        ReadBy("brainjepa_client.settings:SiteSettings"),
     ] = None,
     engine: Annotated[
         Literal["inprocess", "flower"], typer.Option(help="flower: Flower's simulation on Ray.")
@@ -39,6 +45,7 @@ def simulate(
     compare: Annotated[
         bool, typer.Option("--compare", help="Also train pooled, and each site alone.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a study with virtual sites on this machine; ends with OUT/final and OUT/report.html."""
     again = (
@@ -83,10 +90,12 @@ def simulate(
                     console.print(f"  {name}")
                     work.advance()
         history = read_history(out)
-        if history.baselines:
+        if history.baselines and not as_json:
             console.print(comparison(history))
         with waiting(console, "Drawing the report"):
             report = write_pages(out, stores[0].atlas)
+        if as_json:
+            print_json({"model": out / "final", "report": report, "baselines": history.baselines})
         console.print(
             f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
         )
@@ -99,6 +108,7 @@ def demo(
             help="Folder of the demo; an earlier demo in it is replaced.", callback=folder_to_write
         ),
     ] = Path("demo-run"),
+    as_json: Json = False,
 ) -> None:
     """A consortium of synthetic hospitals in minutes, beside pooled data and each site alone."""
     with errors_in_one_line():
@@ -106,7 +116,7 @@ def demo(
         from brainjepa_simulations.demo_folder import demo_folder
 
         with demo_folder(out):
-            simulate("demo", out, compare=True)
+            simulate("demo", out, compare=True, as_json=as_json)
 
 
 def comparison(history: RunHistory) -> Table:

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from brainjepa_core.command_log import keep_log
 from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line, folder_to_write
+from brainjepa_core.terminal import (
+    AGAIN,
+    Json,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+    print_json,
+)
 from brainjepa_core.waiting import waiting
 
 
@@ -42,6 +49,7 @@ def study(
         float, typer.Option(min=0, help="Leave out a model whose training takes longer.")
     ] = 30.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    as_json: Json = False,
 ) -> None:
     """One of the paper's studies: models side by side, a page, a table, the paper's numbers."""
     with errors_in_one_line(AGAIN):
@@ -59,7 +67,9 @@ def study(
             found, page = run_paper_study(
                 study, data, folder, device, minutes, say=lambda line: work.update(line)
             )
-        for asked in found.asked:
+        if as_json:
+            print_json(found.asked)
+        for asked in () if as_json else found.asked:
             table = Table(title=asked.title)
             for heading in ("read by", *asked.metrics):
                 table.add_column(heading)

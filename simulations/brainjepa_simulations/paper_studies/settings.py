@@ -48,7 +48,9 @@ class Published(Frozen):
     source : str
         Where they stand; or why there are none.
     headings : tuple of str
+        Of the table's columns.
     rows : tuple of tuple of str
+        One cell a heading.
     """
 
     source: str

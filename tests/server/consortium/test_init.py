@@ -10,6 +10,7 @@ import tempfile
 import threading
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -20,9 +21,13 @@ from typer.testing import CliRunner
 
 from brainjepa_core.consortium.kit import read_kit
 from brainjepa_core.files import lone_writer
+from brainjepa_core.settings import read_settings
 from brainjepa_server.cli import app
 from brainjepa_server.consortium.certificates import AUTHORITY_DAYS, SERVER_DAYS, hosts_of
 from brainjepa_server.consortium.consortium_folder import set_up
+from brainjepa_server.settings import StudySettings
+
+AT_TERMINAL = SimpleNamespace(isatty=lambda: True)
 
 
 @pytest.fixture
@@ -58,12 +63,33 @@ def test_what_is_made(tmp_path):
         "([0-9a-f]{4} ){15}[0-9a-f]{4}", kit.fingerprint
     )
     assert hosts_of(server_certificate(folder)) == ("brain.example.org", "127.0.0.1")
+    study = folder / "study.yaml"
+    assert f"made: a study to begin with: {study}" in shown
+    assert read_settings(study, StudySettings).total_rounds == 60
     for name in ("ca.key", "server.key"):
         assert (folder / "pki" / name).stat().st_mode & 0o777 == 0o600
     assert (folder / "pki").stat().st_mode & 0o777 == 0o700
     assert list((folder / "admitted").iterdir()) == []
     authority = kit.authority
     assert authority.not_valid_after_utc - NOW > timedelta(days=AUTHORITY_DAYS - 1)
+
+
+def test_a_study_is_written_with_a_new_consortium_alone(tmp_path):
+    words = (tmp_path / "c", "--host", "a.example.org")
+    init(*words)
+    (tmp_path / "c" / "study.yaml").write_text("mine")
+    code, shown = init(*words)
+    assert code == 0 and "study.yaml" not in shown
+    assert (tmp_path / "c" / "study.yaml").read_text() == "mine"
+
+
+def test_a_terminal_is_asked_for_the_host(tmp_path, monkeypatch):
+    monkeypatch.setattr("brainjepa_server.consortium.cli.sys", SimpleNamespace(stdin=AT_TERMINAL))
+    words = ["init", str(tmp_path / "c")]
+    result = CliRunner(env={"COLUMNS": "999"}).invoke(app, words, input="b.example.org\n")
+    assert result.exit_code == 0, result.output
+    assert "By which name or IP address do sites reach this machine?" in result.output
+    assert read_kit(tmp_path / "c" / "kit").host == "b.example.org"
 
 
 def test_again_nothing_is_made(folder):

@@ -1,0 +1,19 @@
+"""``brainjepa schema``: what a YAML may hold, for editors that complete and check it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from brainjepa_core.terminal import errors_in_one_line
+from brainjepa_simulations.yaml_kinds import YAML_KINDS, Kind
+
+
+def schema(kind: Annotated[Kind, typer.Argument(help="Of YAML.")]) -> None:
+    """Print the JSON schema of a kind of YAML, by which editors complete and check such files."""
+    from brainjepa_core.settings_schema import schema_of
+
+    with errors_in_one_line():
+        typer.echo(json.dumps(schema_of(YAML_KINDS[kind].settings), indent=1, ensure_ascii=False))
