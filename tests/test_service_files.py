@@ -252,8 +252,12 @@ def test_what_the_page_for_it_names_is_there(tmp_path):
     assert len(named) == 6 and [name for name in named if not (ROOT / name).exists()] == []
     links = re.findall(r"\]\((?!http)([^)#]+)", OPERATIONS)
     assert [name for name in links if not (ROOT / "docs" / name).exists()] == []
-    (text,) = re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL)
     (tmp_path / "store.json").touch()
     site = {"name": "a", "store": tmp_path, "state": tmp_path.with_name("state")}
-    slurm = SiteSettings.model_validate({**site, **yaml.safe_load(text)}).slurm
+    devices, cluster = (
+        SiteSettings.model_validate({**site, **yaml.safe_load(text)})
+        for text in re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL)
+    )
+    assert devices.devices == ("cuda:0", "cuda:1") and devices.slurm is None
+    slurm = cluster.slurm
     assert slurm is not None and slurm.begins_within == SlurmSettings(options={}).begins_within
