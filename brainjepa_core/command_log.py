@@ -26,6 +26,7 @@ from brainjepa_core.version import versions
 LOG = "brainjepa.log"
 WIDTH = 160  # of tables
 PEOPLE = "--participant-label"  # an option whose words name people
+PERSON = "person"  # an argument that names one; it comes last
 LINE = "brainjepa line"  # of click's context: the command as it was written
 logger = logging.getLogger("brainjepa")
 logger.setLevel(logging.DEBUG)
@@ -159,6 +160,8 @@ def command_line() -> str:
 
 
 def keep_line(context: click.Context, words: list[str]) -> None:
-    """Remember a command as it was written, for the first line of its log; people aside."""
+    """Remember a command as it was written, for logs and pages; people aside."""
     told = words[: words.index(PEOPLE) + 1] if PEOPLE in words else words
+    if PERSON in {parameter.name for parameter in context.command.params}:
+        told = words[:1]
     context.meta[LINE] = shlex.join([*context.command_path.split(), *told])

@@ -27,7 +27,7 @@ def test_every_field_of_the_shipped_file_is_where_it_says():
     for field, line in lines.items():
         assert text[line.line - 1].strip().startswith(f"{field}: {line.value}")
     assert str(lines["allow"]) == (
-        "site.yaml line 17: allow: [describe, gradients, train, evaluate]"
+        "site.yaml line 19: allow: [describe, gradients, train, evaluate]"
     )
 
 
