@@ -80,7 +80,7 @@ def command() -> typer.Typer:
     """The whole command line: a group for each room, and a researcher's own commands."""
     import brainjepa_client.cli
     import brainjepa_server.cli
-    from brainjepa_core.terminal import Commands, options
+    from brainjepa_core.command.terminal import Commands, options
     from brainjepa_simulations.commands import (
         attack,
         consortium,

@@ -31,8 +31,8 @@ from brainjepa_client.deploying.joining import KIT
 from brainjepa_client.guarding.dry_run import requests
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.consortium.kit import read_kit
+from brainjepa_core.machine.processors import usable_cores
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.processors import usable_cores
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.flower_environment import use_flower_environment

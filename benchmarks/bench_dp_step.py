@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.models.registry import family_named
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.schedules import ScheduleSettings
@@ -26,7 +27,6 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.privacy.gradient import PrivateGradient
 from brainjepa_core.privacy.secret import RequestSecret
 from brainjepa_core.privacy.settings import PrivacySettings
-from brainjepa_core.processors import use_threads
 
 PATCH, PATCHES = 16, 5
 

@@ -39,10 +39,10 @@ from many_sites import many_run, print_growth, print_many
 from brainjepa_client.answering.app import app as client_app
 from brainjepa_client.computing import training as site_training
 from brainjepa_core.arrays import Arrays
+from brainjepa_core.machine.processors import usable_cores, use_threads
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.processors import usable_cores, use_threads
 from brainjepa_core.wire.messages import BASIS, Wire
 from brainjepa_core.wire.packing import PACKED, buffer_in, pack_arrays, unpack_arrays
 from brainjepa_core.wire.weights import encode_weights

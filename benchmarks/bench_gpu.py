@@ -35,13 +35,13 @@ from timed_training import MOST_STEPS, Enough, TimedTraining
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.training_settings import TrainingSettings
-from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows

@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 from flops import step_flops
 
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.published import to_official
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
@@ -39,7 +40,6 @@ from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import MeanGradient, make_optimizer
 from brainjepa_core.pretraining.training_settings import TrainingSettings
-from brainjepa_core.processors import use_threads
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from oracles.eager_jepa import EagerJEPA

@@ -27,7 +27,7 @@ from bench_evaluate import make_store
 
 from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
-from brainjepa_client.computing import yardstick
+from brainjepa_client.judging import yardstick
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.yardstick import connectivity_components

@@ -11,8 +11,8 @@ import click
 import typer.main
 
 import brainjepa
+from brainjepa_core.command.settings_schema import schema_of
 from brainjepa_core.models.registry import families, family_named
-from brainjepa_core.settings_schema import schema_of
 from brainjepa_simulations.yaml_kinds import YAML_KINDS
 
 Schema = Mapping[str, Any]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from brainjepa import command
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.print_config import readers_of
+from brainjepa_core.command.print_config import readers_of
 from brainjepa_core.settings import read_settings
 
 COMMANDS = dict(leaves(typer.main.get_command(command())))

@@ -22,7 +22,7 @@ from test_words_of_paths import leaves
 from typer.testing import CliRunner
 
 from brainjepa import command
-from brainjepa_core.terminal import console
+from brainjepa_core.command.terminal import console
 
 SHOTS = Path(__file__).parent / "terminal"
 COMMANDS = dict(leaves(typer.main.get_command(command())))

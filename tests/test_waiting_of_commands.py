@@ -13,8 +13,8 @@ from small_workplace import write_workplace
 from typer.testing import CliRunner
 
 from brainjepa import command
-from brainjepa_core import waiting as waiting_module
-from brainjepa_core.command_log import LOG
+from brainjepa_core.command import waiting as waiting_module
+from brainjepa_core.command.command_log import LOG
 from brainjepa_core.signals.storing.store import ARRAYS, HEADER
 
 SITE = ("site.yaml", "--model", "run")

@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.devices import require_device
 from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.readout.connectivity import matrix_of
 from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, embed_people
+from brainjepa_core.machine.devices import require_device
 from brainjepa_core.models.consensus_file import read_consensus
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_names

@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from brainjepa_core.devices import require_device
 from brainjepa_core.evaluation.measure import (
     YardstickScore,
     measure_connectivity,
@@ -15,6 +14,7 @@ from brainjepa_core.evaluation.measure import (
     outcomes_of,
 )
 from brainjepa_core.files import atomic_path
+from brainjepa_core.machine.devices import require_device
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.local import basis_of_run
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance

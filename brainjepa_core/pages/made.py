@@ -12,7 +12,7 @@ from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Self
 
-from brainjepa_core.command_log import command_line
+from brainjepa_core.command.command_log import command_line
 from brainjepa_core.version import VERSION, versions
 
 _BEGAN = time.monotonic()  # this file is imported where a command begins to work

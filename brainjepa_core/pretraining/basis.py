@@ -10,11 +10,11 @@ from threadpoolctl import threadpool_limits
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.machine.workers import in_order
 from brainjepa_core.pretraining.begun_sum import BegunSum
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.usable import live_rois, why_unusable
-from brainjepa_core.workers import in_order
 
 PEOPLE = 64  # added up by themselves; another number gives other last bits
 

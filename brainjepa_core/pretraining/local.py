@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.devices import require_device
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.machine.devices import require_device
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.models.sharing.card import CARD, write_card
@@ -27,7 +28,6 @@ from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.waiting import waiting
 
 BASIS = "basis.npz"
 RESULTS = (BASIS, LOG, "states", "final")

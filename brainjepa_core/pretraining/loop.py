@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from rich.console import Console
 
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.files import atomic_path, room_for
 from brainjepa_core.models.checkpoint import Provenance, write_model
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -26,7 +27,6 @@ from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.state import read_state, state_folders, write_state
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
-from brainjepa_core.waiting import waiting
 
 LOG = "metrics.jsonl"
 BAD_BATCH = "nonfinite.json"

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float32
+from brainjepa_core.machine.processors import usable_cores
 from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.pretraining.transfer import moved
-from brainjepa_core.processors import usable_cores
 
 MOST_LOADERS = 4  # each holds a step's windows in memory
 

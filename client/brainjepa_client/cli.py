@@ -23,10 +23,9 @@ from brainjepa_client.using.cli import (
     interpret,
     probe,
 )
-from brainjepa_core.command_log import keep_log, logger, print_only
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.problems import counted
-from brainjepa_core.terminal import (
+from brainjepa_core.command.command_log import keep_log, logger, print_only
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import (
     AGAIN,
     Commands,
     Json,
@@ -35,7 +34,8 @@ from brainjepa_core.terminal import (
     file_to_write,
     print_json,
 )
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command.waiting import waiting
+from brainjepa_core.problems import counted
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings

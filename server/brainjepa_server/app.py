@@ -7,9 +7,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from brainjepa_core.command_log import keep_log, logs
+from brainjepa_core.command.command_log import keep_log, logs
+from brainjepa_core.command.terminal import console
 from brainjepa_core.settings import read_settings
-from brainjepa_core.terminal import console
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.messages import CONTRACTS
 from brainjepa_server.private_study import study_kind

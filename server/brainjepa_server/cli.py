@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.terminal import Commands, Json, console, errors_in_one_line, print_json
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import Commands, Json, console, errors_in_one_line, print_json
+from brainjepa_core.command.waiting import waiting
 from brainjepa_server.consortium.cli import admit, init, propose, revoke, sites
 from brainjepa_server.deploying.running_cli import log, start, status, stop
 

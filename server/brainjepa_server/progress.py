@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.problems import counted, listed
-from brainjepa_core.waiting import waiting
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.attendance import SUMMED, UNCOMPARED
 from brainjepa_server.record.history import RoundRecord, YardstickRow

@@ -14,12 +14,12 @@ import numpy as np
 
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.machine.workers import in_order
 from brainjepa_core.models.checkpoint import model_arrays, read_model
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.workers import in_order
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.engine import run_study
 from brainjepa_simulations.engines.virtual_sites import STORES, make_sites

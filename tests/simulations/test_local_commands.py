@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 import brainjepa
 from brainjepa import command
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.command_log import LOG
+from brainjepa_core.command.command_log import LOG
+from brainjepa_core.command.terminal import errors_in_one_line
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.window_settings import WindowSettings
-from brainjepa_core.terminal import errors_in_one_line
 
 NETWORKS, PER_NETWORK, PEOPLE, FRAMES = 3, 3, 6, 40
 ROIS = [f"17Networks_LH_{n}_{i}" for n in ("Vis", "Som", "Def") for i in range(PER_NETWORK)]

@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from brainjepa import command
+from brainjepa_core.command.settings_schema import explained, schema_of
 from brainjepa_core.evaluation.tasks.settings import SHIPPED
-from brainjepa_core.settings_schema import explained, schema_of
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.tables.cohort_recipes import SHIPPED as COHORTS
 from brainjepa_simulations.paper_studies.settings import SHIPPED as STUDIES

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from brainjepa_core.command.waiting import Work, waiting
 from brainjepa_core.files import read_json, write_private
 from brainjepa_core.gradients import ConsensusBasis
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.pretraining.loop import LOG, DeferredSignals, pretrain
 from brainjepa_core.pretraining.parallel.launching import TICK, launched
@@ -26,9 +28,7 @@ from brainjepa_core.pretraining.parallel.member import exit_code, one_of
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.step import Training
-from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.waiting import Work, waiting
 
 FOLDER, PROCESSES_LOG, _ASKED = "processes", "processes.log", "asked.json"
 _LAST_LINES = 4096  # bytes of the log that are looked at for the newest step

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import torch
 
-from brainjepa_core.devices import require_device
 from brainjepa_core.files import write_private
+from brainjepa_core.machine.devices import require_device
 from brainjepa_core.pretraining.parallel.launching import (
     BEGUN,
     FAILED,

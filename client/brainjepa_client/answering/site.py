@@ -33,7 +33,7 @@ from brainjepa_client.slurm.asking import answered_in_job
 from brainjepa_core.evaluation.splits import folds_of
 from brainjepa_core.extras import require
 from brainjepa_core.files import bound_log
-from brainjepa_core.processors import use_threads
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.contract import Contract

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from brainjepa_client.using.cli import SiteFile
-from brainjepa_core.terminal import Json, console, errors_in_one_line, print_json
+from brainjepa_core.command.terminal import Json, console, errors_in_one_line, print_json
 
 Beginning = Annotated[
     str, typer.Argument(metavar="HASH", help="Of the contract; its first 12 characters will do.")

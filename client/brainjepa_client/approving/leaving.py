@@ -17,9 +17,9 @@ from typing import Any
 from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.approving.membership import KIT, has_left, leave
 from brainjepa_client.computing.state import remove_states
-from brainjepa_client.computing.task_people import CACHE
 from brainjepa_client.consent.audit_log import ANSWERED, WITHDREW, audit_log
 from brainjepa_client.consent.participation import ranges
+from brainjepa_client.judging.task_people import CACHE
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_core.problems import counted

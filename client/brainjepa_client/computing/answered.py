@@ -16,9 +16,9 @@ from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.stopping import stopping_when
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.devices import require_device
+from brainjepa_core.machine.devices import require_device
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
-from brainjepa_core.processors import use_threads
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import Reply
 

@@ -7,8 +7,8 @@ import numpy as np
 from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.gradients import ConnectivitySum
+from brainjepa_core.machine.processors import usable_cores
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.processors import usable_cores
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
 

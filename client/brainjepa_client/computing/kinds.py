@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.together import trained_together
 from brainjepa_client.computing.training import train
-from brainjepa_client.computing.yardstick import evaluate
 from brainjepa_client.guarding.policy import GB
 from brainjepa_client.guarding.sizes import StudySize
+from brainjepa_client.judging.yardstick import evaluate
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
@@ -99,6 +99,6 @@ def computed(
     if request.assignment.probe is None:
         return evaluate(*about)
     # What tasks are compared with takes scikit-learn and nilearn: seconds of imports.
-    from brainjepa_client.computing.task_evaluation import evaluate_task
+    from brainjepa_client.judging.task_evaluation import evaluate_task
 
     return evaluate_task(*about)

@@ -16,7 +16,6 @@ import numpy as np
 
 from brainjepa_client.answering.site import LOG
 from brainjepa_client.computing.exchange import LOG as JOB_LOG
-from brainjepa_client.computing.kept_outcomes import forget_outcomes
 from brainjepa_client.consent.audit_log import (
     REMOVED,
     audit_log,
@@ -26,10 +25,11 @@ from brainjepa_client.consent.audit_log import (
 from brainjepa_client.consent.participation import TakenPart, part_taken
 from brainjepa_client.consent.results_made import results_made
 from brainjepa_client.deploying.run_folder import FOLDER
+from brainjepa_client.judging.kept_outcomes import forget_outcomes
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import load_arrays
-from brainjepa_core.command_log import LOG as COMMAND_LOG
+from brainjepa_core.command.command_log import LOG as COMMAND_LOG
 from brainjepa_core.evaluation.comparison import CACHE as OF_EVALUATION
 from brainjepa_core.evaluation.features.embeddings import CACHE as OF_EMBEDDINGS
 from brainjepa_core.files import atomic_path

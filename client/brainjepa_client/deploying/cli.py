@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_client.using.cli import SiteFile
+from brainjepa_core.command.terminal import Json, console, errors_in_one_line, print_json
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.extras import require
 from brainjepa_core.problems import counted
-from brainjepa_core.terminal import Json, console, errors_in_one_line, print_json
-from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_client.settings import SiteSettings

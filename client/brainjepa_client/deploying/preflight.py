@@ -32,7 +32,7 @@ from brainjepa_client.slurm.asking import script_for
 from brainjepa_client.slurm.jobs import try_out
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit
-from brainjepa_core.devices import require_device
+from brainjepa_core.machine.devices import require_device
 from brainjepa_core.problems import counted, plainly
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.version import VERSION

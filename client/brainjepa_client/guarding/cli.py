@@ -8,10 +8,16 @@ from typing import Annotated, Literal
 import typer
 
 from brainjepa_client.using.cli import SiteFile
-from brainjepa_core.devices import require_device
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.terminal import Json, console, errors_in_one_line, file_to_write, print_json
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import (
+    Json,
+    console,
+    errors_in_one_line,
+    file_to_write,
+    print_json,
+)
+from brainjepa_core.command.waiting import waiting
+from brainjepa_core.machine.devices import require_device
 
 
 def dry_run(

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.answering.site import LOG, Site
-from brainjepa_client.computing.yardstick import sample_of, without_other_half
 from brainjepa_client.guarding.dry_run_masked import masked_rows
 from brainjepa_client.guarding.dry_run_rows import ReplyPart, message_of, rows_of
 from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.guarding.policy_lines import policy_lines
+from brainjepa_client.judging.yardstick import sample_of, without_other_half
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of

@@ -11,10 +11,15 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.markup import escape
 
+from brainjepa_core.command.terminal import (
+    console,
+    errors_in_one_line,
+    file_to_write,
+    folder_to_write,
+)
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.preparation import Kind
 from brainjepa_core.signals.storing.store_header import HEADER
-from brainjepa_core.terminal import console, errors_in_one_line, file_to_write, folder_to_write
 
 # What a kind of scans cannot be read without, beside their folder; asked for in the dialogue.
 NEEDED = {"fmriprep": ("label_image",), "series": ("names",)}
@@ -124,7 +129,7 @@ def _text(site: Path, values: dict[str, Any]) -> str:
     from pydantic import ValidationError
 
     from brainjepa_client.settings import SiteSettings
-    from brainjepa_core.commented_yaml import commented_yaml
+    from brainjepa_core.command.commented_yaml import commented_yaml
     from brainjepa_core.settings import list_problems
 
     beside = {key: site.parent / key for key in ("store", "state") if values[key] is None}

@@ -24,8 +24,9 @@ from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.files import atomic_path, clear_leftovers, read_json
+from brainjepa_core.machine.processors import usable_cores
+from brainjepa_core.machine.workers import in_order
 from brainjepa_core.problems import counted
-from brainjepa_core.processors import usable_cores
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.importing.derivatives import (
     clear_half_written,
@@ -47,7 +48,6 @@ from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.signals.storing.vectors import keep_people_of
 from brainjepa_core.signals.tables.labels import join_labels, person_label
 from brainjepa_core.signals.tables.phenotypes import JoinedPhenotypes, told_displacement
-from brainjepa_core.workers import in_order
 
 NUMBERS = 1  # raised when the same files and settings give other numbers: the code that matters
 # Changing these changes no scan.

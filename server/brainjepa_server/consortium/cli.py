@@ -10,9 +10,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import (
+    Json,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+    print_json,
+)
 from brainjepa_core.extras import require
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
 from brainjepa_core.version import VERSION
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the consortium.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.commented_yaml import commented_yaml
+from brainjepa_core.command.commented_yaml import commented_yaml
 from brainjepa_core.files import atomic_path
 from brainjepa_server.settings import StudySettings
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import AGAIN, Json, console, errors_in_one_line, print_json
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.extras import require
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.terminal import AGAIN, Json, console, errors_in_one_line, print_json
-from brainjepa_core.waiting import waiting
 from brainjepa_core.wire.flower_environment import use_flower_environment
 from brainjepa_server.consortium.cli import Folder
 

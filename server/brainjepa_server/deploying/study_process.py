@@ -10,9 +10,9 @@ from pathlib import Path
 
 import typer
 
-from brainjepa_core.command_log import keep_log, logs
+from brainjepa_core.command.command_log import keep_log, logs
+from brainjepa_core.command.terminal import AGAIN, console, errors_in_one_line
 from brainjepa_core.settings import read_settings
-from brainjepa_core.terminal import AGAIN, console, errors_in_one_line
 from brainjepa_server.consortium.consortium_folder import ConsortiumFolder
 from brainjepa_server.consortium.proposing import proposed
 from brainjepa_server.deploying.running import RunningFolder

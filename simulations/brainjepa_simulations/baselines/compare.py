@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainjepa_client.computing.yardstick import sample_of, told_of
+from brainjepa_client.judging.yardstick import sample_of, told_of
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.machine.workers import in_order
 from brainjepa_core.models.checkpoint import model_arrays, read_model, write_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.workers import in_order
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings

@@ -12,12 +12,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import (
+    Json,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+    print_json,
+)
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.extras import require
 from brainjepa_core.files import atomic_path
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
-from brainjepa_core.waiting import waiting
 
 if TYPE_CHECKING:
     from brainjepa_simulations.attacks.bench import Found

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from brainjepa_core.command_log import keep_log
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import Commands, console, errors_in_one_line, folder_to_write
 from brainjepa_core.extras import require
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.terminal import Commands, console, errors_in_one_line, folder_to_write
 
 app = Commands(
     name="consortium", help="A coordinator and its sites together.", no_args_is_help=True

@@ -9,10 +9,8 @@ import typer
 from rich.markup import escape
 
 from brainjepa_client.using.cli import FINETUNE, PROTOCOL, Methods, TaskName
-from brainjepa_core.command_log import keep_log
-from brainjepa_core.devices import require_device
-from brainjepa_core.extras import require
-from brainjepa_core.terminal import (
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.terminal import (
     AGAIN,
     Json,
     console,
@@ -20,7 +18,9 @@ from brainjepa_core.terminal import (
     folder_to_write,
     print_json,
 )
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command.waiting import waiting
+from brainjepa_core.extras import require
+from brainjepa_core.machine.devices import require_device
 
 
 def evaluate(

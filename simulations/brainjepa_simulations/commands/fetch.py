@@ -8,10 +8,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.command_log import keep_log
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.terminal import (
+    AGAIN,
+    Commands,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+)
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.problems import counted
-from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line, folder_to_write
-from brainjepa_core.waiting import waiting
 
 app = Commands(name="fetch", help="Public data, for those with network access.")
 

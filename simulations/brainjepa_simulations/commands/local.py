@@ -10,11 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log, print_only
-from brainjepa_core.files import require_outside
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.problems import counted
-from brainjepa_core.terminal import (
+from brainjepa_core.command.command_log import keep_log, print_only
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import (
     AGAIN,
     Json,
     console,
@@ -22,7 +20,9 @@ from brainjepa_core.terminal import (
     folder_to_write,
     print_json,
 )
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command.waiting import waiting
+from brainjepa_core.files import require_outside
+from brainjepa_core.problems import counted
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import YardstickScore
@@ -179,10 +179,10 @@ def pretrain(
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
+        from brainjepa_core.machine.processors import use_threads
         from brainjepa_core.pretraining.computing import Computing
         from brainjepa_core.pretraining.local import pretrain_locally
         from brainjepa_core.pretraining.parallel.settings import several
-        from brainjepa_core.processors import use_threads
         from brainjepa_core.signals.storing.stores import open_stores
         from brainjepa_simulations.run_tracking import tracked
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainjepa_core.command_log import keep_log
-from brainjepa_core.print_config import ReadBy
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import console, errors_in_one_line, folder_to_write
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.problems import counted
-from brainjepa_core.terminal import console, errors_in_one_line, folder_to_write
-from brainjepa_core.waiting import waiting
 
 
 def paint(

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from brainjepa_core.terminal import errors_in_one_line
+from brainjepa_core.command.terminal import errors_in_one_line
 from brainjepa_simulations.yaml_kinds import YAML_KINDS, Kind
 
 
 def schema(kind: Annotated[Kind, typer.Argument(help="Of YAML.")]) -> None:
     """Print the JSON schema of a kind of YAML, by which editors complete and check such files."""
-    from brainjepa_core.settings_schema import schema_of
+    from brainjepa_core.command.settings_schema import schema_of
 
     with errors_in_one_line():
         typer.echo(json.dumps(schema_of(YAML_KINDS[kind].settings), indent=1, ensure_ascii=False))

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.print_config import ReadBy
+from brainjepa_core.command.terminal import (
+    Json,
+    console,
+    errors_in_one_line,
+    folder_to_write,
+    print_json,
+)
+from brainjepa_core.command.waiting import waiting
 from brainjepa_core.extras import require
-from brainjepa_core.print_config import ReadBy
-from brainjepa_core.processors import usable_cores
-from brainjepa_core.terminal import Json, console, errors_in_one_line, folder_to_write, print_json
-from brainjepa_core.waiting import waiting
+from brainjepa_core.machine.processors import usable_cores
 
 if TYPE_CHECKING:
     from brainjepa_server.record.history import RunHistory

@@ -9,9 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from brainjepa_core.command_log import keep_log
-from brainjepa_core.devices import require_device
-from brainjepa_core.terminal import (
+from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.terminal import (
     AGAIN,
     Json,
     console,
@@ -19,7 +18,8 @@ from brainjepa_core.terminal import (
     folder_to_write,
     print_json,
 )
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command.waiting import waiting
+from brainjepa_core.machine.devices import require_device
 
 
 def _new(path: Path | None) -> Path | None:

@@ -117,9 +117,9 @@ PLACES = {
     "brainjepa_client.computing.training.write_state": (TRAIN,),
     "brainjepa_client.computing.training.collapse_metrics": (TRAIN,),
     "brainjepa_client.computing.training.encode_weights": (TRAIN,),
-    "brainjepa_client.computing.yardstick.SitePeople.read": (EVALUATE,),
-    "brainjepa_client.computing.yardstick.collapse_metrics": (EVALUATE,),
-    "brainjepa_client.computing.yardstick.moments_to_arrays": (EVALUATE,),
+    "brainjepa_client.judging.yardstick.SitePeople.read": (EVALUATE,),
+    "brainjepa_client.judging.yardstick.collapse_metrics": (EVALUATE,),
+    "brainjepa_client.judging.yardstick.moments_to_arrays": (EVALUATE,),
 }
 
 

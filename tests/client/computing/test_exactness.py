@@ -93,7 +93,7 @@ def test_another_way_to_compute_is_another_private_answer(stores, start, tmp_pat
 def test_threads_are_at_most_the_cores_that_a_site_may_use(stores, tmp_path, monkeypatch):
     """A container's quota is what torch does not know."""
     before = torch.get_num_threads()
-    monkeypatch.setattr("brainjepa_core.processors.usable_cores", lambda: 2)
+    monkeypatch.setattr("brainjepa_core.machine.processors.usable_cores", lambda: 2)
     try:
         torch.set_num_threads(3)
         reply = make_site(stores[0], tmp_path).answer(ask(DESCRIBE))

@@ -15,9 +15,9 @@ from small_consortium import (
     weights,
 )
 
+from brainjepa_core.machine.workers import in_order
 from brainjepa_core.models.checkpoint import model_arrays, read_model
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.workers import in_order
 from brainjepa_server.record.history import FEDERATED, POOLED, RANDOM, alone, read_history
 from brainjepa_simulations.baselines import compare as compare_module
 from brainjepa_simulations.baselines.compare import BASELINES, compare

@@ -15,11 +15,11 @@ from click import unstyle
 from rich.table import Table
 from typer.testing import CliRunner
 
-from brainjepa_core import command_log
-from brainjepa_core import waiting as waiting_module
-from brainjepa_core.command_log import LOG, LoggedConsole, keep_log, logger
-from brainjepa_core.terminal import AGAIN, Commands, console, errors_in_one_line
-from brainjepa_core.waiting import waiting
+from brainjepa_core.command import command_log
+from brainjepa_core.command import waiting as waiting_module
+from brainjepa_core.command.command_log import LOG, LoggedConsole, keep_log, logger
+from brainjepa_core.command.terminal import AGAIN, Commands, console, errors_in_one_line
+from brainjepa_core.command.waiting import waiting
 
 TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", re.MULTILINE)
 app = Commands()

@@ -10,9 +10,9 @@ import pytest
 import typer
 from rich.console import Console
 
-from brainjepa_core import waiting as waiting_module
-from brainjepa_core.terminal import AGAIN, errors_in_one_line
-from brainjepa_core.waiting import Work, waiting
+from brainjepa_core.command import waiting as waiting_module
+from brainjepa_core.command.terminal import AGAIN, errors_in_one_line
+from brainjepa_core.command.waiting import Work, waiting
 
 
 class Log(io.StringIO):

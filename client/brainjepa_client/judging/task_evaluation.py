@@ -15,16 +15,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_client.computing.task_people import (
+from brainjepa_client.guarding.policy import Refusal, require_enough_summed, require_task
+from brainjepa_client.judging.task_people import (
     TaskPeople,
     counts_of,
     data_of,
     embeddings_of,
     require_people,
 )
-from brainjepa_client.computing.task_scores import cross_validated
-from brainjepa_client.computing.yardstick import sample_of
-from brainjepa_client.guarding.policy import Refusal, require_enough_summed, require_task
+from brainjepa_client.judging.task_scores import cross_validated
+from brainjepa_client.judging.yardstick import sample_of
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.common_probe import cross_fit, held_out_predictions

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.commented_yaml import commented_yaml
+from brainjepa_core.command.commented_yaml import commented_yaml
+from brainjepa_core.command.settings_schema import explained
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.settings import read_settings
-from brainjepa_core.settings_schema import explained
 from brainjepa_server.settings import StudySettings
 
 STUDY = {"name": "first", "pretraining": {"training": {"schedule": {"total_steps": 1000}}}}

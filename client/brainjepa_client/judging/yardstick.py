@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brainjepa_client.computing.kept_outcomes import Measured, kept_outcomes
 from brainjepa_client.computing.round_model import model_of
 from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal, require_enough_summed
+from brainjepa_client.judging.kept_outcomes import Measured, kept_outcomes
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.sample import yardstick_sample

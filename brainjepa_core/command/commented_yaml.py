@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from brainjepa_core.settings_schema import schema_of
+from brainjepa_core.command.settings_schema import schema_of
 
 WIDTH = 100
 HOW = "A key behind a '#' shows its default: take the '#' away to change it."

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from brainjepa_core.command_log import (
+from brainjepa_core.command.command_log import (
     LoggedConsole,
     be_verbose,
     keep_line,
@@ -23,8 +23,8 @@ from brainjepa_core.command_log import (
     log_error,
     logs,
 )
+from brainjepa_core.command.print_config import ReadBy, print_config, readers_of
 from brainjepa_core.files import final_name
-from brainjepa_core.print_config import ReadBy, print_config, readers_of
 from brainjepa_core.problems import is_out_of_memory, plainly
 from brainjepa_core.version import versions
 
@@ -210,8 +210,8 @@ def options(
 def errors_in_one_line(stopped: str = ANEW) -> Iterator[None]:
     """Print what went wrong, one line a problem, without a traceback, and exit with 1.
 
-    A log that the command keeps (`brainjepa_core.command_log.keep_log`) ends with it. What no
-    user can mend is a defect of ours: the line names the log, which has the traceback.
+    A log that the command keeps (`command_log.keep_log`) ends with it. What no user can mend is a
+    defect of ours: the line names the log, which has the traceback.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from small_sites import STUDY, ask, make_site, same
 
-from brainjepa_client.computing import kept_outcomes as kept
-from brainjepa_client.computing.kept_outcomes import KEPT, OUTCOMES, Measured, forget_outcomes
 from brainjepa_client.consent.withdrawal import remove_person
+from brainjepa_client.judging import kept_outcomes as kept
+from brainjepa_client.judging.kept_outcomes import KEPT, OUTCOMES, Measured, forget_outcomes
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import EVALUATE
@@ -175,7 +175,7 @@ def test_a_large_site_reads_its_sample_and_tells_how_many_it_did_not(
     site = make_site(stores[0], tmp_path, round_counts_to=5)
     read = []
     monkeypatch.setattr(
-        "brainjepa_client.computing.yardstick.SitePeople.read",
+        "brainjepa_client.judging.yardstick.SitePeople.read",
         lambda model, windows, *rest, **reading: (
             read.append([p.records[0].subject for p in windows.people]) or _fail()
         ),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_sites import PEOPLE, ask, make_site
 
-from brainjepa_client.computing.task_people import TaskPeople
 from brainjepa_client.guarding.dry_run import task_requests
 from brainjepa_client.guarding.policy import Refusal
+from brainjepa_client.judging.task_people import TaskPeople
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings

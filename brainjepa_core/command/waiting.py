@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brainjepa_core.command_log import logger, print_only
+from brainjepa_core.command.command_log import logger, print_only
 
 EVERY = 30.0  # seconds between the lines of a log
 

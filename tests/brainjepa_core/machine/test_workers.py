@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from child_process import environment
 
-from brainjepa_core.workers import AHEAD, in_order
+from brainjepa_core.machine.workers import AHEAD, in_order
 
 PATIENCE = 60.0
 
@@ -73,7 +73,7 @@ def test_nobody_outlives_a_killed_command(tmp_path):
     program = (
         "import sys\n"
         f"sys.path.append({str(Path(__file__).parent)!r})\n"
-        "from brainjepa_core.workers import in_order\n"
+        "from brainjepa_core.machine.workers import in_order\n"
         "from test_workers import report_and_wait\n"
         "if __name__ == '__main__':\n"
         "    list(in_order(report_and_wait, [sys.argv[1]] * 2, 2))\n"

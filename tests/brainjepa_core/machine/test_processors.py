@@ -12,15 +12,15 @@ import pytest
 import torch
 from child_process import environment
 
-from brainjepa_core import processors
-from brainjepa_core.processors import usable_cores, use_threads
+from brainjepa_core.machine import processors
+from brainjepa_core.machine.processors import usable_cores, use_threads
 
 
 def test_affinity_counts_in_a_process_that_has_it():
     only = min(os.sched_getaffinity(0))
     program = (
         f"import os; os.sched_setaffinity(0, [{only}])\n"
-        "from brainjepa_core.processors import usable_cores, use_threads\n"
+        "from brainjepa_core.machine.processors import usable_cores, use_threads\n"
         "print(usable_cores(), use_threads())"
     )
     told = subprocess.run(
