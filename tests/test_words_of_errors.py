@@ -119,8 +119,8 @@ def told(*words: object) -> str:
         ),
         (
             ("evaluate", "stores", *TASK, "--protocol", "loso"),
-            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised "
-            "or a YAML file, found 'loso'; take one of these",
+            "expected --protocol to be holdout, kfold, leave_one_site_out, transfer, personalised, "
+            "brainmarks, column or a YAML file, found 'loso'; take one of these",
         ),
         (
             ("evaluate", "stores", *TASK, "--checkpoint", "nosuch"),

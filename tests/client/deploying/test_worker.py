@@ -29,7 +29,7 @@ from running_sites import (
 from small_sites import make_site
 
 from brainjepa_client.computing import state as state_module
-from brainjepa_client.computing import training as training_module
+from brainjepa_client.computing import stopping as stopping_module
 from brainjepa_client.computing.stopping import STOPPED
 from brainjepa_client.consent.audit_log import audit_log, line_in_words
 from brainjepa_client.deploying import worker as worker_module
@@ -171,7 +171,7 @@ def test_who_does_not_know_the_secret_gets_no_task(site_file, secret):
 def test_a_stop_ends_training_after_the_step_and_tells_so(site_file, start, monkeypatch, looks):
     """A site that does not look between steps is the control: it trains to the round's end."""
     if not looks:
-        for module in (training_module, state_module):
+        for module in (stopping_module, state_module):
             monkeypatch.setattr(module, "require_going_on", lambda: None)
     done: list[int] = []
     advance, two = Training.advance, threading.Event()
