@@ -140,7 +140,7 @@ def comparison(history: RunHistory) -> Table:
     what = "R2 of the sites' own probes" if own else "R2 of held-out people"
     half = f"; {OTHER_HALF}: of a scan, by one window, held-out people" if windows else ""
     table = Table(title=f"{what}, pool {HEADLINE}{half}; 0 is knowing nothing")
-    table.add_column("trained")
+    table.add_column("trained", no_wrap=True)
     for outcome in outcomes:
         table.add_column(outcome, justify="right")
     kinds: dict[str, Callable[[str], bool]] = {

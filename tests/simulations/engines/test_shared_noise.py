@@ -92,9 +92,9 @@ class Watched:
         self.seen, self._real = [], private_sum.rounded_sums
         monkeypatch.setattr(private_sum, "rounded_sums", self)
 
-    def __call__(self, model, training, code, batches, device):
+    def __call__(self, model, training, code, batches, *how):
         self.seen.append((copy.deepcopy(model), batches))
-        return self._real(model, training, code, batches, device)
+        return self._real(model, training, code, batches, *how)
 
 
 def clipped_by_hand(model, batches) -> dict[str, torch.Tensor]:
