@@ -41,6 +41,7 @@ def pretrain_locally(
     computing: Computing = EXACT,
     say: Callable[[str], object] | None = None,
     progress: bool = True,
+    on_begin: Callable[[], object] | None = None,
     on_log: Callable[[dict[str, Any]], None] | None = None,
     together: Devices | None = None,
 ) -> Path:
@@ -58,6 +59,8 @@ def pretrain_locally(
         Told in one line what begins.
     progress : bool
         Show a bar.
+    on_begin : callable, optional
+        Called when nothing is left to refuse, and the folder is the run's.
     on_log : callable, optional
         As `loop.pretrain` takes it.
     together : Devices, optional
@@ -98,6 +101,8 @@ def pretrain_locally(
     with waiting(Console(quiet=not progress), "consensus basis"):
         basis, mean_fc = basis_of_run(windows, study, run)
     claim_folder(run, origin, RESULTS)
+    if on_begin is not None:
+        on_begin()
     if not (run / BASIS).exists():
         basis.save(run / BASIS)
     if together is not None:

@@ -32,7 +32,12 @@ class RunTracker(Tracker):
     )
 
     def start(self, settings: Mapping[str, Any], stores: Sequence[Scans]) -> None:
-        """Begin the run, or continue the one that ``FOLDER/mlflow_run.txt`` names."""
+        """Begin the run, or continue the one that ``FOLDER/mlflow_run.txt`` names.
+
+        Where MLflow is not installed and nobody has named a server, nothing begins.
+        """
+        if not os.environ.get(URI) and importlib.util.find_spec("mlflow") is None:
+            return
         self._guard("start the run", lambda: self._start(settings))
         self.log_data([_data(store) for store in stores])
         self.watch_machine()
@@ -66,16 +71,9 @@ class RunTracker(Tracker):
 
 
 @contextmanager
-def tracked(
-    run: Path, settings: Mapping[str, Any], stores: Sequence[Scans]
-) -> Iterator[RunTracker]:
-    """A tracker of a run that is at work; it ends as the work ends.
-
-    Where MLflow is not installed and nobody has named a server, it does nothing.
-    """
+def tracked(run: Path) -> Iterator[RunTracker]:
+    """A tracker for work on a run, which it starts; its end is the run's."""
     tracker = RunTracker(run)
-    if os.environ.get(URI) or importlib.util.find_spec("mlflow") is not None:
-        tracker.start(settings, stores)
     status = "FAILED"
     try:
         yield tracker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -192,9 +193,13 @@ def pretrain(
         use_threads()
         keep_log(out)
         about = opened, out, study, device, computing
-        with tracked(out, study.model_dump(mode="json"), opened) as tracker:
+        with tracked(out) as tracker:
             model = pretrain_locally(
-                *about, say=console.print, together=together, on_log=tracker.log_line
+                *about,
+                say=console.print,
+                on_begin=partial(tracker.start, study.model_dump(mode="json"), opened),
+                on_log=tracker.log_line,
+                together=together,
             )
             if together is not None:  # processes of their own, which tell nobody
                 tracker.log_steps()
