@@ -11,6 +11,7 @@ import typer
 import yaml
 from click import unstyle
 from click.testing import Result
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 import brainjepa
@@ -208,6 +209,9 @@ def test_pretraining_ends_with_a_model_and_repeating_it_changes_nothing(folder, 
     assert shown.splitlines()[-1] == f"{out / 'final'} holds the model"
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == [0, 1, 2, 3]
+    client = MlflowClient(f"sqlite:///{out.parent / 'mlflow.db'}")
+    kept = client.get_run((out / "mlflow_run.txt").read_text().strip())
+    assert kept.info.status == "FINISHED" and {"loss", "learning_rate"} <= kept.data.metrics.keys()
     before = contents(out)
     assert success(*command).splitlines()[-1] == f"{out / 'final'} holds the model"
     assert contents(out) == before
