@@ -142,13 +142,14 @@ def comparison(history: RunHistory) -> Table:
     table = Table(title=f"{what}, pool {HEADLINE}{half}; 0 is knowing nothing")
     table.add_column("trained", no_wrap=True)
     for outcome in outcomes:
-        table.add_column(outcome, justify="right")
+        longest = max(len(word) for word in outcome.split())  # no word is broken at 80 columns
+        table.add_column(outcome, justify="right", min_width=longest)
     kinds: dict[str, Callable[[str], bool]] = {
         "on all data in one place": lambda name: name == POOLED,
         "by the federation": lambda name: name == FEDERATED,
         "by each site alone (mean)": is_alone,
-        "before (the model it began with)": lambda name: name == START,
-        "not at all (random weights)": lambda name: name == RANDOM,
+        "the model it began with": lambda name: name == START,
+        "untrained (random weights)": lambda name: name == RANDOM,
     }
     for title, is_kind in kinds.items():
         cells = []

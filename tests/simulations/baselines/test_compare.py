@@ -91,7 +91,7 @@ def test_of_more_sites_each_has_its_own_and_the_pool_all(tmp_path):
     ]  # fmt: skip
     assert list(table.columns[0].cells) == [
         "on all data in one place", "by the federation", "by each site alone (mean)",
-        "not at all (random weights)",
+        "untrained (random weights)",
     ]  # fmt: skip
     # A second time nothing is trained, and no row is there twice.
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / BASELINES).rglob("*")}
@@ -103,5 +103,5 @@ def test_of_more_sites_each_has_its_own_and_the_pool_all(tmp_path):
 
 def test_without_baselines_the_table_has_what_there_is(tmp_path):
     table = comparison(read_history(run(scenario(1, 6), tmp_path)))
-    assert list(table.columns[0].cells) == ["by the federation", "not at all (random weights)"]
+    assert list(table.columns[0].cells) == ["by the federation", "untrained (random weights)"]
     assert table.row_count == 2
