@@ -77,7 +77,7 @@ def test_a_study_from_nothing_to_its_report(tmp_path, file):
 
     shown = success("simulate", file, "--out", out, "--resume", "--compare")
     assert "Baselines, with the same seed, basis and number of local steps: pooled" in shown
-    for row in ("on all data in one place", "by each site alone (mean)", "not at all (random"):
+    for row in ("on all data in one place", "by each site alone (mean)", "untrained (random"):
         assert row in shown
     models = {row["model"] for row in json.loads((out / "summary.json").read_text())["baselines"]}
     assert models == {"federated", "random weights", "pooled", "site-01 alone", "site-02 alone"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -142,8 +143,7 @@ def comparison(history: RunHistory) -> Table:
     table = Table(title=f"{what}, pool {HEADLINE}{half}; 0 is knowing nothing")
     table.add_column("trained", no_wrap=True)
     for outcome in outcomes:
-        longest = max(len(word) for word in outcome.split())  # no word is broken at 80 columns
-        table.add_column(outcome, justify="right", min_width=longest)
+        table.add_column(textwrap.fill(outcome, 10, break_long_words=False), justify="right")
     kinds: dict[str, Callable[[str], bool]] = {
         "on all data in one place": lambda name: name == POOLED,
         "by the federation": lambda name: name == FEDERATED,
