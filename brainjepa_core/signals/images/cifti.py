@@ -212,6 +212,8 @@ def _header(file: Path) -> tuple[Any, int, str]:
             stream.seek(XML_STARTS)
             xml = stream.read(max(start - XML_STARTS, 0)).decode("utf-8", "replace")
             header.get_data_shape()
+            if not header.get_data_dtype().itemsize:
+                raise ValueError("values of no size")
     except Exception as error:  # damage surfaces as nibabel's, numpy's or Python's errors
         raise _no_cifti(file, plainly(error)) from error
     return header, start, xml

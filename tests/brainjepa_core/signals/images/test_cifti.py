@@ -245,6 +245,17 @@ def test_damage_gives_a_problem_or_a_result(place, value, cut):
         assert result.series.shape[0] == 4
 
 
+@pytest.mark.parametrize("code", [3, 0])  # unknown; none, whose values have no bytes
+def test_a_data_type_that_is_none(tmp_path, code):
+    axis = brain()
+    scan = save(tmp_path / "x.dtseries.nii", np.ones((4, len(axis)), "f4"), series_axis(4), axis)
+    content = bytearray(scan.read_bytes())
+    content[12:14] = code.to_bytes(2, "little")
+    scan.write_bytes(content)
+    with pytest.raises(ScanProblem, match="expected a CIFTI series"):
+        read_header(scan)
+
+
 def test_parcels_are_read_by_their_names(tmp_path):
     axis = brain()
     names = ["c", "elsewhere", "a", "b"]
