@@ -251,7 +251,8 @@ def summed_yardstick(
     Where the sum fails, the round has no yardstick, and nothing else is lost.
     """
     arrays = evaluated_arrays(settings, weights, basis, components)
-    widths = summed_widths(settings, basis, sites.networks)
+    most = settings.assignment().yardstick_features_summed
+    widths = summed_widths(settings, basis, sites.networks, most)
     layout = yardstick_layout(widths, components.shape[1], settings.folds)
     assignment, deadline = settings.assignment(number), settings.rounds.deadline
     question = Question(EVALUATE, assignment, arrays, layout, settings.rounds.quorum, deadline)
@@ -268,13 +269,15 @@ def summed_yardstick(
 
 
 @torch.no_grad()
-def summed_widths(settings: StudySettings, basis: Float32, networks: int) -> dict[str, int]:
-    """Features of each pool that are summed, which sites measure as well."""
+def summed_widths(
+    settings: StudySettings, basis: Float32, networks: int, most: int
+) -> dict[str, int]:
+    """Features of each pool that are summed, `most` at most, which sites measure as well."""
     shape = settings.pretraining.model_settings(len(basis))
     model = settings.pretraining.model_family.new(shape, basis, seed=0)
     width = model.encode(torch.zeros(1, len(basis), shape.frames)).shape[-1]
     count = networks or int(gradient_networks(basis).max()) + 1
-    pairs, most = count * (count + 1) // 2, settings.assignment().yardstick_features_summed
+    pairs = count * (count + 1) // 2
     return {pool: min(pairs if pool == HEADLINE else width, most) for pool in POOLS}
 
 
