@@ -43,8 +43,9 @@ def attendance(history: RunHistory) -> str:
     ):
         if reasons:
             sentences.append(f"{told}: {_reasons(reasons)}.")
-    if protect := history.settings.get("protect"):
+    if history.in_secure_sums:
         sentences.append(SUMMED)
+        protect = history.settings.get("protect")
         if isinstance(protect, Mapping) and protect.get("groups"):
             sentences.append(GROUPED)
     elif not basis.compared:

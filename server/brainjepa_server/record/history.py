@@ -225,6 +225,21 @@ class RunHistory(Record):
         return bool(self.settings.get("privacy"))
 
     @property
+    def shares_noise(self) -> bool:
+        """Whether what leaves a site is the noised gradient of one step, for a sum."""
+        return (self.settings.get("privacy") or {}).get("where") == "central"
+
+    @property
+    def in_secure_sums(self) -> bool:
+        """Whether replies came as sums over sites, also where sites share the noise."""
+        return isinstance(self.settings.get("protect"), dict) or self.shares_noise
+
+    @property
+    def used_sites(self) -> list[str]:
+        """Sites whose replies are in the weights, sorted."""
+        return sorted({name for record in self.rounds for name in record.sites})
+
+    @property
     def site_names(self) -> list[str]:
         """Every site that a round or the basis knows, sorted."""
         names = {*self.basis.sites, *self.basis.drift} if self.basis else set()

@@ -7,6 +7,7 @@ from typing import Any
 
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import RunHistory
+from brainjepa_server.record.protections import in_a_paper
 
 COMBINED = {
     "mean": "a weighted mean",
@@ -49,20 +50,12 @@ def study_methods(history: RunHistory) -> str:
             f"Training went over {counted(len(history.rounds), 'round')} of {steps} optimiser "
             f"steps at each site{f'; updates were combined by {how}' if how else ''}."
         )
-    sentences.append(_protected(history))
+    sentences.append(in_a_paper(history))
     return " ".join(sentences)
 
 
 def _scans(history: RunHistory) -> str:
     return counted(sum(told.scans for told in history.told.values()), "scan")
-
-
-def _protected(history: RunHistory) -> str:
-    if history.is_private:
-        return "Steps were differentially private."
-    if isinstance(history.settings.get("protect"), Mapping):
-        return "Updates were added under secure sums, so that no single site's could be read."
-    return "Neither secure sums nor differential privacy were in force."
 
 
 def _part(settings: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

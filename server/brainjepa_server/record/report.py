@@ -67,7 +67,8 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
     """
     folder = Path(folder)
     history = read_history(folder)
-    write_leaving(folder, history)
+    left, people = leaving(folder, history), people_table(history)
+    write_leaving(folder, history, left, people)
     comparison = Comparison.of(history)
     return write_page(
         folder / REPORT,
@@ -80,9 +81,9 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         unevaluated=UNKNOWN if history.is_private else "Not evaluated yet.",
         tasks=task_sections(folder),
         sites=sites_section(history),
-        people=people_table(history),
+        people=people,
         windows=windows_in_words(history),
-        leaving=leaving(folder, history),
+        leaving=left,
         privacy_page=PAGE,
         methods=study_methods(history),
         rounds=_rounds(history, comparison),

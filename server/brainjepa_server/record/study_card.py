@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from brainjepa_core.models.sharing.card import Figure, ModelCard, SiteData, write_card
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import FEDERATED, RunHistory, is_alone, read_history
+from brainjepa_server.record.protections import protections
 from brainjepa_server.record.verdict import Comparison, verdict
 from brainjepa_server.study_folder import BEST, FINAL
-
-FLOORS = {
-    "sites": "sites",
-    "subjects_per_site": "people of each site",
-    "subjects": "people in all",
-}  # behind the consensus
 
 
 def write_cards(folder: str | Path) -> None:
@@ -37,7 +33,7 @@ def write_cards(folder: str | Path) -> None:
 
 def study_card(folder: Path, history: RunHistory, which: str) -> ModelCard:
     """What is told of a study's `which` model, ``final`` or ``best``."""
-    used = _used(history)
+    used = history.used_sites
     comparison = Comparison.of(history)
     same = which == BEST or comparison.round in (None, len(history.rounds))
     return ModelCard(
@@ -47,16 +43,11 @@ def study_card(folder: Path, history: RunHistory, which: str) -> ModelCard:
         sites=tuple(_site(history, name) for name in used),
         data=_consensus(history),
         recipe=tuple(_recipe(history)),
-        privacy=tuple(_privacy(history)),
+        privacy=tuple(chain.from_iterable(protections(history).values())),
         figures=(*_yardstick(comparison), *_tasks(folder, which)),
         own=FEDERATED if same else "",
         measured=tuple(verdict(history)[1:]),
     )
-
-
-def _used(history: RunHistory) -> list[str]:
-    """Sites whose replies are in the weights."""
-    return sorted({name for record in history.rounds for name in record.sites})
 
 
 def _site(history: RunHistory, name: str) -> SiteData:
@@ -91,31 +82,6 @@ def _recipe(history: RunHistory) -> Iterator[str]:
         yield f"updates combined by {how}"
     if history.settings.get("start_from") is not None:
         yield "it began with the weights of an earlier model, whose data are not in the table above"
-
-
-def _privacy(history: RunHistory) -> Iterator[str]:
-    if history.contract:
-        yield f"Every site approved the contract {history.contract[:12]} before it was asked."
-    else:
-        yield "Sites were virtual ones on one machine: no contract was approved."
-    floors = history.settings.get("floors", {})
-    if floors:
-        told = ", ".join(
-            f"{floors[name]} {what}" for name, what in FLOORS.items() if name in floors
-        )
-        yield f"Floors of the study, below which no consensus is made: {told}."
-    protect = history.settings.get("protect")
-    if history.is_private:
-        yield from verdict(history)[2:]
-        return
-    if protect:
-        yield "Replies came as secure sums over the sites: nobody saw one site's weights."
-    else:
-        yield "Each site's weights were seen by the coordinator."
-    yield (
-        "Training had no differential privacy, so there is no epsilon: weights may tell who was "
-        "trained on."
-    )
 
 
 def _yardstick(comparison: Comparison) -> Iterator[Figure]:

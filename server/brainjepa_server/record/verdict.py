@@ -9,6 +9,7 @@ from functools import cached_property
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.privacy.budget import words
+from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record.history import (
     FEDERATED,
@@ -268,8 +269,7 @@ def _progress(history: RunHistory) -> str:
     if not done:
         return "Training has not begun."
     of = f" of {history.total_rounds}" if history.total_rounds else ""
-    used = len({name for record in history.rounds for name in record.sites})
-    text = f"Rounds done: {done}{of}, with {used} {'site' if used == 1 else 'sites'}"
+    text = f"Rounds done: {done}{of}, with {counted(len(history.used_sites), 'site')}"
     rejected = sum(len(record.rejected) for record in history.rounds)
     replies = "reply was" if rejected == 1 else "replies were"
     return f"{text}; {rejected} {replies} left out." if rejected else f"{text}."
