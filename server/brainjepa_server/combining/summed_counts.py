@@ -58,7 +58,7 @@ def counted_people(people: int, told: Iterable[int]) -> int:
     Parameters
     ----------
     people : int
-        In the sum.
+        In the sum, no more than are told: what a sum has beyond may be the lie of one site.
     told : iterable of int
         By each of its n sites.
     """

@@ -64,14 +64,16 @@ def _require_people(people: int, found: Summed, sites: Sites, settings: StudySet
     """Refuse a consensus of too few people, where no site counts for more than its part."""
     floors, groups = settings.floors, _groups(settings)
     told = [sites.counts[site].subjects for site in found.alive if site in sites.counts]
-    counted = counted_people(people, told)
+    claimed = min(people, sum(told))  # what rounding hides may be one site's lie
+    counted = counted_people(claimed, told)
     if counted >= groups * floors.subjects:
         return
     each = f" for each of {groups} groups" if groups > 1 else " over all sites"
-    part = f" of {people}{ONE_PART}" if counted < people else ""
+    part = f" of {claimed}{ONE_PART}" if counted < claimed else ""
+    rounded = ", by what sites told when they joined, rounded down" if claimed < people else ""
     raise ValueError(
         f"expected at least {floors.subjects} subjects{each} (floors.subjects), found "
-        f"{counted}{part} in all; wait for more sites"
+        f"{counted}{part} in all{rounded}; wait for more sites"
         + (", or take fewer groups (protect.groups)" if groups > 1 else "")
     )
 
