@@ -118,7 +118,8 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     kinds = ("text", "text")
-    headline = [row for row in rows if row[1] == comparison.pool]
+    pools = {comparison.pool_of(outcome) for outcome in comparison.outcomes}
+    headline = [row for row in rows if row[1] in pools]
     probes = [row for row in comparison.rows if row.outcome != OTHER_HALF]
     whose = OWN_PROBES if any(row.own_probes for row in probes) else OF_HELD_OUT
     whose += f" {OF_WINDOWS}" if len(probes) < len(comparison.rows) else ""

@@ -162,8 +162,7 @@ def verdict(history: RunHistory) -> list[str]:
         _progress(history),
         _answer(comparison, own),
         *(_outcome(comparison, outcome, value) for outcome, value in own.items()),
-        f"All of it is of the model{of_round}, read from the pool “{pool}” by ridge probes of "
-        f"{'each site' if own_probes else 'people that no site trained on'}.",
+        f"All of it is of the model{of_round}{_read_from(pool, own, own_probes)}.",
         *([OWN_PROBES] if own_probes else []),
         *([OF_WINDOWS] if OTHER_HALF in own else []),
         "No interval is known, since people's values stay at their sites: differences under "
@@ -198,6 +197,15 @@ def _each(epsilons: Mapping[str, float | None]) -> str:
         for epsilon in known.values()
     }
     return "; ".join(f"each person of {', '.join(names)}: {words(e)}" for e, names in sites.items())
+
+
+def _read_from(pool: str | None, told: Iterable[str], own_probes: bool) -> str:
+    """How outcomes are read from the model; the other half is read from no pool of its vectors."""
+    if pool is None:
+        return ""
+    whose = "each site" if own_probes else "people that no site trained on"
+    half = f"; that of {OTHER_HALF} is not" if OTHER_HALF in told else ""
+    return f", read from the pool “{pool}” by ridge probes of {whose}{half}"
 
 
 def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
