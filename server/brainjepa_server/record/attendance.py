@@ -36,6 +36,8 @@ def attendance(history: RunHistory) -> str:
         f"The consensus is of {basis.subjects} people of {len(inside)} "
         f"{'site' if len(inside) == 1 else 'sites'}: {listed(inside)}."
     ]
+    if history.settings.get("start_from"):
+        sentences.append("The basis is that of the model the study starts from.")
     for told, reasons in (
         ("Not in the consensus", basis.left_out),
         ("Counting for fewer people", basis.capped),

@@ -22,6 +22,7 @@ from brainjepa_server.record.fields import Count, Number, Reason, Record, Settin
 from brainjepa_server.record.sum_records import SumRecord
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
+TOLD_BY_SITES = ("stores", "told", "promised", "promised_alone")  # fields, by site
 FORMAT = 7  # raised when what is recorded changes its names or meaning
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.

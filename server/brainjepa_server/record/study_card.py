@@ -11,6 +11,7 @@ from typing import Any
 from brainjepa_core.models.sharing.card import Figure, ModelCard, SiteData, write_card
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import FEDERATED, RunHistory, is_alone, read_history
+from brainjepa_server.record.methods import basis_in_words
 from brainjepa_server.record.protections import protections
 from brainjepa_server.record.verdict import Comparison, verdict
 from brainjepa_server.study_folder import BEST, FINAL
@@ -41,7 +42,7 @@ def study_card(folder: Path, history: RunHistory, which: str) -> ModelCard:
         summary="A model of brain activity, pretrained without labels by "
         f"{counted(len(used), 'site')} together; scans stayed at their sites.",
         sites=tuple(_site(history, name) for name in used),
-        data=_consensus(history),
+        data=(f"The basis is of {whose}.",) if (whose := basis_in_words(history)) else (),
         recipe=tuple(_recipe(history)),
         privacy=tuple(chain.from_iterable(protections(history).values())),
         figures=(*_yardstick(comparison), *_tasks(folder, which)),
@@ -53,16 +54,6 @@ def study_card(folder: Path, history: RunHistory, which: str) -> ModelCard:
 def _site(history: RunHistory, name: str) -> SiteData:
     told = history.told.get(name)
     return SiteData(name) if told is None else SiteData(name, told.people, told.scans)
-
-
-def _consensus(history: RunHistory) -> tuple[str, ...]:
-    basis = history.basis
-    if basis is None or basis.given or not basis.subjects:
-        return ()
-    return (
-        f"The basis is of the mean connectivity of {basis.subjects} people of "
-        f"{counted(len(basis.sites), 'site')}.",
-    )
 
 
 def _recipe(history: RunHistory) -> Iterator[str]:
