@@ -74,7 +74,9 @@ def leaving(folder: Path, history: RunHistory) -> dict[str, Any]:
         for name, kind in kinds.items()
     ]  # fmt: skip
     headings = ("question", "what leaves", "sites", "answers", "largest", "all together")
-    left_out = Counter(item for record in history.rounds for item in record.rejected.items())
+    left_out: Counter[tuple[str, ...]] = Counter(
+        item for record in history.rounds for item in record.rejected.items()
+    )
     return {
         "never": NEVER,
         "problem": problem,

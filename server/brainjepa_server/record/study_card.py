@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from brainjepa_core.models.sharing.card import Figure, ModelCard, SiteData, write_card
 from brainjepa_core.problems import counted
@@ -15,6 +13,7 @@ from brainjepa_server.record.methods import basis_in_words
 from brainjepa_server.record.protections import protections
 from brainjepa_server.record.verdict import Comparison, verdict
 from brainjepa_server.study_folder import BEST, FINAL
+from brainjepa_server.tasks.report_file import task_of, task_reports
 
 
 def write_cards(folder: str | Path) -> None:
@@ -83,18 +82,8 @@ def _yardstick(comparison: Comparison) -> Iterator[Figure]:
 
 
 def _tasks(folder: Path, which: str) -> Iterator[Figure]:
-    for path in sorted(folder.glob("task-*.json")):
-        try:
-            report = json.loads(path.read_text("utf-8"))
-            asked_of = report["made_from"]["model"]
-            rows = [_task_row(path.stem.removeprefix("task-"), row) for row in report["rows"]]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # the page says that it cannot be read
-        if asked_of == which:
-            yield from rows
-
-
-def _task_row(task: str, row: Mapping[str, Any]) -> Figure:
-    unit = f", {row['unit']}" if row["unit"] else ""
-    value, people = row["mean"], row["n"]
-    return Figure(row["model"], task, f"{row['metric']}{unit}", value, people=people)
+    for path, report in task_reports(folder).items():
+        if report is not None and report.made_from.get("model") == which:
+            for row in report.rows:
+                metric = f"{row.metric}{f', {row.unit}' if row.unit else ''}"
+                yield Figure(row.model, task_of(path), metric, row.mean, people=row.n)
