@@ -64,7 +64,7 @@ def _require_people(people: int, found: Summed, sites: Sites, settings: StudySet
     """Refuse a consensus of too few people, where no site counts for more than its part."""
     floors, groups = settings.floors, _groups(settings)
     told = [sites.counts[site].subjects for site in found.alive if site in sites.counts]
-    claimed = min(people, sum(told))  # what rounding hides may be one site's lie
+    claimed = min(people, sum(told)) if told else people  # what is above may be one site's lie
     counted = counted_people(claimed, told)
     if counted >= groups * floors.subjects:
         return
