@@ -27,6 +27,7 @@ from brainjepa_client.consent.results_made import results_made
 from brainjepa_client.deploying.run_folder import FOLDER
 from brainjepa_client.judging.kept_outcomes import forget_outcomes
 from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.quality.ratings import forget_ratings
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import load_arrays
 from brainjepa_core.command.command_log import LOG as COMMAND_LOG
@@ -125,6 +126,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
         remove_derivatives(site.prepare.derivatives, label)
     results = _clear_results(site.state, label)
     _clear_state(site, label, {key[0] for key in theirs})
+    forget_ratings(site.quality, label)
     reports.remove(theirs)  # last: it is what finds the person again after a kill
     return Removal(scans, before, studies, tuple(results))
 
