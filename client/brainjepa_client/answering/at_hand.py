@@ -35,10 +35,12 @@ class AtHand:
         Bytes of aligned scans in memory; those of the request at hand are kept in any case.
     stores : int
         How many stores are kept open, and windows of how many studies.
+    keeps : bool
+        Whether aligned scans are kept on the site's disk, too.
     """
 
-    def __init__(self, limit: int = LIMIT, stores: int = STORES) -> None:
-        self.limit, self.stores = limit, stores
+    def __init__(self, limit: int = LIMIT, stores: int = STORES, *, keeps: bool = True) -> None:
+        self.limit, self.stores, self.keeps = limit, stores, keeps
         self._open: OrderedDict[Path, tuple[FileStates | None, ScanStore]] = OrderedDict()
         self._people: OrderedDict[tuple[Path, str], People] = OrderedDict()
 
@@ -63,7 +65,7 @@ class AtHand:
     def people(self, settings: SiteSettings, store: ScanStore, study: Assignment) -> People:
         """Whom a request is about, with the aligned scans that earlier requests have read."""
         known = self.known_people(settings, store, study)
-        found = people_of(settings, store, study) if known is None else known
+        found = known or people_of(settings, store, study, keeps=self.keeps)
         if self._is_open(store):
             self._people[_name(settings, study)] = found
             self._people.move_to_end(_name(settings, study))

@@ -6,8 +6,6 @@ Whoever is read is of a fixed sample (`evaluation.sample`), and what no weight c
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -171,12 +169,6 @@ def _other_half(r2: float | None, windows: Windows) -> dict[str, Scalar]:
         return {}
     pairs = len(windows.atlas) * (len(windows.atlas) - 1) // 2
     return dict(zip(OF_OTHER_HALF, (told_r2(r2), pairs), strict=True))
-
-
-def without_other_half(reply: Reply) -> Reply:
-    """The reply of a site whose windows are too long for the halves of its scans."""
-    kept = {name: value for name, value in reply.metrics.items() if name not in OF_OTHER_HALF}
-    return replace(reply, metrics=kept)
 
 
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:

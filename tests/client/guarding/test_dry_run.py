@@ -33,6 +33,7 @@ from brainjepa_client.guarding.dry_run_table import (
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.signals.storing.kept_aligned import KeptScans
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
@@ -186,6 +187,13 @@ def test_nothing_at_the_site_changes(stores, site_file, tmp_path):
     assert not (tmp_path / "state").exists()
     assert {p: p.stat().st_mtime_ns for p in stores[0].rglob("*")} == before
     assert dry_run(file, STUDY) == first
+
+
+def test_no_scan_is_copied(stores, site_file, monkeypatch):
+    """A kill leaves the temporary folder, where no withdrawal reaches."""
+    monkeypatch.setattr(KeptScans, "write", lambda *_: pytest.fail("an aligned scan is kept"))
+    run = dry_run(site_file(stores[0]), STUDY)
+    assert {row.message for row in run.rows} > {GRADIENTS, TRAIN} and not run.errors
 
 
 def test_rows_name_the_lines_that_bear_on_them(stores, site_file):
