@@ -243,7 +243,7 @@ def write_qc(settings: SiteSettings) -> int:
         counts, page = write_site_quality(settings)
     console.print(
         f"{counted(counts['included'], 'scan')} in the store {escape(str(settings.store))}, "
-        f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
+        f"{counts['excluded']} left out, {counts['failed']} failed; look at "
         f"[bold]{escape(str(page))}[/bold]",
         soft_wrap=True,
     )

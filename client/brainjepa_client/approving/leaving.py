@@ -1,9 +1,9 @@
 """A site leaves a contract, or its consortium, for good: nothing is answered from then on.
 
 What had left before is elsewhere, and nobody can call it back. Here, optimiser states, aligned
-scans and all else that is made of people go, which were of use for the next round alone. What says who was behind each
-answer stays, and the log: without them the site could tell no person any more which rounds they
-were in.
+scans and all else that is made of people go, which were of use for the next round alone. What says
+who was behind each answer stays, and the log: without them the site could tell no person any more
+which rounds they were in.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ hold subject ids and stay at the site.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from brainjepa_client.quality.table import Key
+from brainjepa_client.quality.table import Key, ScanReport
 from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import counted, plainly
 from brainjepa_core.settings import Frozen, problems_of
@@ -20,6 +20,7 @@ from brainjepa_core.signals.tables.labels import person_label
 
 RATINGS = "ratings.json"
 BAD = "bad"
+RATED_BAD = f"rated bad by a person ({RATINGS})"
 Word = Literal["good", "unsure", "bad"]
 
 
@@ -86,7 +87,14 @@ def forget_ratings(folder: Path, label: str) -> None:
 
 def reason(rating: Word | None) -> list[str]:
     """Why a rated scan stays out of the store; empty where it may enter."""
-    return [f"rated bad by a person ({RATINGS})"] if rating == BAD else []
+    return [RATED_BAD] if rating == BAD else []
+
+
+def left_out(reports: Sequence[ScanReport]) -> tuple[list[ScanReport], list[ScanReport]]:
+    """Scans that are left out by a rule, and those that are so by what a person says alone."""
+    excluded = [report for report in reports if report.status == "excluded"]
+    by_rules = [report for report in excluded if report.reasons != (RATED_BAD,)]
+    return by_rules, [report for report in excluded if report.reasons == (RATED_BAD,)]
 
 
 def on_unknown(ratings: Mapping[Key, Word], there: set[Key]) -> list[str]:

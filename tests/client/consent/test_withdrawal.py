@@ -57,7 +57,10 @@ def test_nothing_of_the_person_is_left_and_others_keep_all(tree):
     (site.state / "demo" / BAD_BATCH).write_text(json.dumps({"step": 3, "people": [person, "x"]}))
     (site.state / EMBEDDINGS / "model").mkdir(parents=True)
     (site.state / EMBEDDINGS / "model" / "vector.npz").write_bytes(b"")
-    rated = [dict(zip(("subject", "session", "run"), k), rating="unsure") for k in tree.scans]
+    rated = [
+        {"subject": subject, "session": session, "run": run, "rating": "unsure"}
+        for subject, session, run in tree.scans
+    ]
     (site.quality / RATINGS).write_text(json.dumps({"format": 1, "ratings": rated}))
     table = site.state / "t1.csv"
     labels = sorted({key[0] for key in tree.scans})
