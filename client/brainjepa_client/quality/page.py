@@ -23,6 +23,7 @@ from brainjepa_client.quality.table import (
     DICTIONARY,
     NOT_KNOWN,
     NUMBERS,
+    SCALES,
     TABLE,
     Key,
     ScanReport,
@@ -58,7 +59,6 @@ SHOWN = {
     "order_score": ("order", 2),
 }
 NO_RULES = ExclusionSettings(mean_fd=None, censored=None, missing_rois=None, wrong_order=False)
-SCALES = {"censored": 100.0, "coverage_mean": 100.0, "seconds": 1 / 60}
 
 
 class ScanLine(NamedTuple):

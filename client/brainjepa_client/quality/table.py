@@ -57,6 +57,8 @@ NUMBERS: dict[str, tuple[str, str]] = {
         "",
     ),
 }
+# What numbers are multiplied by where people read them: percent, minutes.
+SCALES = {"censored": 100.0, "coverage_mean": 100.0, "seconds": 1 / 60}
 
 
 @dataclass(frozen=True)
