@@ -13,6 +13,7 @@ from pathlib import Path
 
 from brainjepa_client.computing.kinds import People, people_of
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.files import state_of_file
 from brainjepa_core.signals.storing.scan_arrays import ARRAYS
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
@@ -111,15 +112,7 @@ def _states(path: Path) -> FileStates:
 
     An array's name is a hash of its content, so that the folder shows every change of one.
     """
-    return tuple(_state(path / name) for name in (HEADER, TABLE, ARRAYS))
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return tuple(state_of_file(path / name) for name in (HEADER, TABLE, ARRAYS))
 
 
 def _are_settled(states: FileStates) -> bool:
