@@ -14,8 +14,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.supercore.task_identity import TaskIdentity
 from rich.console import Console
 from small_sites import STUDY, ask, first_arrays, make_site, make_study
+from typer.testing import CliRunner
 
 from brainjepa_client.answering.app import app
+from brainjepa_client.cli import app as commands
 from brainjepa_client.guarding.dry_run import (
     YARDSTICK_COMPONENTS,
     DryRun,
@@ -311,8 +313,9 @@ def test_what_is_printed(stores, site_file):
     assert f" {size} │" in next(x for x in totals.splitlines() if x.startswith("│ gradients"))
 
 
-def test_a_summary_adds_up(stores, site_file):
-    run = dry_run(site_file(stores[0]), study_of(depth=3))
+def test_a_summary_adds_up(stores, site_file, monkeypatch):
+    file = site_file(stores[0])
+    run = dry_run(file, study_of(depth=3))
     short = summarised(run.rows)
     assert sum(row.bytes for row in short) == sum(row.bytes for row in run.rows)
     names = {row.name for row in short}
@@ -322,6 +325,13 @@ def test_a_summary_adds_up(stores, site_file):
     named = numbered(run.rows)
     assert message_table(TRAIN, rows, named, summary=True).row_count < len(rows)
     assert message_table(TRAIN, rows, named).row_count == len(rows)
+    monkeypatch.setattr("brainjepa_client.guarding.dry_run.dry_run", lambda *_: run)
+    for more, expected in (((), run.rows), (("--summary",), short)):
+        told = CliRunner().invoke(commands, ["dry-run", str(file), "--json", *more])
+        rows = [
+            (row["message"], row["name"], row["bytes"]) for row in json.loads(told.stdout)["rows"]
+        ]
+        assert rows == [(row.message, row.name, row.bytes) for row in expected]
 
 
 def test_the_record_holds_all_rows(stores, site_file, tmp_path):
