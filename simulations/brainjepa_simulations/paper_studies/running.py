@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from brainjepa_simulations.paper_studies.sides import directions
 
 MODELS, TABLES, TOGETHER = "models", "tables", "together"
 Say = Callable[[str], None]
+Sizes = tuple[tuple[str, str], ...]
 
 
 class Run:
@@ -66,6 +67,11 @@ class Run:
         minutes: float = 30.0,
         say: Say = lambda _: None,
     ) -> None:
+        if study.kind == "consortium" and device != "cpu":
+            raise ValueError(
+                f"expected --device cpu with kind: consortium, whose sites train on the "
+                f"processor, found '{device}'; leave --device out"
+            )
         self.study, self.out, self.device, self.say = study, out, device, say
         self.tasks = study.read_tasks(file.parent)
         told = {
@@ -94,15 +100,16 @@ class Run:
         if self.study.kind == "transfer":
             return self._transferred()
         if self.study.kind == "consortium":
-            models = train_together(self.study, self.stores, self.out / TOGETHER, self.say)
-            return Found(self._asked(models))
-        models, sizes = self._trained()
+            models, sizes = self._together()
+        else:
+            models, sizes = self._trained()
+        self._require_any(models)
         if self.study.kind == "attention":
             (model,) = models.values()
             return replace(look(self.tasks[0], model, self.windows, self.study.people), sizes=sizes)
         return Found(self._asked(models), sizes)
 
-    def _trained(self) -> tuple[dict[str, BrainModel], tuple[tuple[str, str], ...]]:
+    def _trained(self) -> tuple[dict[str, BrainModel], Sizes]:
         """Models by variant, and what each is; those that cost too much are told and left out."""
         models, sizes = {}, []
         for name, variant in self.study.variants.items():
@@ -115,12 +122,20 @@ class Run:
             sizes.append((name, size))
             if model is not None:
                 models[name] = model
+        return models, tuple(sizes)
+
+    def _together(self) -> tuple[dict[str, BrainModel], Sizes]:
+        models, costs = train_together(
+            self.study, self.stores, self.out / TOGETHER, self.budget, self.say
+        )
+        return models, tuple((name, _size(*cost)) for name, cost in costs.items())
+
+    def _require_any(self, models: Collection[object]) -> None:
         if not models:
             raise ValueError(
                 f"expected a model that takes at most {self.budget.minutes:g} minutes, found none; "
                 "give more --minutes, or smaller settings in a YAML of your own"
             )
-        return models, tuple(sizes)
 
     def _places_are_known(self) -> bool:
         atlas = self.windows.atlas
@@ -168,6 +183,7 @@ class Run:
                 title = f"{task.name}, {direction.name}"
                 out = self._table(f"{task.name} {direction.name}", {variant: model})
                 asked.append(ask(self.study, plan, across.windows, out, title, self.say))
+        self._require_any(asked)
         return Found(tuple(asked), tuple(sizes))
 
     def _table(self, name: str, models: Mapping[str, BrainModel]) -> Path:
