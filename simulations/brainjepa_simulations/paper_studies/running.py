@@ -12,7 +12,6 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
 from brainjepa_core.problems import counted
-from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -31,7 +30,7 @@ from brainjepa_simulations.paper_studies.models import (
     windows_to_train,
 )
 from brainjepa_simulations.paper_studies.page import write_study_page
-from brainjepa_simulations.paper_studies.settings import PaperStudy, study_file
+from brainjepa_simulations.paper_studies.settings import PaperStudy, load_study, study_file
 from brainjepa_simulations.paper_studies.sides import directions
 
 MODELS, TABLES, TOGETHER = "models", "tables", "together"
@@ -45,8 +44,8 @@ class Run:
     Parameters
     ----------
     study : PaperStudy
-    file : Path
-        That it was read from.
+    folder : Path
+        Where YAML files of its tasks start.
     data : Path, optional
         Folder of stores or site archives; the study's made-up people without.
     out : Path
@@ -60,7 +59,7 @@ class Run:
     def __init__(
         self,
         study: PaperStudy,
-        file: Path,
+        folder: Path,
         data: Path | None,
         out: Path,
         device: str = "cpu",
@@ -73,7 +72,7 @@ class Run:
                 f"processor, found '{device}'; leave --device out"
             )
         self.study, self.out, self.device, self.say = study, out, device, say
-        self.tasks = study.read_tasks(file.parent)
+        self.tasks = study.read_tasks(folder)
         told = {
             "study": study.model_dump(mode="json", exclude={"published", "title", "asks"}),
             "data": "made up" if data is None else "named",
@@ -221,9 +220,8 @@ def run_paper_study(
     ValueError
         If there is no such study, or data and tasks do not fit one another.
     """
-    file = study_file(name)
-    study = read_settings(file, PaperStudy)
-    run = Run(study, file, data, out, device, minutes, say)
+    study = load_study(name)
+    run = Run(study, study_file(name).parent, data, out, device, minutes, say)
     found = run.found()
     write_table(out, found)
     return found, write_study_page(out, study, found, run.windows, data is None)

@@ -18,7 +18,8 @@ from brainjepa_core.evaluation.methods.model_methods import FINE_TUNED, READ_BY
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings, load_task
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.settings import Frozen, problems_of, read_settings
+from brainjepa_core.settings import Frozen, problems_of, read_settings, shipped_or_own
+from brainjepa_core.yaml_file import read_yaml
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.cohort.cohort import CohortSettings
 
@@ -243,8 +244,8 @@ def merge(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def shipped_studies() -> dict[str, str]:
     """What each shipped study asks, by its name."""
-    files = sorted(SHIPPED.glob("*.yaml"))
-    return {file.stem: read_settings(file, PaperStudy).asks for file in files}
+    found = {file.stem: read_yaml(file).content for file in sorted(SHIPPED.glob("*.yaml"))}
+    return {name: str(told["asks"]) for name, told in found.items()}
 
 
 def study_file(name: str) -> Path:
@@ -255,13 +256,9 @@ def study_file(name: str) -> Path:
     ValueError
         If there is none of the name.
     """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        raise ValueError(
-            f"expected a study of {', '.join(names)}, or a file that ends in .yaml, found "
-            f"'{name}'; {f'did you mean {near[0]}?' if near else 'take one of these'}"
-        )
-    return SHIPPED / f"{name}.yaml"
+    return shipped_or_own(name, SHIPPED, "study")
+
+
+def load_study(name: str) -> PaperStudy:
+    """A shipped study by its name, or one's own YAML; raises as `study_file` does."""
+    return read_settings(study_file(name), PaperStudy)
