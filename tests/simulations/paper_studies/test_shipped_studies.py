@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import pytest
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from brainjepa import command
 from brainjepa_simulations.baselines import compare as compare_module
 from brainjepa_simulations.commands import study as study_command
+from brainjepa_simulations.paper_studies import running
+from brainjepa_simulations.paper_studies.found import Found
 from brainjepa_simulations.paper_studies.settings import shipped_studies
 
 CHANGES = {
@@ -102,6 +105,22 @@ def test_a_consortium_trains_on_the_processor(tmp_path, monkeypatch):
     result, _ = call("consortium", "--device", "cuda", "--out", out)
     assert result.exit_code == 1 and not (out / "study.html").exists()
     assert "expected --device cpu with kind: consortium" in unstyle(result.stderr)
+
+
+def test_a_program_reads_all_that_was_found(tmp_path, monkeypatch):
+    rows = (("block", "from", "to"), ("1", "Vis", "Def"))
+    found = Found(sizes=(("JEPA", "3 steps"),), table=rows, notes=("6 people looked at",))
+    page = tmp_path / "out" / "study.html"
+    monkeypatch.setattr(running, "run_paper_study", lambda *_, say: (found, page))
+    result, _ = call("attention", "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "asked": [],
+        "table": [list(row) for row in rows],
+        "sizes": [["JEPA", "3 steps"]],
+        "notes": ["6 people looked at"],
+        "page": str(page),
+    }
 
 
 def test_alone_the_command_lists_the_studies():
