@@ -30,8 +30,13 @@ def study(steps: int = STEPS, accumulation: int = 2) -> PretrainingSettings:
     return PretrainingSettings.model_validate({**SETTINGS, "training": training})
 
 
-def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> None:
-    pretrain_locally([store], run, study(**choices), progress=False, together=together)
+def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> list[dict]:
+    """Returns the lines that are told on the way."""
+    told: list[dict] = []
+    pretrain_locally(
+        [store], run, study(**choices), progress=False, together=together, on_log=told.append
+    )
+    return told
 
 
 def left(run: Path) -> dict[str, bytes]:
@@ -48,9 +53,11 @@ def store(tmp_path, monkeypatch) -> ScanStore:
 
 @pytest.mark.slow
 def test_two_processes_leave_the_files_of_one(store, tmp_path):
-    train(store, tmp_path / "one")
-    train(store, tmp_path / "two", TWO)
-    assert left(tmp_path / "two") == left(tmp_path / "one")
+    told = train(store, tmp_path / "one" / "run")
+    assert [line["step"] for line in told] == [24, 49, 59]
+    assert train(store, tmp_path / "two" / "run", TWO) == told
+    assert left(tmp_path / "two" / "run") == left(tmp_path / "one" / "run")
+    assert train(store, tmp_path / "two" / "run", TWO) == []  # it is done
 
 
 PROGRAM = """
@@ -85,8 +92,8 @@ def test_an_interrupted_run_is_saved_after_the_step_at_hand_and_resumed_sharded(
     steps = sorted(path.name for path in (run / "states").iterdir())
     assert steps[-1] == f"step-{last['step'] + 1:08d}" and last["step"] + 1 < 600
     train(store, run, SHARDED, steps=600)
-    train(store, tmp_path / "straight", steps=600)
-    ours, straight = left(run), left(tmp_path / "straight")
+    train(store, tmp_path / "straight" / "run", steps=600)
+    ours, straight = left(run), left(tmp_path / "straight" / "run")
     # Signs of collapse stand where the run was saved, once more than where it was not interrupted.
     logs = [found.pop("metrics.jsonl").splitlines() for found in (ours, straight)]
     told = [[(line["step"], line["loss"]) for line in map(json.loads, log)] for log in logs]
