@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from importlib.metadata import PathDistribution
+from importlib.metadata import Distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +22,8 @@ from brainjepa_core.version import source_commit
 def installed(monkeypatch):
     """From a repository, as pip notes it."""
     told = '{"vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}'
-    monkeypatch.setattr(PathDistribution, "read_text", lambda self, name: told)
+    noted = SimpleNamespace(version="1.0", read_text=lambda name: told)
+    monkeypatch.setattr(Distribution, "from_name", lambda name: noted)
     source_commit.cache_clear()
     yield
     source_commit.cache_clear()
