@@ -129,6 +129,11 @@ class Split:
     validation: Index
     test: Index
 
+    def facts(self) -> list[Any]:
+        """All of it in plain values, for `brainjepa_core.origin`."""
+        parts = (self.train, self.validation, self.test)
+        return [self.name, self.repetition, *(rows.tolist() for rows in parts)]
+
 
 def splits_of(protocol: ProtocolSettings, data: TaskData) -> list[Split]:
     """All splits of a protocol: a function of its seeds and of the people of the task.
