@@ -132,8 +132,7 @@ class Preparation:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
             ratings = read_ratings(site.quality)
-            if not renewed:  # a store that begins anew will have these people again
-                keep_people_of(store)
+            keep_people_of(store, {scan.subject for scan in here})
             reports = Reports(site.quality, {record.key for record in store.records})
             if renewed or not people:
                 reports.keep_only(() if renewed else here)
