@@ -28,6 +28,7 @@ from brainjepa_core.evaluation import site_people
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.signals.storing.scan_arrays import array_path
 from brainjepa_core.signals.storing.scan_table import ScanRecord, array_digest, write_table
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import EVALUATE, TRAIN, Assignment, Reply, Request
@@ -51,7 +52,7 @@ def make_store(folder: Path, people: int, rois: int) -> Path:
         for i in range(people)
     ]  # fmt: skip
     for i, record in enumerate(records):
-        np.save(store._array_path(record), series[i % SERIES])
+        np.save(array_path(store.path, record), series[i % SERIES])
     write_table(folder / "scans.jsonl", records)
     return folder
 
