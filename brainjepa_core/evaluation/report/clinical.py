@@ -92,8 +92,8 @@ def calibration_figure(
     colors = colors_of(pools, reference)  # as in the picture of all models
     for model, chance in known.items():
         told, found = reliability(chance, pools[model].truth)
-        look = {"color": colors[model], "linewidth": 1.4, "markersize": 4}
-        ax.plot(told, found, "o-", label=short_name(model), **look)
+        (line,) = ax.plot(told, found, "o-", color=colors[model], linewidth=1.4, markersize=4)
+        line.set_label(short_name(model))
     legend_beside(figure)
     return figure
 
