@@ -157,8 +157,9 @@ def finetune_site(
     note_results(site.state, "a fine-tuned model", out)
     model, windows = site_model(site, checkpoint)
     data = task_data(task, windows)
-    origin = EvaluationPlan(task, STOPPING, {"model": model}, settings).origin(windows, data)
-    first = splits_of(STOPPING, data)[0]
+    (first,) = splits = splits_of(STOPPING, data)
+    plan = EvaluationPlan(task, STOPPING, {"model": model}, settings)
+    origin = plan.origin(windows, data, splits)
     everybody = Split(
         "everybody", 0, np.sort(np.concatenate([first.train, first.test])), first.validation,
         first.test[:0],

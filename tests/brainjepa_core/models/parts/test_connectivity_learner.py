@@ -41,7 +41,7 @@ def windows(people: int = 3) -> torch.Tensor:
 
 def test_all_that_learn_from_labels_alone():
     found = {name: family_named(name).learner for name in LEARNERS}
-    assert all(found.values()) and list(learners().values()) == list(found.values())
+    assert all(found.values()) and list(learners().items()) == list(found.items())
 
 
 def test_partial_correlation_is_nilearns():
