@@ -25,7 +25,7 @@ def choose_attention(model: BrainModel, computing: Computing) -> None:
 
 @contextmanager
 def chosen_kernels(computing: Computing, device: torch.device) -> Iterator[None]:
-    """Within it products, convolutions and attention are computed as chosen, backward passes too."""
+    """Within it all is computed as chosen: products, convolutions, attention, backward passes."""
     if device.type != "cuda":
         yield
         return
