@@ -180,7 +180,7 @@ def pretrain(
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
-        from brainjepa_core.machine.processors import use_threads
+        from brainjepa_core.machine.processors import usable_cores, use_threads
         from brainjepa_core.pretraining.computing import Computing
         from brainjepa_core.pretraining.local import pretrain_locally
         from brainjepa_core.pretraining.parallel.settings import several
@@ -200,6 +200,7 @@ def pretrain(
                 on_begin=partial(tracker.start, study.model_dump(mode="json"), opened),
                 on_log=tracker.log_line,
                 together=together,
+                processes=usable_cores(),
             )
             if together is not None:  # processes of their own, which tell nobody
                 tracker.log_steps()
