@@ -161,7 +161,7 @@ class ConnectivityLearner(BrainModel):
         """
         if token_valid is not None:
             tokens = token_valid.reshape(len(samples), self.settings.rois, -1)
-            self.settings.require_usable(tokens.any(2))
+            self.settings.require_usable(np.logical_or.reduce(tokens, axis=2))
         return {}
 
     @property
