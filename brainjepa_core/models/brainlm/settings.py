@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.models.parts.settings import require_heads
 
 
 class BrainLmSettings(ModelShape):
@@ -78,11 +79,6 @@ class BrainLmSettings(ModelShape):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        for name in ("", "decoder_"):
-            width, heads = getattr(self, f"{name}width"), getattr(self, f"{name}heads")
-            if width % heads:
-                raise ValueError(
-                    f"expected {name}width to be a multiple of {name}heads, found width {width} "
-                    f"and {heads} heads; change one of the two"
-                )
+        require_heads(self.width, self.heads)
+        require_heads(self.decoder_width, self.decoder_heads, "decoder_")
         return self
