@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from brainjepa_core.models.brainlm_picture.settings import BrainLmPictureSettings, Y
 from brainjepa_core.models.interface import BrainModel, Draws
-from brainjepa_core.models.masked_autoencoder.masks import random_masks
+from brainjepa_core.models.masks.random_masks import random_masks
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.positions import sine_cosine_table
 from brainjepa_core.models.parts.transformer import Blocks, initialise, take_tokens, valid_of
