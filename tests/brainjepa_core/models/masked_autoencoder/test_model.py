@@ -141,9 +141,7 @@ def test_invalid_and_other_peoples_signals_change_nothing():
 
 
 def test_numbers_beyond_the_counter_are_refused():
-    with pytest.raises(
-        ValueError, match=r"found -1, 0, 0 and 0; number them from 0"
-    ):
+    with pytest.raises(ValueError, match=r"found -1, 0, 0 and 0; number them from 0"):
         random_masks(24, seed=-1, step=0, samples=[0])
 
 
