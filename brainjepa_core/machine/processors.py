@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 
 def usable_cores() -> int:
     """Cores by the process's affinity and by the quota of its container; at least 1."""
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+def cores_of_one() -> int:
+    """Cores for this process, of as many as train together on this machine; at least 1.
+
+    torchrun says how many these are. Other launchers give each process cores of its own, or none
+    in particular.
+    """
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def use_threads(threads: int | None = None) -> int:
