@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_torchs = _last = 0  # threads that torch itself chose, and what was set here last
+
 
 def usable_cores() -> int:
     """Cores by the process's affinity and by the quota of its container; at least 1."""
@@ -27,12 +29,15 @@ def use_threads(threads: int | None = None) -> int:
     Parameters
     ----------
     threads : int, optional
-        By default torch's own choice (of cores, affinity and ``OMP_NUM_THREADS``), but no more than
-        `usable_cores`: torch does not know a container's quota, beyond which threads wait for one
-        another.
+        By default torch's own choice (of cores, affinity and ``OMP_NUM_THREADS``), whatever was
+        asked for here before, but no more than `usable_cores`: torch does not know a container's
+        quota, beyond which threads wait for one another.
     """
+    global _torchs, _last
     import torch
 
-    chosen = threads or min(torch.get_num_threads(), usable_cores())
-    torch.set_num_threads(chosen)
-    return chosen
+    if (found := torch.get_num_threads()) != _last:  # not of here
+        _torchs = found
+    _last = threads or min(_torchs, usable_cores())
+    torch.set_num_threads(_last)
+    return _last

@@ -114,7 +114,7 @@ def pretrain_locally(
         basis.save(run / BASIS)
     if together is not None:
         paths = [store.path for store in stores]
-        pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
+        pretrain_together(paths, run, run / BASIS, study, together, computing, progress, on_log)
     else:
         training = study.new_training(basis, device, computing)
         tied = provenance(windows, basis)

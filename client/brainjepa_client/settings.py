@@ -238,10 +238,13 @@ class SiteSettings(Devices):
                 f"expected 'device: slurm' with a section slurm (options of sbatch), found {found};"
                 " add the one, or take the other out"
             )
-        if self.slurm is not None and self.devices:
+        fields = Devices.model_fields
+        own = [n for n in fields if n != "device" and getattr(self, n) != fields[n].default]
+        if self.slurm is not None and own:
+            named = ", ".join(own)
             raise ValueError(
-                "expected devices of jobs in section slurm, found devices beside 'device: slurm'; "
-                "move devices, reduce and launcher there"
+                f"expected how jobs compute in section slurm, found {named} beside "
+                f"'device: slurm'; move {named} there"
             )
         return self
 

@@ -230,6 +230,32 @@ def test_a_model_that_was_lost_comes_back_from_the_last_state(folder, tmp_path):
     assert contents(tmp_path / "run") == before
 
 
+def test_steps_that_are_taken_again_stand_in_mlflow_once(folder, tmp_path):
+    out = tmp_path / "run"
+    command = ["pretrain", folder / "stores", "--out", out, "--settings", folder / "study.yaml"]
+    success(*command)
+    for lost in ("final", "states"):
+        shutil.rmtree(out / lost)
+    success(*command)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    history = client.get_metric_history((out / "mlflow_run.txt").read_text().strip(), "loss")
+    assert [metric.step for metric in history] == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--reduce", "sum"], "expected --reduce beside --devices, found no --devices; name sever"),
+        (["--shard"], "expected --shard beside --devices, found no --devices; name several"),
+        (["--devices", "cpu,cpu", "--device", "cpu"], "expected --device or --devices, found both"),
+    ],
+)
+def test_options_that_would_not_be_read_are_refused(folder, tmp_path, options, error):
+    command = ["pretrain", folder / "stores", "--settings", folder / "study.yaml"]
+    assert failure(*command, "--out", tmp_path / "run", *options).startswith(error)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_store_named_twice_counts_once(folder, tmp_path):
     stores = [folder / "stores", folder / "stores" / "a", folder / "stores" / ".." / "stores" / "b"]
     command = ["pretrain", *stores, "--out", tmp_path, "--settings", folder / "study.yaml"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,8 @@ def cached_embeddings(
     everybody = [int(person) for person in people]
     folder = None if cache is None else cache / CACHE / _model_key(model, networks)
     if folder is not None and keep is not None:
-        _make_newest(folder, keep)
+        with suppress(OSError):
+            _make_newest(folder, keep)
     rows: list[Mapping[str, Float32]] = []
     reader = LatentReader(model)
     for done, person in enumerate(everybody, start=1):
@@ -82,7 +84,8 @@ def cached_embeddings(
             fresh = embed_people(model, windows, [person], lacking, networks, reader)
             found = {**found, **{pool: fresh[pool][0].astype(np.float32) for pool in lacking}}
             if file is not None:
-                save_arrays(file, found, compress=False)
+                with suppress(OSError):  # such as a full disk: they are made anew when needed
+                    save_arrays(file, found, compress=False)
         rows.append(found)
         if progress is not None:
             progress(done, len(everybody))

@@ -52,11 +52,12 @@ def trained_together(settings: SiteSettings, request: Request, store: str) -> Re
     _end_left_over(place)
     exchange = new_exchange(place, request)
     places = {name: getattr(settings, name).absolute() for name in ("store", "state")}
-    own = settings.model_copy(update={**places, "prepare": None, "threads": _threads(settings)})
+    threads = _threads(settings)
+    own = settings.model_copy(update={**places, "prepare": None, "threads": threads})
     exchange.ask(own, request, store)
     program = ["-m", "brainjepa_client.computing.together", str(exchange.folder)]
     try:
-        with launched(own, program, exchange.folder, exchange.log, _threads(settings)) as launch:
+        with launched(own, program, exchange.folder, exchange.log, threads) as launch:
             while (reply := exchange.reply()) is None:
                 require_going_on()
                 launch.require_at_work()

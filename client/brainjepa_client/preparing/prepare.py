@@ -106,7 +106,7 @@ class Preparation:
         Raises
         ------
         ValueError
-            If there is no scan, the atlas or the phenotypes cannot be used, derivatives of two
+            If there is no scan, the atlas, phenotypes or ratings cannot be used, derivatives of two
             scans would have one name, or the store was made with other settings.
         BlockingIOError
             If another command is writing into the store.
@@ -117,7 +117,8 @@ class Preparation:
         _require_all(people, [scan.subject for scan in found.scans])
         if settings.derivatives is not None:
             require_names_apart((scan.key for scan in found.scans), atlas)
-        tables = find_phenotypes(settings)  # read first: what is wrong in them leaves no store
+        # Read first: what is wrong in them leaves no store, and an old one as it was.
+        tables, ratings = find_phenotypes(settings), read_ratings(site.quality)
         store = _store(site, settings, atlas)
         with store.writing(wait=False):
             store.tidy()
@@ -131,7 +132,6 @@ class Preparation:
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
-            ratings = read_ratings(site.quality)
             if not renewed:  # a store that begins anew will have these people again
                 keep_people_of(store)
             reports = Reports(site.quality, {record.key for record in store.records})
@@ -184,6 +184,7 @@ class Preparation:
                         report = self._keep(job.scan, prepared)
                         self.reports.write(job.scan, report, job.told_fd, job.rating)
                         yield report
+                keep_people_of(self.store)  # once all are in that a new store has again
             finally:
                 self._clear_leftovers()
                 forget_removed(self.aligned, self.store)

@@ -18,6 +18,7 @@ from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.quality.tables_and_page import write_site_quality
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED, KeptAligned
+from brainjepa_core.signals.storing.vectors import import_vectors, vectors_of_store
 from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
@@ -388,6 +389,20 @@ def test_what_is_left_out_or_fails_now_leaves_the_store(tree):
     assert [report.status for report in run(tree)] == ["failed", "excluded"]
     keys = {record.key for record in store_of(tree).records}
     assert keys == set(list(tree.scans)[2:])
+
+
+def test_vectors_of_who_has_lost_the_last_scan_go_in_the_same_run(tree, tmp_path):
+    run(tree)
+    subjects = [subject for subject, _, _ in tree.scans]
+    key = next(key for key in tree.scans if subjects.count(key[0]) == 1)
+    table = tmp_path / "t1.csv"
+    rows = "".join(f"{subject},1\n" for subject in dict.fromkeys(subjects))
+    table.write_text(f"participant_id,x\n{rows}")
+    import_vectors(store_of(tree), "t1", table)
+    tree.scans[key].bold.write_bytes(tree.scans[key].bold.read_bytes()[:1000])
+    assert [report.status for report in run(tree)] == ["failed"]
+    kept = vectors_of_store(store_of(tree).path)["t1"].subjects
+    assert set(kept) == set(subjects) - {key[0]}
 
 
 def test_a_corrected_sidecar_is_taken_up(tree):

@@ -32,8 +32,13 @@ def study(steps: int = STEPS, accumulation: int = 2) -> PretrainingSettings:
     return PretrainingSettings.model_validate({**SETTINGS, "training": training})
 
 
-def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> None:
-    pretrain_locally([store], run, study(**choices), progress=False, together=together)
+def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> list[dict]:
+    """Returns the lines that are told on the way."""
+    told: list[dict] = []
+    pretrain_locally(
+        [store], run, study(**choices), progress=False, together=together, on_log=told.append
+    )
+    return told
 
 
 def left(run: Path) -> dict[str, bytes]:
@@ -50,10 +55,11 @@ def store(tmp_path, monkeypatch) -> ScanStore:
 
 @pytest.mark.slow
 def test_two_processes_leave_the_files_of_one(store, tmp_path):
-    one, two = (tmp_path / place / "run" for place in ("one", "two"))  # a card has the run's name
-    train(store, one)
-    train(store, two, TWO)
-    assert left(two) == left(one)
+    told = train(store, tmp_path / "one" / "run")
+    assert [line["step"] for line in told] == [24, 49, 59]
+    assert train(store, tmp_path / "two" / "run", TWO) == told
+    assert left(tmp_path / "two" / "run") == left(tmp_path / "one" / "run")
+    assert train(store, tmp_path / "two" / "run", TWO) == []  # it is done
 
 
 PROGRAM = """
