@@ -135,13 +135,14 @@ class EvaluationPlan:
             return splits_of(self.protocol, data)
         return [self.across.split(data, self.protocol)]
 
-    def origin(self, windows: Windows, data: TaskData) -> dict[str, Any]:
+    def origin(self, windows: Windows, data: TaskData, splits: Sequence[Split]) -> dict[str, Any]:
         """All that decides the table, for `brainjepa_core.origin`: plain values and digests."""
         return {
             **self.settings(),
             **data_origin(windows),
             "windows": windows.describe(),
             "phenotypes": phenotypes_digest(data),
+            "splits": digest([split.facts() for split in splits]),
             "vectors": vectors_digest(windows),
             "models": [[name, model_digest(model)] for name, model in self.models.items()],
             "methods": list(self.methods),
@@ -185,7 +186,7 @@ def compare_models(
     """
     data = task_data(comparison.task, windows)
     across, splits = comparison.across, comparison.splits(data)
-    origin = comparison.origin(windows, data)
+    origin = comparison.origin(windows, data, splits)
     claim_folder(out, origin, WRITTEN)
     say(_who_takes_part(data, splits, across is not None))
     signals = SignalReadOuts(windows, comparison.consensus)

@@ -10,7 +10,7 @@ Shapes: n people, R ROIs, F frames, C components, T frames of a window.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_tokens
 from brainjepa_core.models.tokens import token_validity
 
-LATENT_CONNECTIVITY = "latent_connectivity"
+LATENT_CONNECTIVITY: Final = "latent_connectivity"
 """The read-out of a person by a network; beside the pools of windows, by a name as they have."""
+LATENT_LOG: Final = "latent_log_connectivity"
+"""The same as the consensus sees it."""
 BATCH_TOKENS = 1 << 16  # of a pass: enough for a GPU, and 0.25 GB a layer at a width of 1024
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 _torchs = _last = 0  # threads that torch itself chose, and what was set here last
 
 
@@ -10,6 +12,15 @@ def usable_cores() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+def cores_of_one() -> int:
+    """Cores for this process, of as many as train together on this machine; at least 1.
+
+    torchrun says how many these are. Other launchers give each process cores of its own, or none
+    in particular.
+    """
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def use_threads(threads: int | None = None) -> int:

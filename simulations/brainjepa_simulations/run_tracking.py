@@ -12,7 +12,8 @@ from typing import Any
 
 from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
 from brainjepa_core.models.sharing.card import CARD
-from brainjepa_core.pretraining.run_card import in_tens
+from brainjepa_core.pretraining.run_card import ROUNDED_TO
+from brainjepa_core.problems import rounded_down
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.tracking.about import Data
 from brainjepa_core.tracking.tracker import URI, Tracker
@@ -80,5 +81,6 @@ def tracked(run: Path) -> Iterator[RunTracker]:
 
 
 def _data(store: Scans) -> Data:
-    people = in_tens(len({record.subject for record in store.records}))
-    return Data(store.path.name, store.fingerprint, people, in_tens(len(store.records)))
+    counts = len({record.subject for record in store.records}), len(store.records)
+    people, scans = (rounded_down(count, ROUNDED_TO) for count in counts)
+    return Data(store.path.name, store.fingerprint, people, scans)

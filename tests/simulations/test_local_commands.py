@@ -481,7 +481,10 @@ def test_the_card_of_a_run_says_whose_scans_it_learned_from_in_tens(tmp_path):
         "basis": {"components": 2, "sparsity": 0.2},
         "training": {"batch_size": 2, "schedule": {"total_steps": 1}},
     }
-    brainjepa.pretrain([tmp_path / "Lyon"], tmp_path / "run", settings, progress=False)
+    other = tmp_path / "later" / "Lyon"  # a store of its own by the same name
+    shutil.copytree(tmp_path / "Lyon", other)
+    brainjepa.pretrain([tmp_path / "Lyon", other], tmp_path / "run", settings, progress=False)
     card = (tmp_path / "run" / "final" / "README.md").read_text()
-    assert "| Lyon | 10 | 10 |" in card and "1 optimiser step of 2 people" in card
+    assert card.count("| Lyon | 10 | 10 |") == 2 and "of 2 stores pooled" in card
+    assert "1 optimiser step of 2 people" in card
     assert "canary" not in card and str(tmp_path) not in card

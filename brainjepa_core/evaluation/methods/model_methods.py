@@ -26,7 +26,7 @@ from brainjepa_core.evaluation.methods.readout_methods import LATENT_ROWS, PROBE
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.registry import learners
+from brainjepa_core.models.registry import Learner
 from brainjepa_core.signals.windows import Windows
 
 RANDOM, SCRATCH = "random weights", "from scratch"
@@ -102,17 +102,17 @@ def network_methods(
     windows: Windows,
     data: TaskData,
     features: ConnectivityFeatures,
-    titles: Sequence[str],
+    learners: Sequence[Learner],
     device: str = "cpu",
 ) -> list[Method]:
-    """Networks that learn from connectivity alone, by their titles, trained on a device."""
-    if not titles:
+    """Networks that learn from connectivity alone, trained on a device."""
+    if not learners:
         return []
     matrices = connectivity_matrices(windows, data, features)
     partial = None
-    if any(learners()[title].network.reads_edges for title in titles):
+    if any(learner.network.reads_edges for learner in learners):
         partial = connectivity_matrices(windows, data, features, "partial correlation")
-    return [ConnectivityNetworkMethod(title, matrices, partial, device=device) for title in titles]
+    return [ConnectivityNetworkMethod(one, matrices, partial, device=device) for one in learners]
 
 
 def connectivity_matrices(

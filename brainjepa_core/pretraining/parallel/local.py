@@ -23,7 +23,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.pretraining.loop import LOG_EVERY, DeferredSignals, RunLog, pretrain
-from brainjepa_core.pretraining.parallel.launching import TICK, launched
+from brainjepa_core.pretraining.parallel.launching import TICK, launched, wait_until_over
 from brainjepa_core.pretraining.parallel.member import exit_code, one_of
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
@@ -65,8 +65,11 @@ def pretrain_together(
     ValueError
         If they cannot begin, or one of them fails; what it met is in ``RUN/processes.log``.
     """
-    folder = run / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
+    folder, console = run / FOLDER, Console(quiet=not progress)
+    if folder.exists():
+        with waiting(console, "processes that are left of a killed run"):
+            wait_until_over(folder, lambda: None)
+        shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
     threads = max(1, torch.get_num_threads() // devices.processes)  # of each
     asked = {
@@ -82,7 +85,7 @@ def pretrain_together(
     program = ["-m", "brainjepa_core.pretraining.parallel.local", str(folder.absolute())]
     total, final = study.training.schedule.total_steps, run / "final"
     with (
-        waiting(Console(quiet=not progress), "pretraining", total) as work,
+        waiting(console, "pretraining", total) as work,
         DeferredSignals() as deferred,
     ):
         log = _LogOfOthers(run, work, on_log)

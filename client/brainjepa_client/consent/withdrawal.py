@@ -29,7 +29,7 @@ from brainjepa_client.deploying.run_folder import FOLDER
 from brainjepa_client.preparing.scan_reports import Reports
 from brainjepa_client.quality.ratings import forget_ratings
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.arrays import load_arrays
+from brainjepa_core.arrays import load_arrays, save_arrays
 from brainjepa_core.command.command_log import LOG as COMMAND_LOG
 from brainjepa_core.evaluation.comparison import CACHE as OF_EVALUATION
 from brainjepa_core.files import atomic_path
@@ -163,8 +163,7 @@ def _without(path: Path, label: str) -> None:
     if keep.all():
         return
     rows = {k: v[keep] if v.ndim and len(v) == len(keep) else v for k, v in arrays.items()}
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **rows)  # type: ignore[arg-type]
+    save_arrays(path, rows)
 
 
 def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> None:

@@ -69,6 +69,8 @@ class Preparation:
         The others.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    others : frozenset of str
+        Subjects who have scans and were not asked for; a store that began anew will have them.
     told : tuple of str
         What finding the scans told, such as files passed over.
     changes : tuple of str
@@ -84,6 +86,7 @@ class Preparation:
     found: int
     finished: int
     waiting: tuple[Job, ...]
+    others: frozenset[str] = frozenset()
     told: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
@@ -132,8 +135,7 @@ class Preparation:
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
-            if not renewed:  # a store that begins anew will have these people again
-                keep_people_of(store)
+            keep_people_of(store, {scan.subject for scan in here})
             reports = Reports(site.quality, {record.key for record in store.records})
             if renewed or not people:
                 reports.keep_only(() if renewed else here)
@@ -154,9 +156,10 @@ class Preparation:
         )
         done = len(chosen) - len(waiting)
         told = tuple(found.told())
+        others = frozenset(s.subject for s in here) - {s.subject for s in chosen}
         return cls(
             settings, atlas, store, reports, site.state / ALIGNED, phenotypes, len(chosen), done,
-            waiting, told, changes,
+            waiting, others, told, changes,
         )  # fmt: skip
 
     def notes(self) -> list[str]:
@@ -184,7 +187,7 @@ class Preparation:
                         report = self._keep(job.scan, prepared)
                         self.reports.write(job.scan, report, job.told_fd, job.rating)
                         yield report
-                keep_people_of(self.store)  # once all are in that a new store has again
+                keep_people_of(self.store, self.others)
             finally:
                 self._clear_leftovers()
                 forget_removed(self.aligned, self.store)

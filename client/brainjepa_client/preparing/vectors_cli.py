@@ -23,6 +23,9 @@ def import_vectors(
         ),
     ],
     name: Annotated[str, typer.Option(help="Of the modality, such as t1, diffusion or clinical.")],
+    missing: Annotated[
+        list[str] | None, typer.Option(help="Code for missing in the table, such as -9999.")
+    ] = None,
 ) -> None:
     """Keep vectors of another modality beside the scans, for late fusion in evaluations."""
     from brainjepa_client.settings import SiteSettings
@@ -34,7 +37,7 @@ def import_vectors(
     with errors_in_one_line():
         settings = read_settings(site, SiteSettings)
         keep_log(settings.state)
-        known, others = keep(ScanStore.open(settings.store), name, table)
+        known, others = keep(ScanStore.open(settings.store), name, table, missing or ())
         console.print(
             f"vectors '{name}' of {counted(known, 'person', 'people')}; "
             f"{counted(others, 'row')} of people without a scan here"

@@ -183,7 +183,7 @@ def pretrain(
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
-        from brainjepa_core.machine.processors import use_threads
+        from brainjepa_core.machine.processors import usable_cores, use_threads
         from brainjepa_core.pretraining.computing import Computing
         from brainjepa_core.pretraining.local import pretrain_locally
         from brainjepa_core.signals.storing.stores import open_stores
@@ -205,6 +205,7 @@ def pretrain(
                 on_begin=partial(tracker.start, study.model_dump(mode="json"), opened),
                 on_log=tracker.log_line,
                 together=together,
+                processes=usable_cores(),
             )
             tracker.publish(model)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)

@@ -58,14 +58,15 @@ def ask(
     say : callable
     """
     data = task_data(plan.task, windows)
-    claim_folder(out, plan.origin(windows, data), WRITTEN)
+    splits = plan.splits(data)
+    claim_folder(out, plan.origin(windows, data, splits), WRITTEN)
     reference, judged = connectivity_name(data), headline(plan.task.kind, plan.task.within_site)
     metrics = tuple(dict.fromkeys((judged, *SHOWN[plan.task.kind])))
     everything = table_methods(plan, windows, data, SignalReadOuts(windows), out / CACHE, say)
     subjects = [m.name for m in everything if _is_subject(study, plan, m.name)]
     shown = {reference, BAR, SCRATCH, *(f"{RANDOM}: {read}" for read in study.read_by)}
     methods = [m for m in everything if m.name in shown or m.name in subjects]
-    scores = score_models(data, predict_all(methods, data, plan.splits(data), out, say))
+    scores = score_models(data, predict_all(methods, data, splits, out, say))
     return Asked(
         title=title,
         metrics=metrics,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -431,3 +432,19 @@ def test_an_atlas_image_counts_by_its_content_not_by_its_path(tree, tmp_path):
         file.write(b"\0")
     with pytest.raises(ValueError, match=r"found others in prepare\.input\.label_image; go on"):
         Preparation.of(site_of(tree))
+
+
+def test_vectors_of_people_whose_scans_are_still_to_come_stay(tree):
+    run(tree)
+    labels = sorted({key[0] for key in tree.scans})
+    text = "participant_id,x\n" + "".join(f"{label},1\n" for label in labels)
+    (tree.folder / "t1.csv").write_text(text)
+    store = store_of(tree)
+    import_vectors(store, "t1", tree.folder / "t1.csv")
+    store.remove([record.key for record in store.records])  # as after a change of settings
+    with closing(Preparation.of(site_of(tree)).run()) as killed:
+        next(killed)
+    Preparation.of(site_of(tree))
+    assert sorted(vectors_of_store(store.path)["t1"].subjects) == labels
+    list(Preparation.of(site_of(tree), labels[:1]).run())  # some people only, and to its end
+    assert sorted(vectors_of_store(store.path)["t1"].subjects) == labels

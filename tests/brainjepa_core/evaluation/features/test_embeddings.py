@@ -133,7 +133,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path, computed):
 
 @pytest.mark.parametrize("what", ["save_arrays", "_make_newest"])
 def test_a_full_disk_costs_time_alone(tmp_path, monkeypatch, what):
-    def no_room(*_) -> None:
+    def no_room(*_, **__) -> None:
         raise OSError(28, "No space left on device")
 
     windows, cache, model = make_windows(tmp_path), tmp_path / "cache", make_model()
