@@ -60,7 +60,7 @@ demo: $(READY)
 	$(BIN)/brainjepa demo --out demo-run
 
 bench: $(READY)
-	@shopt -s nullglob; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 wheel: $(READY)
 	@rm -rf dist
@@ -71,8 +71,9 @@ docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 schemas: $(READY)
-	for kind in site study pretraining scenario task protocol finetune paper_study cohort; do \
-	    $(BIN)/python -m brainjepa schema $$kind > site_configs/schemas/$$kind.json; done
+	$(BIN)/python -c "from pathlib import Path; \
+	    from brainjepa_simulations.commands.schema import YAML_KINDS, text_of; \
+	    [Path(f'site_configs/schemas/{kind}.json').write_text(text_of(kind)) for kind in YAML_KINDS]"
 
 clean:
 	rm -rf $(VENV) dist docs/_build docs/reference/made docs/gallery .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis demo-run

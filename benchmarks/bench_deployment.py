@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
-from slow_line import SlowLine
+from parts.slow_line import SlowLine
 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.deploying.joining import KIT

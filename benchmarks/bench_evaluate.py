@@ -18,42 +18,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from parts.made_site import made_site, weights_and_components
 
 from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
-from brainjepa_client.settings import SiteSettings
-from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation import site_people
-from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals.storing.scan_table import ScanRecord, array_digest, write_table
-from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import EVALUATE, TRAIN, Assignment, Reply, Request
-
-TR, FRAMES = 2.0, 180
-SERIES = 50  # different ones, which people of a large site share
-
-
-def make_store(folder: Path, people: int, rois: int) -> Path:
-    """A store of noise; its table is written at once, since a line a scan takes hours."""
-    names = [f"Net{i % 7}_{i}" for i in range(rois)]
-    store = ScanStore.create(folder, Atlas.from_names(names, "bench"))
-    rng = np.random.default_rng(0)
-    series = rng.standard_normal((SERIES, rois, FRAMES)).astype(np.float32)
-    marks = [array_digest(one) for one in series]
-    records = [
-        ScanRecord(
-            subject=f"{i:06d}", tr=TR, frames=FRAMES, sha256=marks[i % SERIES],
-            phenotypes={"age": 20 + i % 60},
-        )
-        for i in range(people)
-    ]  # fmt: skip
-    for i, record in enumerate(records):
-        np.save(store._array_path(record), series[i % SERIES])
-    write_table(folder / "scans.jsonl", records)
-    return folder
 
 
 def timed(site: Site, request: Request, read: list[int], network: list[float]) -> dict[str, Any]:
@@ -91,11 +63,7 @@ def main() -> None:
             "schedule": {"total_steps": arguments.steps, "warmup_steps": 1},
         },
     )
-    rng = np.random.default_rng(1)
-    basis = rng.standard_normal((arguments.rois, 10)).astype(np.float32)
-    model = study.model_family.new(study.model_settings(arguments.rois), basis, seed=0)
-    components = connectivity_components(np.corrcoef(rng.standard_normal((arguments.rois, 99))))
-    arrays = {**{k: v.numpy() for k, v in model.state_dict().items()}, "components": components}
+    arrays = weights_and_components(study, arguments.rois)
     assignment = Assignment(study_id="bench", pretraining=study, steps=arguments.steps)
     read: list[int] = []
     encode = BrainModel.encode
@@ -115,8 +83,7 @@ def main() -> None:
     site_people.pooled_features = reading  # type: ignore[attr-defined]
     BrainModel.encode = counted  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "store", arguments.people, arguments.rois)
-        settings = SiteSettings(name="bench", store=store, state=Path(folder) / "state")
+        settings = made_site(Path(folder), arguments.people, arguments.rois)
         site = Site(settings, at_hand=AtHand())
         report = {
             "people": arguments.people,

@@ -34,7 +34,7 @@ from bench_step import high_water
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from many_sites import many_run, print_growth, print_many
+from parts.many_sites import many_run, print_growth, print_many
 
 from brainjepa_client.answering.app import app as client_app
 from brainjepa_client.computing import training as site_training

@@ -5,11 +5,11 @@
     python benchmarks/bench_gpu.py --device cpu           # a tiny model, in seconds
 
 For each size and batch: samples a second; utilisation (MFU), which is useful work, counted by
-`flops.step_flops`, over the card's dense peak (`cards`); the most memory; the share of the time in
-which the device waited for data; the slowest step over the median one, which tells of plans and
-kernels that are built anew for sizes of masks. Then, at the first size and batch, other kernels,
-and people who lack ROIs or frames, so that attention has masks. Where memory runs out, smaller
-batches are tried. All of it is also written as JSON.
+`parts.flops.step_flops`, over the card's dense peak (`parts.cards`); the most memory; the share of
+the time in which the device waited for data; the slowest step over the median one, which tells of
+plans and kernels that are built anew for sizes of masks. Then, at the first size and batch, other
+kernels, and people who lack ROIs or frames, so that attention has masks. Where memory runs out,
+smaller batches are tried. All of it is also written as JSON.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 from bench_step import high_water
-from cards import peak_of
-from timed_training import MOST_STEPS, Enough, TimedTraining
+from parts.cards import peak_of
+from parts.made_stores import few_people
+from parts.timed_training import MOST_STEPS, Enough, TimedTraining
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
@@ -42,11 +43,9 @@ from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.pretraining.training_settings import TrainingSettings
-from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
-SCAN_FRAMES, SCAN_TR = 490, 0.735  # as UK Biobank's
 COMPILING = 150  # seconds, without which a compiled case is not begun
 
 
@@ -108,18 +107,8 @@ class Bench:
 
     def windows(self, people: int, whole: bool) -> Windows:
         """Windows of synthetic people, whose scans have been read once, as in later epochs."""
-        names = tuple(f"roi {i}" for i in range(self.rois))
-        unknown = ("n/a",) * self.rois
-        store = ScanStore.create(
-            self.folder / f"{people}-{whole}", Atlas("bench", names, unknown, unknown)
-        )
-        rng = np.random.default_rng(0)
-        for person in range(people):
-            frames = SCAN_FRAMES if whole or person % 3 else SCAN_FRAMES * 4 // 5
-            series = rng.standard_normal((self.rois, frames), np.float32)
-            if not whole and person % 3 == 1:
-                series[person % self.rois] = np.nan
-            store.append(series, subject=f"{person:05d}", tr=SCAN_TR)
+        atlas = Atlas.from_names([f"roi {i}" for i in range(self.rois)], "bench")
+        store = few_people(self.folder / f"{people}-{whole}", atlas, people, whole=whole)
         found = Windows([store], WindowSettings(frames=self.frames), patch=self.patch)
         for person in range(found.subjects):
             found.batch([person], [(0, person)])

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from flops import step_flops
+from parts.flops import step_flops
 
 from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.models.brain_jepa.model import BrainJEPA

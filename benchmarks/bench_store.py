@@ -16,11 +16,11 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from parts.made_stores import many_people
 
 from brainjepa_client.computing.describe import describe
 from brainjepa_client.settings import SiteSettings
@@ -30,38 +30,9 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned
-from brainjepa_core.signals.storing.scan_arrays import array_path
-from brainjepa_core.signals.storing.scan_table import TABLE, write_table
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
-
-SCAN_FRAMES, SCAN_TR = 490, 0.735  # as UK Biobank's
-DIFFERENT = 16  # arrays that there are
-
-
-def make_store(folder: Path, scans: int, atlas: Atlas) -> ScanStore:
-    """A store whose scans are links to a few arrays."""
-    rng = np.random.default_rng(0)
-    store = ScanStore.create(folder, atlas)
-    for person in range(min(DIFFERENT, scans)):
-        series = rng.standard_normal((len(atlas), SCAN_FRAMES), np.float32)
-        series += rng.standard_normal(SCAN_FRAMES, np.float32)
-        store.append(series, subject=f"{person:07d}", tr=SCAN_TR)
-    originals = store.records
-    records = [
-        replace(
-            originals[person % len(originals)],
-            subject=f"{person:07d}",
-            qc={"mean_fd": round(0.05 + 0.2 * rng.random(), 4)},
-            phenotypes={"age": round(45 + 35 * rng.random(), 1), "sex": "MF"[person % 2]},
-        )
-        for person in range(scans)
-    ]
-    for person, record in enumerate(records[len(originals) :], len(originals)):
-        os.link(array_path(folder, originals[person % len(originals)]), array_path(folder, record))
-    write_table(folder / TABLE, records)
-    return ScanStore.open(folder)
 
 
 def processor_seconds() -> float:
@@ -80,7 +51,7 @@ def main() -> None:
     rois = arguments.rois
     atlas = load_atlas() if rois == 450 else Atlas.from_names([f"r{i}" for i in range(rois)])
     with tempfile.TemporaryDirectory() as folder:
-        make_store(Path(folder) / "store", arguments.scans, atlas)
+        many_people(Path(folder) / "store", atlas, arguments.scans)
         rows = measured(Path(folder), arguments.summed, arguments.processes)
     print(json.dumps(rows, indent=1))
 

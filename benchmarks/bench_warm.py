@@ -22,15 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from bench_evaluate import make_store
+from parts.made_site import made_site, weights_and_components
 
 from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
 from brainjepa_client.judging import yardstick
-from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.site_people import SitePeople
-from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import EVALUATE, Assignment, Request
 from brainjepa_core.wire.packing import pack_arrays, unpack_arrays
@@ -72,19 +69,13 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     arguments = parser.parse_args()
     study = PretrainingSettings(preset=arguments.preset, basis={"components": 10})
-    rng = np.random.default_rng(1)
-    basis = rng.standard_normal((arguments.rois, 10)).astype(np.float32)
-    model = study.model_family.new(study.model_settings(arguments.rois), basis, seed=0)
-    components = connectivity_components(np.corrcoef(rng.standard_normal((arguments.rois, 99))))
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    packed = pack_arrays({**weights, "components": components})
+    packed = pack_arrays(weights_and_components(study, arguments.rois))
     imports = subprocess.run(
         [sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True
     )
     found: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder, timed_work() as spent:
-        store = make_store(Path(folder) / "store", arguments.people, arguments.rois)
-        settings = SiteSettings(name="bench", store=store, state=Path(folder) / "state")
+        settings = made_site(Path(folder), arguments.people, arguments.rois)
         time.sleep(3)  # a store that was written just now is opened again
         at_hand = AtHand()
         for _ in range(1 + REPEATS):

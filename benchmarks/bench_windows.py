@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from parts.made_stores import few_people
 
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.models.masks.draw import mask_batch
@@ -33,7 +34,6 @@ from brainjepa_core.signals.windows import Windows
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from oracles.alignment import aligned_by_hand
 
-SCAN_FRAMES, SCAN_TR = 490, 0.735  # as UK Biobank's
 PATCH = 16
 
 
@@ -48,16 +48,6 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.thread_time()
     work()
     return time.thread_time() - start
-
-
-def make_store(folder: Path, people: int) -> ScanStore:
-    atlas = load_atlas()
-    store = ScanStore.create(folder, atlas)
-    rng = np.random.default_rng(0)
-    for person in range(people):
-        series = rng.standard_normal((len(atlas), SCAN_FRAMES), np.float32)
-        store.append(series, subject=f"{person:04d}", tr=SCAN_TR)
-    return store
 
 
 def window_ms(windows: Windows, batch: int, repeats: int) -> float:
@@ -108,7 +98,7 @@ def main() -> None:
 
 def measured(folder: Path, people: int, batch: int, repeats: int) -> dict[str, float]:
     """The rows of the benchmark."""
-    store, settings = make_store(folder / "site", people), WindowSettings()
+    store, settings = few_people(folder / "site", load_atlas(), people), WindowSettings()
     rois, kept = len(store.atlas), KeptAligned(folder / "aligned", 10**10)
     floor = copy_seconds_per_byte() * rois * settings.frames * 4 * 1e3
     from_memory = Windows([store], settings)

@@ -5,6 +5,7 @@ Files are written atomically, and any damage is read back as a ValueError.
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 import zlib
@@ -33,10 +34,20 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write `arrays` to `path` (compressed npz), replacing it in one step."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **dict(arrays))
+def to_bytes(arrays: Mapping[str, NDArray[Any]], *, compress: bool) -> bytes:
+    """An npz file of `arrays`, without pickled objects; compressed, it takes far longer."""
+    content = io.BytesIO()
+    save = np.savez_compressed if compress else np.savez
+    save(content, allow_pickle=False, **dict(arrays))
+    return content.getvalue()
+
+
+def save_arrays(
+    path: str | Path, arrays: Mapping[str, NDArray[Any]], *, compress: bool = True
+) -> None:
+    """Write `arrays` to `path` as `to_bytes` gives them, replacing it in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(to_bytes(arrays, compress=compress))
 
 
 def load_arrays(path: str | Path) -> Arrays:

@@ -111,13 +111,13 @@ def lone_writer(lock: Path, what: str, *, wait: bool) -> Iterator[None]:
         yield
 
 
-def state_of_file(path: Path) -> tuple[int, int, int] | None:
-    """What shows that a file is another one than before: inode, size, time of change; or None."""
+def state_of_file(path: Path) -> tuple[int, ...] | None:
+    """What shows that a file is another one than before, the times of change last; None of none."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _temporary_name(path: Path) -> Path:

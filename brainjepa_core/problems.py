@@ -9,8 +9,13 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:  # a command's help needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+Count = TypeVar("Count", int, "NDArray[np.int64]")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # numpy and safetensors raise errors of their own, without a number, when a write is cut short.
 _CUT_SHORT = re.compile(r"\d+ requested and \d+ written|\(os error (28|122|27)\)")
@@ -88,6 +93,11 @@ def value_in_words(value: Any) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """``1 scan``, ``2 scans``, ``3 people``: a number with its noun."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def rounded_down(count: Count, to: int) -> Count:
+    """A number of people or scans, or an array of such, as it may be told."""
+    return count // to * to
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -94,6 +95,35 @@ def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> S
         raise ValueError(
             "\n".join(place + text for place, (_, text) in zip(places, told, strict=True))
         ) from error
+
+
+def shipped_or_own(word: str | Path, folder: Path, what: str) -> Path:
+    """The YAML of one's own that a word names (it ends in .yaml or .yml), or a shipped one.
+
+    Parameters
+    ----------
+    word : str or path
+    folder : Path
+        Of the shipped ones, each ``NAME.yaml``.
+    what : str
+        Such as ``task``, for the error.
+
+    Raises
+    ------
+    ValueError
+        If none is shipped by the name.
+    """
+    path = Path(word)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    if str(word) not in names:
+        near = difflib.get_close_matches(str(word), names, n=1)
+        raise ValueError(
+            f"expected a {what} of {', '.join(names)}, or a file that ends in .yaml, found "
+            f"'{path.name}'; {f'did you mean {near[0]}?' if near else 'write a YAML file for it'}"
+        )
+    return folder / f"{word}.yaml"
 
 
 def list_problems(error: ValidationError) -> list[str]:

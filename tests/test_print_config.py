@@ -16,6 +16,7 @@ from brainjepa import command
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.command.print_config import readers_of
 from brainjepa_core.settings import read_settings
+from brainjepa_simulations.paper_studies.settings import study_file
 
 COMMANDS = dict(leaves(typer.main.get_command(command())))
 READING = [words for words, found in COMMANDS.items() if found.readers]
@@ -31,6 +32,7 @@ def workplace(tmp_path_factory) -> Path:
     folder = write_workplace(tmp_path_factory.mktemp("workplace"))
     (folder / "scenario.yaml").write_text(SCENARIO)
     (folder / "made_up.yaml").write_text(SCENARIO)
+    (folder / "paper_study.yaml").write_text(study_file("attention").read_text())
     study = yaml.safe_load(SCENARIO)["study"]
     (folder / "federation.yaml").write_text(yaml.safe_dump(study))
     (folder / "contract.json").touch()
@@ -56,6 +58,7 @@ def test_commands_that_read_a_yaml_are_known():
         takes = {p.metavar for p in found.params} & {"SITE.yaml", "STUDY.yaml", "[STUDY]"}
         named = {p.name for p in found.params} & {
             "scenario",
+            "study",
             "task",
             "protocol",
             "settings",

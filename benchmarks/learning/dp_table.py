@@ -5,39 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from paired import mean_over_seeds, paired
 
-from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.other_half import OtherHalf
-
-DRAWS = 2000
 Result = dict[str, Any]
 
 
 def interval(results: list[Result]) -> tuple[float, float, float, float]:
-    """R2 at the start, what it gained, and its 95 % interval over people.
-
-    Errors of a person are the mean over seeds.
-    """
-
-    def people(which: str) -> OtherHalf:
-        errors, totals = (
-            np.mean([r[which][name] for r in results], axis=0) for name in ("errors", "totals")
-        )
-        return OtherHalf(errors, totals)
-
-    start, trained = people("start"), people("trained")
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(start.errors), size=(DRAWS, len(start.errors)))
-    before, after = (1 - _sum(p.errors, drawn) / _sum(p.totals, drawn) for p in (start, trained))
-    low, high = np.quantile(after - before, (0.025, 0.975))
-    return start.r2, trained.r2 - start.r2, float(low), float(high)
-
-
-def _sum(values: Float64, drawn: NDArray[np.int64]) -> Float64:
-    found: Float64 = values[drawn].sum(1)
-    return found
+    """R2 at the start, what it gained, and its 95 % interval over people."""
+    start, trained = (
+        mean_over_seeds([r[which] for r in results]) for which in ("start", "trained")
+    )
+    told = paired(trained, start)
+    return start.r2, told.gain, told.low, told.high
 
 
 def table(results: list[Result]) -> Iterator[str]:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.evaluation.other_half import Halves, People, other_half_r2
+from brainjepa_core.evaluation.other_half import People, other_half_r2
 from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
@@ -161,13 +161,7 @@ def _split(stores: Sequence[ScanStore]) -> Hospitals:
 
 def people_of(windows: Windows) -> People:
     """Halves of everybody's first scan, where they hold a window."""
-    halves, sites = [], []
-    for person in range(windows.subjects):
-        found = Halves.of(*windows.aligned(person)[0])
-        if found.first.shape[1] >= FRAMES:
-            halves.append(found)
-            sites.append(windows.stores[windows.people[person].store].path.name)
-    return People(halves, sites)
+    return People.of(windows, range(windows.subjects), FRAMES)
 
 
 def private_training(job: Job, start: BrainModel, sites: list[Many], batch: int) -> BrainModel:

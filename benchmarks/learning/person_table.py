@@ -7,37 +7,26 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from paired import Paired, mean_over_seeds, paired
 
-from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.other_half import OtherHalf
 
 OWN = "window's own connectivity"
 FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
-DRAWS = 2000
 
 Job = dict[str, Any]
 
 
-def interval(rows: list[Job], base: list[Job]) -> tuple[float, float, float, float, float, float]:
-    """R2, its ratio to and difference from another row's, and 95 % intervals over people.
-
-    Errors of a person are the mean over seeds; people of all sets are drawn together, and the same
-    ones for both rows.
-    """
+def interval(rows: list[Job], base: list[Job]) -> Paired:
+    """R2 of a row, and how far it is from another's; people of all sets are drawn together."""
     sets = sorted({row["set"] for row in rows} & {row["set"] for row in base})
 
-    def joined(found: list[Job], what: str) -> Float64:
-        each = [np.mean([r[what] for r in found if r["set"] == s], axis=0) for s in sets]
-        return np.concatenate(each)
+    def joined(found: list[Job]) -> OtherHalf:
+        each = [mean_over_seeds([row for row in found if row["set"] == s]) for s in sets]
+        errors, totals = ([getattr(one, what) for one in each] for what in ("errors", "totals"))
+        return OtherHalf(np.concatenate(errors), np.concatenate(totals))
 
-    people = [OtherHalf(joined(found, "errors"), joined(found, "totals")) for found in (rows, base)]
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(people[0].errors), size=(DRAWS, len(people[0].errors)))
-    own, other = (1 - p.errors[drawn].sum(1) / p.totals[drawn].sum(1) for p in people)
-    low, high = np.quantile(own - other, (0.025, 0.975))
-    least = float(np.quantile(own / other, 0.025))
-    r2, base_r2 = people[0].r2, people[1].r2
-    return r2, r2 / base_r2, least, r2 - base_r2, float(low), float(high)
+    return paired(joined(rows), joined(base))
 
 
 def table(results: list[Job], inner: bool) -> str:

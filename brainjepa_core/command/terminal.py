@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 import click
 import typer
@@ -137,7 +137,11 @@ def print_json(found: Any) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def folder_to_write(path: Path) -> Path:
+@overload
+def folder_to_write(path: Path) -> Path: ...
+@overload
+def folder_to_write(path: None) -> None: ...
+def folder_to_write(path: Path | None) -> Path | None:
     """Of an option: a folder, or the name of a new one; asked before any work.
 
     Raises
@@ -145,6 +149,8 @@ def folder_to_write(path: Path) -> Path:
     typer.BadParameter
         If it is a file, or cannot be made.
     """
+    if path is None:
+        return None
     if path.exists() and not path.is_dir():
         raise typer.BadParameter(
             f"expected a folder or the name of a new one, found the file '{path}'; give another"

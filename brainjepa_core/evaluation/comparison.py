@@ -129,13 +129,20 @@ class EvaluationPlan:
             "finetune": None if self.finetune is None else self.finetune.model_dump(mode="json"),
         }
 
-    def origin(self, windows: Windows, data: TaskData) -> dict[str, Any]:
+    def splits(self, data: TaskData) -> list[Split]:
+        """Who trains and who is tested of a task's people, each time."""
+        if self.across is None:
+            return splits_of(self.protocol, data)
+        return [self.across.split(data, self.protocol)]
+
+    def origin(self, windows: Windows, data: TaskData, splits: Sequence[Split]) -> dict[str, Any]:
         """All that decides the table, for `brainjepa_core.origin`: plain values and digests."""
         return {
             **self.settings(),
             **data_origin(windows),
             "windows": windows.describe(),
             "phenotypes": phenotypes_digest(data),
+            "splits": digest([split.facts() for split in splits]),
             "vectors": vectors_digest(windows),
             "models": [[name, model_digest(model)] for name, model in self.models.items()],
             "methods": list(self.methods),
@@ -178,13 +185,8 @@ def compare_models(
         folder is of an evaluation of something else (says of what).
     """
     data = task_data(comparison.task, windows)
-    across = comparison.across
-    splits = (
-        splits_of(comparison.protocol, data)
-        if across is None
-        else [across.split(data, comparison.protocol)]
-    )
-    origin = comparison.origin(windows, data)
+    across, splits = comparison.across, comparison.splits(data)
+    origin = comparison.origin(windows, data, splits)
     claim_folder(out, origin, WRITTEN)
     say(_who_takes_part(data, splits, across is not None))
     signals = SignalReadOuts(windows, comparison.consensus)

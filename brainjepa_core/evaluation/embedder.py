@@ -19,7 +19,7 @@ from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.evaluation.measure import networks_of
 from brainjepa_core.evaluation.readout.connectivity import matrix_of
 from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
-from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, embed_people
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, LATENT_LOG, embed_people
 from brainjepa_core.machine.devices import require_device
 from brainjepa_core.models.consensus_file import read_consensus
 from brainjepa_core.models.interface import BrainModel
@@ -38,7 +38,6 @@ from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
-LATENT_LOG = "latent_log_connectivity"
 PUBLISHED_TR = 2.0  # seconds, of the windows that published models were trained on
 
 

@@ -5,7 +5,7 @@ Shapes: n people, R ROIs, G networks, Q outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,9 @@ def outcomes_of(windows: Windows, mean_fc: Float64, seed: int = 0) -> Outcomes:
     return Outcomes(outcome_groups(windows, components), people, folds)
 
 
-def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
+def outcome_groups(
+    windows: Windows, components: Float64, go_on: Callable[[], None] = lambda: None
+) -> dict[str, Float64]:
     """Values [n, Q] of each group of outcomes that the stores know of everybody.
 
     Parameters
@@ -86,9 +88,13 @@ def outcome_groups(windows: Windows, components: Float64) -> dict[str, Float64]:
     windows : Windows
     components : ndarray [R, C]
         Along which connectivity is read.
+    go_on : callable
+        Called before each person's scans are read; what it raises ends the reading.
     """
-    people = range(windows.subjects)
-    scores = [connectivity_scores(_mean_connectivity(windows, p), components) for p in people]
+    people, scores = range(windows.subjects), list[Float64]()
+    for person in people:
+        go_on()
+        scores.append(connectivity_scores(_mean_connectivity(windows, person), components))
     groups = {"connectivity": np.stack(scores)}
     facts = outcome_phenotypes(windows)
     sites = np.array([windows.people[p].store for p in people])
@@ -136,14 +142,18 @@ def measure_model(
 
 
 def pooled_features(
-    model: BrainModel, windows: Windows, people: Iterable[int], **reading: Any
+    model: BrainModel,
+    windows: Windows,
+    people: Iterable[int],
+    progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Float64]:
     """Embeddings [n, P] of people by pool: the mean, and each second-order one.
 
-    `reading` is how, as `embed_people` takes it: ``precision``, ``progress``.
+    `progress` is called as `embed_people` does.
     """
     networks = networks_of(windows, model.basis.cpu().numpy())
-    return embed_people(model, windows, people, ("mean", *SECOND_ORDER), networks, **reading)
+    pools = ("mean", *SECOND_ORDER)
+    return embed_people(model, windows, people, pools, networks, progress=progress)
 
 
 def networks_of(windows: Windows, gradients: ArrayLike) -> NDArray[np.int64]:

@@ -5,9 +5,8 @@ Shapes: n people, P features, Q outcomes, F folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,7 +67,7 @@ class SitePeople:
         outcomes: Mapping[str, Float64],
         folds: ArrayLike,
         count: int,
-        **reading: Any,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> SitePeople:
         """As `of`, of people whose outcomes are known already.
 
@@ -78,11 +77,11 @@ class SitePeople:
             As `of`.
         outcomes : mapping of str to ndarray [n, Q]
             As `measure.outcome_groups` gives them.
-        **reading
-            As `yardstick.embed_people` takes it: ``precision``, ``progress``.
+        progress : callable, optional
+            As `yardstick.embed_people` calls it.
         """
         return cls(
-            pooled_features(model, windows, range(windows.subjects), **reading),
+            pooled_features(model, windows, range(windows.subjects), progress),
             {name: y for name, y in outcomes.items() if np.isfinite(y).all()},
             np.asarray(folds),
             count,
@@ -132,7 +131,11 @@ class SitePeople:
 
 
 def other_half_of(
-    model: BrainModel, windows: Windows, tested: NDArray[np.bool_], fewest: int
+    model: BrainModel,
+    windows: Windows,
+    tested: NDArray[np.bool_],
+    fewest: int,
+    go_on: Callable[[], None] = lambda: None,
 ) -> float | None:
     """R2 of the other half of a scan from one window of the model, of a site's tested people.
 
@@ -148,6 +151,8 @@ def other_half_of(
         Whom the model was not trained on.
     fewest : int
         Tested people with two halves that hold a window; nothing is known of fewer.
+    go_on : callable
+        Called before each window; what it raises ends the reading.
 
     Returns
     -------
@@ -157,7 +162,13 @@ def other_half_of(
     sides = halves_of(windows, tested, fewest)
     if sides is None:
         return None
-    r2 = other_half_r2(*sides, LatentReader(model).of_window, windows.settings.frames).r2
+    reader = LatentReader(model)
+
+    def connectome(window: NDArray[np.floating], known: NDArray[np.bool_]) -> Float64:
+        go_on()
+        return reader.of_window(window, known)
+
+    r2 = other_half_r2(*sides, connectome, windows.settings.frames).r2
     return r2 if np.isfinite(r2) else None
 
 

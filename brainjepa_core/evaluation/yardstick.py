@@ -9,9 +9,8 @@ Shapes: n people, R ROIs, F frames, C components, T frames of a window.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,10 +23,11 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import pool_tokens
 from brainjepa_core.models.tokens import token_validity
 
-LATENT_CONNECTIVITY = "latent_connectivity"
+LATENT_CONNECTIVITY: Final = "latent_connectivity"
 """The read-out of a person by a network; beside the pools of windows, by a name as they have."""
+LATENT_LOG: Final = "latent_log_connectivity"
+"""The same as the consensus sees it."""
 BATCH_TOKENS = 1 << 16  # of a pass: enough for a GPU, and 0.25 GB a layer at a width of 1024
-Precision = Literal["fp32", "bf16"]
 
 
 class ScanWindows(WholeScans, Protocol):
@@ -76,7 +76,6 @@ def embed_people(
     pools: Sequence[str] = ("mean",),
     networks: NDArray[np.int64] | None = None,
     reader: LatentReader | None = None,
-    precision: Precision = "fp32",
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Float64]:
     """Embeddings of people: of a pool the mean over the windows of their scans, or a read-out.
@@ -98,8 +97,6 @@ def embed_people(
     reader : LatentReader, optional
         Of the same model, for calls one after another: it keeps the responses to blank windows,
         which people share, and each of them costs as much as a window.
-    precision : {"fp32", "bf16"}
-        Of the model's products; bf16 by autocast. Pools are of float32 in any case.
     progress : callable, optional
         Called with the number of people read, before each person's connectivity and each batch of
         the others; what it raises ends the reading.
@@ -119,7 +116,7 @@ def embed_people(
     most = max(1, BATCH_TOKENS // model.settings.tokens)
     for batch in _batches(windows, people, most) if of_windows else ():
         progress(len(rows[of_windows[0]]))
-        for pool, pooled in _pooled(model, batch, of_windows, networks, precision).items():
+        for pool, pooled in _pooled(model, batch, of_windows, networks).items():
             rows[pool] += pooled
     return {pool: np.stack(vectors) for pool, vectors in rows.items()}
 
@@ -158,7 +155,6 @@ def _pooled(
     batch: _Batch,
     pools: Sequence[str],
     networks: NDArray[np.int64] | None,
-    precision: Precision,
 ) -> dict[str, list[Float64]]:
     """Mean over each person's windows of each pool [features], a list of people."""
     if not pools:
@@ -167,12 +163,7 @@ def _pooled(
     labels = None if networks is None else torch.from_numpy(networks).to(device)
     found = token_validity(batch.frame_valid, batch.roi_valid, model.settings.patch)
     valid = None if found is None else torch.from_numpy(found).to(device)
-    with (
-        torch.autocast(device.type, torch.bfloat16)
-        if precision == "bf16"
-        else contextlib.nullcontext()
-    ):
-        tokens = model.encode(torch.from_numpy(batch.x).to(device), valid).float()
+    tokens = model.encode(torch.from_numpy(batch.x).to(device), valid)
     s = model.settings
     each = {
         pool: pool_tokens(tokens, s.time_patches, (pool,), valid, labels, still=s.still)

@@ -56,9 +56,9 @@ def in_order(
             with _uninterrupted():  # the process that this may start never hears of Ctrl-C
                 waiting.append(pool.submit(work, item))
             if len(waiting) >= AHEAD * processes:
-                yield waiting.popleft().result()
+                yield _first_of(waiting)
         while waiting:
-            yield waiting.popleft().result()
+            yield _first_of(waiting)
     except BrokenProcessPool as error:
         raise ValueError(
             f"expected {processes} processes to work to the end, found one killed, mostly for "
@@ -71,6 +71,13 @@ def in_order(
                 for process in set(multiprocessing.active_children()) - others:
                     process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+def _first_of(waiting: deque[Future[Result]]) -> Result:
+    """Wait for the first result and take it out; it stays in while it is at work."""
+    result = waiting[0].result()
+    waiting.popleft()
+    return result
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from brainjepa_core.models.parts.transformer import take_tokens, valid_of
 
 
 def latents_of(
@@ -22,9 +23,5 @@ def latents_of(
     if read is not None:
         found: Tensor = read(patches, basis, index)
         return found
-    if index is None:
-        whole: Tensor = embedder(patches, basis, valid=None)
-        return whole
-    valid = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
-    tokens: Tensor = embedder(patches, basis, valid=valid.scatter(1, index, True))
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    tokens: Tensor = embedder(patches, basis, valid=valid_of(index, patches.shape[1]))
+    return tokens if index is None else take_tokens(tokens, index)

@@ -175,6 +175,6 @@ def family_of(model: BrainModel) -> Family:
 
 
 def learners() -> dict[str, Learner]:
-    """Of all families that learn from labels alone, by their titles."""
-    found = (family_named(name).learner for name in families())
-    return {learner.title: learner for learner in found if learner is not None}
+    """Of all families that learn from labels alone, by the families' names."""
+    found = ((name, family_named(name).learner) for name in families())
+    return {name: learner for name, learner in found if learner is not None}

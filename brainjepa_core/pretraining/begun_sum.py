@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import time
 
 import numpy as np
 
-from brainjepa_core.arrays import Arrays, load_arrays
+from brainjepa_core.arrays import load_arrays, to_bytes
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.origin import digest
 from brainjepa_core.signals.windows import Windows
@@ -51,8 +50,6 @@ class BegunSum:
         """Keep the sum over so many blocks, now and then, and the last."""
         if self._kept is None or not (last or time.monotonic() >= self._next):
             return
-        content = io.BytesIO()
-        arrays: Arrays = {"key": self._key, "blocks": np.array(blocks), **total.to_arrays()}
-        np.savez(content, allow_pickle=False, **arrays)
-        self._kept.put(SUM, content.getvalue())
+        arrays = {"key": self._key, "blocks": np.array(blocks), **total.to_arrays()}
+        self._kept.put(SUM, to_bytes(arrays, compress=False))
         self._next = time.monotonic() + EVERY

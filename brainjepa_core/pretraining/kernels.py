@@ -25,19 +25,19 @@ def choose_attention(model: BrainModel, computing: Computing) -> None:
 
 @contextmanager
 def chosen_kernels(computing: Computing, device: torch.device) -> Iterator[None]:
-    """Within it products and attention are computed as chosen, backward passes too."""
+    """Within it all is computed as chosen: products, convolutions, attention, backward passes."""
     if device.type != "cuda":
         yield
         return
-    products = torch.backends.cuda.matmul
-    before = products.allow_tf32
-    products.allow_tf32 = computing.precision == "tf32"
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32  # torch's default of the latter is True
+    products.allow_tf32 = convolutions.allow_tf32 = computing.precision == "tf32"
     planned = [SDPBackend.CUDNN_ATTENTION] if computing.attention == "cudnn" else []
     try:
         with sdpa_kernel([*planned, *WITHOUT_PLANS]):
             yield
     finally:
-        products.allow_tf32 = before
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def rounding(

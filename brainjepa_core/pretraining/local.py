@@ -11,8 +11,8 @@ from rich.console import Console
 from brainjepa_core.arrays import Float64
 from brainjepa_core.command.waiting import waiting
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.machine.devices import require_device
-from brainjepa_core.models.consensus_file import write_consensus
+from brainjepa_core.machine.devices import require_counted, require_device
+from brainjepa_core.models.consensus_file import read_consensus, write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.models.sharing.card import CARD, write_card
 from brainjepa_core.origin import claim_folder, require_origin
@@ -44,6 +44,7 @@ def pretrain_locally(
     on_begin: Callable[[], object] | None = None,
     on_log: Callable[[dict[str, Any]], None] | None = None,
     together: Devices | None = None,
+    processes: int = 1,
 ) -> Path:
     """Train to the study's last step, resuming what the run folder holds.
 
@@ -65,6 +66,8 @@ def pretrain_locally(
         As `loop.pretrain` takes it.
     together : Devices, optional
         Devices that train in a process each, from stores on disk, in place of `device`.
+    processes : int
+        In which connectivity is summed for the basis, as `connectivity_sum` takes it.
 
     Returns
     -------
@@ -78,9 +81,13 @@ def pretrain_locally(
         would not be as exact as the study asks, or the folder holds a run of other people, scans
         or settings.
     """
-    for name in (device,) if together is None else together.devices:
-        require_device(name)
-        computing.require_on(name)
+    if together is None:
+        require_device(device)
+        computing.require_on(device)
+    else:
+        for name in together.devices:
+            require_counted(name)
+            computing.require_on(name)
     computing.require_within(study.training.tolerance)
     if together is not None:
         together.require_divides(study.training.accumulation)
@@ -88,7 +95,7 @@ def pretrain_locally(
     windows = study.windows_of(stores)
     sizes = study.model_settings(len(windows.atlas))  # refused before anything is written
     run = Path(run)
-    origin = run_origin(windows, study, sizes, computing)
+    origin = run_origin(windows, study, sizes, computing, together)
     require_origin(run, origin, RESULTS)
     if say is not None:
         say(
@@ -99,7 +106,7 @@ def pretrain_locally(
             f"{study.training.batch_size}"
         )
     with waiting(Console(quiet=not progress), "consensus basis"):
-        basis, mean_fc = basis_of_run(windows, study, run)
+        basis, mean_fc = _kept_basis(windows, run) or basis_of_run(windows, study, run, processes)
     claim_folder(run, origin, RESULTS)
     if on_begin is not None:
         on_begin()
@@ -107,7 +114,7 @@ def pretrain_locally(
         basis.save(run / BASIS)
     if together is not None:
         paths = [store.path for store in stores]
-        pretrain_together(paths, run, run / BASIS, study, together, computing, progress)
+        pretrain_together(paths, run, run / BASIS, study, together, computing, progress, on_log)
     else:
         training = study.new_training(basis, device, computing)
         tied = provenance(windows, basis)
@@ -123,23 +130,42 @@ def run_origin(
     study: PretrainingSettings,
     sizes: ModelShape,
     computing: Computing = EXACT,
+    together: Devices | None = None,
 ) -> dict[str, Any]:
-    """All that decides what a run computes; presets count by the sizes they stand for."""
+    """All that decides what a run computes; presets count by the sizes they stand for.
+
+    Devices count where their sums are not those of one process.
+    """
     settings = study.model_dump(mode="json", include={"family", "windows", "basis", "training"})
     model = sizes.model_dump(mode="json")
-    how = {"model": model, "computing": computing.model_dump(mode="json")}
+    how: dict[str, Any] = {"model": model, "computing": computing.model_dump(mode="json")}
+    if together is not None and together.deviation > 0:
+        how["devices"] = together.deciding
     return {**data_origin(windows), **settings, **how, "format of states": FORMAT}
 
 
 def basis_of_run(
-    windows: Windows, study: PretrainingSettings, run: str | Path
+    windows: Windows, study: PretrainingSettings, run: str | Path, processes: int = 1
 ) -> tuple[ConsensusBasis, Float64]:
-    """The basis in ``RUN/basis.npz``, or else that of the windows; and the mean connectivity."""
-    total = connectivity_sum(windows)
+    """The basis in ``RUN/basis.npz``, or else that of the windows; and their mean connectivity."""
+    total = connectivity_sum(windows, processes)
     path = Path(run) / BASIS
     if path.exists():
-        basis = ConsensusBasis.load(path)
-        basis.require_rois(windows.atlas.rois)
+        basis = _read_basis(windows, path)
     else:
         basis = basis_of_sum(total, study.basis, windows.atlas)
     return basis, total.mean_fc()
+
+
+def _kept_basis(windows: Windows, run: Path) -> tuple[ConsensusBasis, Float64] | None:
+    """What `basis_of_run` gave a run of these windows that is done; None of another one."""
+    kept = read_consensus(run / "final", len(windows.atlas))
+    if kept is None or not (run / BASIS).exists():
+        return None
+    return _read_basis(windows, run / BASIS), kept
+
+
+def _read_basis(windows: Windows, path: Path) -> ConsensusBasis:
+    basis = ConsensusBasis.load(path)
+    basis.require_rois(windows.atlas.rois)
+    return basis

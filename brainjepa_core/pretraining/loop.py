@@ -30,6 +30,7 @@ from brainjepa_core.pretraining.training_settings import TrainingSettings
 
 LOG = "metrics.jsonl"
 BAD_BATCH = "nonfinite.json"
+LOG_EVERY = 25  # steps between waits for the device
 
 
 class NonFiniteLoss(ValueError):
@@ -70,7 +71,7 @@ def pretrain(
     run: str | Path,
     *,
     until: int | None = None,
-    log_every: int = 25,
+    log_every: int = LOG_EVERY,
     save_every: int = 500,
     progress: bool = True,
     on_log: Callable[[dict[str, Any]], None] | None = None,
@@ -95,7 +96,7 @@ def pretrain(
         hand is finished and saved before the signal takes its course.
     progress : bool
     on_log : callable, optional
-        Called with each logged line that carries collapse metrics.
+        Called after each wait with the newest line, which carries collapse metrics.
 
     Raises
     ------

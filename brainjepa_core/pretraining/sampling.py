@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.arrays import Float32
-from brainjepa_core.machine.processors import usable_cores
+from brainjepa_core.machine.processors import cores_of_one
 from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
@@ -204,4 +204,4 @@ def batches_ahead(
 
 def loaders() -> int:
     """Threads that make batches, and steps that are made ahead."""
-    return min(MOST_LOADERS, usable_cores())
+    return min(MOST_LOADERS, cores_of_one())

@@ -36,7 +36,17 @@ class AlignedScans:
     cache_bytes : int
         Kept in memory.
     kept : KeptAligned, optional
-        Where they are kept on disk, for stores that are there themselves.
+        Where they are kept on disk, if the store is there itself.
+
+    Attributes
+    ----------
+    kept : KeptScans, optional
+        Where the scans of the only store are on disk.
+
+    Raises
+    ------
+    ValueError
+        If scans of several stores are to be kept, or they give no scale.
     """
 
     def __init__(
@@ -50,24 +60,21 @@ class AlignedScans:
         self.stores, self.settings = tuple(stores), settings
         self._scales = [self._scale(scans) for scans in self._scans_of(people)]
         self._cache = ScanCache(cache_bytes)
-        self._kept: list[KeptScans | None] = [None] * len(self.stores)
-        if kept is not None:
-            self._kept = [self._kept_of(kept, n, people) for n in range(len(self.stores))]
+        self.kept = None if kept is None else self._kept_in(kept, people)
 
-    def _kept_of(
-        self, kept: KeptAligned, number: int, people: Sequence[Person]
-    ) -> KeptScans | None:
-        store = self.stores[number]
+    def _kept_in(self, kept: KeptAligned, people: Sequence[Person]) -> KeptScans | None:
+        if len(self.stores) > 1:
+            raise ValueError(
+                f"expected one store whose aligned scans are kept on disk, found "
+                f"{len(self.stores)}, of which each would empty the others' place; keep those of "
+                "each store by itself, or none"
+            )
+        (store,), (scale,) = self.stores, self._scales
         if not isinstance(store, ScanStore):
             return None
-        records = (r for person in people if person.store == number for r in person.records)
+        records = (record for person in people for record in person.records)
         scans = [(record, aligned_frames(record, self.settings)) for record in records]
-        return kept.of(store, self.settings, self._scales[number], scans)
-
-    @property
-    def kept(self) -> KeptScans | None:
-        """Where the scans of the only store are on disk."""
-        return self._kept[0] if len(self._kept) == 1 else None
+        return kept.of(store, self.settings, scale, scans)
 
     @property
     def bytes_at_hand(self) -> int:
@@ -100,18 +107,17 @@ class AlignedScans:
         """The same scans, light to hand to another process: stores list none, memory has none."""
         stores = [s.unlisted() if isinstance(s, ScanStore) else s for s in self.stores]
         other = AlignedScans(stores, self.settings, (), self._cache.limit)
-        other._scales, other._kept = self._scales, self._kept
+        other._scales, other.kept = self._scales, self.kept
         return other
 
     def _found_or_made(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:
-        kept = self._kept[store]
-        if kept is None:
+        if self.kept is None:
             return self._made(store, record)
         shape = len(self.stores[store].atlas), aligned_frames(record, self.settings)
-        found = kept.read(record, *shape)
+        found = self.kept.read(record, *shape)
         if found is None:
             found = self._made(store, record)
-            kept.write(record, *found)
+            self.kept.write(record, *found)
         return found
 
     def _made(self, store: int, record: ScanRecord) -> tuple[Float32, Mask]:

@@ -6,27 +6,26 @@ Shapes: R ROIs, F frames of a scan, P = R(R-1)/2 pairs of ROIs, in the order of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.arrays import Arrays, Float64, take_rois
+from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.correlation import (
     bool_mask,
     fisher_z,
     functional_connectivity,
     valid_frames,
 )
-from brainjepa_core.sums.protocol import SumOverPeople
-from brainjepa_core.sums.rois import check_rois, name_rois, require_same_rois
+from brainjepa_core.sums.pairs import SumOverPairs
+from brainjepa_core.sums.rois import name_rois
 from brainjepa_core.usable import MIN_ROIS
 
 MAX_Z = 9.0  # of a subject; |r| is cut at 1 - 1e-7, which is z = 8.4
 
 
-class ConnectivitySum(SumOverPeople):
+class ConnectivitySum(SumOverPairs):
     """Sum of Fisher z over subjects, with the number of subjects behind each pair of ROIs.
 
     Sums of different sites add up to the sum of the pooled subjects, so the consensus basis
@@ -52,14 +51,8 @@ class ConnectivitySum(SumOverPeople):
 
     NAME = "connectivity sum"
     ADDED = {"z_sum": np.float64, "pair_count": np.int64, "subjects": np.int64}
-    SHARED = ("rois",)
-
-    def __init__(self, rois: Iterable[str]) -> None:
-        self.rois = check_rois(rois)
-        pairs = len(self.rois) * (len(self.rois) - 1) // 2
-        self.z_sum = np.zeros(pairs, dtype=np.float64)
-        self.pair_count = np.zeros(pairs, dtype=np.int64)
-        self.subjects = 0
+    K = 1
+    z_sum: Float64
 
     def add_scan(
         self,
@@ -183,10 +176,6 @@ class ConnectivitySum(SumOverPeople):
             "subjects that cover them, or use an atlas without these ROIs"
         )
 
-    @property
-    def people(self) -> int:
-        return self.subjects
-
     def told(self, fewest: int) -> ConnectivitySum:
         """Without the pairs that fewer people show: both their sums are 0; subjects stay."""
         enough = self.pair_count >= fewest
@@ -208,25 +197,6 @@ class ConnectivitySum(SumOverPeople):
         return self._made_of(
             {**self._shared(), "z_sum": z_sum, "pair_count": fewer, "subjects": people}
         )
-
-    @classmethod
-    def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:
-        rois = len(check_rois(take_rois(arrays["rois"])))
-        pairs = (rois * (rois - 1) // 2,)
-        return {"z_sum": pairs, "pair_count": pairs, "subjects": ()}
-
-    @classmethod
-    def _made_of(cls, values: Mapping[str, Any]) -> Self:
-        made = cls(str(name) for name in values["rois"])
-        made.z_sum, made.pair_count = values["z_sum"], values["pair_count"]
-        made.subjects = int(values["subjects"])
-        return made
-
-    def _shared(self) -> Arrays:
-        return {"rois": np.array(self.rois, dtype=np.str_)}
-
-    def _require_same(self, other: ConnectivitySum) -> None:
-        require_same_rois(self.rois, other.rois)
 
     def _require_possible(self) -> None:
         """No pair in more people than there are, and |z| in bounds."""

@@ -13,15 +13,15 @@ Shapes: R ROIs, F frames of a scan, P = R (R + 1) / 2 pairs of ROIs with themsel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainjepa_core.arrays import Arrays, Float64, take_rois
-from brainjepa_core.sums.protocol import ROUNDING, SumOverPeople
-from brainjepa_core.sums.rois import check_rois, name_rois, require_same_rois
+from brainjepa_core.arrays import Float64
+from brainjepa_core.sums.pairs import SumOverPairs
+from brainjepa_core.sums.protocol import ROUNDING
+from brainjepa_core.sums.rois import name_rois
 from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS
 
 
@@ -83,7 +83,7 @@ def mean_products(scans: Sequence[ArrayLike], known: NDArray[np.bool_]) -> Float
     return found
 
 
-class CoskewnessSum(SumOverPeople):
+class CoskewnessSum(SumOverPairs):
     """Sum of `coskewness_products` over people, with the number behind each pair of ROIs.
 
     A person weighs the same whatever the number of their scans.
@@ -104,14 +104,8 @@ class CoskewnessSum(SumOverPeople):
 
     NAME = "co-skewness sum"
     ADDED = {"products": np.float64, "pair_count": np.int64, "subjects": np.int64}
-    SHARED = ("rois",)
-
-    def __init__(self, rois: Iterable[str]) -> None:
-        self.rois = check_rois(rois)
-        pairs = len(self.rois) * (len(self.rois) + 1) // 2
-        self.products = np.zeros(pairs)
-        self.pair_count = np.zeros(pairs, np.int64)
-        self.subjects = 0
+    K = 0
+    products: Float64
 
     def add_subject(self, scans: Sequence[ArrayLike], known: NDArray[np.bool_]) -> None:
         """Add a person: the mean over their scans.
@@ -171,10 +165,6 @@ class CoskewnessSum(SumOverPeople):
         vectors: Float64 = np.linalg.eigh(mean)[1][:, ::-1][:, :count]
         return vectors
 
-    @property
-    def people(self) -> int:
-        return self.subjects
-
     def told(self, fewest: int) -> CoskewnessSum:
         """Without the pairs that fewer people show; the sum over nobody where there are too few."""
         if not self.enough(fewest):
@@ -184,25 +174,6 @@ class CoskewnessSum(SumOverPeople):
             name: np.where(enough, getattr(self, name), 0) for name in ("products", "pair_count")
         }
         return self._made_of({**self._shared(), **kept, "subjects": self.subjects})
-
-    @classmethod
-    def _shapes(cls, arrays: Arrays) -> dict[str, tuple[int, ...]]:
-        rois = len(check_rois(take_rois(arrays["rois"])))
-        pairs = (rois * (rois + 1) // 2,)
-        return {"products": pairs, "pair_count": pairs, "subjects": ()}
-
-    @classmethod
-    def _made_of(cls, values: Mapping[str, Any]) -> Self:
-        made = cls(str(name) for name in values["rois"])
-        made.products, made.pair_count = values["products"], values["pair_count"]
-        made.subjects = int(values["subjects"])
-        return made
-
-    def _shared(self) -> Arrays:
-        return {"rois": np.array(self.rois, dtype=np.str_)}
-
-    def _require_same(self, other: CoskewnessSum) -> None:
-        require_same_rois(self.rois, other.rois)
 
     def _require_possible(self) -> None:
         """No pair in more people than there are; no ROI with a negative or boundless square."""

@@ -127,7 +127,8 @@ class ProbeRequest(Frozen):
         if protocol.kind not in WITHIN_A_SITE:
             raise ValueError(
                 f"expected a protocol within a site ({', '.join(WITHIN_A_SITE)}), found "
-                f"'{protocol.kind}'; the matrix compares sites"
+                f"'{protocol.kind}'; choose one of these, by which each site splits its own people "
+                "as the others do"
             )
         return protocol
 

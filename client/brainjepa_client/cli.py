@@ -14,12 +14,12 @@ from brainjepa_client.approving.contract_cli import approve, budget, reject, rev
 from brainjepa_client.deploying.cli import join, preflight, start, status, stop
 from brainjepa_client.guarding.cli import check, dry_run
 from brainjepa_client.preparing.init_cli import init
+from brainjepa_client.preparing.vectors_cli import import_vectors
 from brainjepa_client.using.cli import (
     SiteFile,
     embed,
     evaluate,
     finetune,
-    import_vectors,
     interpret,
     probe,
 )
@@ -243,7 +243,7 @@ def write_qc(settings: SiteSettings) -> int:
         counts, page = write_site_quality(settings)
     console.print(
         f"{counted(counts['included'], 'scan')} in the store {escape(str(settings.store))}, "
-        f"{counts['excluded']} left out by prepare.exclude, {counts['failed']} failed; look at "
+        f"{counts['excluded']} left out, {counts['failed']} failed; look at "
         f"[bold]{escape(str(page))}[/bold]",
         soft_wrap=True,
     )
@@ -286,7 +286,7 @@ def log(
         kept = audit_log(read_settings(site, SiteSettings).state)
         lines = list(kept.lines())
         if as_json:
-            print_json({"lines": lines, "head": kept.head})
+            print_json({"lines": [] if verify else lines, "head": kept.head})
             return
         for line in () if verify else lines:
             console.print(escape(line_in_words(line)), soft_wrap=True, highlight=False)

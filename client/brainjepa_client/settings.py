@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
@@ -15,12 +13,12 @@ from brainjepa_core.files import require_outside
 from brainjepa_core.pretraining.computing import EXACT, Computing
 from brainjepa_core.pretraining.parallel.settings import DEVICE, Devices
 from brainjepa_core.privacy.budget import Budget
+from brainjepa_core.problems import Count, rounded_down
 from brainjepa_core.settings import FilePath, Frozen
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 
-Count = TypeVar("Count", int, NDArray[np.int64])
 Kind = Literal["describe", "gradients", "train", "evaluate"]
 
 
@@ -101,7 +99,7 @@ class PolicySettings(Frozen):
 
     def rounded(self, count: Count) -> Count:
         """A number of people or scans, or an array of such, as it is told."""
-        return count // self.round_counts_to * self.round_counts_to
+        return rounded_down(count, self.round_counts_to)
 
 
 # Options of sbatch that are set here; another value would take the answer away.
@@ -240,10 +238,13 @@ class SiteSettings(Devices):
                 f"expected 'device: slurm' with a section slurm (options of sbatch), found {found};"
                 " add the one, or take the other out"
             )
-        if self.slurm is not None and self.devices:
+        fields = Devices.model_fields
+        own = [n for n in fields if n != "device" and getattr(self, n) != fields[n].default]
+        if self.slurm is not None and own:
+            named = ", ".join(own)
             raise ValueError(
-                "expected devices of jobs in section slurm, found devices beside 'device: slurm'; "
-                "move devices, reduce and launcher there"
+                f"expected how jobs compute in section slurm, found {named} beside "
+                f"'device: slurm'; move {named} there"
             )
         return self
 

@@ -13,14 +13,13 @@ from typing import Any
 from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.sharing.card import CARD
-from brainjepa_core.pretraining.loop import RunLog
-from brainjepa_core.pretraining.run_card import in_tens
+from brainjepa_core.pretraining.run_card import ROUNDED_TO
+from brainjepa_core.problems import rounded_down
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.tracking.about import Data
 from brainjepa_core.tracking.tracker import RUN_ID, URI, Tracker
 
 EXPERIMENT = "pretrain"
-EVERY = 25  # steps between two that are logged afterwards
 
 
 class RunTracker(Tracker):
@@ -30,6 +29,8 @@ class RunTracker(Tracker):
         "MLflow could not {doing} ({error}); training goes on, and metrics.jsonl stays complete. "
         "Check {where}"
     )
+
+    _newest = -1  # step that MLflow has
 
     def start(self, settings: Mapping[str, Any], stores: Sequence[Scans]) -> None:
         """Begin the run, or continue the one that ``FOLDER/mlflow_run.txt`` names.
@@ -43,13 +44,9 @@ class RunTracker(Tracker):
         self.watch_machine()
 
     def log_line(self, line: Mapping[str, Any]) -> None:
-        """Log what the loop found at a step."""
-        self._in_run("log a step", lambda: self._log_line(line))
-
-    def log_steps(self) -> None:
-        """Log what the run has written down by now, one step in `EVERY`."""
-        for line in RunLog.lines(self.folder)[EVERY - 1 :: EVERY]:
-            self.log_line(line)
+        """Log what the loop found at a step; one that MLflow has is nothing new."""
+        if line["step"] > self._newest:
+            self._in_run("log a step", lambda: self._log_line(line))
 
     def publish(self, model: Path) -> None:
         """Keep a finished model and its card with the run, and register it by the run's name."""
@@ -63,6 +60,8 @@ class RunTracker(Tracker):
         with atomic_path(path) as temporary:
             temporary.write_text(f"{self.run_id}\n")
         self._describe(run, settings, {}, f"{name}: a model pretrained on pooled scans.")
+        known = self._client.get_metric_history(self.run_id, "loss")
+        self._newest = max((metric.step for metric in known), default=-1)
 
     def _log_line(self, line: Mapping[str, Any]) -> None:
         told = {("learning_rate" if name == "lr" else name): value for name, value in line.items()}
@@ -86,5 +85,6 @@ def tracked(run: Path) -> Iterator[RunTracker]:
 
 
 def _data(store: Scans) -> Data:
-    people = in_tens(len({record.subject for record in store.records}))
-    return Data(store.path.name, store.fingerprint, people, in_tens(len(store.records)))
+    counts = len({record.subject for record in store.records}), len(store.records)
+    people, scans = (rounded_down(count, ROUNDED_TO) for count in counts)
+    return Data(store.path.name, store.fingerprint, people, scans)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from brainjepa_client.settings import PolicySettings
-from brainjepa_core.settings import FilePath, Frozen, read_settings
+from brainjepa_core.settings import FilePath, Frozen, read_settings, shipped_or_own
 from brainjepa_core.wire.groups import require_groups
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.cohort.cohort import CohortSettings
@@ -116,12 +116,6 @@ def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:
     ValueError
         Naming the field, what was found, and how to mend it.
     """
-    file = Path(path)
-    if not file.is_file() and (SCENARIOS / f"{path}.yaml").is_file():  # such as beside a run "demo"
-        file = SCENARIOS / f"{path}.yaml"
-    if not file.exists():
-        shipped = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.yaml")))
-        raise ValueError(
-            f"expected a scenario's YAML or one of {shipped}, found '{path}'; correct the name"
-        )
+    # a file of one's own may have any name, and one beside a run "demo" is none
+    file = Path(path) if Path(path).is_file() else shipped_or_own(path, SCENARIOS, "scenario")
     return read_settings(file, Scenario, **({} if data is None else {"data": data.absolute()}))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,17 +24,6 @@ FIGURES = {
     "memory_gb": float,
     "waiting_share": float,
 }
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """A module of the benchmarks by its name, as a program there would import it."""
-    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if (getattr(sys.modules[name], "__file__", None) or "").find("/benchmarks/") > 0:
-            del sys.modules[name]
 
 
 def run(bench, tmp_path, *words: str) -> tuple[dict, list[dict]]:
@@ -97,8 +83,8 @@ def test_without_a_gpu_it_says_so(bench, capsys, tmp_path):
 
 def test_waiting_and_work_are_counted_by_hand(bench, monkeypatch):
     """A clock on which a step takes 1 s, its batch 3 s and a line of the log 5 s."""
-    timed = bench("timed_training")
-    flops = bench("flops")
+    timed = bench("parts.timed_training")
+    flops = bench("parts.flops")
     now = [0.0]
     monkeypatch.setattr(timed.time, "perf_counter", lambda: now[0])
 
@@ -157,4 +143,4 @@ def test_waiting_and_work_are_counted_by_hand(bench, monkeypatch):
     ],
 )
 def test_the_peak_is_that_of_the_board(bench, card, precision, peak):
-    assert bench("cards").peak_of(card, precision) == peak
+    assert bench("parts.cards").peak_of(card, precision) == peak

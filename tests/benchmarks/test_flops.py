@@ -17,7 +17,7 @@ from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 
 @pytest.fixture(scope="module")
 def flops() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "flops.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "parts" / "flops.py"
     spec = importlib.util.spec_from_file_location("bench_flops", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

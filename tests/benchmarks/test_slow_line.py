@@ -18,7 +18,7 @@ RATE, ROUND_TRIP = 8e6, 0.04
 
 @pytest.fixture(scope="module")
 def slow_line() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "slow_line.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "parts" / "slow_line.py"
     spec = importlib.util.spec_from_file_location("bench_slow_line", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where its dataclass looks for its own annotations

@@ -13,7 +13,7 @@ import pytest
 from safetensors import SafetensorError
 
 from brainjepa_core.files import atomic_folder, atomic_path, room_for
-from brainjepa_core.problems import counted, found_value, plainly, value_in_words
+from brainjepa_core.problems import counted, found_value, plainly, rounded_down, value_in_words
 
 
 def raised(make) -> Exception:
@@ -64,6 +64,11 @@ def test_values_in_words():
 def test_one_and_several():
     assert [counted(number, "scan") for number in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
     assert [counted(number, "person", "people") for number in (1, 2)] == ["1 person", "2 people"]
+
+
+def test_counts_are_told_rounded_down():
+    assert [rounded_down(number, 10) for number in (0, 9, 10, 25)] == [0, 0, 10, 20]
+    assert rounded_down(np.array([9, 19, 7]), 5).tolist() == [5, 15, 5]
 
 
 def test_values_as_a_file_writes_them():

@@ -93,6 +93,23 @@ def test_no_state_in_a_file(stores, tmp_path, name):
             },
             "expected a GPU for attention: cudnn, found device 'cpu'",
         ),
+        (
+            {
+                "device": "slurm",
+                "slurm": {"options": {}},
+                "devices": ["cuda:0", "cuda:1"],
+                "reduce": "sum",
+                "shard_optimizer": True,
+                "launcher": "srun {program}",
+                "begins_within": 60,
+            },
+            "expected how jobs compute in section slurm, found devices, reduce, shard_optimizer, "
+            "launcher, begins_within beside 'device: slurm'; move devices, reduce,",
+        ),
+        (
+            {"device": "slurm", "slurm": {"options": {}}, "begins_within": 60},
+            "found begins_within beside 'device: slurm'; move begins_within there",
+        ),
         ({"computing": {"attention": "packed"}}, "expected precision bf16 with attention packed"),
         ({"computing": {"precision": "fp16"}}, "computing.precision: expected 'fp32', 'tf32' or"),
         ({"policy": {"min_subjects": 0}}, "policy.min_subjects: expected a number of at least"),

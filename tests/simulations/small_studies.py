@@ -26,6 +26,8 @@ def small(name: str, folder: Path, **changes: object) -> Path:
     told = merge(merge(yaml.safe_load(study_file(name).read_text()), SMALL), changes)
     if any("basis" in v.get("pretraining", {}) for v in told["variants"].values()):
         del told["pretraining"]["basis"]  # each variant says its own
+    if told.get("kind") in ("transfer", "attention"):
+        del told["protocol"]  # which they never read
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(told, sort_keys=False))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,32 @@ def test_a_model_that_was_lost_comes_back_from_the_last_state(folder, tmp_path):
     (tmp_path / "run" / "final").rmdir()
     success(*command)
     assert contents(tmp_path / "run") == before
+
+
+def test_steps_that_are_taken_again_stand_in_mlflow_once(folder, tmp_path):
+    out = tmp_path / "run"
+    command = ["pretrain", folder / "stores", "--out", out, "--settings", folder / "study.yaml"]
+    success(*command)
+    for lost in ("final", "states"):
+        shutil.rmtree(out / lost)
+    success(*command)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    history = client.get_metric_history((out / "mlflow_run.txt").read_text().strip(), "loss")
+    assert [metric.step for metric in history] == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--reduce", "sum"], "expected --reduce beside --devices, found no --devices; name sever"),
+        (["--shard"], "expected --shard beside --devices, found no --devices; name several"),
+        (["--devices", "cpu,cpu", "--device", "cpu"], "expected --device or --devices, found both"),
+    ],
+)
+def test_options_that_would_not_be_read_are_refused(folder, tmp_path, options, error):
+    command = ["pretrain", folder / "stores", "--settings", folder / "study.yaml"]
+    assert failure(*command, "--out", tmp_path / "run", *options).startswith(error)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_store_named_twice_counts_once(folder, tmp_path):
@@ -454,7 +481,10 @@ def test_the_card_of_a_run_says_whose_scans_it_learned_from_in_tens(tmp_path):
         "basis": {"components": 2, "sparsity": 0.2},
         "training": {"batch_size": 2, "schedule": {"total_steps": 1}},
     }
-    brainjepa.pretrain([tmp_path / "Lyon"], tmp_path / "run", settings, progress=False)
+    other = tmp_path / "later" / "Lyon"  # a store of its own by the same name
+    shutil.copytree(tmp_path / "Lyon", other)
+    brainjepa.pretrain([tmp_path / "Lyon", other], tmp_path / "run", settings, progress=False)
     card = (tmp_path / "run" / "final" / "README.md").read_text()
-    assert "| Lyon | 10 | 10 |" in card and "1 optimiser step of 2 people" in card
+    assert card.count("| Lyon | 10 | 10 |") == 2 and "of 2 stores pooled" in card
+    assert "1 optimiser step of 2 people" in card
     assert "canary" not in card and str(tmp_path) not in card

@@ -46,8 +46,8 @@ def test_an_unknown_name():
     with pytest.raises(ValueError) as caught:
         read_scenario("demoo")
     text = str(caught.value)
-    assert text.startswith("expected a scenario's YAML or one of ") and "demo, " in text
-    assert text.endswith("found 'demoo'; correct the name")
+    assert text.startswith("expected a scenario of ") and "demo, " in text
+    assert text.endswith("or a file that ends in .yaml, found 'demoo'; did you mean demo?")
 
 
 def wrong(tmp_path, change: dict, data=None) -> str:

@@ -19,7 +19,9 @@ from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.methods.baselines import connectivity_methods
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.readout_methods import (
+    BAR,
     CENTRED,
+    PROBES,
     latent_methods,
     signal_methods,
 )
@@ -35,9 +37,8 @@ from brainjepa_core.signals.windows import Windows
 SIGNAL_ROWS = (
     "connectivity",
     f"log-connectivity{CENTRED}",
-    f"connectivity 0.01-0.1 Hz + log-connectivity{CENTRED}",
+    BAR,
 )
-PROBES = ("probe", "probe and FC")  # of each model
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,8 @@ from nilearn.connectome import ConnectivityMeasure, cov_to_corr, prec_to_partial
 from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance, ledoit_wolf
 
-from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.evaluation.features.embeddings import load_arrays, person_key, save_arrays
+from brainjepa_core.arrays import Float32, Float64, save_arrays
+from brainjepa_core.evaluation.features.embeddings import kept_arrays, person_key
 from brainjepa_core.evaluation.readout.log_connectivity import complete_covariance
 from brainjepa_core.evaluation.tasks.protocols import Index
 from brainjepa_core.evaluation.tasks.settings import TaskData
@@ -91,12 +91,12 @@ class ConnectivityFeatures:
         key = self._key(data, training)
         if self._latest[0] != key:  # the methods of a table ask for one split after another
             file = None if self._cache is None else self._cache / "tangent" / f"{key}.npz"
-            found = None if file is None else load_arrays(file)
+            found = None if file is None else kept_arrays(file)
             if found is None:
                 people = [_whole(self._person("tangent", p)) for p in data.people]
                 found = {"tangent": tangent_features(people, training)}
                 if file is not None:
-                    save_arrays(file, found)
+                    save_arrays(file, found, compress=False)
             self._latest = (key, found["tangent"])
         return self._latest[1]
 

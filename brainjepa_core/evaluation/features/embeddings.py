@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.arrays import Float32
+from brainjepa_core.arrays import Arrays, Float32, load_arrays, save_arrays
 from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.evaluation.yardstick import embed_people
-from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import digest
@@ -73,18 +72,20 @@ def cached_embeddings(
     everybody = [int(person) for person in people]
     folder = None if cache is None else cache / CACHE / _model_key(model, networks)
     if folder is not None and keep is not None:
-        _make_newest(folder, keep)
+        with suppress(OSError):
+            _make_newest(folder, keep)
     rows: list[Mapping[str, Float32]] = []
     reader = LatentReader(model)
     for done, person in enumerate(everybody, start=1):
         file = None if folder is None else folder / f"{person_key(windows, person)}.npz"
-        found = (None if file is None else load_arrays(file)) or {}
+        found = (None if file is None else kept_arrays(file)) or {}
         lacking = [pool for pool in pools if pool not in found]
         if lacking:
             fresh = embed_people(model, windows, [person], lacking, networks, reader)
             found = {**found, **{pool: fresh[pool][0].astype(np.float32) for pool in lacking}}
             if file is not None:
-                save_arrays(file, found)
+                with suppress(OSError):  # such as a full disk: they are made anew when needed
+                    save_arrays(file, found, compress=False)
         rows.append(found)
         if progress is not None:
             progress(done, len(everybody))
@@ -116,16 +117,9 @@ def person_key(windows: Windows, person: int) -> str:
     return digest(facts)
 
 
-def load_arrays(file: Path) -> dict[str, Float32] | None:
+def kept_arrays(file: Path) -> Arrays | None:
     """Arrays of a file of the cache; None where it is missing or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return load_arrays(file)
+    except (OSError, ValueError):
         return None
-
-
-def save_arrays(file: Path, arrays: Mapping[str, Float32]) -> None:
-    """Write a file of the cache in one step."""
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)

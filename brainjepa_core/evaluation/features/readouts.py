@@ -9,9 +9,9 @@ Shapes: n people, R ROIs, E = R (R - 1) / 2 pairs of ROIs, P features of log-con
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ from brainjepa_core.evaluation.readout.connectivity import (
 from brainjepa_core.evaluation.readout.log_connectivity import LogConnectivity
 from brainjepa_core.evaluation.tasks.protocols import Index
 from brainjepa_core.evaluation.tasks.settings import TaskData
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, LATENT_LOG
 from brainjepa_core.signals.windows import Windows
 
 AT_ONCE = 64  # people whose matrices are in memory together
 
 LatentReadOut = Literal["latent_connectivity", "latent_log_connectivity"]
-BOTH: tuple[LatentReadOut, ...] = ("latent_connectivity", "latent_log_connectivity")
+BOTH: tuple[LatentReadOut, ...] = (LATENT_CONNECTIVITY, LATENT_LOG)
+Seen = TypeVar("Seen")
 
 
 def heard_by_probe(kind: str) -> tuple[LatentReadOut, ...]:
@@ -89,7 +91,8 @@ class SignalReadOuts:
         """What log-connectivity is seen from, where these people are the consensus."""
         if self._given is not None:
             return self._given
-        key = np.sort(people).tobytes()
+        people = np.sort(people)
+        key = people.tobytes()
         if self._kept is None or self._kept[0] != key:  # methods ask for one split after another
             self._kept = key, LogConnectivity.of(mean_connectivity(self.pairs[people]))
         return self._kept[1]
@@ -102,32 +105,50 @@ class SignalReadOuts:
         pairs : ndarray [people of the windows, E], optional
             Fisher z of the latent connectivity of everybody.
         """
-        return LogFeatures(self, self.pairs if pairs is None else pairs)
+        of = self.pairs if pairs is None else pairs
+        return KeptFeatures(
+            self.seen_from, lambda seen, people: in_parts(of, people, seen.features)
+        )
 
 
-class LogFeatures:
-    """Log-connectivity of everybody's pairs; that of the latest training part is kept.
+class KeptFeatures(Generic[Seen]):
+    """Features of people by what is learned of the training part; the latest ones are kept.
 
     Parameters
     ----------
-    signals : SignalReadOuts
-        Whose training people are the consensus.
-    pairs : ndarray [people of the windows, E]
+    learn : callable
+        Of the numbers of those who train among the windows: what people are seen from, the same
+        object where it is the same.
+    make : callable
+        Of that and of people's numbers: features [n, P].
     """
 
-    def __init__(self, signals: SignalReadOuts, pairs: Float32) -> None:
-        self._signals, self._pairs = signals, pairs
-        self._latest: tuple[LogConnectivity, bytes, Float32] | None = None
+    def __init__(
+        self,
+        learn: Callable[[NDArray[np.int64]], Seen],
+        make: Callable[[Seen, NDArray[np.int64]], NDArray[np.floating]],
+    ) -> None:
+        self._learn, self._make = learn, make
+        self._latest: tuple[Seen, bytes, Float32] | None = None
 
     def __call__(self, data: TaskData, training: Index) -> Float32:
-        """Features [n, P]; the consensus is that of the training rows' people."""
-        seen = self._signals.seen_from(data.people[training])
-        latest, asked = self._latest, data.people.tobytes()
-        if latest is None or latest[0] is not seen or latest[1] != asked:
-            parts = [
-                seen.features(matrix_of(self._pairs[data.people[first : first + AT_ONCE]]))
-                for first in range(0, len(data), AT_ONCE)
-            ]
-            self._latest = seen, asked, np.concatenate(parts).astype(np.float32)
-        assert self._latest is not None
+        """Features [n, P] of a task's people, of whom the training rows are learned of."""
+        seen, asked = self._learn(data.people[training]), data.people.tobytes()
+        if self._latest is None or self._latest[0] is not seen or self._latest[1] != asked:
+            self._latest = seen, asked, self._make(seen, data.people).astype(np.float32)
         return self._latest[2]
+
+
+def in_parts(
+    pairs: Float32, people: NDArray[np.int64], of: Callable[[Float64], Float64]
+) -> Float64:
+    """What `of` makes of the connectivity [k, R, R] of some people at a time.
+
+    Parameters
+    ----------
+    pairs : ndarray [people of the windows, E]
+    people : ndarray of int64 [n]
+    of : callable
+    """
+    parts = (people[first : first + AT_ONCE] for first in range(0, len(people), AT_ONCE))
+    return np.concatenate([of(matrix_of(pairs[part])) for part in parts])

@@ -17,68 +17,41 @@ Shapes: n people, R ROIs, E = R (R - 1) / 2 pairs of ROIs, m components or direc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.evaluation.features.connectivity import Features
-from brainjepa_core.evaluation.features.readouts import AT_ONCE, SignalReadOuts
-from brainjepa_core.evaluation.readout.connectivity import matrix_of, pairs_of
+from brainjepa_core.evaluation.features.readouts import KeptFeatures, SignalReadOuts, in_parts
+from brainjepa_core.evaluation.readout.connectivity import pairs_of
 from brainjepa_core.evaluation.readout.log_connectivity import (
     LogConnectivity,
     components_of,
     log_features,
 )
-from brainjepa_core.evaluation.tasks.protocols import Index
-from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.coskewness import CoskewnessSum, mean_products
 
-DEAD = 1e-6  # share of its variance below which a projection has left nothing of an ROI
-
-
-class KeptFeatures:
-    """Features of people that are learned from the training part; the latest ones are kept.
-
-    Parameters
-    ----------
-    make : callable
-        Of people's numbers among the windows and of those who train: features [n, P].
-    """
-
-    def __init__(
-        self, make: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
-    ) -> None:
-        self._make = make
-        self._latest: tuple[bytes, Float32] = (b"", np.empty((0, 0), np.float32))
-
-    def __call__(self, data: TaskData, training: Index) -> Float32:
-        """Features [n, P] of a task's people."""
-        trained = np.sort(data.people[training])
-        key = data.people.tobytes() + b"/" + trained.tobytes()
-        if self._latest[0] != key:  # the methods of a table ask for one split after another
-            self._latest = key, self._make(data.people, trained).astype(np.float32)
-        return self._latest[1]
+DEAD = 1e-6  # share of its standard deviation below which a projection has left nothing of an ROI
 
 
 def consensus_tangent(signals: SignalReadOuts) -> Features:
     """Features [n, R (R + 1) / 2] of the tangent space at the consensus."""
 
-    def make(people: NDArray[np.int64], trained: NDArray[np.int64]) -> Float64:
-        consensus = signals.seen_from(trained).consensus
-        seen = LogConnectivity.of(consensus, len(consensus))
-        return _in_parts(signals, people, lambda fc: log_features(seen.shrunk(fc)))
+    def make(seen: LogConnectivity, people: NDArray[np.int64]) -> Float64:
+        whole = LogConnectivity.of(seen.consensus, len(seen.consensus))
+        return in_parts(signals.pairs, people, lambda fc: log_features(whole.shrunk(fc)))
 
-    return KeptFeatures(make)
+    return KeptFeatures(signals.seen_from, make)
 
 
 def consensus_basis(signals: SignalReadOuts) -> Features:
     """Features [n, m (m + 1) / 2]: connectivity between components of the consensus."""
 
-    def make(people: NDArray[np.int64], trained: NDArray[np.int64]) -> Float64:
-        consensus = signals.seen_from(trained).consensus
+    def make(seen: LogConnectivity, people: NDArray[np.int64]) -> Float64:
+        consensus = seen.consensus
         m = components_of(len(consensus))
         leading = np.linalg.eigh(consensus)[1][:, ::-1][:, :m]
         lower = (slice(None), *np.tril_indices(m))
@@ -87,17 +60,9 @@ def consensus_basis(signals: SignalReadOuts) -> Features:
             found: Float64 = (leading.T @ np.where(np.isnan(fc), consensus, fc) @ leading)[lower]
             return found
 
-        return _in_parts(signals, people, between)
+        return in_parts(signals.pairs, people, between)
 
-    return KeptFeatures(make)
-
-
-def _in_parts(
-    signals: SignalReadOuts, people: NDArray[np.int64], of: Callable[[Float64], Float64]
-) -> Float64:
-    """What `of` makes of the connectivity [k, R, R] of some people at a time."""
-    parts = (people[i : i + AT_ONCE] for i in range(0, len(people), AT_ONCE))
-    return np.concatenate([of(matrix_of(signals.pairs[part])) for part in parts])
+    return KeptFeatures(signals.seen_from, make)
 
 
 class CoskewnessFeatures:
@@ -111,10 +76,11 @@ class CoskewnessFeatures:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self._kept: dict[int, tuple[Float32, NDArray[np.bool_]]] = {}
+        self._latest: tuple[bytes, Float64] | None = None
 
     def features(self) -> Features:
         """Fisher z [n, E] of pairs of ROIs, NaN where one is missing."""
-        return KeptFeatures(self._make)
+        return KeptFeatures(self._projection, self._make)
 
     def total(self, people: NDArray[np.int64]) -> CoskewnessSum:
         """The sum over these people."""
@@ -129,9 +95,15 @@ class CoskewnessFeatures:
             self._kept[person] = mean_products(scans, known).astype(np.float32), known
         return self._kept[person]
 
-    def _make(self, people: NDArray[np.int64], trained: NDArray[np.int64]) -> Float64:
-        kept = self.total(trained).directions(components_of(len(self._windows.atlas)))
-        projection = kept @ kept.T
+    def _projection(self, trained: NDArray[np.int64]) -> Float64:
+        """Onto the directions [R, R] of those who train."""
+        trained = np.sort(trained)
+        if self._latest is None or self._latest[0] != trained.tobytes():
+            kept = self.total(trained).directions(components_of(len(self._windows.atlas)))
+            self._latest = trained.tobytes(), kept @ kept.T
+        return self._latest[1]
+
+    def _make(self, projection: Float64, people: NDArray[np.int64]) -> Float64:
         return np.stack([self._person(int(person), projection) for person in people])
 
     def _person(self, person: int, projection: Float64) -> Float64:

@@ -12,13 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from brainjepa_core.evaluation.embedder import LATENT_LOG
 from brainjepa_core.evaluation.learning.finetune import Finetuned
 from brainjepa_core.evaluation.learning.finetuned_network import FinetunedNetwork
 from brainjepa_core.evaluation.learning.learned_target import LearnedTarget
 from brainjepa_core.evaluation.learning.readout_head import ReadOutHead
 from brainjepa_core.evaluation.readout.with_slopes import LogWithSlopes
-from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY, LATENT_LOG
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.registry import family_named

@@ -20,7 +20,7 @@ from brainjepa_core.evaluation.methods.feature_methods import Estimator, Feature
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.model_methods import network_methods
 from brainjepa_core.evaluation.tasks.settings import TaskData
-from brainjepa_core.models.registry import families, family_named
+from brainjepa_core.models.registry import learners
 from brainjepa_core.signals.windows import Windows
 
 ALL = "all"
@@ -47,7 +47,7 @@ FEATURES: dict[str, tuple[str, Make]] = {
 
 def names_of_methods() -> tuple[str, ...]:
     """All that can be asked for: features, and families that learn from labels alone."""
-    return (*FEATURES, *(name for name in families() if family_named(name).learner is not None))
+    return (*FEATURES, *learners())
 
 
 def methods_named(text: str) -> tuple[str, ...]:
@@ -104,6 +104,5 @@ def chosen_methods(
                 FeatureMethod(f"{title} + {estimator_name(data, estimator)}", features, estimator)
                 for estimator in ESTIMATORS
             ]
-    learners = (family_named(name).learner for name in names if name not in FEATURES)
-    titles = [learner.title for learner in learners if learner is not None]
-    return [*methods, *network_methods(windows, data, connectivity, titles, device)]
+    asked = [learner for name, learner in learners().items() if name in names]
+    return [*methods, *network_methods(windows, data, connectivity, asked, device)]

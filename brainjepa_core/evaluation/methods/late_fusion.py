@@ -55,7 +55,9 @@ class LateFusion:
         """
         training = np.union1d(split.train, split.validation)
         told, answers = self._left_out(data, training, split)
-        tested = self._answers(data, Split(split.name, 0, training, NOBODY, split.test))
+        tested = self._answers(
+            data, Split(split.name, split.repetition, training, NOBODY, split.test)
+        )
         if data.classes:
             weighing = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
             weighing.fit(answers, data.target[told].astype(np.int64))

@@ -22,14 +22,16 @@ from brainjepa_core.evaluation.learning.supervised import device_of
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
 from brainjepa_core.evaluation.methods.network_methods import ConnectivityNetworkMethod
-from brainjepa_core.evaluation.methods.readout_methods import latent_methods
+from brainjepa_core.evaluation.methods.readout_methods import LATENT_ROWS, PROBES, latent_methods
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.registry import learners
+from brainjepa_core.models.registry import Learner
 from brainjepa_core.signals.windows import Windows
 
 RANDOM, SCRATCH = "random weights", "from scratch"
+FINE_TUNED, PUBLISHED, PHENOTYPES = "fine-tuned", "published probe", "predicted phenotypes"
+READ_BY = (*PROBES, *LATENT_ROWS, PUBLISHED, PHENOTYPES, FINE_TUNED)  # all rows of a model
 
 
 def probe_methods(
@@ -69,11 +71,11 @@ def probe_methods(
     found = cached_embeddings(model, windows, people, pools, None, cache, progress)
     methods: list[Method] = [
         *latent_methods(name, found[LATENT_CONNECTIVITY], signals),
-        ProbeMethod(f"{name}: published probe", found[published], device=_device(model)),
+        ProbeMethod(f"{name}: {PUBLISHED}", found[published], device=_device(model)),
     ]
     if model.settings.learned_phenotypes:
         outputs = predicted_phenotypes(model, windows)
-        methods.append(FeatureMethod(f"{name}: predicted phenotypes", outputs))
+        methods.append(FeatureMethod(f"{name}: {PHENOTYPES}", outputs))
     return methods
 
 
@@ -89,7 +91,7 @@ def finetuned_methods(
     And, the last one, the first model's network from random weights, by the same settings.
     """
     scratch = from_scratch(next(iter(models.values())), settings.seed)
-    named = {f"{name}: fine-tuned": model for name, model in models.items()} | {SCRATCH: scratch}
+    named = {f"{name}: {FINE_TUNED}": model for name, model in models.items()} | {SCRATCH: scratch}
     return [
         FinetuneMethod(name, model, windows, settings, _device(model), signals, cache)
         for name, model in named.items()
@@ -100,17 +102,17 @@ def network_methods(
     windows: Windows,
     data: TaskData,
     features: ConnectivityFeatures,
-    titles: Sequence[str],
+    learners: Sequence[Learner],
     device: str = "cpu",
 ) -> list[Method]:
-    """Networks that learn from connectivity alone, by their titles, trained on a device."""
-    if not titles:
+    """Networks that learn from connectivity alone, trained on a device."""
+    if not learners:
         return []
     matrices = connectivity_matrices(windows, data, features)
     partial = None
-    if any(learners()[title].network.reads_edges for title in titles):
+    if any(learner.network.reads_edges for learner in learners):
         partial = connectivity_matrices(windows, data, features, "partial correlation")
-    return [ConnectivityNetworkMethod(title, matrices, partial, device=device) for title in titles]
+    return [ConnectivityNetworkMethod(one, matrices, partial, device=device) for one in learners]
 
 
 def connectivity_matrices(
@@ -132,7 +134,7 @@ def controls_of(methods: Sequence[str], models: Iterable[str]) -> dict[str, str]
     for model in models:
         for method in of_model(methods, model):
             kind = method.removeprefix(f"{model}: ")
-            control = SCRATCH if kind == "fine-tuned" else f"{RANDOM}: {kind}"
+            control = SCRATCH if kind == FINE_TUNED else f"{RANDOM}: {kind}"
             if control in methods:
                 found[method] = control
     return found

@@ -21,7 +21,7 @@ from brainjepa_core.evaluation.learning.supervised import (
 )
 from brainjepa_core.evaluation.tasks.protocols import Index, Split
 from brainjepa_core.evaluation.tasks.settings import TaskData
-from brainjepa_core.models.registry import learners
+from brainjepa_core.models.registry import Learner
 
 SETTINGS = TrainingSettings(
     steps=200, batch_size=16, lr=1e-3, weight_decay=0.01, evaluate_every=10, patience=5
@@ -34,8 +34,7 @@ class ConnectivityNetworkMethod:
 
     Attributes
     ----------
-    name : str
-        Of `brainjepa_core.models.registry.learners`.
+    learner : Learner
     matrices : ndarray [people of the windows, R, R]
         Fisher z of everybody's correlations, NaN in rows and columns of missing ROIs.
     partial : ndarray [people of the windows, R, R], optional
@@ -46,7 +45,7 @@ class ConnectivityNetworkMethod:
     progress : callable, optional
     """
 
-    name: str
+    learner: Learner
     matrices: NDArray[np.floating]
     partial: NDArray[np.floating] | None = None
     settings: TrainingSettings | None = None
@@ -54,22 +53,21 @@ class ConnectivityNetworkMethod:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in learners():
-            raise ValueError(
-                f"expected a network among {', '.join(learners())}, found '{self.name}'; "
-                "take one of these"
-            )
-        if learners()[self.name].network.reads_edges and self.partial is None:
+        if self.learner.network.reads_edges and self.partial is None:
             raise ValueError(
                 f"expected partial correlations for {self.name}, whose edges they are, found none; "
                 "give partial"
             )
 
+    @property
+    def name(self) -> str:
+        """The network's title."""
+        return self.learner.title
+
     def predict(self, data: TaskData, split: Split) -> Float64:
         """Values [t] or probabilities [t, K], as `Method.predict` says."""
-        learner = learners()[self.name]
-        kind = learner.network
-        settings = self.settings or SETTINGS.model_copy(update=dict(learner.training))
+        kind = self.learner.network
+        settings = self.settings or SETTINGS.model_copy(update=dict(self.learner.training))
         found = self.matrices[data.people]
         arrays = [adjusted_matrices(data, split.train, found), valid_rois(found)]
         if kind.reads_edges:

@@ -35,6 +35,11 @@ from brainjepa_core.evaluation.tasks.protocols import Index, Split, require_clas
 from brainjepa_core.evaluation.tasks.settings import TaskData
 
 CENTRED = ", site-centred"
+_BOTH = "connectivity 0.01-0.1 Hz + log-connectivity"
+BAR = _BOTH + CENTRED  # of the signals: what every model has to beat
+PROBES = ("probe", "probe and FC")  # of each model
+_LATENT = ("latent connectivity", "latent log-connectivity")
+LATENT_ROWS = tuple(kind + centred for kind in _LATENT for centred in ("", CENTRED))
 
 
 class ReadOut:
@@ -166,7 +171,7 @@ def signal_methods(signals: SignalReadOuts) -> list[ReadOutMethod]:
         "connectivity": (pairs,),
         "connectivity 0.01-0.1 Hz": (slow,),
         "log-connectivity": (log,),
-        "connectivity 0.01-0.1 Hz + log-connectivity": (slow, log),
+        _BOTH: (slow, log),
     }
     return [
         ReadOutMethod(name + (CENTRED if centred else ""), readouts, centred)
@@ -200,12 +205,13 @@ def latent_methods(name: str, pairs: Float32, signals: SignalReadOuts) -> list[R
         tuple(named[readout] for readout in heard_by_probe(kind))
         for kind in ("classification", "regression")
     )
+    probe, beside = PROBES
+    alone = ((readout, centred) for readout in (latent, log) for centred in (False, True))
     return [
-        ReadOutMethod(f"{name}: probe", classes, True, values),
-        ReadOutMethod(f"{name}: probe and FC", (log, slow), True),
+        ReadOutMethod(f"{name}: {probe}", classes, True, values),
+        ReadOutMethod(f"{name}: {beside}", (log, slow), True),
         *(
-            ReadOutMethod(f"{name}: {kind}{CENTRED if centred else ''}", (readout,), centred)
-            for kind, readout in (("latent connectivity", latent), ("latent log-connectivity", log))
-            for centred in (False, True)
+            ReadOutMethod(f"{name}: {row}", (readout,), centred)
+            for row, (readout, centred) in zip(LATENT_ROWS, alone, strict=True)
         ),
     ]

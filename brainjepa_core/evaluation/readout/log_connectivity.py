@@ -28,7 +28,7 @@ RESOLVED = 1e-6  # of the largest eigenvalue: what a consensus knows of smaller 
 LEVELS = (0.25, 0.5, 1.0)  # of the components: read side by side
 
 
-def levels_of(components: int) -> list[int]:
+def sizes_of_levels(components: int) -> list[int]:
     """How many of m components each level reads: a quarter, half and all of them, at least 2."""
     return sorted({min(max(2, round(share * components)), components) for share in LEVELS})
 
@@ -112,7 +112,7 @@ class LogConnectivity:
 
         S = (V D^-1/2)' C (V D^-1/2) is 1 where a person is as the consensus; of the leading
         m_i rows and columns of 0.9 S + 0.1 I the matrix logarithm is taken, times
-        `feature_weights`, for each of the `levels_of` m.
+        `feature_weights`, for each of the `sizes_of_levels` m.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class LogConnectivity:
         """
         given = np.asarray(connectivity, np.float64)
         shrunk = self.shrunk(given.reshape(-1, *given.shape[-2:]))
-        levels = levels_of(self.components)
+        levels = sizes_of_levels(self.components)
         found = np.concatenate([log_features(shrunk[:, :m, :m]) for m in levels], axis=1)
         return found.reshape(*given.shape[:-2], -1)
 

@@ -19,7 +19,7 @@ from brainjepa_core.evaluation.readout.log_connectivity import (
     SHRINKAGE,
     LogConnectivity,
     feature_weights,
-    levels_of,
+    sizes_of_levels,
 )
 from brainjepa_core.models.latents import latents_of
 from brainjepa_core.sums.correlation import R_MAX
@@ -138,7 +138,7 @@ class LogWithSlopes(nn.Module):
     @property
     def width(self) -> int:
         """P."""
-        return sum(m * (m + 1) // 2 for m in levels_of(self.projection.shape[1]))
+        return sum(m * (m + 1) // 2 for m in sizes_of_levels(self.projection.shape[1]))
 
     def forward(self, r: Tensor, known: Tensor) -> Tensor:
         """Features [B, P] of correlations [B, R, R], where known."""
@@ -150,7 +150,9 @@ class LogWithSlopes(nn.Module):
             parts.append(through.T @ matrix @ through + rest)
         eye = torch.eye(self.projection.shape[1], dtype=r.dtype, device=r.device)
         shrunk = (1 - SHRINKAGE) * torch.stack(parts) + SHRINKAGE * eye
-        return torch.cat([_log_features(shrunk[:, :m, :m]) for m in levels_of(len(eye))], dim=1)
+        return torch.cat(
+            [_log_features(shrunk[:, :m, :m]) for m in sizes_of_levels(len(eye))], dim=1
+        )
 
     def _completion(self, there: Tensor) -> tuple[Tensor, Tensor]:
         """How known ROIs are seen [R, m] when they stand for the missing ones too, and the rest.

@@ -13,12 +13,16 @@ from scipy import stats
 from sklearn.metrics import brier_score_loss
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.evaluation.report.result_figures import OTHERS, short_name
+from brainjepa_core.evaluation.report.result_figures import (
+    colors_of,
+    legend_beside,
+    short_name,
+    unit_square,
+)
 from brainjepa_core.evaluation.scores.pooled import Pooled
 from brainjepa_core.evaluation.scores.resampling import pooled_together
 from brainjepa_core.evaluation.scores.results import Predictions
 from brainjepa_core.evaluation.tasks.settings import TaskData
-from brainjepa_core.pages.palette import INK, ORANGE
 from brainjepa_core.pages.table import Cell, Table
 
 BINS = 5  # of predicted probability, as many people in each
@@ -83,23 +87,14 @@ def calibration_figure(
     known = {model: p for model, pool in pools.items() if (p := probability(pool)) is not None}
     if not known:
         return None
-    figure = Figure(figsize=(6.6, 3.9), layout="constrained")
-    ax = figure.subplots()
-    ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
-    others = iter(OTHERS)
+    across = f"predicted probability of {short_name(data.classes[1])}"
+    figure, ax = unit_square(across, "share who have it", diagonal="perfect")
+    colors = colors_of(pools, reference)  # as in the picture of all models
     for model, chance in known.items():
-        color = ORANGE if model == reference else next(others)
         told, found = reliability(chance, pools[model].truth)
-        ax.plot(
-            told, found, "o-", color=color, linewidth=1.4, markersize=4, label=short_name(model)
-        )
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.set_aspect("equal")
-    ax.set_xlabel(f"predicted probability of {short_name(data.classes[1])}", fontsize=9)
-    ax.set_ylabel("share who have it", fontsize=9)
-    ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", fontsize=8.5, frameon=False)
+        (line,) = ax.plot(told, found, "o-", color=colors[model], linewidth=1.4, markersize=4)
+        line.set_label(short_name(model))
+    legend_beside(figure)
     return figure
 
 

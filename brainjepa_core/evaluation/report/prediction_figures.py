@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import auc as area
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from brainjepa_core.evaluation.report.result_figures import OTHERS, short_name
+from brainjepa_core.evaluation.report.result_figures import (
+    colors_of,
+    legend_beside,
+    short_name,
+    unit_square,
+)
 from brainjepa_core.evaluation.scores.pooled import Pooled
-from brainjepa_core.evaluation.scores.resampling import pooled_together
+from brainjepa_core.evaluation.scores.resampling import mean_score, pooled_together
 from brainjepa_core.evaluation.scores.results import Predictions
 from brainjepa_core.evaluation.tasks.settings import TaskData
-from brainjepa_core.pages.palette import INK, ORANGE, SEQUENTIAL
+from brainjepa_core.pages.palette import INK, SEQUENTIAL
 
 MOST = 4  # models
 
@@ -36,15 +40,15 @@ def truth_figure(
     Returns
     -------
     Figure
-        Regression: a scatter plot a model. Two classes: their ROC curves. More: a confusion matrix
-        a model, in shares of the true class.
+        Regression: a scatter plot a model. Two classes: their ROC curves, with the AUC of the
+        table. More: a confusion matrix a model, in shares of the true class.
     """
     predictions = predictions[:MOST]
     pools = {each.model: pooled_together(data, each) for each in predictions}
-    others = iter(OTHERS)
-    colors = {model: ORANGE if model == reference else next(others) for model in pools}
+    colors = colors_of(pools, reference)
     if len(data.classes) == 2:
-        return _roc(pools, colors, data.classes[1])
+        areas = {each.model: mean_score(data, each, "auc") for each in predictions}
+        return _roc(pools, areas, colors, data.classes[1])
     figure = Figure(figsize=(2.75 * len(pools) + 0.4, 3.1), layout="constrained")
     panels = figure.subplots(1, len(pools), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (model, pool) in zip(panels, pools.items(), strict=True):
@@ -59,21 +63,16 @@ def truth_figure(
     return figure
 
 
-def _roc(pools: dict[str, Pooled], colors: dict[str, str], positive: str) -> Figure:
-    figure = Figure(figsize=(6.6, 3.9), layout="constrained")
-    ax = figure.subplots()
+def _roc(
+    pools: dict[str, Pooled], areas: dict[str, float], colors: dict[str, str], positive: str
+) -> Figure:
+    up = f"sensitivity for {short_name(positive)} (true positive rate)"
+    figure, ax = unit_square("1 − specificity (false positive rate)", up)
     for model, pool in pools.items():
         false, true, _ = roc_curve(pool.truth, pool.values[:, 1] - pool.values[:, 0])
-        label = f"{short_name(model)}, AUC {area(false, true):.2f}"
+        label = f"{short_name(model)}, AUC {areas[model]:.2f}"
         ax.plot(false, true, color=colors[model], linewidth=1.4, label=label)
-    ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-    ax.set_aspect("equal")
-    ax.set(xlim=(0, 1), ylim=(0, 1.005))
-    ax.set_xlabel("1 − specificity (false positive rate)", fontsize=9)
-    ax.set_ylabel(f"sensitivity for {short_name(positive)} (true positive rate)", fontsize=9)
-    ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", fontsize=8.5, frameon=False)
+    legend_beside(figure)
     return figure
 
 

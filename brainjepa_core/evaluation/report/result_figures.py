@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -109,10 +109,8 @@ def groups(
     models = models[: len(OTHERS) + 1]
     figure = Figure(figsize=(9, 1.3 + 0.3 * (1 + max(places.values()))), layout="constrained")
     ax = figure.subplots()
-    others = iter(OTHERS)
-    handles = []
-    for i, model in enumerate(models):
-        color = ORANGE if model == reference else next(others, GREY)
+    colors, handles = colors_of(models, reference), []
+    for i, (model, color) in enumerate(colors.items()):
         offset = 0.6 * ((i + 0.5) / len(models) - 0.5)
         for row in rows:
             if row.model == model and np.isfinite(row.mean):
@@ -152,9 +150,8 @@ def curves(
     found = {(row.model, row.metric): row for row in rows}
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     ax = figure.subplots()
-    others, handles = iter(OTHERS), []
-    for i, model in enumerate(models):
-        color = ORANGE if model == reference else next(others, GREY)
+    colors, handles = colors_of(models, reference), []
+    for i, (model, color) in enumerate(colors.items()):
         offset = 0.5 * ((i + 0.5) / len(models) - 0.5)
         here = [(p + offset, found.get((model, m))) for p, m in enumerate(columns)]
         known = [(x, row) for x, row in here if row is not None and np.isfinite(row.mean)]
@@ -171,6 +168,31 @@ def curves(
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=8.5, frameon=False)
     return figure
+
+
+def colors_of(models: Iterable[str], reference: str | None) -> dict[str, str]:
+    """Orange for the reference, a colour for each other model while there are some, then grey."""
+    others = iter(OTHERS)
+    return {model: ORANGE if model == reference else next(others, GREY) for model in models}
+
+
+def unit_square(across: str, up: str, diagonal: str | None = None) -> tuple[Figure, Axes]:
+    """Axes of two shares, with room for a legend, and what their diagonal is called there."""
+    figure = Figure(figsize=(6.6, 3.9), layout="constrained")
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label=diagonal)
+    ax.set(xlim=(0, 1), ylim=(0, 1.005))
+    ax.set_aspect("equal")
+    ax.set_xlabel(across, fontsize=9)
+    ax.set_ylabel(up, fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure, ax
+
+
+def legend_beside(figure: Figure) -> None:
+    """What is drawn, at the right of a `unit_square`."""
+    figure.legend(loc="outside right upper", fontsize=8.5, frameon=False)
 
 
 def _spaced(names: Sequence[str]) -> dict[str, float]:

@@ -125,6 +125,11 @@ def score_models(
     return scores
 
 
+def mean_score(data: TaskData, predictions: Predictions, metric: str) -> float:
+    """A metric as `score_models` has it: of each repetition, and then their mean."""
+    return _mean(np.array([p.once()[metric] for p in pooled_repetitions(data, predictions)]))
+
+
 def pooled_repetitions(data: TaskData, predictions: Predictions) -> list[Pooled]:
     """The predictions of each repetition's splits together, [Q]."""
     numbers = [split.repetition for split in predictions.splits]

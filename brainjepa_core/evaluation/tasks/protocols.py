@@ -23,7 +23,11 @@ from pydantic import Field, model_validator
 from brainjepa_core.evaluation.splits import cutter
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.evaluation.tasks.strata import part, smallest_group, strata
-from brainjepa_core.evaluation.tasks.task_data import LEAST_PEOPLE
+from brainjepa_core.evaluation.tasks.task_data import (
+    LEAST_PEOPLE,
+    alike,
+    refuse_unknown_columns,
+)
 from brainjepa_core.settings import Frozen
 
 Index = NDArray[np.int64]
@@ -58,8 +62,8 @@ class ProtocolSettings(Frozen):
     train_sites, test_sites : tuple of str
         Of ``transfer``; of one that is left empty, all sites that are not in the other.
     split_column : str
-        Of ``column``: the phenotype that says ``train``, ``validation`` or ``test``; whoever has
-        none of these is in no part.
+        Of ``column``: the phenotype that says ``train``, ``validation`` or ``test``, in any case;
+        whoever has none of these is in no part.
     """
 
     kind: Literal[
@@ -105,6 +109,11 @@ class ProtocolSettings(Frozen):
                 f"kind: {self.kind} and split_column '{self.split_column}'; name the phenotype "
                 "that says train, validation or test, or leave it out"
             )
+        if self.kind == "column" and self.seeds > 1:
+            raise ValueError(
+                f"expected seeds: 1 with kind: column, which tells one split, found {self.seeds}; "
+                "leave seeds out, or use holdout"
+            )
         return self
 
 
@@ -128,6 +137,11 @@ class Split:
     train: Index
     validation: Index
     test: Index
+
+    def facts(self) -> list[Any]:
+        """All of it in plain values, for `brainjepa_core.origin`."""
+        parts = (self.train, self.validation, self.test)
+        return [self.name, self.repetition, *(rows.tolist() for rows in parts)]
 
 
 def splits_of(protocol: ProtocolSettings, data: TaskData) -> list[Split]:
@@ -257,16 +271,18 @@ def _brainmarks(protocol: ProtocolSettings, data: TaskData, seed: int) -> Iterat
 
 
 def _column(protocol: ProtocolSettings, data: TaskData, seed: int) -> Iterator[Split]:
-    told = np.array([str(facts.get(protocol.split_column, "")) for facts in data.facts])
+    column = protocol.split_column
+    refuse_unknown_columns(data.task, [column], data.facts, "protocol")
+    told = np.array([str(alike(facts.get(column))) for facts in data.facts])
     parts = {name: np.flatnonzero(told == name) for name in PARTS}
     empty = [name for name, rows in parts.items() if not len(rows)]
     if empty:
         raise ValueError(
             f"task '{data.task.name}': expected people of train, validation and test in column "
-            f"'{protocol.split_column}', found nobody of {' and '.join(empty)}; complete the "
+            f"'{column}', found nobody of {' and '.join(empty)}; complete the "
             "participants table"
         )
-    yield Split(protocol.split_column, seed, parts["train"], parts["validation"], parts["test"])
+    yield Split(column, seed, parts["train"], parts["validation"], parts["test"])
 
 
 def _folds(

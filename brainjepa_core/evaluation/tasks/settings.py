@@ -5,7 +5,6 @@ Shapes: n people, C columns of covariates, K classes.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.settings import Frozen, read_settings
+from brainjepa_core.settings import Frozen, read_settings, shipped_or_own
 
 SHIPPED = Path(__file__).parent / "task_files"
 Value = str | float
@@ -160,17 +159,7 @@ def load_task(name_or_path: str | Path) -> TaskSettings:
     ValueError
         If no shipped task has the name, or the file does not fit; every wrong field is listed.
     """
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        return read_settings(path, TaskSettings)
-    names = shipped_tasks()
-    if str(name_or_path) not in names:
-        near = difflib.get_close_matches(str(name_or_path), names, n=1)
-        raise ValueError(
-            f"expected a task of {', '.join(names)}, or a file that ends in .yaml, found "
-            f"'{path.name}'; {f'did you mean {near[0]}?' if near else 'write a YAML file for it'}"
-        )
-    return read_settings(SHIPPED / f"{name_or_path}.yaml", TaskSettings)
+    return read_settings(shipped_or_own(name_or_path, SHIPPED, "task"), TaskSettings)
 
 
 @dataclass(frozen=True)

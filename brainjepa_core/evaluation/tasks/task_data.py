@@ -57,7 +57,9 @@ def task_data(task: TaskSettings, windows: Windows) -> TaskData:
     """
     codes = codes_of(task.missing or ())
     everyone = [_facts(windows, person, codes) for person in windows.people]
-    _refuse_unknown_columns(task, everyone)
+    rules = [rule.column for rule in task.include]
+    asked = [task.column, *task.covariates, *task.stratify, *rules]
+    refuse_unknown_columns(task, asked, everyone)
     people, left_out = _included(task, everyone)
     _refuse_doubtful(task, [everyone[person] for person in people])
     targets = [everyone[person][task.column] for person in people]
@@ -91,14 +93,16 @@ def _facts(windows: Windows, person: Person, codes: Codes) -> Facts:
     return {**{name: value for name, value in found.items() if value is not None}, "site": site}
 
 
-def _alike(value: Value) -> Value | None:
+def alike(value: Value | None) -> Value | None:
     """The form by which a value is compared with those of the settings."""
     known = known_value(value)
     return known.casefold() if isinstance(known, str) else known
 
 
-def _refuse_unknown_columns(task: TaskSettings, everyone: Sequence[Facts]) -> None:
-    asked = [task.column, *task.covariates, *task.stratify, *(rule.column for rule in task.include)]
+def refuse_unknown_columns(
+    task: TaskSettings, asked: Iterable[str], everyone: Sequence[Facts], settings: str = "task"
+) -> None:
+    """Refuse columns, asked for by some settings, of which nothing is known of anybody."""
     columns = sorted(set().union(*everyone))
     for column in asked:
         if column not in columns:
@@ -106,7 +110,7 @@ def _refuse_unknown_columns(task: TaskSettings, everyone: Sequence[Facts]) -> No
             mend = f"did you mean {' or '.join(near)}" if near else f"known are {_list(columns)}"
             raise ValueError(
                 f"task '{task.name}': expected column '{column}', found it of none of "
-                f"{len(everyone)} people; {mend}? Mend the task, or import the scans with a "
+                f"{len(everyone)} people; {mend}? Mend the {settings}, or import the scans with a "
                 "participants table that has it"
             )
 
@@ -157,7 +161,7 @@ def _included(task: TaskSettings, everyone: Sequence[Facts]) -> tuple[list[int],
 def _fits(rule: Rule, value: Value | None) -> bool:
     if value is None:
         return False
-    if rule.one_of is not None and _alike(value) not in {_alike(v) for v in rule.one_of}:
+    if rule.one_of is not None and alike(value) not in {alike(v) for v in rule.one_of}:
         return False
     if isinstance(value, str):
         return True
@@ -180,14 +184,14 @@ def _classes(task: TaskSettings, targets: Sequence[Value]) -> tuple[tuple[str, .
         ordered = sorted(set(targets), key=lambda value: (isinstance(value, str), value))
         first: dict[Value | None, Value] = {}
         for value in ordered:
-            first.setdefault(_alike(value), value)  # 'm' is 'M'
+            first.setdefault(alike(value), value)  # 'm' is 'M'
         names = tuple(v if isinstance(v, str) else f"{v:.15g}" for v in first.values())
         places = {value: number for number, value in enumerate(first)}
     else:
         names = tuple(task.classes)
         for number, values in enumerate(task.classes.values()):
-            places |= {_alike(value): number for value in values}
-    numbers = [places.get(_alike(value), -1) for value in targets]
+            places |= {alike(value): number for value in values}
+    numbers = [places.get(alike(value), -1) for value in targets]
     _refuse_few(task, names, targets, numbers)
     return names, numbers
 

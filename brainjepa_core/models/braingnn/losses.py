@@ -52,15 +52,13 @@ def undecided(scores: Scores) -> Tensor:
 def undecided_ranks(scores: Scores) -> Tensor:
     """The same as published by the authors [B]: of the kept nodes the better half, and the worse.
 
-    Raises
-    ------
-    ValueError
-        If people have different numbers of nodes, whose ranks are of nothing alike.
+    NaN of people who lack nodes: their ranks are of nothing alike. Settings refuse them before.
     """
-    s = _whole(scores)
+    s = scores.ranked
     half = s.shape[1] // 2
     best, worst = s[:, :half], s[:, s.shape[1] - half :]
-    return -(best + NOTHING).log().mean(1) - (1 - worst + NOTHING).log().mean(1)
+    found = -(best + NOTHING).log().mean(1) - (1 - worst + NOTHING).log().mean(1)
+    return torch.where(scores.kept.all(1), found, torch.nan)
 
 
 def apart(values: Tensor, valid: Tensor, classes: Tensor) -> Tensor:
@@ -91,12 +89,3 @@ def added_losses(
         values = torch.sigmoid(first.ranked)  # published: a third sigmoid
         return added + consistency * apart(values, first.kept, classes)
     return added + consistency * apart(first.values, first.valid, classes)
-
-
-def _whole(scores: Scores) -> Tensor:
-    if not bool(scores.kept.all()):
-        raise ValueError(
-            "expected people of equal ROIs where scores are compared by rank (scored_by: ranks), "
-            "found missing ROIs; take scored_by: rois, or leave these people out"
-        )
-    return scores.ranked

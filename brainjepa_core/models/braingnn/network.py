@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from brainjepa_core.models.braingnn.losses import Scores, added_losses
 from brainjepa_core.models.parts.connectivity_learner import ConnectivityNetwork
+from brainjepa_core.models.parts.transformer import take_tokens
 
 ScoredBy = Literal["rois", "ranks"]
 RATIO = 0.5  # of the nodes, that a pooling keeps
@@ -109,8 +110,8 @@ class ScoredPooling(nn.Module):
         index = ranked.indices
         valid = torch.arange(most, device=index.device) < keep
         gate = scores.gather(1, index)[..., None] * valid[..., None]
-        x = graph.x.gather(1, index[..., None].expand(-1, -1, graph.x.shape[-1])) * gate
-        rows = graph.edges.gather(1, index[..., None].expand(-1, -1, graph.edges.shape[-1]))
+        x = take_tokens(graph.x, index) * gate
+        rows = take_tokens(graph.edges, index)
         edges = rows.gather(2, index[:, None, :].expand(-1, most, -1))
         both = valid[:, :, None] & valid[:, None, :]
         kept = Graph(x, edges * both, graph.roi.gather(1, index), valid)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from brainjepa_core.models.braingnn.network import BrainGnn
@@ -58,3 +60,11 @@ class BrainGnnSettings(ConnectivityLearnerSettings):
             scored_by=self.scored_by,
             dropout=0.0,
         )
+
+    def require_usable(self, rois: NDArray[np.bool_]) -> None:
+        """Refuse people [B, R] of whom ROIs are missing where scores are compared by rank."""
+        if self.scored_by == "ranks" and not rois.all():
+            raise ValueError(
+                "expected people of equal ROIs where scores are compared by rank (scored_by: "
+                "ranks), found missing ROIs; take scored_by: rois, or leave these people out"
+            )

@@ -22,22 +22,16 @@ Shapes: B batch, R ROIs, T frames, p patch length, N tokens, Nc visible and Nt m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from brainjepa_core.models.brainlm.network import BrainLmDecoder, BrainLmEncoder
 from brainjepa_core.models.brainlm.settings import BrainLmSettings
-from brainjepa_core.models.interface import BrainModel, Draws
-from brainjepa_core.models.masked_autoencoder.masks import random_masks
-from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.parts.hidden_tokens import HidesTokens, error_of_hidden
 from brainjepa_core.models.parts.transformer import take_tokens
 from brainjepa_core.models.roles import Roles
 
 
-class BrainLM(BrainModel):
+class BrainLM(HidesTokens):
     """An encoder of visible patches, and a decoder of all of them.
 
     Parameters
@@ -48,37 +42,13 @@ class BrainLM(BrainModel):
     """
 
     roles = Roles(("encoder.", "decoder."), {}, embedding=("encoder.",))
+    encoder: BrainLmEncoder
     settings: BrainLmSettings
 
     def __init__(self, settings: BrainLmSettings, basis: Tensor) -> None:
         super().__init__(settings, basis)
         self.encoder = BrainLmEncoder(settings)
         self.decoder = BrainLmDecoder(settings)
-
-    def draw(
-        self,
-        masks: MaskSettings,
-        *,
-        seed: int,
-        step: int,
-        samples: Sequence[int],
-        token_valid: NDArray[np.bool_] | None,
-    ) -> Draws:
-        """Which tokens are hidden, as `random_masks` draws them; `masks` is not used."""
-        drawn = random_masks(
-            self.settings.tokens,
-            seed=seed,
-            step=step,
-            samples=samples,
-            token_valid=token_valid,
-            ratio=self.settings.mask_ratio,
-        )
-        return vars(drawn)
-
-    @property
-    def embedder(self) -> BrainLmEncoder:
-        """The encoder."""
-        return self.encoder
 
     def sample_losses(
         self,
@@ -107,7 +77,4 @@ class BrainLM(BrainModel):
             self.encoder.norm(states), basis, context_index, context_valid, token_valid
         )
         hidden, truth = take_tokens(signal, target_index), take_tokens(patches, target_index)
-        error = (hidden - truth).square().mean(-1)
-        if target_valid is None:
-            return error.mean(1)
-        return (error * target_valid).sum(1) / target_valid.sum(1)
+        return error_of_hidden(hidden, truth, target_valid)

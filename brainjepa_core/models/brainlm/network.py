@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brainjepa_core.models.brainlm.settings import BrainLmSettings
 from brainjepa_core.models.parts.positions import interleaved_table
 from brainjepa_core.models.parts.post_norm import PostNormBlock
-from brainjepa_core.models.parts.transformer import Attention, initialise, take_tokens
+from brainjepa_core.models.parts.transformer import Attention, initialise, take_tokens, valid_of
 
 EPS = 1e-12
 NEIGHBOURS = 65  # tokens that the convolution spans
@@ -38,11 +38,9 @@ class ConvolvedAttention(Attention):
     ) -> Tensor:
         """Map [B, n, D] to as many; tokens that are not valid are no neighbours either."""
         q, k, v = self.queries_keys_values(x)
-        mask = None
         if key_valid is not None:
-            mask = key_valid[:, None, None, :]
             v = torch.where(key_valid[:, None, :, None], v, 0)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask) + self.neighbours(v)
+        mixed = self.kernel(q, k, v, key_valid) + self.neighbours(v)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(x.shape))
         return out
 
@@ -110,11 +108,7 @@ class BrainLmEncoder(nn.Module):
 
     def latents(self, patches: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
         """Tokens [B, n, D] before the last norm, at `index` [B, n], the only ones that are seen."""
-        valid = None
-        if index is not None:
-            there = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
-            valid = there.scatter(1, index, True)
-        tokens = self.states(patches, basis, valid=valid)[:, 1:]
+        tokens = self.states(patches, basis, valid=valid_of(index, patches.shape[1]))[:, 1:]
         return tokens if index is None else take_tokens(tokens, index)
 
     def forward(self, patches: Tensor, basis: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.models.parts.hidden_tokens import HidesTokensSettings
+from brainjepa_core.models.parts.settings import require_heads
 
 
-class BrainLmSettings(ModelShape):
+class BrainLmSettings(HidesTokensSettings):
     """What a BrainLM looks like.
 
     ROIs are placed by the study's basis: their coordinates with ``basis: {kind: centroids}``, as
@@ -22,8 +23,6 @@ class BrainLmSettings(ModelShape):
     decoder_width, decoder_depth, decoder_heads : int
     mlp_ratio : float
         Inner layer over width.
-    mask_ratio : float
-        Share of a sample's valid tokens that is hidden.
     convolution : bool
         Add to every attention what 65 neighbouring tokens have for values, as the published network
         does. After masking, neighbours are whichever tokens chance has put side by side.
@@ -72,17 +71,11 @@ class BrainLmSettings(ModelShape):
     decoder_depth: int = Field(ge=1)
     decoder_heads: int = Field(ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
-    mask_ratio: float = Field(0.75, gt=0, lt=1)
     convolution: bool = False
     even_basis: bool = True
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        for name in ("", "decoder_"):
-            width, heads = getattr(self, f"{name}width"), getattr(self, f"{name}heads")
-            if width % heads:
-                raise ValueError(
-                    f"expected {name}width to be a multiple of {name}heads, found width {width} "
-                    f"and {heads} heads; change one of the two"
-                )
+        require_heads(self.width, self.heads)
+        require_heads(self.decoder_width, self.decoder_heads, "decoder_")
         return self

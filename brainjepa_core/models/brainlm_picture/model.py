@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from brainjepa_core.models.brainlm_picture.settings import BrainLmPictureSettings, Y
 from brainjepa_core.models.interface import BrainModel, Draws
-from brainjepa_core.models.masked_autoencoder.masks import random_masks
+from brainjepa_core.models.masks.random_masks import random_masks
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.positions import sine_cosine_table
-from brainjepa_core.models.parts.transformer import Blocks, initialise, take_tokens
+from brainjepa_core.models.parts.transformer import Blocks, initialise, take_tokens, valid_of
 from brainjepa_core.models.roles import Roles
 
 EPS = 1e-12
@@ -79,7 +79,7 @@ class PictureEncoder(nn.Module):
             shown = torch.where(valid[..., None], shown, PADDING)
         x = shown.reshape(len(patches), s.rois, s.frames)
         order = basis[..., Y].argsort(dim=1, stable=True)
-        x = x.gather(1, order[..., None].expand(-1, -1, s.frames))
+        x = take_tokens(x, order)
         whole = side * s.tile
         x = F.pad(x, (0, whole - s.frames, 0, whole - s.rois), value=PADDING)
         x = x.reshape(len(x), side, s.tile, side, s.tile).transpose(2, 3)
@@ -96,10 +96,7 @@ class PictureEncoder(nn.Module):
 
     def latents(self, patches: Tensor, basis: Tensor, index: Tensor | None = None) -> Tensor:
         """Tokens [B, n, D] before the last norm, at `index` [B, n], the only ones that are seen."""
-        valid = None
-        if index is not None:
-            there = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
-            valid = there.scatter(1, index, True)
+        valid = valid_of(index, patches.shape[1])
         tokens = self._tokens(self.states(self.tiles(patches, basis, valid)), basis)
         return tokens if index is None else take_tokens(tokens, index)
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,12 +44,18 @@ QUERY = re.compile(r"\.attention\.attention\.query\.")
 OF_THREE = ("query", "key", "value")
 HEADS = {768: 12, 1024: 16, 1280: 16}  # of ViT-MAE's sizes, by width
 DECODER_HEADS, FRAMES = 16, 200
+TOLD = {  # by config.json: ours
+    "num_timepoints_per_voxel": "frames",
+    "num_attention_heads": "heads",
+    "decoder_num_attention_heads": "decoder_heads",
+}
 PROJECTION = "vit.embeddings.patch_embeddings.projection.weight"
 SIZE_GIVING = (
     PROJECTION,
     "vit.embeddings.position_embeddings",
     "vit.encoder.layer.0.intermediate.dense.weight",
     "decoder.decoder_embed.weight",
+    "decoder.decoder_layers.0.intermediate.dense.weight",
 )
 
 
@@ -125,16 +131,27 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         ) from error
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+class _Told(NamedTuple):
+    """What a config.json tells."""
+
+    frames: int = FRAMES
+    heads: int | None = None
+    decoder_heads: int = DECODER_HEADS
+
+
+def _config(path: Path) -> _Told:
     beside = path.with_name("config.json")
     if not beside.exists():
-        return {}
+        return _Told()
     try:
         found = json.loads(beside.read_text())
-        if isinstance(found, dict):
-            return found
-        raise ValueError("no mapping")
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict):
+            raise ValueError("no mapping")
+        told = {field: int(found[name]) for name, field in TOLD.items() if name in found}
+        if min(told.values(), default=1) < 1:
+            raise ValueError("no sizes")
+        return _Told(**told)
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(
             f"expected the config.json of the released weights, found {plainly(error)}; download "
             "it again, or take it away"
@@ -159,12 +176,9 @@ def _coordinates(gradients: Any) -> Tensor:
     return basis
 
 
-def _settings(
-    state: Mapping[str, Tensor], told: Mapping[str, Any], basis: Tensor
-) -> BrainLmPictureSettings:
+def _settings(state: Mapping[str, Tensor], told: _Told, basis: Tensor) -> BrainLmPictureSettings:
     width, _, tile, _ = state[PROJECTION].shape
-    frames = int(told.get("num_timepoints_per_voxel", FRAMES))
-    heads = told.get("num_attention_heads", HEADS.get(width))
+    heads = HEADS.get(width) if told.heads is None else told.heads
     if heads is None:
         raise ValueError(
             f"expected config.json beside weights of width {width}, which is of no released size "
@@ -173,15 +187,15 @@ def _settings(
     return BrainLmPictureSettings(
         rois=len(basis),
         components=basis.shape[1],
-        frames=frames,
-        patch=math.gcd(tile, frames),
+        frames=told.frames,
+        patch=math.gcd(tile, told.frames),
         tile=tile,
         width=width,
         depth=_depth(state, "vit.encoder.layer"),
-        heads=int(heads),
+        heads=heads,
         decoder_width=len(state["decoder.decoder_embed.weight"]),
         decoder_depth=_depth(state, "decoder.decoder_layers"),
-        decoder_heads=int(told.get("decoder_num_attention_heads", DECODER_HEADS)),
+        decoder_heads=told.decoder_heads,
         mlp_ratio=len(state[SIZE_GIVING[2]]) / width,
     )
 

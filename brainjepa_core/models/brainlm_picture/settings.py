@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.models.parts.settings import require_heads
 from brainjepa_core.models.sizes import NetworkSize, networks_named
 
 Y = 1  # column of the basis that ROIs are sorted by
@@ -93,11 +94,6 @@ class BrainLmPictureSettings(ModelShape):
                 f"expected patch to divide tile, found patch {self.patch} and tile {self.tile}; "
                 "change one of the two"
             )
-        for name in ("", "decoder_"):
-            width, heads = getattr(self, f"{name}width"), getattr(self, f"{name}heads")
-            if width % heads:
-                raise ValueError(
-                    f"expected {name}width to be a multiple of {name}heads, found width {width} "
-                    f"and {heads} heads; change one of the two"
-                )
+        require_heads(self.width, self.heads)
+        require_heads(self.decoder_width, self.decoder_heads, "decoder_")
         return self

@@ -6,14 +6,13 @@ ROI is told by.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brainjepa_core.models.brainmass.settings import BrainMassSettings
 from brainjepa_core.models.parts.connectivity import shrunk_correlation, there
 from brainjepa_core.models.parts.post_norm import PostNormBlock
-from brainjepa_core.models.parts.transformer import Attention
+from brainjepa_core.models.parts.transformer import Attention, take_tokens, valid_of
 
 EPS = 1e-5  # of torch's norms
 
@@ -55,15 +54,9 @@ class BrainMassEncoder(nn.Module):
 
         Before the reduction, by whose few numbers ROIs could hardly be compared.
         """
-        valid = None
-        if index is not None:
-            there = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
-            valid = there.scatter(1, index, True)
-        rows, known = self._rows(patches, valid)
+        rows, known = self._rows(patches, valid_of(index, patches.shape[1]))
         tokens = self._at_all_times(self.trunk(rows, known), patches)
-        if index is None:
-            return tokens
-        return tokens.gather(1, index[..., None].expand(-1, -1, self.rois))
+        return tokens if index is None else take_tokens(tokens, index)
 
     def forward(self, patches: Tensor, basis: Tensor, valid: Tensor | None = None) -> Tensor:
         """Tokens [B, N, Q] of patches [B, N, p]; `basis` is not read."""

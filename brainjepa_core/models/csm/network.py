@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brainjepa_core.models.csm.settings import CsmSettings
-from brainjepa_core.models.parts.transformer import Attention, take_tokens
+from brainjepa_core.models.parts.transformer import Attention, take_tokens, valid_of
 
 EPS = 1e-5
 SPREAD = 0.02  # of weights as they are drawn
@@ -113,10 +113,7 @@ class FrameNetwork(nn.Module):
 
         A state is of all ROIs; what it says of one is its signal.
         """
-        valid = None
-        if index is not None:
-            there = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device)
-            valid = there.scatter(1, index, True)
+        valid = valid_of(index, patches.shape[1])
         back = self.unembed(self.states(frames_of(patches, self.settings, valid)))
         tokens = back.mT.reshape(patches.shape)
         return tokens if index is None else take_tokens(tokens, index)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from brainjepa_core.models.interface import ModelShape
+from brainjepa_core.models.parts.settings import require_heads
 from brainjepa_core.models.sizes import NetworkSize
 
 RESOLUTION = 0.2  # seconds, of the table of times
@@ -87,11 +88,7 @@ class CsmSettings(ModelShape):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(
-                f"expected width to be a multiple of heads, found width {self.width} and "
-                f"{self.heads} heads; change one of the two"
-            )
+        require_heads(self.width, self.heads)
         if self.fewest >= self.most:
             raise ValueError(
                 f"expected fewest below most, found {self.fewest} and {self.most} frames; "

@@ -9,23 +9,18 @@ Shapes: B batch, R ROIs, T frames, p patch length, N tokens, Nc visible and Nt m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from brainjepa_core.models.interface import BrainModel, Draws
-from brainjepa_core.models.masked_autoencoder.masks import random_masks
 from brainjepa_core.models.masked_autoencoder.settings import MaskedAutoencoderSettings
-from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.encoder import Encoder, Predictor
+from brainjepa_core.models.parts.hidden_tokens import HidesTokens, error_of_hidden
 from brainjepa_core.models.parts.transformer import take_tokens
 from brainjepa_core.models.roles import Roles
 
 
-class MaskedAutoencoder(BrainModel):
+class MaskedAutoencoder(HidesTokens):
     """An encoder of visible patches, and a decoder that gives back the signal of the others.
 
     Parameters
@@ -36,6 +31,7 @@ class MaskedAutoencoder(BrainModel):
     """
 
     roles = Roles(("encoder.", "decoder."), {}, embedding=("encoder.",))
+    encoder: Encoder
     settings: MaskedAutoencoderSettings
 
     def __init__(self, settings: MaskedAutoencoderSettings, basis: Tensor) -> None:
@@ -43,31 +39,6 @@ class MaskedAutoencoder(BrainModel):
         # First, so that the encoder of a seed starts as that of a Brain-JEPA of the same seed.
         self.encoder = Encoder(settings)
         self.decoder = Predictor(settings, settings.patch)
-
-    def draw(
-        self,
-        masks: MaskSettings,
-        *,
-        seed: int,
-        step: int,
-        samples: Sequence[int],
-        token_valid: NDArray[np.bool_] | None,
-    ) -> Draws:
-        """Which tokens are hidden, as `random_masks` draws them; `masks` is not used."""
-        drawn = random_masks(
-            self.settings.tokens,
-            seed=seed,
-            step=step,
-            samples=samples,
-            token_valid=token_valid,
-            ratio=self.settings.mask_ratio,
-        )
-        return vars(drawn)
-
-    @property
-    def embedder(self) -> Encoder:
-        """The encoder."""
-        return self.encoder
 
     def sample_losses(
         self,
@@ -94,7 +65,4 @@ class MaskedAutoencoder(BrainModel):
         signal = self.decoder(
             visible, basis, context_index, target_index, context_valid, target_valid
         )
-        error: Tensor = (signal - take_tokens(patches, target_index)).square().mean(-1)
-        if target_valid is None:
-            return error.mean(1)
-        return (error * target_valid).sum(1) / target_valid.sum(1)
+        return error_of_hidden(signal, take_tokens(patches, target_index), target_valid)

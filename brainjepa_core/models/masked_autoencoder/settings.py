@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
-
+from brainjepa_core.models.parts.hidden_tokens import HidesTokensSettings
 from brainjepa_core.models.parts.settings import TransformerSettings
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -14,15 +13,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class MaskedAutoencoderSettings(TransformerSettings):
+class MaskedAutoencoderSettings(HidesTokensSettings, TransformerSettings):
     """What a masked autoencoder looks like; the decoder has the sizes named ``predictor_``.
 
-    Attributes
-    ----------
-    mask_ratio : float
-        Share of a sample's valid tokens that is hidden; three quarters in the papers.
+    Three quarters of the tokens are hidden in the papers (`mask_ratio`).
     """
 
     recipes = RECIPES
-
-    mask_ratio: float = Field(0.75, gt=0, lt=1)

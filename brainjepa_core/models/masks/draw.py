@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from numpy.random import Generator, Philox
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from brainjepa_core.models.masks.balanced import Layout, balanced_regions
 from brainjepa_core.models.masks.multiblock import Rectangles, multiblock_regions
 from brainjepa_core.models.masks.official import official_regions
 from brainjepa_core.models.masks.settings import Indices, MaskSettings
+from brainjepa_core.models.streams import sample_stream
 
 ATTEMPTS = 32  # redraws of a mask that missing ROIs or padded frames left empty
 
@@ -92,7 +93,7 @@ def sample_mask(
     _check_grid(settings, rois, patches)
     possible = False
     for attempt in range(ATTEMPTS):
-        members = _stream(seed, step, sample, mask, 2 * attempt + 1)
+        members = sample_stream(seed, step, sample, mask, 2 * attempt + 1)
         regions = _regions(settings, rois, patches, (seed, step, 0, mask, 2 * attempt))
         context, target = regions(rois, patches, members)
         possible |= len(context) > 0 and len(target) > 0
@@ -102,7 +103,7 @@ def sample_mask(
             return Mask(np.sort(context), target)
     n_valid = rois * patches if token_valid is None else int(token_valid.sum())
     if token_valid is not None and possible and n_valid > 1:
-        return _halves(token_valid, _stream(seed, step, sample, mask, 2 * ATTEMPTS))
+        return _halves(token_valid, sample_stream(seed, step, sample, mask, 2 * ATTEMPTS))
     raise ValueError(
         f"expected enough valid tokens for context and targets, found {n_valid} of "
         f"{rois * patches} valid and no usable mask in {ATTEMPTS} draws; leave this scan out, use "
@@ -117,7 +118,7 @@ def _regions(
     """What draws a sample's regions, with the sizes that it has in common with others."""
     if settings.mode == "official":
         return partial(official_regions, settings)
-    drawn = settings, rois, patches, _stream(*sizes)
+    drawn = settings, rois, patches, sample_stream(*sizes)
     if settings.mode == "multiblock":
         return partial(multiblock_regions, Rectangles.drawn(*drawn))
     return partial(balanced_regions, Layout.drawn(*drawn))
@@ -128,23 +129,6 @@ def _halves(token_valid: NDArray[np.bool_], rng: Generator) -> Mask:
     tokens = rng.permutation(np.flatnonzero(token_valid))
     context, target = np.split(tokens, [len(tokens) // 2])
     return Mask(np.sort(context), target)
-
-
-def _stream(seed: int, step: int, sample: int, mask: int, draw: int) -> Generator:
-    """Random numbers that are a function of these five, independent of those of any other five.
-
-    Philox is a bijection of its counter, so streams whose counters differ in the upper words
-    never meet; and it takes the numbers as they are, where a SeedSequence would hash them first.
-    """
-    try:
-        key = np.array([seed, step], np.uint64)
-        counter = np.array([0, sample, mask, draw], np.uint64)
-    except OverflowError:
-        raise ValueError(
-            "expected seed, step, sample and mask from 0 to 2**64 - 1, found "
-            f"{seed}, {step}, {sample} and {mask}; number them from 0"
-        ) from None
-    return Generator(Philox(key=key, counter=counter))
 
 
 def _check_grid(settings: MaskSettings, rois: int, patches: int) -> None:

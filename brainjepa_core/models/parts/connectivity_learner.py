@@ -11,13 +11,17 @@ ROI is told by, O outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from brainjepa_core.models.interface import BrainModel
+from brainjepa_core.models.interface import BrainModel, Draws
+from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.connectivity import (
     fisher_z,
     partial_correlation,
@@ -109,6 +113,19 @@ class ConnectivityLearnerSettings(LearnsPhenotypes):
     def network(self) -> ConnectivityNetwork:
         """A new network, with one output a phenotype."""
 
+    def require_usable(self, rois: NDArray[np.bool_]) -> None:
+        """Refuse people whose missing ROIs the network cannot do without; by default, none.
+
+        Parameters
+        ----------
+        rois : ndarray of bool [B, R]
+            Which are there.
+
+        Raises
+        ------
+        ValueError
+        """
+
 
 class ConnectivityLearner(BrainModel):
     """A network that tells phenotypes by the connectivity of a window.
@@ -126,6 +143,26 @@ class ConnectivityLearner(BrainModel):
     def __init__(self, settings: ConnectivityLearnerSettings, basis: Tensor) -> None:
         super().__init__(settings, basis)
         self.encoder = ConnectivityEncoder(settings.network(), settings.rois)
+
+    def draw(
+        self,
+        masks: MaskSettings,
+        *,
+        seed: int,
+        step: int,
+        samples: Sequence[int],
+        token_valid: NDArray[np.bool_] | None,
+    ) -> Draws:
+        """Nothing; people whom the network cannot do with are refused here, off the device.
+
+        Raises
+        ------
+        ValueError
+        """
+        if token_valid is not None:
+            tokens = token_valid.reshape(len(samples), self.settings.rois, -1)
+            self.settings.require_usable(np.logical_or.reduce(tokens, axis=2))
+        return {}
 
     @property
     def embedder(self) -> ConnectivityEncoder:

@@ -61,7 +61,7 @@ class EncoderSettings(ModelShape):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        _require_heads("", self.width, self.heads)
+        require_heads(self.width, self.heads, multiple=4)
         return self
 
     @model_validator(mode="after")
@@ -92,13 +92,28 @@ class TransformerSettings(EncoderSettings):
 
     @model_validator(mode="after")
     def _predictor_heads_divide(self) -> Self:
-        _require_heads("predictor_", self.predictor_width, self.predictor_heads)
+        require_heads(self.predictor_width, self.predictor_heads, "predictor_", multiple=4)
         return self
 
 
-def _require_heads(name: str, width: int, heads: int) -> None:
-    if width % heads or width % 4:
+def require_heads(width: int, heads: int, name: str = "", multiple: int = 1) -> None:
+    """Refuse a width that heads of attention cannot share.
+
+    Parameters
+    ----------
+    width, heads : int
+    name : str
+        Before both in settings: ``decoder_``.
+    multiple : int
+        What the width has to be a multiple of besides.
+
+    Raises
+    ------
+    ValueError
+    """
+    if width % heads or width % multiple:
+        besides = f"{multiple} and of " if multiple > 1 else ""
         raise ValueError(
-            f"expected {name}width to be a multiple of 4 and of {name}heads, found width "
+            f"expected {name}width to be a multiple of {besides}{name}heads, found width "
             f"{width} and {heads} heads; change one of the two"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +31,14 @@ def take_tokens(x: Tensor, index: Tensor) -> Tensor:
     Tensor [..., Q, D]
     """
     return x.gather(-2, index[..., None].expand(*index.shape, x.shape[-1]))
+
+
+def valid_of(index: Tensor | None, tokens: int) -> Tensor | None:
+    """Which of so many tokens [B, N] are at an index [B, n]; None of all."""
+    if index is None:
+        return None
+    none = torch.zeros(len(index), tokens, dtype=torch.bool, device=index.device)
+    return none.scatter(1, index, True)
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, key_valid: Tensor | None) -> Tensor:

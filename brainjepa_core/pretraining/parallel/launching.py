@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -102,6 +102,10 @@ class Launch:
         return (self._folder / BEGUN).exists()
 
     @property
+    def _failed(self) -> bool:
+        return (self._folder / FAILED).exists()
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing of it runs any more."""
         return self._process.poll() is not None
@@ -112,14 +116,13 @@ class Launch:
         Raises
         ------
         LaunchFailed
-            Once the processes have ended, or have not begun in time.
+            Once one of the processes cannot go on, they have ended, or have not begun in time.
         """
         now, wanted = time.monotonic(), counted(self._devices.processes, "process", "processes")
-        failed = self._folder / FAILED
+        if self._failed:  # the others may wait for it for ever
+            raise LaunchFailed((self._folder / FAILED).read_text(encoding="utf-8"))
         if self.is_over:
             self._over = self._over or now
-            if failed.exists():
-                raise LaunchFailed(failed.read_text(encoding="utf-8"))
             if now - self._over > (0 if self._devices.launcher is None else LAG) + 2 * TICK:
                 raise LaunchFailed(
                     f"expected {wanted} to train to the end, found that they ended with code "
@@ -133,9 +136,12 @@ class Launch:
             )
 
     def end(self) -> None:
-        """Have the processes end after the step at hand, and wait until they are gone."""
+        """Have the processes end, and wait until they are gone.
+
+        They end after the step at hand, which is not waited for where one of them has failed.
+        """
         write_private(self._folder / STOP, b"")
-        patience = ENDING if self._begun else 0.0
+        patience = ENDING if self._begun and not self._failed else 0.0
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 self._process.wait(patience)
@@ -212,9 +218,19 @@ def is_waited_for(folder: Path) -> bool:
     return not (folder / STOP).exists() and _is_locked(folder / ASKER)
 
 
-def is_running(folder: Path) -> bool:
-    """Whether one of the processes of a folder has not ended."""
-    return _is_locked(folder / RUNNING)
+def wait_until_over(folder: Path, at_each_look: Callable[[], object]) -> None:
+    """Have what a killed asker has left in a folder end, and wait until it is gone.
+
+    Parameters
+    ----------
+    folder : Path
+    at_each_look : callable
+        What it raises ends the waiting.
+    """
+    write_private(folder / STOP, b"")
+    while _is_locked(folder / RUNNING):
+        at_each_look()
+        time.sleep(TICK)
 
 
 def _is_locked(path: Path) -> bool:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ from brainjepa_core.files import read_json, write_private
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.pretraining.computing import Computing
-from brainjepa_core.pretraining.loop import LOG, DeferredSignals, pretrain
-from brainjepa_core.pretraining.parallel.launching import TICK, launched
+from brainjepa_core.pretraining.loop import LOG_EVERY, DeferredSignals, RunLog, pretrain
+from brainjepa_core.pretraining.parallel.launching import TICK, launched, wait_until_over
 from brainjepa_core.pretraining.parallel.member import exit_code, one_of
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.state import state_folders
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.storing.store import ScanStore
 
 FOLDER, PROCESSES_LOG, _ASKED = "processes", "processes.log", "asked.json"
-_LAST_LINES = 4096  # bytes of the log that are looked at for the newest step
+Line = dict[str, Any]  # of the log
 
 
 def pretrain_together(
@@ -42,6 +43,7 @@ def pretrain_together(
     devices: Devices,
     computing: Computing,
     progress: bool,
+    on_log: Callable[[Line], None] | None = None,
 ) -> None:
     """Train to the study's last step in one process for each device, resuming what the run holds.
 
@@ -55,14 +57,19 @@ def pretrain_together(
     computing : Computing
     progress : bool
         Show a bar.
+    on_log : callable, optional
+        As `loop.pretrain` takes it; called in this process.
 
     Raises
     ------
     ValueError
         If they cannot begin, or one of them fails; what it met is in ``RUN/processes.log``.
     """
-    folder = run / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
+    folder, console = run / FOLDER, Console(quiet=not progress)
+    if folder.exists():
+        with waiting(console, "processes that are left of a killed run"):
+            wait_until_over(folder, lambda: None)
+        shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
     threads = max(1, torch.get_num_threads() // devices.processes)  # of each
     asked = {
@@ -78,30 +85,50 @@ def pretrain_together(
     program = ["-m", "brainjepa_core.pretraining.parallel.local", str(folder.absolute())]
     total, final = study.training.schedule.total_steps, run / "final"
     with (
-        waiting(Console(quiet=not progress), "pretraining", total) as work,
+        waiting(console, "pretraining", total) as work,
         DeferredSignals() as deferred,
-        launched(devices, program, folder.absolute(), run / PROCESSES_LOG, threads) as launch,
     ):
-        while not (launch.is_over and final.exists()) and deferred.number is None:
-            launch.require_at_work()
-            _tell(run / LOG, work)
-            time.sleep(TICK)
+        log = _LogOfOthers(run, work, on_log)
+        with launched(devices, program, folder.absolute(), run / PROCESSES_LOG, threads) as launch:
+            while not (launch.is_over and final.exists()) and deferred.number is None:
+                launch.require_at_work()
+                log.tell()
+                time.sleep(TICK)
+        log.tell(ended=True)
     shutil.rmtree(folder)
     if deferred.number is not None:
         signal.raise_signal(deferred.number)
 
 
-def _tell(log: Path, work: Work) -> None:
-    """Show the newest step that is logged."""
-    if not log.exists():
-        return
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LAST_LINES))
-        lines = file.read().split(b"\n")
-    if len(lines) > 1 and lines[-2].startswith(b"{"):
-        told = json.loads(lines[-2])
-        if told["step"] + 1 != work.done:
-            work.update(f"pretraining, loss {told['loss']:.4f}", done=told["step"] + 1)
+class _LogOfOthers:
+    """What the processes log, told here as `loop.pretrain` would tell it: every line once."""
+
+    def __init__(self, run: Path, work: Work, on_log: Callable[[Line], None] | None) -> None:
+        saved = state_folders(run)
+        first = int(saved[-1].name.removeprefix("step-")) if saved else 0
+        self._path = RunLog(run, first).path  # as the processes will cut it
+        self._read = self._path.stat().st_size
+        self._untold: Line | None = None
+        self._work, self._on_log = work, on_log or (lambda _: None)
+        work.update(done=first)
+
+    def tell(self, ended: bool = False) -> None:
+        """Show the newest step, and call on what is new; the last line of all is one to tell."""
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            text, end, _ = file.read().rpartition(b"\n")
+        self._read += len(text + end)
+        lines: list[Line] = [json.loads(line) for line in text.splitlines()]
+        for line in lines:
+            due = (line["step"] + 1) % LOG_EVERY == 0
+            self._untold = None if due else line
+            if due:
+                self._on_log(line)
+        if ended and self._untold is not None:
+            self._on_log(self._untold)
+        if lines:
+            newest = lines[-1]
+            self._work.update(f"pretraining, loss {newest['loss']:.4f}", done=newest["step"] + 1)
 
 
 def _train(folder: Path) -> int:

@@ -6,14 +6,12 @@ Shapes: X, Y, Z voxels of the grid, turned so that the axes go right, forward an
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import nibabel
 import numpy as np
-from nibabel.spatialimages import SpatialImage
 
 from brainjepa_core.signals.images.label_image import LabelImage
-from brainjepa_core.signals.images.nifti_stream import read_header
+from brainjepa_core.signals.images.nifti_stream import load_nifti, read_header, read_values
 from brainjepa_core.signals.scan import Slice
 
 FRAMES = 10  # that are averaged: a scan is compressed, and its first frames cost little
@@ -38,11 +36,10 @@ def alignment(bold: Path, labels: LabelImage) -> tuple[Slice, ...]:
     grid = labels.on_grid(bold, header)
     volume = np.zeros(int(np.prod(header.shape)), np.int32)
     volume[grid.voxels] = grid.rows + 1
-    image = cast(SpatialImage, nibabel.load(bold))
-    first = np.asarray(image.dataobj[..., :FRAMES], np.float32)
-    mean = np.nan_to_num(first).mean(-1)
+    first = read_values(bold, load_nifti(bold), FRAMES).astype(np.float32)
+    mean = np.nan_to_num(first.reshape(*header.shape, -1, order="F")).mean(-1)
     turned = [
-        nibabel.as_closest_canonical(nibabel.Nifti1Image(array, image.affine))
+        nibabel.as_closest_canonical(nibabel.Nifti1Image(array, header.affine))
         for array in (mean, volume.reshape(header.shape, order="F"))
     ]
     size = np.abs(turned[0].header.get_zooms()[:3])

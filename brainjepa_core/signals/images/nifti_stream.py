@@ -144,8 +144,15 @@ def load_nifti(file: Path) -> Any:
     return image
 
 
-def read_values(file: Path, image: Any) -> NDArray[Any]:
-    """All values [N] of an opened image, first axis fastest.
+def read_values(file: Path, image: Any, frames: int | None = None) -> NDArray[Any]:
+    """Values [N] or [N f] of an opened image, first axis fastest.
+
+    Parameters
+    ----------
+    file : Path
+    image : nibabel image
+    frames : int, optional
+        The first along the last axis; all by default.
 
     Raises
     ------
@@ -153,7 +160,7 @@ def read_values(file: Path, image: Any) -> NDArray[Any]:
         If the file is damaged.
     """
     try:
-        return np.asarray(image.dataobj).reshape(-1, order="F")
+        return np.asarray(image.dataobj[..., :frames]).reshape(-1, order="F")
     except Exception as error:  # damage surfaces as nibabel's, zlib's, gzip's or Python's errors
         found = plainly(error)
         raise ScanProblem(file, "an image that can be read", found, "copy it again") from error

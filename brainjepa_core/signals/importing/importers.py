@@ -25,6 +25,7 @@ from brainjepa_core.signals.inputs.passed_over import in_words
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.storing.vectors import keep_people_of
 from brainjepa_core.signals.storing.withdrawn import WithdrawnPerson
 from brainjepa_core.signals.tables.phenotypes import Phenotypes, read_phenotypes, told_displacement
 from brainjepa_core.signals.tables.series_files import SERIES_ENDINGS, Time, refusal
@@ -167,6 +168,7 @@ def _store(
                 raise refusal(scan.files[0], error) from error
         store = store or ScanStore.create(store_path, atlas)
         store.remove(unusable)  # earlier forms of them may be there
+        keep_people_of(store)
         files = {file for scan in scans for file in scan.files}
         told = None if participants is None else content_digest([Path(participants)])
         note_import(store.path, {"scans": content_digest(files), "participants": told})

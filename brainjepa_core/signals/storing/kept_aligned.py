@@ -124,7 +124,8 @@ class KeptAligned:
     ) -> KeptScans | None:
         """The folder of a store under some settings; None where nothing may be kept.
 
-        Folders that were not used for longest make room for it.
+        Folders that were not used for longest make room for it, and so do scans in it that are not
+        among these. Nothing is kept either if somebody removes all of it meanwhile.
 
         Parameters
         ----------
@@ -137,24 +138,27 @@ class KeptAligned:
             there is no room for all.
         """
         sizes = [_bytes_of(len(store.atlas), frames) for _, frames in scans]
+        room = min(sum(sizes), self.limit)
+        fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
+        names = frozenset(_name(record) for record, _ in scans[:fitting])
         self.place.mkdir(parents=True, exist_ok=True)
-        with lone_writer(self.place / LOCK, "aligned scans into", wait=True):
+        with (
+            suppress(FileNotFoundError),
+            lone_writer(self.place / LOCK, "aligned scans into", wait=True),
+        ):
             if not store.is_current:
                 return None
-            _follow(self.place, store)
-            folder = self.place / f"{_settings_key(store, settings, scale)}-{_store_key(store)}"
-            room = min(sum(sizes), self.limit)
+            key = _store_key(store)
+            _follow(self.place, store, key)
+            folder = self.place / f"{_settings_key(store, settings, scale)}-{key}"
             _make_room(self.place, folder, self.limit - room)
             folder.mkdir(exist_ok=True)
             _note_room(folder, room)
-        if room == sum(sizes):
-            return KeptScans(folder)
-        fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
-        names = frozenset(_name(record) for record, _ in scans[:fitting])
-        for path in folder.glob("*.f32"):
-            if path.name not in names:
-                path.unlink(missing_ok=True)
-        return KeptScans(folder, names)
+            for path in folder.glob("*.f32"):
+                if path.name not in names:
+                    path.unlink(missing_ok=True)
+            return KeptScans(folder, None if fitting == len(scans) else names)
+        return None
 
 
 def forget_removed(place: Path, store: ScanStore) -> None:
@@ -162,26 +166,37 @@ def forget_removed(place: Path, store: ScanStore) -> None:
 
     Asked by whoever takes scans out of a store, once they are.
     """
-    if place.is_dir():
-        with lone_writer(place / LOCK, "aligned scans into", wait=True):
-            _follow(place, store)
+    with (
+        suppress(FileNotFoundError),  # nothing is kept, or all of it was removed meanwhile
+        lone_writer(place / LOCK, "aligned scans into", wait=True),
+    ):
+        _follow(place, store, _store_key(store))
 
 
-def _follow(place: Path, store: ScanStore) -> None:
+def _follow(place: Path, store: ScanStore, key: str) -> None:
     """Rename folders of the store as it was, and remove from them what it has no more."""
-    for folder, settings, of_store in _folders(place):
-        if of_store == _store_key(store):
-            continue
-        changing = place / f"{settings}-{CHANGING}"  # what a kill leaves is taken up here again
-        if folder != changing:
-            shutil.rmtree(changing, ignore_errors=True)
-            folder.rename(changing)
-        _remove_all_but(changing, (_name(record) for record in store.records))
-        final = place / f"{settings}-{_store_key(store)}"
-        if final.exists():
-            shutil.rmtree(changing)
-        else:
-            changing.rename(final)
+    stale = [
+        (folder, settings) for folder, settings, of_store in _folders(place) if of_store != key
+    ]
+    names = frozenset(_name(record) for record in store.records if stale)
+    for folder, settings in stale:
+        with suppress(FileNotFoundError):  # somebody removed it
+            changing = _set_aside(folder)  # what a kill leaves is taken up here again
+            _remove_all_but(changing, names)
+            final = place / f"{settings}-{key}"
+            if final.exists():
+                shutil.rmtree(changing)
+            else:
+                changing.rename(final)
+
+
+def _set_aside(folder: Path) -> Path:
+    """A folder under a name by which nobody writes into it any more."""
+    changing = folder.with_name(f"{folder.name.partition('-')[0]}-{CHANGING}")
+    if folder != changing:
+        shutil.rmtree(changing, ignore_errors=True)
+        folder.rename(changing)
+    return changing
 
 
 def _make_room(place: Path, own: Path, left: int) -> None:
@@ -191,7 +206,7 @@ def _make_room(place: Path, own: Path, left: int) -> None:
     for folder in sorted(others, key=_last_use):
         if sum(rooms.values()) <= left:
             return
-        shutil.rmtree(folder)
+        shutil.rmtree(_set_aside(folder))
         del rooms[folder]
 
 

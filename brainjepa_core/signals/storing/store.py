@@ -218,13 +218,16 @@ class ScanStore:
                         "under the same subject, session and run; give it a run of its own, or "
                         "build the store anew"
                     )
-            with atomic_path(self._array_path(record)) as temporary, temporary.open("wb") as file:
+            with (
+                atomic_path(array_path(self.path, record)) as temporary,
+                temporary.open("wb") as file,
+            ):
                 np.save(file, array)
             append_line(self.path / TABLE, line)
             self._seen = state_of_file(self.path / TABLE)
             self._records[record.key] = record
             if known is not None and known.sha256 != record.sha256:
-                self._array_path(known).unlink(missing_ok=True)
+                array_path(self.path, known).unlink(missing_ok=True)
         return True
 
     def amend(self, records: Iterable[ScanRecord]) -> None:
@@ -267,7 +270,7 @@ class ScanStore:
                 names = {record.key for record in gone}
                 self._rewrite({k: r for k, r in self._records.items() if k not in names})
             for record in gone:
-                self._array_path(record).unlink(missing_ok=True)
+                array_path(self.path, record).unlink(missing_ok=True)
         return len(gone)
 
     @property
@@ -297,7 +300,7 @@ class ScanStore:
         with self.writing():
             clear_leftovers(self.path)
             clear_leftovers(self.path / ARRAYS)
-            named = {self._array_path(record).name for record in self.records}
+            named = {array_path(self.path, record).name for record in self.records}
             for path in (self.path / ARRAYS).glob("*.npy"):
                 if path.name not in named:
                     path.unlink()
@@ -324,9 +327,6 @@ class ScanStore:
         require_seconds(tr)
         return require_usable(array, self.atlas.rois)
 
-    def _array_path(self, record: ScanRecord) -> Path:
-        return array_path(self.path, record)
-
     def series(self, record: ScanRecord) -> Float32:
         """Memory-mapped array [R, F] of a scan, read-only.
 
@@ -342,7 +342,7 @@ class ScanStore:
         damaged = []
         for record in self.records:
             try:
-                intact = array_digest(np.load(self._array_path(record), allow_pickle=False))
+                intact = array_digest(np.load(array_path(self.path, record), allow_pickle=False))
             except (OSError, ValueError, EOFError):
                 intact = ""
             if intact != record.sha256:

@@ -6,13 +6,12 @@ which names, what their codes mean, and where each is documented.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from brainjepa_core.settings import Frozen, read_settings
+from brainjepa_core.settings import Frozen, read_settings, shipped_or_own
 
 SHIPPED = Path(__file__).parent / "cohorts"
 Value = str | int | float
@@ -109,14 +108,4 @@ def load_recipe(name_or_path: str | Path) -> CohortRecipe:
     ValueError
         If no shipped recipe has the name, or the file does not fit.
     """
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        return read_settings(path, CohortRecipe)
-    names = shipped_cohorts()
-    if str(name_or_path) not in names:
-        near = difflib.get_close_matches(str(name_or_path), names, n=1)
-        raise ValueError(
-            f"expected a cohort of {', '.join(names)}, or a file that ends in .yaml, found "
-            f"'{path.name}'; {f'did you mean {near[0]}?' if near else 'write a YAML for it'}"
-        )
-    return read_settings(SHIPPED / f"{name_or_path}.yaml", CohortRecipe)
+    return read_settings(shipped_or_own(name_or_path, SHIPPED, "cohort"), CohortRecipe)

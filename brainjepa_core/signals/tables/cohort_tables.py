@@ -8,18 +8,19 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from brainjepa_core.files import atomic_path
-from brainjepa_core.problems import counted, plainly
+from brainjepa_core.problems import counted
 from brainjepa_core.signals.tables.cells import is_missing, number_or_text
 from brainjepa_core.signals.tables.cohort_recipes import CohortColumn, CohortRecipe, CohortTable
 from brainjepa_core.signals.tables.labels import person_label
 from brainjepa_core.signals.tables.missing_codes import codes_of, is_code
 from brainjepa_core.signals.tables.phenotypes import PERSON
+from brainjepa_core.signals.tables.rows import read_rows
 
 UNKNOWN = "n/a"
 Cells = dict[str, str]
@@ -67,18 +68,19 @@ def read_cohort(
     recipe = _named(recipe, named or {})
     found = CohortPhenotypes()
     for file in files:
-        rows = read_cells(file)
-        table, person = _table_of(recipe, file, list(rows[0]) if rows else [])
+        rows = [row.cells for row in read_rows(file, delimiter=None)]
+        table, person = _table_of(recipe, file, list(rows[0]))
         rows = rows[1:] if table.descriptions else rows
         read = [
-            (name, column)
+            _Reader(name, column)
             for name, column in table.columns.items()
             if (column.source or column.flags) and _has(column, rows)
         ]
-        for label, row in _one_a_person(table, person, rows, file).items():
+        chosen = _one_a_person(table, person, rows, file)
+        for label, row in chosen.items():
             _add(found.people.setdefault(label, {}), row, read, file)
-        found.columns |= {name: column.documented for name, column in read}
-        found.notes += _notes(table, read, rows, file)
+        found.columns |= {reader.name: reader.column.documented for reader in read}
+        found.notes += _notes(table, read, chosen.values(), file)
     return found
 
 
@@ -117,45 +119,6 @@ def _named(recipe: CohortRecipe, named: Mapping[str, str]) -> CohortRecipe:
         person = (named[PERSON],) if PERSON in named else table.person
         tables.append(table.model_copy(update={"columns": columns, "person": person}))
     return recipe.model_copy(update={"tables": tuple(tables)})
-
-
-def read_cells(file: Path) -> list[Cells]:
-    """Rows by column; a tab in the first line makes it a table of tabs, else of commas.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, names a column twice, or has a row of another length. Names the file
-        and the line.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"expected a table in UTF-8, found {plainly(error)} in {file.name}; correct the path, "
-            "and save the table as UTF-8"
-        ) from error
-    lines = text.splitlines()
-    tab = bool(lines) and "\t" in lines[0]
-    reader = csv.reader(lines, delimiter="\t" if tab else ",")
-    head = [cell.strip() for cell in next(reader, [])]
-    twice = [name for name, times in Counter(head).items() if name and times > 1]
-    if twice:
-        raise ValueError(
-            f"expected each column once, found '{twice[0]}' again in line 1 of {file.name}; "
-            "rename or remove one"
-        )
-    rows = []
-    for cells in reader:
-        if not any(cells):
-            continue
-        if len(cells) != len(head):
-            raise ValueError(
-                f"expected {len(head)} cells in every row, found {len(cells)} in line "
-                f"{reader.line_num} of {file.name}; mend the row"
-            )
-        rows.append({name: cell.strip() for name, cell in zip(head, cells, strict=True) if name})
-    return rows
 
 
 def _table_of(recipe: CohortRecipe, file: Path, columns: Sequence[str]) -> tuple[CohortTable, str]:
@@ -198,18 +161,20 @@ def _one_a_person(
     """The row of each person, by a label as BIDS allows it: letters and digits."""
     chosen: dict[str, Cells] = {}
     again = 0
+    keep = {name: codes_of(values) for name, values in table.keep.items()}
     for row in sorted(rows, key=lambda row: _order(row, table.first_by)):
         label = re.sub(r"[^0-9A-Za-z]", "", person_label(row[person]))
-        if not label or not all(_kept(row, name, v) for name, v in table.keep.items()):
+        if not label or not all(is_code(row.get(name, ""), v) for name, v in keep.items()):
             continue
         if label in chosen:
-            again += not table.first_by
+            again += _order(chosen[label], table.first_by) == inf
             continue
         chosen[label] = row
     if again:
+        by = f" and no number in {table.first_by} to choose by" if table.first_by else ""
         raise ValueError(
-            f"expected one row a person in {file.name} ({table.called}), found {again} more; take "
-            "the rows of one visit, or say first_by in a recipe of your own"
+            f"expected one row a person in {file.name} ({table.called}), found {again} more{by}; "
+            "take the rows of one visit, or say first_by in a recipe of your own"
         )
     if not chosen:
         kept = "; ".join(f"{name} of {', '.join(map(str, v))}" for name, v in table.keep.items())
@@ -221,69 +186,79 @@ def _one_a_person(
 
 
 def _order(row: Cells, column: str) -> float:
+    """A row's number in the column that visits are chosen by; infinite where it has none."""
     value = number_or_text(row.get(column, ""))
-    return value if isinstance(value, float) else float("inf")
+    return value if isinstance(value, float) else inf
 
 
-def _kept(row: Cells, name: str, values: Sequence[object]) -> bool:
-    return is_code(row.get(name, ""), codes_of(values))
+@dataclass
+class _Reader:
+    """How one of our columns is read, its codes in the form in which cells are compared."""
+
+    name: str
+    column: CohortColumn
+
+    def __post_init__(self) -> None:
+        self.missing = codes_of(self.column.missing)
+        told = (self.column.codes or {}).items()
+        self.words = [(codes_of([code]), str(word)) for code, word in told]
+
+    def value(self, row: Cells) -> str | None:
+        """What a row tells, in our words; nothing where it is not known."""
+        if self.column.flags:
+            flags = self.column.flags.items()
+            return next(
+                (word for name, word in flags if number_or_text(row.get(name, "")) == 1), None
+            )
+        cell = self._cell(row)
+        if not self._known(cell):
+            return None
+        if self.column.codes is not None:
+            return next((word for code, word in self.words if is_code(cell, code)), None)
+        value = number_or_text(cell)
+        return f"{value / self.column.per:.10g}" if isinstance(value, float) else cell
+
+    def is_strange(self, row: Cells) -> bool:
+        """Whether a cell says something that none of the codes is."""
+        return (
+            self.column.codes is not None
+            and self._known(self._cell(row))
+            and self.value(row) is None
+        )
+
+    def _cell(self, row: Cells) -> str:
+        return next((row[name] for name in self.column.source if name in row), "")
+
+    def _known(self, cell: str) -> bool:
+        return not is_missing(cell) and not is_code(cell, self.missing)
 
 
-def _add(
-    known: dict[str, str], row: Cells, read: Sequence[tuple[str, CohortColumn]], file: Path
-) -> None:
-    for name, column in read:
-        value = _value(row, column)
+def _add(known: dict[str, str], row: Cells, read: Sequence[_Reader], file: Path) -> None:
+    for reader in read:
+        value = reader.value(row)
         if value is None:
             continue
-        if known.setdefault(name, value) != value:
+        if known.setdefault(reader.name, value) != value:
             raise ValueError(
-                f"expected one value of '{name}' a person, found another in {file.name} than in "
-                "the tables before it; give the tables of one visit"
+                f"expected one value of '{reader.name}' a person, found another in {file.name} "
+                "than in the tables before it; give the tables of one visit"
             )
 
 
-def _value(row: Cells, column: CohortColumn) -> str | None:
-    """What a row tells, in our words; nothing where it is not known."""
-    if column.flags:
-        return next(
-            (word for name, word in column.flags.items() if number_or_text(row.get(name, "")) == 1),
-            None,
-        )
-    cell = next((row[name] for name in column.source if name in row), "")
-    if is_missing(cell) or is_code(cell, codes_of(column.missing)):
-        return None
-    if column.codes is not None:
-        return next(
-            (str(word) for code, word in column.codes.items() if is_code(cell, codes_of([code]))),
-            None,
-        )
-    value = number_or_text(cell)
-    return f"{value / column.per:.10g}" if isinstance(value, float) else cell
-
-
 def _notes(
-    table: CohortTable, read: Sequence[tuple[str, CohortColumn]], rows: Sequence[Cells], file: Path
+    table: CohortTable, read: Sequence[_Reader], rows: Collection[Cells], file: Path
 ) -> list[str]:
     """Columns that are not there, and cells whose codes the recipe does not know."""
-    names = {name for name, _ in read}
+    names = {reader.name for reader in read}
     lacking = [name for name in table.columns if name not in names]
     notes = []
     if lacking:
         notes.append(f"{file.name}: nothing of {', '.join(lacking)}")
-    for name, column in read:
-        if column.codes is None:
-            continue
-        strange = sum(
-            _value(row, column) is None
-            and any(not is_missing(row.get(s, "")) for s in column.source)
-            and not is_code(next((row[s] for s in column.source if s in row), ""),
-                            codes_of(column.missing))
-            for row in rows
-        )  # fmt: skip
+    for reader in read:
+        strange = sum(map(reader.is_strange, rows))
         if strange:
             notes.append(
-                f"{file.name}: {counted(strange, 'row')} whose {name} has a code that the recipe "
-                "does not know; left unknown"
+                f"{file.name}: {counted(strange, 'row')} whose {reader.name} has a code that the "
+                "recipe does not know; left unknown"
             )
     return notes

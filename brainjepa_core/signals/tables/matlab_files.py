@@ -7,6 +7,7 @@ characters, or a matrix of them with one text a row.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,16 @@ def load_old(file: Path, name: str) -> NDArray[Any]:
     ValueError
         As `require_known_types` says.
     """
-    require_known_types(file)
+    state = file.stat()
+    _checked(file, state.st_mtime_ns, state.st_size)
     found: NDArray[Any] = loadmat(str(file), variable_names=[name])[name]
     return found
+
+
+@lru_cache(maxsize=1)
+def _checked(file: Path, _changed: int, _size: int) -> None:
+    """Look through a file once, not for each of its variables."""
+    require_known_types(file)
 
 
 def matlab_class(item: h5py.Dataset) -> str:

@@ -1,4 +1,4 @@
-"""Rows of tab-separated tables by the names of their columns; nothing is filled in or dropped."""
+"""Rows of tables by the names of their columns; nothing is filled in or dropped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.tables.cells import is_missing
@@ -35,7 +36,7 @@ class Row:
         }
 
 
-def read_rows(table: Path, needed: str) -> list[Row]:
+def read_rows(table: Path, needed: str = "", delimiter: str | None = "\t") -> list[Row]:
     """Read a table whose first line names its columns; columns without a name are passed over.
 
     Parameters
@@ -44,29 +45,32 @@ def read_rows(table: Path, needed: str) -> list[Row]:
         In UTF-8, with or without a byte order mark. Spaces around names and
         cells are not part of them.
     needed : str
-        Column that has to be there.
+        Column that has to be there, if any has.
+    delimiter : str, optional
+        Between cells; without one a tab in the first line makes it a tab, else a comma.
 
     Raises
     ------
     ValueError
-        If it cannot be read, lacks the column, names one twice, or has a row that is shorter or
-        longer than its first line. Names the file, the column and the line.
+        If it cannot be read, has no rows, lacks the column, names one twice, or has a row that is
+        shorter or longer than its first line. Names the file, the column and the line.
     """
+    kind = "a tab-separated table" if delimiter == "\t" else "a table of tabs or commas"
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
-            lines = list(_lines(stream))
+            lines = list(_lines(stream, delimiter))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
-            f"expected a tab-separated table in UTF-8, found {plainly(error)} in {table.name}; "
+            f"expected {kind} in UTF-8, found {plainly(error)} in {table.name}; "
             "correct the path, and save the table as UTF-8"
         ) from error
     (_, first), *rows = lines or [(0, [])]
     columns = [name.strip() for name in first]
-    if not rows or needed not in columns:
+    if not rows or (needed and needed not in columns):
         raise ValueError(
-            f"expected a tab-separated table with a column {needed}, found "
-            f"{', '.join(filter(None, columns)) if rows else 'no rows'} in {table.name}; give a "
-            "BIDS participants.tsv"
+            f"expected {kind} with {f'a column {needed}' if needed else 'rows'}, found "
+            f"{', '.join(filter(None, columns)) if rows else 'no rows'} in {table.name}; "
+            f"{'give a BIDS participants.tsv' if needed else 'complete the table'}"
         )
     _refuse_repeated(columns, table)
     for line, cells in rows:
@@ -77,8 +81,11 @@ def read_rows(table: Path, needed: str) -> list[Row]:
     ]
 
 
-def _lines(stream: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(stream, delimiter="\t")
+def _lines(stream: TextIO, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+    if delimiter is None:
+        delimiter = "\t" if "\t" in stream.readline() else ","
+        stream.seek(0)
+    reader = csv.reader(stream, delimiter=delimiter)
     for cells in reader:
         if any(cells):
             yield reader.line_num, cells
@@ -108,5 +115,6 @@ def _refuse_other_length(
     if any(cells[len(columns) :]):
         raise ValueError(
             f"expected {len(columns)} cells in every row, found {len(cells)} in line {line} of "
-            f"{table.name}; a tab within a cell, or a column without a name, shifts what follows"
+            f"{table.name}; a tab or comma within a cell, or a column without a name, shifts what "
+            "follows"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from brainjepa_client.computing.kinds import People, people_of
 from brainjepa_client.settings import SiteSettings
+from brainjepa_core.files import state_of_file
 from brainjepa_core.signals.storing.scan_arrays import ARRAYS
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
@@ -35,10 +36,12 @@ class AtHand:
         Bytes of aligned scans in memory; those of the request at hand are kept in any case.
     stores : int
         How many stores are kept open, and windows of how many studies.
+    keeps : bool
+        Whether aligned scans are kept on the site's disk, too.
     """
 
-    def __init__(self, limit: int = LIMIT, stores: int = STORES) -> None:
-        self.limit, self.stores = limit, stores
+    def __init__(self, limit: int = LIMIT, stores: int = STORES, *, keeps: bool = True) -> None:
+        self.limit, self.stores, self.keeps = limit, stores, keeps
         self._open: OrderedDict[Path, tuple[FileStates | None, ScanStore]] = OrderedDict()
         self._people: OrderedDict[tuple[Path, str], People] = OrderedDict()
 
@@ -63,7 +66,7 @@ class AtHand:
     def people(self, settings: SiteSettings, store: ScanStore, study: Assignment) -> People:
         """Whom a request is about, with the aligned scans that earlier requests have read."""
         known = self.known_people(settings, store, study)
-        found = people_of(settings, store, study) if known is None else known
+        found = known or people_of(settings, store, study, keeps=self.keeps)
         if self._is_open(store):
             self._people[_name(settings, study)] = found
             self._people.move_to_end(_name(settings, study))
@@ -109,15 +112,7 @@ def _states(path: Path) -> FileStates:
 
     An array's name is a hash of its content, so that the folder shows every change of one.
     """
-    return tuple(_state(path / name) for name in (HEADER, TABLE, ARRAYS))
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return tuple(state_of_file(path / name) for name in (HEADER, TABLE, ARRAYS))
 
 
 def _are_settled(states: FileStates) -> bool:

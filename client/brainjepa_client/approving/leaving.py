@@ -1,9 +1,9 @@
 """A site leaves a contract, or its consortium, for good: nothing is answered from then on.
 
-What had left before is elsewhere, and nobody can call it back. Here, optimiser states, embeddings
-and aligned scans go, which were of use for the next round alone. What says who was behind each
-answer stays, and the log: without them the site could tell no person any more which rounds they
-were in.
+What had left before is elsewhere, and nobody can call it back. Here, optimiser states, aligned
+scans and all else that is made of people go, which were of use for the next round alone. What says
+who was behind each answer stays, and the log: without them the site could tell no person any more
+which rounds they were in.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.approving.membership import KIT, has_left, leave
 from brainjepa_client.computing.state import remove_states
 from brainjepa_client.consent.audit_log import ANSWERED, WITHDREW, audit_log
+from brainjepa_client.consent.made_of_people import forget_made_of_people
 from brainjepa_client.consent.participation import ranges
-from brainjepa_client.judging.task_people import CACHE
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_core.problems import counted
@@ -65,8 +65,8 @@ def withdraw_from_consortium(site: SiteSettings) -> int:
 
 
 def _forget(state: Path, studies: Iterable[Path]) -> int:
-    for kept in (CACHE, ALIGNED):
-        shutil.rmtree(state / kept, ignore_errors=True)
+    forget_made_of_people(state)
+    shutil.rmtree(state / ALIGNED, ignore_errors=True)
     return sum(remove_states(folder) for folder in studies)
 
 

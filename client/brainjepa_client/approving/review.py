@@ -108,11 +108,12 @@ def _asked(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str
 
 def _exactness(site: SiteSettings, tolerance: float) -> str:
     asked = f"to {tolerance:g} of exact fp32 or better" if tolerance else "in exact fp32"
-    return f"steps are to be computed {asked} (training.tolerance); this site: " + (
-        f"{site.computing.in_words}, which is to {site.computing.deviation:g}"
-        if site.computing.deviation
-        else "exact fp32"
-    )
+    computing, trainer = site.computing, site.trainer
+    choices = [computing.in_words] if computing.deviation else []
+    choices += [f"reduce: {trainer.reduce}"] if trainer.deviation else []
+    largest = max(computing.deviation, trainer.deviation)
+    own = f"{' and '.join(choices)}, which is to {largest:g}" if choices else "exact fp32"
+    return f"steps are to be computed {asked} (training.tolerance); this site: {own}"
 
 
 def _shares_noise(contract: Contract) -> bool:

@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+import torch.distributed as dist
+
 from brainjepa_client.computing.exchange import Exchange
 from brainjepa_client.computing.kinds import computed, people_of
 from brainjepa_client.computing.private_round import PrivateRound
-from brainjepa_client.computing.stopping import stopping_when
+from brainjepa_client.computing.stopping import RefusedElsewhere, stopping_when
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.machine.devices import require_device
@@ -32,6 +34,7 @@ Member = Callable[[SiteSettings], AbstractContextManager[tuple[Processes, SiteSe
 
 @contextmanager
 def _alone(settings: SiteSettings) -> Iterator[tuple[Processes, SiteSettings]]:
+    require_device(settings.device)
     yield ALONE, settings
 
 
@@ -50,7 +53,6 @@ def answer(exchange: Exchange, stop: threading.Event, member: Member = _alone) -
         settings, request, judged = exchange.question()
         print(f"{request.kind} of study '{request.assignment.study_id}'", flush=True)
         with member(settings) as (processes, own), stopping_when(stop.is_set):
-            require_device(own.device)
             use_threads(own.threads)
             store = ScanStore.open(own.store)
             if store.fingerprint != judged:
@@ -61,19 +63,27 @@ def answer(exchange: Exchange, stop: threading.Event, member: Member = _alone) -
             people = people_of(settings, store, request.assignment)
             reply = computed(own, people, request, private, processes)
             is_first = processes.rank == 0
+    except RefusedElsewhere as refusal:
+        print(refusal, flush=True)
+        return 0
     except Refusal as refusal:
         if stop.is_set():  # who asks knows why
             print("stopped after the step at hand", flush=True)
             return STOPPED
         print(f"refused: {refusal}", flush=True)
-        reply, is_first = Reply(refusal=str(refusal)), True  # all of them refuse the same
+        reply, is_first = Reply(refusal=str(refusal)), True  # whoever has the reason says it
     except Exception as error:
         traceback.print_exc()  # into the log, which stays at the site
         # What one of several meets where another has died says nothing of what has happened.
-        if member is _alone or not isinstance(error, RuntimeError):
+        if member is _alone or not _is_of_others(error):
             exchange.fail(error)
         return 1
     if is_first:
         exchange.answer(reply)
         print("answered", flush=True)
     return 0
+
+
+def _is_of_others(error: Exception) -> bool:
+    """Whether it is what torch.distributed says of a lost process; out of memory is a subclass."""
+    return type(error) is RuntimeError or isinstance(error, dist.DistError)

@@ -48,18 +48,30 @@ class People:
         return self.windows.only(self.learning.tolist())
 
 
-def people_of(settings: SiteSettings, store: ScanStore, assignment: Assignment) -> People:
+def people_of(
+    settings: SiteSettings, store: ScanStore, assignment: Assignment, *, keeps: bool = True
+) -> People:
     """The people of a store that a study is about, and their folds.
 
-    Their aligned scans are kept beside the site's state, where ``policy.max_disk_gb`` leaves room
-    beside the states of the study's rounds.
+    Parameters
+    ----------
+    settings : SiteSettings
+    store : ScanStore
+    assignment : Assignment
+    keeps : bool
+        Whether their aligned scans are kept beside the site's state, where ``policy.max_disk_gb``
+        leaves room beside the states of the study's rounds.
     """
-    study, state = assignment.pretraining, settings.state
-    size = StudySize.of(study, len(store.atlas))
-    room = max(0, int(settings.policy.max_disk_gb * GB) - size.disk)
-    windows = study.windows_of([store], KeptAligned(state / ALIGNED, room))
-    folds = folds_of_windows(windows, assignment.pretraining.training.seed, assignment.folds)
+    study = assignment.pretraining
+    kept = _kept(settings, StudySize.of(study, len(store.atlas))) if keeps else None
+    windows = study.windows_of([store], kept)
+    folds = folds_of_windows(windows, study.training.seed, assignment.folds)
     return People(windows, folds, np.flatnonzero(folds != assignment.held_out_fold), store)
+
+
+def _kept(settings: SiteSettings, size: StudySize) -> KeptAligned:
+    room = max(0, int(settings.policy.max_disk_gb * GB) - size.disk)
+    return KeptAligned(settings.state / ALIGNED, room)
 
 
 def computed(

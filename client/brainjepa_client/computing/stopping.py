@@ -13,7 +13,12 @@ STOPPED = (
     "this site was stopped before its answer was done, and kept the state of the round before; ask "
     "again once it is back"
 )
+ELSEWHERE = "another of the processes that answer together has refused, and says why"
 _required: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("required", default=())
+
+
+class RefusedElsewhere(Refusal):
+    """Another process has the reason; this one has nothing to say."""
 
 
 @contextmanager
@@ -67,6 +72,7 @@ def require_all_going_on(processes: Processes) -> None:
     Raises
     ------
     Refusal
+        A `RefusedElsewhere` where this process has no reason of its own.
     """
     found: Refusal | None = None
     try:
@@ -74,4 +80,4 @@ def require_all_going_on(processes: Processes) -> None:
     except Refusal as refusal:
         found = refusal
     if processes.any(found is not None):
-        raise found or Refusal(STOPPED)
+        raise found or RefusedElsewhere(ELSEWHERE)

@@ -20,7 +20,12 @@ from brainjepa_client.computing.exchange import Exchange, JobFailed, new_exchang
 from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.pretraining.parallel.launching import TICK, LaunchFailed, is_running, launched
+from brainjepa_core.pretraining.parallel.launching import (
+    TICK,
+    LaunchFailed,
+    launched,
+    wait_until_over,
+)
 from brainjepa_core.wire.messages import Reply, Request
 
 FOLDER = "site.processes"  # no study's folder has a dot in its name
@@ -47,11 +52,12 @@ def trained_together(settings: SiteSettings, request: Request, store: str) -> Re
     _end_left_over(place)
     exchange = new_exchange(place, request)
     places = {name: getattr(settings, name).absolute() for name in ("store", "state")}
-    own = settings.model_copy(update={**places, "prepare": None, "threads": _threads(settings)})
+    threads = _threads(settings)
+    own = settings.model_copy(update={**places, "prepare": None, "threads": threads})
     exchange.ask(own, request, store)
     program = ["-m", "brainjepa_client.computing.together", str(exchange.folder)]
     try:
-        with launched(own, program, exchange.folder, exchange.log, _threads(settings)) as launch:
+        with launched(own, program, exchange.folder, exchange.log, threads) as launch:
             while (reply := exchange.reply()) is None:
                 require_going_on()
                 launch.require_at_work()
@@ -77,9 +83,7 @@ def _threads(settings: SiteSettings) -> int:
 def _end_left_over(place: Path) -> None:
     """Wait until processes that nobody waits for any more, since a worker was killed, are over."""
     for exchange in open_exchanges(place):
-        while is_running(exchange.folder):
-            require_going_on()
-            time.sleep(TICK)
+        wait_until_over(exchange.folder, require_going_on)
         exchange.close()
 
 

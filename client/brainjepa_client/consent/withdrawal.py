@@ -22,16 +22,16 @@ from brainjepa_client.consent.audit_log import (
     people_removed,
     site_salt,
 )
+from brainjepa_client.consent.made_of_people import forget_made_of_people
 from brainjepa_client.consent.participation import TakenPart, part_taken
 from brainjepa_client.consent.results_made import results_made
 from brainjepa_client.deploying.run_folder import FOLDER
-from brainjepa_client.judging.kept_outcomes import forget_outcomes
 from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.quality.ratings import forget_ratings
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.arrays import load_arrays
+from brainjepa_core.arrays import load_arrays, save_arrays
 from brainjepa_core.command.command_log import LOG as COMMAND_LOG
 from brainjepa_core.evaluation.comparison import CACHE as OF_EVALUATION
-from brainjepa_core.evaluation.features.embeddings import CACHE as OF_EMBEDDINGS
 from brainjepa_core.files import atomic_path
 from brainjepa_core.pretraining.loop import BAD_BATCH
 from brainjepa_core.problems import counted
@@ -125,6 +125,7 @@ def remove_person(site: SiteSettings, person: str) -> Removal:
         remove_derivatives(site.prepare.derivatives, label)
     results = _clear_results(site.state, label)
     _clear_state(site, label, {key[0] for key in theirs})
+    forget_ratings(site.quality, label)
     reports.remove(theirs)  # last: it is what finds the person again after a kill
     return Removal(scans, before, studies, tuple(results))
 
@@ -162,15 +163,13 @@ def _without(path: Path, label: str) -> None:
     if keep.all():
         return
     rows = {k: v[keep] if v.ndim and len(v) == len(keep) else v for k, v in arrays.items()}
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **rows)  # type: ignore[arg-type]
+    save_arrays(path, rows)
 
 
 def _clear_state(site: SiteSettings, label: str, subjects: Collection[str]) -> None:
     """Remove caches, and the person's names from logs and lists of bad batches."""
     state = site.state
-    shutil.rmtree(state / OF_EMBEDDINGS, ignore_errors=True)  # made anew when they are needed
-    forget_outcomes(state)
+    forget_made_of_people(state)
     names = {f"sub-{label}", *subjects}
     for logs in (f"{LOG}*", f"*/{BAD_BATCH}", f"{FOLDER}/*.log*", f"*/*/{JOB_LOG}"):
         for path in state.glob(logs):

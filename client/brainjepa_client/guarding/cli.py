@@ -65,7 +65,7 @@ def dry_run(
         with waiting(console, "Asking the site"):
             run = dry_run(site, chosen, wire, asked)
         if as_json:
-            print_json(rows_as_told(run))
+            print_json(rows_as_told(run, summary=summary))
         else:
             print_dry_run(run, console, summary=summary)
         if out is not None:

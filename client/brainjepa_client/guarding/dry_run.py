@@ -18,18 +18,19 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import LOG, Site
 from brainjepa_client.guarding.dry_run_masked import masked_rows
 from brainjepa_client.guarding.dry_run_rows import ReplyPart, message_of, rows_of
 from brainjepa_client.guarding.exactness import require_exact_enough
 from brainjepa_client.guarding.policy import Refusal, require_allowed
 from brainjepa_client.guarding.policy_lines import policy_lines
-from brainjepa_client.judging.yardstick import sample_of, without_other_half
+from brainjepa_client.judging.yardstick import sample_of
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
@@ -54,6 +55,7 @@ from brainjepa_core.wire.messages import (
     DESCRIBE,
     EVALUATE,
     GRADIENTS,
+    OF_OTHER_HALF,
     TRAIN,
     WANTS,
     Assignment,
@@ -145,8 +147,10 @@ def dry_run(
             state = Path(folder)
             here = settings.model_copy(update={"state": state})
             reply = _answer(here, own, request, study, lambda: len(store.atlas))
-            if not _tells_other_half(store, study, settings.policy):
-                reply = without_other_half(reply)
+            if OF_OTHER_HALF[0] in reply.metrics and not _tells_other_half(
+                store, study, settings.policy
+            ):
+                reply = _without_other_half(reply)
             message = message_of(request)
             found = list(rows_of(message, reply, lines))
             if reply.refusal and not found[0].policy:
@@ -168,6 +172,12 @@ def _tells_other_half(store: ScanStore, study: PretrainingSettings, policy: Poli
     return halves_of(sample, tested, policy.min_people_in_sum) is not None
 
 
+def _without_other_half(reply: Reply) -> Reply:
+    """The reply of a site whose windows are too long for the halves of its scans."""
+    kept = {name: value for name, value in reply.metrics.items() if name not in OF_OTHER_HALF}
+    return replace(reply, metrics=kept)
+
+
 def _is_masked(request: Request, reply: Reply) -> bool:
     return request.kind != DESCRIBE and not reply.refusal
 
@@ -187,7 +197,7 @@ def _answer(
             require_exact_enough(own, whole)
     except Refusal as refusal:
         return Reply(refusal=str(refusal))
-    return Site(settings).answer(request)
+    return Site(settings, at_hand=AtHand(keeps=False)).answer(request)
 
 
 def requests(

@@ -124,9 +124,10 @@ def summarised(rows: Sequence[ReplyPart]) -> list[ReplyPart]:
     ]
 
 
-def rows_as_told(run: DryRun) -> dict[str, Any]:
-    """Every row, with its policy lines as texts, for programs."""
-    rows = [{**asdict(row), "policy": [str(line) for line in row.policy]} for row in run.rows]
+def rows_as_told(run: DryRun, *, summary: bool = False) -> dict[str, Any]:
+    """Every row, or those that `summarised` makes of them, for programs: policy lines as texts."""
+    found = summarised(run.rows) if summary else run.rows
+    rows = [{**asdict(row), "policy": [str(line) for line in row.policy]} for row in found]
     return {"site": run.site, "wire": run.wire, "rows": rows, "errors": run.errors}
 
 

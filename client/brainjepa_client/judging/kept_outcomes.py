@@ -10,12 +10,14 @@ Shapes: n people of the sample, R ROIs, m components of the basis, C of connecti
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from brainjepa_client.computing.state import locked
+from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_core.arrays import Arrays, Float64, load_arrays, save_arrays
 from brainjepa_core.evaluation.measure import outcome_groups
 from brainjepa_core.files import clear_leftovers
@@ -43,7 +45,8 @@ class Unchanging:
         By group, as `measure.outcome_groups` gives them.
     drift : float, optional
         Largest principal angle, in degrees, between the people's own leading gradients and the
-        basis; None where they have no gradients of their own, such as for want of an ROI.
+        basis; None where they have no gradients of their own, such as for want of an ROI, or
+        where nobody is told it.
     """
 
     outcomes: dict[str, Float64]
@@ -62,15 +65,16 @@ class Measured:
         Places among them of those outside the held-out fold: the drift's.
     components : ndarray of float64 [R, C]
     basis : ndarray of float64 [R, m]
-    sparsity : float
-        Of the people's own gradients.
+    sparsity : float, optional
+        Of the people's own gradients; None where no drift is told, as under secure sums and of
+        coordinates, which are no gradients to compare.
     """
 
     sample: Windows
     training: tuple[int, ...]
     components: Float64
     basis: Float64
-    sparsity: float
+    sparsity: float | None
 
     @property
     def name(self) -> str:
@@ -92,13 +96,22 @@ class Measured:
         return all(ScanStore.open(s.path).fingerprint == s.fingerprint for s in stores)
 
     def compute(self) -> Unchanging:
-        """From the scans."""
-        return Unchanging(outcome_groups(self.sample, self.components), self._drift())
+        """From the scans.
+
+        Raises
+        ------
+        Refusal
+            If the answer has to end.
+        """
+        outcomes = outcome_groups(self.sample, self.components, require_going_on)
+        return Unchanging(outcomes, self._drift())
 
     def _drift(self) -> float | None:
+        if self.sparsity is None or not self.training:
+            return None
         count = min(DRIFT_COMPONENTS, self.basis.shape[1])
+        summed = connectivity_sum(self.sample.only(self.training), 1, require_going_on)
         try:
-            summed = connectivity_sum(self.sample.only(self.training))
             own = ConsensusBasis.from_sum(summed, count, self.sparsity)
             return float(principal_angles(own.gradients, self.basis, count).max())
         except ValueError:
@@ -113,15 +126,22 @@ def kept_outcomes(state: Path, measured: Measured) -> Unchanging:
     state : Path
         The site's state folder.
     measured : Measured
+
+    Raises
+    ------
+    Refusal
+        If the answer has to end.
     """
     file = state / OUTCOMES / f"{measured.name}.npz"
     try:
         found = load_arrays(file)
-        os.utime(file)  # the latest used ones stay
     except (FileNotFoundError, ValueError):  # or damaged
         made = measured.compute()
-        _keep(file, made, measured)
+        with suppress(OSError):  # such as a full disk: it is made anew when it is needed
+            _keep(file, made, measured)
         return made
+    with suppress(OSError):
+        os.utime(file)  # the latest used ones stay
     drift = found.pop(_DRIFT, None)
     return Unchanging(dict(found), None if drift is None else float(drift))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.guarding.policy import Refusal, require_enough_summed, require_task
 from brainjepa_client.judging.task_people import (
     TaskPeople,
@@ -72,14 +73,7 @@ def evaluate_task(
     data = data_of(windows, probe.task, policy)
     if probe.want == "scores":
         return _scores(settings, windows, data, request)
-    features = embeddings_of(settings, windows, data.people, request)
-    people = TaskPeople.of(
-        data,
-        features,
-        folds,
-        request.assignment.folds,
-        sample_of(windows, folds, request.assignment),
-    )
+    people = _people(settings, windows, folds, data, request)
     if probe.want == "sums":
         return _sums(people.told(policy.min_people_in_sum), policy)
     if probe.want == "newton":
@@ -87,6 +81,19 @@ def evaluate_task(
     if probe.want == "probe":
         return _own_probe(people.told(policy.min_people_in_sum), policy)
     return _judge(people, policy, request)
+
+
+def _people(
+    settings: SiteSettings,
+    windows: Windows,
+    folds: NDArray[np.int64],
+    data: TaskData,
+    request: Request,
+) -> TaskPeople:
+    """Those of the task's data, as the model sees them."""
+    features = embeddings_of(settings, windows, data.people, request)
+    sample = sample_of(windows, folds, request.assignment)
+    return TaskPeople.of(data, features, folds, request.assignment.folds, sample)
 
 
 def _summed(
@@ -99,16 +106,9 @@ def _summed(
         data = data_of(windows, probe.task, policy)
     except Refusal:
         return Reply(arrays=_nothing(settings, windows, request) if probe.want == "sums" else {})
-    features = embeddings_of(settings, windows, data.people, request)
-    widest = max(x.shape[1] for x in features.values())
+    people = _people(settings, windows, folds, data, request)
+    widest = max(x.shape[1] for x in people.features.values())
     require_enough_summed(policy, request.assignment.people, widest)
-    people = TaskPeople.of(
-        data,
-        features,
-        folds,
-        request.assignment.folds,
-        sample_of(windows, folds, request.assignment),
-    )
     if probe.want == "sums":
         return Reply(arrays=moments_to_arrays(_moments(people)))
     sent: Arrays = {}
@@ -148,6 +148,7 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
     }
     metrics = counts_of(data, policy)
     for model, method in methods.items():
+        require_going_on()
         for name, value in cross_validated(method, data, splits, policy).items():
             metrics[f"{model}.{name}"] = rounded(value)
     return Reply(metrics)

@@ -6,8 +6,6 @@ Whoever is read is of a fixed sample (`evaluation.sample`), and what no weight c
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +18,6 @@ from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.sample import yardstick_sample
 from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
-from brainjepa_core.evaluation.yardstick import Precision
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.tokens import token_validity
 from brainjepa_core.pretraining.metrics import collapse_metrics
@@ -69,7 +66,7 @@ def evaluate(
         If weights or components do not fit this site's atlas, a secure sum is of fewer people than
         the policy asks for, or the answer has to end.
     """
-    assignment = request.assignment
+    assignment, basis = request.assignment, request.assignment.pretraining.basis
     model = model_of(request, len(windows.atlas)).to(settings.device)
     components = _components(request, len(windows.atlas))
     chosen = sample_of(windows, folds, assignment)
@@ -81,7 +78,7 @@ def evaluate(
             tuple(np.flatnonzero(of_folds != assignment.held_out_fold).tolist()),
             components,
             np.asarray(request.arrays[BASIS], np.float64),
-            assignment.pretraining.basis.sparsity,
+            basis.sparsity if assignment.protect is None and basis.kind == "gradients" else None,
         ),
     )
     people = SitePeople.read(
@@ -90,15 +87,13 @@ def evaluate(
         unchanging.outcomes,
         of_folds,
         assignment.folds,
-        precision=_precision(settings),
         progress=lambda _: require_going_on(),
     )
     told = told_of(model, sample, people, assignment, settings.policy)
     if assignment.protect is not None:
         return told
     numbers = _collapse(model, sample, assignment.pretraining.training.seed)
-    # Of coordinates there are no gradients of a site's own to compare.
-    if unchanging.drift is not None and assignment.pretraining.basis.kind == "gradients":
+    if unchanging.drift is not None:
         numbers["drift"] = unchanging.drift
     beside: dict[str, Scalar] = {NOT_READ: settings.policy.rounded(len(folds) - len(chosen))}
     return Reply({**told_numbers(numbers), **beside, **told.metrics}, told.arrays)
@@ -111,11 +106,6 @@ def sample_of(
     subjects = [person.records[0].subject for person in windows.people]
     seed = assignment.pretraining.training.seed
     return yardstick_sample(subjects, folds, seed, assignment.evaluate_people)
-
-
-def _precision(settings: SiteSettings) -> Precision:
-    """How the site's machine computes an embedding: in bf16 where it says so, else exactly."""
-    return "bf16" if settings.computing.precision == "bf16" else "fp32"
 
 
 def told_of(
@@ -140,7 +130,7 @@ def told_of(
     pools = people.pools_of_enough(policy.min_people_a_feature)
     moments = people.moments(pools, policy.min_people_in_sum)
     tested = people.folds == assignment.held_out_fold
-    r2 = other_half_of(model, windows, tested, policy.min_people_in_sum)
+    r2 = other_half_of(model, windows, tested, policy.min_people_in_sum, require_going_on)
     return Reply({**_scores(people), **_other_half(r2, windows)}, moments_to_arrays(moments))
 
 
@@ -171,12 +161,6 @@ def _other_half(r2: float | None, windows: Windows) -> dict[str, Scalar]:
         return {}
     pairs = len(windows.atlas) * (len(windows.atlas) - 1) // 2
     return dict(zip(OF_OTHER_HALF, (told_r2(r2), pairs), strict=True))
-
-
-def without_other_half(reply: Reply) -> Reply:
-    """The reply of a site whose windows are too long for the halves of its scans."""
-    kept = {name: value for name, value in reply.metrics.items() if name not in OF_OTHER_HALF}
-    return replace(reply, metrics=kept)
 
 
 def _collapse(model: BrainModel, windows: Windows, seed: int) -> dict[str, float]:

@@ -69,6 +69,8 @@ class Preparation:
         The others.
     phenotypes : JoinedPhenotypes
         Of the people of all scans found.
+    others : frozenset of str
+        Subjects who have scans and were not asked for; a store that began anew will have them.
     told : tuple of str
         What finding the scans told, such as files passed over.
     changes : tuple of str
@@ -84,6 +86,7 @@ class Preparation:
     found: int
     finished: int
     waiting: tuple[Job, ...]
+    others: frozenset[str] = frozenset()
     told: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
@@ -106,7 +109,7 @@ class Preparation:
         Raises
         ------
         ValueError
-            If there is no scan, the atlas or the phenotypes cannot be used, derivatives of two
+            If there is no scan, the atlas, phenotypes or ratings cannot be used, derivatives of two
             scans would have one name, or the store was made with other settings.
         BlockingIOError
             If another command is writing into the store.
@@ -117,7 +120,8 @@ class Preparation:
         _require_all(people, [scan.subject for scan in found.scans])
         if settings.derivatives is not None:
             require_names_apart((scan.key for scan in found.scans), atlas)
-        tables = find_phenotypes(settings)  # read first: what is wrong in them leaves no store
+        # Read first: what is wrong in them leaves no store, and an old one as it was.
+        tables, ratings = find_phenotypes(settings), read_ratings(site.quality)
         store = _store(site, settings, atlas)
         with store.writing(wait=False):
             store.tidy()
@@ -131,9 +135,7 @@ class Preparation:
             if drop_gone and not people:
                 _leave(store, settings, atlas, gone)
             forget_removed(site.state / ALIGNED, store)
-            ratings = read_ratings(site.quality)
-            if not renewed:  # a store that begins anew will have these people again
-                keep_people_of(store)
+            keep_people_of(store, {scan.subject for scan in here})
             reports = Reports(site.quality, {record.key for record in store.records})
             if renewed or not people:
                 reports.keep_only(() if renewed else here)
@@ -154,9 +156,10 @@ class Preparation:
         )
         done = len(chosen) - len(waiting)
         told = tuple(found.told())
+        others = frozenset(s.subject for s in here) - {s.subject for s in chosen}
         return cls(
             settings, atlas, store, reports, site.state / ALIGNED, phenotypes, len(chosen), done,
-            waiting, told, changes,
+            waiting, others, told, changes,
         )  # fmt: skip
 
     def notes(self) -> list[str]:
@@ -184,6 +187,7 @@ class Preparation:
                         report = self._keep(job.scan, prepared)
                         self.reports.write(job.scan, report, job.told_fd, job.rating)
                         yield report
+                keep_people_of(self.store, self.others)
             finally:
                 self._clear_leftovers()
                 forget_removed(self.aligned, self.store)

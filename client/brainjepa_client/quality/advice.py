@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from brainjepa_client.quality.ratings import left_out
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_core.atlas import Atlas
@@ -35,8 +36,11 @@ def in_short(reports: Sequence[ScanReport]) -> str:
         f"{'is' if count['included'] == 1 else 'are'} in the store "
         f"({_number(people, 'person', 'people')})"
     ]
-    if count["excluded"]:
-        parts.append(f"{count['excluded']} left out by rules")
+    by_rules, after_looking = left_out(reports)
+    if by_rules:
+        parts.append(f"{len(by_rules)} left out by rules")
+    if after_looking:
+        parts.append(f"{len(after_looking)} left out after looking at them")
     if count["failed"]:
         parts.append(f"{count['failed']} could not be used")
     return ", ".join(parts) + "."
@@ -85,7 +89,7 @@ def _damaged(files: Sequence[str]) -> list[str]:
 
 
 def _rules(reports: Sequence[ScanReport]) -> list[str]:
-    excluded = [report for report in reports if report.status == "excluded"]
+    excluded, _ = left_out(reports)
     rules = Counter(rule for report in excluded for rule in _RULE.findall(" ".join(report.reasons)))
     if not excluded:
         return []

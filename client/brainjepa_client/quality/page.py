@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +16,14 @@ import numpy as np
 
 from brainjepa_client.quality import figures
 from brainjepa_client.quality.advice import in_short, look_first
-from brainjepa_client.quality.ratings import RATINGS
+from brainjepa_client.quality.ratings import RATINGS, left_out
 from brainjepa_client.quality.strips import strips
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_client.quality.table import (
     DICTIONARY,
     NOT_KNOWN,
     NUMBERS,
+    SCALES,
     TABLE,
     Key,
     ScanReport,
@@ -58,7 +58,7 @@ SHOWN = {
     "fc_mean": ("mean corr.", 2),
     "order_score": ("order", 2),
 }
-SCALES = {"censored": 100.0, "coverage_mean": 100.0, "seconds": 1 / 60}
+NO_RULES = ExclusionSettings(mean_fd=None, censored=None, missing_rois=None, wrong_order=False)
 
 
 class ScanLine(NamedTuple):
@@ -106,7 +106,7 @@ def write_quality(
     Path
         Of the page.
     """
-    rules = exclude or ExclusionSettings(mean_fd=None, censored=None, missing_rois=None)
+    rules = exclude or NO_RULES
     summary = None if store is None or not store.records else SiteSummary.of(store)
     write_table(folder, reports)
     shown = _shown(reports)
@@ -195,17 +195,21 @@ def _line(report: ScanReport, shown: Sequence[str], ratings: Mapping[Key, str]) 
 
 def _methods(reports: Sequence[ScanReport], rules: ExclusionSettings, atlas: Atlas) -> str:
     """A paragraph for a paper: how many scans, by which rules."""
-    counts = Counter(report.status for report in reports)
+    failed = sum(report.status == "failed" for report in reports)
+    by_rules, after_looking = left_out(reports)
     limits = [
         f"{field} {value:g}"
-        for field, value in rules.model_dump().items()
-        if value is not None and not isinstance(value, bool)
+        for field, value in rules.model_dump(exclude={"wrong_order"}).items()
+        if value is not None
     ]
-    by = f" by limits on {', '.join(limits)}" if limits else ""
+    named = [f"limits on {', '.join(limits)}"] if limits else []
+    named += ["a check of the order of regions"] if rules.wrong_order else []
+    by = f" by {' and '.join(named)}" if named else ""
+    looked = f", {len(after_looking)} after looking at them" if after_looking else ""
     return (
         f"Signals of the {len(atlas)} regions of {atlas.name} were taken from "
-        f"{counted(len(reports), 'scan')} with brainjepa-federated; {counts['excluded']} were "
-        f"left out{by}, and {counts['failed']} could not be read."
+        f"{counted(len(reports), 'scan')} with brainjepa-federated; {len(by_rules)} were "
+        f"left out{by}{looked}, and {failed} could not be read."
     )
 
 

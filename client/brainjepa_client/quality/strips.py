@@ -9,20 +9,20 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from brainjepa_client.quality.table import ScanReport
+from brainjepa_client.quality.table import SCALES, ScanReport
 from brainjepa_core.signals.preparation import ExclusionSettings
 
 WIDTH, HEIGHT, MARGIN = 320, 110, 14  # of a strip, CSS pixels
 MIDDLE, SPREAD = 46, 30  # of the dots, downwards
 GOLDEN = (math.sqrt(5) - 1) / 2  # spreads any number of dots evenly
-# Number, label, the rule whose limit is drawn, and what the number is multiplied by.
-NUMBERS = (
-    ("mean_fd", "mean FD (mm)", "mean_fd", 1.0),
-    ("censored", "censored frames (%)", "censored", 100.0),
-    ("tsnr", "tSNR", "tsnr", 1.0),
-    ("seconds", "minutes", "seconds", 1 / 60),
-    ("fc_mean", "mean correlation", "", 1.0),
-    ("coverage_mean", "coverage (%)", "", 100.0),
+# Number, label, and the rule whose limit is drawn.
+STRIPS = (
+    ("mean_fd", "mean FD (mm)", "mean_fd"),
+    ("censored", "censored frames (%)", "censored"),
+    ("tsnr", "tSNR", "tsnr"),
+    ("seconds", "minutes", "seconds"),
+    ("fc_mean", "mean correlation", ""),
+    ("coverage_mean", "coverage (%)", ""),
 )
 
 
@@ -61,14 +61,14 @@ class Strip:
 
 def strips(reports: Sequence[ScanReport], rules: ExclusionSettings) -> list[Strip]:
     """A strip of each number that any scan has."""
-    found = (_strip(reports, rules, *number) for number in NUMBERS)
+    found = (_strip(reports, rules, *number) for number in STRIPS)
     return [strip for strip in found if strip is not None]
 
 
 def _strip(
-    reports: Sequence[ScanReport], rules: ExclusionSettings, name: str, label: str, rule: str,
-    scale: float,
-) -> Strip | None:  # fmt: skip
+    reports: Sequence[ScanReport], rules: ExclusionSettings, name: str, label: str, rule: str
+) -> Strip | None:
+    scale = SCALES.get(name, 1.0)
     known = [
         (scale * value, report)
         for report in reports

@@ -22,7 +22,7 @@ Key = tuple[str, str, str]
 NOT_KNOWN = "n/a"  # as BIDS writes it
 STATUS_LEVELS = {
     "included": "In the store.",
-    "excluded": "Read, and left out by a rule.",
+    "excluded": "Read, and left out by a rule or a rating.",
     "failed": "Could not be used.",
 }
 # Description and unit of each number, in the order of columns.
@@ -57,6 +57,8 @@ NUMBERS: dict[str, tuple[str, str]] = {
         "",
     ),
 }
+# What numbers are multiplied by where people read them: percent, minutes.
+SCALES = {"censored": 100.0, "coverage_mean": 100.0, "seconds": 1 / 60}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class ScanReport:
     ----------
     subject, session, run : str
     status : {"included", "excluded", "failed"}
-        In the store; left out by a rule; could not be used.
+        In the store; left out by a rule or a rating; could not be used.
     quality : dict of float
         As `brainjepa_core.signals.cleaning.quality.scan_quality` gives it, and ``order_score``.
     reasons : tuple of str

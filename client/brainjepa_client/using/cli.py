@@ -88,33 +88,6 @@ def embed(
     console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
-def import_vectors(
-    site: SiteFile,
-    table: Annotated[
-        Path,
-        typer.Argument(
-            help="Table with participant_id and numbers, a row a person.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="Of the modality, such as t1, diffusion or clinical.")],
-) -> None:
-    """Keep vectors of another modality beside the scans, for late fusion in evaluations."""
-    from brainjepa_core.problems import counted
-    from brainjepa_core.signals.storing.store import ScanStore
-    from brainjepa_core.signals.storing.vectors import import_vectors as keep
-
-    with errors_in_one_line():
-        settings = _settings(site)
-        keep_log(settings.state)
-        known, others = keep(ScanStore.open(settings.store), name, table)
-        console.print(
-            f"vectors '{name}' of {counted(known, 'person', 'people')}; "
-            f"{counted(others, 'row')} of people without a scan here"
-        )
-
-
 def probe(
     site: SiteFile,
     model: Model,

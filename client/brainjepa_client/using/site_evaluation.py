@@ -11,7 +11,7 @@ import numpy as np
 
 from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.arrays import load_arrays
+from brainjepa_core.arrays import load_arrays, save_arrays
 from brainjepa_core.evaluation.comparison import EvaluationPlan, Say, compare_models
 from brainjepa_core.evaluation.features.embeddings import cached_embeddings
 from brainjepa_core.evaluation.learning.finetune import Finetuned, FinetuneMethod
@@ -23,7 +23,7 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings, Split, s
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
-from brainjepa_core.files import atomic_path, require_new
+from brainjepa_core.files import require_new
 from brainjepa_core.models.checkpoint import model_digest, read_description, read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
@@ -83,8 +83,7 @@ def write_embeddings(
     made_by = {"model": model_digest(model), "version": VERSION}
     origin = {**data_origin(windows), "windows": windows.describe(), **made_by}
     subjects = np.array([person.records[0].subject for person in windows.people])
-    with atomic_path(out) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, subject=subjects, origin=np.array(json.dumps(origin)), **found)  # type: ignore[arg-type]
+    save_arrays(out, {"subject": subjects, "origin": np.array(json.dumps(origin)), **found})
     return out
 
 
@@ -157,8 +156,9 @@ def finetune_site(
     note_results(site.state, "a fine-tuned model", out)
     model, windows = site_model(site, checkpoint)
     data = task_data(task, windows)
-    origin = EvaluationPlan(task, STOPPING, {"model": model}, settings).origin(windows, data)
-    first = splits_of(STOPPING, data)[0]
+    (first,) = splits = splits_of(STOPPING, data)
+    plan = EvaluationPlan(task, STOPPING, {"model": model}, settings)
+    origin = plan.origin(windows, data, splits)
     everybody = Split(
         "everybody", 0, np.sort(np.concatenate([first.train, first.test])), first.validation,
         first.test[:0],

@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_simulations.attacks.attack import Row
 from brainjepa_simulations.attacks.registry import ATTACKS
 from brainjepa_simulations.attacks.scene import Scene
@@ -78,7 +77,7 @@ def run_bench(
     ValueError
         If the scenario's people are not made up.
     """
-    torch.set_num_threads(scenario.threads)  # of networks this small, more are slower
+    use_threads(scenario.threads)  # of networks this small, more are slower
     with TemporaryDirectory(prefix="brainjepa-attacks-") as folder:
         scene = Scene(scenario, Path(folder))
         for name in names:

@@ -22,6 +22,7 @@ from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
+from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.machine.workers import in_order
 from brainjepa_core.models.checkpoint import model_arrays, read_model, write_model
 from brainjepa_core.models.interface import BrainModel
@@ -70,7 +71,7 @@ def compare(
 
 
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:
-    torch.set_num_threads(job.scenario.threads)
+    use_threads(job.scenario.threads)
     settings, policy = job.scenario.study, job.scenario.policy
     basis = ConsensusBasis.load(job.folder / BASIS_FILE)
     path = job.folder / BASELINES / job.name.replace(" ", "-")

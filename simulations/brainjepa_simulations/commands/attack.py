@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 JSON = "attacks.json"
 
 
-def _new(path: Path | None) -> Path | None:
-    return None if path is None else folder_to_write(path)
-
-
 def attack(
     scenario: Annotated[
         str,
@@ -45,7 +41,8 @@ def attack(
         list[str] | None, typer.Option(help="One attack by name; give it again for more.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for a page of the results.", callback=_new)
+        Path | None,
+        typer.Option(help="Folder for a page of the results.", callback=folder_to_write),
     ] = None,
     as_json: Json = False,
 ) -> None:

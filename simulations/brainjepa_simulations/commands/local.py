@@ -27,6 +27,7 @@ from brainjepa_core.problems import counted
 
 if TYPE_CHECKING:  # torch, scipy and the like are imported by the commands that need them
     from brainjepa_core.evaluation.measure import YardstickScore
+    from brainjepa_core.pretraining.parallel.settings import Devices, Reduce
     from brainjepa_core.pretraining.settings import PretrainingSettings
     from brainjepa_core.signals.storing.store import ScanStore
 
@@ -135,7 +136,6 @@ def relabel(
     ],
 ) -> None:
     """Give scans that are in a store already the phenotypes of tables, and no others."""
-    from brainjepa_core.problems import counted
     from brainjepa_core.signals.importing.relabel import relabel_imported
     from brainjepa_core.signals.storing.store import ScanStore
 
@@ -155,7 +155,9 @@ def pretrain(
         typer.Option(help="Run folder; an unfinished run is resumed.", callback=folder_to_write),
     ],
     settings: SettingsFile = None,
-    device: Device = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default="cpu")
+    ] = None,
     precision: Annotated[
         Literal["fp32", "tf32", "bf16"],
         typer.Option(help="Of products; within the study's training.tolerance."),
@@ -168,43 +170,63 @@ def pretrain(
         typer.Option(help="Kernel; cudnn and packed (bf16) are a GPU's."),
     ] = "fused",
     devices: Annotated[
-        str | None, typer.Option(help="Several, a process each: cuda:0,cuda:1 ...")
+        str | None,
+        typer.Option(help="Several in place of --device, a process each: cuda:0,cuda:1"),
     ] = None,
     reduce: Annotated[
-        Literal["ordered", "sum"],
-        typer.Option(help="Several: the bits of one, or the fastest sum."),
-    ] = "ordered",
+        Literal["ordered", "sum"] | None,
+        typer.Option(help="Several: the bits of one, or the fastest sum.", show_default="ordered"),
+    ] = None,
     shard: Annotated[
         bool, typer.Option("--shard", help="Share AdamW's moments out among them.")
     ] = False,
 ) -> None:
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
-        from brainjepa_core.machine.processors import use_threads
+        from brainjepa_core.machine.processors import usable_cores, use_threads
         from brainjepa_core.pretraining.computing import Computing
         from brainjepa_core.pretraining.local import pretrain_locally
-        from brainjepa_core.pretraining.parallel.settings import several
         from brainjepa_core.signals.storing.stores import open_stores
         from brainjepa_simulations.run_tracking import tracked
 
         computing = Computing(precision=precision, compile=compile, attention=attention)
         opened, study = open_stores(stores), _read_study(settings)
-        together = None if devices is None else several(devices, reduce, shard)
+        together = _together(device, devices, reduce, shard)
         use_threads()
         keep_log(out)
-        about = opened, out, study, device, computing
         with tracked(out) as tracker:
             model = pretrain_locally(
-                *about,
+                opened,
+                out,
+                study,
+                device or "cpu",
+                computing,
                 say=console.print,
                 on_begin=partial(tracker.start, study.model_dump(mode="json"), opened),
                 on_log=tracker.log_line,
                 together=together,
+                processes=usable_cores(),
             )
-            if together is not None:  # processes of their own, which tell nobody
-                tracker.log_steps()
             tracker.publish(model)
         console.print(f"[bold]{escape(str(model))}[/bold] holds the model", soft_wrap=True)
+
+
+def _together(
+    device: str | None, devices: str | None, reduce: Reduce | None, shard: bool
+) -> Devices | None:
+    """Several devices, where they are asked for; refuses what the other way never reads."""
+    from brainjepa_core.pretraining.parallel.settings import several
+
+    if devices is None:
+        if reduce is not None or shard:
+            raise ValueError(
+                f"expected {'--shard' if shard else '--reduce'} beside --devices, found no "
+                "--devices; name several, or leave it out"
+            )
+        return None
+    if device is not None:
+        raise ValueError("expected --device or --devices, found both; leave out one of them")
+    return several(devices, reduce or "ordered", shard)
 
 
 def measure(

@@ -13,7 +13,13 @@ from brainjepa_simulations.yaml_kinds import YAML_KINDS, Kind
 
 def schema(kind: Annotated[Kind, typer.Argument(help="Of YAML.")]) -> None:
     """Print the JSON schema of a kind of YAML, by which editors complete and check such files."""
+    with errors_in_one_line():
+        typer.echo(text_of(kind), nl=False)
+
+
+def text_of(kind: Kind) -> str:
+    """The JSON schema of a kind, as a file has it."""
     from brainjepa_core.command.settings_schema import schema_of
 
-    with errors_in_one_line():
-        typer.echo(json.dumps(schema_of(YAML_KINDS[kind].settings), indent=1, ensure_ascii=False))
+    found = schema_of(YAML_KINDS[kind].settings)
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brainjepa_core.command.command_log import keep_log
+from brainjepa_core.command.print_config import ReadBy
 from brainjepa_core.command.terminal import (
     AGAIN,
     Json,
@@ -22,13 +23,11 @@ from brainjepa_core.command.waiting import waiting
 from brainjepa_core.machine.devices import require_device
 
 
-def _new(path: Path | None) -> Path | None:
-    return None if path is None else folder_to_write(path)
-
-
 def study(
     study: Annotated[
-        str | None, typer.Argument(help="A study by name, or a YAML; lists them without.")
+        str | None,
+        typer.Argument(help="A study by name, or a YAML; lists them without."),
+        ReadBy("brainjepa_simulations.paper_studies.settings:load_study"),
     ] = None,
     data: Annotated[
         Path | None,
@@ -42,7 +41,7 @@ def study(
         Path | None,
         typer.Option(
             help="Folder of the study; goes on where it stopped. By default study-NAME.",
-            callback=_new,
+            callback=folder_to_write,
         ),
     ] = None,
     minutes: Annotated[
@@ -61,14 +60,14 @@ def study(
 
         require("flwr")
         require_device(device)
-        folder = folder_to_write(Path(f"study-{Path(study).stem}")) if out is None else out
+        folder = out or folder_to_write(Path(f"study-{Path(study).stem}"))
         keep_log(folder)
         with waiting(console, "Study") as work:
             found, page = run_paper_study(
                 study, data, folder, device, minutes, say=lambda line: work.update(line)
             )
         if as_json:
-            print_json(found.asked)
+            print_json(found.plain(page))
         for asked in () if as_json else found.asked:
             table = Table(title=asked.title)
             for heading in ("read by", *asked.metrics):

@@ -14,12 +14,12 @@ from brainjepa_core.evaluation.comparison import (
 )
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.methods.model_methods import RANDOM, SCRATCH
+from brainjepa_core.evaluation.methods.readout_methods import BAR
 from brainjepa_core.evaluation.scores.evaluation import predict_all
 from brainjepa_core.evaluation.scores.metrics import headline
 from brainjepa_core.evaluation.scores.resampling import Score, score_models
 from brainjepa_core.evaluation.scores.results import Comparison
 from brainjepa_core.evaluation.scores.statistics import compare
-from brainjepa_core.evaluation.tasks.protocols import splits_of
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.origin import claim_folder
 from brainjepa_core.signals.windows import Windows
@@ -32,7 +32,6 @@ SHOWN = {
 }
 VECTORS = "vectors"  # in the names of their rows
 Scores = dict[str, dict[str, Score]]
-BESIDE = ("connectivity 0.01-0.1 Hz + log-connectivity, site-centred",)  # the bar of every model
 
 
 def ask(
@@ -59,18 +58,14 @@ def ask(
     say : callable
     """
     data = task_data(plan.task, windows)
-    claim_folder(out, plan.origin(windows, data), WRITTEN)
+    splits = plan.splits(data)
+    claim_folder(out, plan.origin(windows, data, splits), WRITTEN)
     reference, judged = connectivity_name(data), headline(plan.task.kind, plan.task.within_site)
     metrics = tuple(dict.fromkeys((judged, *SHOWN[plan.task.kind])))
     everything = table_methods(plan, windows, data, SignalReadOuts(windows), out / CACHE, say)
     subjects = [m.name for m in everything if _is_subject(study, plan, m.name)]
-    shown = {reference, *BESIDE, SCRATCH, *(f"{RANDOM}: {read}" for read in study.read_by)}
+    shown = {reference, BAR, SCRATCH, *(f"{RANDOM}: {read}" for read in study.read_by)}
     methods = [m for m in everything if m.name in shown or m.name in subjects]
-    splits = (
-        splits_of(plan.protocol, data)
-        if plan.across is None
-        else [plan.across.split(data, plan.protocol)]
-    )
     scores = score_models(data, predict_all(methods, data, splits, out, say))
     return Asked(
         title=title,

@@ -54,9 +54,10 @@ def look(task: TaskSettings, model: BrainModel, windows: Windows, most: int) -> 
     group = data.target[rows] == 1
     told = compare_groups(attention, group, data.sites[rows])
     first, second = data.classes
+    figures = told.difference, told.p, told.q, told.p_family
     blocks = range(attention.shape[1])
     lines = [
-        (str(block + 1), a, b, *(_number(v[block, i, j]) for v in _figures(told)))
+        (str(block + 1), a, b, *(_number(v[block, i, j]) for v in figures))
         for block in blocks
         for i, a in enumerate(names)
         for j, b in enumerate(names)
@@ -83,10 +84,6 @@ def look(task: TaskSettings, model: BrainModel, windows: Windows, most: int) -> 
             f"correction for all of them (p < {ALPHA})",
         ),
     )
-
-
-def _figures(told: object) -> tuple[np.ndarray, ...]:
-    return tuple(getattr(told, name) for name in ("difference", "p", "q", "p_family"))
 
 
 def _number(value: float) -> str:

@@ -72,6 +72,16 @@ class Found:
     table: Sequence[Sequence[str]] = ()
     notes: tuple[str, ...] = ()
 
+    def plain(self, page: Path) -> dict[str, object]:
+        """What a program reads: all but the pictures, which are on the page."""
+        return {
+            "asked": self.asked,
+            "table": self.table,
+            "sizes": self.sizes,
+            "notes": self.notes,
+            "page": str(page),
+        }
+
 
 def write_table(folder: Path, found: Found) -> Path:
     """Write FOLDER/table.tsv: a line a figure, or the study's own table where it has one."""

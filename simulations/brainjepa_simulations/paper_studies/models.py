@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from brainjepa_core.evaluation.splits import folds_of_windows
+from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder
-from brainjepa_core.pretraining.local import BASIS, RESULTS, basis_of_run, run_origin
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
+from brainjepa_core.pretraining.local import BASIS, RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import FEDERATED, POOLED, alone
+from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.baselines.compare import BASELINES, compare
 from brainjepa_simulations.engines.engine import claim_run, run_study
 from brainjepa_simulations.engines.virtual_sites import make_sites
@@ -76,9 +81,9 @@ def train(
     claim_folder(
         run, run_origin(windows, settings, settings.model_settings(len(windows.atlas))), RESULTS
     )
-    basis, _ = basis_of_run(windows, settings, run)
     if not (run / BASIS).exists():
-        basis.save(run / BASIS)
+        _basis(settings, windows).save(run / BASIS)
+    basis = ConsensusBasis.load(run / BASIS)
     cost = budget.cost_of(settings, basis)
     if not (run / FINAL).exists():
         if not budget.affords(cost):
@@ -88,10 +93,21 @@ def train(
     return read_model(run / FINAL)[0].eval(), cost
 
 
+def _basis(settings: PretrainingSettings, windows: Windows) -> ConsensusBasis:
+    return basis_of_sum(connectivity_sum(windows), settings.basis, windows.atlas)
+
+
 def train_together(
-    study: PaperStudy, stores: Sequence[ScanStore], run: Path, say: Callable[[str], None]
-) -> dict[str, BrainModel]:
+    study: PaperStudy,
+    stores: Sequence[ScanStore],
+    run: Path,
+    budget: Budget,
+    say: Callable[[str], None],
+) -> tuple[dict[str, BrainModel], dict[str, tuple[Cost, int]]]:
     """Models of a consortium: trained together, on all data in one place, and at each site alone.
+
+    Also what each costs and how many people train it; none where all of them are not there yet and
+    what sites take together costs too much.
 
     Parameters
     ----------
@@ -100,6 +116,7 @@ def train_together(
         Of one folder, the sites'.
     run : Path
         Of a simulated study, which is gone on with.
+    budget : Budget
     say : callable
         Told what is done, in one line.
     """
@@ -108,16 +125,39 @@ def train_together(
         data=stores[0].path.parent, policy=study.consortium.policy, study=study.together()
     )
     claim_run(run, scenario)
+    costs = _costs(scenario.study, stores, budget)
+    if not (run / FINAL).exists() and not budget.affords(costs[FEDERATED][0]):
+        return {}, costs
     sites = make_sites(scenario, run)
     run_study("inprocess", scenario, run, len(sites))
     say("trained together")
     with closing(compare(scenario, run, sites, 1)) as done:
         for name in done:
             say(f"trained: {name}")
-    found = {FEDERATED: run / FINAL}
-    found |= {name: run / BASELINES / name.replace(" ", "-") for name in _baselines(sites)}
-    return {name: read_model(path)[0].eval() for name, path in found.items()}
+    found = {name: run / BASELINES / name.replace(" ", "-") for name in costs}
+    found[FEDERATED] = run / FINAL
+    return {name: read_model(path)[0].eval() for name, path in found.items()}, costs
 
 
-def _baselines(sites: Sequence[ScanStore]) -> list[str]:
-    return [POOLED, *(alone(site.path.name) for site in sites)]
+def _costs(
+    study: StudySettings, stores: Sequence[ScanStore], budget: Budget
+) -> dict[str, tuple[Cost, int]]:
+    """Of each model of a consortium: together, all sites take the steps of one training each."""
+    settings = study.pretraining
+    cost = budget.cost_of(settings, _basis(settings, settings.windows_of(stores)))
+    sites = len(stores)
+    together = replace(cost, steps=sites * cost.steps, minutes=sites * cost.minutes)
+    people = {alone(store.path.name): _who_train(study, store) for store in stores}
+    everybody = sum(people.values())
+    return {
+        FEDERATED: (together, everybody),
+        POOLED: (cost, everybody),
+        **{name: (cost, own) for name, own in people.items()},
+    }
+
+
+def _who_train(study: StudySettings, store: ScanStore) -> int:
+    """How many people of a site are not held out."""
+    windows = study.pretraining.windows_of([store])
+    folds = folds_of_windows(windows, study.pretraining.training.seed, study.folds)
+    return int((folds != study.held_out_fold).sum())

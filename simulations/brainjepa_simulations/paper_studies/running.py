@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
 from brainjepa_core.problems import counted
-from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.stores import write_cohort
@@ -31,11 +30,12 @@ from brainjepa_simulations.paper_studies.models import (
     windows_to_train,
 )
 from brainjepa_simulations.paper_studies.page import write_study_page
-from brainjepa_simulations.paper_studies.settings import PaperStudy, study_file
+from brainjepa_simulations.paper_studies.settings import PaperStudy, load_study, study_file
 from brainjepa_simulations.paper_studies.sides import directions
 
 MODELS, TABLES, TOGETHER = "models", "tables", "together"
 Say = Callable[[str], None]
+Sizes = tuple[tuple[str, str], ...]
 
 
 class Run:
@@ -44,8 +44,8 @@ class Run:
     Parameters
     ----------
     study : PaperStudy
-    file : Path
-        That it was read from.
+    folder : Path
+        Where YAML files of its tasks start.
     data : Path, optional
         Folder of stores or site archives; the study's made-up people without.
     out : Path
@@ -59,15 +59,20 @@ class Run:
     def __init__(
         self,
         study: PaperStudy,
-        file: Path,
+        folder: Path,
         data: Path | None,
         out: Path,
         device: str = "cpu",
         minutes: float = 30.0,
         say: Say = lambda _: None,
     ) -> None:
+        if study.kind == "consortium" and device != "cpu":
+            raise ValueError(
+                f"expected --device cpu with kind: consortium, whose sites train on the "
+                f"processor, found '{device}'; leave --device out"
+            )
         self.study, self.out, self.device, self.say = study, out, device, say
-        self.tasks = study.read_tasks(file.parent)
+        self.tasks = study.read_tasks(folder)
         told = {
             "study": study.model_dump(mode="json", exclude={"published", "title", "asks"}),
             "data": "made up" if data is None else "named",
@@ -94,15 +99,16 @@ class Run:
         if self.study.kind == "transfer":
             return self._transferred()
         if self.study.kind == "consortium":
-            models = train_together(self.study, self.stores, self.out / TOGETHER, self.say)
-            return Found(self._asked(models))
-        models, sizes = self._trained()
+            models, sizes = self._together()
+        else:
+            models, sizes = self._trained()
+        self._require_any(models)
         if self.study.kind == "attention":
             (model,) = models.values()
             return replace(look(self.tasks[0], model, self.windows, self.study.people), sizes=sizes)
         return Found(self._asked(models), sizes)
 
-    def _trained(self) -> tuple[dict[str, BrainModel], tuple[tuple[str, str], ...]]:
+    def _trained(self) -> tuple[dict[str, BrainModel], Sizes]:
         """Models by variant, and what each is; those that cost too much are told and left out."""
         models, sizes = {}, []
         for name, variant in self.study.variants.items():
@@ -115,12 +121,20 @@ class Run:
             sizes.append((name, size))
             if model is not None:
                 models[name] = model
+        return models, tuple(sizes)
+
+    def _together(self) -> tuple[dict[str, BrainModel], Sizes]:
+        models, costs = train_together(
+            self.study, self.stores, self.out / TOGETHER, self.budget, self.say
+        )
+        return models, tuple((name, _size(*cost)) for name, cost in costs.items())
+
+    def _require_any(self, models: Collection[object]) -> None:
         if not models:
             raise ValueError(
                 f"expected a model that takes at most {self.budget.minutes:g} minutes, found none; "
                 "give more --minutes, or smaller settings in a YAML of your own"
             )
-        return models, tuple(sizes)
 
     def _places_are_known(self) -> bool:
         atlas = self.windows.atlas
@@ -168,6 +182,7 @@ class Run:
                 title = f"{task.name}, {direction.name}"
                 out = self._table(f"{task.name} {direction.name}", {variant: model})
                 asked.append(ask(self.study, plan, across.windows, out, title, self.say))
+        self._require_any(asked)
         return Found(tuple(asked), tuple(sizes))
 
     def _table(self, name: str, models: Mapping[str, BrainModel]) -> Path:
@@ -205,9 +220,8 @@ def run_paper_study(
     ValueError
         If there is no such study, or data and tasks do not fit one another.
     """
-    file = study_file(name)
-    study = read_settings(file, PaperStudy)
-    run = Run(study, file, data, out, device, minutes, say)
+    study = load_study(name)
+    run = Run(study, study_file(name).parent, data, out, device, minutes, say)
     found = run.found()
     write_table(out, found)
     return found, write_study_page(out, study, found, run.windows, data is None)

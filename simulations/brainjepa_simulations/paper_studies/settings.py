@@ -14,14 +14,24 @@ from pydantic import Field, ValidationError, model_validator
 
 from brainjepa_client.settings import PolicySettings
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.methods.model_methods import FINE_TUNED, READ_BY
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings, load_task
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.settings import Frozen, problems_of, read_settings
+from brainjepa_core.settings import Frozen, problems_of, read_settings, shipped_or_own
+from brainjepa_core.yaml_file import read_yaml
 from brainjepa_server.settings import StudySettings
 from brainjepa_simulations.cohort.cohort import CohortSettings
 
 SHIPPED = Path(__file__).parent / "studies"
+_ALONE = ("sides", "people")  # of transfer, and of attention
+IDLE = {  # fields that a kind never reads
+    "pretraining": _ALONE,
+    "fusion": _ALONE,
+    "consortium": _ALONE,
+    "transfer": ("people", "protocol"),
+    "attention": ("sides", "protocol", "finetune", "read_by"),
+}
 
 
 class Variant(Frozen):
@@ -99,7 +109,7 @@ class PaperStudy(Frozen):
     tasks : tuple of str
         Shipped ones by name, or YAML files beside this one.
     protocol : ProtocolSettings
-        Of everything but ``transfer``.
+        Of everything but ``transfer`` and ``attention``.
     pretraining : dict
         Fields of `PretrainingSettings` that all variants share.
     variants : dict of str to Variant
@@ -107,7 +117,7 @@ class PaperStudy(Frozen):
     finetune : FinetuneSettings, optional
         Also fine-tune each model.
     read_by : tuple of str
-        Which rows of a model are shown, such as ``probe``.
+        Which rows of a model are shown, such as ``probe``; ``fine-tuned`` with `finetune` alone.
     sides : str
         Of ``transfer``: ``site``, which makes halves of them, or a phenotype, each value of which
         is told by the others.
@@ -153,9 +163,42 @@ class PaperStudy(Frozen):
                 f"expected one variant with kind: {self.kind}, found {len(self.variants)}; leave "
                 "the others out"
             )
+        self._require_read()
         if self.consortium is not None:
             self.together()
         return self
+
+    def _require_read(self) -> None:
+        """Refuse what this kind of study never looks at."""
+        idle = [
+            name
+            for name in IDLE[self.kind]
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if self.kind in ("transfer", "consortium"):
+            idle += [f"variants.{n}.share" for n, one in self.variants.items() if one.share < 1]
+        if idle:
+            raise ValueError(
+                f"expected no {', '.join(idle)} with kind: {self.kind}, which never reads it; "
+                "leave it out"
+            )
+        if self.kind == "attention" and len(self.tasks) > 1:
+            raise ValueError(
+                f"expected one task with kind: attention, found {len(self.tasks)}; leave the "
+                "others out"
+            )
+        unknown = [name for name in self.read_by if name not in READ_BY]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], READ_BY, n=1)
+            raise ValueError(
+                f"expected read_by of {', '.join(READ_BY)}, found '{unknown[0]}'; "
+                f"{f'did you mean {near[0]}?' if near else 'take some of these'}"
+            )
+        if (FINE_TUNED in self.read_by) != (self.finetune is not None):
+            raise ValueError(
+                f"expected finetune and {FINE_TUNED} in read_by together, found one "
+                "of them; add the other, or leave both out"
+            )
 
     def pretraining_of(self, variant: str) -> PretrainingSettings:
         """Settings that a variant is trained by.
@@ -201,8 +244,8 @@ def merge(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def shipped_studies() -> dict[str, str]:
     """What each shipped study asks, by its name."""
-    files = sorted(SHIPPED.glob("*.yaml"))
-    return {file.stem: read_settings(file, PaperStudy).asks for file in files}
+    found = {file.stem: read_yaml(file).content for file in sorted(SHIPPED.glob("*.yaml"))}
+    return {name: str(told["asks"]) for name, told in found.items()}
 
 
 def study_file(name: str) -> Path:
@@ -213,13 +256,9 @@ def study_file(name: str) -> Path:
     ValueError
         If there is none of the name.
     """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        raise ValueError(
-            f"expected a study of {', '.join(names)}, or a file that ends in .yaml, found "
-            f"'{name}'; {f'did you mean {near[0]}?' if near else 'take one of these'}"
-        )
-    return SHIPPED / f"{name}.yaml"
+    return shipped_or_own(name, SHIPPED, "study")
+
+
+def load_study(name: str) -> PaperStudy:
+    """A shipped study by its name, or one's own YAML; raises as `study_file` does."""
+    return read_settings(study_file(name), PaperStudy)

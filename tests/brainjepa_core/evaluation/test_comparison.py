@@ -34,7 +34,7 @@ def make_windows(
 ):
     """One site; what is told is of the last person: scan, years added to the age, motion, sex.
 
-    Other columns are everybody's, and no task reads them.
+    Other columns are everybody's, or told by lists; no task reads them.
     """
     rng = np.random.default_rng(seed)
     store = ScanStore.create(path, ATLAS)
@@ -50,7 +50,7 @@ def make_windows(
             phenotypes={
                 "age": 20.0 + person + corrected * last,
                 "sex": sex if last else "f",
-                **other,
+                **{k: v[person] if isinstance(v, list) else v for k, v in other.items()},
             },
         )
     return Windows([store], WindowSettings(frames=16))
@@ -91,7 +91,7 @@ def refusal(out: Path, comparison: EvaluationPlan, windows: Windows) -> str:
         ({"motion": 0.4}, "phenotypes"),
         ({"sex": "m"}, "phenotypes"),  # scores are broken down by it
         ({"seed": 1}, "models, scans"),  # the basis is the windows' own
-        ({"people": PEOPLE + 1}, "models, people, phenotypes, scans"),
+        ({"people": PEOPLE + 1}, "models, people, phenotypes, scans, splits"),
     ],
 )
 def test_other_data_is_refused_by_name(done, tmp_path, changes, differ):
@@ -105,7 +105,7 @@ def test_other_data_is_refused_by_name(done, tmp_path, changes, differ):
         ({"seed": 1}, "models"),
         ({"models": {}}, "models"),
         ({"methods": ("tangent",)}, "methods"),
-        ({"protocol": ProtocolSettings(kind="holdout", seeds=2)}, "protocol.seeds"),
+        ({"protocol": ProtocolSettings(kind="holdout", seeds=2)}, "protocol.seeds, splits"),
         (
             {"task": TaskSettings.model_validate({**TASK, "subgroups": ()})},
             "phenotypes, task.subgroups",
@@ -163,6 +163,19 @@ def test_a_column_that_the_task_reads_counts(tmp_path, column):
         digest = phenotypes_digest(task_data(task, windows))
         (tmp_path / name / "digest").write_text(digest)
     assert (tmp_path / "a/digest").read_text() != (tmp_path / "b/digest").read_text()
+
+
+def test_people_who_change_parts_count(tmp_path):
+    """Nothing else reads the column that tells who trains and who is tested."""
+    task = TaskSettings.model_validate({**TASK, "subgroups": ()})
+    parts = ["train"] * 14 + ["validation"] * 5 + ["test"] * 5
+    protocol = ProtocolSettings(kind="column", split_column="cut")
+    for name, told in (("before", parts), ("after", parts[::-1])):
+        windows = make_windows(tmp_path / name / "site", cut=told)
+        comparison = plan(windows, task=task, protocol=protocol, models={})
+        if name == "before":
+            compare_models(comparison, windows, tmp_path / "out")
+    assert refusal(tmp_path / "out", comparison, windows) == "splits"
 
 
 @pytest.mark.parametrize("name", ["results.html", "results.tsv", "figures", "comparisons.json"])

@@ -185,15 +185,6 @@ def test_batches_of_people_are_the_people_one_by_one(model, monkeypatch, windows
             assert_allclose(together[pool][person], alone[pool][0], rtol=1e-6, atol=1e-6)
 
 
-def test_bf16_is_near_and_pools_are_whole(model):
-    pools, networks = ("mean", "network_covariance"), np.array([0, 1, 1, 0])
-    exact = embed_people(model, ManyPeople(), range(14), pools, networks)
-    rough = embed_people(model, ManyPeople(), range(14), pools, networks, precision="bf16")
-    for pool in pools:
-        assert rough[pool].dtype == np.float64 and not np.array_equal(rough[pool], exact[pool])
-        assert_allclose(rough[pool], exact[pool], atol=0.05)
-
-
 def test_what_progress_raises_ends_the_reading(model):
     def stop(_: int) -> None:
         raise InterruptedError

@@ -56,3 +56,13 @@ def test_threads_are_as_many_as_asked_for_or_torchs_own_within_the_quota(monkeyp
         assert use_threads() == torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_number_that_was_asked_for_does_not_stay_where_none_is(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(processors, "usable_cores", lambda: 4)
+    try:
+        torch.set_num_threads(5)
+        assert [use_threads(1), use_threads(), use_threads(2), use_threads()] == [1, 4, 2, 4]
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from child_process import environment
@@ -83,6 +84,25 @@ def test_work_that_is_not_wanted_any_more_is_cut_short(tmp_path):
 def report_and_wait_but_first(path: Path) -> None:
     if path.name != "a":
         time.sleep(PATIENCE)  # far longer than the test: it is killed in the meantime
+
+
+def test_the_last_item_is_cut_short_by_ctrl_c(tmp_path):
+    results = in_order(report_and_finish, [tmp_path / name for name in "ab"], 2)
+    assert next(results) is None
+    begun, finished = tmp_path / "b.begun", tmp_path / "b.finished"
+    watch = Thread(target=lambda: (wait_until(begun.exists), os.kill(os.getpid(), signal.SIGINT)))
+    watch.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    watch.join()
+    assert multiprocessing.active_children() == [] and not finished.exists()
+
+
+def report_and_finish(path: Path) -> None:
+    path.with_suffix(".begun").touch()
+    if path.name != "a":
+        time.sleep(PATIENCE / 4)  # long enough to be killed in
+    path.with_suffix(".finished").touch()
 
 
 def test_a_killed_process_is_told_and_what_came_before_stays():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_runs import People, make_model, make_recipe, make_training
-from torch.backends import cuda
+from torch.backends import cuda, cudnn
 
 from brainjepa_core.models.parts.packed import PackedAttention
 from brainjepa_core.pretraining.computing import EXACT, Computing
@@ -77,14 +77,19 @@ def test_training_is_refused_before_its_first_step():
 @pytest.mark.parametrize("attention", ["fused", "cudnn"])
 def test_a_gpu_is_told_what_was_chosen_and_left_as_it_was(precision, attention):
     """These are flags, which a machine without a GPU has as well."""
-    before = cuda.matmul.allow_tf32, cuda.cudnn_sdp_enabled(), cuda.flash_sdp_enabled()
+
+    def flags() -> tuple[bool, ...]:
+        products = cuda.matmul.allow_tf32, cudnn.allow_tf32
+        return *products, cuda.cudnn_sdp_enabled(), cuda.flash_sdp_enabled()
+
+    before = flags()
     chosen = Computing(precision=precision, attention=attention)
     with pytest.raises(KeyError), chosen_kernels(chosen, torch.device("cuda")):
-        assert cuda.matmul.allow_tf32 == (precision == "tf32")
+        assert cuda.matmul.allow_tf32 == cudnn.allow_tf32 == (precision == "tf32")
         assert cuda.cudnn_sdp_enabled() == (attention == "cudnn")
         assert cuda.flash_sdp_enabled() and cuda.math_sdp_enabled()
         raise KeyError
-    assert before == (cuda.matmul.allow_tf32, cuda.cudnn_sdp_enabled(), cuda.flash_sdp_enabled())
+    assert before == flags()
 
 
 def test_a_model_is_given_the_kernel_that_was_chosen():

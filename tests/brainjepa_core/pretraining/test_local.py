@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.pretraining import local
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.storing.store import ScanStore
@@ -83,6 +84,23 @@ def test_equal_data_elsewhere_and_other_phenotypes_go_on(run, tmp_path):
     sizes = {**SETTINGS["model"], "predictor_width": 8}
     train(run, [make_store(tmp_path / "other name", age=70)], preset="tiny", model=sizes)
     assert contents(run) == before
+
+
+def test_a_run_that_is_done_stays_as_it_is_and_nothing_is_summed_anew(run, tmp_path, monkeypatch):
+    before = contents(run)
+    asked = []
+    monkeypatch.setattr(local, "connectivity_sum", lambda *given: asked.append(given))
+    train(run, [make_store(tmp_path / "store")])
+    assert contents(run) == before and not asked
+
+
+def test_connectivity_is_summed_in_as_many_processes_as_are_given(tmp_path, monkeypatch):
+    given, real = [], local.connectivity_sum
+    monkeypatch.setattr(local, "connectivity_sum", lambda *how: given.append(how[1]) or real(*how))
+    study = PretrainingSettings.model_validate(SETTINGS)
+    stores = [make_store(tmp_path / "store")]
+    pretrain_locally(stores, tmp_path / "run", study, progress=False, processes=3)
+    assert given == [3]
 
 
 def test_order_of_stores_counts(tmp_path):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from small_runs import FRAMES, PATCH, ROIS, People, make_model, make_recipe
 
+from brainjepa_core.machine import processors
 from brainjepa_core.pretraining import sampling
 from brainjepa_core.pretraining.sampling import (
     Batch,
@@ -142,6 +143,15 @@ def test_the_number_of_threads_changes_no_batch_and_bounds_the_steps_ahead(monke
         assert equal(batches, batches_of_step(People(ragged=True), MODEL, recipe, step))
         assert max(made) <= step + count
     assert sorted(made) == list(range(8))
+
+
+@pytest.mark.parametrize(("together", "count"), [(None, 4), ("1", 4), ("2", 3), ("5", 1), ("9", 1)])
+def test_processes_of_one_machine_share_its_cores(monkeypatch, together, count):
+    monkeypatch.setattr(processors, "usable_cores", lambda: 6)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if together is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", together)
+    assert sampling.loaders() == count
 
 
 def test_no_thread_is_left():

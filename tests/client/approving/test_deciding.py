@@ -188,6 +188,21 @@ def test_review_says_how_exact_steps_have_to_be_and_how_exact_they_are(
         assert warned == (chosen is half and tolerance < 0.01)
 
 
+@pytest.mark.parametrize(
+    ("precision", "own"),
+    [
+        ("fp32", "reduce: sum, which is to 1e-06"),
+        ("bf16", "precision: bf16 and reduce: sum, which is to 0.01"),
+    ],
+)
+def test_review_says_how_several_devices_add(site, tmp_path, precision, own):
+    Contracts(site.state).propose(make_contract().text)
+    several = {"devices": ("cpu", "cpu"), "reduce": "sum"}
+    site = site.model_copy(update={**several, "computing": Computing(precision=precision)})
+    shown = " ".join(run(site, tmp_path, "review").output.split())
+    assert f"(training.tolerance); this site: {own}" in shown
+
+
 def test_review_says_what_secure_sums_and_groups_are(site, tmp_path):
     roster = {f"site-{number:02d}": str(number) for number in range(12)} | {"one": "aa"}
     for groups, told in ((None, False), (3, True)):

@@ -20,6 +20,8 @@ from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_client.consent.participation import ANSWERS
 from brainjepa_client.deploying.joining import join, was_compared
 from brainjepa_client.deploying.running import joined_kit
+from brainjepa_client.judging.kept_outcomes import OUTCOMES
+from brainjepa_core.signals.storing.kept_aligned import ALIGNED
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN
 
 
@@ -39,7 +41,7 @@ def test_a_contract_is_left_for_good(site, start, tmp_path):
     approved(site, contract)
     for kind in (GRADIENTS, TRAIN, EVALUATE):
         assert not asked(site, contract, kind, 0, start).refusal
-    assert rounds_on_disk(site.state)
+    assert rounds_on_disk(site.state) and list((site.state / OUTCOMES).glob("*.npz"))
     result = run(site, tmp_path, "withdraw", contract.hash[:12], "--yes")
     assert result.exit_code == 0, result.output
     for text in (
@@ -50,6 +52,7 @@ def test_a_contract_is_left_for_good(site, start, tmp_path):
     ):
         assert text in result.output
     assert "revoke" not in result.output and not rounds_on_disk(site.state)
+    assert not list((site.state / OUTCOMES).glob("*.npz")) and not (site.state / ALIGNED).exists()
     assert (site.state / "small" / ANSWERS).exists()
     for kind in (DESCRIBE, GRADIENTS, TRAIN, EVALUATE):
         assert asked(site, contract, kind, 0, start).refusal == (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 from small_sites import ask, first_arrays, make_site, write_stores
@@ -50,6 +52,9 @@ def test_it_tells_what_left_and_what_was_refused(site):
         last == f"4 lines, each vouched for by the next; note the hash of the last one: {log.head}"
     )
     assert show(site, "--verify").output.splitlines() == [last]
+    told = json.loads(show(site, "--json").output)
+    assert told == {"lines": list(log.lines()), "head": log.head}
+    assert json.loads(show(site, "--verify", "--json").output) == {"lines": [], "head": log.head}
 
 
 def test_a_changed_line_is_named(site):

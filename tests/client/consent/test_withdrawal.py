@@ -20,6 +20,7 @@ from brainjepa_client.consent.results_made import note_results
 from brainjepa_client.consent.withdrawal import remove_person
 from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.preparing.validate import validate
+from brainjepa_client.quality.ratings import RATINGS, read_ratings
 from brainjepa_core.evaluation.features.embeddings import CACHE as EMBEDDINGS
 from brainjepa_core.pretraining.loop import BAD_BATCH
 from brainjepa_core.signals.storing.vectors import import_vectors, vectors_of_store
@@ -56,6 +57,11 @@ def test_nothing_of_the_person_is_left_and_others_keep_all(tree):
     (site.state / "demo" / BAD_BATCH).write_text(json.dumps({"step": 3, "people": [person, "x"]}))
     (site.state / EMBEDDINGS / "model").mkdir(parents=True)
     (site.state / EMBEDDINGS / "model" / "vector.npz").write_bytes(b"")
+    rated = [
+        {"subject": subject, "session": session, "run": run, "rating": "unsure"}
+        for subject, session, run in tree.scans
+    ]
+    (site.quality / RATINGS).write_text(json.dumps({"format": 1, "ratings": rated}))
     table = site.state / "t1.csv"
     labels = sorted({key[0] for key in tree.scans})
     table.write_text("participant_id,x\n" + "".join(f"{label},1\n" for label in labels))
@@ -75,11 +81,19 @@ def test_nothing_of_the_person_is_left_and_others_keep_all(tree):
     )
     assert not (site.state / EMBEDDINGS).exists()
     assert {r.key: r for r in store_of(tree).records} == {key: before[key] for key in others}
+    assert sorted(read_ratings(site.quality)) == others
     assert store_of(tree).verify() == []
     for folder, pattern in (("reports", "*.json"), ("figures", "*.png")):
         assert len(list((site.quality / folder).glob(pattern))) == len(others)
     tables = list(site.preparation().derivatives.rglob("*_timeseries.tsv"))
     assert len(tables) == len(others)
+
+
+def test_ratings_that_cannot_be_read_are_removed(tree):
+    site, person = site_of(tree), next(iter(tree.scans))[0]
+    (site.quality / RATINGS).write_text(f'{{"ratings": [{{"subject": "{person}"')
+    remove_person(site, person)
+    assert not (site.quality / RATINGS).exists()
 
 
 def test_logs_of_commands_lose_the_name_and_keep_their_times(tree, tmp_path):

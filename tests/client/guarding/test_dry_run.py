@@ -14,8 +14,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.supercore.task_identity import TaskIdentity
 from rich.console import Console
 from small_sites import STUDY, ask, first_arrays, make_site, make_study
+from typer.testing import CliRunner
 
 from brainjepa_client.answering.app import app
+from brainjepa_client.cli import app as commands
 from brainjepa_client.guarding.dry_run import (
     YARDSTICK_COMPONENTS,
     DryRun,
@@ -33,6 +35,7 @@ from brainjepa_client.guarding.dry_run_table import (
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.signals.storing.kept_aligned import KeptScans
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
@@ -188,6 +191,13 @@ def test_nothing_at_the_site_changes(stores, site_file, tmp_path):
     assert dry_run(file, STUDY) == first
 
 
+def test_no_scan_is_copied(stores, site_file, monkeypatch):
+    """A kill leaves the temporary folder, where no withdrawal reaches."""
+    monkeypatch.setattr(KeptScans, "write", lambda *_: pytest.fail("an aligned scan is kept"))
+    run = dry_run(site_file(stores[0]), STUDY)
+    assert {row.message for row in run.rows} > {GRADIENTS, TRAIN} and not run.errors
+
+
 def test_rows_name_the_lines_that_bear_on_them(stores, site_file):
     run = dry_run(site_file(stores[0]), STUDY)
     rows = {(row.message, row.name): row for row in run.rows}
@@ -303,8 +313,9 @@ def test_what_is_printed(stores, site_file):
     assert f" {size} │" in next(x for x in totals.splitlines() if x.startswith("│ gradients"))
 
 
-def test_a_summary_adds_up(stores, site_file):
-    run = dry_run(site_file(stores[0]), study_of(depth=3))
+def test_a_summary_adds_up(stores, site_file, monkeypatch):
+    file = site_file(stores[0])
+    run = dry_run(file, study_of(depth=3))
     short = summarised(run.rows)
     assert sum(row.bytes for row in short) == sum(row.bytes for row in run.rows)
     names = {row.name for row in short}
@@ -314,6 +325,13 @@ def test_a_summary_adds_up(stores, site_file):
     named = numbered(run.rows)
     assert message_table(TRAIN, rows, named, summary=True).row_count < len(rows)
     assert message_table(TRAIN, rows, named).row_count == len(rows)
+    monkeypatch.setattr("brainjepa_client.guarding.dry_run.dry_run", lambda *_: run)
+    for more, expected in (((), run.rows), (("--summary",), short)):
+        told = CliRunner().invoke(commands, ["dry-run", str(file), "--json", *more])
+        rows = [
+            (row["message"], row["name"], row["bytes"]) for row in json.loads(told.stdout)["rows"]
+        ]
+        assert rows == [(row.message, row.name, row.bytes) for row in expected]
 
 
 def test_the_record_holds_all_rows(stores, site_file, tmp_path):

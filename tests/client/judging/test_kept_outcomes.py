@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_sites import STUDY, ask, make_site, same
 
+from brainjepa_client.computing.stopping import going_on_while
 from brainjepa_client.consent.withdrawal import remove_person
+from brainjepa_client.guarding.policy import Refusal
 from brainjepa_client.judging import kept_outcomes as kept
 from brainjepa_client.judging.kept_outcomes import KEPT, OUTCOMES, Measured, forget_outcomes
+from brainjepa_core.evaluation.site_people import SitePeople
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import EVALUATE
@@ -143,6 +147,63 @@ def test_damage_is_made_anew_and_the_last_few_stay(store, start, tmp_path, compu
     assert all("site" not in path.name and "sub" not in path.name for path in files)
 
 
+def no_room(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("what", ["save_arrays", "clear_leftovers"])
+def test_a_full_disk_changes_no_answer(what, store, start, tmp_path, monkeypatch):
+    expected = make_site(store, tmp_path / "roomy").answer(ask(EVALUATE, start))
+    monkeypatch.setattr(kept, what, no_room)
+    assert equal(make_site(store, tmp_path / "full").answer(ask(EVALUATE, start)), expected)
+
+
+def test_what_is_kept_is_read_where_it_cannot_be_written(store, start, tmp_path, monkeypatch):
+    site = make_site(store, tmp_path)
+    expected = site.answer(ask(EVALUATE, start))
+    monkeypatch.setattr(kept, "os", SimpleNamespace(utime=no_room))
+    assert equal(site.answer(ask(EVALUATE, start)), expected)
+
+
+def is_over_once(owner, name: str, monkeypatch, *, before: bool = False):
+    """What has every answer end once a function is done, or begins."""
+    over, function = [], getattr(owner, name)
+
+    def ending(*given, **named):
+        over.extend([name] * before)
+        found = function(*given, **named)
+        over.append(name)
+        return found
+
+    def require() -> None:
+        if over:
+            raise Refusal("enough")
+
+    monkeypatch.setattr(owner, name, ending)
+    return going_on_while(require)
+
+
+@pytest.mark.parametrize("within", ["outcomes", "drift", "the other half"])
+def test_an_evaluation_ends_between_two_scans(within, store, start, tmp_path, monkeypatch):
+    over = {
+        "outcomes": lambda: is_over_once(kept, "outcome_groups", monkeypatch, before=True),
+        "drift": lambda: is_over_once(kept, "outcome_groups", monkeypatch),
+        "the other half": lambda: is_over_once(SitePeople, "read", monkeypatch),
+    }
+    with over[within]():
+        reply = make_site(store, tmp_path / "state").answer(ask(EVALUATE, start))
+    assert reply.refusal == "enough"
+    done = list((tmp_path / "state").glob(f"{OUTCOMES}/*.npz"))
+    assert bool(done) == (within == "the other half")
+
+
+def test_no_drift_is_computed_where_none_is_told(store, start, computed):
+    windows = STUDY.windows_of([ScanStore.open(store)])
+    measured = Measured(windows, (0, 1, 2, 3), start["components"], start["basis"], None)
+    assert measured.compute().drift is None
+    assert computed == {"outcomes": 1, "drift": 0}
+
+
 def test_nothing_of_a_person_stays_who_withdraws(store, start, tmp_path):
     site = make_site(store, tmp_path / "state")
     site.answer(ask(EVALUATE, start))
@@ -176,7 +237,7 @@ def test_a_large_site_reads_its_sample_and_tells_how_many_it_did_not(
     read = []
     monkeypatch.setattr(
         "brainjepa_client.judging.yardstick.SitePeople.read",
-        lambda model, windows, *rest, **reading: (
+        lambda model, windows, *rest, progress: (
             read.append([p.records[0].subject for p in windows.people]) or _fail()
         ),
     )

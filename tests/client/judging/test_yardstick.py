@@ -7,11 +7,13 @@ import torch
 from numpy.testing import assert_allclose
 from small_sites import STUDY, ask, ask_round, make_site, same, training_windows
 
+from brainjepa_client.answering.site import Site
 from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.computing import Computing
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import Group, moments_from_arrays
@@ -82,6 +84,14 @@ def test_numbers_of_an_evaluation(stores, start, tmp_path):
     assert reply.metrics["drift"] == float(f"{angles[-1]:.3g}")
     assert site.answer(ask(EVALUATE, start)).metrics == reply.metrics
     assert 1 <= reply.metrics["rank_people"] <= 11
+
+
+def test_a_site_that_trains_in_bf16_evaluates_in_fp32(stores, start, tmp_path):
+    exact = make_site(stores[0], tmp_path / "exact").answer(ask(EVALUATE, start))
+    settings = make_site(stores[0], tmp_path / "half").settings
+    half = settings.model_copy(update={"computing": Computing(precision="bf16")})
+    found = Site(half).answer(ask(EVALUATE, start))
+    assert found.metrics == exact.metrics and same(found.arrays, exact.arrays)
 
 
 def test_a_site_that_lacks_an_roi_has_no_drift(stores, start, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.quality.tables_and_page import write_site_quality
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED, KeptAligned
+from brainjepa_core.signals.storing.vectors import import_vectors, vectors_of_store
 from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
@@ -390,6 +392,20 @@ def test_what_is_left_out_or_fails_now_leaves_the_store(tree):
     assert keys == set(list(tree.scans)[2:])
 
 
+def test_vectors_of_who_has_lost_the_last_scan_go_in_the_same_run(tree, tmp_path):
+    run(tree)
+    subjects = [subject for subject, _, _ in tree.scans]
+    key = next(key for key in tree.scans if subjects.count(key[0]) == 1)
+    table = tmp_path / "t1.csv"
+    rows = "".join(f"{subject},1\n" for subject in dict.fromkeys(subjects))
+    table.write_text(f"participant_id,x\n{rows}")
+    import_vectors(store_of(tree), "t1", table)
+    tree.scans[key].bold.write_bytes(tree.scans[key].bold.read_bytes()[:1000])
+    assert [report.status for report in run(tree)] == ["failed"]
+    kept = vectors_of_store(store_of(tree).path)["t1"].subjects
+    assert set(kept) == set(subjects) - {key[0]}
+
+
 def test_a_corrected_sidecar_is_taken_up(tree):
     run(tree)
     first = next(iter(tree.scans.values()))
@@ -416,3 +432,19 @@ def test_an_atlas_image_counts_by_its_content_not_by_its_path(tree, tmp_path):
         file.write(b"\0")
     with pytest.raises(ValueError, match=r"found others in prepare\.input\.label_image; go on"):
         Preparation.of(site_of(tree))
+
+
+def test_vectors_of_people_whose_scans_are_still_to_come_stay(tree):
+    run(tree)
+    labels = sorted({key[0] for key in tree.scans})
+    text = "participant_id,x\n" + "".join(f"{label},1\n" for label in labels)
+    (tree.folder / "t1.csv").write_text(text)
+    store = store_of(tree)
+    import_vectors(store, "t1", tree.folder / "t1.csv")
+    store.remove([record.key for record in store.records])  # as after a change of settings
+    with closing(Preparation.of(site_of(tree)).run()) as killed:
+        next(killed)
+    Preparation.of(site_of(tree))
+    assert sorted(vectors_of_store(store.path)["t1"].subjects) == labels
+    list(Preparation.of(site_of(tree), labels[:1]).run())  # some people only, and to its end
+    assert sorted(vectors_of_store(store.path)["t1"].subjects) == labels

@@ -16,6 +16,7 @@ from page_text import unexplained
 
 from brainjepa_client.quality.advice import in_short, look_first
 from brainjepa_client.quality.page import PAGE, ScanReport, write_quality
+from brainjepa_client.quality.ratings import RATED_BAD
 from brainjepa_client.quality.summary import SiteSummary
 from brainjepa_client.quality.tables_and_page import write_site_quality
 from brainjepa_client.settings import SiteSettings
@@ -167,6 +168,24 @@ def test_the_summary_equals_a_naive_one(tmp_path):
 def test_pairs_that_no_scan_has_are_unknown(tmp_path):
     summary = SiteSummary.of(filled(tmp_path, 2, frames=30))  # too short
     assert np.isnan(summary.mean_fc[0, 1]) and summary.mean_fc[0, 0] == 1
+
+
+def test_what_people_have_left_out_is_told_apart_from_rules(tmp_path):
+    reports = [
+        report("sub-1", mean_fd=0.1),
+        report("sub-2", "excluded", LONG, mean_fd=0.71),
+        report("sub-3", "excluded", LONG, RATED_BAD, mean_fd=0.71),
+        *(report(f"sub-{n}", "excluded", RATED_BAD, mean_fd=0.1) for n in (4, 5, 6)),
+    ]
+    rules = ExclusionSettings(missing_rois=None)
+    write_quality(tmp_path, "north", ATLAS, reports, rules, filled(tmp_path / "store"))
+    page = (tmp_path / PAGE).read_text()
+    assert "2 left out by rules, 3 left out after looking at them." in page
+    assert "2 scans left out by rules (exclude.mean_fd 2)." in page
+    assert (
+        "2 were left out by limits on mean_fd 0.5, censored 0.5 and a check of the order of "
+        "regions, 3 after looking at them, and 0 could not be read."
+    ) in " ".join(page.split())
 
 
 def advice(reports, store_folder: Path, scans: int = 3, **rules) -> list[str]:

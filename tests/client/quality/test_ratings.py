@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from painted_sites import painted, site_of, store_of
+from painted_sites import change, painted, site_of, store_of
 
 from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.quality.ratings import RATINGS, read_ratings
@@ -42,6 +42,25 @@ def test_scans_rated_bad_leave_the_store_and_come_back(tmp_path):
     rate(tree, (bad, "unsure"))
     assert [one.status for one in Preparation.of(site_of(tree)).run()] == ["included"]
     assert bad in {record.key for record in store_of(tree).records}
+
+
+def test_a_damaged_file_is_found_before_anything_is_changed(tmp_path):
+    tree = painted(tmp_path / "site", contamination="simple_motion")
+    path = tree.folder / "store-quality" / RATINGS
+    path.parent.mkdir()
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"expected ratings\.json"):
+        Preparation.of(site_of(tree))
+    assert not (tree.folder / "store").exists()
+    path.unlink()
+    change(tree, exclude={"mean_fd": 0.001})
+    assert {report.status for report in Preparation.of(site_of(tree)).run()} == {"excluded"}
+    change(tree, exclude={"mean_fd": 5.0})
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"expected ratings\.json"):
+        Preparation.of(site_of(tree))
+    path.unlink()
+    assert len(Preparation.of(site_of(tree)).waiting) == len(tree.scans)
 
 
 @pytest.mark.parametrize(

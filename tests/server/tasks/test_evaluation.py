@@ -231,6 +231,10 @@ def test_covariates_are_adjusted_for_within_sites_only(consortium):
             AGE, {"protocol": ProtocolSettings(kind="leave_one_site_out")},
             "expected a protocol within a site .* found 'leave_one_site_out'",
         ),
+        (
+            AGE, {"protocol": ProtocolSettings(kind="brainmarks")},
+            "found 'brainmarks'; choose one of these, by which each site splits its own people",
+        ),
     ],
 )  # fmt: skip
 def test_what_sites_cannot_be_asked(consortium, task, choices, text):

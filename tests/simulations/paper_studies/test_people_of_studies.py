@@ -64,3 +64,43 @@ def test_studies_that_do_not_fit():
         )
     with pytest.raises(ValueError, match="expected one variant with kind: transfer, found 4"):
         PaperStudy.model_validate({**told, "kind": "transfer"})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error"),
+    [
+        (
+            "transfer",
+            {"variants": {"JEPA": {"share": 0.5}}},
+            r"no variants\.JEPA\.share with kind: t",
+        ),
+        (
+            "consortium",
+            {"variants": {"JEPA": {"share": 0.5}}},
+            "share with kind: consortium, which",
+        ),
+        (
+            "transfer",
+            {"protocol": {"kind": "kfold", "folds": 2}},
+            "no protocol with kind: transfer",
+        ),
+        ("attention", {"tasks": ["age", "diagnosis"]}, "one task with kind: attention, found 2"),
+        ("attention", {"finetune": {}}, "expected no finetune with kind: attention"),
+        ("attention", {"read_by": ["published probe"]}, "expected no read_by with kind: attention"),
+        ("masks", {"people": 12}, "expected no people with kind: pretraining"),
+        (
+            "share",
+            {"read_by": ["fine-tuned"]},
+            "finetune and fine-tuned in read_by together, found",
+        ),
+        ("share", {"finetune": {}}, "finetune and fine-tuned in read_by together, found one of th"),
+        ("share", {"read_by": ["probes"]}, "found 'probes'; did you mean probe?"),
+        ("share", {"read_by": ["xyz"]}, "found 'xyz'; take some of these"),
+    ],
+)
+def test_what_a_kind_never_reads_is_refused(name, changes, error):
+    from yaml import safe_load
+
+    told = safe_load(study_file(name).read_text())
+    with pytest.raises(ValueError, match=error):
+        PaperStudy.model_validate(merge(told, changes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import pytest
@@ -13,6 +14,9 @@ from typer.testing import CliRunner
 
 from brainjepa import command
 from brainjepa_simulations.baselines import compare as compare_module
+from brainjepa_simulations.commands import study as study_command
+from brainjepa_simulations.paper_studies import running
+from brainjepa_simulations.paper_studies.found import Found
 from brainjepa_simulations.paper_studies.settings import shipped_studies
 
 CHANGES = {
@@ -75,6 +79,7 @@ def test_a_shipped_study_ends_with_a_page_and_a_table(name, tmp_path):
     assert "made up" in page and "data:image/png" in page
     rows = list(csv.DictReader((out / "table.tsv").open(), delimiter="\t"))
     assert rows and all(None not in row and None not in row.values() for row in rows)
+    assert "million parameters" in page  # what each model is
     if name != "attention":
         assert any(row["model"].startswith("FC correlation + SV") for row in rows)
 
@@ -84,13 +89,38 @@ def test_a_shipped_study_ends_with_a_page_and_a_table(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_costs_too_much_is_left_out_and_told(tmp_path):
-    file, out = small("share", tmp_path), tmp_path / "out"
+@pytest.mark.parametrize("name", ["share", "transfer", "consortium"])
+def test_what_costs_too_much_is_left_out_and_told(name, tmp_path):
+    file, out = small(name, tmp_path, **CHANGES.get(name, {})), tmp_path / "out"
     result, _ = call(file, "--out", out, "--minutes", "0")
     assert result.exit_code == 1
     assert unstyle(result.stderr).startswith(
         "Error: expected a model that takes at most 0 minutes, found none; give more --minutes"
     )
+
+
+def test_a_consortium_trains_on_the_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_command, "require_device", lambda name: None)
+    out = tmp_path / "out"
+    result, _ = call("consortium", "--device", "cuda", "--out", out)
+    assert result.exit_code == 1 and not (out / "study.html").exists()
+    assert "expected --device cpu with kind: consortium" in unstyle(result.stderr)
+
+
+def test_a_program_reads_all_that_was_found(tmp_path, monkeypatch):
+    rows = (("block", "from", "to"), ("1", "Vis", "Def"))
+    found = Found(sizes=(("JEPA", "3 steps"),), table=rows, notes=("6 people looked at",))
+    page = tmp_path / "out" / "study.html"
+    monkeypatch.setattr(running, "run_paper_study", lambda *_, say: (found, page))
+    result, _ = call("attention", "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "asked": [],
+        "table": [list(row) for row in rows],
+        "sizes": [["JEPA", "3 steps"]],
+        "notes": ["6 people looked at"],
+        "page": str(page),
+    }
 
 
 def test_alone_the_command_lists_the_studies():

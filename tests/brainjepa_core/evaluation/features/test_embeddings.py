@@ -131,6 +131,18 @@ def test_a_damaged_entry_is_made_anew(tmp_path, computed):
     assert "sub-0" not in str(file)
 
 
+@pytest.mark.parametrize("what", ["save_arrays", "_make_newest"])
+def test_a_full_disk_costs_time_alone(tmp_path, monkeypatch, what):
+    def no_room(*_, **__) -> None:
+        raise OSError(28, "No space left on device")
+
+    windows, cache, model = make_windows(tmp_path), tmp_path / "cache", make_model()
+    expected = cached_embeddings(model, windows, [0])["mean"]
+    monkeypatch.setattr(embeddings, what, no_room)
+    found = cached_embeddings(model, windows, [0], cache=cache, keep=2)["mean"]
+    assert np.array_equal(found, expected)
+
+
 def test_people_share_the_responses_to_blank_windows(tmp_path, monkeypatch):
     """Whole scans of three people, two windows each, cost seven passes: six and one blank."""
     windows, model, passes = make_windows(tmp_path), make_model(), []

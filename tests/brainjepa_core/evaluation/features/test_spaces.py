@@ -104,3 +104,13 @@ def test_tested_people_teach_nothing(windows, space):
     assert np.array_equal(features(everybody, training), a, equal_nan=True)
     assert not np.array_equal(features(everybody, np.arange(5)), a, equal_nan=True)
     assert np.array_equal(features(few, training), b, equal_nan=True)
+
+
+@pytest.mark.parametrize("space", [consensus_tangent, consensus_basis])
+def test_of_a_given_consensus_everybody_is_computed_once(windows, space):
+    data, everybody = make_task(np.arange(windows.subjects)), np.arange(windows.subjects)
+    given = mean_connectivity(SignalReadOuts(windows).pairs)
+    features = space(SignalReadOuts(windows, given))
+    assert features(data, everybody[:9]) is features(data, everybody[3:])
+    of_training = space(SignalReadOuts(windows))
+    assert of_training(data, everybody[:9]) is not of_training(data, everybody[3:])

@@ -21,6 +21,7 @@ from brainjepa_core.evaluation.learning.supervised import (
 )
 from brainjepa_core.evaluation.methods.network_methods import ConnectivityNetworkMethod
 from brainjepa_core.evaluation.tasks.protocols import Split
+from brainjepa_core.models.registry import learners
 
 S = TrainingSettings(steps=40, batch_size=8, evaluate_every=5, lr=0.02, patience=100)
 
@@ -306,7 +307,7 @@ def test_a_probe_and_a_network_of_connectivity_refuse_it_too():
     split = Split("s", 0, np.arange(30), np.arange(40, 50), np.arange(30, 40))
     matrices = np.full((60, 8, 8), 0.1)
     matrices[45] = 1e30
-    network = ConnectivityNetworkMethod("BrainNetCNN", matrices)
+    network = ConnectivityNetworkMethod(learners()["brainnetcnn"], matrices)
     for method in (ProbeMethod("probe", lambda data, rows: x), network):
         with pytest.raises(ValueError, match="finite loss of the 10 validation people"):
             method.predict(task_of(y), split)

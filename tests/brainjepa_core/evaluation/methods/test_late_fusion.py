@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -57,3 +57,16 @@ def test_classes_give_probabilities():
     scores = LateFusion("fused", methods()).predict(data, split_of(N))
     np.testing.assert_allclose(scores.sum(1), 1)
     assert (scores.argmax(1) == data.target[split_of(N).test]).mean() > 0.75
+
+
+def test_parts_know_the_repetition():
+    """It draws the weights of those that begin at random."""
+    seen, split = {}, replace(split_of(N), repetition=3)
+
+    class Notes(Remembers):
+        def predict(self, data, split):
+            seen[split.name] = split.repetition
+            return super().predict(data, split)
+
+    LateFusion("fused", [Notes()]).predict(task_of(TRUTH), split)
+    assert seen[split.name] == 3

@@ -10,7 +10,7 @@ from scipy.linalg import logm
 from brainjepa_core.evaluation.readout.log_connectivity import (
     LogConnectivity,
     components_of,
-    levels_of,
+    sizes_of_levels,
 )
 from brainjepa_core.sums.connectivity import ConnectivitySum
 from brainjepa_core.sums.correlation import functional_connectivity
@@ -76,7 +76,7 @@ def test_distances_are_those_of_matrix_logarithms():
 
 
 def test_levels_are_a_quarter_a_half_and_all():
-    assert [levels_of(m) for m in (1, 2, 3, 5, 80, 124, 180)] == [
+    assert [sizes_of_levels(m) for m in (1, 2, 3, 5, 80, 124, 180)] == [
         [1], [2], [2, 3], [2, 5], [20, 40, 80], [31, 62, 124], [45, 90, 180],
     ]  # fmt: skip
 

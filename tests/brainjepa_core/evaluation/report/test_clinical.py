@@ -17,6 +17,7 @@ from brainjepa_core.evaluation.report.clinical import (
     reliability,
     wilson,
 )
+from brainjepa_core.evaluation.report.prediction_figures import truth_figure
 
 TWO = ("control", "autism")
 
@@ -80,3 +81,13 @@ def test_other_tasks_have_none():
         data = task_data(classes)
         told = [predictions("m", data, sites_in_turn(data))]
         assert clinical_table(data, told) is None and calibration_figure(data, told) is None
+
+
+def test_a_model_has_one_colour_in_all_pictures():
+    data = task_data(TWO)
+    margins = [predictions(name, data, holdouts(data)) for name in ("svm", "probe")]
+    drawn = [margins[0], as_chances(margins[1])]
+    (probe,) = calibration_figure(data, drawn).axes[0].lines[1:]
+    curves = truth_figure(data, drawn).axes[0].lines
+    (same,) = (curve for curve in curves if str(curve.get_label()).startswith("probe"))
+    assert probe.get_color() == same.get_color()

@@ -4,12 +4,13 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from made_predictions import predictions, sites_in_turn, task_data
+from made_predictions import holdouts, predictions, sites_in_turn, task_data
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from sklearn.metrics import recall_score
 
 from brainjepa_core.evaluation.report.prediction_figures import truth_figure
+from brainjepa_core.evaluation.scores.resampling import score_models
 
 
 def drawn(figure: Figure) -> np.ndarray:
@@ -54,3 +55,14 @@ def test_the_diagonal_of_a_confusion_matrix_is_recall():
     truth = np.concatenate([data.target[split.test] for split in told.splits])
     recall = recall_score(truth, np.concatenate(told.values).argmax(1), average=None)
     assert np.diag(np.asarray(ax.images[0].get_array())) == pytest.approx(recall)
+
+
+def test_the_legend_has_the_tables_auc():
+    """Scores of other repetitions may lie elsewhere, so all of them pooled have another area."""
+    data = task_data(("control", "autism"))
+    told = predictions("FC", data, holdouts(data), knows=1.5)
+    for number, values in enumerate(told.values):
+        values[:, 1] += 3.0 * number
+    expected = score_models(data, [told], draws=2)["FC"]["auc"].mean
+    (text,) = truth_figure(data, [told]).legends[0].get_texts()
+    assert text.get_text() == f"FC, AUC {expected:.2f}"

@@ -286,15 +286,19 @@ def test_brainmarks_splits_are_of_its_shares_and_balanced_by_class_alone():
 
 
 def test_a_column_tells_the_split():
-    told = ["train", "validation", "test", None] * 10
+    told = ["train", "Validation", "TEST", None] * 10
     data = people(["A"] * 40, [float(i % 2) for i in range(0, 80, 2)], "regression", cut=told)
     data.target[:] = np.arange(40)
     (split,) = splits_of(ProtocolSettings(kind="column", split_column="cut"), data)
     assert (split.train % 4 == 0).all() and (split.validation % 4 == 1).all()
     assert (split.test % 4 == 2).all() and len(split.test) == 10
-    with pytest.raises(ValueError, match="'other', found nobody of train and validation and test"):
-        splits_of(ProtocolSettings(kind="column", split_column="other"), data)
+    with pytest.raises(ValueError, match="column 'cuts', found it of none of 40 people; did you m"):
+        splits_of(ProtocolSettings(kind="column", split_column="cuts"), data)
+    with pytest.raises(ValueError, match="'site', found nobody of train and validation and test"):
+        splits_of(ProtocolSettings(kind="column", split_column="site"), data)
     with pytest.raises(ValidationError, match="expected split_column with kind: column"):
         ProtocolSettings(kind="column")
     with pytest.raises(ValidationError, match="and split_column 'cut'; name the phenotype"):
         ProtocolSettings(kind="kfold", split_column="cut")
+    with pytest.raises(ValidationError, match=r"expected seeds: 1 with kind: column, .* found 3;"):
+        ProtocolSettings(kind="column", split_column="cut", seeds=3)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from brainjepa_core.models.brainlm.network import NEIGHBOURS, ConvolvedAttention
 from brainjepa_core.models.brainlm.settings import BrainLmSettings
+from brainjepa_core.models.parts.transformer import masked_attention, use_attention
 from brainjepa_core.pretraining.sampling import batches_of_step
 
 RECIPES = ("default", "published")
@@ -65,6 +66,16 @@ def test_neighbours_are_a_convolution_of_what_is_there():
     expected = attention.proj(mixed.transpose(1, 2).reshape(1, 100, 8))
     for token in (0, 45, 99):
         assert torch.allclose(found[0, token], expected[0, token], atol=1e-12)
+
+
+def test_attention_is_that_of_the_kernel_that_was_chosen_beside_the_convolution():
+    torch.manual_seed(0)
+    attention = ConvolvedAttention(8, 2).double()
+    x, valid = torch.randn(2, 9, 8).double(), torch.ones(2, 9, dtype=torch.bool)
+    expected, asked = attention(x, valid), []
+    use_attention(attention, lambda *given: asked.append(given) or masked_attention(*given))
+    assert torch.equal(attention(x, valid), expected)
+    assert len(asked) == 1 and torch.equal(asked[0][3], valid)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -201,6 +202,10 @@ def test_what_is_no_such_file_is_told(file, tmp_path):
         ValueError, match=r"config\.json beside weights of width 12, which is of no"
     ):
         read_published(file, COORDINATES)
+    for name, value in itertools.product(CONFIG, (None, "many", 0, 1e999)):
+        (tmp_path / "config.json").write_text(json.dumps({**CONFIG, name: value}))
+        with pytest.raises(ValueError, match=r"^expected the config\.json of the released weights"):
+            read_published(file, COORDINATES)
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     damaged = tmp_path / "damaged.bin"
     damaged.write_bytes(b"nothing")
@@ -217,6 +222,10 @@ def test_what_is_no_such_file_is_told(file, tmp_path):
     torch.save(turned, tmp_path / "turned.bin")
     with pytest.raises(ValueError, match="the decoder's table of places to be a ViT-MAE's sines"):
         read_published(tmp_path / "turned.bin", COORDINATES)
+    bare = {k: v for k, v in released().items() if not k.startswith("decoder.decoder_layers.")}
+    torch.save(bare, tmp_path / "bare.bin")
+    with pytest.raises(ValueError, match=r"arrays, found none called decoder\.decoder_layers\.0\."):
+        read_published(tmp_path / "bare.bin", COORDINATES)
     torch.save({"vit": torch.zeros(1)}, tmp_path / "other.bin")
     with pytest.raises(ValueError, match=r"a ViT-MAE's arrays, found none called vit.embed"):
         read_published(tmp_path / "other.bin", COORDINATES)

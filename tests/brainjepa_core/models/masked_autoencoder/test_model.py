@@ -12,9 +12,9 @@ from torch import Tensor
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
 from brainjepa_core.models.brain_jepa.settings import BrainJepaSettings
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.models.masked_autoencoder.masks import random_masks
 from brainjepa_core.models.masked_autoencoder.model import MaskedAutoencoder
 from brainjepa_core.models.masked_autoencoder.settings import MaskedAutoencoderSettings
+from brainjepa_core.models.masks.random_masks import random_masks
 from brainjepa_core.models.masks.settings import MaskSettings
 
 ROIS, PATCHES, PATCH = 6, 4, 3
@@ -138,6 +138,11 @@ def test_invalid_and_other_peoples_signals_change_nothing():
     before, after = model(x, *indices), model(changed, *indices)
     torch.testing.assert_close(before[0], after[0])
     assert before[1] != after[1]
+
+
+def test_numbers_beyond_the_counter_are_refused():
+    with pytest.raises(ValueError, match=r"found -1, 0, 0 and 0; number them from 0"):
+        random_masks(24, seed=-1, step=0, samples=[0])
 
 
 def test_gradients_reach_everything():

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainjepa_core.models.masks.balanced import Layout, balanced_regions
-from brainjepa_core.models.masks.draw import _stream, mask_batch, sample_mask
+from brainjepa_core.models.masks.draw import mask_batch, sample_mask
 from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.streams import sample_stream
 
 shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted).map(tuple)
 any_settings = st.fixed_dictionaries(
@@ -43,7 +44,7 @@ class Chosen:
 
 
 def layout_of(step: int, rois: int, patches: int, settings: MaskSettings) -> Layout:
-    return Layout.drawn(settings, rois, patches, _stream(0, step, 0, 0, 0))
+    return Layout.drawn(settings, rois, patches, sample_stream(0, step, 0, 0, 0))
 
 
 def every_place(layout: Layout, patches: int) -> list[tuple[int, bool]]:
@@ -133,7 +134,7 @@ def test_orders_starts_and_directions_are_uniform():
     n, rois = 3000, 12
     first, mirrored = np.zeros(rois), 0
     for sample in range(n):
-        members = _stream(0, 0, sample, 0, 1)
+        members = sample_stream(0, 0, sample, 0, 1)
         first[members.permutation(rois)[0]] += 1
         mirrored += members.random() < 0.5
     share = 1 / rois

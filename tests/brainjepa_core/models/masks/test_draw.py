@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from brainjepa_core.models.masks.draw import Mask, _stream, mask_batch, sample_mask
+from brainjepa_core.models.masks.draw import Mask, mask_batch, sample_mask
 from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.streams import sample_stream
 
 MODES = ("balanced", "official", "multiblock")
 SMALLEST = {"balanced": (4, 1), "official": (4, 6), "multiblock": (4, 1)}
@@ -60,10 +61,10 @@ def test_every_number_gives_another_mask(mode, number):
 
 def test_streams_never_meet():
     numbers = list(itertools.product((0, 1, 2**63), repeat=5))
-    starts = {tuple(_stream(*five).integers(0, 2**63, size=4)) for five in numbers}
+    starts = {tuple(sample_stream(*five).integers(0, 2**63, size=4)) for five in numbers}
     assert len(starts) == len(numbers)
     # Neighbouring numbers, the ones that are used, are as good as unrelated ones.
-    values = np.stack([_stream(0, 0, sample, 0, 1).random(2000) for sample in range(20)])
+    values = np.stack([sample_stream(0, 0, sample, 0, 1).random(2000) for sample in range(20)])
     off = np.corrcoef(values)[np.triu_indices(20, 1)]
     assert np.abs(off).max() < 5 / math.sqrt(2000)
 

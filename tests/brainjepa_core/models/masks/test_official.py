@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from shared_data import shared
 
-from brainjepa_core.models.masks.draw import Mask, _stream, sample_mask
+from brainjepa_core.models.masks.draw import Mask, sample_mask
 from brainjepa_core.models.masks.official import EDGE, official_regions
 from brainjepa_core.models.masks.settings import MaskSettings
+from brainjepa_core.models.streams import sample_stream
 
 TOKENS = ("context_tokens", "target_tokens", "context_rois", "target_rois")
 
@@ -122,7 +123,7 @@ def test_cross_roi_targets_are_a_rectangle_on_the_grid(seen, alpha, times, rois,
         mode="official", observation=seen, alpha_roi=alpha, alpha_time=times,
         beta_gamma_time=(0, 0),
     )  # fmt: skip
-    members = _stream(0, step, 0, 0, 0)
+    members = sample_stream(0, step, 0, 0, 0)
     context, target = official_regions(settings, rois, patches, members)
     block = np.zeros((rois, patches), bool)
     block.flat[target] = True

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sklearn.covariance import LedoitWolf
 from torch.func import functional_call, grad, vmap
 
+from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.parts.connectivity import partial_correlation, shrunk_correlation
 from brainjepa_core.models.parts.connectivity_learner import ConnectivityLearner
 from brainjepa_core.models.registry import family_named, learners
@@ -41,7 +42,7 @@ def windows(people: int = 3) -> torch.Tensor:
 
 def test_all_that_learn_from_labels_alone():
     found = {name: family_named(name).learner for name in LEARNERS}
-    assert all(found.values()) and list(learners().values()) == list(found.values())
+    assert all(found.values()) and list(learners().items()) == list(found.items())
 
 
 def test_partial_correlation_is_nilearns():
@@ -121,13 +122,30 @@ def test_adapters_and_missing_phenotypes_are_refused(name):
         )  # fmt: skip
 
 
+def test_ranks_are_of_people_with_all_rois():
+    """A private step counts 0 of others: it tells nobody that somebody lacks an ROI."""
+    ranks, rois = made("braingnn", recipe="published"), made("braingnn")
+    valid = np.ones((3, R * T // 4), bool)
+    how = {"masks": MaskSettings(), "seed": 0, "step": 0, "samples": range(3)}
+    valid[1, 1 : T // 4] = False  # of an ROI that is there
+    assert ranks.draw(**how, token_valid=valid) == ranks.draw(**how, token_valid=None) == {}
+    valid[1, 0] = False
+    assert rois.draw(**how, token_valid=valid) == {}
+    with pytest.raises(ValueError, match=r"^expected people of equal ROIs where .* by rank"):
+        ranks.draw(**how, token_valid=valid)
+
+
 @pytest.mark.parametrize("signal", [True, False])
-@pytest.mark.parametrize("name", LEARNERS)
-def test_gradients_of_single_people_side_by_side_are_their_own(name, signal):
+@pytest.mark.parametrize(
+    ("name", "recipe", "lacking"),
+    [*((name, "default", True) for name in LEARNERS), ("braingnn", "published", False)],
+)
+def test_gradients_of_single_people_side_by_side_are_their_own(name, recipe, lacking, signal):
     """As differential privacy takes them; also where a window shows no connectivity at all."""
-    model, x = made(name), windows() if signal else torch.randn(3, R, T)
+    model = made(name, recipe=recipe)
+    x = windows() if signal else torch.randn(3, R, T)
     told, valid = torch.randn(3, 2), torch.ones(3, R * T // 4, dtype=torch.bool)
-    valid[1, : T // 4] = False
+    valid[1, 0 if lacking else 1 : T // 4] = False
     arrays = {name: p.detach() for name, p in model.named_parameters()}
     buffers = dict(model.named_buffers())
 

@@ -15,6 +15,7 @@ from brainjepa_core.models.parts.transformer import (
     Blocks,
     initialise,
     take_tokens,
+    valid_of,
 )
 
 
@@ -80,6 +81,12 @@ def test_block_by_hand():
     hidden = block.mlp.fc1(F.layer_norm(y, (8,), eps=1e-6))
     hidden = 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2)))
     assert torch.allclose(block(x), y + block.mlp.fc2(hidden), atol=1e-5)
+
+
+def test_tokens_at_an_index_are_there():
+    found = valid_of(torch.tensor([[3, 0], [1, 1]]), 4)
+    assert found.tolist() == [[True, False, False, True], [False, True, False, False]]
+    assert valid_of(None, 4) is None
 
 
 def test_take_tokens_by_loops():

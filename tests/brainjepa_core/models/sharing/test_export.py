@@ -139,11 +139,14 @@ def test_a_network_that_onnx_cannot_hold_is_refused(tmp_path):
         write_onnx(model, tmp_path / "encoder.onnx")
 
 
-def test_an_encoder_that_computes_something_else_is_not_handed_on(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("factor", [1.001, np.nan])
+def test_an_encoder_that_computes_something_else_is_not_handed_on(
+    factor, model, tmp_path, monkeypatch
+):
     import brainjepa_core.models.sharing.onnx_encoder as module
 
     run = module.run_onnx
-    monkeypatch.setattr(module, "run_onnx", lambda *about: run(*about) * 1.001)
+    monkeypatch.setattr(module, "run_onnx", lambda *about: run(*about) * factor)
     with pytest.raises(ValueError, match="ONNX Runtime computes other tokens from it"):
         export_model(model, tmp_path / "out", "onnx")
     assert not (tmp_path / "out").exists()

@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from child_process import environment
 from test_local import SETTINGS, make_store
 
-from brainjepa_core.pretraining.local import pretrain_locally
-from brainjepa_core.pretraining.parallel.launching import LaunchFailed
+from brainjepa_core.origin import claim_folder
+from brainjepa_core.pretraining.local import pretrain_locally, run_origin
+from brainjepa_core.pretraining.parallel.launching import LaunchFailed, launched
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.storing.store import ScanStore
@@ -30,8 +32,13 @@ def study(steps: int = STEPS, accumulation: int = 2) -> PretrainingSettings:
     return PretrainingSettings.model_validate({**SETTINGS, "training": training})
 
 
-def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> None:
-    pretrain_locally([store], run, study(**choices), progress=False, together=together)
+def train(store: ScanStore, run: Path, together: Devices | None = None, **choices) -> list[dict]:
+    """Returns the lines that are told on the way."""
+    told: list[dict] = []
+    pretrain_locally(
+        [store], run, study(**choices), progress=False, together=together, on_log=told.append
+    )
+    return told
 
 
 def left(run: Path) -> dict[str, bytes]:
@@ -48,9 +55,11 @@ def store(tmp_path, monkeypatch) -> ScanStore:
 
 @pytest.mark.slow
 def test_two_processes_leave_the_files_of_one(store, tmp_path):
-    train(store, tmp_path / "one")
-    train(store, tmp_path / "two", TWO)
-    assert left(tmp_path / "two") == left(tmp_path / "one")
+    told = train(store, tmp_path / "one" / "run")
+    assert [line["step"] for line in told] == [24, 49, 59]
+    assert train(store, tmp_path / "two" / "run", TWO) == told
+    assert left(tmp_path / "two" / "run") == left(tmp_path / "one" / "run")
+    assert train(store, tmp_path / "two" / "run", TWO) == []  # it is done
 
 
 PROGRAM = """
@@ -85,8 +94,8 @@ def test_an_interrupted_run_is_saved_after_the_step_at_hand_and_resumed_sharded(
     steps = sorted(path.name for path in (run / "states").iterdir())
     assert steps[-1] == f"step-{last['step'] + 1:08d}" and last["step"] + 1 < 600
     train(store, run, SHARDED, steps=600)
-    train(store, tmp_path / "straight", steps=600)
-    ours, straight = left(run), left(tmp_path / "straight")
+    train(store, tmp_path / "straight" / "run", steps=600)
+    ours, straight = left(run), left(tmp_path / "straight" / "run")
     # Signs of collapse stand where the run was saved, once more than where it was not interrupted.
     logs = [found.pop("metrics.jsonl").splitlines() for found in (ours, straight)]
     told = [[(line["step"], line["loss"]) for line in map(json.loads, log)] for log in logs]
@@ -102,13 +111,83 @@ def test_devices_that_do_not_fit_are_refused_before_anything_is_written(store, t
     assert not run.exists()
 
 
+def test_gpus_are_counted_where_other_processes_compute(store, tmp_path, monkeypatch):
+    """No context is opened on them: on this machine, which may have none, that would fail."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"accumulation \(1\), .* found 2; name one device"):
+        train(store, tmp_path, Devices(devices=["cuda:0", "cuda:1"]), accumulation=1)
+    with pytest.raises(ValueError, match="expected a device of this machine, found 'cuda:2'"):
+        train(store, tmp_path, Devices(devices=["cuda:0", "cuda:2"]), accumulation=1)
+
+
+def test_sums_that_are_not_those_of_one_process_are_of_so_many_devices(store, tmp_path):
+    windows = study().windows_of([store])
+    sizes = study().model_settings(len(windows.atlas))
+
+    def claimed(folder: str, *devices: Devices | None) -> None:
+        for one in devices:
+            claim_folder(tmp_path / folder, run_origin(windows, study(), sizes, together=one), [])
+
+    three = Devices(devices=["cpu"] * 3)
+    summed = [one.model_copy(update={"reduce": "sum"}) for one in (TWO, three)]
+    claimed("ordered", None, TWO, three, SHARDED)
+    for begun, other in (summed, [summed[0], TWO], [None, summed[0]]):
+        with pytest.raises(ValueError, match=r"^expected the same devices as the results in this"):
+            claimed(f"{begun} {other}"[:99], begun, other)
+
+
+LEFT_OVER = """
+import fcntl, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+with (folder / "running").open("a") as running:
+    fcntl.flock(running, fcntl.LOCK_SH)
+    (folder / "begun").touch()
+    while not (folder / "stop").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)  # of the step at hand
+    (folder.parent / "ended").touch()
+"""
+NOWHERE = Devices(devices=["cpu", "cpu"], launcher="nowhere-run {program}")
+
+
+def test_processes_of_a_killed_run_are_over_before_others_are_started(store, tmp_path):
+    folder = tmp_path / "run" / "processes"
+    folder.mkdir(parents=True)
+    child = subprocess.Popen([sys.executable, "-c", LEFT_OVER, folder])
+    try:
+        until = time.monotonic() + PATIENCE
+        while not (folder / "begun").exists():
+            assert child.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        with pytest.raises(LaunchFailed, match=r"found 'nowhere-run', which cannot be started"):
+            train(store, tmp_path / "run", NOWHERE)
+        assert (tmp_path / "run" / "ended").exists()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_what_one_process_meets_ends_the_others_at_once(tmp_path):
+    """They may wait for it for ever."""
+    waits = ["-c", "import time; time.sleep(600)"]
+    devices = Devices(devices=["cpu", "cpu"], launcher="env {program}")
+    with (
+        pytest.raises(LaunchFailed, match=r"^expected so much memory, found less$"),
+        launched(devices, waits, tmp_path, tmp_path / "log") as launch,
+    ):
+        (tmp_path / "begun").touch()
+        launch.require_at_work()
+        (tmp_path / "failed").write_text("expected so much memory, found less")
+        launch.require_at_work()
+    assert launch.is_over
+
+
 @pytest.mark.slow
 def test_what_a_process_meets_is_told_in_one_line(store, tmp_path, monkeypatch):
     alone = "env RANK=0 WORLD_SIZE=1 {program}"
     with pytest.raises(LaunchFailed, match=r"^expected a launcher that starts 2 processes, .* 1;"):
         train(store, tmp_path / "run", Devices(devices=["cpu", "cpu"], launcher=alone))
-    with pytest.raises(LaunchFailed, match="found 'nowhere-run', which cannot be started"):
-        nowhere = "nowhere-run {program}"
-        train(store, tmp_path / "run", Devices(devices=["cpu", "cpu"], launcher=nowhere))
+    with pytest.raises(LaunchFailed, match=r"found 'nowhere-run', which cannot be started"):
+        train(store, tmp_path / "run", NOWHERE)
     train(store, tmp_path / "run")  # goes on alone
     assert (tmp_path / "run" / "final").is_dir()

@@ -9,6 +9,7 @@ import pytest
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images.alignment import FRAMES, alignment
 from brainjepa_core.signals.images.label_image import LabelImage
+from brainjepa_core.signals.problems import ScanProblem
 
 SHAPE = (10, 12, 8)
 ATLAS = Atlas.from_names(["a", "b"])
@@ -42,3 +43,13 @@ def test_slices_are_those_of_the_world_whatever_the_order_of_the_file(tmp_path, 
     for one in (front, above):  # the right is on the right
         assert one.rois[:, :5].max() == 1 and one.rois[:, 5:].max() == 2
     assert above.aspect == 1.0 and (above.rois[0] == 0).all()
+
+
+def test_a_scan_that_cannot_be_read_is_a_problem_of_it(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(*SHAPE, FRAMES + 5)).astype(np.float32)
+    affine, bold = AFFINES["left is first"], tmp_path / "bold.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.int16), affine), tmp_path / "atlas.nii.gz")
+    nib.save(nib.Nifti1Image(noise, affine), bold)
+    bold.write_bytes(bold.read_bytes()[: bold.stat().st_size // 2])
+    with pytest.raises(ScanProblem, match="expected an image that can be read"):
+        alignment(bold, LabelImage(tmp_path / "atlas.nii.gz", Atlas.from_names(["a"])))

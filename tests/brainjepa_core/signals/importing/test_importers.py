@@ -17,6 +17,7 @@ from brainjepa_core.atlas import Atlas, load_atlas, names_in_7network_order
 from brainjepa_core.signals.importing.importers import import_directory, import_site_archive
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
+from brainjepa_core.signals.storing.vectors import import_vectors, vectors_of_store
 from brainjepa_core.signals.tables.roi_names import in_atlas_order
 from brainjepa_core.signals.tables.series_files import read_series
 
@@ -192,6 +193,16 @@ def test_unusable_scans_are_left_out_and_named_and_the_others_go_on(tmp_path):
         "frames and 1 such ROIs; leave it out, or check its extraction",
         "left out p3: site.npz: expected at least 3 frames, found 2; check the export of this scan",
     ]
+
+
+def test_vectors_leave_with_scans_that_became_unusable(tmp_path):
+    store = import_site_archive(archive(tmp_path), tmp_path / "store")
+    (tmp_path / "t1.csv").write_text("participant_id,x\np1,1\np2,2\n")
+    import_vectors(store, "t1", tmp_path / "t1.csv")
+    ts = parts()["ts"].copy()
+    ts[12:32, 1:] = 7  # one ROI is left of the second scan
+    import_site_archive(archive(tmp_path, ts=ts), tmp_path / "store")
+    assert vectors_of_store(tmp_path / "store")["t1"].subjects == ("p1",)
 
 
 def test_people_are_joined_and_levels_decoded_as_in_prepare(tmp_path):

@@ -9,14 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.signals.people import aligned_frames
 from brainjepa_core.signals.storing import kept_aligned
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned, forget_removed
+from brainjepa_core.signals.storing.scan_table import ScanRecord
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
@@ -213,6 +216,67 @@ def test_a_smaller_limit_takes_scans_away(store, place):
     read_all(windows_of(store, place))
     windows_of(store, place, 2 * OF_A_SCAN)
     assert len(files(place)) == 2
+
+
+def test_other_people_of_one_kind_of_settings_share_the_room(store, place):
+    """Each would fit by itself; both do not."""
+    for records in (store.records[:3], store.records[3:]):
+        here = with_frames(store, records)
+        kept = KeptAligned(place, 3 * OF_A_SCAN).of(store, SETTINGS, None, here)
+        for record, frames in here:
+            kept.write(record, np.zeros((6, frames), np.float32), np.ones(6, bool))
+        assert sum(path.stat().st_size for path in files(place)) <= 3 * OF_A_SCAN
+    assert len(files(place)) == 2
+
+
+def with_frames(store: ScanStore, records: Sequence[ScanRecord]) -> list[tuple[ScanRecord, int]]:
+    return [(record, aligned_frames(record, SETTINGS)) for record in records]
+
+
+def test_a_place_is_of_one_store(tmp_path, store, place):
+    both = [store, make_store(tmp_path / "other")]
+    with pytest.raises(ValueError, match="one store whose aligned scans are kept on disk, found 2"):
+        Windows(both, SETTINGS, kept=KeptAligned(place, PLENTY))
+
+
+@pytest.mark.parametrize("gone", ["folder", "place"])
+@pytest.mark.parametrize("asked", ["forget", "read"])
+def test_what_somebody_removes_while_it_is_looked_at_is_no_error(
+    store, place, monkeypatch, gone, asked
+):
+    """As a site does that leaves a contract."""
+    read_all(windows_of(store, place))
+    read_all(windows_of(store, place, tr=1.0))
+    store.remove([("s3", "", "")])
+    listed = kept_aligned._folders
+
+    def removed_meanwhile(of_place):
+        found = list(listed(of_place))
+        shutil.rmtree(place if gone == "place" else found[0][0], ignore_errors=True)
+        return iter(found)
+
+    monkeypatch.setattr(kept_aligned, "_folders", removed_meanwhile)
+    if asked == "forget":
+        forget_removed(place, store)
+    else:
+        found = read_all(windows_of(store, place))
+        require_equal(found, read_all(Windows([store], SETTINGS)))
+    assert not list(place.glob("*-changing"))
+
+
+def test_a_folder_that_makes_room_takes_nothing_in_meanwhile(store, place, monkeypatch):
+    """What comes in between the look into a folder and its removal would keep it there."""
+    at_work, remove = windows_of(store, place), shutil.rmtree
+
+    def while_somebody_writes(folder, **options):
+        before = set(folder.glob("*"))
+        read_all(at_work)
+        assert set(folder.glob("*")) == before
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", while_somebody_writes)
+    windows_of(store, place, 5 * OF_A_SCAN, tr=1.0)
+    assert len(list(place.glob("*/room.json"))) == 1
 
 
 @pytest.mark.parametrize("lost", ["folder", "room"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from brainjepa_core.atlas import Atlas, load_atlas
+from brainjepa_core.signals.storing.scan_arrays import array_path
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
@@ -166,7 +167,7 @@ def test_two_imports_at_once_lose_no_scan(tmp_path):
 @pytest.mark.parametrize("damage", ["bit", "shorter", "empty", "gone"])
 def test_verify_finds_damage(tmp_path, damage):
     store = filled(tmp_path)
-    array = store._array_path(store.records[1])
+    array = array_path(store.path, store.records[1])
     raw = bytearray(array.read_bytes())
     if damage == "bit":
         raw[-5] ^= 1

@@ -55,6 +55,38 @@ def test_who_leaves_the_store_takes_them_along(tmp_path):
     assert found.subjects == ("a",) and found.values.tolist() == [[1.0]]
 
 
+def test_who_is_still_to_come_keeps_theirs(tmp_path):
+    here = store(tmp_path / "A", ["a", "b"])
+    import_vectors(here, "t1", table(tmp_path / "t.tsv", "participant_id\tx\na\t1\nb\t2\n"))
+    here.remove([("a", "", ""), ("b", "", "")])
+    keep_people_of(here, {"b"})
+    assert vectors_of_store(here.path)["t1"].subjects == ("b",)
+
+
+def test_who_was_removed_meanwhile_does_not_come_back(tmp_path):
+    here = store(tmp_path / "A", ["a", "b"])
+    opened_before = ScanStore.open(here.path)
+    here.remove([("b", "", "")])
+    text = "participant_id\tx\na\t1\nb\t2\n"
+    assert import_vectors(opened_before, "t1", table(tmp_path / "t.tsv", text)) == (1, 1)
+    assert vectors_of_store(here.path)["t1"].subjects == ("a",)
+
+
+@pytest.mark.parametrize("code", ["-9999", "999"])
+def test_codes_for_missing_are_told_or_refused(tmp_path, code):
+    here = store(tmp_path / "A", ["a", "b", "c"])
+    text = table(tmp_path / "t.csv", f"participant_id,x,y\na,1,{code}\nb,2,{code}\nc,3,4\n")
+    found = (
+        f"column 'y' of t.csv, found {code} in 2 rows, .* say --missing {code}, or --missing n/a"
+    )
+    with pytest.raises(ValueError, match=found):
+        import_vectors(here, "t1", text)
+    for said, value in (([code], np.nan), (["n/a"], float(code))):
+        import_vectors(here, "t1", text, said)
+        values = vectors_of_store(here.path)["t1"].values
+        np.testing.assert_array_equal(values, [[1, value], [2, value], [3, 4]])
+
+
 def test_tables_that_cannot_be_used(tmp_path):
     here = store(tmp_path / "A", ["a", "b"])
 

@@ -154,3 +154,30 @@ def test_errors_name_nobody(read):
         read("oasis3", OASIS.replace("1,99", "1"))
     with pytest.raises(ValueError, match="found nobody; give another file"):
         read("adni", ADNI.replace(",bl,", ",m12,"))
+
+
+def test_visits_are_chosen_by_a_number_that_is_there(read):
+    """Without one the first row of the file would pass for the first visit."""
+    for text in (
+        UDS.replace("days_to_visit", "visit"),
+        UDS.replace("400", "").replace(",12,", ",,"),
+    ):
+        with pytest.raises(ValueError, match="1 more and no number in days_to_visit to choose by"):
+            read("oasis3", OASIS, text)
+
+
+def test_strange_codes_of_rows_that_are_not_taken_are_not_told(read):
+    strange = AMYLOID.replace("m24,0", "m24,7")
+    assert not any("code" in note for note in read("adni", ADNI, strange).notes)
+    (note,) = (n for n in read("adni", ADNI, AMYLOID.replace("sc,1", "sc,7")).notes if "code" in n)
+    assert note.startswith("table1.txt: 1 row whose amyloid has a code that the recipe")
+
+
+def test_cells_are_what_they_are_in_every_table(read):
+    """Lines end where CSV says, names count whatever their case, empty cells may trail."""
+    found = read("oasis3", OASIS.replace("OAS30002", "OAS\u202830002").replace(",99", ",99,,"))
+    assert set(found.people) == {"OAS30001", "OAS30002"}
+    with pytest.raises(ValueError, match="each column once, found 'educ' as columns 4 and 5"):
+        read("oasis3", OASIS.replace("EDUC", "EDUC,educ"))
+    with pytest.raises(ValueError, match="a table of tabs or commas in UTF-8, found"):
+        read("oasis3", OASIS.replace("OAS30002", '"' + "x" * 200_000))

@@ -12,6 +12,7 @@ from scipy.io import savemat
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs.archive import scans_of
 from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.signals.tables import matlab_files
 from brainjepa_core.signals.tables.series_files import read_series, scans_in, series_shape
 
 NAMES = ["a", "b", "c"]
@@ -129,3 +130,15 @@ def test_a_repetition_time_as_an_attribute(tmp_path, holder):
         handle["ts"] = SERIES
         handle[holder].attrs["TR"] = 2000
     assert [part.tr for part in scans_in(tmp_path / "x.h5")] == [2000.0]
+
+
+def test_an_old_file_is_looked_through_once(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(matlab_files, "require_known_types", looked.append)
+    file = save_old(tmp_path / "x.mat", {f"p{n}": SERIES + n for n in range(3)})
+    for part in scans_in(file):
+        read_series(file, NAMES, part)
+    assert looked == [file]
+    save_old(file, {"p0": SERIES})
+    read_series(file, NAMES)
+    assert looked == [file, file]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from flops import step_flops
+from parts.flops import step_flops
 
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.step import Training

@@ -39,7 +39,7 @@ def many_run(engine: str, sites: int, folder: Path) -> Many:
     with (folder / "output").open("wb") as output:
         child = subprocess.Popen(
             [*command, "--engine", engine, "--out", str(out)],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
