@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Self
 
 from brainjepa_core.command.command_log import command_line
-from brainjepa_core.version import VERSION, versions
+from brainjepa_core.version import VERSION, source_commit, versions
 
 _BEGAN = time.monotonic()  # this file is imported where a command begins to work
 SOFTWARE = f"brainjepa-federated, version {VERSION} [software]."
@@ -71,23 +68,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def source_commit() -> str:
-    """What pip installed from a repository (PEP 610), or what a checkout is at; else empty."""
-    try:
-        told = Distribution.from_name("brainjepa-federated").read_text("direct_url.json")
-        found = json.loads(told or "{}").get("vcs_info", {}).get("commit_id", "")
-    except (PackageNotFoundError, ValueError):
-        found = ""
-    if found:
-        return str(found)
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
-        return ""
-    try:
-        asked = ["git", "rev-parse", "HEAD"]
-        done = subprocess.run(asked, cwd=checkout, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

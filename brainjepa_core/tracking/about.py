@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json import dumps
-from pathlib import Path
 from typing import Any
 
-import brainjepa_core
-from brainjepa_core.version import VERSION
+from brainjepa_core.version import VERSION, source_commit
 
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the view for training
 LONGEST_DIGEST = 36  # that MLflow takes
@@ -45,7 +43,7 @@ def run_tags(description: str) -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "brainjepa-federated": VERSION,
     }
-    commit = _commit()
+    commit = source_commit()
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
@@ -76,14 +74,3 @@ def _command() -> str:
 
     context = click.get_current_context(silent=True)
     return context.command_path if context is not None else "brainjepa"
-
-
-def _commit() -> str | None:
-    """Of the checkout that this package lies in; None where it is installed."""
-    root = Path(brainjepa_core.__file__).parents[1]
-    if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
-        return None
-    from mlflow.utils.git_utils import get_git_commit
-
-    found: str | None = get_git_commit(str(root))
-    return found

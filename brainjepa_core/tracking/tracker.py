@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from brainjepa_core.extras import require
-from brainjepa_core.files import lone_writer
+from brainjepa_core.files import atomic_path, lone_writer
 from brainjepa_core.settings import flatten
 from brainjepa_core.tracking.about import EXPERIMENT_KIND, Data, dataset_inputs, run_tags
 from brainjepa_core.tracking.moved import follow
@@ -32,6 +32,7 @@ RUN_ID = "mlflow_run.txt"  # in the folder of what is tracked: the run that goes
 MODEL = "model"  # folder of a registered model among its run's artifacts
 LONGEST_KEY, LONGEST_PARAM, LONGEST_TAG = 250, 500, 5000  # what servers of any version take
 LARGEST_BATCH = 100
+WATCH_SECONDS = 60  # between two looks at the machine: studies side by side share one SQLite file
 
 # Read by MLflow when it is imported; what the user has set wins. Without the last two, a server
 # that does not answer would hold a round up for minutes.
@@ -109,7 +110,7 @@ class Tracker:
         )
 
     def watch_machine(self) -> None:
-        """Log the machine's load until the run ends, every ten seconds."""
+        """Log the machine's load until the run ends, every minute."""
         self._in_run("watch the machine", self._watch)
 
     def finish(self, status: str = "FINISHED") -> None:
@@ -118,8 +119,7 @@ class Tracker:
 
     def add_to_run(self, paths: Sequence[Path]) -> None:
         """Keep files with the run that ``FOLDER/mlflow_run.txt`` names; nothing without one."""
-        if (self.folder / RUN_ID).is_file():
-            self._guard("add to the run", lambda: self._add(paths))
+        self._guard("add to the run", lambda: self._add(paths))
 
     def _in_run(self, doing: str, action: Callable[[], None]) -> None:
         if self.run_id is not None:
@@ -156,6 +156,20 @@ class Tracker:
     @property
     def _uri(self) -> str:
         return os.environ.get(URI) or local_uri(self._place / DATABASE)
+
+    @property
+    def _noted(self) -> str | None:
+        """The run that ``FOLDER/mlflow_run.txt`` names, unless the folder was copied alone."""
+        path, database = self.folder / RUN_ID, self._place / DATABASE
+        there = path.is_file() and (os.environ.get(URI) or database.is_file())
+        return path.read_text().strip() if there else None
+
+    def _go_on(self, experiment: str, name: str) -> Any:
+        """The noted run opened again, or a new one of this name, noted from now on."""
+        run = self._begin(experiment, name, self._noted)
+        with atomic_path(self.folder / RUN_ID) as temporary:
+            temporary.write_text(f"{self.run_id}\n")
+        return run
 
     def _begin(self, experiment: str, name: str, known: str | None = None) -> Any:
         """Run `known` opened again, or a new one of this name where it is not there."""
@@ -224,7 +238,9 @@ class Tracker:
 
         logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
         about = {"resume_logging": True, "tracking_uri": self._uri}
-        self._monitor = SystemMetricsMonitor(self.run_id, **about)  # type: ignore[no-untyped-call]
+        self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.run_id, sampling_interval=WATCH_SECONDS, **about
+        )
         self._monitor.start()
 
     def _finish(self, status: str) -> None:
@@ -234,8 +250,10 @@ class Tracker:
         self._client.set_terminated(self.run_id, status)
 
     def _add(self, paths: Sequence[Path]) -> None:
+        run_id = self._noted
+        if run_id is None:
+            return
         self._connect()
-        run_id = (self.folder / RUN_ID).read_text().strip()
         if self._found(run_id) is not None:
             for path in paths:
                 self._client.log_artifact(run_id, str(path))

@@ -29,6 +29,7 @@ from pydantic import Field, field_validator, model_validator
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.pooling import POOLS
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.privacy.settings import require_central, require_private
@@ -75,10 +76,7 @@ def width_name(pool: str) -> str:
 
 
 # What a yardstick's reply tells of the other half: R2 of latent connectivity, and its features.
-OF_OTHER_HALF = (
-    score_name("latent_connectivity", OTHER_HALF),
-    width_name("latent_connectivity"),
-)
+OF_OTHER_HALF = (score_name(LATENT_CONNECTIVITY, OTHER_HALF), width_name(LATENT_CONNECTIVITY))
 
 
 def told_round(index: int) -> int:

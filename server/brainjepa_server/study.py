@@ -27,6 +27,7 @@ from brainjepa_server.record.history import (
     ROUNDS,
     START,
     SUMMARY,
+    TOLD_BY_SITES,
     RoundRecord,
     RunHistory,
     Told,
@@ -37,12 +38,7 @@ from brainjepa_server.record.history import (
 from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
 from brainjepa_server.rounds.agreeing import consensus, facts_of
-from brainjepa_server.rounds.checkpoint import (
-    RoundState,
-    read_newest,
-    recorded,
-    write_round,
-)
+from brainjepa_server.rounds.checkpoint import RoundState, read_newest, recorded, write_round
 from brainjepa_server.rounds.joining import Door, Members, await_quorum, gather, join_late
 from brainjepa_server.rounds.received import ReceivedLog
 from brainjepa_server.rounds.retrying import QuorumMissed, SumLost, tried
@@ -128,6 +124,8 @@ class Study:
     def _run(self) -> bool:
         clear_study(self.folder)
         self.past = recorded(self.folder, self.history)
+        kept = {told: getattr(self.past, told) for told in TOLD_BY_SITES}  # of who has left, too
+        self.history = self.history.having(**kept)
         members = gather(self.door, self.past.site_names, self.nodes)
         self.progress.members(members)
         self._note(members)
@@ -158,7 +156,8 @@ class Study:
         about = sorted(members.about.items())
         stores = {name: safe(str(facts.get("store_fingerprint"))) for name, facts in about}
         told = {n: Told(people=c.subjects, scans=c.scans) for n, c in members.counts.items()}
-        noted = self.history.having(stores=stores, told=told, left_out=dict(members.left_out))
+        known = {"stores": self.history.stores | stores, "told": self.history.told | told}
+        noted = self.history.having(**known, left_out=dict(members.left_out))
         news, self.history = noted != self.history, noted
         return news
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
-from brainjepa_core.files import atomic_path
 from brainjepa_core.models.sharing.card import CARD
 from brainjepa_core.pretraining.run_card import ROUNDED_TO
 from brainjepa_core.problems import rounded_down
 from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.tracking.about import Data
-from brainjepa_core.tracking.tracker import RUN_ID, URI, Tracker
+from brainjepa_core.tracking.tracker import URI, Tracker
 
 EXPERIMENT = "pretrain"
 
@@ -54,11 +53,8 @@ class RunTracker(Tracker):
         self.register_model(self.folder.resolve().name, partial(write_pyfunc, model))
 
     def _start(self, settings: Mapping[str, Any]) -> None:
-        path = self.folder / RUN_ID
         name = self.folder.resolve().name
-        run = self._begin(EXPERIMENT, name, path.read_text().strip() if path.exists() else None)
-        with atomic_path(path) as temporary:
-            temporary.write_text(f"{self.run_id}\n")
+        run = self._go_on(EXPERIMENT, name)
         self._describe(run, settings, {}, f"{name}: a model pretrained on pooled scans.")
         known = self._client.get_metric_history(self.run_id, "loss")
         self._newest = max((metric.step for metric in known), default=-1)

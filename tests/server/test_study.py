@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,11 +12,20 @@ from rich.console import Console
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
+from brainjepa_server import study as study_module
 from brainjepa_server.progress import StudyProgress, told
 from brainjepa_server.record.best import best_of
-from brainjepa_server.record.history import RoundRecord, SiteRecord, YardstickRow
+from brainjepa_server.record.history import (
+    RoundRecord,
+    RunHistory,
+    SiteRecord,
+    Told,
+    YardstickRow,
+    write_history,
+)
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
+from brainjepa_server.study import Study
 from brainjepa_server.study_folder import only_one
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
@@ -126,3 +136,28 @@ def test_a_folder_has_one_coordinator_at_a_time(tmp_path):
         pass
     with only_one(tmp_path / "lock"):
         pass
+
+
+def test_a_study_that_goes_on_keeps_what_a_site_told_that_has_left(tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stopped(*_):
+        raise Stopped
+
+    settings = StudySettings(
+        name="s", pretraining=PretrainingSettings(training=SCHEDULE), rounds={"local_steps": 20}
+    )
+    told = {"gone": Told(people=50, scans=90), "here": Told(people=10, scans=10)}
+    past = {"told": told, "stores": {"gone": "a" * 64}, "promised": {"gone": 8.0}}
+    write_history(tmp_path, RunHistory(settings=settings.model_dump(mode="json"), **past))
+    about = {"subjects": 20, "scans": 30, "store_fingerprint": "b" * 64}
+    members = Members("three", ("a", "b"), {"here": 1}, {"here": about})
+    monkeypatch.setattr(study_module, "gather", lambda *_: members)
+    monkeypatch.setattr(study_module.StudyTracker, "start", stopped)
+    study = Study(SimpleNamespace(), settings, tmp_path, StudyProgress(Console(quiet=True), 5))
+    with pytest.raises(Stopped):
+        study.run()
+    assert study.history.told == {**told, "here": Told(people=20, scans=30)}
+    assert study.history.stores == {**past["stores"], "here": "b" * 64}
+    assert study.history.promised == past["promised"]

@@ -1,7 +1,7 @@
 """What a secure sum can hold of people, by what each of its sites told when it joined.
 
 Nobody sees one site's numbers in a sum, so a lie shows only where the sum is one that these sites
-cannot have. A site that told a multiple of some number, rounded down, has fewer than twice as many.
+cannot have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from brainjepa_core.secure_sums.encoding.fixed_point import OutOfRange
 from brainjepa_server.combining.limits import largest_share
-from brainjepa_server.combining.validation import Counts
+from brainjepa_server.combining.validation import Counts, most_people
 
 ONE_PART = " (no site counts for more than twice an even part)"
 
@@ -40,7 +40,7 @@ def require_told_together(
     if any(site not in counts for site in alive):
         return
     told = [getattr(counts[site], field) for site in alive]
-    most = sum(max(2 * n - 1, 1) for n in told)
+    most = sum(max(most_people(n), 1) for n in told)
     if number > most:
         raise OutOfRange(
             f"expected at most {most} {field} in a secure sum ({of}), by what its {len(told)} "
@@ -58,7 +58,7 @@ def counted_people(people: int, told: Iterable[int]) -> int:
     Parameters
     ----------
     people : int
-        In the sum.
+        In the sum, no more than are told: what a sum has beyond may be the lie of one site.
     told : iterable of int
         By each of its n sites.
     """

@@ -169,16 +169,22 @@ class Counts(NamedTuple):
         return cls(*(n if type(n) is int and 0 <= n <= MAX_SHARE else 0 for n in found))
 
 
-def require_told(people: int, counts: Counts | None) -> None:
-    """Refuse sums of more people than a site can have by what it told when it joined.
+def most_people(told: int) -> int:
+    """People, or scans, that a site has at most by what it told of them when it joined.
 
     It told a multiple of some number, rounded down: it has fewer than twice as many.
+    """
+    return max(2 * told - 1, 0)
+
+
+def require_told(people: int, counts: Counts | None) -> None:
+    """Refuse sums of more people than a site can have by what it told when it joined.
 
     Raises
     ------
     RejectedReply
     """
-    if counts is not None and people >= max(2 * counts.subjects, 1):
+    if counts is not None and people > most_people(counts.subjects):
         raise RejectedReply(
             f"expected the {counts.subjects} people that the site told of when it joined (rounded "
             f"down: fewer than twice as many), found {people}; look at the site's version, or have "

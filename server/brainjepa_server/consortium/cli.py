@@ -51,14 +51,17 @@ def init(
     with errors_in_one_line():
         require("cryptography")
         from brainjepa_server.consortium.consortium_folder import ConsortiumFolder, set_up
-        from brainjepa_server.consortium.first_study import write_first_study
 
         now = datetime.now(UTC)
         new = not ConsortiumFolder(folder).authority.exists()
         if new and not host and sys.stdin.isatty():
             host = [typer.prompt("By which name or IP address do sites reach this machine?")]
         done = set_up(folder, host or (), name=name, port=port, now=now)
-        study = write_first_study(folder) if new else None
+        study = None
+        if new:
+            from brainjepa_server.consortium.first_study import write_first_study  # with torch
+
+            study = write_first_study(folder)
         _say(f"Consortium '{done.kit.consortium}' at {done.kit.address}")
         made = (*done.made, *(() if study is None else (f"a study to begin with: {study}",)))
         for line in made or ("nothing: all is there and in force",):

@@ -44,9 +44,11 @@ HEADING = (
 )
 
 
-def write_first_study(folder: Path) -> Path:
-    """Write the study into the folder of a new consortium; returns its path."""
+def write_first_study(folder: Path) -> Path | None:
+    """Write the study into the folder of a new consortium; its path, None where one is there."""
     path = folder / NAME
+    if path.exists():
+        return None
     with atomic_path(path) as temporary:
         temporary.write_text(commented_yaml(StudySettings, CHOSEN, HEADING), encoding="utf-8")
     return path

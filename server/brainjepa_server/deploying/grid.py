@@ -68,8 +68,8 @@ class NoticingGrid(HttpGrid):
         numbers = list(message_ids)
         found = list(super().pull_messages(numbers))
         if found:
-            for number in numbers:
-                self._asked.pop(number, None)
+            for message in found:  # of the others one still wants to know
+                self._asked.pop(message.metadata.reply_to_message_id, None)
             return found
         if time.monotonic() > self._looked + LOOK_SECONDS:
             self._look()

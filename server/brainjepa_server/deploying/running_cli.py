@@ -121,20 +121,21 @@ def log(
 
         consortium = ConsortiumFolder.open(folder)
         names = study_names(consortium)
-        if as_json:
-            logs = {name: ReceivedLog(consortium.studies / name, name).log for name in names}
-            print_json(
-                {name: {"lines": list(log.lines()), "head": log.head} for name, log in logs.items()}
-            )
-            return
-        if not names:
+        if not names and not as_json:
             _say("no study of this consortium has begun")
+        found = {}
         for name in names:
             kept = ReceivedLog(consortium.studies / name, name).log
             lines = list(kept.lines())
-            for line in () if verify else lines:
+            shown = [] if verify else lines
+            found[name] = {"lines": shown, "head": kept.head}
+            if as_json:
+                continue
+            for line in shown:
                 _say(line_in_words(line))
             _say(
                 f"Study '{name}': {counted(len(lines), 'line')}, each vouched for by the next; "
                 f"note the hash of the last one: {kept.head}"
             )
+        if as_json:
+            print_json(found)

@@ -36,6 +36,8 @@ def attendance(history: RunHistory) -> str:
         f"The consensus is of {basis.subjects} people of {len(inside)} "
         f"{'site' if len(inside) == 1 else 'sites'}: {listed(inside)}."
     ]
+    if history.settings.get("start_from"):
+        sentences.append("The basis is that of the model the study starts from.")
     for told, reasons in (
         ("Not in the consensus", basis.left_out),
         ("Counting for fewer people", basis.capped),
@@ -43,8 +45,9 @@ def attendance(history: RunHistory) -> str:
     ):
         if reasons:
             sentences.append(f"{told}: {_reasons(reasons)}.")
-    if protect := history.settings.get("protect"):
+    if history.in_secure_sums:
         sentences.append(SUMMED)
+        protect = history.settings.get("protect")
         if isinstance(protect, Mapping) and protect.get("groups"):
             sentences.append(GROUPED)
     elif not basis.compared:

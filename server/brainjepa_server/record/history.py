@@ -22,6 +22,7 @@ from brainjepa_server.record.fields import Count, Number, Reason, Record, Settin
 from brainjepa_server.record.sum_records import SumRecord
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
+TOLD_BY_SITES = ("stores", "told", "promised", "promised_alone")  # fields, by site
 FORMAT = 7  # raised when what is recorded changes its names or meaning
 
 # Names of models in rows of the yardstick; that of a site alone comes from `alone`.
@@ -223,6 +224,21 @@ class RunHistory(Record):
     def is_private(self) -> bool:
         """Whether steps were under ``protect: dp``, where no loss and no score is known."""
         return bool(self.settings.get("privacy"))
+
+    @property
+    def shares_noise(self) -> bool:
+        """Whether what leaves a site is the noised gradient of one step, for a sum."""
+        return (self.settings.get("privacy") or {}).get("where") == "central"
+
+    @property
+    def in_secure_sums(self) -> bool:
+        """Whether replies came as sums over sites, also where sites share the noise."""
+        return isinstance(self.settings.get("protect"), dict) or self.shares_noise
+
+    @property
+    def used_sites(self) -> list[str]:
+        """Sites whose replies are in the weights, sorted."""
+        return sorted({name for record in self.rounds for name in record.sites})
 
     @property
     def site_names(self) -> list[str]:

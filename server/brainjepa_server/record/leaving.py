@@ -1,21 +1,24 @@
 """What left the sites of a study, how often, under what, and what was refused: for an ethics board.
 
-Counted from the coordinator's log of answers, which has a line for each.
+Counted from the coordinator's log of answers, which has a line for each and for each that did not
+come. What it made of them is in the rounds' records.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brainjepa_core.chained_log import ChainedLog
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.table import Table
 from brainjepa_core.problems import counted
+from brainjepa_core.wire.messages import TRAIN
 from brainjepa_server.record.history import RunHistory
-from brainjepa_server.record.verdict import promise
+from brainjepa_server.record.protections import protections
 from brainjepa_server.record.words import bytes_in_words
 from brainjepa_server.rounds.received import MASKED, RECEIVED
 
@@ -30,7 +33,10 @@ WHAT = {
     "train": "weights after its own training steps",
     "evaluate": "sums or scores over its people of what the model tells",
 }
-SHOWN_REFUSALS = 50
+NOISED = (
+    "the sum of its people's gradients of one step, each clipped, with the site's part of noise"
+)
+SHOWN_REASONS = 50
 
 
 @dataclass
@@ -46,14 +52,13 @@ class _Kind:
 def leaving(folder: Path, history: RunHistory) -> dict[str, Any]:
     """Tables and sentences for the template ``leaving.html``."""
     kinds: dict[str, _Kind] = {}
-    refused: dict[tuple[str, str, str], int] = {}
+    refused: Counter[tuple[str, ...]] = Counter()
     problem = "" if (folder / RECEIVED).exists() else f"Not known: {RECEIVED} is not there."
     try:
-        for line in _lines(folder / RECEIVED):
+        for line in ChainedLog(folder / RECEIVED).lines():
             of_round = line["kind"] if not line["step"] else f"{line['kind']}, {line['step']}"
             if line["refusal"]:
-                key = (line["site"], of_round, line["refusal"])
-                refused[key] = refused.get(key, 0) + 1
+                refused[line["site"], of_round, line["refusal"]] += 1
                 continue
             kind, size = kinds.setdefault(of_round, _Kind()), sum(line["arrays"].values())
             kind.sites.add(line["site"])
@@ -63,14 +68,15 @@ def leaving(folder: Path, history: RunHistory) -> dict[str, Any]:
         problem = f"{RECEIVED} cannot be read to its end: figures are of what comes before."
     rows = [
         (
-            name, _what(name), len(kind.sites), kind.answers, _size(kind.largest),
+            name, _what(name, history), len(kind.sites), kind.answers, _size(kind.largest),
             _size(kind.total),
         )
         for name, kind in kinds.items()
     ]  # fmt: skip
     headings = ("question", "what leaves", "sites", "answers", "largest", "all together")
-    worst = sorted(refused.items(), key=lambda item: -item[1])
-    refusals = [(*key, count) for key, count in worst[:SHOWN_REFUSALS]]
+    left_out: Counter[tuple[str, ...]] = Counter(
+        item for record in history.rounds for item in record.rejected.items()
+    )
     return {
         "never": NEVER,
         "problem": problem,
@@ -78,16 +84,24 @@ def leaving(folder: Path, history: RunHistory) -> dict[str, Any]:
         "protections": Table.of(
             ("protection", "in this study"), _protections(history), ("text", "long")
         ),
-        "refusals": Table.of(
-            ("site", "question", "reason", "times"), refusals, ("text", "text", "long")
-        ),
-        "refused": sum(refused.values()),
-        "known": not problem,
+        "refused": _most_frequent(refused, "site", "question"),
+        "left_out": _most_frequent(left_out, "site"),
     }
 
 
-def write_leaving(folder: Path, history: RunHistory) -> Path:
-    """Write FOLDER/privacy.html, which can be sent by itself."""
+def _most_frequent(reasons: Counter[tuple[str, ...]], *headings: str) -> dict[str, Any] | None:
+    """How many in all, and a table of the most frequent ones; None where there are none."""
+    if not reasons:
+        return None
+    rows = [(*key, count) for key, count in reasons.most_common(SHOWN_REASONS)]
+    kinds = (*("text" for _ in headings), "long")
+    return {"all": reasons.total(), "table": Table.of((*headings, "reason", "times"), rows, kinds)}
+
+
+def write_leaving(
+    folder: Path, history: RunHistory, left: Mapping[str, Any], people: Table | None
+) -> Path:
+    """Write FOLDER/privacy.html, which can be sent by itself: of `leaving` and `people_table`."""
     sites = counted(len(history.site_names), "site")
     return write_page(
         folder / PAGE,
@@ -95,8 +109,8 @@ def write_leaving(folder: Path, history: RunHistory) -> Path:
         "privacy.html",
         title=f"What left the sites of {history.name or 'the study'}",
         subtitle=f"{sites} · {counted(len(history.rounds), 'round')}",
-        leaving=leaving(folder, history),
-        people=people_table(history),
+        leaving=left,
+        people=people,
     )
 
 
@@ -108,54 +122,24 @@ def people_table(history: RunHistory) -> Table | None:
     return Table.of(("site", "people", "scans"), rows, ("text",))
 
 
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
-
-
 def _size(arrays: int) -> str:
     """Of arrays; numbers beside them are few, and not in the log."""
     return bytes_in_words(arrays) if arrays else "a few numbers"
 
 
-def _what(name: str) -> str:
+def _what(name: str, history: RunHistory) -> str:
     kind, _, step = name.partition(", ")
+    told = NOISED if kind == TRAIN and history.shares_noise else WHAT.get(kind, kind)
     if step == MASKED:
-        return f"{WHAT.get(kind, kind)}, under masks: only the sum over sites can be read"
-    return "keys and signatures of a secure sum" if step else WHAT.get(kind, kind)
+        return f"{told}, under masks: only the sum over sites can be read"
+    return "keys and signatures of a secure sum" if step else told
 
 
 def _protections(history: RunHistory) -> Iterator[tuple[str, str]]:
-    settings = history.settings
-    yield (
-        "contract",
-        f"{history.contract}: each site's data manager approved this text, and a site answers "
-        "nothing else"
-        if history.contract
-        else "none: virtual sites on one machine were asked, nobody had to approve",
-    )
-    protect = settings.get("protect")
-    yield (
-        "secure sums",
-        "on: the coordinator gets sums over sites, and of one site nothing"
-        if isinstance(protect, Mapping)
-        else "off: the coordinator sees each site's answer",
-    )
-    yield (
-        "differential privacy",
-        " ".join(promise(history))
-        if history.is_private
-        else "off: no bound is promised on what weights tell of one person",
-    )
-    floors = settings.get("floors") or {}
-    told = {"sites": "sites", "subjects_per_site": "people a site", "subjects": "people in all"}
-    known = [f"{floors[name]} {what}" for name, what in told.items() if name in floors]
-    yield (
-        "floors of the study",
-        f"no consensus of fewer than {', '.join(known)}" if known else "not recorded",
-    )
+    if history.contract:
+        yield "text that each site's manager approved", f"SHA-256 {history.contract}"
+    for name, sentences in protections(history).items():
+        yield name, " ".join(sentences) or "not recorded"
     yield (
         "floors of each site",
         "its own policy, which a contract cannot lower; it stays at the site and is shown by "

@@ -7,6 +7,7 @@ from typing import Any
 
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import RunHistory
+from brainjepa_server.record.protections import in_a_paper
 
 COMBINED = {
     "mean": "a weighted mean",
@@ -24,24 +25,32 @@ def windows_in_words(history: RunHistory) -> str:
     return f"Training reads windows of {frames} frames, resampled to one each {tr:g} s."
 
 
+def basis_in_words(history: RunHistory) -> str:
+    """Whose connectivity the basis is of; empty where it is a start model's or not recorded."""
+    facts = history.basis
+    if facts is None or facts.given or not facts.subjects or history.settings.get("start_from"):
+        return ""
+    sites = counted(len(facts.sites), "site")
+    return f"the mean connectivity of {facts.subjects} people of {sites}"
+
+
 def study_methods(history: RunHistory) -> str:
     """Sentences to paste into a paper; what is not recorded is not in them."""
     settings = history.settings
     family = _part(settings, "pretraining").get("family")
-    sites, people = len(history.told), sum(told.people for told in history.told.values())
-    told = f" with at least {people} people and {_scans(history)}" if sites else ""
+    used = history.used_sites or list(history.told)
+    known = [history.told[site] for site in used if site in history.told]
+    people, scans = sum(told.people for told in known), sum(told.scans for told in known)
+    told = f" with at least {people} people and {counted(scans, 'scan')}" if known else ""
     sentences = [
         f"A model{f' of the family {family}' if family else ''} was pretrained without labels at "
-        f"{counted(sites or len(history.site_names), 'site')}{told}, by federated learning with "
+        f"{counted(len(used or history.site_names), 'site')}{told}, by federated learning with "
         "brainjepa-federated: scans stayed at their sites."
     ]
     if windows := windows_in_words(history):
         sentences.append(windows)
-    if history.basis and history.basis.subjects:
-        sentences.append(
-            f"Regions were placed by diffusion gradients of the mean connectivity of "
-            f"{history.basis.subjects} people of {counted(len(history.basis.sites), 'site')}."
-        )
+    if whose := basis_in_words(history):
+        sentences.append(f"Regions were placed by diffusion gradients of {whose}.")
     steps = _part(settings, "rounds").get("local_steps")
     how = COMBINED.get(str(_part(settings, "aggregation").get("combine")))
     if steps and history.rounds:
@@ -49,20 +58,8 @@ def study_methods(history: RunHistory) -> str:
             f"Training went over {counted(len(history.rounds), 'round')} of {steps} optimiser "
             f"steps at each site{f'; updates were combined by {how}' if how else ''}."
         )
-    sentences.append(_protected(history))
+    sentences.append(in_a_paper(history))
     return " ".join(sentences)
-
-
-def _scans(history: RunHistory) -> str:
-    return counted(sum(told.scans for told in history.told.values()), "scan")
-
-
-def _protected(history: RunHistory) -> str:
-    if history.is_private:
-        return "Steps were differentially private."
-    if isinstance(history.settings.get("protect"), Mapping):
-        return "Updates were added under secure sums, so that no single site's could be read."
-    return "Neither secure sums nor differential privacy were in force."
 
 
 def _part(settings: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

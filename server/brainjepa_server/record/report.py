@@ -67,7 +67,8 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
     """
     folder = Path(folder)
     history = read_history(folder)
-    write_leaving(folder, history)
+    left, people = leaving(folder, history), people_table(history)
+    write_leaving(folder, history, left, people)
     comparison = Comparison.of(history)
     return write_page(
         folder / REPORT,
@@ -80,9 +81,9 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         unevaluated=UNKNOWN if history.is_private else "Not evaluated yet.",
         tasks=task_sections(folder),
         sites=sites_section(history),
-        people=people_table(history),
+        people=people,
         windows=windows_in_words(history),
-        leaving=leaving(folder, history),
+        leaving=left,
         privacy_page=PAGE,
         methods=study_methods(history),
         rounds=_rounds(history, comparison),
@@ -117,7 +118,8 @@ def _evidence(history: RunHistory, comparison: Comparison) -> Section:
     headings = ["model", "pool", "features", *comparison.outcomes]
     headings += [f"{outcome}, median site" for outcome in comparison.outcomes]
     kinds = ("text", "text")
-    headline = [row for row in rows if row[1] == comparison.pool]
+    pools = {comparison.pool_of(outcome) for outcome in comparison.outcomes}
+    headline = [row for row in rows if row[1] in pools]
     probes = [row for row in comparison.rows if row.outcome != OTHER_HALF]
     whose = OWN_PROBES if any(row.own_probes for row in probes) else OF_HELD_OUT
     whose += f" {OF_WINDOWS}" if len(probes) < len(comparison.rows) else ""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from brainjepa_core.models.sharing.card import Figure, ModelCard, SiteData, write_card
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import FEDERATED, RunHistory, is_alone, read_history
+from brainjepa_server.record.methods import basis_in_words
+from brainjepa_server.record.protections import protections
 from brainjepa_server.record.verdict import Comparison, verdict
 from brainjepa_server.study_folder import BEST, FINAL
-
-FLOORS = {
-    "sites": "sites",
-    "subjects_per_site": "people of each site",
-    "subjects": "people in all",
-}  # behind the consensus
+from brainjepa_server.tasks.report_file import task_of, task_reports
 
 
 def write_cards(folder: str | Path) -> None:
@@ -37,7 +33,7 @@ def write_cards(folder: str | Path) -> None:
 
 def study_card(folder: Path, history: RunHistory, which: str) -> ModelCard:
     """What is told of a study's `which` model, ``final`` or ``best``."""
-    used = _used(history)
+    used = history.used_sites
     comparison = Comparison.of(history)
     same = which == BEST or comparison.round in (None, len(history.rounds))
     return ModelCard(
@@ -45,33 +41,18 @@ def study_card(folder: Path, history: RunHistory, which: str) -> ModelCard:
         summary="A model of brain activity, pretrained without labels by "
         f"{counted(len(used), 'site')} together; scans stayed at their sites.",
         sites=tuple(_site(history, name) for name in used),
-        data=_consensus(history),
+        data=(f"The basis is of {whose}.",) if (whose := basis_in_words(history)) else (),
         recipe=tuple(_recipe(history)),
-        privacy=tuple(_privacy(history)),
+        privacy=tuple(chain.from_iterable(protections(history).values())),
         figures=(*_yardstick(comparison), *_tasks(folder, which)),
         own=FEDERATED if same else "",
         measured=tuple(verdict(history)[1:]),
     )
 
 
-def _used(history: RunHistory) -> list[str]:
-    """Sites whose replies are in the weights."""
-    return sorted({name for record in history.rounds for name in record.sites})
-
-
 def _site(history: RunHistory, name: str) -> SiteData:
     told = history.told.get(name)
     return SiteData(name) if told is None else SiteData(name, told.people, told.scans)
-
-
-def _consensus(history: RunHistory) -> tuple[str, ...]:
-    basis = history.basis
-    if basis is None or basis.given or not basis.subjects:
-        return ()
-    return (
-        f"The basis is of the mean connectivity of {basis.subjects} people of "
-        f"{counted(len(basis.sites), 'site')}.",
-    )
 
 
 def _recipe(history: RunHistory) -> Iterator[str]:
@@ -93,31 +74,6 @@ def _recipe(history: RunHistory) -> Iterator[str]:
         yield "it began with the weights of an earlier model, whose data are not in the table above"
 
 
-def _privacy(history: RunHistory) -> Iterator[str]:
-    if history.contract:
-        yield f"Every site approved the contract {history.contract[:12]} before it was asked."
-    else:
-        yield "Sites were virtual ones on one machine: no contract was approved."
-    floors = history.settings.get("floors", {})
-    if floors:
-        told = ", ".join(
-            f"{floors[name]} {what}" for name, what in FLOORS.items() if name in floors
-        )
-        yield f"Floors of the study, below which no consensus is made: {told}."
-    protect = history.settings.get("protect")
-    if history.is_private:
-        yield from verdict(history)[2:]
-        return
-    if protect:
-        yield "Replies came as secure sums over the sites: nobody saw one site's weights."
-    else:
-        yield "Each site's weights were seen by the coordinator."
-    yield (
-        "Training had no differential privacy, so there is no epsilon: weights may tell who was "
-        "trained on."
-    )
-
-
 def _yardstick(comparison: Comparison) -> Iterator[Figure]:
     """Rows of the pools that the verdict is about; of sites alone it tells the mean."""
     for row in comparison.rows:
@@ -126,18 +82,8 @@ def _yardstick(comparison: Comparison) -> Iterator[Figure]:
 
 
 def _tasks(folder: Path, which: str) -> Iterator[Figure]:
-    for path in sorted(folder.glob("task-*.json")):
-        try:
-            report = json.loads(path.read_text("utf-8"))
-            asked_of = report["made_from"]["model"]
-            rows = [_task_row(path.stem.removeprefix("task-"), row) for row in report["rows"]]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # the page says that it cannot be read
-        if asked_of == which:
-            yield from rows
-
-
-def _task_row(task: str, row: Mapping[str, Any]) -> Figure:
-    unit = f", {row['unit']}" if row["unit"] else ""
-    value, people = row["mean"], row["n"]
-    return Figure(row["model"], task, f"{row['metric']}{unit}", value, people=people)
+    for path, report in task_reports(folder).items():
+        if report is not None and report.made_from.get("model") == which:
+            for row in report.rows:
+                metric = f"{row.metric}{f', {row.unit}' if row.unit else ''}"
+                yield Figure(row.model, task_of(path), metric, row.mean, people=row.n)

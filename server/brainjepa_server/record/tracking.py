@@ -6,15 +6,14 @@ site's own figures at the end of the run, in ``rounds.jsonl`` among its files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from brainjepa_core.files import atomic_path
 from brainjepa_core.pretraining.schedules import ScheduleSettings, values_at
 from brainjepa_core.tracking.about import Data
-from brainjepa_core.tracking.tracker import LONGEST_KEY, RUN_ID, Tracker, metric_part
+from brainjepa_core.tracking.tracker import LONGEST_KEY, Tracker, metric_part
 from brainjepa_server.record.fields import Number
 from brainjepa_server.record.history import (
     FEDERATED,
@@ -91,7 +90,7 @@ class StudyTracker(Tracker):
 
     def log_baselines(self, history: RunHistory) -> None:
         """Log each model that a study is compared with as a run of its experiment, once."""
-        if history.baselines and (self.folder / RUN_ID).is_file():
+        if history.baselines:
             self._guard("log the baselines", lambda: self._log_baselines(history))
 
     def finish(self, status: str = "FINISHED") -> None:
@@ -103,10 +102,7 @@ class StudyTracker(Tracker):
 
     def _start(self, study: str, settings: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         self._settings = settings
-        path = self.folder / RUN_ID
-        run = self._begin(study, study, path.read_text().strip() if path.exists() else None)
-        with atomic_path(path) as temporary:
-            temporary.write_text(f"{self.run_id}\n")
+        run = self._go_on(study, study)
         self._describe(
             run, settings, tags, f"The study {study}: models of several sites, averaged."
         )
@@ -115,27 +111,37 @@ class StudyTracker(Tracker):
             self._logged = {metric.step: metric.value for metric in history}
 
     def _log_baselines(self, history: RunHistory) -> None:
-        self._connect()
-        ours, study = self.run_id, (self.folder / RUN_ID).read_text().strip()
-        if self._found(study) is None:
+        ours, study = self.run_id, self._noted
+        if study is None:
             return
-        experiment = self._client.get_run(study).info.experiment_id
-        beside = f"tags.`{BASELINE_OF}` = '{study}'"
-        known = {
-            run.info.run_name: run.info.run_id
-            for run in self._client.search_runs([experiment], beside, max_results=1000)
-        }
+        self._connect()
+        if (run := self._found(study)) is None:
+            return
+        known = {one.info.run_name: one for one in self._baselines(run.info.experiment_id, study)}
         try:
             for model in dict.fromkeys(r.model for r in history.baselines if r.model != FEDERATED):
-                run = self._begin(history.name, model, known.get(model))
+                rows = [row for row in history.baselines if row.model == model]
+                found = {n: v for n, v in yardstick_metrics(rows).items() if v is not None}
+                before = known.get(model)
+                if before is not None and _is_told(before, found):
+                    continue
+                run = self._begin(history.name, model, before.info.run_id if before else None)
                 about = f"{model}, by the yardstick of the study {history.name}."
                 self._describe(run, {}, {BASELINE_OF: study}, about)
-                rows = [row for row in history.baselines if row.model == model]
-                found = yardstick_metrics(rows)
-                self._log_metrics({n: v for n, v in found.items() if v is not None})
+                self._log_metrics(found)
                 self._client.set_terminated(self.run_id)
         finally:
             self.run_id = ours
+
+    def _baselines(self, experiment: str, study: str) -> Iterator[Any]:
+        """Runs of the models that a study's run stands beside."""
+        beside, token = f"tags.`{BASELINE_OF}` = '{study}'", None
+        while True:
+            page = self._client.search_runs([experiment], beside, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def _rate(self, record: RoundRecord) -> dict[str, float]:
         """The learning rate of the round's last step, where the settings have a schedule."""
@@ -152,6 +158,11 @@ class StudyTracker(Tracker):
         self._log_metrics({**self._rate(record), **round_metrics(record)}, record.number)
         if loss is not None:
             self._logged[record.number] = loss
+
+
+def _is_told(run: Any, found: Mapping[str, float]) -> bool:
+    """Whether a run has ended with just these numbers."""
+    return bool(run.info.status == "FINISHED" and run.data.metrics == found)
 
 
 def round_metrics(record: RoundRecord) -> dict[str, float]:

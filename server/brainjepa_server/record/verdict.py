@@ -9,6 +9,7 @@ from functools import cached_property
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.privacy.budget import words
+from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record.history import (
     FEDERATED,
@@ -161,8 +162,7 @@ def verdict(history: RunHistory) -> list[str]:
         _progress(history),
         _answer(comparison, own),
         *(_outcome(comparison, outcome, value) for outcome, value in own.items()),
-        f"All of it is of the model{of_round}, read from the pool “{pool}” by ridge probes of "
-        f"{'each site' if own_probes else 'people that no site trained on'}.",
+        f"All of it is of the model{of_round}{_read_from(pool, own, own_probes)}.",
         *([OWN_PROBES] if own_probes else []),
         *([OF_WINDOWS] if OTHER_HALF in own else []),
         "No interval is known, since people's values stay at their sites: differences under "
@@ -197,6 +197,15 @@ def _each(epsilons: Mapping[str, float | None]) -> str:
         for epsilon in known.values()
     }
     return "; ".join(f"each person of {', '.join(names)}: {words(e)}" for e, names in sites.items())
+
+
+def _read_from(pool: str | None, told: Iterable[str], own_probes: bool) -> str:
+    """How outcomes are read from the model; the other half is read from no pool of its vectors."""
+    if pool is None:
+        return ""
+    whose = "each site" if own_probes else "people that no site trained on"
+    half = f"; that of {OTHER_HALF} is not" if OTHER_HALF in told else ""
+    return f", read from the pool “{pool}” by ridge probes of {whose}{half}"
 
 
 def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
@@ -268,8 +277,7 @@ def _progress(history: RunHistory) -> str:
     if not done:
         return "Training has not begun."
     of = f" of {history.total_rounds}" if history.total_rounds else ""
-    used = len({name for record in history.rounds for name in record.sites})
-    text = f"Rounds done: {done}{of}, with {used} {'site' if used == 1 else 'sites'}"
+    text = f"Rounds done: {done}{of}, with {counted(len(history.used_sites), 'site')}"
     rejected = sum(len(record.rejected) for record in history.rounds)
     replies = "reply was" if rejected == 1 else "replies were"
     return f"{text}; {rejected} {replies} left out." if rejected else f"{text}."

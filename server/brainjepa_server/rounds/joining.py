@@ -111,7 +111,7 @@ class Door:
     grid : flwr.serverapp.Grid
     settings : StudySettings
     received : ReceivedLog, optional
-        Gets a line for each answer.
+        Gets a line for each answer, and for each that did not come.
     admitted : callable, optional
         The name under which each node's key is admitted, by node, as it is now. A node that calls
         itself otherwise is left out; without this, a node is what it calls itself.
@@ -128,7 +128,7 @@ class Door:
         contract: Contract | None = None,
     ) -> None:
         self.grid, self.settings, self.contract = grid, settings, contract
-        self.admitted = admitted
+        self.admitted, self._received = admitted, received
         # Nodes by the names they go by until they tell their own.
         self._sites = Sites(grid, {}, contract=contract, received=received)
         self._waiting: dict[str, str] = {}
@@ -156,6 +156,8 @@ class Door:
             yield node, Answer(name, self._bound(node, reply), 0, 0)
         for name in [n for n in self._waiting if time.monotonic() > self._until[n]]:
             del self._waiting[name]
+            if self._received is not None:
+                self._received.note(name, DESCRIBE, 0, {}, LATE)
             yield self._sites.nodes[name], Answer(name, Reply(refusal=LATE), 0, 0)
 
     def silent(self) -> Iterator[tuple[int, Answer]]:

@@ -1,6 +1,7 @@
 """What the coordinator received, a line an answer, chained (`brainjepa_core.chained_log`).
 
-A line is on disk before what it tells of is used. It holds names and sizes, no numbers.
+A line is on disk before what it tells of is used; an answer that did not come is a line with the
+reason. Lines hold names and sizes, no numbers.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.models.roles import Roles
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.problems import reasons_after
+from brainjepa_core.sums.protocol import MOST_PEOPLE
 from brainjepa_core.wire.messages import (
     BASIS,
     COMPONENTS,
@@ -41,7 +42,6 @@ from brainjepa_server.rounds.sites import Answer, Sites
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 
-MOST_PEOPLE = 10**9
 Weights = dict[str, Float32]
 Heard = Callable[[str, str], None]  # told of each site that answered, and later why it is left out
 

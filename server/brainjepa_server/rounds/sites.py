@@ -89,7 +89,7 @@ class Sites:
     contract : Contract, optional
         What sites are asked by: each request carries its hash, and ``describe`` its text.
     received : ReceivedLog, optional
-        Gets a line for each answer as it arrives.
+        Gets a line for each answer as it arrives, and for each that did not come.
     networks : int
         Brain networks that the sites' atlas names; 0 where it names none.
     own_machines : bool
@@ -158,16 +158,17 @@ class Sites:
             for name, message in self._arrivals(asked, until, send, retries):
                 late = time.monotonic() > until
                 path = Path(folder) / f"{names.index(name)}.bin"
-                spooled[name] = self._spool(
-                    message, path, late, name, kind, assignment, steps.get(name)
-                )
+                told = _spool(message, path, late)
+                spooled[name] = self._noted(told, name, kind, assignment, steps.get(name))
                 arrived(name)
             down = sum(value.nbytes for value in arrays.values())
+            for name in (one for one in names if one not in spooled):
+                told = _Spooled(refusal=LATE if asked[name] else UNSENT)
+                spooled[name] = self._noted(told, name, kind, assignment, steps.get(name))
             for name in names:
-                reason = LATE if asked[name] else UNSENT
                 own = steps[name].message if name in steps else {}
                 whole = down + sum(value.nbytes for value in own.values())
-                told = spooled.get(name, _Spooled(refusal=reason))
+                told = spooled[name]
                 # Without a name here, so that its arrays go before the next ones are read.
                 yield replace(told.answer(name, whole), counts=self.counts.get(name))
                 if told.buffer is not None:
@@ -232,24 +233,22 @@ class Sites:
         """
         with tempfile.TemporaryDirectory(prefix=SPOOL) as folder:
             path = Path(folder) / "reply.bin"
-            spooled = self._spool(message, path, late, name, kind, assignment)
-            return spooled.answer("", 0).reply
+            told = self._noted(_spool(message, path, late), name, kind, assignment)
+            return told.answer("", 0).reply
 
-    def _spool(
+    def _noted(
         self,
-        message: Message,
-        path: Path,
-        late: bool,
+        told: _Spooled,
         name: str,
         kind: str,
         assignment: Assignment,
         part: SumStep | None = None,
     ) -> _Spooled:
-        spooled = _spool(message, path, late)
+        """What a site told, or why it did not, once that is in the log."""
         if self._received is not None:
             step = "" if part is None else part.step
-            self._received.note(name, kind, assignment.round, spooled.sizes, spooled.refusal, step)
-        return spooled
+            self._received.note(name, kind, assignment.round, told.sizes, told.refusal, step)
+        return told
 
     def _arrivals(
         self,

@@ -64,14 +64,16 @@ def _require_people(people: int, found: Summed, sites: Sites, settings: StudySet
     """Refuse a consensus of too few people, where no site counts for more than its part."""
     floors, groups = settings.floors, _groups(settings)
     told = [sites.counts[site].subjects for site in found.alive if site in sites.counts]
-    counted = counted_people(people, told)
+    claimed = min(people, sum(told)) if told else people  # what is above may be one site's lie
+    counted = counted_people(claimed, told)
     if counted >= groups * floors.subjects:
         return
     each = f" for each of {groups} groups" if groups > 1 else " over all sites"
-    part = f" of {people}{ONE_PART}" if counted < people else ""
+    part = f" of {claimed}{ONE_PART}" if counted < claimed else ""
+    rounded = ", by what sites told when they joined, rounded down" if claimed < people else ""
     raise ValueError(
         f"expected at least {floors.subjects} subjects{each} (floors.subjects), found "
-        f"{counted}{part} in all; wait for more sites"
+        f"{counted}{part} in all{rounded}; wait for more sites"
         + (", or take fewer groups (protect.groups)" if groups > 1 else "")
     )
 
@@ -251,7 +253,8 @@ def summed_yardstick(
     Where the sum fails, the round has no yardstick, and nothing else is lost.
     """
     arrays = evaluated_arrays(settings, weights, basis, components)
-    widths = summed_widths(settings, basis, sites.networks)
+    most = settings.assignment().yardstick_features_summed
+    widths = summed_widths(settings, basis, sites.networks, most)
     layout = yardstick_layout(widths, components.shape[1], settings.folds)
     assignment, deadline = settings.assignment(number), settings.rounds.deadline
     question = Question(EVALUATE, assignment, arrays, layout, settings.rounds.quorum, deadline)
@@ -268,13 +271,15 @@ def summed_yardstick(
 
 
 @torch.no_grad()
-def summed_widths(settings: StudySettings, basis: Float32, networks: int) -> dict[str, int]:
-    """Features of each pool that are summed, which sites measure as well."""
+def summed_widths(
+    settings: StudySettings, basis: Float32, networks: int, most: int
+) -> dict[str, int]:
+    """Features of each pool that are summed, `most` at most, which sites measure as well."""
     shape = settings.pretraining.model_settings(len(basis))
     model = settings.pretraining.model_family.new(shape, basis, seed=0)
     width = model.encode(torch.zeros(1, len(basis), shape.frames)).shape[-1]
     count = networks or int(gradient_networks(basis).max()) + 1
-    pairs, most = count * (count + 1) // 2, settings.assignment().yardstick_features_summed
+    pairs = count * (count + 1) // 2
     return {pool: min(pairs if pool == HEADLINE else width, most) for pool in POOLS}
 
 

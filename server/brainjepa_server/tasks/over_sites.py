@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
-CONNECTIVITY = "connectivity"
+from brainjepa_core.problems import counted
+from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING
+
 JUDGED = ("auc", "r", "balanced accuracy", "r2")  # the first that is known
 FEWEST = 3  # sites that an interval takes
 
@@ -48,11 +49,6 @@ class OverSites:
         return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def scores_of(report: Mapping[str, Any]) -> Scores:
-    """Metrics by site and model of a task's report."""
-    return {site: told["metrics"] for site, told in report["sites"].items()}
-
-
 def judged_by(scores: Scores) -> str | None:
     """The metric that the task is judged by; None where no site told one."""
     known = {metric for site in scores.values() for model in site.values() for metric in model}
@@ -78,10 +74,10 @@ def verdict(scores: Scores, metric: str, label: str) -> list[str]:
         values = values_of(scores, model, metric)
         if not values:
             continue
-        told = f"{model}: {label} {OverSites.of(list(values.values()))}, {_sites(len(values))}"
-        both = (
-            sorted(values.keys() & plain.keys()) if model not in ("nothing", CONNECTIVITY) else []
-        )
+        over = "mean over " if len(values) > 1 else ""
+        told = f"{model}: {label} {OverSites.of([*values.values()])}, {over}"
+        told += counted(len(values), "site")
+        both = sorted(values.keys() & plain.keys()) if model not in (NOTHING, CONNECTIVITY) else []
         if both:
             gain = OverSites.of([values[site] - plain[site] for site in both])
             ahead = sum(values[site] > plain[site] for site in both)
@@ -89,13 +85,9 @@ def verdict(scores: Scores, metric: str, label: str) -> list[str]:
             if gain.low is not None and gain.low > 0:
                 better.append(model)
         sentences.append(f"{told}.")
-    if not plain or all(name in ("nothing", CONNECTIVITY) for name in models_of(scores)):
+    if not plain or all(name in (NOTHING, CONNECTIVITY) for name in models_of(scores)):
         return ["Whether the model tells more than connectivity is not known.", *sentences]
     if better:
         pools = ", ".join(f"“{pool}”" for pool in better)
         return [f"The model tells more than connectivity, read from {pools}.", *sentences]
     return ["The model does not clearly tell more than connectivity.", *sentences]
-
-
-def _sites(count: int) -> str:
-    return f"{count} site" if count == 1 else f"mean over {count} sites"

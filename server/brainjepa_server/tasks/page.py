@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,18 @@ from brainjepa_core.pages.palette import BLUE, GREY, INK, SEQUENTIAL
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table, settings_table
 from brainjepa_core.problems import counted
+from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING
+from brainjepa_server.record.words import number_in_words
 from brainjepa_server.tasks.over_sites import (
-    CONNECTIVITY,
     OverSites,
     Scores,
     judged_by,
     models_of,
-    scores_of,
     values_of,
     verdict,
 )
 from brainjepa_server.tasks.report import NO_INTERVALS
+from brainjepa_server.tasks.report_file import MatrixInFile, TaskFile, read_task_report, task_of
 
 WRITTEN = 12  # sites of a matrix whose figures are written into the picture
 
@@ -39,14 +39,13 @@ def write_task_page(path: Path) -> Path:
     path : Path
         Of the JSON.
     """
-    report = json.loads(path.read_text("utf-8"))
-    name = path.stem.removeprefix("task-")
-    scores, units = scores_of(report), report["units"]
+    report, name = read_task_report(path), task_of(path)
+    scores = {site: told.metrics for site, told in report.sites.items()}
     metric = judged_by(scores)
-    label = "" if metric is None else metric_label(metric, units.get(metric) or "")
+    label = "" if metric is None else metric_label(metric, report.units.get(metric) or "")
     out = {
-        **report["left_out"],
-        **{f"matrix, {pool}": matrix["reasons"] for pool, matrix in report["matrices"].items()},
+        **report.left_out,
+        **{f"matrix, {pool}": matrix.reasons for pool, matrix in report.matrices.items()},
     }
     told = verdict(scores, metric, label) if metric else ["No site told its scores."]
     return write_page(
@@ -61,26 +60,26 @@ def write_task_page(path: Path) -> Path:
         lacking=NO_INTERVALS,
         matrices=[
             _matrix(pool, matrix, metric)
-            for pool, matrix in report["matrices"].items()
-            if metric in matrix["values"]
+            for pool, matrix in report.matrices.items()
+            if metric is not None and metric in matrix.values
         ],
         reasons=Table.of(
             ("asked", "site", "reason"),
             [(what, site, why) for what, sites in out.items() for site, why in sites.items()],
             ("text", "text", "long"),
         ),
-        settings=settings_table(report["made_from"]),
+        settings=settings_table(report.made_from),
         methods=_methods(name, report, scores),
     )
 
 
-def _sites(report: Mapping[str, Any], scores: Scores, metric: str, label: str) -> dict[str, Any]:
+def _sites(report: TaskFile, scores: Scores, metric: str, label: str) -> dict[str, Any]:
     models = models_of(scores)
     rows = [
         (
             site,
-            report["sites"][site]["people"],
-            *(_number(told.get(model, {}).get(metric)) for model in models),
+            report.sites[site].people,
+            *(number_in_words(told.get(model, {}).get(metric), 3) for model in models),
         )
         for site, told in scores.items()
     ]
@@ -96,7 +95,7 @@ def strips(scores: Scores, metric: str, label: str) -> Figure:
     ax = figure.subplots()
     for place, model in enumerate(models):
         values = list(values_of(scores, model, metric).values())
-        learned = model not in ("nothing", CONNECTIVITY)
+        learned = model not in (NOTHING, CONNECTIVITY)
         over = OverSites.of(values)
         ax.plot(values, [place] * len(values), "o", color=BLUE if learned else GREY, alpha=0.55)
         ax.plot(over.mean, place, "|", color=INK, markersize=16, markeredgewidth=2)
@@ -109,17 +108,19 @@ def strips(scores: Scores, metric: str, label: str) -> Figure:
     return figure
 
 
-def _matrix(pool: str, matrix: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
-    assert metric is not None
-    sites, values = matrix["sites"], matrix["values"][metric]
-    label = metric_label(metric, matrix["units"].get(metric) or "")
-    rows = [(site, *map(_number, line)) for site, line in zip(sites, values, strict=True)]
+def _matrix(pool: str, matrix: MatrixInFile, metric: str) -> dict[str, Any]:
+    sites, values = matrix.sites, matrix.values[metric]
+    label = metric_label(metric, matrix.units.get(metric) or "")
+    rows = [
+        (site, *(number_in_words(value, 3) for value in line))
+        for site, line in zip(sites, values, strict=True)
+    ]
     drawn = Picture.of(heat(sites, values, label), f"{label} from site to site, {pool}")
     table = Table.of(("made at, tried at", *sites), rows, ("text",))
     return {"title": f"{label}, {pool}", "picture": drawn, "table": table}
 
 
-def heat(sites: list[str], values: list[list[float | None]], label: str) -> Figure:
+def heat(sites: Sequence[str], values: Sequence[Sequence[float | None]], label: str) -> Figure:
     """Figures from site (row) to site (column)."""
     shown = np.array(values, dtype=np.float64)
     size = 2.6 + 0.42 * min(len(sites), 2 * WRITTEN)
@@ -129,7 +130,7 @@ def heat(sites: list[str], values: list[list[float | None]], label: str) -> Figu
     middle = np.mean(image.get_clim())
     if len(sites) <= WRITTEN:
         for (row, column), value in np.ndenumerate(shown):
-            color = INK if value > middle else "white"
+            color = INK if not value <= middle else "white"  # a missing cell is white
             text = f"{value:.2f}" if np.isfinite(value) else "–"
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     ax.set_xticks(range(len(sites)), sites, rotation=90, fontsize=8)
@@ -140,23 +141,19 @@ def heat(sites: list[str], values: list[list[float | None]], label: str) -> Figu
     return figure
 
 
-def _rows(report: Mapping[str, Any]) -> Table:
+def _rows(report: TaskFile) -> Table:
     rows = [
-        (row["model"], metric_label(row["metric"], row["unit"]), _number(row["mean"]), row["n"])
-        for row in report["rows"]
+        (row.model, metric_label(row.metric, row.unit), number_in_words(row.mean, 3), row.n)
+        for row in report.rows
     ]
     return Table.of(("model", "metric", "value", "people"), rows, ("name", "text"))
 
 
-def _methods(name: str, report: Mapping[str, Any], scores: Scores) -> str:
-    people = sum(told["people"] for told in report["sites"].values())
+def _methods(name: str, report: TaskFile, scores: Scores) -> str:
+    people = sum(told.people for told in report.sites.values())
     return (
         f"What the model tells of {name} was judged at {counted(len(scores), 'site')} by linear "
         f"probes of its frozen vectors, beside probes of plain connectivity, with at least "
         f"{people} people; sites told scores and sums over people, and nobody's data moved "
         "(brainjepa-federated). Intervals are Student's t over sites."
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -5,7 +5,7 @@ Whatever becomes of a task, the model is finished. One that was interrupted is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from brainjepa_core.arrays import Float32
@@ -48,27 +48,39 @@ def ask_tasks(
     Raises
     ------
     ValueError
-        After the others, if one of them could not be asked to its end.
+        After the others, if one of them could not be asked to its end, or has no page.
     """
     failed: dict[str, str] = {}
+    undrawn: dict[str, str] = {}
     for task in settings.tasks:
-        path, origin = task_report(folder, task.task.name), report_origin(folder, task, FINAL)
-        if is_made_from(path, origin):
-            continue
-        if stop():
-            return False
+        name = task.task.name
+        path, origin = task_report(folder, name), report_origin(folder, task, FINAL)
+        if not is_made_from(path, origin):
+            if stop():
+                return False
+            try:
+                report = evaluate_task(sites, settings, weights, basis, task)
+                write_task_report(report, path, origin)
+            except (ValueError, OSError) as error:
+                failed[name] = plainly(error, str(error))
+                continue
+            told(report)
         try:
-            report = evaluate_task(sites, settings, weights, basis, task)
-            write_task_report(report, path, origin)
             write_task_page(path)
         except (ValueError, OSError) as error:
-            failed[task.task.name] = plainly(error, str(error))
-        else:
-            told(report)
+            undrawn[name] = plainly(error, str(error))
     if failed:
-        reasons = "; ".join(f"'{name}': {reason}" for name, reason in failed.items())
         raise ValueError(
-            f"expected the study's tasks to be asked of its finished model, found {reasons}; the "
-            "model is written: mend that and start or resume the study, which asks them again"
+            f"expected the study's tasks to be asked of its finished model, found {_all(failed)}; "
+            "the model is written: mend that and start or resume the study, which asks them again"
+        )
+    if undrawn:
+        raise ValueError(
+            f"expected the tasks' pages to be drawn, found {_all(undrawn)}; model and answers are "
+            "written: mend that, and `brainjepa server report` draws them"
         )
     return True
+
+
+def _all(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"'{name}': {reason}" for name, reason in reasons.items())

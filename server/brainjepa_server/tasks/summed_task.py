@@ -34,7 +34,8 @@ def summed_probes(asking: Asking, basis: Float32) -> None:
     basis : ndarray of float32 [R, m]
     """
     pools, classes = asking.task.pools, asking.classes
-    widths = summed_widths(asking.settings, basis, asking.sites.networks)
+    settings, most = asking.settings, asking.settings.assignment().features_summed
+    widths = summed_widths(settings, basis, asking.sites.networks, most)
     layout = task_layout({pool: widths[pool] for pool in pools}, classes, asking.folds)
     sums = _sum(asking, "sums", layout, {})
     if sums is None:

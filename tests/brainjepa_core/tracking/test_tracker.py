@@ -5,12 +5,30 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
 
+from brainjepa_core.pages.made import Made
 from brainjepa_core.tracking import tracker as tracking
+from brainjepa_core.tracking.about import run_tags
 from brainjepa_core.tracking.tracker import local_uri, metric_part
+from brainjepa_core.version import source_commit
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """From a repository, as pip notes it."""
+    told = '{"vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}'
+    monkeypatch.setattr(PathDistribution, "read_text", lambda self, name: told)
+    source_commit.cache_clear()
+    yield
+    source_commit.cache_clear()
+
+
+def test_a_run_has_the_commit_that_a_page_has(installed):
+    assert run_tags("x")["mlflow.source.git.commit"] == Made.now().commit == "c0ffee"
 
 
 class Tracker(tracking.Tracker):

@@ -83,6 +83,14 @@ def test_a_study_is_written_with_a_new_consortium_alone(tmp_path):
     assert (tmp_path / "c" / "study.yaml").read_text() == "mine"
 
 
+def test_a_study_that_was_there_before_the_consortium_stays(tmp_path):
+    (tmp_path / "pki").mkdir()  # of a setup that did not come far
+    (tmp_path / "study.yaml").write_text("mine")
+    code, shown = init(tmp_path, "--host", "a.example.org")
+    assert code == 0 and "study.yaml" not in shown
+    assert (tmp_path / "study.yaml").read_text() == "mine"
+
+
 def test_a_terminal_is_asked_for_the_host(tmp_path, monkeypatch):
     monkeypatch.setattr("brainjepa_server.consortium.cli.sys", SimpleNamespace(stdin=AT_TERMINAL))
     words = ["init", str(tmp_path / "c")]

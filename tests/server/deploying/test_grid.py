@@ -43,6 +43,12 @@ def asked() -> NoticingGrid:
     return grid
 
 
+def answer_to(grid: NoticingGrid, number: str) -> Message:
+    question = grid._asked[number].question
+    question.metadata.__dict__["_message_id"] = number  # as the SuperLink numbers it
+    return Message(RecordDict(), reply_to=question)
+
+
 def test_who_was_let_in_anew_has_lost_its_question_and_is_told_of_once(link):
     nodes, _ = link
     grid = asked()
@@ -56,8 +62,18 @@ def test_an_answer_that_is_there_counts_whoever_came_back(link):
     nodes, answers = link
     grid = asked()
     nodes[0] = Node(1, "one o'clock")
-    answers["m0"] = answer = Message(RecordDict(), 1, "train", ttl=60.0)
+    answer = answers["m0"] = answer_to(grid, "m0")
     assert grid.pull_messages(["m0"]) == [answer] and grid.pull_messages(["m0"]) == []
+
+
+def test_an_answer_of_one_loses_no_question_of_another(link):
+    nodes, answers = link
+    grid = asked()
+    answer = answers["m0"] = answer_to(grid, "m0")
+    assert grid.pull_messages(["m0", "m1"]) == [answer]
+    nodes[1] = Node(2, "one o'clock")
+    (found,) = grid.pull_messages(["m1"])
+    assert was_cut_off(found) and found.metadata.src_node_id == 2
 
 
 def test_of_who_is_away_flower_tells(link):

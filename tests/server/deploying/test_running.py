@@ -263,6 +263,10 @@ def test_the_log_of_a_study_and_its_first_broken_line(folder, tmp_path):
     assert "Study 'one': 2 lines, each vouched for by the next" in text
     assert text.endswith(f"note the hash of the last one: {kept.log.head}\n")
     assert "Lyon" not in server("log", folder, "--verify")[1]
+    told = json.loads(server("log", folder, "--json")[1])
+    assert [line["site"] for line in told["one"]["lines"]] == ["Lyon", "Paris"]
+    told = json.loads(server("log", folder, "--json", "--verify")[1])
+    assert told == {"one": {"lines": [], "head": kept.log.head}}
     path = kept.log.path
     path.write_text(path.read_text().replace('"w": 12', '"w": 13'))
     code, text = server("log", folder, "--verify")

@@ -139,6 +139,14 @@ def test_full_report(tmp_path: Path) -> None:
         assert base64.b64decode(encoded).startswith(b"\x89PNG")
 
 
+def test_the_other_half_is_in_the_first_table(tmp_path: Path) -> None:
+    pool = {"pool": "latent_connectivity", "outcome": "the other half"}
+    half = YardstickRow(model="pooled", r2=0.077, **pool)
+    page = page_of(tmp_path, full().having(baselines=(*full().baselines, half)))
+    first = page[page.index("<table") : page.index("</table")]
+    assert "latent_connectivity" in first and "0.077" in first
+
+
 def test_same_study_gives_the_same_report(tmp_path: Path, monkeypatch) -> None:
     made = Made.now()
     monkeypatch.setattr(Made, "now", lambda: made)

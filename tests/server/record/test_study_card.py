@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from brainjepa_core.models.sharing.card import CARD
+from brainjepa_server.record.attendance import attendance
+from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.history import (
     RoundRecord,
     RunHistory,
@@ -18,6 +20,7 @@ from brainjepa_server.record.history import (
     alone,
     write_history,
 )
+from brainjepa_server.record.methods import study_methods
 from brainjepa_server.record.study_card import write_cards
 
 sys.path.append(str(Path(__file__).parents[2] / "brainjepa_core" / "models" / "sharing"))
@@ -88,6 +91,19 @@ def test_privacy_is_what_the_study_had(study, settings, told):
     card = card_of(study, history(settings=settings, promised={"Lyon": 8.0}))
     assert told in card
     assert ("no differential privacy" in card) == ("privacy" not in settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"start_from": {"model": "m"}}])
+def test_a_basis_of_the_model_that_it_began_with_is_not_these_sites(study, settings):
+    facts = BasisFacts(hash="h", sites=("Lyon", "Graz"), subjects=60)
+    found = history(settings=settings, basis=facts)
+    assert ("The basis is of the mean" in card_of(study, found)) == (not settings)
+    assert ("of 60 people of 2 sites" in study_methods(found)) == (not settings)
+    assert ("basis is that of the model" in attendance(found)) == bool(settings)
+
+
+def test_a_paper_counts_the_sites_behind_the_weights():
+    assert "at 2 sites with at least 120 people and 240 scans, by" in study_methods(history())
 
 
 def test_tasks_that_were_asked_of_the_model_are_in_its_card(study):

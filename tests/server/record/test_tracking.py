@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from brainjepa_core.tracking.tracker import DATABASE
+from brainjepa_core.tracking.tracker import DATABASE, RUN_ID, WATCH_SECONDS
 from brainjepa_server.record.history import (
     RoundRecord,
     RunHistory,
@@ -23,7 +23,8 @@ from brainjepa_server.record.history import (
     YardstickRow,
     write_history,
 )
-from brainjepa_server.record.tracking import RUN_ID, StudyTracker, round_metrics
+from brainjepa_server.record.pages import write_pages
+from brainjepa_server.record.tracking import BASELINE_OF, StudyTracker, round_metrics
 
 SETTINGS = {"study": {"preset": "tiny", "long": "x" * 9000}, "floors": {"sites": 3}}
 
@@ -248,6 +249,56 @@ def test_each_sites_figures_are_in_a_file_of_the_run_however_it_ends(
     kept = tmp_path / "mlartifacts" / str(run_id) / "artifacts" / "rounds.jsonl"
     assert kept.read_bytes() == (folder / "rounds.jsonl").read_bytes()
     assert client.get_run(run_id).info.status == status and not tracker.failed
+
+
+def test_baselines_are_logged_once_and_anew_where_they_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def history(r2: float) -> RunHistory:
+        values = {"random weights": 0.1, "site-01 alone": r2, "pooled": 0.4}
+        rows = [YardstickRow(model=m, pool="mean", outcome="o", r2=v) for m, v in values.items()]
+        return RunHistory(name="pilot", baselines=tuple(rows))
+
+    first = StudyTracker(folder)
+    study = first.start("pilot", SETTINGS)
+    first.log_baselines(history(0.2))
+    first.finish()
+    client = client_of(first)
+    search = type(client).search_runs
+    short_pages = lambda self, *a, **more: search(self, *a, **more, max_results=1)  # noqa: E731
+    monkeypatch.setattr(type(client), "search_runs", short_pages)
+    for r2 in (0.2, 0.2, 0.3):
+        StudyTracker(folder).log_baselines(history(r2))
+    monkeypatch.undo()
+    (experiment,) = (e for e in client.search_experiments() if e.name == "pilot")
+    beside = f"tags.`{BASELINE_OF}` = '{study}'"
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id], beside)}
+    assert len(client.search_runs([experiment.experiment_id])) == 4
+    values = {
+        name: [m.value for m in client.get_metric_history(r.info.run_id, "yardstick/mean/o")]
+        for name, r in runs.items()
+    }
+    assert values == {"random weights": [0.1], "site-01 alone": [0.2, 0.3], "pooled": [0.4]}
+
+
+def test_a_study_that_was_copied_alone_gets_no_database(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / RUN_ID).write_text("0" * 32)
+    row = YardstickRow(model="pooled", pool="mean", outcome="o", r2=0.1)
+    write_history(folder, RunHistory(name="pilot", baselines=(row,)))
+    write_pages(folder)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name] and caplog.records == []
+
+
+def test_the_machine_is_looked_at_each_minute(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", raising=False)
+    tracker = StudyTracker(folder)
+    tracker.start("pilot", SETTINGS)
+    assert tracker._monitor.sampling_interval == WATCH_SECONDS == 60
+    tracker.finish()
 
 
 def test_more_settings_and_tags_than_a_batch_holds(folder: Path) -> None:

@@ -84,6 +84,11 @@ def test_the_other_half_is_told_first_and_from_its_own_pool() -> None:
         "the other half: explains 7% of the differences (R² 0.072); ahead of random weights "
         "(R² 0.027) by 0.045."
     )
+    assert told[4] == (
+        f"All of it is of the model after round 1, read from the pool “{HEADLINE}” by ridge "
+        "probes of people that no site trained on; that of the other half is not."
+    )
+    assert "All of it is of the model after round 1." in verdict(history(*half))
     assert any(text.startswith("R² of the other half of a scan is what one") for text in told)
     assert not any("other half" in text for text in verdict(demo()))
     comparison = Comparison((*half, row(FEDERATED, 0.7)))

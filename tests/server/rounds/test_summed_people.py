@@ -139,19 +139,26 @@ def test_a_claim_of_one_site_does_not_meet_the_floor_of_a_group(tmp_path):
     assert not [s for s, step in consortium.asked if step == UNMASK and s in group]
 
 
-def test_a_claim_of_one_site_does_not_meet_the_floor_of_a_study(monkeypatch):
-    told = [20] * 3 + [1000]
-    counts = {name(n): Counts(people, people) for n, people in enumerate(told)}
+@pytest.mark.parametrize(
+    ("told", "people", "reason"),
+    [
+        ([20] * 3 + [1000], 1060, "found 120 of 1060 (no site counts for more than twice an even "
+         "part) in all; wait"),
+        ([20] * 6, 6 * 39, "found 120 in all, by what sites told when they joined, rounded down; "
+         "wait"),
+    ],
+)  # fmt: skip
+def test_a_claim_of_one_site_does_not_meet_the_floor_of_a_study(monkeypatch, told, people, reason):
+    counts = {name(n): Counts(one, one) for n, one in enumerate(told)}
     study = study_of(12).model_copy(update={"protect": "secure_sum"})
     sites = SimpleNamespace(counts=counts)
-    people = numbers("connectivity", sum(told))
+    summed = numbers("connectivity", people)
     found = SimpleNamespace(total={}, alive=tuple(counts), gone={})
     monkeypatch.setattr("brainjepa_server.rounds.summed.secure_sums", lambda *_: [found])
-    monkeypatch.setattr("brainjepa_server.rounds.summed.summed_people", lambda *_: people)
+    monkeypatch.setattr("brainjepa_server.rounds.summed.summed_people", lambda *_: summed)
     monkeypatch.setattr(type(study), "sums", None)
     with pytest.raises(ValueError) as refused:
         summed_consensus(sites, study, [f"roi {n}" for n in range(ROIS)])
     assert str(refused.value) == (
-        "expected at least 150 subjects over all sites (floors.subjects), found 120 of 1060 (no "
-        "site counts for more than twice an even part) in all; wait for more sites"
+        f"expected at least 150 subjects over all sites (floors.subjects), {reason} for more sites"
     )

@@ -9,6 +9,9 @@ import pytest
 from page_text import unexplained
 from scipy import stats
 
+from brainjepa_core.pages.palette import INK
+from brainjepa_server.record.history import RunHistory, write_history
+from brainjepa_server.record.pages import write_pages
 from brainjepa_server.tasks.over_sites import OverSites, verdict
 from brainjepa_server.tasks.page import heat, strips, write_task_page
 from brainjepa_server.tasks.report import CrossSiteMatrix, SiteScores, TaskReport
@@ -92,3 +95,15 @@ def test_pictures_hold_every_site():
     assert sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == "o") == 12
     drawn = heat(list(SITES), [[0.5, None, 0.7, 0.6]] * 4, "AUC").axes[0]
     assert [t.get_text() for t in drawn.texts[:4]] == ["0.50", "–", "0.70", "0.60"]
+    assert drawn.texts[1].get_color() == INK  # on white
+
+
+def test_all_pages_of_a_study_are_drawn_anew(tmp_path):
+    write_history(tmp_path, RunHistory(name="s"))
+    page_of(tmp_path, made())
+    page = tmp_path / "task-dx.html"
+    page.unlink()
+    (tmp_path / "task-sex.json").write_text('{"rows": [{"model": 1}]}')
+    report = write_pages(tmp_path).read_text()
+    assert "Graz" in page.read_text() and not (tmp_path / "task-sex.html").exists()
+    assert "task-sex.json beside this report cannot be read." in report

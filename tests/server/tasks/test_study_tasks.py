@@ -195,6 +195,25 @@ def test_a_task_that_was_interrupted_is_asked_again(deployed, monkeypatch):
     assert calls == ["sex", "age", "age"] and deployed.report("age")["left_out"] == {}
 
 
+def test_a_page_that_was_not_drawn_is_no_task_that_failed(deployed, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    asked, real, folder = [], study_tasks.write_task_page, deployed.folder / "study"
+    monkeypatch.setattr(
+        study_tasks, "evaluate_task", lambda *a: asked.append(a) or quick_report(*a)
+    )
+    monkeypatch.setattr(study_tasks, "write_task_page", full)
+    with pytest.raises(
+        ValueError, match=r"pages to be drawn, found 'sex': .*; 'age': .*server report"
+    ):
+        deployed.study().run()
+    assert len(asked) == 2 and not list(folder.glob("*.html"))
+    monkeypatch.setattr(study_tasks, "write_task_page", real)
+    assert deployed.study().run() and len(asked) == 2
+    assert {path.name for path in folder.glob("task-*.html")} == {"task-sex.html", "task-age.html"}
+
+
 def test_it_stops_between_two_tasks(deployed, monkeypatch):
     monkeypatch.setattr(study_tasks, "evaluate_task", quick_report)
     folder = deployed.folder / "study"
