@@ -37,7 +37,7 @@ PARAGRAPHS = {
     "federation": (
         "In federation",
         "Eight hospitals, set 0, plain steps at sites and FedAdam at the coordinator, rounds of 4 "
-        "steps; pooled beside it.",
+        "steps; pooled, and each hospital alone, beside it.",
     ),
     "objectives": (
         "Other objectives",

@@ -8,6 +8,7 @@ steps together, so that everybody is seen as often as in the federation.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import __name__ as WINDOWS
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
@@ -71,6 +73,7 @@ def compare(
 
 
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:
+    logging.getLogger(WINDOWS).setLevel(logging.ERROR)  # whom the study has left out, it said
     use_threads(job.scenario.threads)
     settings, policy = job.scenario.study, job.scenario.policy
     basis = ConsensusBasis.load(job.folder / BASIS_FILE)
