@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from person_objective import hospitals, run, sets_of, stores_of
-from person_table import FEDERATED, OWN, Job, interval
+from person_table import ALONE, FEDERATED, OWN, Job, interval
 from scaling_page import page
 
 from brainjepa_core.files import atomic_path
@@ -39,6 +39,7 @@ BASE: Job = {
     "depth": 0, "share": 1.0,
 }  # fmt: skip
 SETS, SHARES, STEPS = range(3), (0.125, 0.25, 0.5, 1.0), (75, 300, 900)
+HOSPITALS = 8  # that train, of twelve
 CHOICES: dict[str, Job] = {
     "patches of 32 frames": {"patch": 32},
     "learning rate 2e-3": {"lr": 2e-3},
@@ -64,6 +65,8 @@ def cells() -> Iterator[tuple[str, Job]]:
     for steps in STEPS[:2]:
         yield "steps", {"row": "depth 2", "depth": 2, "steps": steps}
     yield "federation", {"row": FEDERATED, "depth": 2}
+    for depth, site in product((0, 2), range(HOSPITALS)):
+        yield "federation", {"row": f"{ALONE} {site + 1}", "depth": depth, "site": site}
     for row in FAILURES:
         yield "objectives", {"row": row, "depth": 2}
 

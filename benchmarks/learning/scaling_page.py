@@ -37,7 +37,7 @@ PARAGRAPHS = {
     "federation": (
         "In federation",
         "Eight hospitals, set 0, plain steps at sites and FedAdam at the coordinator, rounds of 4 "
-        "steps; pooled beside it.",
+        "steps; pooled, and each hospital alone, beside it.",
     ),
     "objectives": (
         "Other objectives",
@@ -84,7 +84,7 @@ def _with_base(name: str, tables: dict[str, list[Cell]]) -> list[Cell]:
 def _named(cell: Cell) -> str:
     """What a row is: everything of a cell but its set."""
     parts = [cell.get("choice") or cell["row"]]
-    if cell["row"] == "federated":
+    if cell["row"].startswith(("federated", "alone")):
         parts.append(f"depth {cell['depth']}")
     if "share" in cell and cell["row"].startswith("depth") and "choice" not in cell:
         parts.append(f"{100 * cell['share']:g} % of the people")

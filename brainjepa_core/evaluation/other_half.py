@@ -29,6 +29,7 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.usable import MIN_ROIS, why_unusable
 
 COMPONENTS = 20  # of people's connectomes, as in the yardstick of pooled embeddings
+PEOPLE_A_COMPONENT = 8  # with fewer a direction is those people, and of others tells nothing
 WINDOW_SECONDS = 128.0
 LEAST_PEOPLE = 3  # of which a direction and a scale can be learned
 
@@ -123,7 +124,7 @@ def other_half_r2(
     tested: People,
     connectome: Connectome,
     frames: int,
-    components: int = COMPONENTS,
+    components: int | None = None,
 ) -> OtherHalf:
     """R2 of the other half's leading coordinates from one window, at tested people.
 
@@ -138,8 +139,9 @@ def other_half_r2(
         As `window_connectivity`, or a network's latent connectivity (`LatentReader.of_window`).
     frames : int
         T of a window; `WINDOW_SECONDS` over the repetition time.
-    components : int
-        C; fewer where the training people do not differ in so many directions.
+    components : int, optional
+        C; by default 20, or one for every eight training people where that is fewer. Fewer, too,
+        where the training people do not differ in so many directions.
 
     Returns
     -------
@@ -158,6 +160,8 @@ def other_half_r2(
             f"expected at least {LEAST_PEOPLE} training people with two halves, found "
             f"{len(training.halves)}; give more people"
         )
+    if components is None:
+        components = min(COMPONENTS, max(len(training.halves) // PEOPLE_A_COMPONENT, 1))
     told = _told(training)
     mean = _mean(told)
     directions = _directions(_within(_less(told, mean).mean(1), training.sites), components)

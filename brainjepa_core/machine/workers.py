@@ -16,6 +16,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 AHEAD = 2  # items a process that may be done before their turn: what a slow one holds up
 
 
@@ -93,7 +94,8 @@ def _start() -> None:
     """One thread of linear algebra a process, and no life of its own after the command's death."""
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1)
+    threadpool_limits(1)  # of libraries that are loaded; the others read how many they may take
+    os.environ |= dict.fromkeys(THREADS, "1")
     parent = multiprocessing.parent_process()
     assert parent is not None
 

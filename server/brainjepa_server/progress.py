@@ -11,6 +11,7 @@ from brainjepa_core.command.waiting import waiting
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.problems import counted, listed
+from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.combining.consensus import Consensus
 from brainjepa_server.record.attendance import SUMMED, UNCOMPARED
 from brainjepa_server.record.history import RoundRecord, YardstickRow
@@ -121,8 +122,14 @@ class StudyProgress:
 
 
 def told(rows: Rows) -> str:
-    """R2 of each group of outcomes from the headline pool; of what, where sites' own probes say."""
-    known = [r for r in rows if r.pool == HEADLINE and r.r2 is not None]
-    parts = [f"{r.outcome} {r.r2:.3f}" for r in known]
-    what = "R2 of sites' own probes" if any(r.own_probes for r in known) else "R2"
-    return f"{what}: {', '.join(parts)}" if parts else ""
+    """R2 of the other half, and of outcomes from the headline pool; of whose probes."""
+    known = [r for r in rows if r.r2 is not None]
+    probes = [r for r in known if r.pool == HEADLINE]
+    whose = "R2 of sites' own probes: " if any(r.own_probes for r in probes) else "R2: "
+    parts = [
+        ("R2: ", [r for r in known if r.outcome == OTHER_HALF]),
+        (whose, probes),
+    ]
+    return "; ".join(
+        what + ", ".join(f"{r.outcome} {r.r2:.3f}" for r in found) for what, found in parts if found
+    )

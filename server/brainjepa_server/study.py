@@ -20,7 +20,7 @@ from brainjepa_server.combining.outer import OuterOptimizer
 from brainjepa_server.combining.validation import safe
 from brainjepa_server.finishing import publish, write_day_one, write_models
 from brainjepa_server.progress import StudyProgress
-from brainjepa_server.record.best import best_of, score_of
+from brainjepa_server.record.best import best_of
 from brainjepa_server.record.history import (
     FEDERATED,
     RANDOM,
@@ -262,7 +262,6 @@ class Study:
         with self.progress.round(told_round(number), len(asked)) as heard:
             weights, record, outer = self._trained(members, state, number, heard)
         last = told_round(number) == self.settings.total_rounds
-        score = None
         if last or told_round(number) % self.settings.rounds.evaluate_every == 0:
             found = self._evaluate(members, weights, number, FEDERATED)
             sites = {
@@ -271,8 +270,7 @@ class Study:
             }
             told = {"unjudged": found.rejected, "not_read": found.not_read, "sites": sites}
             record = record.model_copy(update={"yardstick": tuple(found.rows), **told})
-            score = score_of(found.rows)
-        return self._keep(state, record, weights, outer, score)
+        return self._keep(state, record, weights, outer)
 
     def _trained(
         self, members: Members, state: RoundState, number: int, heard: Heard
@@ -285,12 +283,7 @@ class Study:
         return weights, record, {**outer.state}
 
     def _keep(
-        self,
-        state: RoundState,
-        record: RoundRecord,
-        weights: Weights,
-        outer: Arrays,
-        score: float | None = None,
+        self, state: RoundState, record: RoundRecord, weights: Weights, outer: Arrays
     ) -> RoundState:
         """Write a round down; what the next one begins with."""
         self.history = self.history.with_round(record)
@@ -301,9 +294,9 @@ class Study:
             weights=weights,
             outer=outer,
             run_id=self.tracker.run_id or "",
-            score=score,
         )
-        write_round(self.folder, state)
+        best = best_of(self.history.rounds)
+        write_round(self.folder, state, best.number if best else None)
         self.tracker.log_round(record)
         self.progress.finished(record)
         return state

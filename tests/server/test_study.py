@@ -14,7 +14,7 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_server import study as study_module
 from brainjepa_server.progress import StudyProgress, told
-from brainjepa_server.record.best import best_of, score_of
+from brainjepa_server.record.best import best_of
 from brainjepa_server.record.history import (
     RoundRecord,
     RunHistory,
@@ -35,28 +35,38 @@ def row(pool: str, outcome: str, r2: float | None) -> YardstickRow:
     return YardstickRow(model="federated", pool=pool, outcome=outcome, r2=r2)
 
 
-def test_rounds_are_compared_by_connectivity_from_the_headline_pool():
-    rows = [row("mean", "connectivity", 0.9), row(HEADLINE, "latents", 0.8)]
-    assert score_of(rows) is None and score_of([]) is None
-    assert score_of([*rows, row(HEADLINE, "connectivity", 0.25)]) == 0.25
-    assert score_of([row(HEADLINE, "connectivity", float("nan"))]) is None
+def rounds_of(*rows: list[YardstickRow]) -> list[RoundRecord]:
+    return [RoundRecord(number=i, yardstick=found) for i, found in enumerate(rows, 1)]
 
 
 def test_the_best_round_is_one_that_was_scored():
     """Of rounds whose score is unknown none is the best, however often they were evaluated."""
     scores = (None, 0.2, float("nan"), 0.4, 0.4, None)
-    rounds = [
-        RoundRecord(number=i + 1, yardstick=[row(HEADLINE, "connectivity", score)])
-        for i, score in enumerate(scores)
-    ]
-    assert best_of(rounds) is rounds[3]
-    unknown = [rounds[0], RoundRecord(number=7, yardstick=[row(HEADLINE, "latents", 0.9)])]
+    rounds = rounds_of(*([row(HEADLINE, "connectivity", score)] for score in scores))
+    assert best_of(rounds) is rounds[3]  # the earliest of equals
+    unknown = [*rounds[:1], *rounds_of([row(HEADLINE, "latents", 0.9), row("mean", "age", 0.9)])]
     assert best_of(unknown) is None and best_of([]) is None
+
+
+def test_rounds_are_compared_by_the_other_half_where_it_is_told():
+    """Which a probe of connectivity contradicts in the demo: it prefers the untrained network."""
+    scored = [(0.3, -0.2), (0.2, -0.1), (0.1, -0.15)]
+    both = rounds_of(
+        *(
+            [row(HEADLINE, "connectivity", r2), row("latent_connectivity", "the other half", half)]
+            for r2, half in scored
+        )
+    )
+    assert best_of(both) is both[1]
+    silent = RoundRecord(number=4, yardstick=[row(HEADLINE, "connectivity", 0.9)])
+    assert best_of([*both, silent]) is both[1]  # R2 of two outcomes are no numbers of one kind
 
 
 def test_a_line_of_the_yardstick():
     rows = [row("mean", "latents", 0.9), row(HEADLINE, "latents", 0.5), row(HEADLINE, "x", None)]
     assert told(rows) == "R2: latents 0.500" and told(()) == ""
+    rows.append(row("latent_connectivity", "the other half", 0.25))
+    assert told(rows) == "R2: the other half 0.250; R2: latents 0.500"
 
 
 def test_what_the_coordinator_is_shown():

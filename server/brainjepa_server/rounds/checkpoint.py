@@ -47,8 +47,6 @@ class RoundState:
         Of the frozen consensus basis.
     run_id : str
         MLflow's, so that a resumed study goes on in the same run.
-    score : float, optional
-        What rounds are compared by, higher is better; None where the round was not evaluated.
     """
 
     round: int
@@ -57,7 +55,6 @@ class RoundState:
     settings: StudySettings
     basis_hash: str
     run_id: str = ""
-    score: float | None = None
 
 
 def round_name(number: int) -> str:
@@ -87,24 +84,10 @@ def round_folders(directory: str | Path) -> list[Path]:
     return [numbers[n] for n in sorted(filter(str.isdecimal, numbers), key=int)]
 
 
-def best_round(directory: str | Path) -> Path | None:
-    """The complete round with the highest score, the earliest of equals; None if none has one."""
-    scored = [(score, p) for p in round_folders(directory) if (score := _score(p)) is not None]
-    return max(scored, key=lambda found: found[0])[1] if scored else None
-
-
-def _score(path: Path) -> float | None:
-    try:
-        score = json.loads((path / STATE).read_text())["score"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return score if isinstance(score, int | float) and score == score else None
-
-
-def write_round(directory: str | Path, state: RoundState) -> Path:
+def write_round(directory: str | Path, state: RoundState, best: int | None = None) -> Path:
     """Save ``DIR/rounds/round-<number>`` in one step; drop those that need not be kept.
 
-    Kept are the newest two, the best, and one every ``rounds.keep_every``.
+    Kept are the newest two, the one of number `best`, and one every ``rounds.keep_every``.
 
     Raises
     ------
@@ -114,7 +97,6 @@ def write_round(directory: str | Path, state: RoundState) -> Path:
     path = Path(directory) / "rounds" / round_name(state.round)
     facts = {
         "round": state.round,
-        "score": state.score,
         "basis_hash": state.basis_hash,
         "run_id": state.run_id,
         "settings": state.settings.model_dump(mode="json"),
@@ -124,10 +106,9 @@ def write_round(directory: str | Path, state: RoundState) -> Path:
         save_file(_contiguous(state.weights), folder / WEIGHTS)
         save_file(_contiguous(state.outer), folder / OUTER)
         (folder / STATE).write_text(json.dumps(facts, indent=1) + "\n")
-    best = best_round(directory)
     for old in round_folders(directory)[:-KEPT]:
         number = int(old.name.removeprefix("round-"))
-        if old != best and number % state.settings.rounds.keep_every:
+        if number != best and number % state.settings.rounds.keep_every:
             (old / STATE).unlink()  # incomplete from here on, wherever this is killed
             shutil.rmtree(old)
     return path
@@ -169,8 +150,7 @@ def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundSta
     try:
         facts = json.loads((path / STATE).read_text())
         number, found_hash, saved = facts["round"], facts["basis_hash"], facts["settings"]
-        run_id, score = facts["run_id"], facts["score"]
-        flat = _flat(saved)
+        run_id, flat = facts["run_id"], _flat(saved)
         weights, outer = load_file(path / WEIGHTS), load_file(path / OUTER)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ValueError(
@@ -183,7 +163,7 @@ def read_round(path: Path, settings: StudySettings, basis_hash: str) -> RoundSta
             f"expected the basis {basis_hash[:12]}, found {str(found_hash)[:12]} in the saved "
             f"{path.name}; put the study's own basis back, or start in a new folder"
         )
-    return RoundState(number, weights, outer, settings, basis_hash, run_id, score)
+    return RoundState(number, weights, outer, settings, basis_hash, run_id)
 
 
 def require_same(saved: dict[str, Any], ours: dict[str, Any], where: str) -> None:

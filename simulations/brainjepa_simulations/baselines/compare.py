@@ -2,11 +2,13 @@
 
 Every model starts from the same weights on the same basis, takes the study's optimiser steps on
 its own people, and the coordinator's after each round, as a study of one site would, and is judged
-on everybody's held-out fold by the same probes.
+on everybody's held-out fold by the same probes. A pooled step is of as many people as all sites'
+steps together, so that everybody is seen as often as in the federation.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,8 +29,9 @@ from brainjepa_core.models.checkpoint import model_arrays, read_model, write_mod
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.schedules import values_at
-from brainjepa_core.pretraining.settings import provenance
+from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
+from brainjepa_core.signals.windows import __name__ as WINDOWS
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
@@ -70,6 +73,7 @@ def compare(
 
 
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:
+    logging.getLogger(WINDOWS).setLevel(logging.ERROR)  # whom the study has left out, it said
     use_threads(job.scenario.threads)
     settings, policy = job.scenario.study, job.scenario.policy
     basis = ConsensusBasis.load(job.folder / BASIS_FILE)
@@ -91,7 +95,7 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
 
 
 def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, path: Path) -> None:
-    study = settings.pretraining
+    study = _at_once(settings.pretraining, len(own))
     windows = study.windows_of([ScanStore.open(store) for store in own])
     folds = folds_of_windows(windows, study.training.seed, settings.folds)
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
@@ -108,6 +112,13 @@ def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, 
         new = next_weights(outer, settings.aggregation, base, mean, number, momenta)
         training.model.load_state_dict({name: torch.from_numpy(v) for name, v in new.items()})
     write_model(path, training.model, provenance(windows, basis))
+
+
+def _at_once(study: PretrainingSettings, sites: int) -> PretrainingSettings:
+    """The recipe with steps of so many sites' people, in micro-batches of one site's size."""
+    recipe = study.training
+    larger = {"batch_size": recipe.batch_size * sites, "accumulation": recipe.accumulation * sites}
+    return study.model_copy(update={"training": recipe.model_copy(update=larger)})
 
 
 def _arrays(model: BrainModel) -> dict[str, Float32]:

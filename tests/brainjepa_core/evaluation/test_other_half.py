@@ -143,3 +143,12 @@ def test_what_cannot_be_judged_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=match):
         other_half_r2(training, tested, window_connectivity, frames)
+
+
+@pytest.mark.parametrize(("count", "components"), [(40, 5), (12, 1), (7, 1), (170, 20)])
+def test_few_people_give_few_directions(count: int, components: int) -> None:
+    """With more of them than people carry, a direction is the noise of those it is learned from."""
+    training, tested = people(count, 0, frames=48), people(12, 1, frames=48)
+    found = other_half_r2(training, tested, window_connectivity, FRAMES)
+    fixed = other_half_r2(training, tested, window_connectivity, FRAMES, components=components)
+    assert found.errors.tolist() == fixed.errors.tolist()

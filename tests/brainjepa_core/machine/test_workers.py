@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ from threading import Thread
 import pytest
 from child_process import environment
 
-from brainjepa_core.machine.workers import AHEAD, in_order
+from brainjepa_core.machine.workers import AHEAD, THREADS, in_order
 
 PATIENCE = 60.0
 
@@ -45,6 +46,31 @@ def test_no_more_items_are_taken_than_can_be_held():
     results = in_order(ten_times, items(), 2)
     assert next(results) == 0 and len(taken) <= AHEAD * 2
     results.close()
+
+
+def threads_of_a_product(_: int) -> list[int]:
+    """Threads of each library of linear algebra, some of which nobody has loaded before."""
+    import torch
+    from threadpoolctl import threadpool_info
+
+    return [*(library["num_threads"] for library in threadpool_info()), torch.get_num_threads()]
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread anyway")
+def test_a_process_has_one_thread_of_linear_algebra_also_of_what_it_loads_later():
+    """Else two processes are slower than one, and a product has other last bits than alone."""
+    program = (
+        "import json; from test_workers import in_order, threads_of_a_product\n"
+        "if __name__ == '__main__':\n"
+        "    print(json.dumps([*in_order(threads_of_a_product, range(2), 2)]))\n"
+    )
+    told = environment()
+    told["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), told["PYTHONPATH"]])
+    told = {name: value for name, value in told.items() if name not in THREADS}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=told, capture_output=True, text=True, check=True
+    )
+    assert {count for threads in json.loads(found.stdout) for count in threads} == {1}
 
 
 def test_work_that_is_not_wanted_any_more_is_cut_short(tmp_path):

@@ -12,7 +12,6 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_server.rounds import checkpoint
 from brainjepa_server.rounds.checkpoint import (
     RoundState,
-    best_round,
     read_newest,
     round_folders,
     write_round,
@@ -26,7 +25,7 @@ def make_settings(**changes) -> StudySettings:
     return StudySettings(**{"name": "study", "pretraining": PretrainingSettings()} | changes)
 
 
-def make_state(number: int, score: float | None = None, **changes) -> RoundState:
+def make_state(number: int, **changes) -> RoundState:
     rng = np.random.default_rng(number)
     fields = {
         "round": number,
@@ -35,7 +34,6 @@ def make_state(number: int, score: float | None = None, **changes) -> RoundState
         "settings": make_settings(),
         "basis_hash": BASIS,
         "run_id": "a1",
-        "score": score,
     }  # fmt: skip
     return RoundState(**(fields | changes))
 
@@ -46,12 +44,10 @@ def names(directory) -> list[int]:
 
 @pytest.mark.parametrize("outer", [True, False])
 def test_what_is_read_is_what_was_written(tmp_path, outer):
-    state = make_state(3, 0.25, **({} if outer else {"outer": {}}))
+    state = make_state(3, **({} if outer else {"outer": {}}))
     assert write_round(tmp_path, state).name == "round-000003"
     found = read_newest(tmp_path, make_settings(), BASIS)
-    assert (found.round, found.run_id, found.score, found.basis_hash) == (
-        3, "a1", 0.25, BASIS,
-    )  # fmt: skip
+    assert (found.round, found.run_id, found.basis_hash) == (3, "a1", BASIS)
     assert found.settings == make_settings()
     for mine, read in ((state.weights, found.weights), (state.outer, found.outer)):
         assert mine.keys() == read.keys()
@@ -62,21 +58,17 @@ def test_what_is_read_is_what_was_written(tmp_path, outer):
 
 def test_an_empty_folder_has_no_round(tmp_path):
     assert read_newest(tmp_path / "new", make_settings(), BASIS) is None
-    assert best_round(tmp_path) is None
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path):
-    scores = [0.1, 0.4, None, 0.3, float("nan"), 0.4, 0.2]
     kept = []
-    for number, score in enumerate(scores, 1):
-        write_round(tmp_path, make_state(number, score))
+    for number, best in enumerate([None, 2, 2, 2, 4, 4], 1):
+        write_round(tmp_path, make_state(number), best)
         kept.append(names(tmp_path))
-    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [2, 5, 6], [2, 6, 7]]
-    assert best_round(tmp_path).name == "round-000002"  # the earliest of equals
-    write_round(tmp_path, make_state(8, 0.5))
-    write_round(tmp_path, make_state(9, 0.1))
-    assert names(tmp_path) == [8, 9]
-    assert read_newest(tmp_path, make_settings(), BASIS).round == 9
+    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [4, 5], [4, 5, 6]]
+    write_round(tmp_path, make_state(7), 7)
+    assert names(tmp_path) == [6, 7]
+    assert read_newest(tmp_path, make_settings(), BASIS).round == 7
 
 
 def test_one_of_every_so_many_is_kept_to_go_back_to(tmp_path):
@@ -180,7 +172,7 @@ def test_damage_is_named_with_a_way_out(tmp_path, file, damage):
 def test_the_folder_names_no_person_and_no_path(tmp_path):
     path = write_round(tmp_path, make_state(1))
     facts = json.loads((path / "state.json").read_text())
-    assert set(facts) == {"round", "score", "basis_hash", "run_id", "settings"}
+    assert set(facts) == {"round", "basis_hash", "run_id", "settings"}
     assert str(tmp_path) not in (path / "state.json").read_text()
 
 
