@@ -38,7 +38,7 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.machine.processors import use_threads
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance

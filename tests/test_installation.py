@@ -42,7 +42,7 @@ MODULES = (
     "brainjepa_client.using.site_interpretation",
     "brainjepa_core.evaluation.measured_run",
     "brainjepa_core.pretraining.local",
-    "brainjepa_server.record.report",
+    "brainjepa_server.reporting.report",
     "brainjepa_simulations.evaluating.many_models",
 )
 EXTRA_MODULES = (*EXTRAS, "opacus", "isal")

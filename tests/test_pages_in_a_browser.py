@@ -38,7 +38,7 @@ from brainjepa_server.record.history import (
     YardstickRow,
     write_history,
 )
-from brainjepa_server.record.report import BASIS, CONNECTIVITY, write_report
+from brainjepa_server.reporting.report import BASIS, CONNECTIVITY, write_report
 from brainjepa_server.tasks.page import write_task_page
 from brainjepa_server.tasks.report import CrossSiteMatrix, SiteScores, TaskReport
 from brainjepa_server.tasks.report_file import write_task_report

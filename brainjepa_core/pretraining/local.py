@@ -17,7 +17,7 @@ from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.models.sharing.card import CARD, write_card
 from brainjepa_core.origin import claim_folder, require_origin
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.parallel.local import pretrain_together
 from brainjepa_core.pretraining.parallel.settings import Devices

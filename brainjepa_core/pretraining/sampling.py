@@ -22,9 +22,9 @@ from brainjepa_core.arrays import Float32
 from brainjepa_core.machine.processors import cores_of_one
 from brainjepa_core.models.interface import BrainModel, Draws
 from brainjepa_core.models.tokens import token_validity
+from brainjepa_core.pretraining.computing.transfer import moved
 from brainjepa_core.pretraining.phenotypes import PeopleToldOf, told_phenotypes
 from brainjepa_core.pretraining.training_settings import TrainingSettings
-from brainjepa_core.pretraining.transfer import moved
 
 MOST_LOADERS = 4  # each holds a step's windows in memory
 

@@ -11,7 +11,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.computing import EXACT, Computing
-from brainjepa_core.pretraining.kernels import choose_attention, chosen_kernels, rounding
+from brainjepa_core.pretraining.computing.kernels import choose_attention, chosen_kernels, rounding
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.parallel.optimizer import collect_moments, sharded_adamw
 from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch

@@ -16,8 +16,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import Parameter
 
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.computing import EXACT, Computing
-from brainjepa_core.pretraining.kernels import chosen_kernels, rounding
+from brainjepa_core.pretraining.computing.kernels import chosen_kernels, rounding
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from brainjepa_core.models.interface import ModelShape
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 from brainjepa_core.pretraining.training_settings import TrainingSettings
 from brainjepa_core.settings import Frozen
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.parallel.processes import ALONE, Processes
 from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.training_settings import TrainingSettings

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainjepa_core.consortium.names import SITE_NAME
 from brainjepa_core.files import require_outside
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.parallel.settings import DEVICE, Devices
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.problems import Count, rounded_down

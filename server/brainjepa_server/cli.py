@@ -83,7 +83,7 @@ def report(
     ],
 ) -> None:
     """Write DIR/report.html, what the study reached round by round, and its models' cards."""
-    from brainjepa_server.record.pages import write_pages
+    from brainjepa_server.reporting.pages import write_pages
 
     with errors_in_one_line():
         with waiting(console, "Drawing the report"):

@@ -19,12 +19,12 @@ from brainjepa_core.models.checkpoint import Provenance, write_model, write_mode
 from brainjepa_core.models.consensus_file import write_consensus
 from brainjepa_core.models.sharing.card import write_card
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_server.record import figures
 from brainjepa_server.record.basis_facts import BasisFacts
-from brainjepa_server.record.day_one_card import day_one_card
 from brainjepa_server.record.history import RoundRecord, RunHistory
-from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.reporting import figures
+from brainjepa_server.reporting.day_one_card import day_one_card
+from brainjepa_server.reporting.study_card import write_cards
 from brainjepa_server.rounds.checkpoint import RoundState, read_round, round_folders, round_name
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings

@@ -35,8 +35,8 @@ from brainjepa_server.record.history import (
     write_history,
     write_summary,
 )
-from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.reporting.study_card import write_cards
 from brainjepa_server.rounds.agreeing import consensus, facts_of
 from brainjepa_server.rounds.checkpoint import RoundState, read_newest, recorded, write_round
 from brainjepa_server.rounds.joining import Door, Members, await_quorum, gather, join_late

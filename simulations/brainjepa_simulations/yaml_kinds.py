@@ -73,6 +73,6 @@ YAML_KINDS: dict[Kind, YamlKind] = {
         "brainjepa_simulations.paper_studies.settings:PaperStudy", "`brainjepa simulate study`"
     ),
     "cohort": YamlKind(
-        "brainjepa_core.signals.tables.cohort_recipes:CohortRecipe", "`brainjepa phenotypes`"
+        "brainjepa_core.signals.tables.cohorts.recipes:CohortRecipe", "`brainjepa phenotypes`"
     ),
 }

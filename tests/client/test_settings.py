@@ -9,7 +9,7 @@ import yaml
 
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.atlas import DEFAULT_ATLAS
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.settings import read_settings
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from brainjepa import command
 from brainjepa_core.command.settings_schema import explained, schema_of
 from brainjepa_core.evaluation.tasks.settings import SHIPPED
 from brainjepa_core.signals.preparation import InputSettings
-from brainjepa_core.signals.tables.cohort_recipes import SHIPPED as COHORTS
+from brainjepa_core.signals.tables.cohorts.recipes import SHIPPED as COHORTS
 from brainjepa_simulations.paper_studies.settings import SHIPPED as STUDIES
 from brainjepa_simulations.scenario import SCENARIOS
 from brainjepa_simulations.yaml_kinds import YAML_KINDS

@@ -21,7 +21,7 @@ from brainjepa_core.command.waiting import Work, waiting
 from brainjepa_core.files import read_json, write_private
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.machine.processors import use_threads
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 from brainjepa_core.pretraining.loop import LOG_EVERY, DeferredSignals, RunLog, pretrain
 from brainjepa_core.pretraining.parallel.launching import TICK, launched, wait_until_over
 from brainjepa_core.pretraining.parallel.member import exit_code, one_of

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images.templates import template_note
-from brainjepa_core.signals.inputs import archive, fmriprep, hcp, series, ukb, xcpd
+from brainjepa_core.signals.inputs import archive, fmriprep, series, ukb
 from brainjepa_core.signals.inputs.fmriprep import FmriprepScan
+from brainjepa_core.signals.inputs.hcp import scans as hcp
 from brainjepa_core.signals.inputs.not_taken import not_taken, people_without
 from brainjepa_core.signals.inputs.passed_over import PassedOver, in_words
+from brainjepa_core.signals.inputs.xcpd import scans as xcpd
 from brainjepa_core.signals.preparation import InputSettings, PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan

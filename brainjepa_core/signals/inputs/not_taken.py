@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from brainjepa_core.signals.inputs import ukb, xcpd
+from brainjepa_core.signals.inputs import ukb
 from brainjepa_core.signals.inputs.bids import NATIVE, VERSIONS, WORDS
 from brainjepa_core.signals.inputs.fmriprep import (
     COMPRESSED,
@@ -20,10 +20,11 @@ from brainjepa_core.signals.inputs.fmriprep import (
     SURFACE,
     VOLUME,
 )
-from brainjepa_core.signals.inputs.hcp import REST as HCP_REST
-from brainjepa_core.signals.inputs.hcp import RESULTS
+from brainjepa_core.signals.inputs.hcp.scans import REST as HCP_REST
+from brainjepa_core.signals.inputs.hcp.scans import RESULTS
 from brainjepa_core.signals.inputs.parcellated import walk
 from brainjepa_core.signals.inputs.passed_over import PassedOver
+from brainjepa_core.signals.inputs.xcpd import scans as xcpd
 from brainjepa_core.signals.preparation import InputSettings, Kind
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float64
 from brainjepa_core.problems import plainly
 from brainjepa_core.signals.problems import ScanProblem, is_there
-from brainjepa_core.signals.tables.matlab_files import (
+from brainjepa_core.signals.tables.matlab.files import (
     OWN,
     header_in_hdf5,
     is_old_matlab,

@@ -27,7 +27,7 @@ from brainjepa_core.signals.tables.array_files import (
     exact_seconds,
     load_array,
 )
-from brainjepa_core.signals.tables.matlab_files import texts_of
+from brainjepa_core.signals.tables.matlab.files import texts_of
 
 ARCHIVE_KEYS = ("ts", "lengths", "participant_id", "tr", "roi")
 TS, *SMALL = ARCHIVE_KEYS

@@ -42,7 +42,7 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
-from brainjepa_core.pretraining.computing import EXACT
+from brainjepa_core.pretraining.computing.settings import EXACT
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.privacy.study import StudyPrivacy

@@ -137,7 +137,7 @@ def evaluate_sites(
     with errors_in_one_line(AGAIN):
         require("flwr")
         from brainjepa_core.evaluation.tasks.settings import load_task
-        from brainjepa_server.record.study_card import write_cards
+        from brainjepa_server.reporting.study_card import write_cards
         from brainjepa_server.study_folder import task_report
         from brainjepa_server.tasks.page import write_task_page
         from brainjepa_server.tasks.report_file import report_origin, write_task_report

@@ -184,7 +184,7 @@ def pretrain(
     """Pretrain on the stores' people pooled; ends with OUT/final."""
     with errors_in_one_line(AGAIN):
         from brainjepa_core.machine.processors import usable_cores, use_threads
-        from brainjepa_core.pretraining.computing import Computing
+        from brainjepa_core.pretraining.computing.settings import Computing
         from brainjepa_core.pretraining.local import pretrain_locally
         from brainjepa_core.signals.storing.stores import open_stores
         from brainjepa_simulations.run_tracking import tracked

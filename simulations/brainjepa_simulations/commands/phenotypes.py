@@ -18,7 +18,7 @@ def phenotypes(
     cohort: Annotated[
         str,
         typer.Argument(help="ukb, hcp_aging, adni, macc, oasis3, camcan, or a YAML."),
-        ReadBy("brainjepa_core.signals.tables.cohort_recipes:load_recipe"),
+        ReadBy("brainjepa_core.signals.tables.cohorts.recipes:load_recipe"),
     ],
     tables: Annotated[
         list[Path], typer.Argument(help="Tables that the cohort hands out.", exists=True)
@@ -35,8 +35,8 @@ def phenotypes(
     ] = None,
 ) -> None:
     """Bring a cohort's own tables to the columns and words of the shipped tasks."""
-    from brainjepa_core.signals.tables.cohort_recipes import load_recipe
-    from brainjepa_core.signals.tables.cohort_tables import read_cohort, write_participants
+    from brainjepa_core.signals.tables.cohorts.recipes import load_recipe
+    from brainjepa_core.signals.tables.cohorts.tables import read_cohort, write_participants
 
     with errors_in_one_line():
         named = dict(_pair(word) for word in column or ())

@@ -62,7 +62,7 @@ def simulate(
         require(*(("flwr", "ray") if engine == "flower" else ("flwr",)))
         from brainjepa_client.cli import prepared_site
         from brainjepa_server.record.history import SUMMARY, read_history
-        from brainjepa_server.record.pages import write_pages
+        from brainjepa_server.reporting.pages import write_pages
         from brainjepa_simulations.engines.engine import claim_run, run_study
         from brainjepa_simulations.engines.flower_engine import require_cluster
         from brainjepa_simulations.engines.virtual_sites import make_sites

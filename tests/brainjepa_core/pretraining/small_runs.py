@@ -20,7 +20,7 @@ from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import family_named
 from brainjepa_core.pretraining import state
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training

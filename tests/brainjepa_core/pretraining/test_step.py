@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import People, bits, make_model, make_recipe, make_training, same
 
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.step import Training, make_optimizer, trained_parameters

@@ -13,7 +13,7 @@ from torch import Tensor
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.masks.settings import MaskSettings
 from brainjepa_core.models.registry import family_named
-from brainjepa_core.pretraining.computing import EXACT, Computing
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.privacy import gradient as private

@@ -12,7 +12,7 @@ from brainjepa_client.approving.contracts import Contracts
 from brainjepa_client.cli import app
 from brainjepa_client.consent.participation import are_same
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import TaskQuestion
 from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment, ProbeRequest

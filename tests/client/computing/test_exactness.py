@@ -9,7 +9,7 @@ from small_sites import STUDY, ask, ask_round, make_site, make_study, received, 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.computing.private_round import PrivateRound
 from brainjepa_client.computing.state import rounds
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.messages import DESCRIBE, GRADIENTS, TRAIN
 

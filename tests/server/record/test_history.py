@@ -31,7 +31,7 @@ from brainjepa_server.record.history import (
     read_history,
     write_history,
 )
-from brainjepa_server.record.verdict import Comparison, verdict
+from brainjepa_server.reporting.verdict import Comparison, verdict
 
 names = st.text(min_size=1, max_size=12)
 counts = st.integers(0, 2**53)

@@ -23,8 +23,8 @@ from brainjepa_server.record.history import (
     YardstickRow,
     write_history,
 )
-from brainjepa_server.record.pages import write_pages
 from brainjepa_server.record.tracking import BASELINE_OF, StudyTracker, round_metrics
+from brainjepa_server.reporting.pages import write_pages
 
 SETTINGS = {"study": {"preset": "tiny", "long": "x" * 9000}, "floors": {"sites": 3}}
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from brainjepa_core.pages.palette import INK
 from brainjepa_server.record.history import RunHistory, write_history
-from brainjepa_server.record.pages import write_pages
+from brainjepa_server.reporting.pages import write_pages
 from brainjepa_server.tasks.over_sites import OverSites, verdict
 from brainjepa_server.tasks.page import heat, strips, write_task_page
 from brainjepa_server.tasks.report import CrossSiteMatrix, SiteScores, TaskReport

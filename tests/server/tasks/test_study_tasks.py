@@ -22,7 +22,7 @@ from brainjepa_core.wire.messages import CONTRACTS
 from brainjepa_server import study as study_module
 from brainjepa_server.consortium.studies import is_finished
 from brainjepa_server.progress import StudyProgress
-from brainjepa_server.record.report import write_report
+from brainjepa_server.reporting.report import write_report
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
 from brainjepa_server.study_folder import STUDY_FILE

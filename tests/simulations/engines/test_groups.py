@@ -7,7 +7,7 @@ from small_consortium import NoTracker, plan, run, summary
 
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.groups import groups_of
-from brainjepa_server.record.report import write_report
+from brainjepa_server.reporting.report import write_report
 from brainjepa_simulations.engines import client_app
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT
 from brainjepa_simulations.scenario import Scenario

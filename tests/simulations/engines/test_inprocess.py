@@ -34,8 +34,8 @@ from brainjepa_server import study as study_module
 from brainjepa_server.app import app as server_app
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import read_history
-from brainjepa_server.record.report import write_report
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.reporting.report import write_report
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines import inprocess
 from brainjepa_simulations.engines.client_app import app as client_app

@@ -13,7 +13,7 @@ from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_core.privacy.accounting import epsilon_of
 from brainjepa_core.privacy.ledger import Ledger
 from brainjepa_server.record.history import read_history
-from brainjepa_server.record.report import write_report
+from brainjepa_server.reporting.report import write_report
 from brainjepa_server.rounds import round as round_module
 from brainjepa_simulations.engines.virtual_sites import STATES
 

@@ -12,7 +12,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_server import study as study_module
 from brainjepa_server.record.history import ROUNDS, SUMMARY, read_history
 from brainjepa_server.record.tracking import StudyTracker
-from brainjepa_server.record.verdict import verdict
+from brainjepa_server.reporting.verdict import verdict
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.study_folder import BASIS_FILE, BEST, SPOOL
 

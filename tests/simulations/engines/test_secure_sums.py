@@ -33,7 +33,7 @@ from brainjepa_core.sums.ridge import explained, fit_and_mean
 from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_core.wire.summed_updates import TrainCode
-from brainjepa_server.record.report import write_report
+from brainjepa_server.reporting.report import write_report
 from brainjepa_server.rounds import secure_sums
 from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_server.settings import StudySettings

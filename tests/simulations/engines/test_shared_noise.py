@@ -25,7 +25,7 @@ from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.messages import Request
 from brainjepa_server.record.history import read_history
-from brainjepa_server.record.report import write_report
+from brainjepa_server.reporting.report import write_report
 from brainjepa_server.rounds import secure_sums, summed_gradients
 from brainjepa_server.rounds.retrying import QuorumMissed
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT

@@ -15,7 +15,7 @@ from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_server.record.history import RANDOM, START, read_history
-from brainjepa_server.record.verdict import verdict
+from brainjepa_server.reporting.verdict import verdict
 from brainjepa_server.settings import StartSettings
 from brainjepa_server.starting import read_start
 from brainjepa_simulations.scenario import Scenario

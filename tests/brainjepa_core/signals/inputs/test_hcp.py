@@ -12,7 +12,7 @@ import pytest
 from nibabel.cifti2 import ParcelsAxis, SeriesAxis
 
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.signals.inputs.hcp import find
+from brainjepa_core.signals.inputs.hcp.scans import find
 from brainjepa_core.signals.inputs.passed_over import in_words
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainjepa_core.atlas import load_atlas
-from brainjepa_core.signals.inputs import xcpd
+from brainjepa_core.signals.inputs.xcpd import scans as xcpd
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem, UnusableProblem
 

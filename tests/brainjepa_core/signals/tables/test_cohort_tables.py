@@ -7,8 +7,8 @@ import csv
 import pytest
 
 from brainjepa_core.evaluation.tasks.settings import load_task
-from brainjepa_core.signals.tables.cohort_recipes import load_recipe, shipped_cohorts
-from brainjepa_core.signals.tables.cohort_tables import read_cohort, write_participants
+from brainjepa_core.signals.tables.cohorts.recipes import load_recipe, shipped_cohorts
+from brainjepa_core.signals.tables.cohorts.tables import read_cohort, write_participants
 from brainjepa_core.signals.tables.phenotypes import read_phenotypes
 
 UKB = (

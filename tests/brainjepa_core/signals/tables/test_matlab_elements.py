@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from brainjepa_core.signals.tables.matlab_files import load_old
+from brainjepa_core.signals.tables.matlab.files import load_old
 
 SERIES = np.random.default_rng(0).standard_normal((6, 4))
 VARIABLES = {

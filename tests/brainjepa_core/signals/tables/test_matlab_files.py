@@ -12,7 +12,7 @@ from scipy.io import savemat
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.inputs.archive import scans_of
 from brainjepa_core.signals.problems import ScanProblem
-from brainjepa_core.signals.tables import matlab_files
+from brainjepa_core.signals.tables.matlab import files as matlab_files
 from brainjepa_core.signals.tables.series_files import read_series, scans_in, series_shape
 
 NAMES = ["a", "b", "c"]

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from brainjepa_core.settings import Frozen, read_settings, shipped_or_own
 
-SHIPPED = Path(__file__).parent / "cohorts"
+SHIPPED = Path(__file__).parent
 Value = str | int | float
 
 

@@ -20,14 +20,14 @@ from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Row, Table, settings_table
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import OTHER_HALF
-from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.history import FEDERATED, RoundRecord, RunHistory, read_history
-from brainjepa_server.record.leaving import PAGE, leaving, people_table, write_leaving
-from brainjepa_server.record.methods import study_methods, windows_in_words
-from brainjepa_server.record.sites_section import sites_section
-from brainjepa_server.record.task_tables import task_sections
-from brainjepa_server.record.verdict import (
+from brainjepa_server.reporting import figures
+from brainjepa_server.reporting.leaving import PAGE, leaving, people_table, write_leaving
+from brainjepa_server.reporting.methods import study_methods, windows_in_words
+from brainjepa_server.reporting.sites_section import sites_section
+from brainjepa_server.reporting.task_tables import task_sections
+from brainjepa_server.reporting.verdict import (
     OF_HELD_OUT,
     OF_WINDOWS,
     OWN_PROBES,
@@ -35,7 +35,7 @@ from brainjepa_server.record.verdict import (
     Comparison,
     verdict,
 )
-from brainjepa_server.record.words import bytes_in_words, number_in_words
+from brainjepa_server.reporting.words import bytes_in_words, number_in_words
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
@@ -72,7 +72,7 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
     comparison = Comparison.of(history)
     return write_page(
         folder / REPORT,
-        "brainjepa_server.record",
+        "brainjepa_server.reporting",
         "report.html",
         title=f"Federated study {history.name}".strip(),
         subtitle=_subtitle(history),

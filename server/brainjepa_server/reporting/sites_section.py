@@ -10,9 +10,9 @@ import numpy as np
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table
 from brainjepa_core.problems import listed
-from brainjepa_server.record import figures
 from brainjepa_server.record.history import RunHistory, SiteRecord
-from brainjepa_server.record.words import bytes_in_words
+from brainjepa_server.reporting import figures
+from brainjepa_server.reporting.words import bytes_in_words
 
 MANY = 60  # sites with a row each; of more, their quantiles come first and the rows are folded
 QUANTILES = {

@@ -20,8 +20,8 @@ from brainjepa_server.record.history import (
     alone,
     write_history,
 )
-from brainjepa_server.record.methods import study_methods
-from brainjepa_server.record.study_card import write_cards
+from brainjepa_server.reporting.methods import study_methods
+from brainjepa_server.reporting.study_card import write_cards
 
 sys.path.append(str(Path(__file__).parents[2] / "brainjepa_core" / "models" / "sharing"))
 from shared_models import model_in_folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from brainjepa_core.evaluation.measure import HEADLINE
-from brainjepa_server.record import figures
 from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
@@ -17,7 +16,8 @@ from brainjepa_server.record.history import (
     YardstickRow,
     alone,
 )
-from brainjepa_server.record.verdict import POOLS, Comparison, verdict
+from brainjepa_server.reporting import figures
+from brainjepa_server.reporting.verdict import POOLS, Comparison, verdict
 
 SITES = tuple(f"site-{i:02d}" for i in range(1, 5))
 OUTCOMES = ("connectivity", "latents", "age within site")

@@ -18,7 +18,6 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pages.made import Made
 from brainjepa_core.pages.picture import Picture
 from brainjepa_server.cli import app
-from brainjepa_server.record import figures
 from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.history import (
     RoundRecord,
@@ -28,7 +27,8 @@ from brainjepa_server.record.history import (
     alone,
     write_history,
 )
-from brainjepa_server.record.report import BASIS, CONNECTIVITY, SHOWN_ROUNDS, write_report
+from brainjepa_server.reporting import figures
+from brainjepa_server.reporting.report import BASIS, CONNECTIVITY, SHOWN_ROUNDS, write_report
 
 SITES = ("site-01", "site-02", "site-03")
 ROIS = tuple(f"17Networks_LH_{name}_{i}" for name in ("Vis", "Som", "Def") for i in range(4))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainjepa_server.record.figures import unit_of_bytes
+from brainjepa_server.reporting.figures import unit_of_bytes
 
 
 def number_in_words(value: float | None, digits: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import RunHistory
-from brainjepa_server.record.protections import in_a_paper
+from brainjepa_server.reporting.protections import in_a_paper
 
 COMBINED = {
     "mean": "a weighted mean",

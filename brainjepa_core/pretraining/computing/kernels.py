@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.packed import PackedAttention
 from brainjepa_core.models.parts.transformer import masked_attention, use_attention
-from brainjepa_core.pretraining.computing import Computing
+from brainjepa_core.pretraining.computing.settings import Computing
 
 # cuDNN plans each new shape anew, for tenths of a second, and a step's masks have sizes of its own.
 WITHOUT_PLANS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]

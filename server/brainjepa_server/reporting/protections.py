@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brainjepa_server.record.history import RunHistory
-from brainjepa_server.record.verdict import promise
+from brainjepa_server.reporting.verdict import promise
 
 FLOORS = {
     "sites": "sites",

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from brainjepa_core.problems import listed
-from brainjepa_server.record import figures
 from brainjepa_server.record.attendance import attendance
 from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.history import RoundRecord, RunHistory, SiteRecord
 from brainjepa_server.record.history import write_history as write
-from brainjepa_server.record.report import write_report
-from brainjepa_server.record.sites_section import MANY, QUANTILES, sites_section
+from brainjepa_server.reporting import figures
+from brainjepa_server.reporting.report import write_report
+from brainjepa_server.reporting.sites_section import MANY, QUANTILES, sites_section
 
 
 def history(sites: int, rounds: int = 3) -> RunHistory:

@@ -16,7 +16,7 @@ from pathlib import Path
 from brainjepa_core.files import atomic_path
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.tables.cells import is_missing, number_or_text
-from brainjepa_core.signals.tables.cohort_recipes import CohortColumn, CohortRecipe, CohortTable
+from brainjepa_core.signals.tables.cohorts.recipes import CohortColumn, CohortRecipe, CohortTable
 from brainjepa_core.signals.tables.labels import person_label
 from brainjepa_core.signals.tables.missing_codes import codes_of, is_code
 from brainjepa_core.signals.tables.phenotypes import PERSON

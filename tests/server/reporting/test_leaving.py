@@ -12,9 +12,9 @@ from page_text import unexplained
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.wire.messages import TRAIN, Assignment
 from brainjepa_server.record.history import RoundRecord, RunHistory, SiteRecord, write_history
-from brainjepa_server.record.leaving import PAGE
-from brainjepa_server.record.methods import study_methods
-from brainjepa_server.record.report import write_report
+from brainjepa_server.reporting.leaving import PAGE
+from brainjepa_server.reporting.methods import study_methods
+from brainjepa_server.reporting.report import write_report
 from brainjepa_server.rounds.received import MASKED, RECEIVED, ReceivedLog
 from brainjepa_server.rounds.sites import LATE, Sites
 

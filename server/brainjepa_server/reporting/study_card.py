@@ -9,9 +9,9 @@ from pathlib import Path
 from brainjepa_core.models.sharing.card import Figure, ModelCard, SiteData, write_card
 from brainjepa_core.problems import counted
 from brainjepa_server.record.history import FEDERATED, RunHistory, is_alone, read_history
-from brainjepa_server.record.methods import basis_in_words
-from brainjepa_server.record.protections import protections
-from brainjepa_server.record.verdict import Comparison, verdict
+from brainjepa_server.reporting.methods import basis_in_words
+from brainjepa_server.reporting.protections import protections
+from brainjepa_server.reporting.verdict import Comparison, verdict
 from brainjepa_server.study_folder import BEST, FINAL
 from brainjepa_server.tasks.report_file import task_of, task_reports
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from small_runs import People, make_training
 
+from brainjepa_core.pretraining.computing.transfer import moved
 from brainjepa_core.pretraining.sampling import batches_of_step
-from brainjepa_core.pretraining.transfer import moved
 
 
 def test_what_is_there_stays_and_what_is_not_given_is_none():

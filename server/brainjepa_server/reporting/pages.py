@@ -6,9 +6,9 @@ from pathlib import Path
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_server.record.history import read_history
-from brainjepa_server.record.report import write_report
-from brainjepa_server.record.study_card import write_cards
 from brainjepa_server.record.tracking import StudyTracker
+from brainjepa_server.reporting.report import write_report
+from brainjepa_server.reporting.study_card import write_cards
 from brainjepa_server.tasks.page import write_task_page
 from brainjepa_server.tasks.report_file import task_reports
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from brainjepa_core.evaluation.report.result_figures import metric_label
 from brainjepa_core.pages.table import Table
-from brainjepa_server.record.words import number_in_words
+from brainjepa_server.reporting.words import number_in_words
 from brainjepa_server.tasks.report import NO_INTERVALS
 from brainjepa_server.tasks.report_file import TaskFile, task_of, task_reports
 

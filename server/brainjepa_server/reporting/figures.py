@@ -39,7 +39,7 @@ from brainjepa_server.record.history import (
     RoundRecord,
     RunHistory,
 )
-from brainjepa_server.record.verdict import Comparison
+from brainjepa_server.reporting.verdict import Comparison
 
 NAMED_SITES = 10  # with more, losses are bands over the sites
 BARS = 40  # with more sites, drift is a histogram

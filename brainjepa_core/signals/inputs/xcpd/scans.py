@@ -37,7 +37,7 @@ from brainjepa_core.signals.inputs.bids import (
     walk_functional,
 )
 from brainjepa_core.signals.inputs.parcellated import header_of, raw_scan
-from brainjepa_core.signals.inputs.xcpd_motion import read_motion
+from brainjepa_core.signals.inputs.xcpd.motion import read_motion
 from brainjepa_core.signals.preparation import InputSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader

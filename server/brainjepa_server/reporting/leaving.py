@@ -18,8 +18,8 @@ from brainjepa_core.pages.table import Table
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import TRAIN
 from brainjepa_server.record.history import RunHistory
-from brainjepa_server.record.protections import protections
-from brainjepa_server.record.words import bytes_in_words
+from brainjepa_server.reporting.protections import protections
+from brainjepa_server.reporting.words import bytes_in_words
 from brainjepa_server.rounds.received import MASKED, RECEIVED
 
 PAGE = "privacy.html"
@@ -105,7 +105,7 @@ def write_leaving(
     sites = counted(len(history.site_names), "site")
     return write_page(
         folder / PAGE,
-        "brainjepa_server.record",
+        "brainjepa_server.reporting",
         "privacy.html",
         title=f"What left the sites of {history.name or 'the study'}",
         subtitle=f"{sites} · {counted(len(history.rounds), 'round')}",

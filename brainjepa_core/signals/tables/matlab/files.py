@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
-from brainjepa_core.signals.tables.matlab_elements import require_known_types
+from brainjepa_core.signals.tables.matlab.elements import require_known_types
 
 _DTYPES = {"double": "f8", "single": "f4"} | {
     f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)

@@ -27,7 +27,7 @@ from brainjepa_core.signals.images.cifti import (
     surfaces_of,
 )
 from brainjepa_core.signals.inputs.bids import repetition_time, without_copies
-from brainjepa_core.signals.inputs.hcp_runs import is_of_rest_and_task, joined_runs
+from brainjepa_core.signals.inputs.hcp.runs import is_of_rest_and_task, joined_runs
 from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.inputs.passed_over import PassedOver
 from brainjepa_core.signals.preparation import InputSettings

@@ -8,8 +8,8 @@ from small_runs import People, make_model, make_recipe, make_training
 from torch.backends import cuda, cudnn
 
 from brainjepa_core.models.parts.packed import PackedAttention
-from brainjepa_core.pretraining.computing import EXACT, Computing
-from brainjepa_core.pretraining.kernels import choose_attention, chosen_kernels
+from brainjepa_core.pretraining.computing.kernels import choose_attention, chosen_kernels
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.step import Training
 
