@@ -18,6 +18,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2  # spreads any number of dots evenly
 # Number, label, and the rule whose limit is drawn.
 STRIPS = (
     ("mean_fd", "mean FD (mm)", "mean_fd"),
+    ("dvars", "mean DVARS (%)", ""),
     ("censored", "censored frames (%)", "censored"),
     ("tsnr", "tSNR", "tsnr"),
     ("seconds", "minutes", "seconds"),
