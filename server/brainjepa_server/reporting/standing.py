@@ -10,9 +10,9 @@ from brainjepa_server.record.gains import FEWEST, Gain
 
 ALIKE = 0.01  # differences in R2 below this are called none
 OF_SITES = (
-    "Intervals are of what a site gains on its own people: 95 %, Student's t, the mean over the "
-    "sites that tell of both models, each counted once, so that they say how far other hospitals "
-    "may differ. A difference whose interval holds 0 may be chance; one under "
+    "In brackets: by how much R² on a site's own people is ahead, the mean over the sites that "
+    "tell of both models, each counted once, and its 95 % interval (Student's t): how far other "
+    "hospitals may differ. A difference whose interval holds 0 may be chance; one under "
     f"{ALIKE} is called none."
 )
 
@@ -55,7 +55,7 @@ class Standing:
             return ""
         low, high = self.interval
         sites = counted(self.gain.sites, "site")
-        return f"a site's R² by {self.gain.mean:+.3f}, 95 % {low:+.3f} to {high:+.3f}, {sites}"
+        return f"{self.gain.mean:+.3f}, 95 % {low:+.3f} to {high:+.3f}, {sites}"
 
 
 def worth(beside_random: Mapping[str, Standing]) -> str:
@@ -109,6 +109,6 @@ def too_few(standings: Iterable[Standing]) -> str:
 
 
 def _named(outcomes: Sequence[str], standings: Mapping[str, Standing]) -> str:
-    """``latents (a site's R² by +0.040, ...) and connectivity``."""
+    """``latents (+0.040, 95 % +0.010 to +0.070, 12 sites) and connectivity``."""
     told = [f"{o} ({standings[o]})" if str(standings[o]) else o for o in outcomes]
     return " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:])))

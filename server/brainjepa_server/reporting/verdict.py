@@ -245,7 +245,7 @@ def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
         (POOLED, "training on all data in one place"),
     ):
         if (standing := comparison.standing(model, pool, outcome)) is not None:
-            sure = f" ({standing})" if str(standing) else ""
+            sure = f" (at a site {standing})" if str(standing) else ""
             parts.append(_against(own, standing.other, what) + sure)
     alone = comparison.alone(pool, outcome)
     if alone:

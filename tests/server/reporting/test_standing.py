@@ -36,21 +36,21 @@ def test_the_first_sentences_tell_each_difference_with_its_interval():
     ]  # fmt: skip
     _, answer, connectivity, latents, *_ = told(*rows)
     assert answer == (
-        "The federated model tells more than random weights do of latents (a site's R² by +0.100, "
-        "95 % +0.075 to +0.125, 6 sites); of connectivity (a site's R² by +0.020, 95 % -0.104 to "
+        "The federated model tells more than random weights do of latents (+0.100, "
+        "95 % +0.075 to +0.125, 6 sites); of connectivity (+0.020, 95 % -0.104 to "
         "+0.144, 6 sites) that is not clear. Beside training on all data in one place it tells "
-        "neither clearly more nor less of connectivity (a site's R² by +0.010, 95 % -0.015 to "
-        "+0.035, 6 sites); less of latents (a site's R² by -0.050, 95 % -0.075 to -0.025, 6 sites)."
+        "neither clearly more nor less of connectivity (+0.010, 95 % -0.015 to "
+        "+0.035, 6 sites); less of latents (-0.050, 95 % -0.075 to -0.025, 6 sites)."
     )
-    assert "ahead of random weights (R² 0.400) by 0.100 (a site's R² by +0.100, 95 %" in latents
-    assert "(R² 0.480) by 0.020 (a site's R² by +0.020" in connectivity
+    assert "ahead of random weights (R² 0.400) by 0.100 (at a site +0.100, 95 %" in latents
+    assert "(R² 0.480) by 0.020 (at a site +0.020" in connectivity
     assert OF_SITES in told(*rows)
 
 
 def test_a_gain_that_may_be_chance_is_not_called_one():
     (_, answer, *_) = told(row(FEDERATED, 0.5), row(RANDOM, 0.48, noisy=5))
     assert answer.startswith(
-        "Training was not clearly worth it by this yardstick: of latents (a site's R² by +0.0"
+        "Training was not clearly worth it by this yardstick: of latents (+0.0"
     ) and answer.endswith("6 sites) a gain cannot be told from chance.")  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_a_sure_gain_of_nothing_is_none():
 def test_random_weights_that_are_surely_ahead():
     (_, answer, *_) = told(row(FEDERATED, 0.3), row(RANDOM, 0.5, noisy=1))
     assert answer == (
-        "Training was not worth it by this yardstick: of latents (a site's R² by -0.200, 95 % "
+        "Training was not worth it by this yardstick: of latents (-0.200, 95 % "
         "-0.225 to -0.175, 6 sites) random weights do as well or better."
     )
 
