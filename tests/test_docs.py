@@ -204,6 +204,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", TUTORIALS, ids=[path.stem for path in TUTORIALS])
 def test_a_tutorial_runs_word_by_word(page, tmp_path):
     blocks = re.findall(r"^```(console|python)\n(.*?)^```", page.read_text(), re.M | re.S)
