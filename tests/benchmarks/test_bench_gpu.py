@@ -52,6 +52,7 @@ def test_it_runs_the_loop_and_tells_everything(bench, tmp_path, capsys):
     assert all("samples/s" in line and "waiting" in line for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_where_memory_runs_out_smaller_batches_are_tried(bench, tmp_path, monkeypatch, capsys):
     advance, most = Training.advance, 2
 

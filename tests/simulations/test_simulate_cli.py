@@ -83,6 +83,7 @@ def test_a_study_from_nothing_to_its_report(tmp_path, file):
     assert models == {"federated", "random weights", "pooled", "site-01 alone", "site-02 alone"}
 
 
+@pytest.mark.slow
 def test_baselines_are_trained_on_the_cores_that_this_process_may_use(tmp_path, file, monkeypatch):
     """A container has fewer of them than its machine."""
     asked = []
@@ -98,6 +99,7 @@ def test_baselines_are_trained_on_the_cores_that_this_process_may_use(tmp_path, 
     assert asked == [3]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_cut_short_is_resumed(tmp_path, file, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
@@ -151,6 +153,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_demo")
 def test_a_demo_that_holds_work_of_others_is_left_alone(tmp_path):
     out = tmp_path / "demo-run"

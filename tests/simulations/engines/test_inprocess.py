@@ -143,9 +143,10 @@ def stop(monkeypatch, place: str, call: int) -> None:
     monkeypatch.setattr(study_module, name, stopping)
 
 
+LATER = ("evaluate", 3), ("after", 2), ("after", 3), ("line", 3)
 PLACES = [
-    ("consensus", 1), ("evaluate", 1), ("before", 1), ("after", 1), ("evaluate", 3), ("after", 2),
-    ("after", 3), ("line", 1), ("line", 3), ("summary", 1),
+    ("consensus", 1), ("evaluate", 1), ("before", 1), ("after", 1), ("line", 1), ("summary", 1),
+    *(pytest.param(*place, marks=pytest.mark.slow) for place in LATER),
 ]  # fmt: skip
 
 
@@ -290,6 +291,7 @@ def test_a_single_bit_of_one_reply_would_be_seen(tmp_path, straight, monkeypatch
     assert changed and not same(weights(tmp_path), weights(straight))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "outer",
     [
@@ -320,6 +322,7 @@ def test_the_last_round_is_evaluated_and_evaluations_change_nothing(tmp_path, st
     assert same(weights(tmp_path), weights(straight))
 
 
+@pytest.mark.slow
 def test_some_of_the_sites_each_round(tmp_path):
     run(scenario(3, 2, rounds={"sites": 2}), tmp_path)
     asked = [tuple(sorted(r["sites"])) for r in summary(tmp_path)["rounds"]]
@@ -360,6 +363,7 @@ def test_a_late_joiner_and_a_leaver(tmp_path, monkeypatch):
     assert "Came after it was made: site-03." in write_report(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_whose_people_no_baseline_was_judged_by_is_recorded(tmp_path, monkeypatch, capsys):
     chosen = scenario(3)
     prepare(chosen, tmp_path)

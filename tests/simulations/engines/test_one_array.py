@@ -28,6 +28,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
 def test_each_message_of_a_study_and_its_tasks_has_one_array(tmp_path, monkeypatch, wire):
     met: dict[str, list[Message]] = defaultdict(list)

@@ -62,6 +62,7 @@ def test_several_sites_learn_together(tmp_path):
     assert "phenotype_heads" in families()
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_model_of_another_family(tmp_path):
     """Whose embedder is the same network; the heads are new."""
     first = plan(2, 3)
