@@ -8,6 +8,7 @@ templates are (voxels at even millimetres) is cropped and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,3 +51,18 @@ class VolumeGrid:
 
     def __str__(self) -> str:
         return f"{' x '.join(map(str, self.size))} voxels of {self.mm:g} mm"
+
+
+class VolumesRead(NamedTuple):
+    """What a model that reads volumes needs of a scan.
+
+    Attributes
+    ----------
+    grid : VolumeGrid
+        That its volumes lie on.
+    windows : int
+        How many windows, apart from one another, a step sees of it.
+    """
+
+    grid: VolumeGrid
+    windows: int = 1
