@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from small_consortium import TOTAL, plan, run, same, weights
 
 import brainjepa
+from brainjepa_client.approving.task_words import volumes_in_words
 from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.settings import SiteSettings
+from brainjepa_client.using.site_evaluation import write_embeddings
+from brainjepa_core.arrays import load_arrays
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod
@@ -23,8 +27,10 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays, read_model, write_model
+from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.model_windows import read_windows
 from brainjepa_core.pretraining.sampling import batches_of_step
+from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server import study as study_module
@@ -123,6 +129,34 @@ def probed_and_tuned(study, hospitals) -> None:
     methods.append(FinetuneMethod("tuned", model, windows, FinetuneSettings(steps=2)))
     for method in methods:
         assert np.isfinite(method.predict(data, split)).all(), method.name
+
+
+@pytest.mark.slow
+def test_a_site_is_told_of_volumes_and_embeds_its_people(hospitals, tmp_path):
+    site = read_settings(
+        sorted(hospitals.parent.glob("images/*/site.yaml"))[0], SiteSettings, state=tmp_path / "own"
+    )
+    chosen, store = scenario(hospitals, {}).study.pretraining, ScanStore.open(site.store)
+    (line,) = volumes_in_words(chosen, store)
+    assert line == (
+        "training reads volumes of scans (8 x 8 x 8 voxels of 8 mm) beside their series, which "
+        "8 of 8 scans here have"
+    )
+    (line,) = volumes_in_words(scenario(hospitals, {"mm": 4}).study.pretraining, store)
+    assert line.endswith(
+        "0 of 8 scans here have: it can take no part until its store is made with them, in "
+        "another folder (prepare.volumes)"
+    )
+    assert volumes_in_words(PretrainingSettings(), store) == []
+    pretrain_locally([store], tmp_path / "run", chosen, progress=False)
+    found = load_arrays(write_embeddings(site, tmp_path / "run", tmp_path / "embedded.npz"))
+    model = read_model(tmp_path / "run" / "final")[0].eval()
+    windows = read_windows([model.settings], [store], chosen.windows)
+    assert found["subject"].tolist() == [p.records[0].subject for p in windows.people]
+    for person, vector in enumerate(found["mean"]):
+        x = torch.from_numpy(windows.full_windows(person)[0])
+        expected = model.encode(x).mean((0, 1))
+        assert len(x) == 5 and torch.allclose(torch.from_numpy(vector), expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ from brainjepa_core.models.swift.model import SwiftModel
 from brainjepa_core.models.swift.settings import SwiftSettings
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.model_windows import read_windows
+from brainjepa_core.pretraining.sampling import Batch
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.privacy.gradient import ClippedGradients
 from brainjepa_core.privacy.settings import require_own_losses
 
 SIZES = {
@@ -227,3 +229,23 @@ def test_it_learns_who_is_who(tmp_path, choices):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     first, last = (np.mean([line["loss"] for line in part]) for part in (lines[:5], lines[-10:]))
     assert last < 0.8 * first
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_gradients_of_single_people_are_those_of_people_alone(padded):
+    """What differential privacy clips: by one pass for all, and by a pass for each."""
+    model = made(**AGE)
+    x, told = windows(3), torch.tensor([[0.5], [-1.0], [0.2]], dtype=torch.float64)
+    valid = torch.ones(3, 6, 4, dtype=torch.bool)
+    valid[1, :, 2:] = False
+    batch = Batch(x, valid.flatten(1) if padded else None, {"told": told})
+    recipe = study().training
+    (parts,) = ClippedGradients(model, recipe, 1e9, torch.device("cpu"))([batch])
+    rows = torch.cat([part.rows for part in parts])
+    for i, found in enumerate(rows):
+        model.zero_grad()
+        row = slice(i, i + 1)
+        there = None if batch.token_valid is None else batch.token_valid[row]
+        model.sample_losses(x[row], told=told[row], token_valid=there).sum().backward()
+        alone = torch.cat([p.grad.flatten() for p in model.parameters()])
+        assert torch.allclose(found, alone, rtol=1e-9, atol=1e-12)
