@@ -285,7 +285,7 @@ class BrainModel(nn.Module, ABC):
 
         Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
-        basis = self.basis_of(len(x))
+        basis = self.basis_of(x.shape[0])  # no number where batches vary: len would be one
         tokens: Tensor = self.embedder(self.patches(x), basis, valid=token_valid)
         return tokens
 

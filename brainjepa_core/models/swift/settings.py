@@ -137,7 +137,7 @@ class SwiftSettings(LearnsPhenotypes):
     @property
     def other_kept(self) -> int:
         """Volumes of a person, and what augmenting them takes."""
-        return 2 * SEEN * self.frames * prod(self.volume)
+        return 3 * SEEN * self.frames * prod(self.volume)
 
     @property
     def features(self) -> int:

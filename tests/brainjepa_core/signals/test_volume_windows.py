@@ -7,6 +7,7 @@ import pytest
 from made_volumes import GRID, of_people, volume_store
 
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.evaluation.features.embeddings import person_key
 from brainjepa_core.signals.storing.scan_arrays import WrittenVolumes
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.volume_windows import VolumeWindows
@@ -91,6 +92,8 @@ def test_another_volume_is_another_store_and_a_store_without_is_as_it_was(tmp_pa
     one = volume_store(tmp_path / "one", {"sub-1": numbered(12)})
     two = volume_store(tmp_path / "two", {"sub-1": 1 + numbered(12)})
     assert one.records[0].sha256 == two.records[0].sha256 and one.fingerprint != two.fingerprint
+    keys = {person_key(VolumeWindows([store], SETTINGS, ONE), 0) for store in (one, two)}
+    assert len(keys) == 2  # of embeddings that are kept
     assert ScanStore.open(one.path).records == one.records
     bare = ScanStore.create(tmp_path / "bare", Atlas.from_names(one.atlas.rois, "six"))
     bare.append(one.series(one.records[0]), subject="sub-1", tr=2.0)
