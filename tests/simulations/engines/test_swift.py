@@ -132,6 +132,18 @@ def probed_and_tuned(study, hospitals) -> None:
 
 
 @pytest.mark.slow
+def test_a_site_whose_volumes_do_not_fit_reads_why_in_its_own_log(hospitals, tmp_path):
+    with pytest.raises(ValueError, match=r"asks for at least 1 people .* and it has fewer") as told:
+        run(scenario(hospitals, {"mm": 4}), tmp_path)
+    assert "voxels" not in str(told.value) and "sub-" not in str(told.value)
+    log = (tmp_path / "site-state" / "site-01" / "log.txt").read_text()
+    reason = (
+        "expected volumes of 8 x 8 x 8 voxels of 4 mm, as the model reads them, found 8 x 8 x 8"
+    )
+    assert log.count(f": {reason} voxels of 8 mm; prepare them of that size") == 8
+
+
+@pytest.mark.slow
 def test_a_site_is_told_of_volumes_and_embeds_its_people(hospitals, tmp_path):
     site = read_settings(
         sorted(hospitals.parent.glob("images/*/site.yaml"))[0], SiteSettings, state=tmp_path / "own"
