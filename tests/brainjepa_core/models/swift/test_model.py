@@ -231,6 +231,7 @@ def test_it_learns_who_is_who(tmp_path, choices):
     assert last < 0.8 * first
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("padded", [False, True])
 def test_gradients_of_single_people_are_those_of_people_alone(padded):
     """What differential privacy clips: by one pass for all, and by a pass for each."""
