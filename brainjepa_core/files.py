@@ -120,7 +120,8 @@ def state_of_file(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
+    """A name beside a file, by which nothing reads it; `clear_leftovers` removes such files."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
@@ -131,7 +132,7 @@ def final_name(path: str | Path) -> Path:
     return path.with_name(name) if path.name else path
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Ask the disk to hold `path` before a rename makes it visible."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -156,13 +157,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     try:
         with room_for(path):
             yield temporary
-            _sync(temporary)
+            sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -265,16 +266,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     require_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     with room_for(path):
         temporary.mkdir()
     try:
         with room_for(path):
             yield temporary
             for file in temporary.rglob("*"):
-                _sync(file)
-            _sync(temporary)
+                sync(file)
+            sync(temporary)
         os.rename(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -56,9 +56,18 @@ FilePath = Annotated[Path, AfterValidator(from_its_file)]
 
 def or_one_word(schema: dict[str, Any]) -> None:
     """In a JSON schema: a text may stand for the fields (``json_schema_extra`` of such a model)."""
+    _or_of(schema, "string")
+
+
+def or_yes_or_no(schema: dict[str, Any]) -> None:
+    """In a JSON schema: ``true`` may stand for the fields' defaults, ``false`` for none of it."""
+    _or_of(schema, "boolean")
+
+
+def _or_of(schema: dict[str, Any], kind: str) -> None:
     whole = dict(schema)
     schema.clear()
-    schema["anyOf"] = [{"type": "string"}, whole]
+    schema["anyOf"] = [{"type": kind}, whole]
 
 
 def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> Settings:

@@ -176,6 +176,11 @@ class Embedder:
         ValueError
             If a scan cannot be used, or does not fill one token.
         """
+        if self.model.settings.volumes is not None:
+            raise ValueError(
+                "expected a model that reads series of ROIs, found one that reads volumes; embed "
+                "the people of a store that has them (brainjepa site embed, or features(windows))"
+            )
         store = SeriesStore(series, tr, self.atlas)
         windows = Windows([store], self.windows, patch=self.model.settings.patch)
         if windows.left_out:  # whoever asks counts on a row for each

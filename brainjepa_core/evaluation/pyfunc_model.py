@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from brainjepa_core.arrays import Float32
 from brainjepa_core.evaluation.embedder import Embedder, load
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
+from brainjepa_core.models.checkpoint import read_description
 from brainjepa_core.models.sharing.archive import FILES
 from brainjepa_core.version import VERSION
 
@@ -41,6 +42,11 @@ class SeriesModel:
         told = {"tr": self.embedder.windows.tr, "pool": LATENT_CONNECTIVITY, **(params or {})}
         scans = list(np.asarray(series))
         return self.embedder.embed(scans, float(told["tr"]), str(told["pool"]))
+
+
+def reads_series(folder: Path) -> bool:
+    """Whether a model is one that MLflow can load: not where it reads volumes of a store."""
+    return read_description(folder).settings.volumes is None
 
 
 def write_pyfunc(folder: Path, out: Path) -> None:

@@ -157,8 +157,11 @@ def other_half_of(
     Returns
     -------
     float or None
-        None where people, or windows, are too few, or the tested people do not differ.
+        None where people, or windows, are too few, or the tested people do not differ; and of a
+        model that reads volumes, since halves are of series.
     """
+    if model.settings.volumes is not None:
+        return None
     sides = halves_of(windows, tested, fewest)
     if sides is None:
         return None

@@ -25,6 +25,7 @@ from brainjepa_core.models.pooling import pool_names, pool_tokens
 from brainjepa_core.models.roles import Roles
 from brainjepa_core.models.sizes import NetworkSize, networks_named
 from brainjepa_core.settings import Frozen
+from brainjepa_core.volume_grid import VolumesRead
 
 Draws = dict[str, Tensor | None]
 """What a step draws for its samples beside the windows: arguments of `sample_losses`, by name."""
@@ -53,6 +54,7 @@ class ModelShape(Frozen):
     predicts_rest: ClassVar[bool] = False
     """Whether `BrainModel.sample_losses` asks for ``rest`` [B, R, R], the connectivity of all that
     the windows leave of their people's scans; who has no two windows apart is left out."""
+    placed_by: ClassVar[str | None] = None  # the kind of basis, where the family takes no other
     published_pool: ClassVar[str] = "mean"
     """Of `models.pooling`: what the authors read a window by."""
 
@@ -71,6 +73,11 @@ class ModelShape(Frozen):
     def mixes_people(self) -> bool:
         """Whether a loss depends on who else is in the micro-batch, which no privacy can count."""
         return False
+
+    @property
+    def volumes(self) -> VolumesRead | None:
+        """What windows [B, T, X, Y, Z] are of, in place of [B, R, T]; a second is ``other``."""
+        return None
 
     @property
     def still(self) -> bool:
@@ -157,8 +164,8 @@ class BrainModel(nn.Module, ABC):
     settings : ModelShape
         Of the family.
     basis : Tensor [R, m]
-        Functional gradients of the ROIs in atlas order (or centroids, or for positions without a
-        basis anything of R rows). Frozen, and a buffer, so that it is in every checkpoint.
+        Gradients of the ROIs in atlas order, or centroids (anything of R rows where none is read).
+        Frozen, and a buffer, so that it is in every checkpoint.
 
     Raises
     ------
@@ -278,9 +285,8 @@ class BrainModel(nn.Module, ABC):
 
         Nothing attends to missing ROIs and padded frames, where `token_valid` (bool) is False.
         """
-        tokens: Tensor = self.embedder(
-            self.patches(x), self.basis_of(x.shape[0]), valid=token_valid
-        )
+        basis = self.basis_of(x.shape[0])  # no number where batches vary: len would be one
+        tokens: Tensor = self.embedder(self.patches(x), basis, valid=token_valid)
         return tokens
 
     @torch.no_grad()

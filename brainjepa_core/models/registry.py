@@ -28,6 +28,7 @@ SHIPPED = (
     "phenotype_heads",
     "brainmass",
     "csm",
+    "swift",
     "brainlm",
     "brainlm_picture",
     "brainnetcnn",

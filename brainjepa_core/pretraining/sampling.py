@@ -48,6 +48,13 @@ class WindowSource(Protocol):
         """What to call a person in files that stay on this machine."""
 
 
+class PairedWindows(Protocol):
+    """What is asked beside; `brainjepa_core.signals.volume_windows.VolumeWindows` is one."""
+
+    def other(self, subjects: list[int], seeds: list[tuple[int, ...]]) -> Float32:
+        """Second windows of the same scans, for models that compare two of volumes."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """One micro-batch: windows, and what the model's family drew for them.
@@ -173,6 +180,9 @@ def batch_of(
         drawn = {**drawn, "told": torch.from_numpy(told)}
     if model.settings.predicts_rest:
         drawn = {**drawn, "rest": torch.from_numpy(windows.rest(subjects, seeds))}
+    if model.settings.volumes is not None and model.settings.volumes.windows > 1:
+        second = cast(PairedWindows, windows).other(subjects, seeds)
+        drawn = {**drawn, "other": torch.from_numpy(second)}
     return Batch(torch.from_numpy(x), None if valid is None else torch.from_numpy(valid), drawn)
 
 

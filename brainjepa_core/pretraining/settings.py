@@ -12,6 +12,7 @@ from brainjepa_core.models.checkpoint import Provenance
 from brainjepa_core.models.interface import BrainModel, ModelShape
 from brainjepa_core.models.registry import DEFAULT, Family, family_named
 from brainjepa_core.pretraining.computing.settings import EXACT, Computing
+from brainjepa_core.pretraining.model_windows import training_windows
 from brainjepa_core.pretraining.schedules import ScheduleSettings
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.pretraining.training_settings import TrainingSettings
@@ -19,6 +20,7 @@ from brainjepa_core.settings import Frozen, problems_of
 from brainjepa_core.signals.people import LeftOut, Person, people_of
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned
 from brainjepa_core.signals.storing.scans import Scans
+from brainjepa_core.signals.volume_windows import require_official
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
@@ -92,10 +94,18 @@ class PretrainingSettings(Frozen):
                 f"expected a model without {', '.join(derived)}, which follow from the data and "
                 "other settings; set windows, basis.components and training.train instead"
             )
+        kind = self.model_family.settings.placed_by
+        if kind not in (None, self.basis.kind):
+            raise ValueError(
+                f"expected basis.kind: {kind} with family {self.family}, found "
+                f"{self.basis.kind}; change one of the two"
+            )
         try:  # now, not when the data has been read
-            self.model_settings(rois=1)
+            shape = self.model_settings(rois=1)
         except ValidationError as error:
             raise ValueError(f"model: {problems_of(error)}") from error
+        if shape.volumes is not None:
+            require_official(self.windows)
         placed = self.model.get("positions", "gradient")
         known = "positions" in self.model_family.settings.model_fields
         if known and placed != "sincos" and PLACED_BY[placed] != self.basis.kind:
@@ -134,14 +144,12 @@ class PretrainingSettings(Frozen):
         kept : KeptAligned, optional
             Where aligned scans are kept on disk.
         """
-        shape = self.model_settings(rois=1)
-        rest = shape.predicts_rest
-        return Windows(stores, self.windows, patch=shape.patch, with_rest=rest, kept=kept)
+        return training_windows(self.model_settings(rois=1), stores, self.windows, kept)
 
     def people_of(self, stores: Sequence[Scans]) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
         """The people of those windows, and the scans that are left out; reads no series."""
         shape = self.model_settings(rois=1)
-        return people_of(stores, self.windows, shape.patch, shape.predicts_rest)
+        return people_of(stores, self.windows, shape.patch, shape.predicts_rest, shape.volumes)
 
     def new_model(self, basis: ConsensusBasis) -> BrainModel:
         """A model with random weights, a function of the study's seed."""

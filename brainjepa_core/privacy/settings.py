@@ -96,7 +96,8 @@ def require_own_losses(shape: ModelShape) -> None:
     if shape.mixes_people:
         raise ValueError(
             "expected a model whose loss of a person depends on nobody else with differential "
-            "privacy, found one that normalises micro-batches (model.norm: batch); set norm: layer"
+            "privacy, found one that compares or normalises people of a micro-batch; learn "
+            "phenotypes (model.phenotypes) where it compares them, else set norm: layer"
         )
 
 

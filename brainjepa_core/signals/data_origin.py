@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from brainjepa_core.origin import digest
+from brainjepa_core.signals.storing.scan_table import content_of
 from brainjepa_core.signals.windows import Windows
 
 
@@ -14,7 +15,7 @@ def data_origin(windows: Windows) -> dict[str, str]:
     """
     atlas = windows.atlas
     people = [[person.store, person.records[0].subject] for person in windows.people]
-    scans = [[[r.sha256, r.tr] for r in person.records] for person in windows.people]
+    scans = [[content_of(r) for r in person.records] for person in windows.people]
     return {
         "ROIs": digest([atlas.rois, atlas.networks]),
         "people": digest(people),

@@ -14,6 +14,7 @@ from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.temporal import official_indices, official_stride, resampled_frames
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.usable import why_unusable
+from brainjepa_core.volume_grid import VolumesRead
 
 
 class Person(NamedTuple):
@@ -42,7 +43,11 @@ class LeftOut(NamedTuple):
 
 
 def people_of(
-    stores: Sequence[Scans], settings: WindowSettings, patch: int = 1, with_rest: bool = False
+    stores: Sequence[Scans],
+    settings: WindowSettings,
+    patch: int = 1,
+    with_rest: bool = False,
+    volumes: VolumesRead | None = None,
 ) -> tuple[tuple[Person, ...], tuple[LeftOut, ...]]:
     """People with their usable scans, and the scans that are left out; reads no series.
 
@@ -54,6 +59,8 @@ def people_of(
         Frames a token; a window needs as many valid ones for a single token.
     with_rest : bool
         Leave out also who has no two windows apart from one another (`signals.rest`).
+    volumes : VolumesRead, optional
+        Leave out also scans without such volumes, or too short for so many windows of them.
     """
     people: list[Person] = []
     left_out: list[LeftOut] = []
@@ -62,6 +69,8 @@ def people_of(
         for record in sorted(store.records, key=lambda record: record.key):
             # Sorted, so that equal stores give equal windows whatever order their scans came in.
             reason = _why_left_out(record, len(store.atlas), settings, patch)
+            if not reason and volumes is not None:
+                reason = _why_no_volumes(record, settings, volumes)
             if reason:
                 left_out.append(LeftOut(_name(store, record), reason))
             else:
@@ -104,6 +113,28 @@ def _why_no_rest(records: Sequence[ScanRecord], settings: WindowSettings) -> str
         "the model predicts one part of a person's scans from another, found "
         f"{found * settings.tr:g} s in {counted(len(records), 'usable scan')} of this person"
     )
+
+
+def _why_no_volumes(record: ScanRecord, settings: WindowSettings, volumes: VolumesRead) -> str:
+    """Why windows of volumes cannot be read of a scan; empty if they can."""
+    if record.volumes is None:
+        return (
+            f"expected volumes ({volumes.grid}) beside the series, as the model reads them, found "
+            "none; say prepare.volumes, and make the store in another folder (site prepare)"
+        )
+    if record.volumes.grid != volumes.grid:
+        return (
+            f"expected volumes of {volumes.grid}, as the model reads them, found "
+            f"{record.volumes.grid}; prepare them of that size (prepare.volumes), or set "
+            "model.volume and model.mm"
+        )
+    needed = volumes.windows * settings.frames * stride_of(record, settings)
+    if volumes.windows > 1 and record.frames < needed:
+        return (
+            f"expected {volumes.windows} windows apart from one another in a scan, {needed} "
+            f"frames, as the model compares them, found {record.frames} frames"
+        )
+    return ""
 
 
 def _why_left_out(record: ScanRecord, rois: int, settings: WindowSettings, patch: int) -> str:

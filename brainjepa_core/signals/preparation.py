@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from brainjepa_core.atlas import DEFAULT_ATLAS
 from brainjepa_core.files import require_outside
-from brainjepa_core.settings import FilePath, Frozen, from_its_file
+from brainjepa_core.settings import FilePath, Frozen, from_its_file, or_yes_or_no
 from brainjepa_core.signals.problems import is_there
 from brainjepa_core.usable import require_seconds
+from brainjepa_core.volume_grid import VolumeGrid
 
 Kind = Literal["fmriprep", "hcp", "xcpd", "ukb", "series", "archive"]
 # YAML reads 2 as a number.
 Label = Annotated[
     str, Field(coerce_numbers_to_str=True, json_schema_extra={"type": ["string", "number"]})
 ]
+
+SURFACES = "fsLR"  # a space without volumes
+Voxels = Annotated[int, Field(ge=1)]
 
 
 class InputSettings(Frozen):
@@ -187,6 +198,33 @@ class ExclusionSettings(Frozen):
     wrong_order: bool = True
 
 
+class VolumeSettings(Frozen):
+    """Volumes that are kept beside the series of ROIs, one a frame, on a grid that sites share.
+
+    Attributes
+    ----------
+    size : (int, int, int)
+        Voxels to the left, to the front and up, about the middle of the brain in MNI space.
+    mm : float
+        Width of a voxel.
+    """
+
+    model_config = ConfigDict(json_schema_extra=or_yes_or_no)
+
+    size: tuple[Voxels, Voxels, Voxels] = (96, 96, 96)
+    mm: float = Field(2.0, gt=0)
+
+    @property
+    def grid(self) -> VolumeGrid:
+        """Where their voxels lie."""
+        return VolumeGrid(self.size, self.mm)
+
+
+def _yes_or_no(told: Any) -> Any:
+    """What stands for the fields: true for all by default, false for no volumes."""
+    return {True: {}, False: None}[told] if isinstance(told, bool) else told
+
+
 class PreparationSettings(Frozen):
     """From a site's files to its store.
 
@@ -207,6 +245,9 @@ class PreparationSettings(Frozen):
         Folder of tables and pages; by default the store's name with ``-quality``.
     derivatives : Path, optional
         Also write the series there as BIDS derivatives.
+    volumes : VolumeSettings, optional
+        Also keep the scans' volumes in the store, for models that read them; ``true`` for the
+        published grid. For ``fmriprep`` in a volume's space only.
     processes : int, optional
         Scans worked on at once; by default one a core.
     """
@@ -219,6 +260,7 @@ class PreparationSettings(Frozen):
     missing: tuple[float | str, ...] = ()
     quality: FilePath | None = None
     derivatives: FilePath | None = None
+    volumes: Annotated[VolumeSettings | None, BeforeValidator(_yes_or_no)] = None
     processes: int | None = Field(None, ge=1)
 
     @field_validator("quality", "derivatives")
@@ -238,6 +280,23 @@ class PreparationSettings(Frozen):
                 "at the YAML's folder"
             )
         return paths
+
+    @field_validator("volumes")
+    @classmethod
+    def _of_images(
+        cls, volumes: VolumeSettings | None, info: ValidationInfo
+    ) -> VolumeSettings | None:
+        given = info.data.get("input")
+        if volumes is None or given is None:
+            return volumes
+        if given.kind != "fmriprep" or given.space == SURFACES:
+            found = f"space {SURFACES}" if given.kind == "fmriprep" else f"kind '{given.kind}'"
+            raise ValueError(
+                "expected input of kind 'fmriprep' in a volume's space, such as "
+                f"MNI152NLin2009cAsym, with volumes, found {found}; take volumes out, or give "
+                "such images"
+            )
+        return volumes
 
     @field_validator("atlas")
     @classmethod

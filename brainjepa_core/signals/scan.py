@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.signals.problems import ScanProblem
+from brainjepa_core.volume_grid import VolumeGrid
 
 Mask = NDArray[np.bool_]
 DROPPED = "CensoredFramesDropped"  # in `RawScan.details`: frames that are not in the series
@@ -138,6 +140,18 @@ class FoundScan(ABC):
     def told_fd(self) -> float | None:
         """Mean framewise displacement in mm, where files tell it without the signal."""
         return None
+
+    def write_volumes(self, grid: VolumeGrid, path: Path, keep: Mask | None, *, drop: bool) -> str:
+        """Write the scan's volumes, as `images.volumes.write_volumes`; return their SHA-256.
+
+        Raises
+        ------
+        ScanProblem
+            If it has none, or they cannot be read.
+        """
+        raise ScanProblem(
+            self.files[0], "a 4D image of volumes", "another form", "take prepare.volumes out"
+        )
 
     @abstractmethod
     def read(self) -> RawScan:

@@ -25,6 +25,7 @@ from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.temporal import official_indices
 from brainjepa_core.signals.told_once import log_of_once
 from brainjepa_core.signals.window_settings import WindowSettings
+from brainjepa_core.volume_grid import VolumesRead
 
 Mask = NDArray[np.bool_]
 BESIDE_DISK = 256 << 20  # bytes of memory for aligned scans where the disk keeps them
@@ -57,6 +58,8 @@ class Windows:
         the one from the other (`rest`).
     kept : KeptAligned, optional
         Where aligned scans are kept on disk; the disk's own cache is then most of their memory.
+    volumes : VolumesRead, optional
+        Leave out also scans without such volumes (`signals.volume_windows`).
 
     Attributes
     ----------
@@ -83,11 +86,14 @@ class Windows:
         patch: int = 1,
         with_rest: bool = False,
         kept: KeptAligned | None = None,
+        volumes: VolumesRead | None = None,
     ) -> None:
         self.stores = tuple(stores)
         self.settings = settings or WindowSettings()
         _refuse_other_atlases(self.stores)
-        self.people, self.left_out = people_of(self.stores, self.settings, patch, with_rest)
+        self.people, self.left_out = people_of(
+            self.stores, self.settings, patch, with_rest, volumes
+        )
         if not self.people:
             raise ValueError(
                 f"expected at least one scan that can be used, found {len(self.left_out)} that "
@@ -227,8 +233,7 @@ class Windows:
             Read-only where it is part of a cached scan; `batch` copies.
         """
         record, start = self._drawn(subject, seed)
-        series, roi_valid = self._aligned.get(self.people[subject].store, record)
-        return self._cut(series, roi_valid, start, stride_of(record, self.settings))
+        return self._window_at(self.people[subject].store, record, start)
 
     def _drawn(self, subject: int, seed: tuple[int, ...]) -> tuple[ScanRecord, int]:
         """Which scan of a person a seed's window is from, and its first frame."""
@@ -272,11 +277,10 @@ class Windows:
         parts = []
         person = self.people[subject]
         for record in person.records:
-            series, roi_valid = self._aligned.get(person.store, record)
-            stride = stride_of(record, self.settings)
-            length = self.settings.frames * stride
-            count = max(1, series.shape[1] // length)
-            parts += [self._cut(series, roi_valid, i * length, stride) for i in range(count)]
+            length = self.settings.frames * stride_of(record, self.settings)
+            count = max(1, aligned_frames(record, self.settings) // length)
+            starts = range(0, count * length, length)
+            parts += [self._window_at(person.store, record, start) for start in starts]
         return _stack(parts)
 
     def whole_scans(self, subject: int) -> list[tuple[Float32, Mask, Mask]]:
@@ -287,14 +291,15 @@ class Windows:
         person = self.people[subject]
         scans = []
         for record in person.records:
-            series, roi_valid = self._aligned.get(person.store, record)
-            stride = stride_of(record, self.settings)
-            starts = range(0, series.shape[1], self.settings.frames * stride)
-            scans.append(_stack([self._cut(series, roi_valid, i, stride) for i in starts]))
+            length = self.settings.frames * stride_of(record, self.settings)
+            starts = range(0, aligned_frames(record, self.settings), length)
+            scans.append(_stack([self._window_at(person.store, record, i) for i in starts]))
         return scans
 
-    def _cut(self, series: Float32, roi_valid: Mask, start: int, stride: int) -> Window:
-        length = self.settings.frames
+    def _window_at(self, store: int, record: ScanRecord, start: int) -> Window:
+        """The window of a scan that begins with one of its aligned frames."""
+        series, roi_valid = self._aligned.get(store, record)
+        stride, length = stride_of(record, self.settings), self.settings.frames
         if stride == 1:
             part = series[:, start : start + length]
         else:

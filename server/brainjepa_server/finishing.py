@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from brainjepa_core.arrays import Float32, Float64
-from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
+from brainjepa_core.evaluation.pyfunc_model import reads_series, write_pyfunc
 from brainjepa_core.files import atomic_folder
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.adapters import without_adapters
@@ -144,8 +144,9 @@ def publish(
             tracker.log_file(folder / name)
     for path in sorted((folder / BEST).glob("*")):
         tracker.log_file(path, BEST)
-    tracker.register_model(history.name, partial(write_pyfunc, folder / FINAL))
-    if (folder / DAY_ONE).exists():
-        write = partial(write_pyfunc, folder / DAY_ONE)
-        tracker.register_model(f"{history.name}-{DAY_ONE}", write, DAY_ONE)
+    if reads_series(folder / FINAL):
+        tracker.register_model(history.name, partial(write_pyfunc, folder / FINAL))
+        if (folder / DAY_ONE).exists():
+            write = partial(write_pyfunc, folder / DAY_ONE)
+            tracker.register_model(f"{history.name}-{DAY_ONE}", write, DAY_ONE)
     tracker.log_baselines(history)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.evaluation.pyfunc_model import write_pyfunc
+from brainjepa_core.evaluation.pyfunc_model import reads_series, write_pyfunc
 from brainjepa_core.models.sharing.card import CARD
 from brainjepa_core.pretraining.run_card import ROUNDED_TO
 from brainjepa_core.problems import rounded_down
@@ -50,7 +50,8 @@ class RunTracker(Tracker):
     def publish(self, model: Path) -> None:
         """Keep a finished model and its card with the run, and register it by the run's name."""
         self.log_file(model / CARD)
-        self.register_model(self.folder.resolve().name, partial(write_pyfunc, model))
+        if reads_series(model):
+            self.register_model(self.folder.resolve().name, partial(write_pyfunc, model))
 
     def _start(self, settings: Mapping[str, Any]) -> None:
         name = self.folder.resolve().name

@@ -69,6 +69,12 @@ class Scenario(Frozen):
                 f"expected data to be a folder of stores or site archives, found '{self.data}', "
                 "no such folder; correct the path, or give --data FOLDER"
             )
+        if self.cohort is not None and self.study.pretraining.model_settings(rois=1).volumes:
+            raise ValueError(
+                f"expected data, a folder of stores with volumes (prepare.volumes), with family "
+                f"{self.study.pretraining.family}, found a synthetic cohort, which has series "
+                "alone; give data, or take another family"
+            )
         if self.cohort is not None and self.study.rounds.quorum > self.cohort.sites:
             raise ValueError(
                 f"expected study.rounds.quorum of at most the {self.cohort.sites} sites of the "

@@ -42,6 +42,20 @@ def test_a_folder_of_data_may_be_given(tmp_path):
     assert read_scenario(tmp_path / "mine.yaml", tmp_path).data == tmp_path
 
 
+def test_a_family_of_volumes_needs_data_that_has_them(tmp_path):
+    content = plan(2)
+    content["study"]["pretraining"] = {
+        "family": "swift",
+        "windows": {"frames": 20, "temporal": "official"},
+        "basis": {"kind": "centroids"},
+    }
+    text = r"expected data, a folder of stores with volumes .* with family swift, found a synthetic"
+    with pytest.raises(ValueError, match=text):
+        Scenario.model_validate(content)
+    del content["cohort"]
+    assert Scenario.model_validate({**content, "data": tmp_path}).data == tmp_path
+
+
 def test_an_unknown_name():
     with pytest.raises(ValueError) as caught:
         read_scenario("demoo")

@@ -24,6 +24,7 @@ from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.models.checkpoint import model_digest
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import digest
+from brainjepa_core.signals.storing.scan_table import content_of
 from brainjepa_core.signals.windows import Windows
 
 CACHE = "embeddings"  # in the folder that a cache is kept in
@@ -110,7 +111,7 @@ def _make_newest(folder: Path, keep: int) -> None:
 def person_key(windows: Windows, person: int) -> str:
     """SHA-256 of what a person's windows are a function of: scans, atlas and window settings."""
     store, records = windows.people[person]
-    scans = [(record.sha256, record.tr) for record in records]
+    scans = [content_of(record) for record in records]
     facts = [windows.describe(), windows.atlas.fingerprint, scans]
     if windows.settings.scaling != "zscore":  # then they depend on all scans of the site
         facts.append(windows.stores[store].fingerprint)

@@ -64,8 +64,10 @@ class FinetunedNetwork(nn.Module):
         self, x: Tensor, blank: Tensor, there: Tensor, rois: Tensor, person: Tensor, people: int
     ) -> tuple[Tensor, Tensor]:
         """Latent connectivity [B, R, R] of arguments of `ScanInputs`, and what of it is known."""
-        cut = len(x), self.settings.tokens, self.settings.patch
-        answers = answers_of(self.encoder, self.basis, x.reshape(cut), blank.reshape(cut), there)
+        if self.settings.volumes is None:
+            cut = len(x), self.settings.tokens, self.settings.patch
+            x, blank = x.reshape(cut), blank.reshape(cut)
+        answers = answers_of(self.encoder, self.basis, x, blank, there)
         return connectivity_with_slopes(answers, rois, person, people)
 
     @torch.no_grad()

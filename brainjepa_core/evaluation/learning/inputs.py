@@ -60,9 +60,9 @@ class ArrayInputs:
 class ScanInputs:
     """All windows of a person, in training as in prediction, as a read-out sums over them.
 
-    Arguments are windows [n, R, T], the blank window that each is read against [n, R, T], valid
-    tokens [n, N], valid ROIs [n, R], the place among the rows of each window's person [n], and the
-    labels of each person [B].
+    Arguments are windows [n, R, T], or of volumes [n, T, X, Y, Z]; the blank window that each is
+    read against; valid tokens [n, N], valid ROIs [n, R], the place among the rows of each window's
+    person [n], and the labels of each person [B].
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ class ScanInputs:
             for x, frames, rois in self._windows.whole_scans(int(self._people[row])):
                 tokens = token_validity(frames, rois, self._patch, whole=False)
                 if tokens is None:
-                    tokens = np.ones((len(x), x.shape[1] * x.shape[2] // self._patch), bool)
+                    whole = rois.shape[1] * frames.shape[1] // self._patch
+                    tokens = np.ones((len(x), whole), bool)
                 blank = blank_windows(x, frames)
                 parts.append((x, blank, tokens, rois, np.full(len(x), place)))
         signal, rest, there, known, person = (

@@ -98,8 +98,15 @@ class LatentReader:
 
 
 def blank_windows(x: Float32, frame_valid: Mask) -> Float32:
-    """Windows [n, R, T] of a scan with every ROI at its mean; 0 in frames that are not valid."""
-    frames = np.moveaxis(x, 1, 2)[frame_valid].astype(np.float64)  # [valid frames, R]
+    """Windows [n, R, T] of a scan with every ROI at its mean; 0 in frames that are not valid.
+
+    Of windows of volumes [n, T, X, Y, Z] the same with every voxel at its mean.
+    """
+    of_volumes = x.ndim > 3
+    by_frame = x if of_volumes else np.moveaxis(x, 1, 2)
+    frames = by_frame[frame_valid].astype(np.float64)  # [valid frames, R] or [..., X, Y, Z]
     mean, spread = frames.mean(0), frames.std(0)
     level = np.where(np.abs(mean) > ROUNDING * spread, mean, 0).astype(np.float32)
-    return level[None, :, None] * frame_valid[:, None, :].astype(np.float32)
+    there = frame_valid.astype(np.float32).reshape(*frame_valid.shape, *[1] * level.ndim)
+    blank: Float32 = level * there
+    return blank if of_volumes else np.moveaxis(blank, 2, 1)

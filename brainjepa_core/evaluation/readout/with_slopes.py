@@ -36,7 +36,7 @@ def answers_of(
         As `BrainModel.embedder`.
     basis : Tensor [R, m]
     patches, blank : Tensor [n, N, p]
-        Windows, and the blank window that each is read against.
+        Windows, and the blank window that each is read against, or volumes [n, T, X, Y, Z].
     there : Tensor [n, N]
         bool tokens that carry a signal; the others are not attended to.
 
@@ -54,8 +54,8 @@ def answers_of(
         told = _latents(embedder, basis, torch.cat([patches[which], rests]), index)
         part = told[: len(which)] - told[len(which) :][rest]
         if found is None:
-            found = part.new_zeros(len(patches), patches.shape[1], part.shape[-1])
-        found[which] = part if index is None else _placed(part, index, patches.shape[1])
+            found = part.new_zeros(*there.shape, part.shape[-1])
+        found[which] = part if index is None else _placed(part, index, there.shape[1])
     assert found is not None
     return found
 

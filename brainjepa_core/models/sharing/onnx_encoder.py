@@ -46,6 +46,8 @@ def write_onnx(model: BrainModel, path: Path) -> None:
         If ONNX cannot hold the network, or computes something else from it.
     """
     require("onnx", "onnxruntime", "onnxscript")
+    if model.settings.volumes is not None:
+        raise _cannot(model, "it reads volumes, and what is written reads series of ROIs")
     model = model.eval()
     batch = {0: torch.export.Dim("batch", min=1)}
     log = logging.getLogger("torch.onnx")

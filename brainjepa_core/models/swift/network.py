@@ -93,7 +93,7 @@ class Swift(nn.Module):
     def __init__(self, settings: SwiftSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.patch = nn.Linear(settings.patch**3, settings.width)
+        self.patch = nn.Linear(settings.cube**3, settings.width)
         self.stages = nn.ModuleList(Stage(settings, n) for n in range(len(settings.depths)))
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -118,7 +118,7 @@ class Swift(nn.Module):
                 f"frames], found {list(x.shape)}; crop or fill volumes to the model's size"
             )
         for axis in (1, 3, 5):
-            x = x.unflatten(axis, (-1, s.patch))
+            x = x.unflatten(axis, (-1, s.cube))
         tokens: Tensor = self.patch(x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(5))
         for stage in self.stages:
             tokens = stage(tokens, valid)

@@ -19,6 +19,7 @@ from brainjepa_core.signals.images.cifti import CiftiLabels, is_cifti, parcellat
 from brainjepa_core.signals.images.label_image import LabelImage
 from brainjepa_core.signals.images.nifti_stream import NiftiHeader, read_header
 from brainjepa_core.signals.images.parcellate import Parcellated, open_mask, parcellate
+from brainjepa_core.signals.images.volumes import write_volumes
 from brainjepa_core.signals.inputs.bids import (
     VERSIONS,
     BidsFile,
@@ -31,8 +32,9 @@ from brainjepa_core.signals.inputs.inheritance import Sidecars, nearest_with
 from brainjepa_core.signals.inputs.parcellated import header_of
 from brainjepa_core.signals.preparation import CleaningSettings, InputSettings
 from brainjepa_core.signals.problems import ScanProblem, require_there
-from brainjepa_core.signals.scan import FoundScan, RawScan, ScanHeader, Slice
+from brainjepa_core.signals.scan import FoundScan, Mask, RawScan, ScanHeader, Slice
 from brainjepa_core.signals.tables.bids_names import scan_key
+from brainjepa_core.volume_grid import VolumeGrid
 
 COMPRESSED, PLAIN = ".nii.gz", ".nii"
 VOLUME, SURFACE = (COMPRESSED, PLAIN), (".dtseries.nii",)
@@ -137,6 +139,10 @@ class FmriprepScan(FoundScan):
             details={"Cleaning": cleaning, "ConfoundRegressors": list(confounds.names)},
             slices=self._slices(),
         )
+
+    def write_volumes(self, grid: VolumeGrid, path: Path, keep: Mask | None, *, drop: bool) -> str:
+        """Of the image that ROIs are read from."""
+        return write_volumes(self.image, self.mask, grid, path, keep, drop=drop)
 
     def _slices(self) -> tuple[Slice, ...]:
         if isinstance(self.labels, CiftiLabels):

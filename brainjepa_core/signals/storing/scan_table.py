@@ -15,11 +15,27 @@ from numpy.typing import NDArray
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path, complete_lines
 from brainjepa_core.problems import plainly
+from brainjepa_core.volume_grid import VolumeGrid
 
 TABLE = "scans.jsonl"
 
 Key = tuple[str, str, str]
 """Subject, session and run."""
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """What is known of the volumes of a scan, which has one a frame.
+
+    Attributes
+    ----------
+    grid : VolumeGrid
+    sha256 : str
+        Of the array's shape and bytes.
+    """
+
+    grid: VolumeGrid
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,8 @@ class ScanRecord:
         Numbers such as ``mean_fd`` (mm).
     phenotypes : dict
         Columns of the participants table.
+    volumes : Volumes, optional
+        Where the store has the scan's volumes beside its series.
     """
 
     subject: str
@@ -53,6 +71,7 @@ class ScanRecord:
     missing: tuple[str, ...] = ()
     qc: dict[str, float] = field(default_factory=dict)
     phenotypes: dict[str, Any] = field(default_factory=dict)
+    volumes: Volumes | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -62,12 +81,21 @@ class ScanRecord:
 
 def array_digest(array: NDArray[Any]) -> str:
     """SHA-256 of a scan's shape and bytes."""
-    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+    digest = hashlib.sha256(repr(array.shape).encode())
+    for part in array:  # volumes are larger than a copy of them should be
+        digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def content_of(record: ScanRecord) -> str:
+    """What a scan's series, and volumes where it has some, are known by."""
+    series = f"{record.sha256} {record.tr!r}"
+    return series if record.volumes is None else f"{series} {record.volumes.sha256}"
 
 
 def fingerprint_of(atlas: Atlas, records: Iterable[ScanRecord]) -> str:
     """SHA-256 over atlas and scans, whatever their order; says nothing about either."""
-    scans = sorted(f"{record.sha256} {record.tr!r}" for record in records)
+    scans = sorted(map(content_of, records))
     return hashlib.sha256("\n".join([atlas.fingerprint, *scans]).encode()).hexdigest()
 
 
@@ -79,7 +107,10 @@ def line_of(record: ScanRecord) -> str:
     ValueError
         If qc or phenotypes hold what is neither text nor a number.
     """
-    return json.dumps(asdict(record), default=_plain)
+    facts = asdict(record)
+    if record.volumes is None:
+        del facts["volumes"]
+    return json.dumps(facts, default=_plain)
 
 
 def as_read(record: ScanRecord) -> ScanRecord:
@@ -122,7 +153,13 @@ def read_table(path: Path) -> list[ScanRecord]:
 
 
 def _record(facts: dict[str, Any]) -> ScanRecord:
-    record = ScanRecord(**{**facts, "missing": tuple(facts["missing"])})
+    record = ScanRecord(
+        **{
+            **facts,
+            "missing": tuple(facts["missing"]),
+            "volumes": _volumes(facts.get("volumes")),
+        }
+    )
     texts = (*record.key, record.sha256, *record.missing)
     numbers = (record.tr, record.frames)
     if not all(isinstance(text, str) for text in texts) or not all(
@@ -130,3 +167,13 @@ def _record(facts: dict[str, Any]) -> ScanRecord:
     ):
         raise TypeError
     return record
+
+
+def _volumes(facts: dict[str, Any] | None) -> Volumes | None:
+    if facts is None:
+        return None
+    grid, sha256 = facts["grid"], facts["sha256"]
+    x, y, z = grid["size"]
+    if not isinstance(sha256, str):
+        raise TypeError
+    return Volumes(VolumeGrid((int(x), int(y), int(z)), float(grid["mm"])), sha256)

@@ -5,6 +5,7 @@
     store.json       atlas name, ROI names, format
     scans.jsonl      one line a scan (`scan_table`)
     scans/*.npy      float32 [R, F] a scan, a row of NaN where the site lacks the ROI
+    volumes/*.npy    float16 [F, X, Y, Z] a scan, where `prepare` was asked for them
     withdrawn.jsonl  who may not come back (`withdrawn`)
 
 A scan exists once its line is complete. The array is written first, under a name of its content, so
@@ -13,7 +14,7 @@ no line names (`tidy` removes both) or a torn last line (not read, cut off by th
 Readers change nothing, so a store may be opened while an import adds to it. Writers take turns:
 what another one has done is seen before a change is made.
 
-Shapes: R ROIs, F frames of a scan.
+Shapes: R ROIs, F frames of a scan, X, Y, Z voxels of a volume.
 """
 
 from __future__ import annotations
@@ -31,18 +32,29 @@ from brainjepa_core.arrays import Float32
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import (
     append_line,
-    atomic_path,
     clear_leftovers,
     lone_writer,
     state_of_file,
 )
-from brainjepa_core.signals.storing.scan_arrays import ARRAYS, array_path, mapped_array
+from brainjepa_core.signals.storing.scan_arrays import (
+    ARRAYS,
+    WrittenVolumes,
+    clear_unnamed,
+    files_of,
+    is_intact,
+    mapped_array,
+    mapped_volumes,
+    remove_files,
+    require_scan,
+    write_arrays,
+)
 from brainjepa_core.signals.storing.scan_table import (
     TABLE,
     Key,
     ScanRecord,
     array_digest,
     as_read,
+    content_of,
     fingerprint_of,
     line_of,
     read_table,
@@ -50,9 +62,12 @@ from brainjepa_core.signals.storing.scan_table import (
 )
 from brainjepa_core.signals.storing.store_header import HEADER, read_header, write_header
 from brainjepa_core.signals.storing.withdrawn import Fingerprint, WithdrawnPeople, WithdrawnPerson
-from brainjepa_core.usable import require_seconds, require_usable
 
 LOCK = ".lock"
+ANOTHER_SCAN = (
+    "expected a scan that is not in the store yet, found another array or TR under the same "
+    "subject, session and run; give it a run of its own, or build the store anew"
+)
 
 
 class ScanStore:
@@ -160,6 +175,7 @@ class ScanStore:
         run: str = "",
         qc: Mapping[str, float] | None = None,
         phenotypes: Mapping[str, Any] | None = None,
+        volumes: WrittenVolumes | None = None,
         replace: bool = False,
     ) -> bool:
         """Add a scan; adding the same scan again does nothing, so an import can be repeated.
@@ -174,6 +190,8 @@ class ScanStore:
         tr : float
             Seconds.
         qc, phenotypes : mapping, optional
+        volumes : WrittenVolumes, optional
+            One a frame. Their file gets its name here, where the scan is taken.
         replace : bool
             Put the scan in the place of another one of its name, and its facts in the place of
             others. Without it, another array or TR is refused, and other facts are not looked at.
@@ -186,12 +204,12 @@ class ScanStore:
         Raises
         ------
         ValueError
-            If the array does not fit the atlas, has NaN among frames of an ROI, cannot be used
-            (`brainjepa_core.usable.why_unusable`), or another scan of that name is there; a
-            `WithdrawnPerson` if the subject has been taken out for good.
+            If the array does not fit the atlas or the volumes, has NaN among frames of an ROI,
+            cannot be used (`brainjepa_core.usable.why_unusable`), or another scan of that name is
+            there; a `WithdrawnPerson` if the subject has been taken out for good.
         """
         array = np.ascontiguousarray(series, np.float32)
-        live = self._check(array, subject, tr)
+        live = require_scan(array, volumes, self.atlas, subject, tr)
         record = ScanRecord(
             subject=subject,
             session=session,
@@ -202,6 +220,7 @@ class ScanStore:
             missing=tuple(self.atlas.rois[i] for i in np.flatnonzero(~live)),
             qc=dict(qc or {}),
             phenotypes=dict(phenotypes or {}),
+            volumes=None if volumes is None else volumes.facts,
         )
         line = line_of(record)
         with self.writing():
@@ -209,25 +228,17 @@ class ScanStore:
                 raise WithdrawnPerson
             known = self._records.get(record.key)
             if known is not None:
-                same = (known.sha256, known.tr) == (record.sha256, record.tr)
+                same = content_of(known) == content_of(record)
                 if known == as_read(record) or (same and not replace):
                     return False
                 if not replace:
-                    raise ValueError(
-                        "expected a scan that is not in the store yet, found another array or TR "
-                        "under the same subject, session and run; give it a run of its own, or "
-                        "build the store anew"
-                    )
-            with (
-                atomic_path(array_path(self.path, record)) as temporary,
-                temporary.open("wb") as file,
-            ):
-                np.save(file, array)
+                    raise ValueError(ANOTHER_SCAN)
+            write_arrays(self.path, record, array, volumes)
             append_line(self.path / TABLE, line)
             self._seen = state_of_file(self.path / TABLE)
             self._records[record.key] = record
-            if known is not None and known.sha256 != record.sha256:
-                array_path(self.path, known).unlink(missing_ok=True)
+            if known is not None:
+                remove_files(files_of(self.path, known) - files_of(self.path, record))
         return True
 
     def amend(self, records: Iterable[ScanRecord]) -> None:
@@ -270,7 +281,7 @@ class ScanStore:
                 names = {record.key for record in gone}
                 self._rewrite({k: r for k, r in self._records.items() if k not in names})
             for record in gone:
-                array_path(self.path, record).unlink(missing_ok=True)
+                remove_files(files_of(self.path, record))
         return len(gone)
 
     @property
@@ -299,11 +310,7 @@ class ScanStore:
         """Remove what killed writers left: half-written files, arrays that no line names."""
         with self.writing():
             clear_leftovers(self.path)
-            clear_leftovers(self.path / ARRAYS)
-            named = {array_path(self.path, record).name for record in self.records}
-            for path in (self.path / ARRAYS).glob("*.npy"):
-                if path.name not in named:
-                    path.unlink()
+            clear_unnamed(self.path, self.records)
 
     def _read(self) -> None:
         """Take up the table as it is now."""
@@ -315,18 +322,6 @@ class ScanStore:
         self._seen = state_of_file(self.path / TABLE)
         self._records = dict(records)
 
-    def _check(self, array: Float32, subject: str, tr: float) -> NDArray[np.bool_]:
-        """Refuse what cannot be trained on; return which ROIs hold a signal."""
-        if array.ndim != 2 or array.shape[0] != len(self.atlas):
-            raise ValueError(
-                f"expected a series [{len(self.atlas)} ROIs, frames], found shape "
-                f"{list(array.shape)}; bring rows to the order of atlas '{self.atlas.name}'"
-            )
-        if not subject:
-            raise ValueError("expected a subject, found none; complete the table of scans")
-        require_seconds(tr)
-        return require_usable(array, self.atlas.rois)
-
     def series(self, record: ScanRecord) -> Float32:
         """Memory-mapped array [R, F] of a scan, read-only.
 
@@ -337,14 +332,16 @@ class ScanStore:
         """
         return mapped_array(self.path, record)
 
+    def volumes(self, record: ScanRecord) -> NDArray[np.float16]:
+        """Memory-mapped volumes [F, X, Y, Z] of a scan on `ScanRecord.volumes`' grid, read-only.
+
+        Raises
+        ------
+        ValueError
+            If the scan has none, or they are gone or cannot be read.
+        """
+        return mapped_volumes(self.path, record)
+
     def verify(self) -> list[ScanRecord]:
-        """Scans whose array is missing or differs from its checksum; reads everything."""
-        damaged = []
-        for record in self.records:
-            try:
-                intact = array_digest(np.load(array_path(self.path, record), allow_pickle=False))
-            except (OSError, ValueError, EOFError):
-                intact = ""
-            if intact != record.sha256:
-                damaged.append(record)
-        return damaged
+        """Scans with an array that is missing or differs from its checksum; reads everything."""
+        return [record for record in self.records if not is_intact(self.path, record)]

@@ -13,7 +13,8 @@ from brainjepa_core.signals.storing.store_header import HEADER
 def open_store(path: str | Path) -> ScanStore:
     """Open a site's store.
 
-    Its scans are ``.records``, and ``.series(record)`` is the array [ROIs, frames] of one.
+    Its scans are ``.records``, and ``.series(record)`` is the array [ROIs, frames] of one; where
+    ``record.volumes`` says so, ``.volumes(record)`` are its volumes [frames, X, Y, Z].
 
     Raises
     ------

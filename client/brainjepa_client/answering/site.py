@@ -138,9 +138,13 @@ class Site:
             known = self._at_hand.known_people(settings, opened(), assignment)
             if known is not None:
                 return len(known.learning)
-            people, _ = assignment.pretraining.people_of([opened()])
+            people, left_out = assignment.pretraining.people_of([opened()])
             subjects = (person.records[0].subject for person in people)
-            return int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
+            learning = int((folds_of(subjects, seed, assignment.folds) != held_out).sum())
+            if learning < settings.policy.min_subjects:  # who wonders why there are so few
+                for scan in left_out:
+                    self._log(f"left out: {scan}")
+            return learning
 
         require_allowed(settings.policy, request, training_people, lambda: len(opened().atlas))
         if request.kind == TRAIN:

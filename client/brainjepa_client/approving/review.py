@@ -9,7 +9,11 @@ import numpy as np
 
 from brainjepa_client.approving.contracts import Contracts, Known
 from brainjepa_client.approving.roster import require_in_roster
-from brainjepa_client.approving.task_words import phenotypes_in_words, tasks_in_words
+from brainjepa_client.approving.task_words import (
+    phenotypes_in_words,
+    tasks_in_words,
+    volumes_in_words,
+)
 from brainjepa_client.consent.audit_log import site_salt
 from brainjepa_client.consent.participation import are_same, fingerprints, past_answers
 from brainjepa_client.guarding.exactness import require_exact_enough
@@ -92,6 +96,7 @@ def _asked(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str
         f"{megabytes:.3g} MB each time, {megabytes * contract.rounds:.3g} MB in all",
         _exactness(site, assignment.pretraining.training.tolerance),
         *phenotypes_in_words(assignment.pretraining),
+        *volumes_in_words(assignment.pretraining, store),
     ]
     if contract.evaluations:
         lines.append(

@@ -1,4 +1,4 @@
-"""What a contract asks about tasks, in the data manager's words."""
+"""What a contract asks about tasks and training, in the data manager's words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from brainjepa_core.evaluation.tasks.settings import Rule, TaskSettings
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.problems import counted
+from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract, TaskQuestion
 from brainjepa_core.wire.messages import Want
 
@@ -47,6 +48,27 @@ def phenotypes_in_words(study: PretrainingSettings) -> list[str]:
     return [
         f"training reads phenotypes of its people, as far as the policy allows "
         f"(policy.task_columns) and enough of them have one: {', '.join(told)}"
+    ]
+
+
+def volumes_in_words(study: PretrainingSettings, store: ScanStore) -> list[str]:
+    """That training reads volumes, and of how many scans a store has them; else nothing."""
+    volumes = study.model_settings(rois=2).volumes
+    if volumes is None:
+        return []
+    of_scans = [record.volumes for record in store.records]
+    having = sum(found is not None and found.grid == volumes.grid for found in of_scans)
+    mend = (
+        ""
+        if having
+        else (
+            ": it can take no part until its store is made with them, in another folder "
+            "(prepare.volumes)"
+        )
+    )
+    return [
+        f"training reads volumes of scans ({volumes.grid}) beside their series, which "
+        f"{having} of {counted(len(of_scans), 'scan')} here have{mend}"
     ]
 
 

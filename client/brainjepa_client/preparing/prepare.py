@@ -19,6 +19,7 @@ from typing import Any
 from brainjepa_client.consent.audit_log import on_removed, people_removed
 from brainjepa_client.preparing.scan import Job, Prepared, prepare_scan, space_of
 from brainjepa_client.preparing.scan_reports import Reports
+from brainjepa_client.preparing.volumes_room import told_room
 from brainjepa_client.quality.ratings import on_unknown, read_ratings
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
@@ -42,6 +43,7 @@ from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED, forget_removed
+from brainjepa_core.signals.storing.scan_arrays import VOLUMES
 from brainjepa_core.signals.storing.scan_table import Key
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
@@ -153,6 +155,7 @@ class Preparation:
             *_on_phenotypes(relabelled),
             *on_unknown(ratings, {scan.key for scan in here}),
             *(() if people else _on_gone(gone, drop_gone)),
+            *told_room(settings.volumes, [job.scan for job in waiting], site.store),
         )
         done = len(chosen) - len(waiting)
         told = tuple(found.told())
@@ -176,7 +179,8 @@ class Preparation:
         """
         processes = self.settings.processes or usable_cores()
         processes = max(1, min(processes, len(self.waiting)))
-        work = partial(prepare_scan, self.settings, self.atlas, self.reports.figures)
+        folders = self.reports.figures, self.store.path / VOLUMES
+        work = partial(prepare_scan, self.settings, self.atlas, *folders)
         with self.store.writing(wait=False):
             self._clear_leftovers()
             if self.settings.derivatives is not None:
@@ -195,6 +199,7 @@ class Preparation:
     def _clear_leftovers(self) -> None:
         """Remove what processes that were killed had half-written."""
         clear_leftovers(self.reports.figures)
+        clear_leftovers(self.store.path / VOLUMES)
         if self.settings.derivatives is not None:
             clear_half_written(self.settings.derivatives)
 
@@ -212,6 +217,7 @@ class Preparation:
                 tr=prepared.tr,
                 qc=prepared.report.quality,
                 phenotypes=self.phenotypes.of(scan.subject, scan.session),
+                volumes=prepared.volumes,
                 replace=True,
             )
         except ValueError as error:
@@ -219,6 +225,9 @@ class Preparation:
             expected = "a scan that the store takes"
             problem = ScanProblem(scan.files[0], expected, str(error), "see the message")
             return prepared.failed(problem)
+        finally:
+            if prepared.volumes is not None:  # where the store has them already
+                prepared.volumes.path.unlink(missing_ok=True)
         return prepared.report
 
 

@@ -14,6 +14,7 @@ from brainjepa_client.quality.ratings import Word, reason
 from brainjepa_client.quality.table import ScanReport, Status
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas
+from brainjepa_core.files import temporary_name
 from brainjepa_core.gradients.neighbour_alarm import half_connectivity, neighbour_alarm
 from brainjepa_core.problems import is_disk_full, plainly
 from brainjepa_core.signals.cleaning.clean import clean_series
@@ -22,9 +23,12 @@ from brainjepa_core.signals.importing.derivatives import write_derivative
 from brainjepa_core.signals.preparation import PreparationSettings
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_core.signals.scan import FoundScan, RawScan
+from brainjepa_core.signals.storing.scan_arrays import WrittenVolumes
+from brainjepa_core.signals.storing.scan_table import Volumes
 from brainjepa_core.signals.tables.series_files import refusal
 from brainjepa_core.usable import UnusableScan
 from brainjepa_core.version import VERSION
+from brainjepa_core.volume_grid import VolumeGrid
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,14 @@ class Prepared:
         None where the scan failed or is left out.
     tr : float
         Seconds.
+    volumes : WrittenVolumes, optional
+        Where they are asked for.
     """
 
     report: ScanReport
     series: Float32 | None = None
     tr: float = 0.0
+    volumes: WrittenVolumes | None = None
 
     def failed(self, problem: ScanProblem) -> ScanReport:
         """The report, if a problem shows later."""
@@ -66,20 +73,22 @@ class Job(NamedTuple):
     rating: Word | None = None
 
 
-def prepare_scan(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Job) -> Prepared:
+def prepare_scan(
+    settings: PreparationSettings, atlas: Atlas, figures: Path, volumes: Path, job: Job
+) -> Prepared:
     """Read, clean, judge and draw one scan; raises nothing, so that others go on.
 
     Parameters
     ----------
     settings : PreparationSettings
     atlas : Atlas
-    figures : Path
-        Folder of the pictures.
+    figures, volumes : Path
+        Folders of the pictures, and of volumes on their way into the store.
     job : Job
     """
     scan = job.scan
     try:
-        return _prepare(settings, atlas, figures, job)
+        return _prepare(settings, atlas, figures, volumes, job)
     except ScanProblem as problem:
         return _failed(scan, problem)
     except UnusableScan as unusable:
@@ -98,7 +107,9 @@ def _failed(scan: FoundScan, problem: ScanProblem) -> Prepared:
     return Prepared(ScanReport(*scan.key, "failed", {}, (str(problem),), None))
 
 
-def _prepare(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Job) -> Prepared:
+def _prepare(
+    settings: PreparationSettings, atlas: Atlas, figures: Path, volumes: Path, job: Job
+) -> Prepared:
     scan = job.scan
     raw = scan.read()
     cleaned = clean_series(raw, settings.cleaning)
@@ -124,7 +135,26 @@ def _prepare(settings: PreparationSettings, atlas: Atlas, figures: Path, job: Jo
         return Prepared(report)
     if settings.derivatives is not None:
         _write_derivative(settings.derivatives, settings, scan, raw, cleaned, atlas)
-    return Prepared(report, cleaned.astype(np.float32), raw.tr)
+    written = None
+    if settings.volumes is not None:
+        written = _write_volumes(settings, settings.volumes.grid, volumes, scan, raw, cleaned)
+    return Prepared(report, cleaned.astype(np.float32), raw.tr, written)
+
+
+def _write_volumes(
+    settings: PreparationSettings,
+    grid: VolumeGrid,
+    folder: Path,
+    scan: FoundScan,
+    raw: RawScan,
+    cleaned: Float64,
+) -> WrittenVolumes:
+    """Volumes of the frames of a series, under a temporary name."""
+    folder.mkdir(exist_ok=True)
+    path = temporary_name(folder / f"{digest(scan.key)}.npy")
+    drop = settings.cleaning.censored == "drop"
+    sha256 = scan.write_volumes(grid, path, raw.keep, drop=drop)
+    return WrittenVolumes(path, Volumes(grid, sha256), cleaned.shape[1])
 
 
 def _write_derivative(

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 from brainjepa_client.consent.audit_log import on_removed, people_removed
+from brainjepa_client.preparing.volumes_room import on_volumes
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas
 from brainjepa_core.files import atomic_path, require_own_table
@@ -97,6 +98,12 @@ def validate(site: SiteSettings, progress: Callable[[int], None] = lambda _: Non
             *on_removed(len(found.scans) - len(here)),
             *found.told(),
             *_left_out(settings.exclude, headers, motion, phenotypes),
+            *on_volumes(
+                settings.volumes,
+                sum(header.frames for header in headers.values()),
+                len(headers),
+                site.store,
+            ),
             *phenotypes.notes(),
         ),
     )

@@ -28,6 +28,7 @@ from brainjepa_core.models.checkpoint import model_digest, read_description, rea
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.pooling import SECOND_ORDER
 from brainjepa_core.models.sources import model_folder, model_name
+from brainjepa_core.pretraining.model_windows import read_windows
 from brainjepa_core.signals.data_origin import data_origin
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -50,8 +51,8 @@ def site_model(site: SiteSettings, checkpoint: Path) -> tuple[BrainModel, Window
     """
     folder = model_folder(checkpoint)
     description = read_description(folder)
-    patch, told = description.settings.patch, description.provenance
-    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch)
+    told, store = description.provenance, ScanStore.open(site.store)
+    windows = read_windows([description.settings], [store], WindowSettings(**told.signals))
     told.require_rois(windows.atlas.rois)
     return read_model(folder)[0].eval(), windows
 

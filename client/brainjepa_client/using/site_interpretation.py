@@ -69,8 +69,14 @@ def interpret_site(
         something else.
     """
     fitted, told = read_finetuned(finetuned)
-    patch = fitted.network.settings.patch
-    windows = Windows([ScanStore.open(site.store)], WindowSettings(**told.signals), patch=patch)
+    shape = fitted.network.settings
+    if shape.volumes is not None:
+        raise ValueError(
+            "expected a model whose attention is between ROIs, found one that reads volumes; "
+            "interpret a model of another family"
+        )
+    patch, store = shape.patch, ScanStore.open(site.store)
+    windows = Windows([store], WindowSettings(**told.signals), patch=patch)
     told.require_rois(windows.atlas.rois)
     data = task_data(task, windows)
     claim_folder(out, _origin(windows, data, finetuned, most), WRITTEN)

@@ -23,6 +23,7 @@ from brainjepa_core.models.sources import model_folder, model_name
 from brainjepa_core.origin import claim_folder
 from brainjepa_core.pretraining.local import RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
+from brainjepa_core.pretraining.model_windows import read_windows
 from brainjepa_core.pretraining.settings import provenance
 from brainjepa_core.problems import counted
 from brainjepa_core.settings import read_settings
@@ -189,8 +190,8 @@ def run_evaluation(
         tested = open_data(test, out / TESTED, stores[0].atlas)
         stores += [ScanStore.open(path) for path in tested]
         protocol = _transfer(tested)
-    patches = [read_description(c.path).settings.patch for c in checkpoints]
-    windows = Windows(stores, window_settings(checkpoints), patch=max(patches, default=1))
+    shapes = [read_description(c.path).settings for c in checkpoints]
+    windows = read_windows(shapes, stores, window_settings(checkpoints))
     across = None if test is None else AcrossHospitals.of(windows, trained)
     if across is not None:
         windows = across.windows
@@ -198,6 +199,10 @@ def run_evaluation(
             say(note)
     models = {c.name: read_checkpoint(c, windows) for c in checkpoints}
     study = next((_named(w)[1] for w in words if _is_study(w)), None)
+    if any(shape.volumes is not None for shape in shapes):
+        if (asks and across is not None) or (mae and study is not None):
+            say("left out, as models here read volumes: what is asked and trained of series")
+        asks = mae = False
     mae = mae and study is not None
     made = mae and (out / MASKED_AUTOENCODER / "final").exists()
     for line in to_be_trained(mae and not made, finetune, len(models) + mae):

@@ -11,9 +11,9 @@ from brainjepa_core.evaluation.comparison import EvaluationPlan
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
+from brainjepa_core.pretraining.model_windows import read_windows
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.engines.virtual_sites import STORES, open_data
 from brainjepa_simulations.paper_studies.asking import ask
@@ -88,10 +88,8 @@ class Run:
             for store in self.stores:
                 make_vectors(store, out / f"{MADE_UP}.tsv")
         first = study.pretraining_of(next(iter(study.variants)))
-        patches = [
-            study.pretraining_of(name).model_settings(rois=1).patch for name in study.variants
-        ]
-        self.windows = Windows(self.stores, first.windows, patch=max(patches))
+        shapes = [study.pretraining_of(name).model_settings(rois=1) for name in study.variants]
+        self.windows = read_windows(shapes, self.stores, first.windows)
         self.budget = Budget(minutes, measured_speed(device))
 
     def found(self) -> Found:

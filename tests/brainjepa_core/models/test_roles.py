@@ -19,12 +19,13 @@ NEEDED: dict[str, dict] = dict.fromkeys(LEARNERS, AGE)
 
 
 def make(family: str) -> BrainModel:
+    kind = family_named(family).settings.placed_by
     study = PretrainingSettings(
         family=family,
         preset="tiny",
         model=NEEDED.get(family, {}),
-        windows={"frames": 32},
-        basis={"components": 3},
+        windows={"frames": 32, "temporal": "official"},
+        basis={"kind": kind} if kind else {"components": 3},
     )
     basis = torch.randn(6, 3).numpy()
     return study.new_model(ConsensusBasis(tuple("abcdef"), basis, torch.ones(3).numpy()))
@@ -33,7 +34,9 @@ def make(family: str) -> BrainModel:
 @pytest.mark.parametrize("family", SHIPPED)
 def test_embedding_reads_what_its_family_says_and_nothing_else(family):
     model = make(family)
-    roles, x = model.roles, torch.randn(2, 6, 32)
+    volumes = model.settings.volumes
+    windows = (6, 32) if volumes is None else (32, *volumes.grid.size)
+    roles, x = model.roles, torch.randn(2, *windows)
     names = list(model.state_dict())
     read = roles.read(names)
     before = model.encode(x)

@@ -36,7 +36,8 @@ def test_it_is_the_model_whose_weights_it_is_given(name, adapters):
     trained = [{n for n, p in m.named_parameters() if p.requires_grad} for m in (found, drawn)]
     assert trained[0] == trained[1]
     found.load_state_dict(a)
-    x = torch.randn(2, 20, shape.frames)
+    windows = (20, shape.frames) if shape.volumes is None else (shape.frames, *shape.volume)
+    x = torch.randn(2, *windows)
     assert torch.equal(found.encode(x), drawn.encode(x))
 
 

@@ -106,7 +106,7 @@ def errors() -> list[Exception]:
 
 PLACES = {
     "brainjepa_client.answering.site.ScanStore.open": KINDS,
-    "brainjepa_core.pretraining.settings.Windows": (GRADIENTS, TRAIN, EVALUATE),
+    "brainjepa_core.pretraining.model_windows.Windows": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.computing.kinds.folds_of_windows": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_core.signals.storing.store.ScanStore.series": (GRADIENTS, TRAIN, EVALUATE),
     "brainjepa_client.computing.describe.Reply": (DESCRIBE,),

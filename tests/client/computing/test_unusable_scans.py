@@ -16,7 +16,7 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
-from brainjepa_core.signals.storing import store as store_module
+from brainjepa_core.signals.storing import scan_arrays as arrays_module
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
@@ -44,7 +44,7 @@ def good_store(path: Path, people: int = 12) -> ScanStore:
 def slip_in(store: ScanStore, series: np.ndarray, subject: str, **names: str) -> None:
     """A scan that a store took before it asked whether scans can be used."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "require_usable", lambda series, _: ~np.isnan(series).all(1))
+        patch.setattr(arrays_module, "require_usable", lambda series, _: ~np.isnan(series).all(1))
         assert store.append(series, subject=subject, tr=2.0, **names)
 
 
@@ -192,7 +192,7 @@ def test_where_no_scan_can_be_used_the_reason_is_told_without_a_name(tmp_path):
 
 def test_a_scan_in_other_units_of_time_is_left_out_and_named(tmp_path, caplog, monkeypatch):
     store = good_store(tmp_path / "site")
-    monkeypatch.setattr(store_module, "require_seconds", lambda tr: tr)  # as an old store took it
+    monkeypatch.setattr(arrays_module, "require_seconds", lambda tr: tr)  # as an old store took it
     store.append(scan(90), subject="ms", tr=2000.0)
     windows = Windows([store], WindowSettings(frames=32))
     assert windows.subjects == 12

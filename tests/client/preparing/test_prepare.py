@@ -195,7 +195,7 @@ def test_what_nobody_foresaw_fails_one_scan_only(tree, monkeypatch):
     monkeypatch.setattr(module, "scan_quality", breaks)
     site = site_of(tree).preparation()
     scan = Preparation.of(site_of(tree)).waiting[0].scan
-    report = prepare_scan(site, load_atlas(site.atlas), tree.folder, Job(scan)).report
+    report = prepare_scan(site, load_atlas(site.atlas), tree.folder, tree.folder, Job(scan)).report
     assert report.status == "failed" and report.reasons == (
         f"{scan.image.name}: expected a scan that can be prepared, found a defect (no more "
         "memory); look at the file; if it is sound, tell the makers of this tool",

@@ -50,7 +50,7 @@ def known() -> tuple[SwiftPredictor, ContrastHead, dict[str, Tensor], dict]:
     arrays, figures = golden("swift")
     c = figures["config"]
     settings = SwiftSettings(
-        volume=c["img_size"][:3], frames=c["img_size"][3], width=c["embed_dim"],
+        rois=1, volume=c["img_size"][:3], frames=c["img_size"][3], width=c["embed_dim"],
         depths=c["depths"], heads=c["num_heads"], hear_padding=True,
     )  # fmt: skip
     model = SwiftPredictor(settings, 1)
@@ -90,7 +90,7 @@ def test_outputs_and_gradients(known):
 @pytest.mark.parametrize(("preset", "width"), [("small", 24), ("base", 36), ("large", 48)])
 def test_the_published_size(preset, width):
     _, figures = golden("swift")
-    model = Swift(SwiftSettings(**SwiftSettings.presets[preset]))
+    model = Swift(SwiftSettings(rois=1, **SwiftSettings.presets[preset]))
     unused = 2 * model.settings.features  # a norm that the published code keeps
     found = sum(p.numel() for p in model.parameters())
     assert found + unused == figures["counts"][f"embed_dim {width}"]

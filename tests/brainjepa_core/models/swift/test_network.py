@@ -20,7 +20,7 @@ from brainjepa_core.models.swift.network import Merging, Swift, SwiftPredictor
 from brainjepa_core.models.swift.settings import SwiftSettings
 
 STILL, MOVED = (0, 0, 0, 0), (2, 2, 2, 2)
-SMALL = SwiftSettings(volume=(24, 24, 24), frames=6, width=4, depths=(2, 2), heads=(2, 2))
+SMALL = SwiftSettings(rois=1, volume=(24, 24, 24), frames=6, width=4, depths=(2, 2), heads=(2, 2))
 
 
 def block(shift=STILL, hear_padding=False) -> SwinBlock:
@@ -124,7 +124,7 @@ def test_volumes_of_another_size_are_refused():
 )  # fmt: skip
 def test_sizes_that_do_not_fit_are_refused(choices, text):
     with pytest.raises(ValidationError, match=text):
-        SwiftSettings(**choices)
+        SwiftSettings(rois=1, **choices)
 
 
 def test_contrast_by_loops():
