@@ -64,17 +64,17 @@ def cells() -> Iterator[Cell]:
     """Every cell, cheap ones first."""
     small, whole = REGIONS
     cheap = [group for group in FEATURES if group not in COSTLY]
-    models = [f"{family}, {state}" for family, state in product(PRETRAINED, STATES)]
-    yield from (Cell("hospitals", group, small) for group in cheap)
-    yield from (Cell("split", group, small) for group in cheap)
-    yield from (Cell("hospitals", group, whole) for group in WIDE)
-    yield from (Cell("split", group, whole) for group in WIDE)
-    for group, table in product((*SUPERVISED, *models), ("hospitals", "split")):
-        yield Cell(table, group, small)
+    models = [f"{family}, {state}" for state, family in product(STATES[::-1], PRETRAINED)]
+    yield Cell("hospitals", WIDE[0], whole)
+    for group in (*cheap, *SUPERVISED, *models):
+        yield Cell("hospitals", group, small)
+        yield Cell("split", group, small)
     yield Cell("brainmarks", WIDE[0], whole)
     yield from (Cell(MADE, group, MADE_REGIONS) for group in (*FEATURES, *SUPERVISED))
+    yield Cell("hospitals", WIDE[1], whole)
+    yield from (Cell("split", group, whole) for group in WIDE)
     yield from (Cell("brainmarks", group, small) for group in (*cheap, *SUPERVISED, *models))
-    yield from (Cell("brainmarks", group, whole) for group in WIDE[1:])
+    yield Cell("brainmarks", WIDE[1], whole)
     for group, table in product(COSTLY, ("split", "hospitals", "brainmarks")):
         yield Cell(table, group, small)
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from shared_data import shared
 from sklearn.metrics import roc_auc_score
 
 from brainjepa_core.evaluation.tasks.protocols import splits_of
@@ -100,6 +101,7 @@ def test_figures_are_scikit_learns(few, tmp_path):
     assert told["people"] == 48 and told["splits"] == 5 and told["weights"] is None
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_counted_with_its_pretraining(few, tmp_path, monkeypatch):
     monkeypatch.setattr(few.rows, "STEPS", 3)
     world = few.rows.World(few.people.synthetic_people(tmp_path), tmp_path / "cache")
@@ -110,6 +112,24 @@ def test_a_trained_network_is_counted_with_its_pretraining(few, tmp_path, monkey
     assert world.model("csm, untrained")[1] < world.model("csm, pretrained")[1]
     weights = [world.model(f"csm, {s}")[0].state_dict() for s in few.rows.STATES]
     assert any(not weights[0][name].equal(value) for name, value in weights[1].items())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_connectivity_tells_diagnosis_of_all_people_as_it_should(bench, tmp_path):
+    """687 people, each hospital told by the others; people of Brainmarks in its own parts."""
+    sources = [shared("data", name) for name in ("abide", "abide_extra")]
+    table = shared("data", "brainmarks") / "ABIDE_curated.csv"
+    windows = bench.people.abide_people(sources, table, tmp_path, "310")
+    world = bench.rows.World(windows, tmp_path / "cache")
+    told = bench.rows.measured(world, "hospitals", "FC correlation")
+    assert told["people"] == 687 and told["splits"] == 12
+    assert told["rows"][bench.rows.REFERENCE]["auc"]["mean"] == pytest.approx(0.746, abs=0.015)
+    task, protocol = bench.rows.question_of("brainmarks", False)
+    data = task_data(task, windows)
+    assert len(data) == 657 and protocol.seeds == 100
+    told = bench.rows.measured(world, "split", "FC correlation")
+    assert told["people"] == 86
 
 
 def test_brainmarks_people_are_those_of_its_table(bench, tmp_path):
