@@ -14,6 +14,8 @@ import pytest
 from shared_data import shared
 from sklearn.metrics import roc_auc_score
 
+from brainjepa_core.evaluation.scores.evaluation import predict_all
+from brainjepa_core.evaluation.scores.resampling import mean_score
 from brainjepa_core.evaluation.tasks.protocols import splits_of
 from brainjepa_core.evaluation.tasks.task_data import task_data
 
@@ -121,15 +123,18 @@ def test_connectivity_tells_diagnosis_of_all_people_as_it_should(bench, tmp_path
     sources = [shared("data", name) for name in ("abide", "abide_extra")]
     table = shared("data", "brainmarks") / "ABIDE_curated.csv"
     windows = bench.people.abide_people(sources, table, tmp_path, "310")
-    world = bench.rows.World(windows, tmp_path / "cache")
-    told = bench.rows.measured(world, "hospitals", "FC correlation")
-    assert told["people"] == 687 and told["splits"] == 12
-    assert told["rows"][bench.rows.REFERENCE]["auc"]["mean"] == pytest.approx(0.746, abs=0.015)
-    task, protocol = bench.rows.question_of("brainmarks", False)
+    task, protocol = bench.rows.question_of("hospitals", False)
     data = task_data(task, windows)
-    assert len(data) == 657 and protocol.seeds == 100
-    told = bench.rows.measured(world, "split", "FC correlation")
-    assert told["people"] == 86
+    splits = splits_of(protocol, data)
+    assert len(data) == 687 and len(splits) == 12
+    rows = bench.rows.methods_of(bench.rows.World(windows, tmp_path), data, "FC correlation")
+    svm = [row for row in rows if row.name == bench.rows.REFERENCE]
+    (predictions,) = predict_all(svm, data, splits)
+    assert mean_score(data, predictions, "auc") == pytest.approx(0.746, abs=0.015)
+    task, protocol = bench.rows.question_of("split", False)
+    data = task_data(task, windows)
+    (split,) = splits_of(protocol, data)
+    assert len(data) == 657 and len(split.test) == 86
 
 
 def test_brainmarks_people_are_those_of_its_table(bench, tmp_path):
