@@ -114,7 +114,7 @@ def main() -> None:
             tasks = arguments.tasks or ["latent_1", "latent_2"]
             protocol = PEOPLE
         else:
-            windows = windows_of(arguments.folder, folder, arguments.rois, STUDY)
+            windows = windows_of(arguments.folder, folder, slice(arguments.rois), STUDY)
             tasks, protocol = arguments.tasks or list(SHOWN), HOSPITALS
         model = STUDY.new_model(consensus_basis(windows)).eval()
         methods = methods_of(model, windows, arguments.ways, choices, folder)

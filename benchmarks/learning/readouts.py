@@ -42,9 +42,9 @@ STARTS = {"default": "at step 0", "published": "published start"}  # by recipe
 
 
 def windows_of(
-    sources: Sequence[Path], folder: Path, rois: int | None, study: PretrainingSettings
+    sources: Sequence[Path], folder: Path, rois: slice, study: PretrainingSettings
 ) -> Windows:
-    """Windows of all archives of some folders, of their first ROIs."""
+    """Windows of all archives of some folders, of some of their ROIs."""
     stores = {}
     for number, source in enumerate(sources):
         for path in sorted(source.glob("*.npz")):
@@ -52,7 +52,7 @@ def windows_of(
                 arrays = dict(file)
             if "ts" not in arrays:  # a mapping of ROIs that lies beside them
                 continue
-            arrays |= {"ts": arrays["ts"][:, :rois], "roi": arrays["roi"][:rois]}
+            arrays |= {"ts": arrays["ts"][:, rois], "roi": arrays["roi"][rois]}
             copy = folder / f"{number}" / path.name
             copy.parent.mkdir(exist_ok=True)
             np.savez(copy, **arrays)
@@ -119,7 +119,9 @@ def main() -> None:
         print(f"no site archives at {missing[0]}: nothing is measured")
         return
     with TemporaryDirectory() as folder:
-        windows = windows_of(arguments.folders, Path(folder), arguments.rois, PretrainingSettings())
+        windows = windows_of(
+            arguments.folders, Path(folder), slice(arguments.rois), PretrainingSettings()
+        )
         model = PretrainingSettings(recipe=arguments.recipe).new_model(consensus_basis(windows))
         out: Path = arguments.out
         tell_cost(windows, model.eval())

@@ -22,7 +22,7 @@ from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
 
-CC200 = 200  # the archives' first ROIs
+CC200 = slice(200)  # the archives' first ROIs
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_archives_of_one_name_are_one_hospital(bench, tmp_path):
     sources = [tmp_path / "source0", tmp_path / "source1"]
     folder = tmp_path / "stores"
     folder.mkdir()
-    windows = bench.windows_of(sources, folder, 10, PretrainingSettings())
+    windows = bench.windows_of(sources, folder, slice(10), PretrainingSettings())
     assert windows.subjects == 6 and len(windows.stores) == 1 and len(windows.atlas) == 10
     assert {p.records[0].phenotypes["age"] for p in windows.people} == {30.0}
 

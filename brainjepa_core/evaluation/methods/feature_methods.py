@@ -56,7 +56,8 @@ class FeatureMethod:
     estimator : {"linear", "svm"}
         ``linear`` is ridge for regression and logistic regression (L2, balanced classes) for
         classes, with the penalty chosen by cross-validation inside the training rows. ``svm`` is
-        a linear support vector machine with C = 1, as nilearn's decoders have it.
+        a linear support vector machine with C = 1 of the features' mean product, whatever their
+        number (what scikit-learn's ``gamma="scale"`` is for other kernels).
     """
 
     name: str
@@ -113,12 +114,14 @@ class FeatureMethod:
 def _regressor(estimator: Estimator, features: int) -> BaseEstimator:
     if estimator == "linear":
         return RidgeCV(alphas=features * PENALTIES)
-    return TransformedTargetRegressor(SVR(kernel="linear"), transformer=StandardScaler())
+    return TransformedTargetRegressor(
+        SVR(kernel="linear", C=1 / features), transformer=StandardScaler()
+    )
 
 
 def _classifier(estimator: Estimator, features: int, target: NDArray[np.int64]) -> BaseEstimator:
     if estimator == "svm":
-        return SVC(kernel="linear", class_weight="balanced")
+        return SVC(kernel="linear", C=1 / features, class_weight="balanced")
     smallest = int(np.unique(target, return_counts=True)[1].min())
     folds = cutter(max(2, min(INNER_FOLDS, smallest)), seed=0)
     logistic = LogisticRegression(solver="newton-cholesky", class_weight="balanced")

@@ -55,6 +55,11 @@ class ReadOut:
         self._features = features
         self._kept: dict[bool, tuple[bytes, Float64]] = {}
 
+    def features(self, data: TaskData, training: Index) -> NDArray[np.floating]:
+        """Features [n, P] of the task's people, as they are."""
+        given = self._features
+        return given(data, training) if callable(given) else given[data.people]
+
     def kernel(self, data: TaskData, training: Index, test: Index, centred: bool) -> Float64:
         """Kernel of the training people, then the tested ones; freed of centres and covariates."""
         parts = (data.people, data.sites, data.covariates, training, test)
@@ -62,8 +67,7 @@ class ReadOut:
         if centred not in self._kept or self._kept[centred][0] != key:
             groups = groups_of(data, centred)
             centres, rows = centres_of(groups, training, test), np.concatenate([training, test])
-            given = self._features
-            x = given(data, training) if callable(given) else given[data.people]
+            x = self.features(data, training)
             covariates, own = centred_on(data.covariates, centres)[rows], np.arange(len(training))
             kept = _without(covariates, centred_on(x, centres)[rows], own)
             self._kept[centred] = key, linear_kernel(kept, own)

@@ -30,14 +30,15 @@ def made_up(n=80, features=10, seed=0, classes=0, **more):
 
 @pytest.mark.parametrize("features", [10, 300])
 def test_svm_equals_scikit_learns_on_standardised_features(features):
-    """Also where features outnumber people, and the model is fitted in the span of these."""
+    """Of their mean product; also where features outnumber people, whose span it is fitted in."""
     x, data = made_up(features=features, classes=2)
     split = one_split(len(data))
     rows = np.union1d(split.train, split.validation)
     scaler = StandardScaler().fit(x[rows])
-    svm = SVC(kernel="linear", class_weight="balanced", tol=1e-8)
-    svm.fit(scaler.transform(x[rows]), data.target[rows])
-    expected = svm.decision_function(scaler.transform(x[split.test]))
+    train, test = scaler.transform(x[rows]), scaler.transform(x[split.test])
+    svm = SVC(kernel="precomputed", class_weight="balanced", tol=1e-8)
+    svm.fit(train @ train.T / features, data.target[rows])
+    expected = svm.decision_function(test @ train.T / features)
     found = FeatureMethod("svm", x, "svm").predict(data, split)
     assert found.shape == (len(split.test), 2)
     assert_allclose(found[:, 1], expected, atol=0.01)  # the solver stops at a tolerance of 1e-3
@@ -58,8 +59,9 @@ def test_ridge_and_svr_equal_scikit_learns(features):
     ]
     assert min(np.abs(found - one).max() for one in candidates) < 1e-6
     y = data.target[rows]
-    svr = SVR(kernel="linear", tol=1e-8).fit(train, (y - y.mean()) / y.std())
-    expected = svr.predict(test) * y.std() + y.mean()
+    svr = SVR(kernel="precomputed", tol=1e-8)
+    svr.fit(train @ train.T / features, (y - y.mean()) / y.std())
+    expected = svr.predict(test @ train.T / features) * y.std() + y.mean()
     assert_allclose(FeatureMethod("svr", x, "svm").predict(data, split), expected, atol=0.3)
 
 
