@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ema_teacher import EMA_TEACHER, trained_by_ema
 from person_table import ALONE, FEDERATED, OWN, POOLED, Job, table
 
 from brainjepa_core.arrays import Float64
@@ -274,6 +275,8 @@ def connectomes_of(job: Job, stores: list[list[ScanStore]], windows: Windows) ->
     if job["row"] == RIDGE:
         return ridge_of(people_of(windows))
     basis = consensus_basis(windows)
+    if job["row"] == EMA_TEACHER:
+        return connectome_of(trained_by_ema(study_of(job), windows, basis))
     if job["row"] == FEDERATED:
         return connectome_of(federated(job, [windows_of(own, job) for own in stores], basis))
     if job["row"].startswith(ALONE):

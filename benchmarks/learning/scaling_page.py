@@ -39,6 +39,12 @@ PARAGRAPHS = {
         "Eight hospitals, set 0, plain steps at sites and FedAdam at the coordinator, rounds of 4 "
         "steps; pooled, and each hospital alone, beside it.",
     ),
+    "teacher": (
+        "A teacher that learns",
+        "The target is what an exponential mean of the network sees of the rest of the person's "
+        "scans, window by window (`ema_teacher.py`); beside it the frozen one, plain connectivity "
+        "of all the rest. All training people, 300 steps.",
+    ),
     "objectives": (
         "Other objectives",
         "Set 0, the same encoder, people, windows and steps. Those that tell less than the "
@@ -70,8 +76,13 @@ def page(tables: dict[str, list[Cell]]) -> str:
 
 def _with_base(name: str, tables: dict[str, list[Cell]]) -> list[Cell]:
     """A table's cells, after those that they are to be read beside."""
-    whole = [c for c in tables["people"] if c["share"] == 1.0 and c.get("set", 0) == 0]
-    kept = {"choices": (0,), "federation": (0, 2), "objectives": (0, 2)}.get(name, ())
+    whole = [
+        c
+        for c in tables["people"]
+        if c["share"] == 1.0 and (c.get("set", 0) == 0 or name == "teacher")
+    ]
+    both = ("federation", "objectives", "teacher")
+    kept = (0,) if name == "choices" else (0, 2) if name in both else ()
     named = "none" if name == "choices" else "pooled, " if name == "federation" else ""
     beside = [
         {**c, "choice": "none"} if named == "none" else {**c, "row": f"{named}{c['row']}"}
@@ -84,7 +95,7 @@ def _with_base(name: str, tables: dict[str, list[Cell]]) -> list[Cell]:
 def _named(cell: Cell) -> str:
     """What a row is: everything of a cell but its set."""
     parts = [cell.get("choice") or cell["row"]]
-    if cell["row"].startswith(("federated", "alone")):
+    if cell["row"].startswith(("federated", "alone", "EMA")):
         parts.append(f"depth {cell['depth']}")
     if "share" in cell and cell["row"].startswith("depth") and "choice" not in cell:
         parts.append(f"{100 * cell['share']:g} % of the people")

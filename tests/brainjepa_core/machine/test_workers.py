@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from child_process import environment
@@ -86,16 +85,37 @@ def report_and_wait_but_first(path: Path) -> None:
         time.sleep(PATIENCE)  # far longer than the test: it is killed in the meantime
 
 
+def command_of(work: str, items: str, folder: Path) -> subprocess.Popen:
+    """A program, in a group of its own, that has two processes do some work of this file."""
+    script = folder / "command.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
+        "from brainjepa_core.machine.workers import in_order\n"
+        f"from test_workers import {work}\n"
+        "if __name__ == '__main__':\n"
+        f"    list(in_order({work}, {items}, 2))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder)], env=environment(),
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
 def test_the_last_item_is_cut_short_by_ctrl_c(tmp_path):
-    results = in_order(report_and_finish, [tmp_path / name for name in "ab"], 2)
-    assert next(results) is None
-    begun, finished = tmp_path / "b.begun", tmp_path / "b.finished"
-    watch = Thread(target=lambda: (wait_until(begun.exists), os.kill(os.getpid(), signal.SIGINT)))
-    watch.start()
-    with pytest.raises(KeyboardInterrupt):
-        next(results)
-    watch.join()
-    assert multiprocessing.active_children() == [] and not finished.exists()
+    command = command_of(
+        "report_and_finish", "[Path(sys.argv[1]) / name for name in 'ab']", tmp_path
+    )
+    try:
+        wait_until((tmp_path / "a.finished").exists)
+        wait_until((tmp_path / "b.begun").exists)
+        command.send_signal(signal.SIGINT)
+        _, told = command.communicate(timeout=PATIENCE / 8)
+    finally:
+        command.kill()
+        command.wait(PATIENCE)
+    assert "KeyboardInterrupt" in told and not (tmp_path / "b.finished").exists()
 
 
 def report_and_finish(path: Path) -> None:
@@ -116,17 +136,7 @@ def test_a_killed_process_is_told_and_what_came_before_stays():
 
 
 def test_nobody_outlives_a_killed_command(tmp_path):
-    program = (
-        "import sys\n"
-        f"sys.path.append({str(Path(__file__).parent)!r})\n"
-        "from brainjepa_core.machine.workers import in_order\n"
-        "from test_workers import report_and_wait\n"
-        "if __name__ == '__main__':\n"
-        "    list(in_order(report_and_wait, [sys.argv[1]] * 2, 2))\n"
-    )
-    script = tmp_path / "command.py"
-    script.write_text(program)
-    command = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment())
+    command = command_of("report_and_wait", "[sys.argv[1]] * 2", tmp_path)
     try:
         wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     finally:
