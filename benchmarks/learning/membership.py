@@ -54,19 +54,18 @@ def told(values: list[float]) -> str:
 
 
 def table(results: list[Result]) -> Iterator[str]:
-    """Markdown: a row a number of people."""
+    """Markdown: two rows a number of people, by the fall of the loss and by the gradient."""
     columns = list(dict.fromkeys((r["weights"], r["protection"]) for r in results))
-    ways = ("by_loss", "by_gradient")
-    heads = [f"{what}, {how}, {way[3:]}" for what, how in columns for way in ways]
-    yield f"| people a site | {' | '.join(heads)} |"
-    yield "|---" * (1 + len(heads)) + "|"
+    yield f"| people a site | by | {' | '.join(f'{what}, {how}' for what, how in columns)} |"
+    yield "|---" * (2 + len(columns)) + "|"
     for people in sorted({r["people"] for r in results}):
-        cells = [
-            told([r[way] for r in results if (r["people"], r["weights"], r["protection"]) == key])
-            for key in ((people, *column) for column in columns)
-            for way in ways
-        ]
-        yield f"| {people} | {' | '.join(cells)} |"
+        of_people = [r for r in results if r["people"] == people]
+        for way in ("loss", "gradient"):
+            cells = [
+                told([r[f"by_{way}"] for r in of_people if (r["weights"], r["protection"]) == one])
+                for one in columns
+            ]
+            yield f"| {people} | {way} | {' | '.join(cells)} |"
 
 
 def main() -> None:
