@@ -12,7 +12,7 @@ import tempfile
 
 import matplotlib.pyplot as plt
 import numpy as np
-from made_series import SETTINGS, TR, made_series
+from made_series import NETWORKS, SETTINGS, TR, made_series
 
 import brainjepa
 
@@ -30,12 +30,16 @@ tokens = model.tokens(series[0], tr=TR)
 print(f"one scan as a vector of {len(vector)} numbers, and as tokens {tokens.shape}")
 
 # %%
-# The vector is Fisher z of each pair of ROIs as the model sees them: latent connectivity.
+# The vector is Fisher z of each pair of ROIs as the model sees them: latent connectivity. Pairs
+# come row by row below the diagonal. The six networks of the made data are blocks along it.
 
 rois = len(model.rois)
 matrix = np.zeros((rois, rois))
-matrix[np.triu_indices(rois, 1)] = vector
-plt.imshow(matrix + matrix.T, cmap="RdBu_r", vmin=-1, vmax=1)
+matrix[np.tril_indices(rois, -1)] = vector
+matrix += matrix.T
+alike = NETWORKS[:, None] == NETWORKS
+print(f"within networks {matrix[alike].mean():.2f}, between them {matrix[~alike].mean():.2f}")
+plt.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
 plt.colorbar(label="Fisher z of latent connectivity")
 plt.xlabel("ROI")
 plt.ylabel("ROI")

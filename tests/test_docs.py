@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 import brainjepa
 from brainjepa_core.models.registry import families, family_named
+from brainjepa_simulations.scenario import read_scenario
 from brainjepa_simulations.yaml_kinds import YAML_KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +48,7 @@ NOT_RUN = {
     "docs/evaluation.md": "hours of computing on ABIDE, which is not shipped",
     "docs/federation.md": "a Ray cluster, and hours of computing",
     "docs/operations.md": "root, systemd, docker and Slurm of a hospital",
-    "docs/preparing.md": "forty painted people, for minutes; the tutorial does the same with six",
+    "docs/preparing.md": "sixty painted people, for minutes; the tutorial does the same with six",
     "docs/privacy.md": "attacks take minutes; they have tests of their own",
     "docs/install.md": "the network; the wheel is tried by make wheel",
 }
@@ -103,6 +104,17 @@ def test_every_page_with_commands_says_who_runs_them():
     assert {*RUN_BY, *NOT_RUN} <= {*TEXTS} and not {*RUN_BY} & {*NOT_RUN}
     for page, test in RUN_BY.items():
         assert Path(page).name in (ROOT / test).read_text() or "tutorials" in page
+
+
+def test_pages_tell_how_large_the_demo_is():
+    cohort = read_scenario("demo").cohort
+    assert cohort.subject_counts == (60,) * 4
+    for page, told in {
+        "README.md": "sixty painted people",
+        "docs/preparing.md": "sixty painted people",
+        "docs/tutorials/researcher.md": "Four hospitals of sixty people",
+    }.items():
+        assert told in TEXTS[page]
 
 
 def test_every_page_is_in_the_contents():
@@ -192,6 +204,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", TUTORIALS, ids=[path.stem for path in TUTORIALS])
 def test_a_tutorial_runs_word_by_word(page, tmp_path):
     blocks = re.findall(r"^```(console|python)\n(.*?)^```", page.read_text(), re.M | re.S)

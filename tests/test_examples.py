@@ -31,6 +31,9 @@ def test_it_runs(script, tmp_path):
     assert done.stdout.strip() and not list(tmp_path.iterdir())
     if script == "classify.py":
         assert int(re.search(r"(\d+)% right", done.stdout)[1]) > 70
+    if script == "embed_series.py":  # the made networks are blocks: pairs lie where they belong
+        within, between = re.search(r"networks (\S+), between them (\S+)", done.stdout).groups()
+        assert float(within) > 0.2 > abs(float(between))
 
 
 def test_the_page_lists_them():

@@ -64,7 +64,14 @@ def study(folder: Path) -> list[Path]:
     total.save(folder / CONNECTIVITY)
     replies = {s: SiteRecord(loss=0.5, steps=5, seconds=2.0, share=7, drift=30.0) for s in SITES}
     rows = [
-        YardstickRow(model=model, pool=pool, outcome=outcome, r2=r2, features=8)
+        YardstickRow(
+            model=model,
+            pool=pool,
+            outcome=outcome,
+            r2=r2,
+            features=8,
+            at_sites={f"site {i}": r2 + 0.02 * (i % 3) * r2 for i in range(6)},
+        )
         for model, r2 in (("federated", 0.3), ("random weights", 0.1), ("Graz alone", 0.2))
         for pool in ("mean", "network_covariance")
         for outcome in ("connectivity", "age within site")

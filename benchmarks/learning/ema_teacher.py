@@ -22,13 +22,17 @@ from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.pretraining.step import make_optimizer, trained_parameters
 from brainjepa_core.signals.windows import Windows
 
-EMA_TEACHER = "EMA teacher"
+EMA_TEACHER, SAME_LOOP = "EMA teacher", "frozen teacher, the same loop"
 
 
 def trained_by_ema(
-    study: PretrainingSettings, windows: Windows, basis: ConsensusBasis
+    study: PretrainingSettings, windows: Windows, basis: ConsensusBasis, *, frozen: bool = False
 ) -> BrainModel:
-    """A network that predicts what its own slow copy sees of the rest of each person's scans."""
+    """A network that predicts what its own slow copy sees of the rest of each person's scans.
+
+    With `frozen` it predicts the rest's plain connectivity: what the loop alone makes of it, which
+    draws other people in other steps than the product's and decays no weights.
+    """
     model = study.new_model(basis)
     assert isinstance(model, PersonJEPA)
     teacher = copy.deepcopy(model).requires_grad_(False).eval()
@@ -42,8 +46,11 @@ def trained_by_ema(
         people = rng.choice(windows.subjects, min(recipe.batch_size, windows.subjects), False)
         seeds = [(recipe.seed, step, int(person)) for person in people]
         x, frames, rois = windows.batch(people.tolist(), seeds)
-        drawn = zip(people.tolist(), seeds, strict=True)
-        rest = torch.stack([_seen(teacher, windows, *one) for one in drawn])
+        if frozen:
+            rest = torch.from_numpy(windows.rest(people.tolist(), seeds))
+        else:
+            drawn = zip(people.tolist(), seeds, strict=True)
+            rest = torch.stack([_seen(teacher, windows, *one) for one in drawn])
         valid = token_validity(frames, rois, model.settings.patch)
         told = None if valid is None else torch.from_numpy(valid)
         loss = model.sample_losses(torch.from_numpy(x), rest, told).mean()
@@ -62,7 +69,7 @@ def _seen(teacher: PersonJEPA, windows: Windows, person: int, seed: tuple[int, .
     length, parts = windows.settings.frames, []
     known = torch.ones(len(windows.atlas), dtype=torch.bool)
     for series, valid in windows._left_by(person, seed):
-        known &= torch.from_numpy(valid)
+        known &= torch.tensor(valid)
         count = series.shape[1] // length
         parts += [series[:, i * length : (i + 1) * length] for i in range(count)]
     with torch.no_grad():

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from ema_teacher import EMA_TEACHER
+from ema_teacher import EMA_TEACHER, SAME_LOOP
 from person_objective import hospitals, run, sets_of, stores_of
 from person_table import ALONE, FEDERATED, OWN, Job, interval
 from scaling_page import page
@@ -68,8 +68,8 @@ def cells() -> Iterator[tuple[str, Job]]:
     yield "federation", {"row": FEDERATED, "depth": 2}
     for depth, site in product((0, 2), range(HOSPITALS)):
         yield "federation", {"row": f"{ALONE} {site + 1}", "depth": depth, "site": site}
-    for depth, number in product((0, 2), SETS):
-        yield "teacher", {"row": EMA_TEACHER, "depth": depth, "set": number}
+    for depth, row, number in product((0, 2), (SAME_LOOP, EMA_TEACHER), SETS):
+        yield "teacher", {"row": row, "depth": depth, "set": number}
     for number in SETS[1:]:
         yield "people", {"row": "depth 2", "depth": 2, "share": 1.0, "set": number}
     for row in FAILURES:

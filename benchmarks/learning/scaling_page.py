@@ -43,7 +43,8 @@ PARAGRAPHS = {
         "A teacher that learns",
         "The target is what an exponential mean of the network sees of the rest of the person's "
         "scans, window by window (`ema_teacher.py`); beside it the frozen one, plain connectivity "
-        "of all the rest. All training people, 300 steps.",
+        "of all the rest, by the product and by that script's own loop, since one seed differs "
+        "from another by some 0.005. All training people, 300 steps.",
     ),
     "objectives": (
         "Other objectives",
@@ -95,7 +96,7 @@ def _with_base(name: str, tables: dict[str, list[Cell]]) -> list[Cell]:
 def _named(cell: Cell) -> str:
     """What a row is: everything of a cell but its set."""
     parts = [cell.get("choice") or cell["row"]]
-    if cell["row"].startswith(("federated", "alone", "EMA")):
+    if cell["row"].startswith(("federated", "alone", "EMA", "frozen")):
         parts.append(f"depth {cell['depth']}")
     if "share" in cell and cell["row"].startswith("depth") and "choice" not in cell:
         parts.append(f"{100 * cell['share']:g} % of the people")

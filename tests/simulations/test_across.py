@@ -255,3 +255,10 @@ def test_what_cannot_be_tested_is_refused_in_one_line(folders, others, tmp_path,
         more = ["--protocol", "kfold"]
     code, _, errors = evaluate(folders, others, tmp_path / "out", "--no-asks", *more)
     assert code == 1 and expected in errors
+
+
+def test_what_is_asked_of_other_hospitals_needs_them(folders, tmp_path):
+    words = ["evaluate", folders / "train", "--task", "diagnosis", "--out", tmp_path, "--no-asks"]
+    found = CliRunner().invoke(command(), [str(word) for word in words])
+    assert found.exit_code == 1
+    assert "expected --test with --no-asks, found none" in " ".join(found.output.split())

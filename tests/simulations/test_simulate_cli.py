@@ -114,7 +114,7 @@ def test_a_study_that_was_cut_short_is_resumed(tmp_path, file, monkeypatch):
 def test_errors_are_one_line_and_come_before_any_round(tmp_path, file):
     out = tmp_path / "run"
     text = failure("simulate", "demoo", "--out", out)
-    assert text.endswith("found 'demoo'; correct the name")
+    assert text.endswith("found 'demoo'; did you mean demo?")
     text = failure("simulate", "abide", "--out", out)
     assert "(for data also: --data FOLDER)" in text
     text = failure("simulate", "abide", "--data", tmp_path / "gone", "--out", out)

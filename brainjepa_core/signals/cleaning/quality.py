@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float64
+from brainjepa_core.signals.cleaning.dvars import dvars
 from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.scan import RawScan
 from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS, live_rois
@@ -33,9 +34,10 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
     dict of float
         ``tr`` (s); ``frames`` and ``seconds`` after cleaning; ``dropped`` (frames left out by it);
         ``censored`` (share of the frames); ``mean_fd`` and ``max_fd`` (mm, without the first
-        frame, which has no predecessor); ``tsnr``; ``coverage_mean`` and ``coverage_min`` over
-        ROIs; ``missing_rois`` and ``dead_rois`` (counts: without data; with data, but no signal);
-        ``fc_mean`` (mean correlation of two ROIs); ``masked`` (1 with a brain mask, 0 without).
+        frame, which has no predecessor); ``dvars`` (%, mean over the same frames); ``tsnr``;
+        ``coverage_mean`` and ``coverage_min`` over ROIs; ``missing_rois`` and ``dead_rois``
+        (counts: without data; with data, but no signal); ``fc_mean`` (mean correlation of two
+        ROIs); ``masked`` (1 with a brain mask, 0 without).
         What is not known is not in it.
     """
     missing = np.isnan(cleaned).all(1)
@@ -57,6 +59,8 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
         known["masked"] = raw.masked
     if raw.fd is not None and len(raw.fd) > 1:
         known |= {"mean_fd": raw.fd[1:].mean(), "max_fd": raw.fd[1:].max()}
+    if (change := dvars(raw.series)) is not None:
+        known["dvars"] = change[1:].mean()
     return {name: float(value) for name, value in known.items() if np.isfinite(value)}
 
 

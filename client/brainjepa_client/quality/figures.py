@@ -33,6 +33,7 @@ from brainjepa_core.pages.palette import (
     VERMILLION,
     styles,
 )
+from brainjepa_core.signals.cleaning.dvars import dvars
 from brainjepa_core.signals.scaling import zscore
 from brainjepa_core.signals.scan import RawScan
 from brainjepa_core.usable import live_rois
@@ -41,6 +42,7 @@ FEWEST_LABELLED = 0.035  # share of the ROIs that a network needs for its name b
 CARPET, MATRIX = (117, 235), 150  # rows and columns that are drawn at most; more are averaged
 LEVELS = 13  # shades: fewer make files small, and nobody tells more apart
 FC_LIMIT = 0.8  # ends of the scale of correlations, one for all pictures so that they compare
+LEAST_DVARS = 1.0  # %, top of its axis at least: small changes look small
 CARPET_LIMIT = 2.0  # standard deviations, likewise
 
 
@@ -54,7 +56,7 @@ def draw_scan(
     title: str = "",
     fd_threshold: float | None = None,
 ) -> Path:
-    """Draw one scan: motion above the signals of all ROIs, connectivity beside, atlas below.
+    """Draw one scan: motion, DVARS and global signal over the carpet; connectivity, atlas.
 
     Parameters
     ----------
@@ -76,10 +78,11 @@ def draw_scan(
     -------
     Path
     """
-    figure, above, between, below, beside = _panels(atlas_below=bool(raw.slices))
+    figure, above, change, between, below, beside = _panels(atlas_below=bool(raw.slices))
     frames = raw.series.shape[1]
     keep = np.ones(frames, bool) if raw.keep is None else raw.keep
     _motion(above, raw, keep, quality, fd_threshold)
+    _change(change, raw)
     _global_signal(between, raw)
     order = np.argsort(atlas.network_index, kind="stable")
     series = zscore(cleaned)[order]
@@ -104,20 +107,37 @@ def draw_scan(
     return path
 
 
-def _panels(atlas_below: bool) -> tuple[Figure, Axes, Axes, Axes, Axes]:
-    """Figure, and axes of motion, global signal, carpet, and connectivity beside the carpet."""
+def _panels(atlas_below: bool) -> tuple[Figure, Axes, Axes, Axes, Axes, Axes]:
+    """Figure, and axes of motion, DVARS, global signal, carpet, and connectivity beside that."""
     figure = Figure(figsize=(10, 8 if atlas_below else 6))
     grid = GridSpec(
-        3, 2, figure, left=0.1, right=0.985, bottom=0.34 if atlas_below else 0.075,
-        top=_top(figure), height_ratios=(0.9, 0.5, 3), width_ratios=(4.6, 3.75), hspace=0.1,
+        4, 2, figure, left=0.1, right=0.985, bottom=0.34 if atlas_below else 0.075,
+        top=_top(figure), height_ratios=(0.8, 0.5, 0.5, 2.9), width_ratios=(4.6, 3.75), hspace=0.1,
         wspace=0.06,
     )  # fmt: skip
-    above, between, below = (figure.add_subplot(grid[row, 0]) for row in range(3))
-    return figure, above, between, below, figure.add_subplot(grid[2, 1])
+    above, change, between, below = (figure.add_subplot(grid[row, 0]) for row in range(4))
+    return figure, above, change, between, below, figure.add_subplot(grid[3, 1])
 
 
 def _top(figure: Figure) -> float:
     return 1 - 0.66 / float(figure.get_figheight())
+
+
+def _change(ax: Axes, raw: RawScan) -> None:
+    """DVARS of the ROIs' signals before cleaning, from 0, so that heights compare."""
+    ax.set(xlim=(-0.5, raw.series.shape[1] - 0.5), xticks=[], ylabel="DVARS\n(%)")
+    ax.yaxis.label.set_fontsize(8)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    found = dvars(raw.series)
+    if found is None:
+        ax.set(yticks=[], ylabel="")
+        ax.spines["left"].set_visible(False)
+        told = "DVARS is not known: the signals have no mean"
+        ax.text(0.5, 0.4, told, transform=ax.transAxes, ha="center", color=GREY, fontsize=8.5)
+        return
+    ax.plot(found, color=BLUE, linewidth=0.9)
+    ax.set_ylim(0, 1.1 * max(float(np.nanmax(found)), LEAST_DVARS))
 
 
 def _global_signal(ax: Axes, raw: RawScan) -> None:

@@ -14,10 +14,12 @@ from brainjepa_core.signals.preparation import ExclusionSettings
 
 WIDTH, HEIGHT, MARGIN = 320, 110, 14  # of a strip, CSS pixels
 MIDDLE, SPREAD = 46, 30  # of the dots, downwards
+PERCENT = 100.0
 GOLDEN = (math.sqrt(5) - 1) / 2  # spreads any number of dots evenly
 # Number, label, and the rule whose limit is drawn.
 STRIPS = (
     ("mean_fd", "mean FD (mm)", "mean_fd"),
+    ("dvars", "mean DVARS (%)", ""),
     ("censored", "censored frames (%)", "censored"),
     ("tsnr", "tSNR", "tsnr"),
     ("seconds", "minutes", "seconds"),
@@ -81,7 +83,8 @@ def _strip(
     ends = [*values, *([] if limit is None else [scale * limit])]
     low, high = min(ends), max(ends)
     margin = 0.05 * (high - low) or 0.5 * abs(high) or 0.5
-    low, high = (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
+    most = max(high, PERCENT) if scale == PERCENT else math.inf  # no axis shows 150 %
+    low, high = (max(0.0, low - margin) if low >= 0 else low - margin), min(high + margin, most)
 
     def place(value: float) -> float:
         return float(round(MARGIN + (WIDTH - 2 * MARGIN) * (value - low) / (high - low), 1))

@@ -38,6 +38,11 @@ NUMBERS: dict[str, tuple[str, str]] = {
     ),
     "mean_fd": ("Mean framewise displacement, without the first frame.", "mm"),
     "max_fd": ("Largest framewise displacement.", "mm"),
+    "dvars": (
+        "DVARS of the ROIs' signals before cleaning: change from one frame to the next, root mean "
+        "square over ROIs, in percent of an ROI's mean; mean over frames. n/a of series around 0.",
+        "%",
+    ),
     "tsnr": ("Temporal signal-to-noise ratio, median over the voxels of all ROIs.", ""),
     "coverage_mean": (
         "Share of an ROI that the scan saw, mean over ROIs; n/a of series without an image.",

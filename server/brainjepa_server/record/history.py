@@ -13,40 +13,33 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, computed_field, model_validator
 
 from brainjepa_core.files import append_line, atomic_path
 from brainjepa_core.settings import problems_of
 from brainjepa_server.record.basis_facts import BasisFacts
 from brainjepa_server.record.fields import Count, Number, Reason, Record, Settings
+from brainjepa_server.record.gains import Gain, gains
 from brainjepa_server.record.sum_records import SumRecord
+from brainjepa_server.record.yardstick_row import (
+    FEDERATED,
+    POOLED,
+    RANDOM,
+    START,
+    YardstickRow,
+    alone,
+    is_alone,
+)
+
+__all__ = [
+    "FEDERATED", "FORMAT", "POOLED", "RANDOM", "ROUNDS", "START", "SUMMARY", "TOLD_BY_SITES",
+    "RoundRecord", "RunHistory", "SiteRecord", "Told", "YardstickRow", "alone", "append_round",
+    "is_alone", "read_history", "write_history", "write_summary",
+]  # fmt: skip
 
 SUMMARY, ROUNDS = "summary.json", "rounds.jsonl"
 TOLD_BY_SITES = ("stores", "told", "promised", "promised_alone")  # fields, by site
-FORMAT = 7  # raised when what is recorded changes its names or meaning
-
-# Names of models in rows of the yardstick; that of a site alone comes from `alone`.
-FEDERATED, POOLED, RANDOM = "federated", "pooled", "random weights"
-START = "the model it began with"
-_ALONE = " alone"
-
-
-class YardstickRow(Record):
-    """Held-out R2 of a group of outcomes from one pool of one model.
-
-    Fields as `brainjepa_core.evaluation.measure.YardstickScore`, which is accepted in its place;
-    and ``r2_at_sites``, the median of R2 over the sites, each on its own people: of sums a lying
-    site can make any R2, but not that. With ``own_probes`` there are no sums of most sites: ``r2``
-    is the mean of what each says of probes of its own people, and ``r2_at_sites`` their median.
-    """
-
-    model: str
-    pool: str
-    outcome: str
-    r2: Number
-    r2_at_sites: Number = None
-    features: Count = 0
-    own_probes: bool = False
+FORMAT = 8  # raised when what is recorded changes its names or meaning
 
 
 class Told(Record):
@@ -191,6 +184,9 @@ class RunHistory(Record):
         Empty where it was not made.
     unjudged : dict of str to dict
         By the model of a baseline, why sites' people are not in its rows.
+    gains : tuple of Gain
+        How far the federation's model is ahead of each other in `baselines`, at the sites. In the
+        file for whoever reads it elsewhere; here made from the rows, always.
     """
 
     format: int = FORMAT
@@ -209,6 +205,17 @@ class RunHistory(Record):
     best_round: int | None = None
     baselines: tuple[YardstickRow, ...] = ()
     unjudged: dict[str, dict[str, Reason]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_gains_anew(cls, content: Any) -> Any:
+        kept = content.items() if isinstance(content, dict) else ()
+        return {name: value for name, value in kept if name != "gains"} if kept else content
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gains(self) -> tuple[Gain, ...]:
+        return tuple(gains(self.baselines))
 
     def with_round(self, record: RoundRecord) -> RunHistory:
         """With a round added; rounds of a future that a crash lost are cut."""
@@ -247,16 +254,6 @@ class RunHistory(Record):
         for record in self.rounds:
             names |= record.sites.keys() | record.rejected.keys()
         return sorted(names)
-
-
-def alone(site: str) -> str:
-    """Name, in rows of the yardstick, of the model that a site trained without the others."""
-    return f"{site}{_ALONE}"
-
-
-def is_alone(model: str) -> bool:
-    """Whether a row's model is one that a site trained without the others."""
-    return model.endswith(_ALONE)
 
 
 def write_history(folder: str | Path, history: RunHistory) -> None:

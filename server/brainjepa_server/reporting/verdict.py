@@ -11,6 +11,7 @@ from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.privacy.budget import words
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import OTHER_HALF
+from brainjepa_server.record.gains import gain
 from brainjepa_server.record.history import (
     FEDERATED,
     POOLED,
@@ -20,6 +21,14 @@ from brainjepa_server.record.history import (
     RunHistory,
     YardstickRow,
     is_alone,
+)
+from brainjepa_server.reporting.standing import (
+    ALIKE,
+    Standing,
+    beside_pooled,
+    how_sure,
+    too_few,
+    worth,
 )
 
 BUDGETS = (
@@ -36,7 +45,6 @@ OWN_PROBES = (
     "means over the sites of R2 that each found by itself with probes of its own people, tested on "
     "those whom a probe had not seen; the model was trained on most of them."
 )
-ALIKE = 0.01  # differences in R2 below this are called none
 OF_WINDOWS = (
     "R² of the other half of a scan is what one window tells of it at each site by itself: of "
     "people of the held-out fold, whom no site trained on, with scales of the site's other people; "
@@ -113,6 +121,19 @@ class Comparison:
         alike = found is not None and own is not None and found.own_probes == own.own_probes
         return found.r2 if found is not None and alike else None
 
+    def standing(self, model: str, pool: str | None, outcome: str) -> Standing | None:
+        """The federation's model beside another, where both were found in one way."""
+        own, found = (self._row(name, pool, outcome) for name in (FEDERATED, model))
+        other = self.beside(model, pool, outcome)
+        if own is None or own.r2 is None or found is None or other is None:
+            return None
+        return Standing(own.r2, other, gain(own, found))
+
+    def standings(self, model: str) -> dict[str, Standing]:
+        """By outcome, from the pool that the verdict is about."""
+        found = {o: self.standing(model, self.pool_of(o), o) for o in self.outcomes}
+        return {outcome: one for outcome, one in found.items() if one is not None}
+
     def of_own_probes(self, pool: str | None) -> bool:
         """Whether sites' own probes say what the federation's model tells."""
         rows = [r for r in self.rows if (r.model, r.pool) == (FEDERATED, pool)]
@@ -157,16 +178,18 @@ def verdict(history: RunHistory) -> list[str]:
             "the model learned anything: a falling loss does not tell.",
         ]
     own_probes = comparison.of_own_probes(pool)
+    random, pooled = comparison.standings(RANDOM), comparison.standings(POOLED)
+    few = too_few(random.values())
+    answer = [worth(random), beside_pooled(pooled), f"{few}." if few else ""]
     of_round = "" if comparison.round is None else f" {comparison.round_text(history)}"
     return [
         _progress(history),
-        _answer(comparison, own),
+        " ".join(filter(None, answer)),
         *(_outcome(comparison, outcome, value) for outcome, value in own.items()),
         f"All of it is of the model{of_round}{_read_from(pool, own, own_probes)}.",
         *([OWN_PROBES] if own_probes else []),
         *([OF_WINDOWS] if OTHER_HALF in own else []),
-        "No interval is known, since people's values stay at their sites: differences under "
-        f"{ALIKE} are called none, and where few people are held out larger ones may be chance.",
+        how_sure([*random.values(), *pooled.values()]),
         _not_compared(comparison),
     ]
 
@@ -208,26 +231,6 @@ def _read_from(pool: str | None, told: Iterable[str], own_probes: bool) -> str:
     return f", read from the pool “{pool}” by ridge probes of {whose}{half}"
 
 
-def _answer(comparison: Comparison, own: Mapping[str, float | None]) -> str:
-    """Whether training was worth it: how the model stands beside random weights."""
-    gains = {}
-    for outcome, value in own.items():
-        random = comparison.beside(RANDOM, comparison.pool_of(outcome), outcome)
-        if value is not None and random is not None:
-            gains[outcome] = value - random
-    if not gains:
-        return "Whether training was worth it is not known: random weights were not measured."
-    better = [outcome for outcome, gain in gains.items() if gain >= ALIKE]
-    others = [outcome for outcome in gains if outcome not in better]
-    told = f"The federated model tells more than random weights do of {_and(better)}"
-    if not others:
-        return f"{told}."
-    alike = "random weights do as well or better"
-    if better:
-        return f"{told}; of {_and(others)} {alike}."
-    return f"Training was not worth it by this yardstick: of {_and(others)} {alike}."
-
-
 def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
     if own is None:
         return f"{outcome}: not known; the outcome does not vary, or the model was not measured."
@@ -241,9 +244,9 @@ def _outcome(comparison: Comparison, outcome: str, own: float | None) -> str:
         (START, "the model that the study started from"),
         (POOLED, "training on all data in one place"),
     ):
-        other = comparison.beside(model, pool, outcome)
-        if other is not None:
-            parts.append(_against(own, other, what))
+        if (standing := comparison.standing(model, pool, outcome)) is not None:
+            sure = f" (at a site {standing})" if str(standing) else ""
+            parts.append(_against(own, standing.other, what) + sure)
     alone = comparison.alone(pool, outcome)
     if alone:
         mean = sum(alone) / len(alone)

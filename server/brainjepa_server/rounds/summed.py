@@ -266,7 +266,7 @@ def summed_yardstick(
         except (QuorumMissed, RejectedReply, ValueError) as error:
             return Evaluated([], {}, {ALL: str(error)}, {})
         rows = yardstick.measure(model).rows
-    alone = {"r2_at_sites": None}  # the sum is not a site
+    alone: dict[str, object] = {"at_sites": {}}  # the sum is not a site
     return Evaluated([row.model_copy(update=alone) for row in rows], {}, found.gone, {})
 
 

@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from scipy import stats
+from collections.abc import Mapping
 
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING
+from brainjepa_server.record.over_sites import OverSites
 
 JUDGED = ("auc", "r", "balanced accuracy", "r2")  # the first that is known
-FEWEST = 3  # sites that an interval takes
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]  # by site, model and metric
-
-
-@dataclass(frozen=True)
-class OverSites:
-    """A mean over sites, each counted once, and its 95 % interval by Student's t.
-
-    Attributes
-    ----------
-    mean : float
-    low, high : float or None
-        None of fewer than three sites.
-    sites : int
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    sites: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> OverSites:
-        """Of one value a site."""
-        mean, count = float(np.mean(values)), len(values)
-        if count < FEWEST:
-            return cls(mean, None, None, count)
-        reach = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-        return cls(mean, mean - reach, mean + reach, count)
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def judged_by(scores: Scores) -> str | None:

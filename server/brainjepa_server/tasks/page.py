@@ -16,9 +16,9 @@ from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table, settings_table
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING
+from brainjepa_server.record.over_sites import OverSites
 from brainjepa_server.reporting.words import number_in_words
 from brainjepa_server.tasks.over_sites import (
-    OverSites,
     Scores,
     judged_by,
     models_of,

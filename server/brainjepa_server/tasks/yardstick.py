@@ -10,10 +10,9 @@ Shapes: P features of a pool, Q outcomes of a group.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import NamedTuple
 
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
@@ -166,13 +165,13 @@ class FederatedYardstick(WaitingReplies):
             train = [m for _, m in sorted(by_fold.items()) if m.n]
             if test is not None and test.n and len(train) >= 2:
                 fits[kind] = (*fit_and_mean(train), test)
-        at_sites: dict[Kind, list[float]] = {kind: [] for kind in fits}
+        at_sites: dict[Kind, dict[str, float]] = {kind: {} for kind in fits}
         for site in kept:
             told = moments_from_arrays(self._kept(site))
             for kind, (fit, _, _) in fits.items():
                 own = told.get(Group(*kind, self.held_out_fold))
                 if own is not None and own.n:
-                    at_sites[kind].append(_r2_at_site(fit, own))
+                    at_sites[kind][site] = _r2_at_site(fit, own)
         rows = []
         for kind in sorted({*fits, *self._scores}):
             scores = {s: r2 for s, r2 in self._scores.get(kind, {}).items() if s not in left_out}
@@ -182,14 +181,14 @@ class FederatedYardstick(WaitingReplies):
                 r2, at_each = _r2(*fits[kind]), at_sites[kind]
                 few |= scores.keys() - summed
             elif scores:
-                r2, at_each = mean(scores.values()), list(scores.values())
+                r2, at_each = mean(scores.values()), scores
             else:
                 continue
             rows.append(self._row(model, kind, r2, at_each, own_probes=not by_sums))
         return Measured(rows, dict.fromkeys(sorted(few), TOO_FEW) | left_out)
 
     def _row(
-        self, model: str, kind: Kind, r2: float, at_sites: list[float], *, own_probes: bool
+        self, model: str, kind: Kind, r2: float, at_sites: dict[str, float], *, own_probes: bool
     ) -> YardstickRow:
         pool, outcome = kind
         return YardstickRow(
@@ -197,7 +196,7 @@ class FederatedYardstick(WaitingReplies):
             pool=pool,
             outcome=outcome,
             r2=r2,
-            r2_at_sites=_median(at_sites),
+            at_sites=dict(sorted(at_sites.items())),
             features=self._features[pool],
             own_probes=own_probes,
         )
@@ -274,9 +273,3 @@ def _r2_at_site(fit: Ridge, m: Moments) -> float:
     """Beside the mean of the same people: that of all people is bent by a site that lies."""
     spread = m.yy - m.y_sum**2 / m.n
     return float(explained(fit.squared_error(m), spread, m.yy).mean())
-
-
-def _median(values: list[float]) -> float | None:
-    """Of those that are numbers."""
-    known = [value for value in values if math.isfinite(value)]
-    return median(known) if known else None

@@ -77,12 +77,13 @@ def evaluate(
         ),
     ] = None,
     asks: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--asks/--no-asks",
-            help="With --test, also few labels, short scans, missing ROIs and another TR.",
+            help="With --test, also few labels, short scans, missing ROIs and another TR; by "
+            "default yes.",
         ),
-    ] = True,
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -98,6 +99,11 @@ def evaluate(
                 f"expected --test or --protocol, found both; the hospitals of '{test}' are tested "
                 "by those of DATA, whatever the protocol: leave one out"
             )
+        if test is None and asks is not None:
+            raise ValueError(
+                f"expected --test with --{'' if asks else 'no-'}asks, found none; few labels and "
+                "short scans are asked of other hospitals alone: name them, or leave it out"
+            )
         require_device(device)
         keep_log(out)
         with waiting(console, "Evaluating") as work:
@@ -108,7 +114,7 @@ def evaluate(
                 protocol_settings(protocol or "holdout"),
                 out,
                 test=test,
-                asks=asks,
+                asks=asks is not False,
                 finetune=finetune_settings(finetune or ("yes" if test is None else "no")),
                 methods=methods_named(methods),
                 mae=test is None if mae is None else mae,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,6 +25,7 @@ from brainjepa_core.extras import require
 from brainjepa_core.machine.processors import usable_cores
 
 if TYPE_CHECKING:
+    from brainjepa_server.record.gains import Gain
     from brainjepa_server.record.history import RunHistory
     from brainjepa_server.settings import StudySettings
 
@@ -102,7 +103,8 @@ def simulate(
         with waiting(console, "Drawing the report"):
             report = write_pages(out, stores[0].atlas)
         if as_json:
-            print_json({"model": out / "final", "report": report, "baselines": history.baselines})
+            told = {"baselines": history.baselines, "gains": history.gains}
+            print_json({"model": out / "final", "report": report, **told})
         console.print(
             f"Model: [bold]{out / 'final'}[/bold]", f"Report: [bold]{report}[/bold]", sep="\n"
         )
@@ -158,7 +160,30 @@ def comparison(history: RunHistory) -> Table:
             cells.append(f"{sum(found) / len(found):.3f}" if found else "-")  # type: ignore[arg-type]
         if any(cell != "-" for cell in cells):
             table.add_row(title, *cells)
+    shown = [g for g in history.gains if g.pool == HEADLINE or g.outcome == OTHER_HALF]
+    _add_gains(table, outcomes, shown)
     return table
+
+
+def _add_gains(table: Table, outcomes: Sequence[str], gains: Sequence[Gain]) -> None:
+    """What the federation is ahead by at a site, with its interval; or that sites are too few."""
+    from brainjepa_server.record.gains import FEWEST
+    from brainjepa_server.record.history import POOLED, RANDOM
+
+    sites = max((gain.sites for gain in gains), default=0)
+    if not any(gain.low is not None for gain in gains):
+        few = f"too few sites for an interval ({sites}; it takes {FEWEST})"
+        table.caption = few if sites else None
+        return
+    for beside, title in ((RANDOM, "untrained"), (POOLED, "all in one place")):
+        found = {gain.outcome: gain for gain in gains if gain.beside == beside}
+        if found:
+            table.add_section()
+            lines = {"mean": f"federated less {title}", "low": "  95 % from", "high": "  to"}
+            for name, label in lines.items():
+                values = [getattr(found.get(outcome), name, None) for outcome in outcomes]
+                table.add_row(label, *("-" if v is None else f"{v:+.3f}" for v in values))
+    table.caption = f"differences: on a site's own people, mean over {sites} sites, Student's t"
 
 
 def require_comparable(study: StudySettings) -> None:

@@ -161,3 +161,19 @@ def test_coverage_marks_rois_that_some_scans_lack():
     figure = figures.roi_coverage(seen, np.array(load_atlas().centroids))
     from_behind = figure.axes[1]
     assert list(from_behind.collections[1].get_array()) == [0.5, 0.2]
+
+
+def test_dvars_stands_over_the_carpet_from_zero(tmp_path, monkeypatch):
+    drawn = drawn_figures(monkeypatch)
+    raw = raw_scan()
+    draw(tmp_path / "scan.png", raw, PLAIN)
+    ax = next(ax for ax in drawn[0].axes if "DVARS" in ax.get_ylabel())
+    (line,) = ax.lines
+    live = raw.series[1:]
+    steps = 100 * (live[:, 1:] - live[:, :-1]) / live.mean(1, keepdims=True)
+    assert np.allclose(line.get_ydata()[1:], np.sqrt((steps**2).mean(0)))
+    assert ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > np.nanmax(line.get_ydata())
+    cleaned = raw_scan()
+    cleaned.series[:] -= 100
+    draw(tmp_path / "scan.png", cleaned, PLAIN)
+    assert "DVARS is not known: the signals have no mean" in texts_of(drawn[1])

@@ -104,3 +104,10 @@ def test_no_limit_where_there_is_no_rule_and_one_value_is_in_the_middle():
     fd, tsnr = strips([SCAN], ExclusionSettings(mean_fd=None))
     assert fd.limit is None and tsnr.limit is None
     assert fd.dots[0].across == pytest.approx(WIDTH / 2, abs=1)
+
+
+def test_no_axis_of_a_share_goes_beyond_all_of_it():
+    whole = [replace(SCAN, subject=f"{i}", quality={"coverage_mean": 1.0}) for i in range(3)]
+    (strip,) = strips(whole, ExclusionSettings())
+    assert 50 < max(float(text) for _, text in strip.ticks) <= 100
+    assert all(dot.across <= WIDTH for dot in strip.dots)

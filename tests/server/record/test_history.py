@@ -105,7 +105,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", '{"format": 7, "stores": 3}', '{"format": 7, "colour": "red"}', "\xff"]
+    "content", ["", "{", '{"format": 8, "stores": 3}', '{"format": 8, "colour": "red"}', "\xff"]
 )
 def test_damaged_file(tmp_path: Path, content: str) -> None:
     (tmp_path / SUMMARY).write_text(content, encoding="latin-1")
@@ -234,7 +234,7 @@ def test_a_study_of_another_version_is_refused_in_one_line(tmp_path, number):
     if number is not None:
         content["format"] = number
     (tmp_path / "summary.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"^expected a study of format 7, found one of for") as e:
+    with pytest.raises(ValueError, match=r"^expected a study of format 8, found one of for") as e:
         read_history(tmp_path)
     assert str(e.value).endswith("begin a new study from its model (start_from: {model: FOLDER})")
     assert len(str(e.value)) < 240

@@ -11,8 +11,9 @@ from scipy import stats
 
 from brainjepa_core.pages.palette import INK
 from brainjepa_server.record.history import RunHistory, write_history
+from brainjepa_server.record.over_sites import OverSites
 from brainjepa_server.reporting.pages import write_pages
-from brainjepa_server.tasks.over_sites import OverSites, verdict
+from brainjepa_server.tasks.over_sites import verdict
 from brainjepa_server.tasks.page import heat, strips, write_task_page
 from brainjepa_server.tasks.report import CrossSiteMatrix, SiteScores, TaskReport
 from brainjepa_server.tasks.report_file import write_task_report

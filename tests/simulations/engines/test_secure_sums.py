@@ -123,7 +123,7 @@ def test_the_same_model_and_yardstick_as_without(plain, summed):
     for key in rows[1]:
         assert rows[1][key]["r2"] == pytest.approx(rows[0][key]["r2"], abs=1e-4)
         assert rows[1][key]["features"] == rows[0][key]["features"]
-        assert rows[1][key]["r2_at_sites"] is None  # of no site by itself
+        assert rows[1][key]["at_sites"] == {}  # of no site by itself
     before, after = summary(plain)["rounds"], summary(summed)["rounds"]
     for one, other in zip(before, after, strict=True):
         assert other["summed"]["attempt"] == 1 and one["summed"] is None

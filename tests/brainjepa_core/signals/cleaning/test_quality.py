@@ -60,6 +60,12 @@ def test_numbers_equal_naive_ones():
         "dead_rois": 1,
         "fc_mean": sum(naive) / 6,
     }
+    rows = raw.series[[0, 3, 4, 5]]  # with a signal
+    steps = [
+        np.sqrt(np.mean([(100 * (row[t] - row[t - 1]) / row.mean()) ** 2 for row in rows]))
+        for t in range(1, 40)
+    ]
+    expected["dvars"] = sum(steps) / 39
     assert quality == pytest.approx(expected)
     assert all(type(value) is float for value in quality.values())
 
