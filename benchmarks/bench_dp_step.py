@@ -48,9 +48,7 @@ def make_trainings(args: argparse.Namespace, rois: int) -> dict[str, Training]:
     settings = family.settings.preset(
         args.preset, rois=rois, frames=PATCH * PATCHES, patch=PATCH, components=10, **sizes
     )
-    recipe = TrainingSettings(
-        batch_size=args.people, schedule=ScheduleSettings(total_steps=1000), precision="fp32"
-    )
+    recipe = TrainingSettings(batch_size=args.people, schedule=ScheduleSettings(total_steps=1000))
     basis = torch.randn(rois, 10)
     plain, private = (family.new(settings, basis, seed=0) for _ in range(2))
     gradient = PrivateGradient(

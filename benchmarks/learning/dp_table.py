@@ -33,7 +33,8 @@ def table(results: list[Result]) -> Iterator[str]:
     for (data, rois, times, where, train, parameters), found in cells.items():
         told = {epsilon: interval(same) for epsilon, same in found.items()}
         start = next(iter(told.values()))[0]
-        seeds = sorted({len(same) for same in found.values()})
+        counts = {len(same) for same in found.values()}
+        seeds = sorted({min(counts), max(counts)})
         gains = " | ".join(
             f"{told[e][1]:+.3f} ({told[e][2]:+.3f} to {told[e][3]:+.3f})" if e in told else ""
             for e in columns

@@ -21,6 +21,7 @@ from torch import Tensor
 from brainjepa_core.extras import require
 
 LEAST = 32  # bytes of a secret
+AT_ONCE = 1 << 14  # pairs of normal numbers: few enough for the processor's cache
 FORMAT = 1  # raised when equal secrets give other numbers
 
 
@@ -46,14 +47,17 @@ class Stream:
     def normals(self, number: int) -> Tensor:
         """The next independent standard normal numbers, float64 (Box and Muller, 1958)."""
         pairs = (number + 1) // 2
-        # The upper 53 bits as the middles of 2**53 equal parts: neither 0 nor 1.
-        bits = torch.from_numpy((self.words(2 * pairs) >> np.uint64(11)).astype(np.int64))
-        radius, angle = bits.double().add_(0.5).mul_(2.0**-53).view(2, pairs)
-        radius.log_().mul_(-2).sqrt_()
-        angle.mul_(2 * math.pi)
+        words = self.words(2 * pairs).reshape(2, pairs)
         normals = torch.empty(2, pairs, dtype=torch.float64)
-        torch.mul(radius, angle.cos(), out=normals[0])
-        torch.mul(radius, angle.sin_(), out=normals[1])
+        for first in range(0, pairs, AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            # The upper 53 bits as the middles of 2**53 equal parts: neither 0 nor 1.
+            bits = torch.from_numpy((words[:, part] >> np.uint64(11)).view(np.int64))
+            radius, angle = bits.double().add_(0.5).mul_(2.0**-53)
+            radius.log_().mul_(-2).sqrt_()
+            angle.mul_(2 * math.pi)
+            torch.mul(radius, angle.cos(), out=normals[0, part])
+            torch.mul(radius, angle.sin_(), out=normals[1, part])
         return normals.view(-1)[:number]
 
 

@@ -41,7 +41,7 @@ def consensus(honest, replies=None, told=PEOPLE) -> Consensus:
     replies = {name: reply_of(one) for name, one in honest.items()} | (replies or {})
     counts = dict.fromkeys(honest, Counts(PEOPLE, PEOPLE)) | {LIAR: Counts(told, told)}
     rois = next(iter(honest.values())).rois
-    return build_consensus(replies, rois, FLOORS, BASIS, counts)
+    return build_consensus(replies.items(), rois, FLOORS, BASIS, counts)
 
 
 def likeness(one: Consensus, other: Consensus) -> float:

@@ -113,7 +113,9 @@ class UpdateCode:
 
     def mean(self, total: NDArray[np.uint32], shares: int) -> Float64:
         """Mean float64 of one array of the updates, by the sites' shares."""
-        return self.points.decode(total, shares) / shares
+        mean = self.points.decode(total, shares)
+        mean /= shares
+        return mean
 
 
 def l2_norm(update: Mapping[str, NDArray[Any]]) -> float:

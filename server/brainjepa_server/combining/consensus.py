@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from brainjepa_server.combining.validation import (
     require_answer,
     require_told,
 )
+from brainjepa_server.combining.waiting_sums import WaitingSums
 from brainjepa_server.settings import FloorSettings
 
 ARRAYS = ("pair_count", "z_sum")
@@ -116,29 +118,33 @@ def _checked(
 
 
 def build_consensus(
-    replies: Mapping[str, Reply],
+    replies: Iterable[tuple[str, Reply]],
     rois: Sequence[str],
     floors: FloorSettings,
     settings: BasisSettings,
     counts: Mapping[str, Counts],
+    folder: Path | None = None,
 ) -> Consensus:
     """Sum what the sites sent and compute the basis of all their people.
 
     Each sum is judged by itself, then beside the others: a site whose mean connectivity is not like
     theirs is left out, and of three or more none counts for more than 2 / sites of the people.
-    Sites are added in order of name, so the same replies give the same bits in whatever order
+    Sums wait on disk until all are there, so that memory does not grow with the number of sites,
+    and are added in order of name, so that the same replies give the same bits in whatever order
     they arrived.
 
     Parameters
     ----------
-    replies : mapping of str to Reply
-        Replies to ``gradients`` by site.
+    replies : iterable of (str, Reply)
+        Each site's reply to ``gradients``; looked at once, one at a time.
     rois : sequence of str
         The study's ROI names in order.
     floors : FloorSettings
     settings : BasisSettings
     counts : mapping of str to Counts
         What sites told of when they joined.
+    folder : Path, optional
+        Where sums wait; the system's place by default.
 
     Returns
     -------
@@ -149,33 +155,43 @@ def build_consensus(
     ValueError
         If too few sites or people are left, or these have no basis (`basis_of_sum`).
     """
-    sums: dict[str, ConnectivitySum] = {}
     left_out: dict[str, str] = {}
-    for site in sorted(replies):
-        try:
-            sums[site] = check_sum(replies[site], rois, floors.subjects_per_site, counts.get(site))
-        except RejectedReply as error:
-            left_out[site] = str(error)
-    compared = len(sums) >= FEWEST_JUDGED
-    odd = odd_ones(sums)
-    left_out |= odd
-    sums = {site: one for site, one in sums.items() if site not in odd}
-    people = sum(one.subjects for one in sums.values())
+    with WaitingSums(rois, folder) as sums:
+        for site, reply in replies:
+            try:
+                sums.take(site, check_sum(reply, rois, floors.subjects_per_site, counts.get(site)))
+            except RejectedReply as error:
+                left_out[site] = str(error)
+        compared = len(sums) >= FEWEST_JUDGED
+        odd = odd_ones(sums, folder)
+        for site in odd:
+            sums.leave_out(site)
+        left_out = dict(sorted(left_out.items())) | odd
+        _require_enough(sums.people, floors, left_out)
+        lowered, capped = _capped(sums.people)
+        total = ConnectivitySum(rois)
+        for site, one in sums.items():
+            total += one.counting_as(lowered.get(site, one.subjects))
+        sites, people = tuple(sums), sum(sums.people.values())
+    basis = basis_of_sum(total, settings)
+    return Consensus(total, people, basis, total.mean_fc(), sites, left_out, capped, compared)
+
+
+def _require_enough(
+    people: Mapping[str, int], floors: FloorSettings, left_out: Mapping[str, str]
+) -> None:
+    """Refuse a consensus of too few sites or people."""
     reasons = reasons_after({f"{site} was left out": why for site, why in left_out.items()})
-    if len(sums) < floors.sites:
+    if len(people) < floors.sites:
         raise ValueError(
             f"expected usable connectivity of at least {floors.sites} sites (floors.sites), found "
-            f"{len(sums)}; wait for more sites{reasons}"
+            f"{len(people)}; wait for more sites{reasons}"
         )
-    if people < floors.subjects:
+    if sum(people.values()) < floors.subjects:
         raise ValueError(
             f"expected at least {floors.subjects} subjects over all sites (floors.subjects), found "
-            f"{people}; wait for more sites{reasons}"
+            f"{sum(people.values())}; wait for more sites{reasons}"
         )
-    counting, capped = _capped(sums)
-    total = sum(counting.values(), ConnectivitySum(rois))
-    basis = basis_of_sum(total, settings)
-    return Consensus(total, people, basis, total.mean_fc(), tuple(sums), left_out, capped, compared)
 
 
 def consensus_of_sum(
@@ -207,21 +223,15 @@ def consensus_of_sum(
     )
 
 
-def _capped(
-    sums: Mapping[str, ConnectivitySum],
-) -> tuple[dict[str, ConnectivitySum], dict[str, str]]:
-    """Sums of which none counts for more than twice an even part of the people; and why."""
-    if len(sums) < FEWEST_JUDGED:
-        return dict(sums), {}
-    most = largest_share([float(one.subjects) for one in sums.values()])
-    counting = {
-        site: one if one.subjects <= most else one.counting_as(max(int(most), 1))
-        for site, one in sums.items()
-    }
+def _capped(people: Mapping[str, int]) -> tuple[dict[str, int], dict[str, str]]:
+    """What sites count for that have more than twice an even part of the people; and why."""
+    if len(people) < FEWEST_JUDGED:
+        return {}, {}
+    most = largest_share([float(one) for one in people.values()])
+    lowered = {site: max(int(most), 1) for site in sorted(people) if people[site] > most}
     reasons = {
-        site: f"expected at most {LARGEST_PART / len(sums):.0%} of the people (twice an even "
-        f"part), found {one.subjects}; it counts for {counting[site].subjects}"
-        for site, one in sums.items()
-        if counting[site] is not one
+        site: f"expected at most {LARGEST_PART / len(people):.0%} of the people (twice an even "
+        f"part), found {people[site]}; it counts for {fewer}"
+        for site, fewer in lowered.items()
     }
-    return counting, reasons
+    return lowered, reasons

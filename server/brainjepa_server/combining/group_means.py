@@ -25,7 +25,10 @@ def middle(values: Float64, settings: AggregationSettings) -> Float64:
 
 def combined(updates: Sequence[SummedUpdate], settings: AggregationSettings) -> Means:
     """The middle of the mean updates, float64, an array after the other; they are used up."""
+    first, *others = updates
+    if not others:  # nothing to compare, and no room for copies of its largest array
+        return {name: first.take(name) for name in first.names}
     return {
         name: middle(np.stack([one.take(name) for one in updates]), settings)
-        for name in updates[0].names
+        for name in first.names
     }

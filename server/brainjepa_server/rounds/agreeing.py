@@ -28,9 +28,9 @@ def consensus(sites: Sites, settings: StudySettings, members: Members) -> Consen
     asked, rounds = settings.assignment(), settings.rounds
     names = sorted(members.nodes)
     answers = sites.ask(GRADIENTS, asked, {}, names, rounds.deadline, retries=rounds.retries)
-    replies = {answer.site: answer.reply for answer in answers}
-    basis = settings.pretraining.basis
-    return build_consensus(replies, members.rois, settings.floors, basis, members.counts)
+    replies = ((answer.site, answer.reply) for answer in answers)
+    told = members.rois, settings.floors, settings.pretraining.basis, members.counts
+    return build_consensus(replies, *told, sites.folder)
 
 
 def facts_of(found: Consensus, basis: ConsensusBasis) -> BasisFacts:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from brainjepa_simulations.attacks.asking import rows as asking
 from brainjepa_simulations.attacks.attack import Attack
-from brainjepa_simulations.attacks.guessing import mean_connectivity, membership
+from brainjepa_simulations.attacks.guessing import (
+    mean_connectivity,
+    membership,
+    membership_by_people,
+)
 from brainjepa_simulations.attacks.guessing.canary import audit_rows
 from brainjepa_simulations.attacks.lying import backdoor, several_rounds
 from brainjepa_simulations.attacks.lying import rows as lying
@@ -52,6 +56,11 @@ ATTACKS: dict[str, Attack] = {
             "membership",
             "Tell from weights whether the person of a scan took part in training.",
             membership.rows,
+        ),
+        Attack(
+            "membership-by-people",
+            "The same of sites of ten and of a hundred people, with noise and without.",
+            membership_by_people.rows,
         ),
         Attack(
             "mean-connectivity",

@@ -11,6 +11,7 @@ from scipy import stats
 from small_runs import FRAMES, PATCH, People, make_model, make_recipe
 
 from brainjepa_core.models.registry import family_named
+from brainjepa_core.privacy import secret as secret_module
 from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step, sampling_rate
 from brainjepa_core.privacy.secret import RequestSecret, Stream
 
@@ -171,6 +172,19 @@ def test_normals_are_normal_and_whole_in_the_tails():
     assert abs(float(torch.corrcoef(pairs)[0, 1])) < 4 / math.sqrt(200_000)
     squares = float(torch.corrcoef(pairs.square())[0, 1])
     assert abs(squares) < 4 / math.sqrt(200_000)
+
+
+@pytest.mark.parametrize("number", [1, 2, 15, 40_001])
+def test_normals_are_those_of_all_words_at_once_whatever_is_drawn_at_a_time(number, monkeypatch):
+    z = Stream(bytes(32)).normals(number)
+    pairs = (number + 1) // 2
+    words = Stream(bytes(32)).words(2 * pairs) >> np.uint64(11)
+    u, v = ((words + 0.5) / 2**53).reshape(2, pairs)
+    radius = np.sqrt(-2 * np.log(u))
+    known = np.concatenate([radius * np.cos(2 * np.pi * v), radius * np.sin(2 * np.pi * v)])
+    np.testing.assert_allclose(z.numpy(), known[:number], rtol=0, atol=1e-13)
+    monkeypatch.setattr(secret_module, "AT_ONCE", 7)
+    assert torch.equal(Stream(bytes(32)).normals(number), z)
 
 
 def test_a_stream_goes_on_where_it_was():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply
-from brainjepa_server.combining.agreement import odd_ones
+from brainjepa_server.combining import agreement as agreement_module
+from brainjepa_server.combining.agreement import _mean_z, _Means, odd_ones
 from brainjepa_server.combining.consensus import build_consensus
 from brainjepa_simulations.engines.virtual_sites import open_data
 
@@ -116,7 +118,7 @@ def test_two_sites_cannot_be_compared(honest):
     two = {name: honest[name] for name in names}
     own = honest[LIAR].z_sum / np.maximum(honest[LIAR].pair_count, 1)
     replies = {names[0]: reply_of(two[names[0]]), LIAR: sent(-own)}
-    found = build_consensus(replies, two[LIAR].rois, FLOORS, BASIS, {})
+    found = build_consensus(replies.items(), two[LIAR].rois, FLOORS, BASIS, {})
     assert not found.compared and found.left_out == {} and set(found.sites) == set(names)
 
 
@@ -132,6 +134,30 @@ def test_pairs_that_a_site_does_not_tell_are_not_held_against_it(honest):
     few = np.where(np.arange(one.z_sum.size) < 9, 5.0 * PEOPLE, 0.0)
     wild = Reply({"subjects": PEOPLE}, {"z_sum": few, "pair_count": np.int64(few > 0) * PEOPLE})
     assert list(consensus(honest, {LIAR: wild}).left_out) == [LIAR]
+
+
+def test_means_that_are_read_in_blocks_say_the_same_to_the_last_digit(honest, monkeypatch):
+    """Of sites that each leave out some pairs, and none tells the first one."""
+    told = np.random.default_rng(0).random((len(honest), honest[LIAR].z_sum.size)) < 0.8
+    told[:, 0] = False
+    sums = {
+        site: ConnectivitySum.from_arrays(
+            one.to_arrays() | {"z_sum": one.z_sum * seen, "pair_count": one.pair_count * seen}
+        )
+        for (site, one), seen in zip(honest.items(), told, strict=True)
+    }
+    sums[LIAR].z_sum *= -1
+    whole = odd_ones(sums)
+    monkeypatch.setattr(agreement_module, "BLOCK", 7 * len(sums))
+    assert odd_ones(sums) == whole and list(whole) == [LIAR]
+    means = np.stack([_mean_z(one) for one in sums.values()])
+    with tempfile.TemporaryFile(buffering=0) as file:
+        waiting = _Means(file)
+        for site, mean in zip(sums, means, strict=True):
+            waiting.take(site, mean)
+        found = waiting.median(list(sums)[1:])
+    known = (column[~np.isnan(column)] for column in means[1:].T)
+    np.testing.assert_array_equal(found, [np.median(c) if len(c) else 0.0 for c in known])
 
 
 def test_a_sum_may_count_for_fewer_people_of_the_same_connectivity(honest):

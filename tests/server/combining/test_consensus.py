@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ REPLIES = {site: make_reply(people) for site, people in SITES.items()}
 
 
 def test_it_is_the_basis_of_the_pooled_people():
-    found = build_consensus(REPLIES, ROIS, FLOORS, BASIS, {})
+    found = build_consensus(REPLIES.items(), ROIS, FLOORS, BASIS, {})
     pooled = make_sum(range(16))
     basis = ConsensusBasis.from_sum(pooled, 6, 0.7)
     np.testing.assert_allclose(found.basis.gradients, basis.gradients, atol=1e-6)
@@ -63,9 +65,37 @@ def test_it_is_the_basis_of_the_pooled_people():
 
 def test_the_order_of_replies_does_not_show():
     backwards = dict(reversed(REPLIES.items()))
-    one, other = (build_consensus(r, ROIS, FLOORS, BASIS, {}) for r in (REPLIES, backwards))
+    one, other = (build_consensus(r.items(), ROIS, FLOORS, BASIS, {}) for r in (REPLIES, backwards))
     assert one.basis.hash == other.basis.hash
     np.testing.assert_array_equal(one.mean_fc, other.mean_fc)
+
+
+MANY_ROIS = tuple(f"area {i}" for i in range(150))
+MEAN_Z = np.arctanh(
+    np.corrcoef(np.random.default_rng(0).standard_normal((150, 20)))[np.triu_indices(150, 1)]
+)
+
+
+def many_replies(sites: int) -> Iterator[tuple[str, Reply]]:
+    """Made as they are asked for, each of 180 kB."""
+    for number in range(sites):
+        away = 0.1 * np.random.default_rng(number).standard_normal(MEAN_Z.shape)
+        counts = np.full(MEAN_Z.shape, 20)
+        arrays = {"z_sum": 20 * (MEAN_Z + away), "pair_count": counts}
+        yield f"site-{number:03d}", Reply({"subjects": 20}, arrays)
+
+
+def test_memory_does_not_grow_with_sites_and_nothing_stays_on_disk(tmp_path):
+    """Of 200 sites the sums are 36 MB, their means alone 18."""
+    peaks = []
+    for sites in (30, 200):
+        tracemalloc.start()
+        found = build_consensus(many_replies(sites), MANY_ROIS, FLOORS, BASIS, {}, tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(found.sites) == sites
+    assert peaks[1] < 1.1 * peaks[0] + 1e6 and peaks[1] < 18e6
+    assert list(tmp_path.iterdir()) == []
 
 
 GOOD = REPLIES["east"]
@@ -99,7 +129,7 @@ WRONG = [
 def test_a_site_that_does_not_fit_is_left_out_with_the_reason(changes, text):
     replies = REPLIES | {"east": make_reply(SITES["east"], **changes)}
     floors = FloorSettings(sites=2, subjects_per_site=4, subjects=9)
-    found = build_consensus(replies, ROIS, floors, BASIS, {})
+    found = build_consensus(replies.items(), ROIS, floors, BASIS, {})
     assert found.sites == ("north", "south") and found.total.subjects == 9
     assert list(found.left_out) == ["east"] and text in found.left_out["east"]
 
@@ -108,7 +138,7 @@ def test_a_site_is_in_it_with_no_more_people_than_it_can_have():
     """What sites tell when they join is rounded down, so they have fewer than twice as many."""
     counts = {"north": Counts(3, 9), "east": Counts(3, 9), "south": Counts(4, 4)}
     floors = FloorSettings(sites=2, subjects_per_site=4, subjects=9)
-    found = build_consensus(REPLIES, ROIS, floors, BASIS, counts)
+    found = build_consensus(REPLIES.items(), ROIS, floors, BASIS, counts)
     assert found.sites == ("north", "south")
     text = "expected the 3 people that the site told of when it joined (rounded down: fewer than"
     assert found.left_out["east"].startswith(text) and "found 7;" in found.left_out["east"]
@@ -121,7 +151,7 @@ def test_too_few_sites_or_people_have_no_basis():
         "wait for more sites"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        build_consensus(REPLIES, ROIS, few, BASIS, {})
+        build_consensus(REPLIES.items(), ROIS, few, BASIS, {})
     small = FloorSettings(sites=2, subjects_per_site=5, subjects=13)
     text = (
         "expected at least 13 subjects over all sites (floors.subjects), found 12; wait for more "
@@ -129,9 +159,9 @@ def test_too_few_sites_or_people_have_no_basis():
         "is about those people"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
-        build_consensus(REPLIES, ROIS, small, BASIS, {})
+        build_consensus(REPLIES.items(), ROIS, small, BASIS, {})
     with pytest.raises(ValueError, match="found 0; wait for more sites"):
-        build_consensus({}, ROIS, FLOORS, BASIS, {})
+        build_consensus([], ROIS, FLOORS, BASIS, {})
 
 
 JUNK = st.one_of(
@@ -161,6 +191,6 @@ def test_no_garbage_raises_anything_else(metrics, arrays, spoilt):
 
 def test_what_the_site_sent_is_not_changed():
     before = {name: value.copy() for name, value in GOOD.arrays.items()}
-    build_consensus(REPLIES, ROIS, FLOORS, BASIS, {})
+    build_consensus(REPLIES.items(), ROIS, FLOORS, BASIS, {})
     for name, value in before.items():
         np.testing.assert_array_equal(GOOD.arrays[name], value)

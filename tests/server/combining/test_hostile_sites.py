@@ -85,7 +85,7 @@ def test_nor_does_one_of_five_hundred(honest, lie):
 
 def test_unless_nobody_looks(honest, monkeypatch):
     """The positive control: without the comparison of sites a lie turns it."""
-    monkeypatch.setattr(consensus_module, "odd_ones", lambda sums: {})
+    monkeypatch.setattr(consensus_module, "odd_ones", lambda sums, folder: {})
     with pytest.raises(AssertionError, match=r">= 0\.9"):
         as_it_should_be(honest, ("strong", 1.0, 0, PEOPLE, None))
 

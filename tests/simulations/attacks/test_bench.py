@@ -75,7 +75,15 @@ def test_attacks_in_the_order_of_the_table():
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
     "name",
-    ["membership", "mean-connectivity", "poisoning", "poisoning-rounds", "backdoor", "canary"],
+    [
+        "membership",
+        "membership-by-people",
+        "mean-connectivity",
+        "poisoning",
+        "poisoning-rounds",
+        "backdoor",
+        "canary",
+    ],
 )
 def test_ceilings_hold(name):
     """And what is found without a protection is more, or the attack would be none."""
@@ -86,6 +94,9 @@ def test_ceilings_hold(name):
     if name == "membership":
         told = {row.what: row.found for row in found.rows}
         assert told["AUC by loss, a site's weights"] > 0.7
+    if name == "membership-by-people":
+        few, few_with_noise, many, _ = (row.found for row in found.rows)
+        assert few > 0.8 > many > 0.54 and few_with_noise < few
     if name == "canary":
         bare, private = found.rows
         assert bare.found > private.at_most > private.found

@@ -69,8 +69,8 @@ class Sites:
         # Scans of one window, the worst case: an attacker knows just what was trained on.
         frames = scene.study.windows.frames
         stores = scene.stores(
-            "members", sites, 2 * people, frames=frames, trs=(REFERENCE_TR,), short_scans=0.0,
-            missing_rois=0,
+            f"members-{sites}x{people}", sites, 2 * people, frames=frames, trs=(REFERENCE_TR,),
+            short_scans=0.0, missing_rois=0,
         )  # fmt: skip
         windows = [scene.study.windows_of([store]) for store in stores]
         total = connectivity_sum(scene.study.windows_of(stores))
@@ -94,7 +94,9 @@ class Sites:
             training.advance(batches_of_step(windows, model, recipe, step))
         return _copy(model)
 
-    def trained_privately(self, site: int, start: Weights) -> Weights:
+    def trained_privately(
+        self, site: int, start: Weights, privacy: StudyPrivacy = PRIVATE
+    ) -> Weights:
         """The same of a first round with all the noise of a study of one round."""
         model = self._model(start)
         schedule = self.study.training.schedule.model_copy(update={"total_steps": STEPS})
@@ -102,7 +104,7 @@ class Sites:
         recipe = self.study.training.model_copy(update=changes)
         windows = self.windows[site].only(range(self.people))
         secret = RequestSecret(hashlib.sha256(f"site {site}".encode()).digest(), "membership")
-        protection = PRIVATE.protection(PRIVATE.release(recipe, self.people, EVERYBODY))
+        protection = privacy.protection(privacy.release(recipe, self.people, EVERYBODY))
         gradient = PrivateGradient(model, recipe, protection, secret, 0, torch.device("cpu"))
         training = Training(model, recipe, gradient=gradient)
         sampling = PoissonSampling(secret, recipe.batch_size, self.people)
@@ -146,9 +148,10 @@ class Sites:
         back = torch.cat([(before[n] - after[n]).flatten() for n in trained]).double()
         x, drawn = next(self._views(site, model))
         found = []
-        for i, loss in enumerate(model.sample_losses(x, **drawn)):
-            last = i == len(x) - 1
-            gradient = torch.autograd.grad(loss, list(trained.values()), retain_graph=not last)
+        for i in range(len(x)):  # by themselves: one gradient through all losses costs as many
+            own = {n: None if value is None else value[i : i + 1] for n, value in drawn.items()}
+            loss = model.sample_losses(x[i : i + 1], **own).sum()
+            gradient = torch.autograd.grad(loss, list(trained.values()))
             flat = torch.cat([g.flatten() for g in gradient]).double()
             found.append(float(flat @ back / flat.norm()))
         return np.array(found)
