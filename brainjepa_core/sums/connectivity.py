@@ -18,7 +18,7 @@ from brainjepa_core.sums.correlation import (
     functional_connectivity,
     valid_frames,
 )
-from brainjepa_core.sums.pairs import SumOverPairs
+from brainjepa_core.sums.pairs import SumOverPairs, places_above
 from brainjepa_core.sums.rois import name_rois
 from brainjepa_core.usable import MIN_ROIS
 
@@ -107,13 +107,18 @@ class ConnectivitySum(SumOverPairs):
                 f"expected one mask a scan and at least one scan, found {len(scans)} scans, "
                 f"{len(missing)} masks of missing ROIs and {len(frame_valid)} of valid frames"
             )
-        z, seen = np.zeros_like(self.z_sum), np.zeros_like(self.pair_count)
-        for series, absent, valid in zip(scans, missing, frame_valid, strict=True):
-            z_scan, observed = self._scan_z(valid_frames(series, valid), absent)
-            z += z_scan
-            seen += observed
-        self.z_sum += z / np.maximum(seen, 1)
-        self.pair_count += seen > 0
+        found = [
+            self._scan_z(valid_frames(series, valid), absent)
+            for series, absent, valid in zip(scans, missing, frame_valid, strict=True)
+        ]
+        if len(found) == 1:
+            z, seen = found[0]
+        else:
+            counts = np.sum([observed for _, observed in found], axis=0)
+            z = np.sum([z for z, _ in found], axis=0) / np.maximum(counts, 1)
+            seen = counts > 0
+        self.z_sum += z
+        self.pair_count += seen
         self.subjects += 1
 
     def _scan_z(
@@ -135,12 +140,14 @@ class ConnectivitySum(SumOverPairs):
                 f"expected at least {MIN_ROIS} ROIs with data in a scan, found {index.size}; "
                 "leave it out"
             )
-        r = np.zeros((count, count))
-        r[np.ix_(index, index)] = functional_connectivity(
-            kept[index], rois=[self.rois[i] for i in index]
-        )
-        upper = np.triu_indices(count, k=1)
-        return fisher_z(r[upper]), np.outer(present, present)[upper]
+        whole = index.size == count
+        told = [self.rois[i] for i in index]
+        r = functional_connectivity(kept if whole else kept[index], rois=told)
+        if not whole:
+            known, r = r, np.zeros((count, count))
+            r[np.ix_(index, index)] = known
+        upper = places_above(count)
+        return fisher_z(r.ravel()[upper]), np.outer(present, present).ravel()[upper]
 
     def mean_fc(self) -> Float64:
         """Group connectivity: tanh of the mean Fisher z, with the diagonal 1.

@@ -30,7 +30,10 @@ def fisher_z(r: ArrayLike) -> Float64:
     ndarray of float64
         Same shape, ``|z| <= 8.41``.
     """
-    return np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -R_MAX, R_MAX))
+    z = np.clip(np.asarray(r, dtype=np.float64), -R_MAX, R_MAX)
+    # In place, here and below: fresh memory for each step of a scan costs as much as its sums.
+    found: Float64 = np.arctanh(z, out=z) if z.ndim else np.arctanh(z)
+    return found
 
 
 def dead_rois(
@@ -112,10 +115,12 @@ def functional_connectivity(
             f"{NEAR_DEAD:.0%} of the scan's median SD, in {name_rois(dead, rois)}; mark them as "
             "missing (dead_rois finds them)"
         )
-    centred = kept - kept.mean(axis=1, keepdims=True)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    r: Float64 = unit @ unit.T
-    r = np.clip((r + r.T) / 2, -1.0, 1.0)
+    unit = kept - kept.mean(axis=1, keepdims=True)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    once = unit @ unit.T
+    r: Float64 = once + once.T
+    r /= 2
+    np.clip(r, -1.0, 1.0, out=r)
     np.fill_diagonal(r, 1.0)
     return r
 

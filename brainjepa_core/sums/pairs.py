@@ -6,6 +6,7 @@ Shapes: R ROIs, P pairs of them, in the order of ``numpy.triu_indices(R, k)``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +15,13 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Arrays, take_rois
 from brainjepa_core.sums.protocol import SumOverPeople
 from brainjepa_core.sums.rois import check_rois, require_same_rois
+
+
+@lru_cache(maxsize=4)
+def places_above(rois: int) -> NDArray[np.intp]:
+    """Places [P] of the pairs above the diagonal in a flattened [R, R]; not to be written to."""
+    rows, columns = np.triu_indices(rois, k=1)
+    return rows * rois + columns
 
 
 class SumOverPairs(SumOverPeople):
