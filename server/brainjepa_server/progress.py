@@ -107,11 +107,12 @@ class StudyProgress:
     def finished(self, record: RoundRecord) -> None:
         """A round in one line."""
         loss = "-" if record.loss is None else f"{record.loss:.4f}"
-        self.console.print(
+        line = (
             f"round {record.number:>3} of {self.total}  loss {loss}  "
             f"{counted(len(record.sites), 'site')}  {record.seconds or 0:.1f} s  "
             f"{record.bytes_up / 1e6:.1f} MB up  {told(record.yardstick)}"
         )
+        self.console.print(line.rstrip())
         self._reasons("clipped: ", record.clipped)
         self._reasons("counts for less: ", record.capped)
         self._reasons(UNJUDGED, record.unjudged)

@@ -35,7 +35,7 @@ def test_sites_answer_and_a_common_probe_is_made(study):
     assert result.exit_code == 0, result.output
     assert "federated ridge probe" in shown
     assert "MAE (years)" in shown and "MSE (years²)" in shown
-    assert "No intervals are known: people's values stay at their sites." in shown
+    assert "No intervals over people are known: their values stay at their sites." in shown
     content = json.loads((study / "task-age.json").read_text())
     assert set(content["sites"]) == {"site-01", "site-02"}
     assert {row["task"] for row in content["rows"]} == {"age"}

@@ -85,6 +85,7 @@ def leaving(folder: Path, history: RunHistory) -> dict[str, Any]:
             ("protection", "in this study"), _protections(history), ("text", "long")
         ),
         "refused": _most_frequent(refused, "site", "question"),
+        "rounds": len(history.rounds),
         "left_out": _most_frequent(left_out, "site"),
     }
 

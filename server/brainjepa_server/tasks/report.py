@@ -17,8 +17,8 @@ from brainjepa_core.sums.ridge import Ridge
 
 Metrics = dict[str, float]
 NO_INTERVALS = (
-    "No intervals are known: people's values stay at their sites. 'at sites' is the mean over "
-    "sites, each counted once."
+    "No intervals over people are known: their values stay at their sites. 'at sites' is the mean "
+    "over sites, each counted once."
 )
 FROM_SUMS = ("r", "r2", "mse", STANDARDISED)  # metrics of a probe that sums tell
 

@@ -58,6 +58,7 @@ def test_a_silent_site_is_among_those_that_did_not_come(tmp_path):
     page = page_of(tmp_path)
     assert re.search(rf"<td[^>]*>b</td><td[^>]*>train</td><td[^>]*>{LATE}</td>", page)
     assert "Nothing." not in page
+    assert "There has been no round yet." in page
 
 
 def test_an_answer_that_the_coordinator_left_out_is_there_with_the_reason(tmp_path):
