@@ -29,8 +29,6 @@ families of [models](models.md).
 - **Pretrained** families have their tiny preset and {STEPS} steps of {BATCH} windows of everybody's
   scans, without labels: what a minute of a core buys, not what the papers have. *Untrained* is the
   same network before its first step; those that start as connectivity read what signals tell.
-- **SVM over hospitals**: its decision values have the scale of the C that each split chose, so that
-  over everybody they are of several scales; *AUC within site* is the fair one of those rows.
 - **What was chosen, and where**: penalties, C of SVM and SVR too, within the training people of
   each split. Supervised networks have their settings of `evaluate --methods`, pretraining has
   learning rates that were there before, a person JEPA's chosen on ABIDE earlier.

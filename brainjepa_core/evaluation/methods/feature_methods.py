@@ -125,9 +125,9 @@ def _classifier(estimator: Estimator, features: int, target: NDArray[np.int64]) 
     folds = cutter(max(2, min(INNER_FOLDS, int(counts.min()))), seed=0)
     if estimator == "svm":
         machine = SVC(kernel="linear", class_weight="balanced")
-        # Its scores are no probabilities: of two classes their order, of more what they choose.
-        scoring = "roc_auc" if len(counts) == 2 else "balanced_accuracy"
-        return GridSearchCV(machine, _strengths(features), scoring=scoring, cv=folds)
+        # Not by ranks: of these a boundary that is far from everybody has good ones, and people of
+        # several splits are ranked together.
+        return GridSearchCV(machine, _strengths(features), scoring="balanced_accuracy", cv=folds)
     logistic = LogisticRegression(solver="newton-cholesky", class_weight="balanced")
     return GridSearchCV(logistic, _strengths(features), scoring="neg_log_loss", cv=folds)
 

@@ -9,8 +9,8 @@ steps together, so that everybody is seen as often as in the federation.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +72,20 @@ def compare(
     write_summary(folder, history.having(baselines=tuple(rows)))
 
 
+@contextmanager
+def _told_already() -> Iterator[None]:
+    """Say nothing of people who are left out: the study has."""
+    log = logging.getLogger(WINDOWS)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+@_told_already()
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:
-    logging.getLogger(WINDOWS).setLevel(logging.ERROR)  # whom the study has left out, it said
     use_threads(job.scenario.threads)
     settings, policy = job.scenario.study, job.scenario.policy
     basis = ConsensusBasis.load(job.folder / BASIS_FILE)

@@ -44,7 +44,7 @@ def test_svm_equals_scikit_learns_on_standardised_features(features):
     train, test = scaler.transform(x[rows]), scaler.transform(x[split.test])
     machine = SVC(kernel="linear", class_weight="balanced", tol=1e-6)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    chosen = GridSearchCV(machine, strengths(features), scoring="roc_auc", cv=folds)
+    chosen = GridSearchCV(machine, strengths(features), scoring="balanced_accuracy", cv=folds)
     expected = chosen.fit(train, data.target[rows]).decision_function(test)
     found = FeatureMethod("svm", x, "svm").predict(data, split)
     assert found.shape == (len(split.test), 2)
