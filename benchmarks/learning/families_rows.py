@@ -254,7 +254,7 @@ def _figures(score: Score, base: Score) -> dict[str, float]:
 def weights_of(method: Method, data: TaskData, split: Split) -> int:
     """Weights that learn from labels: of a network, or one a feature and a constant."""
     if isinstance(method, ConnectivityNetworkMethod):
-        return count(method.learner.network(method.matrices.shape[1], len(data.classes)))
+        return count(method.learner.new(method.matrices.shape[1], len(data.classes)))
     if isinstance(method, ReadOutMethod):
         read = [readout.features(data, split.train) for readout in method.readouts]
         return sum(x.shape[1] for x in read) + 1
