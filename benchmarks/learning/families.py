@@ -31,11 +31,14 @@ from families_rows import (
     PRETRAINED,
     STATES,
     SUPERVISED,
+    SWIFT,
     World,
     measured,
 )
+from families_volumes import volume_people
 
 from brainjepa_core.files import atomic_path
+from brainjepa_core.signals.windows import Windows
 
 HERE = Path(__file__).resolve().parent
 CELLS = HERE / "families"
@@ -70,7 +73,7 @@ def cells() -> Iterator[Cell]:
         yield Cell("hospitals", group, small)
         yield Cell("split", group, small)
     yield Cell("brainmarks", WIDE[0], whole)
-    yield from (Cell(MADE, group, MADE_REGIONS) for group in (*FEATURES, *SUPERVISED))
+    yield from (Cell(MADE, group, MADE_REGIONS) for group in (*FEATURES, *SUPERVISED, SWIFT))
     yield Cell("hospitals", WIDE[1], whole)
     yield from (Cell("split", group, whole) for group in WIDE)
     yield from (Cell("brainmarks", group, small) for group in (*cheap, *SUPERVISED, *models))
@@ -89,19 +92,22 @@ def fill(data: Sequence[Path], brainmarks: Path, minutes: float, only: str) -> N
             if time.monotonic() > until:
                 print(f"{len(lacking) - done} cells are left; call again", flush=True)
                 return
-            place = Path(folder) / cell.regions
-            if cell.regions not in worlds:
-                made = cell.table == MADE
-                found = (
-                    synthetic_people(place)
-                    if made
-                    else abide_people(data, brainmarks, place, cell.regions)
-                )
-                worlds[cell.regions] = World(found, place / "cache")
-            told = measured(worlds[cell.regions], cell.table, cell.group)
+            read = SWIFT if cell.group == SWIFT else cell.regions
+            place = Path(folder) / read
+            if read not in worlds:
+                worlds[read] = World(_people(cell, data, brainmarks, place), place / "cache")
+            told = measured(worlds[read], cell.table, cell.group)
             with atomic_path(cell.file) as temporary:
                 temporary.write_text(json.dumps(told, indent=1) + "\n")
             print(f"{done + 1}/{len(lacking)} {cell.file.stem}: {told['seconds']} s", flush=True)
+
+
+def _people(cell: Cell, data: Sequence[Path], brainmarks: Path, place: Path) -> Windows:
+    if cell.group == SWIFT:
+        return volume_people(place)
+    if cell.table == MADE:
+        return synthetic_people(place)
+    return abide_people(data, brainmarks, place, cell.regions)
 
 
 def main() -> None:

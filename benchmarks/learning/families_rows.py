@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from families_people import SPLIT
+from families_volumes import SWIFT as VOLUMES
 from torch import nn
 
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
+from brainjepa_core.evaluation.learning.finetune import FinetuneMethod
+from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
 from brainjepa_core.evaluation.learning.probe import ProbeMethod
 from brainjepa_core.evaluation.methods.baselines import (
     MOTION,
@@ -45,7 +48,7 @@ from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import learners
-from brainjepa_core.pretraining.basis import consensus_basis
+from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum, consensus_basis
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.windows import Windows
@@ -64,6 +67,7 @@ PRETRAINED = {
     "csm": 5e-4,
 }
 SUPERVISED = tuple(learners())
+SWIFT = "swift"  # of volumes, as made, its head learned
 FEATURES = ("without scans", "FC correlation", "FC partial correlation", "read-outs", *CHOSEN)
 COSTLY = ("tangent", "coskewness")  # features that take long in every split
 
@@ -173,10 +177,22 @@ def methods_of(world: World, data: TaskData, group: str) -> list[Method]:
         return network_methods(world.windows, data, world.connectivity, [learners()[group]])
     if group in CHOSEN:
         return chosen_methods([group], world.windows, data, world.signals, world.cache)
+    if group == SWIFT:
+        return swift_methods(world)
     model, _ = world.model(group)
     rows = probe_methods(group, model, world.windows, world.signals, world.cache)
     kept = {f"{group}: {row}" for row in (PROBES[0], PUBLISHED)}
     return [row for row in rows if row.name in kept]
+
+
+def swift_methods(world: World) -> list[Method]:
+    """A SwiFT that was not pretrained: its probes, and fine-tuning as it is by default."""
+    basis = basis_of_sum(connectivity_sum(world.windows), VOLUMES.basis, world.windows.atlas)
+    model = VOLUMES.new_training(basis, "cpu").model.eval()
+    rows = probe_methods(SWIFT, model, world.windows, world.signals, world.cache)
+    kept = {f"{SWIFT}: {row}" for row in (PROBES[0], PUBLISHED)}
+    tuned = FinetuneMethod(f"{SWIFT}: fine-tuned", model, world.windows, FinetuneSettings())
+    return [*(row for row in rows if row.name in kept), tuned]
 
 
 def measured(world: World, table: str, group: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from brainjepa_core.evaluation.comparison import (
-    CACHE,
     WRITTEN,
     EvaluationPlan,
     connectivity_name,
@@ -39,6 +38,7 @@ def ask(
     plan: EvaluationPlan,
     windows: Windows,
     out: Path,
+    cache: Path,
     title: str,
     say: Callable[[str], None],
 ) -> Asked:
@@ -54,6 +54,8 @@ def ask(
         Of everybody.
     out : Path
         Of the evaluation; goes on where it stopped.
+    cache : Path
+        What models make of people, which tasks share.
     title : str
     say : callable
     """
@@ -62,7 +64,7 @@ def ask(
     claim_folder(out, plan.origin(windows, data, splits), WRITTEN)
     reference, judged = connectivity_name(data), headline(plan.task.kind, plan.task.within_site)
     metrics = tuple(dict.fromkeys((judged, *SHOWN[plan.task.kind])))
-    everything = table_methods(plan, windows, data, SignalReadOuts(windows), out / CACHE, say)
+    everything = table_methods(plan, windows, data, SignalReadOuts(windows), cache, say)
     subjects = [m.name for m in everything if _is_subject(study, plan, m.name)]
     shown = {reference, BAR, SCRATCH, *(f"{RANDOM}: {read}" for read in study.read_by)}
     methods = [m for m in everything if m.name in shown or m.name in subjects]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from brainjepa_core.atlas import Atlas, load_atlas
-from brainjepa_core.evaluation.comparison import EvaluationPlan
+from brainjepa_core.evaluation.comparison import CACHE, EvaluationPlan
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder, digest
@@ -77,7 +77,7 @@ class Run:
             "study": study.model_dump(mode="json", exclude={"published", "title", "asks"}),
             "data": "made up" if data is None else "named",
         }
-        claim_folder(out, told, (MODELS, TABLES, TOGETHER, STORES))
+        claim_folder(out, told, (MODELS, TABLES, TOGETHER, STORES, CACHE))
         paths = (
             write_cohort(study.cohort, out / STORES, atlas=_names(study))
             if data is None
@@ -158,7 +158,9 @@ class Run:
                 task, self.study.protocol, models, self.study.finetune, device=self.device
             )
             out = self._table(task.name, models)
-            found.append(ask(self.study, plan, self.windows, out, task.name, self.say))
+            found.append(
+                ask(self.study, plan, self.windows, out, self.out / CACHE, task.name, self.say)
+            )
         return tuple(found)
 
     def _transferred(self) -> Found:
@@ -179,7 +181,8 @@ class Run:
                 )  # fmt: skip
                 title = f"{task.name}, {direction.name}"
                 out = self._table(f"{task.name} {direction.name}", {variant: model})
-                asked.append(ask(self.study, plan, across.windows, out, title, self.say))
+                cache = self.out / CACHE
+                asked.append(ask(self.study, plan, across.windows, out, cache, title, self.say))
         self._require_any(asked)
         return Found(tuple(asked), tuple(sizes))
 
