@@ -11,7 +11,7 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.pretraining import basis, begun_sum
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.begun_sum import SUM
+from brainjepa_core.pretraining.begun_sum import file_of
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned, forget_removed
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -99,7 +99,7 @@ def test_asked_again_it_is_read_and_other_people_have_another(store, tmp_path, m
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not an archive", None])
 def test_a_damaged_sum_is_made_anew(store, tmp_path, damage):
     connectivity_sum(windows_of(store, tmp_path))
-    (path,) = tmp_path.glob(f"*/{SUM}")
+    (path,) = tmp_path.glob(f"*/{file_of(ConnectivitySum)}")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] if damage is None else damage)
     require_same_bits(
@@ -114,10 +114,10 @@ def test_a_sum_with_somebody_who_left_the_store_is_gone(tmp_path):
         store.append(rng.standard_normal((7, 60)), subject=f"s{person}", tr=2.0)
     place = tmp_path / "aligned"
     connectivity_sum(windows_of(store, place))
-    assert list(place.glob(f"*/{SUM}"))
+    assert list(place.glob(f"*/{file_of(ConnectivitySum)}"))
     store.remove([("s2", "", "")])
     forget_removed(place, store)
-    assert not list(place.glob(f"*/{SUM}"))
+    assert not list(place.glob(f"*/{file_of(ConnectivitySum)}"))
     require_same_bits(
         connectivity_sum(windows_of(store, place)), in_fixed_blocks(windows_of(store))
     )
