@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures, Features
 from brainjepa_core.evaluation.features.coskewness import CoskewnessFeatures
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
@@ -75,6 +76,7 @@ def chosen_methods(
     signals: SignalReadOuts,
     cache: Path | None = None,
     device: str = "cpu",
+    directions: Float64 | None = None,
 ) -> list[Method]:
     """Methods of these names.
 
@@ -90,9 +92,11 @@ def chosen_methods(
         As of `ConnectivityFeatures`.
     device : str
         Where networks are trained.
+    directions : ndarray of float64 [R, m], optional
+        As of `CoskewnessFeatures`.
     """
     connectivity = ConnectivityFeatures(windows, cache)
-    sources = Sources(connectivity, signals, CoskewnessFeatures(windows, cache))
+    sources = Sources(connectivity, signals, CoskewnessFeatures(windows, cache, directions))
     methods: list[Method] = []
     for name in FEATURES:
         if name in names:
