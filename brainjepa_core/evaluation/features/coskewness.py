@@ -44,14 +44,15 @@ DEAD = 1e-4  # share of its standard deviation below which a projection has left
 class CoskewnessFeatures:
     """Connectivity in the subspace that keeps most co-skewness, of the people of some windows.
 
-    What is of one person alone is kept: as many people in memory as there is room for, and all of
-    them in the folder of a cache, 16 bytes a pair of ROIs each. The others are read anew.
+    What is of one person alone is kept, 16 bytes a pair of ROIs: of as many people in memory as
+    there is room for (to compute one again takes no longer than to read a file), of the others in
+    the folder of a cache. Without one they are read anew.
 
     Parameters
     ----------
     windows : Windows
     cache : path, optional
-        Folder in which people are kept by content of their scans.
+        Folder in which people beyond `at_hand` are kept, by content of their scans.
     directions : ndarray of float64 [R, m], optional
         Orthonormal, of people who are never tested: those of a study's sites. By default the
         training part's of each split.
@@ -111,23 +112,28 @@ class CoskewnessFeatures:
         """What is of a person alone: `products` and `covariance`, each float64 [P]."""
         if person in self._kept:
             return self._kept[person]
-        found = self._read(person)
-        size = sum(array.nbytes for array in found.values())
-        if size <= self._room:  # the first ones stay: all are asked for, split after split
-            self._kept[person] = found
-            self._room -= size
-        return found
+        rois = len(self._windows.atlas)
+        size = 2 * 8 * rois * (rois + 1) // 2
+        if size > self._room:
+            return self._beside(person)
+        self._room -= size  # the first ones stay: all are asked for, split after split
+        self._kept[person] = self._computed(person)
+        return self._kept[person]
 
-    def _read(self, person: int) -> Arrays:
+    def _beside(self, person: int) -> Arrays:
+        """Of one for whom there is no room in memory."""
         if self._folder is None:
-            return of_person(scans_of(self._windows, person), len(self._windows.atlas))
+            return self._computed(person)
         file = self._folder / f"{digest([FORMAT, person_key(self._windows, person)])}.npz"
         found = kept_arrays(file)
         if found is None or found.keys() != {PRODUCTS, COVARIANCE}:
-            found = of_person(scans_of(self._windows, person), len(self._windows.atlas))
+            found = self._computed(person)
             with suppress(OSError):  # such as a full disk: it is made anew when needed
                 save_arrays(file, found, compress=False)
         return found
+
+    def _computed(self, person: int) -> Arrays:
+        return of_person(scans_of(self._windows, person), len(self._windows.atlas))
 
 
 def of_person(scans: Sequence[Scan], rois: int) -> Arrays:
