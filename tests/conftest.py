@@ -1,10 +1,11 @@
-"""What every test runs under: few threads, fixed seeds, nothing reported to anybody."""
+"""What every test runs under: few threads, no wait for the disk, fixed seeds, no reports."""
 
 from __future__ import annotations
 
 import os
 import random
 import sys
+from collections.abc import Iterator
 
 # Before anything imports numpy or torch: both read these once. Workers of pytest-xdist share the
 # cores; more threads than cores makes small matrices several times slower.
@@ -28,6 +29,22 @@ settings.register_profile("local", deadline=None, max_examples=25)
 # The same examples every time: CI judges a change, it does not go looking for new failures.
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def _only_checked(descriptor: int) -> None:
+    os.fstat(descriptor)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is on the disk and not in its cache shows after a power cut, which no test can make.
+
+    Half of a study's minute here is waiting for it. A descriptor that is none is still an error;
+    programs that tests start wait as they do for everybody.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", _only_checked)
+        yield
 
 
 @pytest.fixture(autouse=True)
