@@ -148,7 +148,7 @@ def test_a_site_without_sound_settings_names_no_path(site_file, node):
 
 
 def test_a_message_waits_for_no_import_that_its_answer_does_not_need():
-    """Scikit-learn, nilearn, pandas, scipy's signals: longer to import than a small answer takes."""
+    """Scikit-learn, nilearn, pandas, scipy's signals take longer to import than a small answer."""
     program = "import sys, brainjepa_client.answering.app; print(*sys.modules)"
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
