@@ -24,6 +24,8 @@ from brainjepa_core.signals.tables.series_files import read_series
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def tree(tmp_path):
