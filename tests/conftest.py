@@ -56,6 +56,13 @@ def fixed_seeds() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture
+def words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages whose pictures are laid out and left empty, for tests of what they say."""
+    blank = "data:image/png;base64,iVBORw0KGgo="  # eight bytes by which a PNG is known
+    monkeypatch.setattr("brainjepa_core.pages.picture._png", lambda *_: blank)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked ``gpu`` where torch sees no CUDA device."""
     if item.get_closest_marker("gpu"):
