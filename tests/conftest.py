@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 # Before anything imports numpy or torch: both read these once. Workers of pytest-xdist share the
 # cores; more threads than cores makes small matrices several times slower.
@@ -35,6 +37,12 @@ def _only_checked(descriptor: int) -> None:
     os.fstat(descriptor)
 
 
+def _connected(*where: Any, **how: Any) -> sqlite3.Connection:
+    connection = sqlite3.connect(*where, **how)
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
     """What is on the disk and not in its cache shows after a power cut, which no test can make.
@@ -44,6 +52,7 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", _only_checked)
+        patch.setattr(sqlite3.dbapi2, "connect", _connected)  # MLflow's
         yield
 
 
