@@ -49,15 +49,6 @@ TOGETHER = 50
 SECRET = "small/secure_sums/secret"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_tracker():
-    from small_consortium import NoTracker
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
-        yield
-
-
 def together(**changes):
     chosen = scenario(SITES, cohort=PEOPLE, **changes)
     floors = chosen.study.floors.model_copy(update={"subjects": TOGETHER})
