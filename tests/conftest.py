@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ os.environ.update(
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+# A shell that starts this in the background has it ignore Ctrl-C, and all that it starts in turn.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("local", deadline=None, max_examples=25)
 # The same examples every time: CI judges a change, it does not go looking for new failures.
