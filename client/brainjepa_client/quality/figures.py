@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import UNKNOWN, Atlas
 from brainjepa_core.pages.brain import brain_views
-from brainjepa_core.pages.palette import ABSENT, DIVERGING, SEQUENTIAL, styles
+from brainjepa_core.pages.palette import ABSENT, DIVERGING, GREY, SEQUENTIAL, styles
 
 FEWEST_LABELLED = 0.035  # share of the ROIs that a network needs for its name beside a picture
 MATRIX = 150  # rows and columns that are drawn at most; more are averaged
@@ -99,7 +99,7 @@ def color_bar(figure: Figure, image: AxesImage, place: Place, label: str) -> Non
     bar.ax.set_title(label, fontsize=8.5, pad=3)
     bar.ax.tick_params(labelsize=8, length=2, pad=1)
     bar.set_ticks(np.linspace(*image.get_clim(), 5).tolist())
-    bar.outline.set_visible(False)
+    bar.outline.set(linewidth=0.4, edgecolor=GREY)
 
 
 def _sizes(atlas: Atlas) -> NDArray[np.int64]:

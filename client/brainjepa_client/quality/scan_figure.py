@@ -24,7 +24,7 @@ from brainjepa_client.quality.figures import (
     networks_beside,
     shades,
 )
-from brainjepa_client.quality.slices import ROW, draw_slices, rows_of
+from brainjepa_client.quality.slices import draw_slices, height_of
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.files import atomic_path
@@ -35,6 +35,7 @@ from brainjepa_core.signals.scaling import zscore
 from brainjepa_core.signals.scan import RawScan
 from brainjepa_core.usable import live_rois
 
+WIDTH = 10.0  # inches
 HEAD, FOOT = 0.66, 0.45  # inches above and below the carpet's column, without slices
 CARPET = (117, 235)  # rows and columns that are drawn at most; more are averaged
 # Ends of scales, one for all pictures so that they compare.
@@ -58,8 +59,7 @@ def draw_scan(
     Parameters
     ----------
     path : Path
-        Of the PNG file, 1000 x 600 pixels; 220 more for each row of slices, where the scan has
-        them.
+        Of the PNG file, 1000 x 600 pixels, and more where the scan has slices.
     raw : RawScan
     cleaned : ndarray [R, F']
         F' is F, or the number of frames that are not censored.
@@ -77,7 +77,8 @@ def draw_scan(
     Path
     """
     known = "tsnr" in quality
-    figure, above, change, between, below, beside = _panels(ROW * rows_of(raw.slices, known))
+    room = height_of(raw.slices, WIDTH, tsnr=known)
+    figure, above, change, between, below, beside = _panels(room)
     frames = raw.series.shape[1]
     keep = np.ones(frames, bool) if raw.keep is None else raw.keep
     _motion(above, raw, keep, quality, fd_threshold)
@@ -113,7 +114,7 @@ def _panels(room: float) -> tuple[Figure, Axes, Axes, Axes, Axes, Axes]:
 
     `room` is left below, in inches.
     """
-    figure = Figure(figsize=(10, 6 + room))
+    figure = Figure(figsize=(WIDTH, 6 + room))
     grid = GridSpec(
         4, 2, figure, left=0.1, right=0.985, bottom=(FOOT + room) / (6 + room), top=_top(figure),
         height_ratios=(0.8, 0.5, 0.5, 2.9), width_ratios=(4.6, 3.75), hspace=0.1,

