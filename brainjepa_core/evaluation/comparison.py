@@ -214,7 +214,8 @@ def compare_models(
     page = _write_pictures(
         out, data, comparison, predictions, results, reference, subjects, judged, asked
     )
-    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, origin, (page,))
+    told = {"protocol": kind, "connectivity": reference}
+    log_evaluation(out, results, told, origin, (page,), reference=reference)
     return results
 
 
