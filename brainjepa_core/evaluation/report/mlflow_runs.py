@@ -36,8 +36,7 @@ def log_evaluation(
     Beside a metric ``r`` stand the ends of its interval, ``r_low`` and ``r_high``, and what the
     model has above others: ``r_above_connectivity`` and ``r_above_random_weights``, each with
     its interval likewise. Logged again from the same folder, a model's run replaces the one
-    before; no other run is
-    touched.
+    before; no other run is touched.
 
     Parameters
     ----------
