@@ -145,7 +145,7 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     command[command.index("diagnosis")] = "sex"
     result, _ = call(*command)
     assert result.exit_code == 1
-    assert "the same phenotypes, task.classes" in unstyle(result.stderr)
+    assert "the same phenotypes, splits, task.classes" in unstyle(result.stderr)
     assert json.loads((out / "results.json").read_text()) == rows
 
 

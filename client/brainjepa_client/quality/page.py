@@ -116,6 +116,7 @@ def write_quality(
         folder / PAGE,
         "brainjepa_client.quality",
         "page.html",
+        beside=(TABLE, DICTIONARY),
         title=f"Quality of the scans of {site}",
         subtitle=f"{scans} · {rois} of '{atlas.name}'",
         in_short=in_short(reports),

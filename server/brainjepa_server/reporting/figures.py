@@ -74,6 +74,7 @@ def consensus(
     if atlas.has_networks:
         _legend_right(panels[0], len(names))
     panels[0].set(title="Consensus gradients", xlabel="gradient 1", ylabel="gradient 2")
+    panels[0].xaxis.set_major_locator(MaxNLocator(5))  # small numbers are long ones
     if mean_fc is not None:
         _matrix(panels[1], np.asarray(mean_fc, np.float64), index, names)
     return figure
