@@ -102,6 +102,8 @@ class EvaluationPlan:
         Who trains and who is tested, in the place of the protocol's splits; of the same windows.
     consensus : ndarray of float64 [R, R], optional
         As of `SignalReadOuts`, of people who are not tested.
+    directions : ndarray of float64 [R, m], optional
+        As of `CoskewnessFeatures`, of people who are not tested.
     asks : bool
         Also what hospitals ask, see `brainjepa_core.evaluation.asked`; only `across`.
     """
@@ -114,6 +116,7 @@ class EvaluationPlan:
     device: str = "cpu"
     across: AcrossHospitals | None = None
     consensus: Float64 | None = None
+    directions: Float64 | None = None
     asks: bool = False
 
     def settings(self) -> dict[str, Any]:
@@ -148,9 +151,10 @@ class EvaluationPlan:
     def _across_origin(self) -> dict[str, Any]:
         if self.across is None:
             return {}
-        consensus = None if self.consensus is None else array_digest(self.consensus)
+        given = {"consensus": self.consensus, "directions": self.directions}
+        known = {name: None if a is None else array_digest(a) for name, a in given.items()}
         tested = digest(np.flatnonzero(self.across.tested).tolist())
-        return {"tested": tested, "consensus": consensus, "asks": self.asks}
+        return {"tested": tested, **known, "asks": self.asks}
 
 
 def compare_models(
@@ -312,8 +316,9 @@ def _methods_of_scans(
     say: Say,
 ) -> list[Method]:
     methods = baseline_methods(windows, data, signals, cache, KINDS[:2])
-    asked_for, device = comparison.methods, comparison.device
-    methods += chosen_methods(asked_for, windows, data, signals, cache, device)
+    asked_for, directions = comparison.methods, comparison.directions
+    about = windows, data, signals, cache, comparison.device
+    methods += chosen_methods(asked_for, *about, directions=directions)
     models = {name: model.to(comparison.device) for name, model in comparison.models.items()}
     if not models:
         return methods

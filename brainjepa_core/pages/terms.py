@@ -21,6 +21,8 @@ TERMS = {
     "from all sites together.",
     "contract": "What a site has approved of a study: its settings, its questions, how often each "
     "may be asked.",
+    "co-skewness": "How signals of three brain regions go together beyond what pairs of them tell: "
+    "third moments.",
     "coverage": "Share of a brain region's voxels that the scan has.",
     "drift": "Angle between a site's own gradients and the consensus: 0° is alike, 90° unrelated.",
     "DVARS": "How much the picture as a whole changes from one time point to the next.",

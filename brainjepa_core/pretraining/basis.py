@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.machine.workers import in_order
-from brainjepa_core.pretraining.begun_sum import BegunSum
+from brainjepa_core.pretraining.by_blocks import scans_of, sum_by_blocks
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.usable import live_rois, why_unusable
-
-PEOPLE = 64  # added up by themselves; another number gives other last bits
 
 
 def connectivity_sum(
@@ -27,54 +21,29 @@ def connectivity_sum(
     A scan without enough live ROIs, once it is aligned and scaled, counts nowhere, nor does a
     person without another one.
 
-    People are added by blocks of 64, and the blocks in their order, so that the sum has the same
-    bits for any number of processes. Where windows keep aligned scans on disk, the sum is kept
-    beside them: after a kill it goes on where it was, and asked again it is read.
-
     Parameters
     ----------
     windows : Windows
     processes : int
         To work in. With one, this one does; another takes some seconds to start.
     go_on : callable
-        Called after each block; what it raises ends the work.
+        Called after each block of people (`sum_by_blocks`); what it raises ends the work.
 
     Raises
     ------
     ValueError
         If a process was killed.
     """
-    everybody = range(windows.subjects)
-    blocks = [everybody[first : first + PEOPLE] for first in everybody[::PEOPLE]]
-    begun = BegunSum(windows, PEOPLE)
-    done, total = begun.read()
-    processes = max(1, min(processes, len(blocks) - done))
-    part_of = windows.only if processes == 1 else windows.unlisted
-    # One thread of BLAS everywhere: with others a product of matrices has other last bits.
-    with (
-        threadpool_limits(1, "blas"),
-        closing(in_order(_sum_of_block, map(part_of, blocks[done:]), processes)) as sums,
-    ):
-        for number, one in enumerate(sums, done + 1):
-            total += one
-            begun.write(number, total, last=number == len(blocks))
-            go_on()
-    return total
+    return sum_by_blocks(ConnectivitySum, _sum_of_block, windows, processes, go_on)
 
 
 def _sum_of_block(windows: Windows) -> ConnectivitySum:
     """The sum over a block's people, one after the other."""
     total = ConnectivitySum(windows.atlas.rois)
     for subject in range(windows.subjects):
-        scans, missing = [], []
-        for x, valid in windows.aligned(subject):
-            known = np.where(valid[:, None], x, np.nan)
-            live = live_rois(known)  # a scale of its own may leave an ROI next to nothing
-            if not why_unusable(x.shape[1], int(live.sum())):
-                scans.append(known)
-                missing.append(~live)
+        scans = scans_of(windows, subject)
         if scans:
-            total.add_subject(scans, missing)
+            total.add_subject([series for series, _ in scans], [~live for _, live in scans])
     return total
 
 

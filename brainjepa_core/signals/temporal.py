@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import firwin
 from scipy.sparse import coo_array, csr_array
 
 from brainjepa_core.arrays import Float32, Float64
@@ -72,6 +71,8 @@ def _filter(frames: int, up: int, down: int) -> csr_array:
 @lru_cache(maxsize=256)
 def _taps(up: int, down: int) -> Float64:
     """Low-pass at the lower Nyquist frequency, on a grid of ``up`` places a frame."""
+    from scipy.signal import firwin  # brings all of scipy.stats, which most starts need not
+
     taps: Float64 = firwin(2 * HALF_LENGTH * max(up, down) + 1, 1 / max(up, down), window=KAISER)
     for phase in range(up):  # a constant stays what it is between frames, too
         taps[phase::up] /= taps[phase::up].sum()

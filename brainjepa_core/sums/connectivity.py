@@ -51,7 +51,7 @@ class ConnectivitySum(SumOverPairs):
 
     NAME = "connectivity sum"
     ADDED = {"z_sum": np.float64, "pair_count": np.int64, "subjects": np.int64}
-    K = 1
+    K, OWN = 1, "z_sum"
     z_sum: Float64
 
     def add_scan(
@@ -188,22 +188,6 @@ class ConnectivitySum(SumOverPairs):
         enough = self.pair_count >= fewest
         z_sum, pair_count = (np.where(enough, a, 0) for a in (self.z_sum, self.pair_count))
         return self._made_of({**vars(self), "z_sum": z_sum, "pair_count": pair_count})
-
-    def counting_as(self, people: int) -> ConnectivitySum:
-        """The sum as if over fewer people of the same mean Fisher z, pair by pair.
-
-        Parameters
-        ----------
-        people : int
-            At least 1; a sum over no more than these is given back as it is.
-        """
-        if people >= self.subjects:
-            return self
-        fewer = np.ceil(self.pair_count * (people / self.subjects)).astype(np.int64)
-        z_sum = self.z_sum * (fewer / np.maximum(self.pair_count, 1))
-        return self._made_of(
-            {**self._shared(), "z_sum": z_sum, "pair_count": fewer, "subjects": people}
-        )
 
     def _require_possible(self) -> None:
         """No pair in more people than there are, and |z| in bounds."""

@@ -20,9 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.sums.pairs import SumOverPairs
-from brainjepa_core.sums.protocol import ROUNDING
 from brainjepa_core.sums.rois import name_rois
 from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS
+
+# By how much a pair may be above what its two ROIs allow: where few people show it, rounding takes
+# a smaller share of them away than of those who show an ROI.
+OF_ROUNDED = 10.0
 
 
 def coskewness_products(series: ArrayLike, known: NDArray[np.bool_]) -> Float64:
@@ -104,7 +107,7 @@ class CoskewnessSum(SumOverPairs):
 
     NAME = "co-skewness sum"
     ADDED = {"products": np.float64, "pair_count": np.int64, "subjects": np.int64}
-    K = 0
+    K, OWN = 0, "products"
     products: Float64
 
     def add_subject(self, scans: Sequence[ArrayLike], known: NDArray[np.bool_]) -> None:
@@ -186,7 +189,7 @@ class CoskewnessSum(SumOverPairs):
             )
         unseen = (self.pair_count == 0) & (self.products != 0)
         of_ends = np.sqrt(np.maximum(own[rows] * own[columns], 0))
-        beyond = np.abs(self.products) > of_ends * (1 + ROUNDING)
+        beyond = np.abs(self.products) > of_ends * OF_ROUNDED
         if (own < 0).any() or unseen.any() or beyond.any():
             raise ValueError(
                 "expected mean products of third moments, found some that no people's data have; "

@@ -5,7 +5,7 @@ Shapes: R ROIs, P pairs of them, in the order of ``numpy.triu_indices(R, k)``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
@@ -36,6 +36,8 @@ class SumOverPairs(SumOverPeople):
     ----------
     K : int
         0 if an ROI makes a pair with itself, else 1.
+    OWN : str
+        Name of the array of its own.
     rois : tuple of str
     pair_count : ndarray of int64 [P]
         People in whom both ROIs were there.
@@ -44,6 +46,7 @@ class SumOverPairs(SumOverPeople):
 
     SHARED = ("rois",)
     K: ClassVar[int]
+    OWN: ClassVar[str]
     pair_count: NDArray[np.int64]
 
     def __init__(self, rois: Iterable[str]) -> None:
@@ -73,6 +76,34 @@ class SumOverPairs(SumOverPeople):
             setattr(made, name, values[name])
         made.subjects = int(values["subjects"])
         return made
+
+    def counting_as(self, people: int) -> Self:
+        """The sum as if over fewer people of the same means, pair by pair.
+
+        Parameters
+        ----------
+        people : int
+            At least 1; a sum over no more than these is given back as it is.
+        """
+        if people >= self.subjects:
+            return self
+        fewer = np.ceil(self.pair_count * (people / self.subjects)).astype(np.int64)
+        return self._of_counts(fewer, people)
+
+    def rounded(self, rounding: Callable[[Any], Any]) -> Self:
+        """The sum as of rounded numbers of people of the same means, pair by pair.
+
+        Parameters
+        ----------
+        rounding : callable
+            Of a number or an array of them, never up.
+        """
+        return self._of_counts(rounding(self.pair_count), int(rounding(self.subjects)))
+
+    def _of_counts(self, pair_count: NDArray[np.int64], people: int) -> Self:
+        values = getattr(self, self.OWN) * (pair_count / np.maximum(self.pair_count, 1))
+        counts = {"pair_count": pair_count, "subjects": people}
+        return self._made_of({**self._shared(), self.OWN: values, **counts})
 
     def _shared(self) -> Arrays:
         return {"rois": np.array(self.rois, dtype=np.str_)}

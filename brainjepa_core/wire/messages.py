@@ -39,13 +39,18 @@ from brainjepa_core.sums.protocol import PEOPLE_A_FEATURE
 from brainjepa_core.wire.packing import digest_of
 from brainjepa_core.wire.protection import ProtectSettings
 
-WIRE_VERSION = 10  # raised whenever a message changes; peers must agree
+WIRE_VERSION = 11  # raised whenever a message changes; peers must agree
 
 DESCRIBE, GRADIENTS, TRAIN, EVALUATE = "describe", "gradients", "train", "evaluate"
 KINDS = (DESCRIBE, GRADIENTS, TRAIN, EVALUATE)
 
 BASIS = "basis"  # float32 [R, m], in train and evaluate requests
 COMPONENTS = "components"  # float64 [R, C], eigenvectors of the consensus, in evaluate requests
+
+# Directions that keep most co-skewness, float64 [R, m], in evaluate requests for scores of a study
+# that sums it; before names of arrays in gradients replies.
+COSKEWNESS = "coskewness"
+OF_COSKEWNESS = f"{COSKEWNESS}."
 
 NOT_READ = "people_not_read"  # number of a yardstick's reply: people beside the sample, rounded
 
@@ -55,7 +60,9 @@ SUM = "sum"  # beside the assignment: what a step of a secure sum is asked with,
 
 TARGET = "target"  # outcome of moments of a task
 OTHER_HALF = "the other half"  # of a scan: outcome of the yardstick
-NOTHING, CONNECTIVITY = "nothing", "connectivity"  # what a site's scores compare the pools with
+# What a site's scores compare the pools with, beside `COSKEWNESS` where its directions are known.
+NOTHING, CONNECTIVITY = "nothing", "connectivity"
+NO_MODELS = (NOTHING, CONNECTIVITY, COSKEWNESS)
 
 Scalar = int | float | str
 Wire = Literal["fp32", "bf16", "int8"]
@@ -177,6 +184,8 @@ class Assignment(Frozen):
         sites share the noise, the sum of one step's clipped gradients within a secure sum.
     evaluate_people : int
         Of how many people of a site the yardstick is read at most (`evaluation.sample`).
+    coskewness : bool
+        Whether sites' co-skewness is summed with their connectivity.
     probe : ProbeRequest, optional
         In evaluate requests about a task.
     contract : str
@@ -200,6 +209,7 @@ class Assignment(Frozen):
     people: int = Field(200, ge=1)
     privacy: StudyPrivacy | None = None
     evaluate_people: int = Field(500, ge=1)
+    coskewness: bool = False
     probe: ProbeRequest | None = None
     contract: str = Field("", pattern=r"^([0-9a-f]{64})?$")
 

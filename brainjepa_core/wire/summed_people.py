@@ -1,4 +1,6 @@
-"""Sums over a site's people as a vector of a secure sum: connectivity, moments, counts of scores.
+"""Sums over a site's people as a vector of a secure sum.
+
+Of connectivity, of co-skewness, of moments, and counts of scores.
 
 Every site sends the same arrays, whatever it knows of its people: where it has nobody with an
 outcome it sends zeros, which nobody can tell from numbers. Bounds are fixed for all studies, far
@@ -21,7 +23,7 @@ from brainjepa_core.secure_sums.encoding.people import Codes, decode_sums, encod
 from brainjepa_core.sums.connectivity import MAX_Z
 from brainjepa_core.sums.histogram import BINS
 from brainjepa_core.sums.moments import PREFIX
-from brainjepa_core.wire.messages import TARGET
+from brainjepa_core.wire.messages import OF_COSKEWNESS, TARGET
 
 Layout = dict[str, tuple[type[np.uint64], tuple[int, ...]]]
 
@@ -30,13 +32,17 @@ LATENTS = 8  # L: traits that only synthetic people have
 CONNECTIVITY, AGE, OF_COHORT = "connectivity", "age within site", "latents"
 # Of a site's people in one fold. Features are of order 1, outcomes up to some hundreds.
 HISTOGRAM = "histogram"
-_REACH = {"x_sum": 1e6, "xx": 1e6, "xy": 1e8, "y_sum": 1e8, "yy": 1e9}
+# Products of co-skewness of a person are at most their frames; of data, below 1.
+_REACH = {"products": 1e8, "x_sum": 1e6, "xx": 1e6, "xy": 1e8, "y_sum": 1e8, "yy": 1e9}
 
 
-def connectivity_layout(rois: int) -> Layout:
-    """Arrays of a site's connectivity."""
+def connectivity_layout(rois: int, *, coskewness: bool = False) -> Layout:
+    """Arrays of a site's connectivity, and of its co-skewness where a study asks for it."""
     pairs = (rois * (rois - 1) // 2,)
     shapes: dict[str, tuple[int, ...]] = {"z_sum": pairs, "pair_count": pairs, "subjects": ()}
+    if coskewness:
+        with_own = (rois * (rois + 1) // 2,)
+        shapes |= {OF_COSKEWNESS + name: with_own for name in ("products", "pair_count")}
     return {name: (np.uint64, shape) for name, shape in shapes.items()}
 
 

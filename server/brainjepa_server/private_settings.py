@@ -37,6 +37,11 @@ def require_accounted(study: StudySettings) -> None:
             "not private, and with noise they are no basis of few people: start from a public "
             "model, or from an earlier study's, whose basis is taken"
         )
+    if study.coskewness:
+        raise ValueError(
+            "expected coskewness: false with protect: dp, found true; sites are asked for no sums "
+            "then, which no budget counts: leave it out"
+        )
     if study.tasks:
         raise ValueError(
             f"expected no tasks with protect: dp, found {len(study.tasks)}; answers about tasks "

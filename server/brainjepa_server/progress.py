@@ -57,6 +57,8 @@ class StudyProgress:
         self.console.print(told)
         self._reasons("left out ", found.left_out)
         self._reasons("counts for less: ", found.capped)
+        if found.coskewness is not None:
+            self._reasons("not in the sum of co-skewness: ", found.coskewness.left_out)
         if summed or not found.compared:
             self.console.print(f"  {SUMMED if summed else UNCOMPARED}", markup=False)
 

@@ -194,6 +194,9 @@ class StudySettings(Frozen):
     protect : ProtectSettings or "dp", optional
         ``secure_sum``: the coordinator gets sums over sites, and no reply of one. ``dp``:
         differential privacy of each person, as `privacy` says. None by default.
+    coskewness : bool
+        Whether sites' co-skewness is summed with their connectivity: for the directions that keep
+        most of it, in which scores of tasks read connectivity too.
     tasks : tuple of StudyTask
         What the sites are asked of the final model at the study's end.
     """
@@ -209,6 +212,7 @@ class StudySettings(Frozen):
     folds: int = Field(5, ge=3, le=20)
     held_out_fold: int = Field(0, ge=0)
     protect: ProtectSettings | Literal["dp"] | None = None
+    coskewness: bool = False
     tasks: tuple[StudyTask, ...] = ()
 
     @field_validator("protect", mode="before")
@@ -330,5 +334,6 @@ class StudySettings(Frozen):
             protect=self.sums,
             people=self.floors.subjects,
             evaluate_people=self.rounds.evaluate_people,
+            coskewness=self.coskewness,
             privacy=self.privacy,
         )

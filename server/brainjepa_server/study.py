@@ -57,6 +57,7 @@ from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.starting import Start, read_start, weights_of
 from brainjepa_server.study_folder import (
     BASIS_FILE,
+    COSKEWNESS_FILE,
     LOCK,
     SUM_FILE,
     clear_study,
@@ -183,6 +184,8 @@ class Study:
             self.history = self.history.having(basis=facts_of(found, self.basis))
             write_history(self.folder, self.history)
             total.save(self.folder / SUM_FILE)
+            if found.coskewness is not None:
+                found.coskewness.total.save(self.folder / COSKEWNESS_FILE)
             self.basis.save(self.folder / BASIS_FILE)  # last: its presence says all is there
             self.progress.consensus(found, self.basis, summed=bool(self.settings.sums))
         self.mean_fc: Float64 | None = total.mean_fc()

@@ -12,6 +12,7 @@ from brainjepa_core.files import clear_leftovers
 
 STUDY_FILE = "study.yaml"
 BASIS_FILE, SUM_FILE = "basis.npz", "connectivity_sum.npz"
+COSKEWNESS_FILE = "coskewness_sum.npz"  # of a study that asks for it
 FINAL, BEST = "final", "best"
 DAY_ONE = "day-one"  # the model before any training
 LOCK = ".lock"

@@ -88,7 +88,7 @@ def test_one_site_in_rounds_is_that_site_alone(bench, tmp_path):
 
 def test_every_site_begins_a_round_from_the_global_weights(bench, tmp_path):
     """None of them where the site before it ended: one round is the mean of sites by themselves."""
-    one, stores = job(bench, depth=2, local_steps=6), hospitals(2, tmp_path)
+    one, stores = job(bench, depth=2, steps=2), hospitals(2, tmp_path)
     sites = [bench.windows_of([store], one) for store in stores]
     basis = consensus_basis(bench.windows_of(stores, one))
     shares = np.array([site.subjects for site in sites]) / sum(site.subjects for site in sites)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ sys.path.append(str(Path(__file__).parent))
 import small_consortium
 
 
-@pytest.fixture(autouse=True)
-def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("brainjepa_server.study.StudyTracker", small_consortium.NoTracker)
+@pytest.fixture(scope="package", autouse=True)
+def no_mlflow() -> Iterator[None]:
+    """Also for studies that a module's fixture runs: a database takes seconds to make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr("brainjepa_server.study.StudyTracker", small_consortium.NoTracker)
+        yield

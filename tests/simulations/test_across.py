@@ -17,6 +17,7 @@ from brainjepa_core.evaluation import comparison
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
 from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.coskewness import coskewness_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
@@ -167,6 +168,30 @@ def test_labels_of_tested_people_change_no_prediction(folders, others, tmp_path)
     assert before.keys() == after.keys() and len(before) > 10
     for name, values in before.items():
         np.testing.assert_array_equal(values, after[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_co_skewness_is_that_of_the_study_where_it_has_summed_it(folders, tmp_path):
+    def evaluated(name, sum_of=None):
+        run = shutil.copytree(folders / "run", tmp_path / name / "run")
+        if sum_of is not None:
+            sum_of.save(run / "coskewness_sum.npz")
+        out, asked = tmp_path / name / "out", ("--no-asks", "--methods", "coskewness")
+        code, shown, errors = evaluate(
+            folders, folders / "others", out, "--checkpoint", run, *asked
+        )
+        assert code == 0, errors
+        return shown, figures(out)["FC co-skewness + logistic", "auc"]["mean"]
+
+    stores = [ScanStore.open(path) for path in sorted((folders / "stores").iterdir())]
+    windows = Windows(stores, STUDY.windows)
+    shown, of_training = evaluated("training")
+    assert "co-skewness is that of those who train" in shown
+    shown, of_study = evaluated("study", coskewness_sum(windows))
+    assert "co-skewness is that of the 48 people of the study's sites" in shown
+    assert of_study == pytest.approx(of_training, abs=1e-6)  # the same people
+    shown, of_few = evaluated("few", coskewness_sum(windows.only(range(5))))
+    assert "of the 5 people of the study's sites" in shown and of_few != of_training
 
 
 @pytest.mark.slow

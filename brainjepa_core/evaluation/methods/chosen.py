@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures, Features
+from brainjepa_core.evaluation.features.coskewness import CoskewnessFeatures
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
-from brainjepa_core.evaluation.features.spaces import (
-    CoskewnessFeatures,
-    consensus_basis,
-    consensus_tangent,
-)
+from brainjepa_core.evaluation.features.spaces import consensus_basis, consensus_tangent
 from brainjepa_core.evaluation.methods.baselines import estimator_name
 from brainjepa_core.evaluation.methods.feature_methods import Estimator, FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
@@ -25,23 +24,22 @@ from brainjepa_core.signals.windows import Windows
 
 ALL = "all"
 ESTIMATORS: tuple[Estimator, ...] = ("linear", "svm")
-Make = Callable[[Windows, SignalReadOuts, ConnectivityFeatures], Features]
+
+
+class Sources(NamedTuple):
+    """What features are made of; each keeps what it has computed for all that ask."""
+
+    connectivity: ConnectivityFeatures
+    signals: SignalReadOuts
+    coskewness: CoskewnessFeatures
+
 
 # By the name that asks for them: title, and features.
-FEATURES: dict[str, tuple[str, Make]] = {
-    "tangent": ("FC tangent", lambda windows, signals, fc: fc.of("tangent")),
-    "consensus_tangent": (
-        "FC consensus tangent",
-        lambda windows, signals, fc: consensus_tangent(signals),
-    ),
-    "consensus_basis": (
-        "FC consensus basis",
-        lambda windows, signals, fc: consensus_basis(signals),
-    ),
-    "coskewness": (
-        "FC co-skewness",
-        lambda windows, signals, fc: CoskewnessFeatures(windows).features(),
-    ),
+FEATURES: dict[str, tuple[str, Callable[[Sources], Features]]] = {
+    "tangent": ("FC tangent", lambda of: of.connectivity.of("tangent")),
+    "consensus_tangent": ("FC consensus tangent", lambda of: consensus_tangent(of.signals)),
+    "consensus_basis": ("FC consensus basis", lambda of: consensus_basis(of.signals)),
+    "coskewness": ("FC co-skewness", lambda of: of.coskewness.features()),
 }
 
 
@@ -78,6 +76,7 @@ def chosen_methods(
     signals: SignalReadOuts,
     cache: Path | None = None,
     device: str = "cpu",
+    directions: Float64 | None = None,
 ) -> list[Method]:
     """Methods of these names.
 
@@ -93,13 +92,16 @@ def chosen_methods(
         As of `ConnectivityFeatures`.
     device : str
         Where networks are trained.
+    directions : ndarray of float64 [R, m], optional
+        As of `CoskewnessFeatures`.
     """
     connectivity = ConnectivityFeatures(windows, cache)
+    sources = Sources(connectivity, signals, CoskewnessFeatures(windows, cache, directions))
     methods: list[Method] = []
     for name in FEATURES:
         if name in names:
             title, make = FEATURES[name]
-            features = make(windows, signals, connectivity)
+            features = make(sources)
             methods += [
                 FeatureMethod(f"{title} + {estimator_name(data, estimator)}", features, estimator)
                 for estimator in ESTIMATORS

@@ -141,7 +141,8 @@ def vector_of(request: Request, reply: Reply, sites: int, rounding: bytes) -> Ar
         return _update(request, reply, sites, rounding)
     if request.kind == GRADIENTS:
         subjects = np.array(reply.metrics["subjects"], np.int64)
-        layout = connectivity_layout(_rois(len(reply.arrays["z_sum"])))
+        asked = request.assignment.coskewness
+        layout = connectivity_layout(_rois(len(reply.arrays["z_sum"])), coskewness=asked)
         return encode_people({**reply.arrays, "subjects": subjects}, layout, sites, rounding)
     counted = {
         name: array.astype(np.int64) if name.endswith(".n") else array

@@ -172,7 +172,8 @@ class Site:
         behind: NDArray[np.int64] = np.arange(len(people.folds))
         if request.kind == GRADIENTS:
             require_told_apart(settings.policy, len(people.folds) - len(learning))
-            reply = gradients(settings, people.training, alone=within is None)
+            asked = {"alone": within is None, "coskewness": assignment.coskewness}
+            reply = gradients(settings, people.training, **asked)
             behind = learning
         else:
             reply = self._computed(request, people)

@@ -83,11 +83,12 @@ def _asked(site: SiteSettings, contract: Contract, store: ScanStore) -> list[str
     assignment = contract.assignment
     rois = len(store.atlas)
     pairs = rois * (rois - 1) // 2
+    third = f", and of co-skewness of {pairs + rois}" if assignment.coskewness else ""
     megabytes = _bytes(contract, store) / 1e6
     batch = assignment.pretraining.training.batch_size
     lines = [
         *(
-            [f"asked once: sums of correlations of {pairs} pairs of ROIs"]
+            [f"asked once: sums of correlations of {pairs} pairs of ROIs{third}"]
             if contract.times(GRADIENTS)
             else []
         ),

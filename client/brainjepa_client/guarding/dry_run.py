@@ -34,6 +34,7 @@ from brainjepa_client.judging.yardstick import sample_of
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.measure import HEADLINE, networks_of
+from brainjepa_core.evaluation.readout.log_connectivity import components_of
 from brainjepa_core.evaluation.site_people import halves_of
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
@@ -52,6 +53,7 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import (
     COMPONENTS,
+    COSKEWNESS,
     DESCRIBE,
     EVALUATE,
     GRADIENTS,
@@ -109,8 +111,8 @@ def dry_run(
     site : Path
         YAML of the site.
     study : PretrainingSettings, optional
-        By default the default one. It is asked for with averaged target encoders, which is the
-        most that a study has sites send, and five folds.
+        By default the default one. It is asked for with averaged target encoders and sums of
+        co-skewness, which is the most that a study has sites send, and five folds.
     wire : {"fp32", "bf16", "int8"}
         How weights travel.
     contract : Contract, optional
@@ -129,10 +131,10 @@ def dry_run(
     own = read_settings(site, SiteSettings)
     # What leaves is the same however it is computed; compiling would take minutes.
     settings = own.here().model_copy(update={"computing": EXACT})
-    protect = None
+    protect, coskewness = None, True
     if contract is not None:
         study, wire = contract.assignment.pretraining, contract.assignment.wire
-        protect = contract.assignment.protect
+        protect, coskewness = contract.assignment.protect, contract.assignment.coskewness
     if protect is not None:  # what is masked has to be answered first
         policy = settings.policy.model_copy(update={"require_secure_sum": False})
         settings = settings.model_copy(update={"policy": policy})
@@ -140,7 +142,7 @@ def dry_run(
     store = ScanStore.open(settings.store)
     study, rows = study or PretrainingSettings(), list[ReplyPart]()
     errors: dict[str, str] = {}
-    for request in requests(store, study, wire, settings.policy.privacy_budget):
+    for request in requests(store, study, wire, settings.policy.privacy_budget, coskewness):
         if protect is not None and request.assignment.probe is not None:
             continue  # no contract asks for tasks within secure sums
         with tempfile.TemporaryDirectory() as folder:
@@ -201,13 +203,19 @@ def _answer(
 
 
 def requests(
-    store: ScanStore, study: PretrainingSettings, wire: Wire, budget: Budget | None = None
+    store: ScanStore,
+    study: PretrainingSettings,
+    wire: Wire,
+    budget: Budget | None = None,
+    coskewness: bool = True,
 ) -> Iterator[Request]:
     """One request of each kind, as a coordinator of `study` would send it to the store's site.
 
-    A site with a `budget` is asked by a study under ``protect: dp`` that takes all of it.
+    A site with a `budget` is asked by a study under ``protect: dp`` that takes all of it, and so is
+    not asked for co-skewness.
     """
     privacy = None if budget is None else StudyPrivacy.taking(budget)
+    coskewness = coskewness and privacy is None
     windows = study.windows_of([store])
     basis, components = _consensus(windows, study)
     short = _shortened(study, PATCHES)
@@ -224,6 +232,7 @@ def requests(
             wire=wire,
             probe=probe,
             privacy=privacy,
+            coskewness=coskewness,
         )
         return Request(kind, assignment, arrays)
 
@@ -235,6 +244,9 @@ def requests(
     networks = int(networks_of(windows, basis.gradients).max()) + 1
     folds = ask(EVALUATE, shallow, {}).assignment.folds
     for probe, arrays in task_requests(store, networks * (networks + 1) // 2, folds):
+        if coskewness and probe.want == "scores":  # any directions will do
+            rois = len(store.atlas)
+            arrays = {**arrays, COSKEWNESS: np.eye(rois, components_of(rois))}
         yield ask(EVALUATE, shallow, {**weights, **arrays}, probe)
 
 

@@ -50,7 +50,8 @@ def leaving(settings: SiteSettings, store: ScanStore) -> list[dict[str, str]]:
         "store, device; people and scans rounded down to multiples of "
         f"{policy.round_counts_to}",
         "gradients": "sums of correlations and numbers of people for "
-        f"{counted(pairs, 'pair')} of ROIs, {least}; exact number of people",
+        f"{counted(pairs, 'pair')} of ROIs, {least}, and in studies that ask for it (coskewness) "
+        "sums of products of third moments likewise; rounded number of people",
         "train": "weights of the model after the round; number of scans or people, rounded "
         "likewise, losses, seconds, signs of collapse",
         "evaluate": f"sums and products of embeddings, connectivity scores, ages and traits, "

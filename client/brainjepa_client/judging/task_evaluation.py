@@ -30,6 +30,7 @@ from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.common_probe import cross_fit, held_out_predictions
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures
+from brainjepa_core.evaluation.features.coskewness import CoskewnessFeatures
 from brainjepa_core.evaluation.methods.baselines import Average
 from brainjepa_core.evaluation.methods.feature_methods import FeatureMethod
 from brainjepa_core.evaluation.methods.method import Method
@@ -42,7 +43,14 @@ from brainjepa_core.sums.logistic import LogisticSums
 from brainjepa_core.sums.moments import Group, Moments, fold_moments, moments_to_arrays
 from brainjepa_core.sums.protocol import stacked
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, Reply, Request
+from brainjepa_core.wire.messages import (
+    CONNECTIVITY,
+    COSKEWNESS,
+    NOTHING,
+    TARGET,
+    Reply,
+    Request,
+)
 
 
 def evaluate_task(
@@ -136,7 +144,10 @@ def _nothing(settings: SiteSettings, windows: Windows, request: Request) -> Arra
 
 
 def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: Request) -> Reply:
-    """Metrics of knowing nothing, of connectivity and of each pool, by the protocol."""
+    """Metrics of knowing nothing, of connectivity and of each pool, by the protocol.
+
+    Of connectivity in the study's subspace of co-skewness too, where the study has summed that.
+    """
     probe, policy = request.assignment.probe, settings.policy
     assert probe is not None
     splits = splits_of(probe.protocol, data)
@@ -144,6 +155,7 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
     methods: dict[str, Method] = {
         NOTHING: Average(data.task.kind),
         CONNECTIVITY: FeatureMethod("", ConnectivityFeatures(windows).of("correlation")),
+        **_coskewness(windows, request),
         **{pool: FeatureMethod("", x) for pool, x in everybody.items()},
     }
     metrics = counts_of(data, policy)
@@ -152,6 +164,30 @@ def _scores(settings: SiteSettings, windows: Windows, data: TaskData, request: R
         for name, value in cross_validated(method, data, splits, policy).items():
             metrics[f"{model}.{name}"] = rounded(value)
     return Reply(metrics)
+
+
+def _coskewness(windows: Windows, request: Request) -> dict[str, Method]:
+    """Connectivity along the request's directions, where the study sums co-skewness."""
+    if not request.assignment.coskewness:
+        return {}
+    rois, array = len(windows.atlas), request.arrays.get(COSKEWNESS)
+    fits = (
+        array is not None
+        and array.dtype == np.float64
+        and array.ndim == 2
+        and len(array) == rois
+        and 1 <= array.shape[1] <= rois
+        and np.allclose(array.T @ array, np.eye(array.shape[1]), atol=1e-6)  # not so of NaN
+    )
+    if not fits:
+        found = "none" if array is None else f"{array.dtype} of shape {list(array.shape[:8])}"
+        raise Refusal(
+            "expected directions of co-skewness as orthonormal float64 of shape "
+            f"[{rois}, at most {rois}], found {found}; check study and versions"
+        )
+    # Everybody is read once, and needed no more.
+    features = CoskewnessFeatures(windows, directions=array, at_hand=0)
+    return {COSKEWNESS: FeatureMethod("", features.features())}
 
 
 def _sums(people: TaskPeople, policy: PolicySettings) -> Reply:

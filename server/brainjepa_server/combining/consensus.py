@@ -1,4 +1,7 @@
-"""One basis for all sites from their summed connectivity, computed once before training."""
+"""What all sites have in common, from their sums, computed once before training.
+
+One basis of summed connectivity; where a study asks for it, the sum of co-skewness beside it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,17 @@ from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.basis import basis_of_sum
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.problems import reasons_after
+from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_core.sums.protocol import MOST_COUNTED
 from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.agreement import odd_ones
+from brainjepa_server.combining.coskewness import (
+    SENT,
+    SummedCoskewness,
+    loud_ones,
+    loudness,
+    sent_coskewness,
+)
 from brainjepa_server.combining.limits import FEWEST_JUDGED, LARGEST_PART, largest_share
 from brainjepa_server.combining.validation import (
     Counts,
@@ -25,7 +36,7 @@ from brainjepa_server.combining.validation import (
     require_answer,
     require_told,
 )
-from brainjepa_server.combining.waiting_sums import WaitingSums
+from brainjepa_server.combining.waiting_sums import Sum, WaitingSums
 from brainjepa_server.settings import FloorSettings
 
 ARRAYS = ("pair_count", "z_sum")
@@ -52,6 +63,8 @@ class Consensus:
         Why a site counts for fewer people than it told of.
     compared : bool
         Whether sites were compared with one another; of fewer than three none can be the odd one.
+    coskewness : SummedCoskewness, optional
+        Where the study asks for it.
     """
 
     total: ConnectivitySum
@@ -62,12 +75,18 @@ class Consensus:
     left_out: dict[str, str]
     capped: dict[str, str]
     compared: bool
+    coskewness: SummedCoskewness | None = None
 
 
-def check_sum(
-    reply: Reply, rois: Sequence[str], floor: int, counts: Counts | None = None
-) -> ConnectivitySum:
-    """Judge a site's sum over its people.
+def check_sums(
+    reply: Reply,
+    rois: Sequence[str],
+    floor: int,
+    counts: Counts | None = None,
+    *,
+    coskewness: bool = False,
+) -> tuple[ConnectivitySum, CoskewnessSum | None]:
+    """Judge a site's sums over its people.
 
     Parameters
     ----------
@@ -79,10 +98,12 @@ def check_sum(
         Fewest subjects.
     counts : Counts, optional
         What the site told of when it joined.
+    coskewness : bool
+        Whether the study asks for it.
 
     Returns
     -------
-    ConnectivitySum
+    ConnectivitySum, and CoskewnessSum or None
 
     Raises
     ------
@@ -90,7 +111,7 @@ def check_sum(
         And nothing else, whatever the reply is.
     """
     try:
-        return _checked(reply, rois, floor, counts)
+        return _checked(reply, rois, floor, counts, coskewness)
     except RejectedReply:
         raise
     except Exception as error:  # the last line of defence against a site's bytes
@@ -101,9 +122,9 @@ def check_sum(
 
 
 def _checked(
-    reply: Reply, rois: Sequence[str], floor: int, counts: Counts | None
-) -> ConnectivitySum:
-    require_answer(reply, ARRAYS)
+    reply: Reply, rois: Sequence[str], floor: int, counts: Counts | None, coskewness: bool
+) -> tuple[ConnectivitySum, CoskewnessSum | None]:
+    require_answer(reply, (*ARRAYS, *SENT) if coskewness else ARRAYS)
     subjects = np.array(number(reply.metrics, "subjects", 0, MOST_COUNTED, whole=True), np.int64)
     if subjects < floor:
         raise RejectedReply(
@@ -111,10 +132,11 @@ def _checked(
             "a basis of few people is about those people"
         )
     require_told(int(subjects), counts)
+    shared = {"rois": np.array(list(rois), np.str_), "subjects": subjects}
     with of_known_names():
-        return ConnectivitySum.from_arrays(
-            {"rois": np.array(list(rois), np.str_), **reply.arrays, "subjects": subjects}
-        )
+        own = {name: reply.arrays[name] for name in ARRAYS}
+        connectivity = ConnectivitySum.from_arrays({**shared, **own})
+        return connectivity, sent_coskewness(reply.arrays, shared) if coskewness else None
 
 
 def build_consensus(
@@ -124,6 +146,8 @@ def build_consensus(
     settings: BasisSettings,
     counts: Mapping[str, Counts],
     folder: Path | None = None,
+    *,
+    coskewness: bool = False,
 ) -> Consensus:
     """Sum what the sites sent and compute the basis of all their people.
 
@@ -145,6 +169,8 @@ def build_consensus(
         What sites told of when they joined.
     folder : Path, optional
         Where sums wait; the system's place by default.
+    coskewness : bool
+        Whether the study asks for it.
 
     Returns
     -------
@@ -156,31 +182,60 @@ def build_consensus(
         If too few sites or people are left, or these have no basis (`basis_of_sum`).
     """
     left_out: dict[str, str] = {}
-    with WaitingSums(rois, folder) as sums:
+    loud: dict[str, float] = {}
+    with (
+        WaitingSums(ConnectivitySum, rois, folder) as sums,
+        WaitingSums(CoskewnessSum, rois, folder) as thirds,
+    ):
         for site, reply in replies:
+            floor, told = floors.subjects_per_site, counts.get(site)
             try:
-                sums.take(site, check_sum(reply, rois, floors.subjects_per_site, counts.get(site)))
+                one, third = check_sums(reply, rois, floor, told, coskewness=coskewness)
             except RejectedReply as error:
                 left_out[site] = str(error)
+                continue
+            sums.take(site, one)
+            if third is not None:
+                thirds.take(site, third)
+                loud[site] = loudness(third)
         compared = len(sums) >= FEWEST_JUDGED
         odd = odd_ones(sums, folder)
-        for site in odd:
-            sums.leave_out(site)
         left_out = dict(sorted(left_out.items())) | odd
-        _require_enough(sums.people, floors, left_out)
-        lowered, capped = _capped(sums.people)
-        total = ConnectivitySum(rois)
-        for site, one in sums.items():
-            total += one.counting_as(lowered.get(site, one.subjects))
+        lowered, capped = _kept(sums, odd, floors, left_out)
+        total = _total(ConnectivitySum(rois), sums, lowered)
         sites, people = tuple(sums), sum(sums.people.values())
+        summed = None
+        if coskewness:
+            too_loud = loud_ones({site: loud[site] for site in sites})
+            lowered, _ = _kept(thirds, [*odd, *too_loud], floors, left_out | too_loud)
+            summed = SummedCoskewness(_total(CoskewnessSum(rois), thirds, lowered), too_loud)
     basis = basis_of_sum(total, settings)
-    return Consensus(total, people, basis, total.mean_fc(), sites, left_out, capped, compared)
+    mean_fc = total.mean_fc()
+    return Consensus(total, people, basis, mean_fc, sites, left_out, capped, compared, summed)
+
+
+def _kept(
+    sums: WaitingSums[Sum], odd: Iterable[str], floors: FloorSettings, left_out: Mapping[str, str]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Leave the odd ones out; what the others count for (`_capped`), if they are enough."""
+    for site in odd:
+        sums.leave_out(site)
+    _require_enough(sums.people, floors, left_out)
+    return _capped(sums.people)
+
+
+def _total(nobody: Sum, sums: WaitingSums[Sum], lowered: Mapping[str, int]) -> Sum:
+    """The sum over all sites, each for no more people than it counts for."""
+    total = nobody
+    for site, one in sums.items():
+        total += one.counting_as(lowered.get(site, one.subjects))
+    return total
 
 
 def _require_enough(
     people: Mapping[str, int], floors: FloorSettings, left_out: Mapping[str, str]
 ) -> None:
-    """Refuse a consensus of too few sites or people."""
+    """Refuse sums of too few sites or people."""
     reasons = reasons_after({f"{site} was left out": why for site, why in left_out.items()})
     if len(people) < floors.sites:
         raise ValueError(
@@ -199,6 +254,7 @@ def consensus_of_sum(
     sites: Sequence[str],
     left_out: Mapping[str, str],
     settings: BasisSettings,
+    coskewness: CoskewnessSum | None = None,
 ) -> Consensus:
     """The basis of a sum whose parts nobody has seen; sites keep the floor of each site.
 
@@ -210,6 +266,8 @@ def consensus_of_sum(
     left_out : mapping of str to str
         Why others are not in it.
     settings : BasisSettings
+    coskewness : CoskewnessSum, optional
+        Over the same people, where the study asks for it.
 
     Raises
     ------
@@ -217,9 +275,11 @@ def consensus_of_sum(
         If these people have no basis.
     """
     basis = basis_of_sum(total, settings)
-    names = tuple(sorted(sites))
+    names, third = tuple(sorted(sites)), None
+    if coskewness is not None:
+        third = SummedCoskewness(coskewness, {})
     return Consensus(
-        total, total.subjects, basis, total.mean_fc(), names, dict(left_out), {}, compared=False
+        total, total.subjects, basis, total.mean_fc(), names, dict(left_out), {}, False, third
     )
 
 

@@ -41,6 +41,7 @@ def attendance(history: RunHistory) -> str:
     for told, reasons in (
         ("Not in the consensus", basis.left_out),
         ("Counting for fewer people", basis.capped),
+        ("Not in the sum of co-skewness", basis.without_coskewness),
         ("Do not take part", history.left_out),
     ):
         if reasons:

@@ -20,6 +20,8 @@ class BasisFacts(Record):
         How many people.
     left_out, capped : dict of str to str
         Why those of other sites that were there are not; why a site counts for fewer than it told.
+    without_coskewness : dict of str to str
+        Why sites that are behind the basis are not behind the sum of co-skewness.
     compared : bool
         Whether sites were compared, which takes three.
     given : bool
@@ -35,6 +37,7 @@ class BasisFacts(Record):
     subjects: Count = 0
     left_out: dict[str, Reason] = {}
     capped: dict[str, Reason] = {}
+    without_coskewness: dict[str, Reason] = {}
     compared: bool = True
     given: bool = False
     drift: dict[str, Number] = {}

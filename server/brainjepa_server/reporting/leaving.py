@@ -16,7 +16,7 @@ from brainjepa_core.chained_log import ChainedLog
 from brainjepa_core.pages.page import write_page
 from brainjepa_core.pages.table import Table
 from brainjepa_core.problems import counted
-from brainjepa_core.wire.messages import TRAIN
+from brainjepa_core.wire.messages import GRADIENTS, TRAIN
 from brainjepa_server.record.history import RunHistory
 from brainjepa_server.reporting.protections import protections
 from brainjepa_server.reporting.words import bytes_in_words
@@ -33,6 +33,7 @@ WHAT = {
     "train": "weights after its own training steps",
     "evaluate": "sums or scores over its people of what the model tells",
 }
+WITH_COSKEWNESS = "mean connectivity and mean co-skewness of its people, once a study"
 NOISED = (
     "the sum of its people's gradients of one step, each clipped, with the site's part of noise"
 )
@@ -131,6 +132,8 @@ def _size(arrays: int) -> str:
 def _what(name: str, history: RunHistory) -> str:
     kind, _, step = name.partition(", ")
     told = NOISED if kind == TRAIN and history.shares_noise else WHAT.get(kind, kind)
+    if kind == GRADIENTS and history.settings.get("coskewness"):
+        told = WITH_COSKEWNESS
     if step == MASKED:
         return f"{told}, under masks: only the sum over sites can be read"
     return "keys and signatures of a secure sum" if step else told

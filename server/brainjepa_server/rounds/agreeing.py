@@ -1,4 +1,4 @@
-"""The consensus of a study: every site is asked for its people's connectivity, once."""
+"""The consensus of a study: every site is asked for sums over its people, once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def consensus(sites: Sites, settings: StudySettings, members: Members) -> Consen
     answers = sites.ask(GRADIENTS, asked, {}, names, rounds.deadline, retries=rounds.retries)
     replies = ((answer.site, answer.reply) for answer in answers)
     told = members.rois, settings.floors, settings.pretraining.basis, members.counts
-    return build_consensus(replies, *told, sites.folder)
+    return build_consensus(replies, *told, sites.folder, coskewness=settings.coskewness)
 
 
 def facts_of(found: Consensus, basis: ConsensusBasis) -> BasisFacts:
@@ -44,4 +44,5 @@ def facts_of(found: Consensus, basis: ConsensusBasis) -> BasisFacts:
         left_out=found.left_out,
         capped=found.capped,
         compared=found.compared,
+        without_coskewness=found.coskewness.left_out if found.coskewness else {},
     )

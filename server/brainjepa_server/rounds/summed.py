@@ -20,7 +20,8 @@ from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN, Assignment,
 from brainjepa_core.wire.summed_people import connectivity_layout, yardstick_layout
 from brainjepa_core.wire.summed_updates import SummedUpdate, TrainCode
 from brainjepa_server.combining.aggregation import Means
-from brainjepa_server.combining.consensus import Consensus, consensus_of_sum
+from brainjepa_server.combining.consensus import ARRAYS, Consensus, consensus_of_sum
+from brainjepa_server.combining.coskewness import sent_coskewness
 from brainjepa_server.combining.group_means import combined, middle
 from brainjepa_server.combining.summed_counts import ONE_PART, counted_people, require_told_together
 from brainjepa_server.combining.validation import Counts, RejectedReply
@@ -42,7 +43,7 @@ ALL = "all sites"  # whose reply the sum is read as
 
 
 def summed_consensus(sites: Sites, settings: StudySettings, rois: Sequence[str]) -> Consensus:
-    """The basis of all sites' people, from one sum of connectivity.
+    """The basis of all sites' people, from one sum of connectivity (and co-skewness).
 
     Raises
     ------
@@ -50,14 +51,17 @@ def summed_consensus(sites: Sites, settings: StudySettings, rois: Sequence[str])
         If too few sites answered, or too few people are in the sum: each group of a study with
         groups has to hold as many as the floor says.
     """
-    layout, rounds, floors = connectivity_layout(len(rois)), settings.rounds, settings.floors
+    layout = connectivity_layout(len(rois), coskewness=settings.coskewness)
+    rounds, floors = settings.rounds, settings.floors
     fewest = max(floors.sites, rounds.quorum)
     assignment, own = settings.assignment(), (fewest, rounds.deadline, rounds.retries)
     (found,) = secure_sums(sites, Question(GRADIENTS, assignment, {}, layout, *own))
     sums = summed_people(sites, found, layout)
-    total = ConnectivitySum.from_arrays({"rois": np.array(list(rois), np.str_), **sums})
+    shared = {"rois": np.array(list(rois), np.str_), "subjects": sums["subjects"]}
+    total = ConnectivitySum.from_arrays({**shared, **{name: sums[name] for name in ARRAYS}})
     _require_people(total.subjects, found, sites, settings)
-    return consensus_of_sum(total, found.alive, found.gone, settings.pretraining.basis)
+    third = sent_coskewness(sums, shared) if settings.coskewness else None
+    return consensus_of_sum(total, found.alive, found.gone, settings.pretraining.basis, third)
 
 
 def _require_people(people: int, found: Summed, sites: Sites, settings: StudySettings) -> None:

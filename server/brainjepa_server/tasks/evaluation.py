@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from flwr.serverapp import Grid
 
-from brainjepa_core.arrays import Float32, Float64
+from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.evaluation.common_probe import CrossFit, cross_fit, score_range
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.sums.histogram import ScoreHistogram
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import BASIS
+from brainjepa_core.wire.messages import BASIS, COSKEWNESS, NO_MODELS
+from brainjepa_server.combining.coskewness import directions_of
 from brainjepa_server.combining.magnitudes import Magnitude, oversized
 from brainjepa_server.combining.validation import RejectedReply, require_told
 from brainjepa_server.record.history import read_history
@@ -55,6 +56,7 @@ def evaluate_task(
     weights: Weights,
     basis: Float32,
     question: StudyTask,
+    directions: Float64 | None = None,
 ) -> TaskReport:
     """Ask all sites about a task, with some weights of the study's model.
 
@@ -66,6 +68,8 @@ def evaluate_task(
     weights : dict of str to ndarray of float32
     basis : ndarray of float32 [R, m]
     question : StudyTask
+    directions : ndarray of float64 [R, m], optional
+        Of the sites' co-skewness, where the study has summed it.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def evaluate_task(
         return report
     names = sorted(sites.nodes)
     if "scores" in parts:
-        _site_scores(asking, names)
+        _site_scores(asking, names, {} if directions is None else {COSKEWNESS: directions})
     if task.covariates:
         reason = "covariates are adjusted for within sites only; leave them out of the task"
         asking.leave_out("probe of all sites and matrix", "all", reason)
@@ -144,13 +148,17 @@ def evaluate_finished(
         )
     weights, basis = weights_of(trained), trained.basis.numpy()
     sites = Sites(grid, members.nodes, counts=members.counts)
-    return evaluate_task(sites, settings, weights, basis, question)
+    directions = directions_of(folder) if settings.coskewness else None
+    return evaluate_task(sites, settings, weights, basis, question, directions)
 
 
-def _site_scores(asking: Asking, names: list[str]) -> None:
-    for answer in asking.ask("scores", names):
+def _site_scores(asking: Asking, names: list[str], directions: Arrays) -> None:
+    models = [name for name in NO_MODELS if name != COSKEWNESS or directions]
+    models += asking.probe.pools
+    for answer in asking.ask("scores", names, directions):
         try:
-            people, classes, metrics = checked_scores(answer.reply, asking.probe, asking.classes)
+            told = checked_scores(answer.reply, asking.probe, asking.classes, models)
+            people, classes, metrics = told
             require_told(people, answer.counts)
             asking.report.sites[answer.site] = SiteScores(people, classes, metrics)
         except RejectedReply as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from brainjepa_core.problems import counted
-from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING
+from brainjepa_core.wire.messages import CONNECTIVITY, NO_MODELS, NOTHING
 from brainjepa_server.record.over_sites import OverSites
 
 JUDGED = ("auc", "r", "balanced accuracy", "r2")  # the first that is known
@@ -46,10 +46,10 @@ def verdict(scores: Scores, metric: str, label: str) -> list[str]:
             gain = OverSites.of([values[site] - plain[site] for site in both])
             ahead = sum(values[site] > plain[site] for site in both)
             told += f"; less connectivity {gain}, ahead at {ahead} of {len(both)} sites"
-            if gain.low is not None and gain.low > 0:
+            if gain.low is not None and gain.low > 0 and model not in NO_MODELS:
                 better.append(model)
         sentences.append(f"{told}.")
-    if not plain or all(name in (NOTHING, CONNECTIVITY) for name in models_of(scores)):
+    if not plain or all(name in NO_MODELS for name in models_of(scores)):
         return ["Whether the model tells more than connectivity is not known.", *sentences]
     if better:
         pools = ", ".join(f"“{pool}”" for pool in better)

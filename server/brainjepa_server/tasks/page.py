@@ -15,7 +15,7 @@ from brainjepa_core.pages.palette import BLUE, GREY, INK, SEQUENTIAL
 from brainjepa_core.pages.picture import Picture
 from brainjepa_core.pages.table import Table, settings_table
 from brainjepa_core.problems import counted
-from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING
+from brainjepa_core.wire.messages import NO_MODELS
 from brainjepa_server.record.over_sites import OverSites
 from brainjepa_server.reporting.words import number_in_words
 from brainjepa_server.tasks.over_sites import (
@@ -96,7 +96,7 @@ def strips(scores: Scores, metric: str, label: str) -> Figure:
     ax = figure.subplots()
     for place, model in enumerate(models):
         values = list(values_of(scores, model, metric).values())
-        learned = model not in (NOTHING, CONNECTIVITY)
+        learned = model not in NO_MODELS
         over = OverSites.of(values)
         ax.plot(values, [place] * len(values), "o", color=BLUE if learned else GREY, alpha=0.55)
         ax.plot(over.mean, place, "|", color=INK, markersize=16, markeredgewidth=2)

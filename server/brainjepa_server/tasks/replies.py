@@ -27,7 +27,7 @@ from brainjepa_core.sums.moments import (
 )
 from brainjepa_core.sums.protocol import unstacked
 from brainjepa_core.sums.ridge import Ridge
-from brainjepa_core.wire.messages import CONNECTIVITY, NOTHING, TARGET, ProbeRequest, Reply, Scalar
+from brainjepa_core.wire.messages import TARGET, ProbeRequest, Reply, Scalar
 from brainjepa_server.combining.validation import (
     MAX_SHARE,
     RejectedReply,
@@ -74,9 +74,9 @@ class Judgement:
 
 @only_rejections
 def checked_scores(
-    reply: Reply, probe: ProbeRequest, classes: int
+    reply: Reply, probe: ProbeRequest, classes: int, models: Sequence[str]
 ) -> tuple[int, tuple[int, ...], dict[str, Metrics]]:
-    """People, people of each class, and metrics by model.
+    """People, people of each class, and metrics by model, of those that were asked about.
 
     Raises
     ------
@@ -85,7 +85,6 @@ def checked_scores(
     """
     require_answer(reply, ())
     people, sizes = _people(reply.metrics, classes)
-    models = (NOTHING, CONNECTIVITY, *probe.pools)
     return people, sizes, {m: _metrics(reply.metrics, probe, f"{m}.") for m in models}
 
 

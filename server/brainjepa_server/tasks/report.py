@@ -34,7 +34,7 @@ class SiteScores:
     classes : tuple of int
         People of each class, likewise; empty for regression.
     metrics : dict
-        By model (``nothing``, ``connectivity`` or a pool) and metric.
+        By model (``nothing``, ``connectivity``, ``coskewness`` or a pool) and metric.
     """
 
     people: int

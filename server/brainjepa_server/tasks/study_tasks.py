@@ -10,6 +10,7 @@ from pathlib import Path
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.problems import plainly
+from brainjepa_server.combining.coskewness import directions_of
 from brainjepa_server.rounds.round import Weights
 from brainjepa_server.rounds.sites import Sites
 from brainjepa_server.settings import StudySettings
@@ -59,7 +60,8 @@ def ask_tasks(
             if stop():
                 return False
             try:
-                report = evaluate_task(sites, settings, weights, basis, task)
+                directions = directions_of(folder) if settings.coskewness else None
+                report = evaluate_task(sites, settings, weights, basis, task, directions)
                 write_task_report(report, path, origin)
             except (ValueError, OSError) as error:
                 failed[name] = plainly(error, str(error))

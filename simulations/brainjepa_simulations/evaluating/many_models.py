@@ -11,6 +11,7 @@ import numpy as np
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.comparison import EvaluationPlan, compare_models
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.readout.log_connectivity import components_of
 from brainjepa_core.evaluation.scores.results import Results
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.tasks.across import AcrossHospitals
@@ -31,9 +32,10 @@ from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.connectivity import ConnectivitySum
+from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_server.record.history import POOLED, SUMMARY
 from brainjepa_server.settings import StudySettings
-from brainjepa_server.study_folder import BASIS_FILE, STUDY_FILE, SUM_FILE
+from brainjepa_server.study_folder import BASIS_FILE, COSKEWNESS_FILE, STUDY_FILE, SUM_FILE
 from brainjepa_simulations.baselines.compare import BASELINES
 from brainjepa_simulations.engines.virtual_sites import STORES, open_data
 
@@ -210,12 +212,15 @@ def run_evaluation(
     if mae and study is not None:
         train = windows if across is None else across.training
         models[SIBLING] = sibling_model(study, train, out, MASKED_AUTOENCODER, device)
-    consensus = None
+    consensus = directions = None
     if across is not None:
         consensus, whose = _consensus(words, windows)
         say(f"log-connectivity is seen from the mean connectivity of {whose}")
+    if across is not None and "coskewness" in methods:
+        directions, whose = _directions(words, windows)
+        say(f"co-skewness is that of {whose}")
     comparison = EvaluationPlan(
-        task, protocol, models, finetune, methods, device, across, consensus, asks
+        task, protocol, models, finetune, methods, device, across, consensus, directions, asks
     )
     return compare_models(comparison, windows, out, say, progress)
 
@@ -235,6 +240,19 @@ def _consensus(words: Sequence[str], windows: Windows) -> tuple[Float64 | None, 
             if total.rois == windows.atlas.rois:
                 people = counted(total.subjects, "person", "people")
                 return total.mean_fc(), f"the {people} of the study's sites"
+    return None, "those who train"
+
+
+def _directions(words: Sequence[str], windows: Windows) -> tuple[Float64 | None, str]:
+    """Directions [R, m] that keep most co-skewness, as `_consensus` has mean connectivity."""
+    for word in words:
+        file = _named(word)[1] / COSKEWNESS_FILE
+        if file.exists():
+            total = CoskewnessSum.load(file)
+            if total.rois == windows.atlas.rois:
+                found = total.directions(components_of(len(total.rois)))
+                people = counted(total.subjects, "person", "people")
+                return found, f"the {people} of the study's sites"
     return None, "those who train"
 
 

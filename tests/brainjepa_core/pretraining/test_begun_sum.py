@@ -11,11 +11,14 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConnectivitySum
 from brainjepa_core.pretraining import basis, begun_sum
 from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.begun_sum import SUM
+from brainjepa_core.pretraining.begun_sum import file_of
+from brainjepa_core.pretraining.coskewness import coskewness_sum
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned, forget_removed
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows
+from brainjepa_core.sums.coskewness import CoskewnessSum
+from brainjepa_core.sums.pairs import SumOverPairs
 
 ATLAS = Atlas.from_names([f"r{i}" for i in range(7)])
 PEOPLE = 150  # two whole blocks and a part of one
@@ -51,7 +54,19 @@ def in_fixed_blocks(windows: Windows) -> dict[str, np.ndarray]:
     return total.to_arrays()
 
 
-def require_same_bits(found: ConnectivitySum, expected: dict[str, np.ndarray]) -> None:
+def third_in_fixed_blocks(windows: Windows) -> dict[str, np.ndarray]:
+    """As `in_fixed_blocks`."""
+    total = CoskewnessSum(windows.atlas.rois)
+    for first in range(0, windows.subjects, 64):
+        part = CoskewnessSum(windows.atlas.rois)
+        for person in range(first, min(first + 64, windows.subjects)):
+            ((series, valid),) = windows.aligned(person)
+            part.add_subject([series], valid)
+        total = total + part
+    return total.to_arrays()
+
+
+def require_same_bits(found: SumOverPairs, expected: dict[str, np.ndarray]) -> None:
     for name, array in found.to_arrays().items():
         assert np.array_equal(array, expected[name]), name
 
@@ -86,6 +101,19 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(store, tmp_path, monkeypatch, 
     require_same_bits(found, in_fixed_blocks(windows_of(store)))
 
 
+def test_of_co_skewness_too(store, tmp_path, monkeypatch):
+    expected = third_in_fixed_blocks(windows_of(store))
+    require_same_bits(coskewness_sum(windows_of(store), 2), expected)
+    monkeypatch.setattr(begun_sum, "EVERY", 0.0)
+    with pytest.raises(ZeroDivisionError):
+        coskewness_sum(windows_of(store, tmp_path), 1, lambda: 1 / 0)
+    connectivity_sum(windows_of(store, tmp_path))  # of another name
+    again = []
+    found = coskewness_sum(windows_of(store, tmp_path), 1, lambda: again.append(1))
+    assert len(again) == 2
+    require_same_bits(found, expected)
+
+
 def test_asked_again_it_is_read_and_other_people_have_another(store, tmp_path, monkeypatch):
     windows = windows_of(store, tmp_path)
     first = connectivity_sum(windows)
@@ -99,7 +127,7 @@ def test_asked_again_it_is_read_and_other_people_have_another(store, tmp_path, m
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not an archive", None])
 def test_a_damaged_sum_is_made_anew(store, tmp_path, damage):
     connectivity_sum(windows_of(store, tmp_path))
-    (path,) = tmp_path.glob(f"*/{SUM}")
+    (path,) = tmp_path.glob(f"*/{file_of(ConnectivitySum)}")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] if damage is None else damage)
     require_same_bits(
@@ -114,10 +142,11 @@ def test_a_sum_with_somebody_who_left_the_store_is_gone(tmp_path):
         store.append(rng.standard_normal((7, 60)), subject=f"s{person}", tr=2.0)
     place = tmp_path / "aligned"
     connectivity_sum(windows_of(store, place))
-    assert list(place.glob(f"*/{SUM}"))
+    coskewness_sum(windows_of(store, place))
+    assert len(list(place.glob("*/*-sum.npz"))) == 2
     store.remove([("s2", "", "")])
     forget_removed(place, store)
-    assert not list(place.glob(f"*/{SUM}"))
+    assert not list(place.glob("*/*-sum.npz"))
     require_same_bits(
         connectivity_sum(windows_of(store, place)), in_fixed_blocks(windows_of(store))
     )

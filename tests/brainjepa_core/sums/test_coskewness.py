@@ -97,7 +97,7 @@ def test_what_few_people_are_behind_is_not_told():
     ("name", "change", "text"),
     [
         ("products", lambda a: -a, "found some that no people's data have"),
-        ("products", lambda a: a + 9 * (np.arange(a.size) == 1), "that no people's data have"),
+        ("products", lambda a: a + 99 * (np.arange(a.size) == 1), "that no people's data have"),
         ("pair_count", lambda a: a + 9, "expected no pair in more than the 2 people"),
         ("products", lambda a: a[:-1], "products"),
         ("products", lambda a: a * np.nan, "expected finite values in 'products'"),

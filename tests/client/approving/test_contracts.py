@@ -171,6 +171,25 @@ def test_a_text_that_was_changed_on_the_disk_is_no_contract(site):
     assert "ValueError" in asked(site, contract, GRADIENTS).refusal
 
 
+def test_a_contract_says_whether_co_skewness_is_summed(site):
+    plain = make_contract()
+    asks = plain.assignment.model_copy(update={"coskewness": True})
+    contract = plain.model_copy(update={"assignment": asks})
+    assert contract.differences(plain) == ["assignment.coskewness"]
+    store = ScanStore.open(site.store)
+    approved(site, contract)
+    (known,) = Contracts(site.state).known()
+    assert any(
+        "asked once: sums of correlations of 28 pairs of ROIs, and of co-skewness of 36" in line
+        for line in review(site, known, store)
+    )
+    sent = asked(site, contract, GRADIENTS)
+    assert {"coskewness.products", "coskewness.pair_count"} < sent.arrays.keys()
+    turned = contract.asked(0).model_copy(update={"coskewness": False})
+    refusal = Site(site, contracts=True).answer(Request(GRADIENTS, turned, {})).refusal
+    assert refusal.startswith("expected coskewness = True as in contract")
+
+
 def test_the_manager_reviews_approves_and_rejects(site, tmp_path):
     first = make_contract()
     content = site.model_dump(mode="json", exclude_defaults=True)

@@ -8,6 +8,7 @@ from small_sites import ROIS, STUDY, ask, make_site, training_windows
 
 from brainjepa_core.evaluation.splits import fold_of
 from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.coskewness import coskewness_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import GRADIENTS
@@ -73,3 +74,40 @@ def test_counts_are_rounded_and_the_mean_is_exact(stores, tmp_path):
     assert people != rounded == told.metrics["subjects"] == told.arrays["pair_count"].max()
     mean = exact.arrays["z_sum"] / exact.arrays["pair_count"]
     np.testing.assert_allclose(told.arrays["z_sum"] / told.arrays["pair_count"], mean, rtol=1e-12)
+
+
+PRODUCTS, COUNT = "coskewness.products", "coskewness.pair_count"
+
+
+def test_co_skewness_over_sites_is_the_pooled_one_where_a_study_asks_for_it(stores, tmp_path):
+    sites = [make_site(store, tmp_path / store.name) for store in stores]
+    replies = [site.answer(ask(GRADIENTS, coskewness=True)) for site in sites]
+    expected = [coskewness_sum(training_windows(store)) for store in stores]
+    for reply, own in zip(replies, expected, strict=True):
+        assert reply.arrays.keys() == {"z_sum", "pair_count", PRODUCTS, COUNT}
+        assert np.array_equal(reply.arrays[PRODUCTS], own.products)  # one site is local, to the bit
+        assert np.array_equal(reply.arrays[COUNT], own.pair_count)
+        assert reply.arrays[PRODUCTS].shape == (PAIRS + ROIS,)
+        assert list(reply.metrics) == ["subjects"]
+    pooled = Windows([ScanStore.open(store) for store in stores], STUDY.windows)
+    subjects = [person.records[0].subject for person in pooled.people]
+    kept = [i for i, name in enumerate(subjects) if fold_of(name, 0, 5) != 0]
+    together = coskewness_sum(pooled.only(kept))
+    assert_allclose(sum(r.arrays[PRODUCTS] for r in replies), together.products, rtol=1e-9)
+    assert np.array_equal(sum(r.arrays[COUNT] for r in replies), together.pair_count)
+
+
+def test_floors_and_rounding_of_co_skewness_are_those_of_connectivity(stores, tmp_path):
+    sums = {store: coskewness_sum(training_windows(store)) for store in stores}
+    lacking = [store for store, one in sums.items() if one.pair_count.min() < one.pair_count.max()]
+    store, exact = lacking[0], sums[lacking[0]]  # an ROI is missing in somebody
+    fewest = int(exact.pair_count.max())
+    site = make_site(store, tmp_path, min_people_in_sum=fewest, round_counts_to=7)
+    arrays = site.answer(ask(GRADIENTS, coskewness=True)).arrays
+    few = exact.pair_count < fewest
+    assert not arrays[PRODUCTS][few].any() and not arrays[COUNT][few].any()
+    assert (arrays[COUNT][~few] == fewest // 7 * 7).all() and fewest % 7
+    mean = exact.products / np.maximum(exact.pair_count, 1)
+    assert_allclose((arrays[PRODUCTS] / np.maximum(arrays[COUNT], 1))[~few], mean[~few], rtol=1e-12)
+    refused = make_site(stores[0], tmp_path / "other", min_subjects=13)
+    assert "min_subjects" in refused.answer(ask(GRADIENTS, coskewness=True)).refusal

@@ -13,7 +13,8 @@ from brainjepa_client.answering.site import Site
 from brainjepa_client.consent.withdrawal import remove_person
 from brainjepa_client.guarding.policy import GB
 from brainjepa_client.guarding.sizes import StudySize
-from brainjepa_core.pretraining.begun_sum import SUM
+from brainjepa_core.gradients import ConnectivitySum
+from brainjepa_core.pretraining.begun_sum import file_of
 from brainjepa_core.signals import aligned_scans
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED
 from brainjepa_core.signals.storing.store import ScanStore
@@ -93,4 +94,4 @@ def test_a_person_who_withdraws_leaves_the_aligned_scans_and_their_sum(stores, t
     scans = remove_person(site.settings, person).scans
     left = {path.name for path in files(site)}
     assert left < names and len(names - left) == scans > 0
-    assert not list((site.settings.state / ALIGNED).rglob(SUM))
+    assert not list((site.settings.state / ALIGNED).rglob(file_of(ConnectivitySum)))

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from painted_sites import change, files_of, painted, site_of, store_of
+from painted_sites import files_of, prepared, site_of, store_of
 from typer.testing import CliRunner
 
 from brainjepa_client.answering.site import LOG
@@ -30,11 +30,7 @@ from brainjepa_core.wire.messages import EVALUATE, GRADIENTS, TRAIN
 
 @pytest.fixture
 def tree(tmp_path):
-    """A prepared site with derivatives."""
-    tree = painted(tmp_path / "site")
-    change(tree, derivatives=str(tmp_path / "derivatives"))
-    list(Preparation.of(site_of(tree)).run())
-    return tree
+    return prepared(tmp_path / "site", derivatives="derivatives")
 
 
 def everything(tree) -> str:
@@ -129,6 +125,7 @@ def test_logs_of_a_started_site_lose_the_name(tree, name):
 def test_the_person_stays_out_of_this_store_and_of_a_new_one(tree):
     site, person = site_of(tree), next(iter(tree.scans))[0]
     theirs = sum(key[0] == person for key in tree.scans)
+    assert Preparation.of(site).waiting == ()
     remove_person(site, person)
     looked = validate(site)
     assert looked.scans == len(tree.scans) - theirs  # as prepare takes them
@@ -223,9 +220,7 @@ def test_who_is_not_there_is_not_removed(tree):
     assert remove_person(site, person).before
 
 
-def test_two_that_a_name_could_mean_are_refused(tmp_path):
-    tree = painted(tmp_path / "site")
-    list(Preparation.of(site_of(tree)).run())
+def test_two_that_a_name_could_mean_are_refused(tree):
     store = store_of(tree)
     for name in ("007", "0007"):
         store.append(store.series(store.records[0]), subject=name, tr=2.0)

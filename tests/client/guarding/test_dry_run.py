@@ -37,7 +37,15 @@ from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.storing.kept_aligned import KeptScans
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, WANTS, Request
+from brainjepa_core.wire.messages import (
+    COSKEWNESS,
+    DESCRIBE,
+    EVALUATE,
+    GRADIENTS,
+    TRAIN,
+    WANTS,
+    Request,
+)
 from brainjepa_core.wire.packing import PACKED, pack_arrays, unpack_arrays
 from brainjepa_server.settings import COMPONENTS
 
@@ -78,7 +86,7 @@ def real_requests(stores: list[Path], study: PretrainingSettings, wire: str) -> 
     fc = start["basis"] @ start["basis"].T  # any connectivity will do
     components = connectivity_components(fc, min(COMPONENTS, len(fc)))
     arrays = {**start, "components": components}
-    task = dict(wire=wire, round=2, first_step=4, steps=2)
+    task = dict(wire=wire, round=2, first_step=4, steps=2, coskewness=True)
     weights = {k: v for k, v in arrays.items() if k != "components"}
     return [ask(DESCRIBE, {}, study, **task), ask(GRADIENTS, {}, study, **task),
             ask(TRAIN, weights, study, **task), ask(EVALUATE, arrays, study, **task),
@@ -90,7 +98,8 @@ def task_requests(
 ) -> list[Request]:
     """The dry run's questions about a task, with the study's own model and windows."""
     asked = [r for r in requests(ScanStore.open(store), study, "fp32") if r.assignment.probe]
-    probes = [{k: v for k, v in r.arrays.items() if k.startswith("probe.")} for r in asked]
+    own = ("probe.", COSKEWNESS)
+    probes = [{k: v for k, v in r.arrays.items() if k.startswith(own)} for r in asked]
     return [
         ask(EVALUATE, {**weights, **probe}, study, probe=r.assignment.probe, **task)
         for r, probe in zip(asked, probes, strict=True)
@@ -137,10 +146,16 @@ STUDIES = {
 }
 
 
-@pytest.mark.parametrize("wire", ["fp32", "bf16", "int8"])
-@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+# Each study, and each way to send weights: one tells nothing of the other.
+SENT = [
+    ("as it is", "fp32"), ("as it is", "bf16"), ("as it is", "int8"), ("deep", "int8"),
+    ("long windows", "fp32"), ("sine positions", "bf16"), ("steps of one", "int8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("study", "wire"), SENT)
 def test_the_table_is_what_is_sent(stores, site_file, study, wire):
-    file = site_file(stores[0])
+    file, study = site_file(stores[0]), STUDIES[study]
     run = dry_run(file, study, wire)
     assert "refused" not in {row.what for row in run.rows}
     for request in real_requests(stores, study, wire):
@@ -310,7 +325,7 @@ def test_what_is_printed(stores, site_file):
     train = next(x for x in totals.splitlines() if x.startswith("│ train "))
     assert [cell.strip() for cell in train.split("│")[1:3]] == ["train", "refused"]
     size = sum(row.bytes for row in run.rows if row.message == GRADIENTS)
-    assert f" {size} │" in next(x for x in totals.splitlines() if x.startswith("│ gradients"))
+    assert f" {size:,} │" in next(x for x in totals.splitlines() if x.startswith("│ gradients"))
 
 
 def test_a_summary_adds_up(stores, site_file, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_sites import PEOPLE, ask, make_site
+from small_sites import PEOPLE, ROIS, ask, make_site
 
 from brainjepa_client.guarding.dry_run import task_requests
 from brainjepa_client.guarding.policy import Refusal
@@ -51,6 +51,44 @@ def test_scores_are_metrics_and_counts(stores, start, tmp_path):
     models = {name.split(".")[0] for name in reply.metrics} - {"people"}
     assert models == {"nothing", "connectivity", HEADLINE}
     assert {name.split(".")[1] for name in reply.metrics if "." in name} == {"r", "r2", "mae"}
+
+
+def ask_with_directions(start: dict, directions) -> Request:
+    asked = ask_task("scores", start, extra={"coskewness": directions})
+    assignment = asked.assignment.model_copy(update={"coskewness": True})
+    return Request(asked.kind, assignment, asked.arrays)
+
+
+def test_scores_are_also_of_connectivity_where_the_study_keeps_co_skewness(stores, start, tmp_path):
+    site = make_site(stores[0], tmp_path)
+    whole = site.answer(ask_with_directions(start, np.eye(ROIS)))
+    names = [name for name in whole.metrics if name.startswith("coskewness.")]
+    assert {name.split(".")[1] for name in names} == {"r", "r2", "mae"}
+    # In all directions it is connectivity; the site's features are without shrinkage there.
+    for name in names:
+        plain = whole.metrics[name.replace("coskewness", "connectivity")]
+        assert whole.metrics[name] == pytest.approx(plain, rel=0.2, abs=0.2)
+    few = site.answer(ask_with_directions(start, np.eye(ROIS, 3)))
+    assert [few.metrics[name] for name in names] != [whole.metrics[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("directions", "found"),
+    [
+        (np.eye(ROIS, 3, dtype=np.float32), "float32 of shape [8, 3]"),
+        (np.eye(ROIS + 1, 3), "float64 of shape [9, 3]"),
+        (np.ones((ROIS, 3)), "float64 of shape [8, 3]"),
+        (np.full((ROIS, 3), np.nan), "float64 of shape [8, 3]"),
+        (np.zeros((ROIS, 0)), "float64 of shape [8, 0]"),
+        (np.zeros(3), "float64 of shape [3]"),
+    ],
+)
+def test_directions_that_are_none_are_refused(stores, start, tmp_path, directions, found):
+    refusal = make_site(stores[0], tmp_path).answer(ask_with_directions(start, directions)).refusal
+    assert refusal == (
+        "expected directions of co-skewness as orthonormal float64 of shape [8, at most 8], found "
+        f"{found}; check study and versions"
+    )
 
 
 def test_sums_hold_people_of_folds_that_are_large_enough(stores, start, tmp_path):

@@ -45,6 +45,7 @@ def test_all_people(tree, tmp_path, monkeypatch):
     assert settings.name == "site" and settings.preparation().input.label_image == tree.label_image
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("labels", ["split by the shell", "one option each", "with prefix"])
 def test_some_people(tree, tmp_path, labels):
     one, two = sorted({subject.removeprefix("sub-") for subject, _, _ in tree.scans})[:2]
@@ -59,6 +60,7 @@ def test_some_people(tree, tmp_path, labels):
     assert found == {f"sub-{one}", f"sub-{two}"}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_scan_that_fails_is_exit_1(tree, tmp_path):
     next(iter(tree.scans.values())).bold.write_bytes(b"")
     result, shown = call(tree, tmp_path / "out")
@@ -122,6 +124,7 @@ def test_a_site_file_of_somebody_else_stays(tree, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_version_of_a_scan_may_be_chosen(tree, tmp_path):
     for scan in tree.scans.values():
         for file in (scan.bold, scan.mask):

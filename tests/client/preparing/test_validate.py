@@ -21,6 +21,8 @@ from brainjepa_core.signals.inputs.find import find_scans
 from brainjepa_core.signals.problems import ScanProblem
 from brainjepa_simulations.painting.broken_scans import FAULTS
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def tree(tmp_path):

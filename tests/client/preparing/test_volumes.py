@@ -21,6 +21,8 @@ from brainjepa_core.signals.storing.scan_table import array_digest
 
 SMALL = {"size": [20, 18, 16], "mm": 3.5}
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def tree(tmp_path):

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from painted_sites import change, painted, site_of, store_of
+from painted_sites import change, painted, prepared, site_of, store_of
 
 from brainjepa_client.preparing.prepare import Preparation
 from brainjepa_client.quality.ratings import RATINGS, read_ratings
@@ -26,8 +26,7 @@ def rate(tree, *ratings: tuple[tuple[str, str, str], str]) -> None:
 
 
 def test_scans_rated_bad_leave_the_store_and_come_back(tmp_path):
-    tree = painted(tmp_path / "site")
-    list(Preparation.of(site_of(tree)).run())
+    tree = prepared(tmp_path / "site")
     bad, good, *_ = (record.key for record in store_of(tree).records)
     rate(tree, (bad, "bad"), (good, "good"), (("nobody", "", ""), "bad"))
     again = Preparation.of(site_of(tree))

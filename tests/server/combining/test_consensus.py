@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.pretraining.settings import BasisSettings
 from brainjepa_core.wire.messages import Reply
-from brainjepa_server.combining.consensus import build_consensus, check_sum
+from brainjepa_server.combining.consensus import build_consensus, check_sums
 from brainjepa_server.combining.validation import Counts, RejectedReply
 from brainjepa_server.settings import FloorSettings
 
@@ -181,12 +181,12 @@ def test_no_garbage_raises_anything_else(metrics, arrays, spoilt):
     if spoilt and isinstance(metrics, dict) and isinstance(arrays, dict):
         metrics, arrays = GOOD.metrics | metrics, GOOD.arrays | arrays
         try:
-            check_sum(Reply(metrics, arrays), ROIS, 4)
+            check_sums(Reply(metrics, arrays), ROIS, 4)
         except RejectedReply:
             return
     else:
         with pytest.raises(RejectedReply):
-            check_sum(Reply(metrics, arrays), ROIS, 4)
+            check_sums(Reply(metrics, arrays), ROIS, 4)
 
 
 def test_what_the_site_sent_is_not_changed():

@@ -139,6 +139,7 @@ def test_full_report(tmp_path: Path) -> None:
         assert base64.b64decode(encoded).startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_the_other_half_is_in_the_first_table(tmp_path: Path) -> None:
     pool = {"pool": "latent_connectivity", "outcome": "the other half"}
     half = YardstickRow(model="pooled", r2=0.077, **pool)
@@ -222,6 +223,7 @@ def test_what_became_of_a_reply_is_shown_with_the_reason(tmp_path: Path) -> None
     assert re.search(r"<td[^>]*>a</td><td[^>]*>1</td><td[^>]*>1</td><td[^>]*>0</td>", sites)
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_a_site_without_a_drift_is_named(tmp_path: Path) -> None:
     history = full()
     facts = history.basis.model_copy(
@@ -243,6 +245,7 @@ def test_many_rounds_and_sites(tmp_path: Path) -> None:
     assert "rounds, a row each" not in page_of(tmp_path, full(3))
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_damaged_or_foreign_basis(tmp_path: Path) -> None:
     (tmp_path / BASIS).write_bytes(b"no npz")
     assert "cannot be read" in page_of(tmp_path, full())
@@ -253,6 +256,7 @@ def test_damaged_or_foreign_basis(tmp_path: Path) -> None:
     assert page_of(tmp_path, full()).count("<img") == 9
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 1

@@ -57,6 +57,22 @@ def test_the_page_tells_what_the_file_holds(tmp_path):
     json.loads((tmp_path / "task-dx.json").read_text())
 
 
+def test_co_skewness_is_shown_and_is_no_model():
+    report = made(-0.1)
+    for told in report.sites.values():
+        told.metrics["coskewness"] = {"auc": told.metrics["connectivity"]["auc"] + 0.2}
+    sentences = verdict(scores(report), "auc", "AUC")
+    assert sentences[0] == "The model does not clearly tell more than connectivity."
+    assert any("coskewness: AUC" in s and "ahead at 4 of 4 sites" in s for s in sentences)
+    only = {
+        site: {m: v for m, v in told.items() if m != "mean"}
+        for site, told in scores(report).items()
+    }
+    assert verdict(only, "auc", "AUC")[0].startswith(
+        "Whether the model tells more than connectivity is"
+    )
+
+
 def test_where_nobody_answers_the_page_says_so(tmp_path):
     page = page_of(tmp_path, TaskReport("dx", "kfold"))
     assert page.count("No site told its scores.") == 2 and "<img" not in page

@@ -69,7 +69,7 @@ LIKE = Ridge(np.zeros((P, 2)), np.zeros(2))
 CHECKS = {
     "sums": (sums, lambda r: checked_moments(r, PROBE, 2, F, {"mean": P})),
     "gradients": (gradients, lambda r: checked_gradients(r, "mean", F, P + 1)),
-    "scores": (scores, lambda r: checked_scores(r, PROBE, 2)),
+    "scores": (scores, lambda r: checked_scores(r, PROBE, 2, ("nothing", "connectivity", "mean"))),
     "probe": (own_probe, lambda r: checked_probe(r, PROBE, 2, LIKE)),
     "judgement": (judgement, lambda r: checked_judgement(r, PROBE, 2, 2, counted=True)),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_consortium import NoTracker, plan, run, summary
+from small_consortium import plan, run, summary
 
 from brainjepa_core.wire.contract import read_contract
 from brainjepa_core.wire.groups import groups_of
@@ -13,11 +13,6 @@ from brainjepa_simulations.engines.virtual_consortium import CONTRACT
 from brainjepa_simulations.scenario import Scenario
 
 SITES = 12
-
-
-@pytest.fixture(autouse=True)
-def no_tracker(monkeypatch):
-    monkeypatch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
 
 
 def grouped(sites: int = SITES, groups: int = 3) -> Scenario:

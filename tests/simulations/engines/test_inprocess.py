@@ -350,7 +350,7 @@ def test_a_late_joiner_and_a_leaver(tmp_path, monkeypatch):
         def get_node_ids(self):
             return next(present)
 
-    chosen = scenario(3)
+    chosen = scenario(3, rounds={"evaluate_every": 9})
     prepare(chosen, tmp_path)
     make_sites(chosen, tmp_path)
     coordinate(chosen, tmp_path, Moving, monkeypatch, nodes=2)

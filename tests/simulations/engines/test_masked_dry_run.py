@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_consortium import NoTracker, prepare, run, scenario
+from small_consortium import prepare, run, scenario
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -20,7 +20,6 @@ KINDS = {"query.gradients": "gradients", "train": "train", "evaluate": "evaluate
 
 @pytest.mark.slow
 def test_each_row_of_each_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
     kept, real = [], client_app.real_app
 
     def answer(message, context):

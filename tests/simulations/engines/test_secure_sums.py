@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_consortium import prepare, run, same, scenario, summary, weights
+from small_consortium import TOTAL, prepare, run, same, scenario, summary, weights
 
 from brainjepa_client.approving.membership import KEY
 from brainjepa_core.chained_log import ChainedLog
@@ -47,15 +47,6 @@ SITES = 4  # of which three have to take part
 PEOPLE = {"subjects_per_site": 18}  # enough for ten features, all of the headline's
 TOGETHER = 50
 SECRET = "small/secure_sums/secret"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_tracker():
-    from small_consortium import NoTracker
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
-        yield
 
 
 def together(**changes):
@@ -269,7 +260,7 @@ def test_without_masks_it_is_not(tmp_path, monkeypatch):
 
 def test_no_number_of_one_site_leaves_in_the_clear(tmp_path, monkeypatch):
     replies = Replies(monkeypatch)
-    run(protected(), tmp_path)
+    run(protected(rounds={"local_steps": TOTAL}), tmp_path)
     for _, kind, step, reply in replies.kept:
         clear = dict(reply.content.config_records["reply"])
         if kind != "query.describe":
@@ -313,7 +304,7 @@ def test_a_word_that_is_none():
 
 def test_with_fewer_people_the_yardstick_reads_fewer_features(tmp_path, monkeypatch):
     """Of eight features that all sites' people allow, mixed alike: the pooled fit of these."""
-    chosen = protected()
+    chosen = protected(rounds={"local_steps": TOTAL})
     floors = chosen.study.floors.model_copy(update={"subjects": 40})
     study = chosen.study.model_copy(update={"floors": floors})
     run(chosen.model_copy(update={"study": study}), tmp_path)

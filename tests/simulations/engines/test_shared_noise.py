@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 from private_consortium import private
-from small_consortium import TOTAL, NoTracker, run, same, summary, weights
+from small_consortium import TOTAL, run, same, summary, weights
 
 from brainjepa_client.answering.site import Site
 from brainjepa_client.approving.membership import KEY
@@ -35,13 +35,6 @@ from brainjepa_simulations.engines.virtual_sites import STATES
 SITES, HONEST = 4, 3
 CLIP, QUIET = 0.5, 3e-4  # of a noise that is hardly seen, beside the rounding to integers
 PRIVACY = {"noise": 1.5, "clip": CLIP, "where": "central", "honest_sites": HONEST}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_tracker():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
-        yield
 
 
 def shared(folder, privacy: dict | None = None, **changes):

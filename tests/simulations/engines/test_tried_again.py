@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rich.console import Console
-from small_consortium import NoTracker, prepare, run, same, scenario, weights
+from small_consortium import prepare, run, same, scenario, weights
 
 from brainjepa_core.chained_log import ChainedLog
 from brainjepa_server import study as study_module
@@ -17,16 +17,9 @@ from brainjepa_simulations.engines.inprocess import InProcessGrid
 from brainjepa_simulations.engines.virtual_sites import make_sites
 
 
-@pytest.fixture(autouse=True)
-def no_tracker(monkeypatch):
-    monkeypatch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
-
-
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brainjepa_server.study.StudyTracker", NoTracker)
-        return run(scenario(), tmp_path_factory.mktemp("runs") / "straight")
+    return run(scenario(), tmp_path_factory.mktemp("runs") / "straight")
 
 
 def miss(monkeypatch, times: int) -> list[int]:

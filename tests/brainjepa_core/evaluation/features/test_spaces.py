@@ -9,16 +9,11 @@ from numpy.testing import assert_allclose
 from scipy.linalg import logm, sqrtm
 
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
-from brainjepa_core.evaluation.features.spaces import (
-    CoskewnessFeatures,
-    consensus_basis,
-    consensus_tangent,
-)
-from brainjepa_core.evaluation.readout.connectivity import matrix_of, mean_connectivity, pairs_of
+from brainjepa_core.evaluation.features.spaces import consensus_basis, consensus_tangent
+from brainjepa_core.evaluation.readout.connectivity import matrix_of, mean_connectivity
 from brainjepa_core.evaluation.readout.log_connectivity import SHRINKAGE
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
-from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort
 
@@ -67,33 +62,11 @@ def test_the_basis_of_the_consensus(windows):
     assert np.isfinite(found).all()
 
 
-def test_connectivity_where_co_skewness_is_kept(windows):
-    data, training = make_task(np.arange(windows.subjects)), np.arange(9)
-    features = CoskewnessFeatures(windows)
-    found = features.features()(data, training)
-    total = CoskewnessSum(windows.atlas.rois)
-    for person in training:
-        scans = list(windows.aligned(int(person)))
-        known = np.logical_and.reduce([valid for _, valid in scans])
-        total.add_subject([series for series, _ in scans], known)
-    kept = total.directions(4)
-    person = whole(windows)[0]
-    z = [
-        (s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for s, _ in windows.aligned(person)
-    ]
-    expected = np.corrcoef(kept @ kept.T @ np.concatenate(z, axis=1))
-    assert_allclose(found[person], pairs_of(expected), atol=1e-4)
-    lacking = sorted(set(range(windows.subjects)) - set(whole(windows)))
-    assert lacking and np.isnan(found[lacking]).any(1).all()
-    assert np.isfinite(found[whole(windows)]).all()
-
-
-@pytest.mark.parametrize("space", ["tangent", "basis", "coskewness"])
+@pytest.mark.parametrize("space", ["tangent", "basis"])
 def test_tested_people_teach_nothing(windows, space):
     made = {
         "tangent": lambda: consensus_tangent(SignalReadOuts(windows)),
         "basis": lambda: consensus_basis(SignalReadOuts(windows)),
-        "coskewness": lambda: CoskewnessFeatures(windows).features(),
     }[space]
     training = np.arange(6)
     everybody = make_task(np.arange(windows.subjects))

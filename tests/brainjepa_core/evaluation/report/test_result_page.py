@@ -224,6 +224,7 @@ def test_the_page_shows_every_figure_and_needs_nothing_else(evaluated, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["results.html"]
 
 
+@pytest.mark.usefixtures("words_alone")
 def test_the_first_sentences_are_of_what_a_model_is_judged_by(evaluated, tmp_path):
     results, facts = evaluated
     both, asked = ["probe", "noise"], {"reference": "FC"}
