@@ -30,10 +30,11 @@ families of [models](models.md).
   scans, without labels: what a minute of a core buys, not what the papers have. *Untrained* is the
   same network before its first step; those that start as connectivity read what signals tell.
 - **What was chosen, and where**: penalties, C of SVM and SVR too, within the training people of
-  each split. Supervised networks have their settings of `evaluate --methods`: BrainGNN's batch norm
-  and its steps, and those of the Brain Network Transformer, were set after a first table had both
-  at chance, by how they learn at eleven hospitals and with one of the twelve in sight. Pretraining
-  has learning rates that were there before, a person JEPA's chosen on ABIDE earlier.
+  each split. Supervised networks have their settings of `evaluate --methods`; the steps of the
+  Brain Network Transformer were set after a first table had it at chance, by how it learns at
+  eleven hospitals with one of the twelve in sight. BrainGNN stays near chance by
+  [whatever was tried](models.md#learning-from-labels-alone). Pretraining has learning rates that
+  were there before, a person JEPA's chosen on ABIDE earlier.
 """
 
 

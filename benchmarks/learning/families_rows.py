@@ -69,7 +69,7 @@ PRETRAINED = {
 SUPERVISED = tuple(learners())
 SWIFT = "swift"  # of volumes, as made, its head learned
 FEATURES = ("without scans", "FC correlation", "FC partial correlation", "read-outs", *CHOSEN)
-COSTLY = ("tangent", "coskewness")  # features that take long in every split
+COSTLY = ("tangent",)  # features that take long in every split
 
 
 @dataclass(frozen=True)
@@ -267,10 +267,15 @@ def _figures(score: Score, base: Score) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
-def weights_of(method: Method, data: TaskData, split: Split) -> int:
-    """Weights that learn from labels: of a network, or one a feature and a constant."""
+def weights_of(method: Method, data: TaskData, split: Split) -> int | None:
+    """Weights that learn from labels: of a network, or one a feature and a constant.
+
+    None of fine-tuning, whose head has those of its probe.
+    """
+    if isinstance(method, FinetuneMethod):
+        return None
     if isinstance(method, ConnectivityNetworkMethod):
-        return count(method.learner.new(method.matrices.shape[1], len(data.classes)))
+        return count(method.learner.network(method.matrices.shape[1], len(data.classes)))
     if isinstance(method, ReadOutMethod):
         read = [readout.features(data, split.train) for readout in method.readouts]
         return sum(x.shape[1] for x in read) + 1

@@ -45,21 +45,14 @@ class Learner(NamedTuple):
     title : str
         In tables.
     network : type
-        A `parts.connectivity_learner.ConnectivityNetwork`.
+        A `parts.connectivity_learner.ConnectivityNetwork`, made as ``network(rois, outputs)``.
     training : mapping
         Settings of its training that are not those of the others.
-    options : mapping
-        Of the network, where one place with whole batches can have what a federation cannot.
     """
 
     title: str
     network: type[ConnectivityNetwork]
     training: Mapping[str, Any] = MappingProxyType({})
-    options: Mapping[str, Any] = MappingProxyType({})
-
-    def new(self, rois: int, outputs: int) -> ConnectivityNetwork:
-        """A network with random weights."""
-        return self.network(rois, outputs, **self.options)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class ConnectivityNetworkMethod:
             assert self.partial is not None
             arrays.append(np.abs(adjusted_matrices(data, split.train, self.partial[data.people])))
         with seeded(settings.seed, split.repetition):
-            network = self.learner.new(found.shape[1], len(data.classes) or 1).to(self.device)
+            network = kind(found.shape[1], len(data.classes) or 1).to(self.device)
         inputs = ArrayInputs(*arrays)
         return fit_and_predict(network, inputs, data, split, settings, progress=self.progress)
 
