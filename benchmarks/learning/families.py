@@ -23,9 +23,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from families_page import Figures, page
-from families_people import MADE_REGIONS, REGIONS, abide_people, synthetic_people
-from families_rows import (
+from every_family.page import Figures, page
+from every_family.people import MADE_REGIONS, REGIONS, abide_people, synthetic_people
+from every_family.rows import (
     COSTLY,
     FEATURES,
     PRETRAINED,
@@ -35,7 +35,7 @@ from families_rows import (
     World,
     measured,
 )
-from families_volumes import volume_people
+from every_family.volumes import volume_people
 
 from brainjepa_core.files import atomic_path
 from brainjepa_core.signals.windows import Windows

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from families_people import abide_people
+from every_family.people import abide_people
 from paper_studies_page import Told, page
 
 from brainjepa_core.files import atomic_path

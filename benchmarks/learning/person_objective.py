@@ -32,9 +32,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ema_teacher import EMA_TEACHER, SAME_LOOP, trained_by_ema
-from person_table import ALONE, FEDERATED, OWN, POOLED, Job, table
-from person_training import FRAMES, OUTER, TOKENS, federated, study_of, trained
+from person.ema_teacher import EMA_TEACHER, SAME_LOOP, trained_by_ema
+from person.table import ALONE, FEDERATED, OWN, POOLED, Job, table
+from person.training import FRAMES, OUTER, TOKENS, federated, study_of, trained
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.evaluation.other_half import (

@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from ema_teacher import EMA_TEACHER, SAME_LOOP
+from person.ema_teacher import EMA_TEACHER, SAME_LOOP
+from person.table import ALONE, FEDERATED, OWN, Job, interval
 from person_objective import hospitals, run, sets_of, stores_of
-from person_table import ALONE, FEDERATED, OWN, Job, interval
 from scaling_page import page
 
 from brainjepa_core.files import atomic_path

@@ -42,9 +42,9 @@ PARAGRAPHS = {
     "teacher": (
         "A teacher that learns",
         "The target is what an exponential mean of the network sees of the rest of the person's "
-        "scans, window by window (`ema_teacher.py`); beside it the frozen one, plain connectivity "
-        "of all the rest, by the product and by that script's own loop, since one seed differs "
-        "from another by some 0.005. All training people, 300 steps.",
+        "scans, window by window (`person/ema_teacher.py`); beside it the frozen one, plain "
+        "connectivity of all the rest, by the product and by that script's own loop, since one "
+        "seed differs from another by some 0.005. All training people, 300 steps.",
     ),
     "objectives": (
         "Other objectives",

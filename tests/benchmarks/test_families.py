@@ -20,14 +20,15 @@ from brainjepa_core.evaluation.tasks.protocols import splits_of
 from brainjepa_core.evaluation.tasks.task_data import task_data
 
 LEARNING = Path(__file__).parents[2] / "benchmarks" / "learning"
-MODULES = ("families", "families_page", "families_people", "families_rows")
+PARTS = ("page", "people", "rows", "volumes")
+MODULES = ("families", *(f"every_family.{part}" for part in PARTS))
 
 
 @pytest.fixture
 def bench(monkeypatch, tmp_path):
     """The benchmark's modules by their last word; cells are kept in a folder of the test."""
     monkeypatch.syspath_prepend(LEARNING)
-    found = {name.split("_")[-1]: importlib.import_module(name) for name in MODULES}
+    found = {name.split(".")[-1]: importlib.import_module(name) for name in MODULES}
     monkeypatch.setattr(found["families"], "CELLS", tmp_path / "cells")
     yield SimpleNamespace(**found)
     for name in MODULES:

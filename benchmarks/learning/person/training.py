@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from person_table import FEDERATED, Job
+from person.table import FEDERATED, Job
 
 from brainjepa_core.evaluation.other_half import WINDOW_SECONDS
 from brainjepa_core.gradients import ConsensusBasis

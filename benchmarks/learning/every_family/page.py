@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from families_rows import BATCH, DEAR_SPLITS, REFERENCE, SPLITS, STEPS
+from every_family.rows import BATCH, DEAR_SPLITS, REFERENCE, SPLITS, STEPS
 
 Figures = dict[str, Any]
 NOT_YET = "not measured yet"

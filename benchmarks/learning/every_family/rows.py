@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from families_people import SPLIT
-from families_volumes import SWIFT as VOLUMES
+from every_family.people import SPLIT
+from every_family.volumes import SWIFT as VOLUMES
 from torch import nn
 
 from brainjepa_core.evaluation.features.connectivity import ConnectivityFeatures

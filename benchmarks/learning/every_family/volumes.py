@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from families_people import COHORT
+from every_family.people import COHORT
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.atlas import Atlas, load_atlas
