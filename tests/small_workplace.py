@@ -11,7 +11,11 @@ from made_consortium import consortium, request
 from brainjepa_client.settings import SiteSettings
 from brainjepa_client.using.site_evaluation import finetune_site
 from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSettings
+from brainjepa_core.evaluation.scores.results import Comparison, Results, Row, write_results
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
+from brainjepa_core.models.checkpoint import model_digest
+from brainjepa_core.models.sources import read_source
+from brainjepa_core.origin import claim_folder
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
@@ -69,10 +73,23 @@ def write_workplace(folder: Path) -> Path:
     stores = [ScanStore.open(folder / "stores" / name) for name in "ab"]
     settings = PretrainingSettings.model_validate(STUDY)
     pretrain_locally(stores, folder / "run", settings, progress=False)
+    evaluated(folder / "evaluated", folder / "run")
     site = read_settings(folder / "site.yaml", SiteSettings)
     task = TaskSettings(name="age", column="age", kind="regression")
     learning = FinetuneSettings(steps=1)
     finetune_site(site, folder / "run", task, learning, folder / "finetuned")
     tree = write_tree(folder / "painted", generate_site(COHORT, 0))
     tree.site.write_text(f"{tree.site.read_text().rstrip()}\n  processes: 1\n")
+    return folder
+
+
+def evaluated(folder: Path, run: Path) -> Path:
+    """What an evaluation of a run's model leaves, as far as others read it."""
+    model, _ = read_source(run)
+    facts = "age", "holdout", "r"
+    rows = tuple(Row(name, *facts, 0.4, 0.1, 0.3, 0.5, 40) for name in ("run: probe", "FC"))
+    less = Comparison("run: probe", "FC", *facts, 0.1, -0.1, 0.3, 0.2, 0.2)
+    write_results(folder, Results(rows, comparisons=(less,)))
+    task = {"name": "age", "kind": "regression", "within_site": False}
+    claim_folder(folder, {"task": task, "models": [["run", model_digest(model)]]}, ())
     return folder

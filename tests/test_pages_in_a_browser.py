@@ -74,7 +74,7 @@ def study(folder: Path) -> list[Path]:
         )
         for model, r2 in (("federated", 0.3), ("random weights", 0.1), ("Graz alone", 0.2))
         for pool in ("mean", "network_covariance")
-        for outcome in ("connectivity", "age within site")
+        for outcome in ("the other half", "connectivity", "latents", "age within site")
     ]
     rounds = [
         RoundRecord(number=n, sites=replies, rejected={"Kiel": LONG}, yardstick=rows, seconds=9.0)
@@ -186,6 +186,12 @@ def test_pages_are_accessible_fit_and_ask_for_nothing(browser, tmp_path, kind):
             assert broken == [], where
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, where
+            if width == 1280:  # a table of many columns is seen whole, without scrolling
+                cut = page.evaluate(
+                    "[...document.querySelectorAll('.many, .sorted')]"
+                    ".filter(t => t.scrollWidth > t.clientWidth).map(t => t.innerText)"
+                )
+                assert cut == [], where
             assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()], where
             shown = page.evaluate(
                 "[...document.querySelectorAll('picture img')].map("
@@ -199,10 +205,15 @@ def test_pages_are_accessible_fit_and_ask_for_nothing(browser, tmp_path, kind):
 def test_text_in_pictures_is_large_enough_for_a_phone(tmp_path, monkeypatch, kind):
     """Of each picture as it is laid out for 400 pixels, 12 of which are the page's margins."""
     smallest: dict[str, float] = {}
-    fold = narrow.fold
+    fold, cut = narrow.fold, []
 
     def measured(figure: Any) -> None:
         fold(figure)
+        figure.draw_without_rendering()
+        for title in (title for ax in figure.axes for title in (ax.title, ax._left_title)):
+            box = title.get_window_extent()
+            if title.get_text() and (box.x0 < 0 or box.x1 > figure.bbox.x1):
+                cut.append(title.get_text())
         scale = min(1.0, (400 - 2 * 13) / (figure.get_figwidth() * CSS_PIXELS))
         for text in figure.findobj(Text):
             if text.get_visible() and text.get_text().strip():
@@ -212,6 +223,7 @@ def test_text_in_pictures_is_large_enough_for_a_phone(tmp_path, monkeypatch, kin
     monkeypatch.setattr(narrow, "fold", measured)
     PAGES[kind](tmp_path)
     assert {text: size for text, size in smallest.items() if size < SMALLEST} == {}
+    assert cut == []
     assert smallest
 
 

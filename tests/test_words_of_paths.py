@@ -31,7 +31,7 @@ CALLS: dict[str, dict[str, str]] = {
     "phenotypes": {"cohort": "camcan", "tables": "a.tsv", "--out": NEW},
     "pretrain": {"stores": "stores", "--out": NEW, "--settings": "study.yaml"},
     "measure": {"run": "run", "stores": "stores", "--settings": "study.yaml"},
-    "export": {"model": "run", "--out": NEW},
+    "export": {"model": "run", "--out": NEW, "--results": "evaluated"},
     "simulate": {
         "scenario": "scenario.yaml", "--out": NEW, "--data": "stores", "--site": "site.yaml",
     },

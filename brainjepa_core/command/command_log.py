@@ -31,7 +31,9 @@ LINE = "brainjepa line"  # of click's context: the command as it was written
 logger = logging.getLogger("brainjepa")
 logger.setLevel(logging.DEBUG)
 logger.propagate = False
-_HEARD = (logger, logging.getLogger("py.warnings"))  # Python's warnings once they are captured
+_core = logging.getLogger("brainjepa_core")  # warnings of the library, on the terminal as well
+_HEARD = (logger, _core, logging.getLogger("py.warnings"))  # Python's once they are captured
+_SHOWN = logging.lastResort  # Python's handler of warnings that nobody hears
 _open: list[logging.Handler] = []
 
 
@@ -97,6 +99,9 @@ def logs() -> Iterator[None]:
             handler.close()
         if not _open:
             logging.captureWarnings(False)
+            _core.setLevel(logging.NOTSET)
+            if _SHOWN is not None:
+                _core.removeHandler(_SHOWN)
 
 
 def keep_log(folder: Path) -> None:
@@ -119,6 +124,7 @@ def be_verbose() -> None:
     handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
     handler.addFilter(lambda record: record.levelno not in (logging.INFO, logging.ERROR))
     _add(handler)
+    _core.setLevel(logging.DEBUG)
 
 
 def log_error(text: str, error: BaseException | None = None) -> None:
@@ -142,6 +148,8 @@ def _add(handler: logging.Handler) -> None:
     _open.append(handler)
     for heard in _HEARD:
         heard.addHandler(handler)
+    if _SHOWN is not None and not _is_verbose():  # a handler keeps it from being the last resort
+        _core.addHandler(_SHOWN)
     logging.captureWarnings(True)
 
 

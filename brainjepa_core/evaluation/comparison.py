@@ -44,11 +44,7 @@ from brainjepa_core.evaluation.report.result_figures import forest
 from brainjepa_core.evaluation.report.result_page import PAGE, TaskFacts, write_result_page
 from brainjepa_core.evaluation.scores.evaluation import KEPT, predict_all
 from brainjepa_core.evaluation.scores.results import (
-    COMPARISONS,
-    GAPS,
-    OVER_SITES,
-    RESULTS,
-    SUBGROUPS,
+    TABLES,
     Predictions,
     Results,
     write_results,
@@ -76,7 +72,6 @@ from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION
 
 CACHE, FIGURES = "cache", "figures"
-TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS, OVER_SITES)
 WRITTEN = (
     KEPT,
     CACHE,
@@ -218,7 +213,8 @@ def compare_models(
     page = _write_pictures(
         out, data, comparison, predictions, results, reference, subjects, judged, asked
     )
-    log_evaluation(out, results, {"protocol": comparison.protocol.kind}, origin, (page,))
+    told = {"protocol": kind, "connectivity": reference}
+    log_evaluation(out, results, told, origin, (page,), reference=reference)
     return results
 
 

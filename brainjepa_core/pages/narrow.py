@@ -20,6 +20,7 @@ from matplotlib.transforms import offset_copy
 INCHES = 4.0  # 368 CSS pixels, what a page leaves of 400
 SMALLEST = 7.5  # points: 9.6 CSS pixels
 TITLE, LABEL, TICK = 33, 46, 24  # characters of a line
+TITLE_BESIDE = 24  # of a title where words stand left of the axes
 GROUP = 4  # panels without labels of their own (views of one brain) stand two in a row
 BELOW = 0.5  # inches from an axes to its legend, past ticks and label
 
@@ -72,10 +73,11 @@ def _labels(ax: Axes) -> list[str]:
 
 
 def _short_lines(ax: Axes) -> None:
+    named = _labels(ax)
     for title in (ax.title, ax._left_title, ax._right_title):  # type: ignore[attr-defined]
-        title.set_text(textwrap.fill(title.get_text(), TITLE))
+        title.set_text(textwrap.fill(title.get_text(), TITLE_BESIDE if named else TITLE))
     ax.set_xlabel(textwrap.fill(ax.get_xlabel(), LABEL))
-    if named := _labels(ax):
+    if named:
         places = ax.get_yticks()
         texts = [label.get_text() for label in ax.get_yticklabels()]
         if len(places) == len(texts) and max(map(len, named)) > TICK:

@@ -9,6 +9,7 @@ machines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,21 @@ def render(package: str, template: str, **content: Any) -> str:
     return _templates(package).get_template(template).render({"made": Made.now(), **content})
 
 
-def write_page(path: Path, package: str, template: str, **content: Any) -> Path:
-    """Write a page, replacing the file in one step; parameters as of `render`."""
-    page = render(package, template, **content)
+def write_page(
+    path: Path, package: str, template: str, *, beside: Sequence[str] = (), **content: Any
+) -> Path:
+    """Write a page, replacing the file in one step.
+
+    Parameters
+    ----------
+    path : Path
+    package, template, **content
+        As of `render`.
+    beside : sequence of str
+        Files that the page was made of, in its folder; it links to those that are there.
+    """
+    there = [name for name in beside if (path.parent / name).is_file()]
+    page = render(package, template, beside=there, **content)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path

@@ -5,6 +5,7 @@ Shapes: T frames of a window, F frames of a scan.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from brainjepa_core.signals.temporal import official_indices, official_stride, r
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.usable import why_unusable
 from brainjepa_core.volume_grid import VolumesRead
+
+FOUND = ", found "  # in a reason, between what was expected and what was not
 
 
 class Person(NamedTuple):
@@ -83,6 +86,24 @@ def people_of(
             else:
                 people.append(Person(number, records))
     return tuple(people), tuple(left_out)
+
+
+def in_short(left_out: Sequence[LeftOut]) -> list[str]:
+    """How many scans are left out and what was found, a line for each thing that was expected.
+
+    Names nobody. The most frequent come first.
+    """
+    wants: dict[str, list[str]] = {}
+    for scan in left_out:
+        expected, found, rest = scan.reason.partition(FOUND)
+        wants.setdefault(expected, []).append(found + rest)
+    lines = []
+    for expected, rests in sorted(wants.items(), key=lambda want: -len(want[1])):
+        (found, _), *others = Counter(rests).most_common()
+        more = len(rests) - rests.count(found)
+        told = f"{found}; other values in {more}" if others else found
+        lines.append(f"{counted(len(rests), 'scan')}: {expected}{told}")
+    return lines
 
 
 def _name(store: Scans, record: ScanRecord) -> str:

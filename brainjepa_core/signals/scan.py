@@ -42,12 +42,15 @@ class Slice:
         Mean signal.
     rois : ndarray of int32 [rows, columns]
         Row of the atlas from 1; 0 is no ROI.
+    tsnr : ndarray of float32 [rows, columns]
+        Mean over standard deviation in time; NaN outside ROIs, and where a voxel does not count.
     aspect : float
         Height of a voxel over its width.
     """
 
     image: Float32
     rois: NDArray[np.int32]
+    tsnr: Float32
     aspect: float
 
 
@@ -77,7 +80,8 @@ class RawScan:
     details : dict
         Facts for the sidecar of the derivative, under names of BIDS where it has them.
     slices : tuple of Slice
-        Cuts that show whether the atlas lies on the scan; empty for what is no volume.
+        Cuts that show whether the atlas lies on the scan, and its tSNR; empty for what is no
+        volume.
     """
 
     series: Float64

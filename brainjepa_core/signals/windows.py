@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.signals.aligned_scans import AlignedScans
-from brainjepa_core.signals.people import aligned_frames, people_of, stride_of
+from brainjepa_core.signals.people import aligned_frames, in_short, people_of, stride_of
 from brainjepa_core.signals.rest import rest_connectivity
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned, KeptScans
 from brainjepa_core.signals.storing.scan_table import ScanRecord
@@ -68,8 +68,8 @@ class Windows:
     told_columns : frozenset of str, optional
         Phenotypes that may be learned of these people; all by default.
     left_out : tuple of LeftOut
-        Scans that cannot be used and why, for the site's own eyes; also a warning of this module's
-        logger.
+        Scans that cannot be used and why, for the site's own eyes. How many is a warning of this
+        module's logger, and each of them a message for debugging.
 
     Raises
     ------
@@ -99,8 +99,10 @@ class Windows:
                 f"expected at least one scan that can be used, found {len(self.left_out)} that "
                 f"cannot, the first for this: {self.left_out[0].reason}"
             )
+        for line in in_short(self.left_out):
+            _log.warning("left out: %s (--verbose names them)", line)
         for scan in self.left_out:
-            _log.warning("left out: %s", scan)
+            _log.debug("left out: %s", scan)
         self.atlas = self.stores[0].atlas
         self.told_columns: frozenset[str] | None = None
         memory = cache_bytes if kept is None else min(cache_bytes, BESIDE_DISK)

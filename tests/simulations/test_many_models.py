@@ -116,6 +116,11 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     page = unexplained((out / "results.html").read_text())
     assert "mine: probe" in page and "<html" in page
     assert (out.parent / "mlflow.db").exists()
+    result, _ = call("export", checkpoint, "--out", tmp_path / "model", "--results", out)
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "### diagnosis, 48 people, kfold" in card
+    assert "| mine: probe | diagnosis | auc above FC correlation + SVM |" in card
     comparisons = json.loads((out / "comparisons.json").read_text())
     against = {c["model"]: c["against"] for c in comparisons if "mine" in c["model"]}
     assert {c["against"] for c in comparisons} == {"FC correlation + SVM", *against.values()}
@@ -140,7 +145,7 @@ def test_one_table_of_everything(stores, checkpoint, protocol, finetune, tmp_pat
     command[command.index("diagnosis")] = "sex"
     result, _ = call(*command)
     assert result.exit_code == 1
-    assert "the same phenotypes, task.classes" in unstyle(result.stderr)
+    assert "the same phenotypes, splits, task.classes" in unstyle(result.stderr)
     assert json.loads((out / "results.json").read_text()) == rows
 
 

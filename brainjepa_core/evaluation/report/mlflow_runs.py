@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brainjepa_core.evaluation.scores.results import Results, Row
+from brainjepa_core.evaluation.scores.results import Comparison, Results, Row
 from brainjepa_core.files import atomic_path
 from brainjepa_core.origin import digest
 from brainjepa_core.tracking.tracker import Tracker
 
 RUNS = "mlflow_runs.json"  # the runs that this folder's evaluation made, and may replace
+# What follows the name of a metric.
+INTERVAL = ("low", "high")
+ABOVE_CONNECTIVITY, ABOVE_RANDOM = "above_connectivity", "above_random_weights"
 
 
 def log_evaluation(
@@ -25,11 +28,15 @@ def log_evaluation(
     settings: Mapping[str, Any],
     origin: Mapping[str, Any],
     artifacts: tuple[Path, ...] = (),
+    *,
+    reference: str = "",
 ) -> bool:
     """Log every model's figures as a run of experiment ``evaluate <task>``.
 
-    Logged again from the same folder, a model's run replaces the one before; no other run is
-    touched.
+    Beside a metric ``r`` stand the ends of its interval, ``r_low`` and ``r_high``, and what the
+    model has above others: ``r_above_connectivity`` and ``r_above_random_weights``, each with
+    its interval likewise. Logged again from the same folder, a model's run replaces the one
+    before; no other run is touched.
 
     Parameters
     ----------
@@ -43,6 +50,9 @@ def log_evaluation(
         digest of it, and others those of scans, people, phenotypes and models.
     artifacts : tuple of Path
         Files kept with every run.
+    reference : str
+        The model of plain connectivity that others are compared with; others that are compared
+        with something are compared with random weights.
 
     Returns
     -------
@@ -52,8 +62,8 @@ def log_evaluation(
     tracker = EvaluationTracker(folder)
     models = dict.fromkeys((row.task, row.model) for row in results.rows)
     for task, model in models:
-        rows = [row for row in results.rows if (row.task, row.model) == (task, model)]
-        tracker.log_model(f"evaluate {task}", model, rows, settings, _fingerprints(origin))
+        figures = _figures_of(results, task, model, reference)
+        tracker.log_model(f"evaluate {task}", model, figures, settings, _fingerprints(origin))
         for path in artifacts:
             tracker.log_file(path)
         tracker.finish()
@@ -74,18 +84,19 @@ class EvaluationTracker(Tracker):
         self,
         experiment: str,
         model: str,
-        rows: Sequence[Row],
+        figures: Mapping[str, float],
         settings: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> None:
         """Begin the model's run with its figures, in place of the one that the folder had."""
-        self._guard("log a model", lambda: self._log_model(experiment, model, rows, settings, tags))
+        told = experiment, model, figures, settings, tags
+        self._guard("log a model", lambda: self._log_model(*told))
 
     def _log_model(
         self,
         experiment: str,
         model: str,
-        rows: Sequence[Row],
+        figures: Mapping[str, float],
         settings: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> None:
@@ -98,7 +109,7 @@ class EvaluationTracker(Tracker):
         made.setdefault(experiment, {})[model] = run.info.run_id
         self._remember(made)
         self._describe(run, settings, tags, f"{model}, judged by {experiment.split(' ', 1)[1]}.")
-        self._log_metrics({name: value for row in rows for name, value in _figures(row).items()})
+        self._log_metrics(figures)
 
     def _made(self) -> dict[str, dict[str, str]]:
         """Ids of the runs by experiment and model; none of a folder that was copied or damaged."""
@@ -121,8 +132,20 @@ def _fingerprints(origin: Mapping[str, Any]) -> dict[str, str]:
     return {"made from": digest(origin), **parts}
 
 
-def _figures(row: Row) -> dict[str, float]:
-    """A metric with the ends of its interval, where they are known."""
-    key = row.metric.replace(" ", "_")
-    named = {key: row.mean, f"{key}_low": row.low, f"{key}_high": row.high}
-    return {name: value for name, value in named.items() if math.isfinite(value)}
+def _figures_of(results: Results, task: str, model: str, reference: str) -> dict[str, float]:
+    """A model's metrics and differences with the ends of their intervals, where they are known."""
+    found: dict[str, float] = {}
+    for row in results.rows:
+        if (row.task, row.model) == (task, model):
+            found |= _with_interval(row.metric, row.mean, row)
+    for one in results.comparisons:
+        if (one.task, one.model) == (task, model):
+            above = ABOVE_CONNECTIVITY if one.against == reference else ABOVE_RANDOM
+            found |= _with_interval(f"{one.metric} {above}", one.difference, one)
+    return found
+
+
+def _with_interval(name: str, value: float, of: Row | Comparison) -> dict[str, float]:
+    key = name.replace(" ", "_")
+    named = {key: value, **{f"{key}_{end}": getattr(of, end) for end in INTERVAL}}
+    return {name: number for name, number in named.items() if math.isfinite(number)}

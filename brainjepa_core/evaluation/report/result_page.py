@@ -31,7 +31,14 @@ from brainjepa_core.evaluation.scores.metrics import (
     headline,
     plain_metric,
 )
-from brainjepa_core.evaluation.scores.results import Comparison, Gap, OverSites, Results, Row
+from brainjepa_core.evaluation.scores.results import (
+    TABLES,
+    Comparison,
+    Gap,
+    OverSites,
+    Results,
+    Row,
+)
 from brainjepa_core.evaluation.scores.subgroups import METRICS
 from brainjepa_core.evaluation.tasks.settings import TaskData
 from brainjepa_core.pages.page import write_page
@@ -167,6 +174,7 @@ def write_result_page(
         Path(folder) / PAGE,
         "brainjepa_core.evaluation.report",
         "result_page.html",
+        beside=[f"{name}.tsv" for name in TABLES],
         title=title,
         subtitle=" · ".join(part.title for part in parts),
         parts=[part.content() for part in parts],

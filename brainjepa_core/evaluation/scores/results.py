@@ -21,6 +21,7 @@ from brainjepa_core.files import atomic_path
 
 RESULTS, SUBGROUPS, COMPARISONS, GAPS = "results", "subgroups", "comparisons", "gaps"
 OVER_SITES = "over_sites"
+TABLES = (RESULTS, SUBGROUPS, COMPARISONS, GAPS, OVER_SITES)
 
 # A number, or NaN where there is none; infinities are none.
 Number = Annotated[

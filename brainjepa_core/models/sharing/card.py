@@ -6,6 +6,7 @@ A YAML head for programs, and below it what somebody who is handed the model has
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.models.checkpoint import Description, read_description
 
 CARD = "README.md"
+TEXT = "card.md"
+INDEX = "model-index"
 UNKNOWN = "not known"
 # In the Hub's list of licences, "unknown" is a word of its own.
 NO_LICENCE = "unknown"
@@ -91,7 +94,7 @@ class ModelCard:
 def card_text(card: ModelCard, described: Description) -> str:
     """A card in Markdown, its licence not stated."""
     told = described.provenance
-    return _template().render(
+    return template(TEXT).render(
         card=card,
         family=described.family.name,
         settings=described.settings,
@@ -155,7 +158,8 @@ def with_licence(text: str, licence: str) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A text beside this file, with what makes figures and names of others fit for Markdown."""
     found = Environment(
         loader=PackageLoader("brainjepa_core.models.sharing", "."),
         autoescape=False,  # Markdown; what comes from elsewhere goes through `_line` and `_cell`
@@ -165,24 +169,34 @@ def _template() -> Template:
     )
     helpers = {"line": _line, "cell": _cell, "known": _known, "number": _number}
     found.globals |= helpers | {"interval": _interval}
-    return found.get_template("card.md")
+    return found.get_template(name)
 
 
 def _results(card: ModelCard) -> str:
     """The Hub's ``model-index`` of the model's own figures, as YAML; empty without any."""
-    results = [
-        {
-            "task": {"type": "feature-extraction"},
-            "dataset": {"type": "other", "name": f"{_line(f.outcome)}, people of the sites"},
-            "metrics": [{"type": _line(f.metric), "value": round(f.value, 4)}],
-        }
-        for f in card.figures
-        if f.model == card.own and f.value is not None
-    ]
+    own = [figure for figure in card.figures if figure.model == card.own]
+    results = hub_results(own, "people of the sites")
     if not results:
         return ""
-    index = [{"name": _line(card.name), "results": results}]
-    return str(yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True))
+    return yaml_text({INDEX: [{"name": _line(card.name), "results": results}]})
+
+
+def hub_results(figures: Sequence[Figure], whose: str) -> list[dict[str, Any]]:
+    """What is known of figures, as results of the Hub's ``model-index``."""
+    return [
+        {
+            "task": {"type": "feature-extraction"},
+            "dataset": {"type": "other", "name": f"{_line(f.outcome)}, {whose}"},
+            "metrics": [{"type": _line(f.metric), "value": round(f.value, 4)}],
+        }
+        for f in figures
+        if f.value is not None
+    ]
+
+
+def yaml_text(head: dict[str, Any]) -> str:
+    """Of a card's head."""
+    return str(yaml.safe_dump(head, sort_keys=False, allow_unicode=True))
 
 
 def _line(text: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +15,7 @@ from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import family_of
 from brainjepa_core.models.sharing.archive import FILES, opened, write_archive
 from brainjepa_core.models.sharing.card import CARD, read_card, with_licence
+from brainjepa_core.models.sharing.measured import Measured, with_figures
 from brainjepa_core.models.sharing.onnx_encoder import ENCODER, write_onnx
 from brainjepa_core.models.sources import model_folder, model_name, read_source
 
@@ -24,7 +25,11 @@ CHECKPOINT, GRADIENTS = "model.pth.tar", "gradients.csv"
 
 
 def export_model(
-    source: str | Path, out: str | Path, form: str = "safetensors", licence: str | None = None
+    source: str | Path,
+    out: str | Path,
+    form: str = "safetensors",
+    licence: str | None = None,
+    measured: Sequence[Callable[[BrainModel], Measured]] = (),
 ) -> None:
     """Write a model so that others can use it.
 
@@ -38,6 +43,8 @@ def export_model(
         Of `FORMS`.
     licence : str, optional
         Of the data, for the card.
+    measured : sequence of callable
+        What evaluations found of the model, for the card; each says so if it was of another.
 
     Raises
     ------
@@ -52,6 +59,8 @@ def export_model(
         folder = model_folder(folder)
         card = read_card(folder, model_name(source))
         card = with_licence(card, licence) if licence is not None else card
+        for found in measured:
+            card = with_figures(card, found(model))
         if out.suffix == ARCHIVE:
             with TemporaryDirectory() as made:
                 _fill(Path(made), model, folder, form, card)

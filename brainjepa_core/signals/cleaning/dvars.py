@@ -8,9 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from brainjepa_core.arrays import Float64
-from brainjepa_core.usable import live_rois
-
-LEAST_MEAN = 3.0  # standard deviations: series that were cleaned before have no mean to speak of
+from brainjepa_core.signals.cleaning.roi_tsnr import roi_tsnr
 
 
 def dvars(series: Float64) -> Float64 | None:
@@ -34,12 +32,9 @@ def dvars(series: Float64) -> Float64 | None:
     .. [1] Power et al., Spurious but systematic correlations in functional connectivity MRI
        networks arise from subject motion, NeuroImage 59 (2012).
     """
-    live = series[live_rois(series)]
-    if not len(live) or live.shape[1] < 2:
+    ratios = roi_tsnr(series)
+    if ratios is None:
         return None
-    level = live.mean(1, keepdims=True)
-    positive = level[:, 0] > 0
-    if np.median(level[:, 0] / live.std(1)) < LEAST_MEAN:
-        return None
-    change = 100 * np.diff(live[positive]) / level[positive]
+    positive = series[ratios > 0]
+    change = 100 * np.diff(positive) / positive.mean(1, keepdims=True)
     return np.concatenate([[np.nan], np.sqrt(np.square(change).mean(0))])

@@ -16,6 +16,7 @@ from brainjepa_core.signals.preparation import ExclusionSettings
 from brainjepa_core.signals.scan import RawScan
 from brainjepa_core.usable import MIN_FRAMES, MIN_ROIS, live_rois
 
+LEAST_TSNR = 0.01  # an image around 0 has no mean; one of positive signals never is so near to it
 LEAST = ("tsnr", "seconds")  # rules that set a least value; others set a largest one
 
 
@@ -48,7 +49,7 @@ def scan_quality(raw: RawScan, cleaned: NDArray[np.floating]) -> dict[str, float
         "seconds": cleaned.shape[1] * raw.tr,
         "dropped": raw.series.shape[1] - cleaned.shape[1],
         "censored": raw.censored,
-        "tsnr": raw.tsnr,
+        "tsnr": raw.tsnr if abs(raw.tsnr) > LEAST_TSNR else np.nan,
         "coverage_mean": raw.coverage.mean(),
         "coverage_min": raw.coverage.min(),
         "missing_rois": missing.sum(),

@@ -4,12 +4,12 @@ A voxel counts if it is inside the brain mask, finite in every frame and not zer
 (images are filled with 0 or NaN outside the field of view). Such filling adds nothing to a sum, so
 one pass is enough unless a voxel fails in some of its frames only.
 
-Shapes: R ROIs, F frames, f frames of a block, V labelled voxels.
+Shapes: R ROIs, F frames, f frames of a block, V labelled voxels, v of them inside the mask.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,20 @@ class Parcellated:
         if unknown.
     tr : float
         Seconds; NaN where the header gives none.
+    voxel_tsnr : ndarray of float64 [V]
+        That of each labelled voxel of a volume, in the order of `LabelImage.on_grid`; NaN where a
+        voxel does not count or vary. Empty for what is no volume.
     """
 
     series: Float64
     coverage: Float64
     tsnr: float
     tr: float
+    voxel_tsnr: Float64 = field(default_factory=lambda: np.empty(0))
 
 
 class VoxelStatistics:
-    """Mean, spread and largest size in time of each voxel [V], block by block."""
+    """Mean, spread and largest size in time of each voxel [v], block by block."""
 
     def __init__(self, voxels: int) -> None:
         self._frames = 0
@@ -66,7 +70,7 @@ class VoxelStatistics:
         self._largest = np.zeros(voxels)
 
     def add(self, block: Float64) -> None:
-        """Take frames [f, V] into account; NaN and infinity in them are set to 0.
+        """Take frames [f, v] into account; NaN and infinity in them are set to 0.
 
         Means and squares are joined as by Chan et al. (1979), doi:10.1007/978-3-642-51461-6_3:
         differences of large sums would lose a small spread around a large mean.
@@ -87,24 +91,24 @@ class VoxelStatistics:
         self._mean += shift * (len(block) / self._frames)
 
     def counting(self, half_step: float) -> Mask:
-        """Voxels [V] that are finite in all frames, and in one at least over `half_step`."""
+        """Voxels [v] that are finite in all frames, and in one at least over `half_step`."""
         return self._finite & (self._largest > half_step)
 
     def spoilt(self, counting: Mask) -> bool:
         """Whether a voxel that does not count has added to a sum."""
         return bool(self._largest[~counting].any())
 
-    def tsnr(self, counting: Mask) -> float:
-        """Median of mean over standard deviation, of voxels that vary; NaN if there are none."""
+    def tsnr(self, counting: Mask) -> Float64:
+        """Mean over standard deviation [v]; NaN of voxels that do not count or vary."""
         varying = counting & (self._squares > 0)
-        if not varying.any():
-            return float("nan")
+        found = np.full(len(varying), np.nan)
         deviation = np.sqrt(self._squares[varying] / self._frames)
-        return float(np.median(self._mean[varying] / deviation))
+        found[varying] = self._mean[varying] / deviation
+        return found
 
 
 def _largest(block: Float64) -> Float64:
-    """Largest size in each column of [f, V]; not finite where a value is not."""
+    """Largest size in each column of [f, v]; not finite where a value is not."""
     found: Float64 = np.maximum(block.max(axis=0), -block.min(axis=0))
     return found
 
@@ -131,10 +135,10 @@ def parcellate(
     """
     header = read_header(bold)
     grid = labels.on_grid(bold, header)
-    voxels, rows = grid.voxels, grid.rows
+    inside = np.ones(len(grid.voxels), bool)
     if mask is not None:
-        inside = read_mask(mask, header)[voxels]
-        voxels, rows = voxels[inside], rows[inside]
+        inside = read_mask(mask, header)[grid.voxels]
+    voxels, rows = grid.voxels[inside], grid.rows[inside]
     statistics = VoxelStatistics(len(voxels))
     sums = np.zeros((len(labels.atlas), header.frames))
     start = 0
@@ -146,7 +150,11 @@ def parcellate(
     if statistics.spoilt(counting):
         sums = _sums(bold, header, voxels[counting], rows[counting], sums.shape, block)
     series, coverage = means(sums, np.bincount(rows[counting], minlength=len(sums)), grid.full)
-    return Parcellated(series, coverage, statistics.tsnr(counting), header.tr)
+    voxel_tsnr = np.full(len(inside), np.nan)
+    voxel_tsnr[inside] = statistics.tsnr(counting)
+    known = voxel_tsnr[np.isfinite(voxel_tsnr)]
+    tsnr = float(np.median(known)) if known.size else float("nan")
+    return Parcellated(series, coverage, tsnr, header.tr, voxel_tsnr)
 
 
 def _sums(
@@ -162,7 +170,7 @@ def _sums(
 
 
 def _add_sums(values: Float64, rows: Index, sums: Float64) -> None:
-    """Add values [f, V], whose rows ascend, to sums [R, f]."""
+    """Add values [f, v], whose rows ascend, to sums [R, f]."""
     first = np.flatnonzero(np.diff(rows, prepend=-1))
     if first.size:
         sums[rows[first]] += np.add.reduceat(values, first, axis=1).T

@@ -137,17 +137,17 @@ class FmriprepScan(FoundScan):
             keep=confounds.keep,
             masked=None if isinstance(self.labels, CiftiLabels) else self.mask is not None,
             details={"Cleaning": cleaning, "ConfoundRegressors": list(confounds.names)},
-            slices=self._slices(),
+            slices=self._slices(parts),
         )
 
     def write_volumes(self, grid: VolumeGrid, path: Path, keep: Mask | None, *, drop: bool) -> str:
         """Of the image that ROIs are read from."""
         return write_volumes(self.image, self.mask, grid, path, keep, drop=drop)
 
-    def _slices(self) -> tuple[Slice, ...]:
+    def _slices(self, parts: Parcellated) -> tuple[Slice, ...]:
         if isinstance(self.labels, CiftiLabels):
             return ()
-        return alignment(self.image, self.labels)
+        return alignment(self.image, self.labels, parts.voxel_tsnr)
 
     def _parcellate(self) -> Parcellated:
         if isinstance(self.labels, CiftiLabels):

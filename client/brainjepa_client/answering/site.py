@@ -161,9 +161,10 @@ class Site:
             return within.answer()
         summed = store.fingerprint if request.kind == GRADIENTS else None
         require_same_study(settings.state, assignment, summed)
+        is_new = self._at_hand.known_people(settings, store, assignment) is None
         people = self._at_hand.people(settings, store, assignment)
         windows, learning = people.windows, people.learning
-        for scan in windows.left_out:
+        for scan in windows.left_out if is_new else ():  # told once, not with every request
             self._log(f"left out: {scan}")
         if private is not None:
             reply = self._private_round(request, private, people)

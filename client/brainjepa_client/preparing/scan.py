@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brainjepa_client.preparing.scan_reports import digest
-from brainjepa_client.quality.figures import draw_scan
 from brainjepa_client.quality.ratings import Word, reason
+from brainjepa_client.quality.scan_figure import draw_scan
 from brainjepa_client.quality.table import ScanReport, Status
 from brainjepa_core.arrays import Float32, Float64
 from brainjepa_core.atlas import Atlas

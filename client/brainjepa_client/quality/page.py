@@ -109,17 +109,21 @@ def write_quality(
     rules = exclude or NO_RULES
     summary = None if store is None or not store.records else SiteSummary.of(store)
     write_table(folder, reports)
-    shown = _shown(reports)
+    shown, dots = _shown(reports), strips(reports, rules)
+    drawn = {dot.kind for strip in dots for dot in strip.dots}
     scans, rois = counted(len(reports), "scan"), counted(len(atlas), "ROI")
     return write_page(
         folder / PAGE,
         "brainjepa_client.quality",
         "page.html",
+        beside=(TABLE, DICTIONARY),
         title=f"Quality of the scans of {site}",
         subtitle=f"{scans} · {rois} of '{atlas.name}'",
         in_short=in_short(reports),
         first=look_first(reports, rules, summary, atlas, damaged),
-        strips=strips(reports, rules),
+        strips=dots,
+        kinds=[kind for kind in ("included", "excluded") if kind in drawn],
+        limits=any(strip.limit is not None for strip in dots),
         site=None if summary is None else _site(reports, summary, atlas),
         headings=[SHOWN[name][0] for name in shown],
         scans=[
@@ -142,7 +146,8 @@ def _site(
     order = summary.order
     coverage, told = _coverage(reports, summary)
     seen = connectivity = None
-    if atlas.centroids is not None and coverage is not None:
+    partly = coverage is not None and bool((coverage < 1).any())
+    if atlas.centroids is not None and coverage is not None and partly:
         figure = figures.roi_coverage(coverage, np.array(atlas.centroids))
         seen = Picture.of(figure, "Mean coverage of each ROI")
     if np.isfinite(summary.mean_fc[~np.eye(len(atlas), dtype=bool)]).any():
@@ -154,7 +159,7 @@ def _site(
         else f"{order.verdict} ({order.message})",
         "told": told,
         "coverage": seen,
-        "unplaced": coverage is not None and seen is None,
+        "unplaced": partly and seen is None,
         "connectivity": connectivity,
     }
 

@@ -43,7 +43,11 @@ NUMBERS: dict[str, tuple[str, str]] = {
         "square over ROIs, in percent of an ROI's mean; mean over frames. n/a of series around 0.",
         "%",
     ),
-    "tsnr": ("Temporal signal-to-noise ratio, median over the voxels of all ROIs.", ""),
+    "tsnr": (
+        "Temporal signal-to-noise ratio: mean over standard deviation in time, median over the "
+        "voxels of all ROIs; n/a of series without an image, and of images around 0.",
+        "",
+    ),
     "coverage_mean": (
         "Share of an ROI that the scan saw, mean over ROIs; n/a of series without an image.",
         "",

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from brainjepa_client.preparing.scan_reports import FIGURES, Reports, digest
-from brainjepa_client.quality.figures import draw_scan
 from brainjepa_client.quality.page import write_quality
 from brainjepa_client.quality.ratings import read_ratings
+from brainjepa_client.quality.scan_figure import draw_scan
 from brainjepa_client.quality.table import ScanReport
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.atlas import load_atlas

@@ -41,6 +41,7 @@ from brainjepa_server.record.history import (
 )
 from brainjepa_server.reporting.verdict import Comparison
 
+ROUND = (1, 2, 5, 10)  # numbers between ticks, times powers of ten
 NAMED_SITES = 10  # with more, losses are bands over the sites
 BARS = 40  # with more sites, drift is a histogram
 DRAWN_GRADIENTS = 3  # on the brain
@@ -73,6 +74,7 @@ def consensus(
     if atlas.has_networks:
         _legend_right(panels[0], len(names))
     panels[0].set(title="Consensus gradients", xlabel="gradient 1", ylabel="gradient 2")
+    panels[0].xaxis.set_major_locator(MaxNLocator(5))  # small numbers are long ones
     if mean_fc is not None:
         _matrix(panels[1], np.asarray(mean_fc, np.float64), index, names)
     return figure
@@ -109,7 +111,7 @@ def spectrum(facts: BasisFacts) -> Figure:
     if small.any():
         right.legend(fontsize=8, frameon=False)
     for ax in (left, right):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND))
     return figure
 
 
@@ -309,7 +311,7 @@ def _line(ax: Axes, pairs: Sequence[tuple[int, float | None]], **style: object) 
 
 def _rounds_below(ax: Axes) -> None:
     ax.set_xlabel("round")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=ROUND))
     low, high = ax.get_xlim()
     if high - low < 2:  # one round
         ax.set_xlim((low + high) / 2 - 1.5, (low + high) / 2 + 1.5)

@@ -21,7 +21,14 @@ from brainjepa_core.pages.table import Row, Table, settings_table
 from brainjepa_core.problems import counted
 from brainjepa_core.wire.messages import OTHER_HALF
 from brainjepa_server.record.attendance import attendance
-from brainjepa_server.record.history import FEDERATED, RoundRecord, RunHistory, read_history
+from brainjepa_server.record.history import (
+    FEDERATED,
+    ROUNDS,
+    SUMMARY,
+    RoundRecord,
+    RunHistory,
+    read_history,
+)
 from brainjepa_server.reporting import figures
 from brainjepa_server.reporting.leaving import PAGE, leaving, people_table, write_leaving
 from brainjepa_server.reporting.methods import study_methods, windows_in_words
@@ -36,6 +43,7 @@ from brainjepa_server.reporting.verdict import (
     verdict,
 )
 from brainjepa_server.reporting.words import bytes_in_words, number_in_words
+from brainjepa_server.rounds.received import RECEIVED
 
 REPORT, BASIS, CONNECTIVITY = "report.html", "basis.npz", "connectivity_sum.npz"
 SHOWN_ROUNDS = 60  # the last so many get a row each
@@ -74,6 +82,7 @@ def write_report(folder: str | Path, atlas: Atlas | None = None) -> Path:
         folder / REPORT,
         "brainjepa_server.reporting",
         "report.html",
+        beside=(PAGE, SUMMARY, ROUNDS, RECEIVED),
         title=f"Federated study {history.name}".strip(),
         subtitle=_subtitle(history),
         verdict=verdict(history),

@@ -52,6 +52,7 @@ def write_task_page(path: Path) -> Path:
         path.with_suffix(".html"),
         "brainjepa_server.tasks",
         "page.html",
+        beside=(path.name,),
         title=f"Task {name}: what the model tells at each site",
         subtitle=f"{counted(len(scores), 'site')} · nobody's data moved",
         verdict=told,

@@ -8,9 +8,8 @@ steps together, so that everybody is seen as often as in the federation.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +30,12 @@ from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.schedules import values_at
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.signals.windows import __name__ as WINDOWS
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
 from brainjepa_server.settings import COMPONENTS, StudySettings
 from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
 from brainjepa_server.tasks.yardstick import FederatedYardstick
+from brainjepa_simulations.left_out import told_already
 from brainjepa_simulations.scenario import Scenario
 
 BASELINES = "baselines"
@@ -72,19 +71,7 @@ def compare(
     write_summary(folder, history.having(baselines=tuple(rows)))
 
 
-@contextmanager
-def _told_already() -> Iterator[None]:
-    """Say nothing of people who are left out: the study has."""
-    log = logging.getLogger(WINDOWS)
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
-@_told_already()
+@told_already()
 def _train_and_judge(job: Baseline) -> list[YardstickRow]:
     use_threads(job.scenario.threads)
     settings, policy = job.scenario.study, job.scenario.policy

@@ -274,13 +274,22 @@ def export(
     licence: Annotated[
         str | None, typer.Option(help="Of the data, such as cc-by-nc-sa-3.0; for the card.")
     ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of an evaluation of the model; its figures are in the card."),
+    ] = None,
 ) -> None:
     """Write a model to hand on: weights, how signals are brought to them, and a card."""
     with errors_in_one_line():
         from brainjepa_core.models.sharing.export import export_model
 
+        measured = []
+        if results:  # what a card alone does not need takes seconds to import
+            from brainjepa_core.evaluation.report.card_figures import figures_of
+
+            measured = [partial(figures_of, folder) for folder in results]
         with waiting(console, "Writing the model"):
-            export_model(model, out, form, licence)
+            export_model(model, out, form, licence, measured)
         console.print(f"[bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 

@@ -67,6 +67,7 @@ def simulate(
         from brainjepa_simulations.engines.engine import claim_run, run_study
         from brainjepa_simulations.engines.flower_engine import require_cluster
         from brainjepa_simulations.engines.virtual_sites import make_sites
+        from brainjepa_simulations.left_out import tell_left_out, told_already
         from brainjepa_simulations.scenario import read_scenario
 
         if address is not None:
@@ -85,7 +86,8 @@ def simulate(
         guests = [prepared_site(path) for path in site or ()]
         with waiting(console, "Making the sites"):
             stores = make_sites(chosen, out, guests)
-        with waiting(console, "Study"):
+        tell_left_out(chosen, stores, lambda line: console.print(line, markup=False))
+        with waiting(console, "Study"), told_already():
             run_study(engine, chosen, out, len(stores), address)
         if compare:
             from brainjepa_simulations.baselines.compare import compare as train_baselines

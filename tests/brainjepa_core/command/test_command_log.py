@@ -55,6 +55,16 @@ def work(
 
 
 @app.command()
+def library(out: Annotated[Path, typer.Option()]) -> None:
+    """Call a function of the library that warns."""
+    with errors_in_one_line():
+        keep_log(out)
+        console.print("begun")
+        logging.getLogger("brainjepa_core.some").warning("left out: 2 scans")
+        logging.getLogger("brainjepa_core.some").debug("left out: sub-01")
+
+
+@app.command()
 def defect() -> None:
     """A defect before anything is written, in a command that keeps no log."""
     raise KeyError("sub-01")
@@ -138,6 +148,17 @@ def test_verbose_tells_every_step_and_where_an_error_arose(tmp_path, flag):
         assert ("Traceback" in told) == bool(said)
         assert shown.count("2 people of") == 1 and "people" not in told  # nothing twice
     assert "DEBUG Scans: 1 of 3, 0 min 00 s so far" in log_of(tmp_path)
+
+
+@pytest.mark.parametrize("flags", [(), ("--verbose",)])
+def test_what_the_library_warns_of_is_told_once_and_in_the_log(tmp_path, flags):
+    """What is for debugging may name people: with --verbose only."""
+    code, _, told = call("library", "--out", tmp_path, *flags)
+    assert code == 0 and told.count("left out: 2 scans") == 1
+    assert "WARNING left out: 2 scans" in log_of(tmp_path)
+    named = (told + (tmp_path / LOG).read_text()).count("left out: sub-01")
+    assert named == (2 if flags else 0)
+    assert logging.getLogger("brainjepa_core").handlers == []
 
 
 def test_a_log_on_a_terminal_gets_the_lines_of_long_work_too(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.signals.people import people_of
+from brainjepa_core.signals.people import in_short, people_of
 from brainjepa_core.signals.rest import rest_connectivity
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
@@ -114,6 +114,7 @@ def test_who_has_no_two_windows_apart_is_left_out_and_told(tmp_path, frames, tr,
     people, left_out = people_of([store], chosen, with_rest=True)
     assert [person.records[0].subject for person in people] == (["a", "b"] if enough else ["b"])
     assert len(left_out) == (0 if enough else len(frames))
+    assert len(in_short(left_out)) == (not enough)
     for one in left_out:
         assert str(one).startswith("site/a ")
         assert "expected two windows of 40 s apart from one another, as the model" in str(one)

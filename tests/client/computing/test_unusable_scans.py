@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from small_sites import ask, make_site, make_study
 
+from brainjepa_client.answering import at_hand
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.measure import measure_connectivity, networks_of, outcomes_of
 from brainjepa_core.evaluation.yardstick import embed_people
@@ -143,7 +144,8 @@ def test_a_scale_that_leaves_a_roi_next_to_nothing_stops_no_sum(tmp_path):
     assert np.isfinite(outcomes_of(windows, np.eye(ROIS) + 0.1).groups["connectivity"]).all()
 
 
-def test_a_site_answers_and_names_what_it_left_out_in_its_own_log(tmp_path):
+def test_a_site_answers_and_names_what_it_left_out_in_its_own_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(at_hand, "SETTLED", 0.0)  # so that a new store stays open
     store = good_store(tmp_path / "site", 16)
     weak = scan(90)
     weak[5] = weak[5].mean()
@@ -169,6 +171,7 @@ def test_a_site_answers_and_names_what_it_left_out_in_its_own_log(tmp_path):
     log = (tmp_path / "state-site" / "log.txt").read_text()
     assert "left out: site/canary-two: expected a scan of at least 3 frames" in log
     assert "left out: site/canary-ten: expected a scan of at least 16 frames" in log
+    assert log.count("left out: site/canary-ten") == 1  # of two requests for the same people
 
 
 def test_people_without_a_usable_scan_are_no_training_people(tmp_path):
@@ -196,4 +199,5 @@ def test_a_scan_in_other_units_of_time_is_left_out_and_named(tmp_path, caplog, m
     store.append(scan(90), subject="ms", tr=2000.0)
     windows = Windows([store], WindowSettings(frames=32))
     assert windows.subjects == 12
-    assert "left out: site/ms: expected TRs within a factor of 20" in caplog.text
+    assert "left out: 1 scan: expected TRs within a factor of 20" in caplog.text
+    assert "site/ms" not in caplog.text and windows.left_out[0].scan == "site/ms"

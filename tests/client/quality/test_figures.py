@@ -7,8 +7,8 @@ import pytest
 from matplotlib.image import imread
 from scipy import stats
 
-from brainjepa_client.quality import figures as figures
-from brainjepa_client.quality.slices import borders
+from brainjepa_client.quality import figures, scan_figure
+from brainjepa_client.quality.slices import UNKNOWN_TSNR, borders
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.signals.cleaning.quality import scan_quality
 from brainjepa_core.signals.scan import RawScan, Slice
@@ -28,7 +28,7 @@ def raw_scan(rois: int = 12, frames: int = 60, **changes) -> RawScan:
 
 def draw(path, raw: RawScan, atlas: Atlas, cleaned=None, **more):
     cleaned = raw.series if cleaned is None else cleaned
-    return figures.draw_scan(path, raw, cleaned, atlas, scan_quality(raw, cleaned), **more)
+    return scan_figure.draw_scan(path, raw, cleaned, atlas, scan_quality(raw, cleaned), **more)
 
 
 def test_a_long_scan_of_the_default_atlas_is_a_small_file(tmp_path):
@@ -55,9 +55,16 @@ def test_every_scan_can_be_drawn(tmp_path, atlas, changes):
 def drawn_figures(monkeypatch) -> list:
     drawn, save = [], figures.Figure.savefig
     monkeypatch.setattr(
-        figures.Figure, "savefig", lambda self, *a, **k: drawn.append(self) or save(self, *a, **k)
+        scan_figure.Figure,
+        "savefig",
+        lambda self, *a, **k: drawn.append(self) or save(self, *a, **k),
     )
     return drawn
+
+
+def shown_on(figure) -> list:
+    """Axes of a figure, and those within them."""
+    return [one for ax in figure.axes for one in (ax, *ax.child_axes)]
 
 
 def test_pictures_of_scans_have_one_scale(tmp_path, monkeypatch):
@@ -68,8 +75,8 @@ def test_pictures_of_scans_have_one_scale(tmp_path, monkeypatch):
     alike.series[1:] += 5 * np.random.default_rng(1).standard_normal(400)
     for raw in (noise, alike):
         draw(tmp_path / "scan.png", raw, NETWORKS)
-    limits = [[image.get_clim() for ax in f.axes for image in ax.images] for f in drawn]
-    assert limits[0] == limits[1] == [(-2, 2), (-0.8, 0.8)]
+    limits = [[image.get_clim() for ax in shown_on(f) for image in ax.images] for f in drawn]
+    assert limits[0] == limits[1] == [(-2, 2), (-0.8, 0.8), (0, 300)]
     site = figures.mean_connectivity(np.eye(12), NETWORKS)
     assert site.axes[0].images[0].get_clim() == (-0.8, 0.8)
     titles = [ax.get_title() for ax in drawn[0].axes]  # both have a bar that says what they mean
@@ -95,7 +102,7 @@ def test_the_picture_tells_what_the_table_tells(tmp_path, monkeypatch, changes, 
     drawn = drawn_figures(monkeypatch)
     raw = raw_scan(**changes)
     quality = scan_quality(raw, raw.series) | told
-    figures.draw_scan(tmp_path / "scan.png", raw, raw.series, PLAIN, quality)
+    scan_figure.draw_scan(tmp_path / "scan.png", raw, raw.series, PLAIN, quality)
     assert expected in texts_of(drawn[0])
 
 
@@ -108,24 +115,54 @@ def test_scans_without_censored_frames_or_any_signal_can_be_drawn(tmp_path):
 def test_fewer_values_are_means_of_neighbours():
     values = np.arange(12, dtype=np.float32).reshape(2, 6)
     values[0, 2:4] = np.nan
-    fewer = figures._fewer(values, 3, axis=1)
+    fewer = figures.fewer(values, 3, axis=1)
     assert np.array_equal(fewer, [[0.5, np.nan, 4.5], [6.5, 8.5, 10.5]], equal_nan=True)
-    assert figures._fewer(values, 6, axis=1) is values
+    assert figures.fewer(values, 6, axis=1) is values
 
 
 def slices(columns: int = 8) -> tuple[Slice, ...]:
     rois = np.zeros((6, columns), np.int32)
     rois[1:4, 1:3], rois[1:4, 3:5] = 1, 2
-    return (Slice(np.ones(rois.shape, np.float32), rois, 1.5),) * 3
+    tsnr = np.where(rois > 0, 30.0 * rois, np.nan).astype(np.float32)
+    return (Slice(np.ones(rois.shape, np.float32), rois, tsnr, 1.5),) * 3
 
 
-def test_a_scan_with_slices_shows_the_atlas_on_it(tmp_path, monkeypatch):
+def test_a_scan_with_slices_shows_the_atlas_and_tsnr_on_them(tmp_path, monkeypatch):
     drawn = drawn_figures(monkeypatch)
-    path = draw(tmp_path / "scan.png", raw_scan(slices=slices()), PLAIN)
-    assert imread(path).shape == (800, 1000, 4)
+    cuts = slices()
+    path = draw(tmp_path / "scan.png", raw_scan(slices=cuts), PLAIN)
+    assert imread(path).shape[0] > 800
     (figure,) = drawn
-    assert sum(len(ax.images) == 2 for ax in figure.axes) == 3  # mean image, and borders on it
-    assert "mean image and outlines of named list" in " ".join(t.get_text() for t in figure.texts)
+    pairs = [ax.images for ax in figure.axes if len(ax.images) == 2]
+    assert len(pairs) == 6  # a mean image each, with borders or tSNR on it
+    for _, above in pairs[3:]:
+        assert np.array_equal(above.get_array().filled(np.nan), cuts[0].tsnr, equal_nan=True)
+        assert above.get_clim() == (0, 100)
+    told = " ".join(t.get_text() for t in figure.texts)
+    assert "mean image and outlines of named list" in told and "tSNR of the atlas' voxels" in told
+
+
+def test_an_image_without_a_mean_has_no_map_and_says_so(tmp_path, monkeypatch):
+    drawn = drawn_figures(monkeypatch)
+    path = draw(tmp_path / "scan.png", raw_scan(slices=slices(), tsnr=1e-8), PLAIN)
+    assert 600 < imread(path).shape[0] < 850
+    assert UNKNOWN_TSNR in " ".join(t.get_text() for t in drawn[0].texts)
+    assert "tSNR of the atlas" not in " ".join(t.get_text() for t in drawn[0].texts)
+
+
+def test_series_with_a_mean_show_tsnr_of_each_roi_in_the_matrix_s_order(tmp_path, monkeypatch):
+    drawn = drawn_figures(monkeypatch)
+    raw = raw_scan()
+    draw(tmp_path / "scan.png", raw, NETWORKS)
+    (strip,) = [ax for one in drawn[0].axes for ax in one.child_axes]
+    order = [i for network in range(3) for i in range(network, 12, 3)]
+    expected = [np.nan, *(s.mean() / s.std() for s in raw.series[order][1:])]
+    shown = strip.images[0].get_array().filled(np.nan)[:, 0]
+    assert np.allclose(shown, expected, equal_nan=True)
+    raw.series[:] -= 100
+    draw(tmp_path / "scan.png", raw, NETWORKS)
+    assert not [ax for one in drawn[1].axes for ax in one.child_axes]
+    assert "DVARS and tSNR are not known: the signals have no mean" in texts_of(drawn[1])
 
 
 def test_borders_lie_between_regions_alone():
@@ -176,4 +213,4 @@ def test_dvars_stands_over_the_carpet_from_zero(tmp_path, monkeypatch):
     cleaned = raw_scan()
     cleaned.series[:] -= 100
     draw(tmp_path / "scan.png", cleaned, PLAIN)
-    assert "DVARS is not known: the signals have no mean" in texts_of(drawn[1])
+    assert "not known: the signals have no mean" in texts_of(drawn[1])

@@ -263,6 +263,25 @@ def test_advice_warns_of_rules_that_take_many(tmp_path):
     assert rules.endswith("More than a quarter of all: check units and thresholds.")
 
 
+def test_the_legend_of_dots_names_what_is_drawn_alone(tmp_path):
+    def legend(*reports: ScanReport, **rules: float) -> str:
+        exclude = ExclusionSettings(mean_fd=None, censored=None, **rules)
+        page = write_quality(tmp_path, "x", ATLAS, reports, exclude).read_text()
+        return " ".join(Reader(page).text.split("Each dot is a scan")[1].split("click")[0].split())
+
+    good = report("a", mean_fd=0.1, tsnr=50.0)
+    assert legend(good) == ": ● included. A"
+    assert legend(good, tsnr=20.0) == ": ● included; a dashed line is the limit of a rule. A"
+    assert legend(good, report("b", "excluded", LONG, mean_fd=0.7)) == ": ● included, ● excluded. A"
+
+
+def test_where_every_roi_is_seen_whole_there_is_no_empty_brain(tmp_path):
+    store = filled(tmp_path / "store", atlas=load_atlas())
+    whole = replace(report("sub-1"), coverage=(1.0,) * 450)
+    page = page_of(tmp_path, store, [whole]).read_text()
+    assert "sees every ROI whole" in page and "Mean coverage of each ROI" not in page
+
+
 def test_people_are_counted_once():
     twice = [ScanReport("sub-1", s, "", "included", {}) for s in "12"]
     assert in_short(twice) == "2 of 2 scans are in the store (1 person)."

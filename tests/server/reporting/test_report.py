@@ -241,6 +241,8 @@ def test_many_rounds_and_sites(tmp_path: Path) -> None:
     last = history.rounds[-1].model_copy(update={"sites": many})
     page = page_of(tmp_path, history.with_round(last))
     assert f"The table shows the last {SHOWN_ROUNDS} of {SHOWN_ROUNDS + 20}." in page
+    assert f"<details><summary>{SHOWN_ROUNDS} rounds, a row each</summary>" in page
+    assert "rounds, a row each" not in page_of(tmp_path, full(3))
 
 
 @pytest.mark.usefixtures("words_alone")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from brainjepa_core.evaluation.report.mlflow_runs import RUNS, log_evaluation
-from brainjepa_core.evaluation.scores.results import Results, Row
+from brainjepa_core.evaluation.scores.results import Comparison, Results, Row
 from brainjepa_core.origin import digest
 from brainjepa_core.tracking.tracker import DATABASE, URI
 
@@ -58,6 +59,39 @@ def test_each_model_is_a_run_with_its_figures(folder, tmp_path):
         assert found["FC"].data.params == {"protocol": "holdout"}
         assert found["FC"].info.status == "FINISHED"
     assert list((tmp_path / "mlartifacts").rglob("results.html"))
+
+
+def test_a_run_has_what_its_model_has_above_connectivity_and_random_weights(folder):
+    def less(model: str, against: str, metric: str, value: float) -> Comparison:
+        ends = value - 0.1, value + 0.1
+        return Comparison(model, against, "age", "holdout", metric, value, *ends, 0.2, 0.3)
+
+    told = replace(
+        RESULTS,
+        comparisons=(
+            less("probe", "FC", "r", 0.05),
+            less("probe", "FC", "mse within site", -0.2),
+            less("probe", "random weights: probe", "r", 0.3),
+            replace(less("FC", "random weights: probe", "mae", 2.0), high=math.nan),
+        ),
+    )
+    assert log_evaluation(folder, told, {}, ORIGIN, reference="FC")
+    found = {run.info.run_name: run.data.metrics for run in runs(folder)}
+    assert found["probe"] == pytest.approx(
+        {
+            "r_above_connectivity": 0.05,
+            "r_above_connectivity_low": -0.05,
+            "r_above_connectivity_high": 0.15,
+            "mse_within_site_above_connectivity": -0.2,
+            "mse_within_site_above_connectivity_low": -0.3,
+            "mse_within_site_above_connectivity_high": -0.1,
+            "r_above_random_weights": 0.3,
+            "r_above_random_weights_low": 0.2,
+            "r_above_random_weights_high": 0.4,
+        }
+    )
+    assert found["FC"]["mae_above_random_weights"] == 2.0
+    assert "mae_above_random_weights_high" not in found["FC"]
 
 
 def test_runs_say_what_they_were_made_from(folder):

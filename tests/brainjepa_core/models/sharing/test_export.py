@@ -14,7 +14,9 @@ from shared_models import FRAMES, ROIS, TR, model_in_folder, small_model
 import brainjepa
 from brainjepa_core.models.registry import SHIPPED
 from brainjepa_core.models.sharing.archive import FILES
+from brainjepa_core.models.sharing.card import Figure
 from brainjepa_core.models.sharing.export import export_model
+from brainjepa_core.models.sharing.measured import Measured
 from brainjepa_core.models.sharing.onnx_encoder import CLOSE, run_onnx, write_onnx
 
 POOLS = ["latent_connectivity", "latent_log_connectivity", "mean"]
@@ -51,6 +53,25 @@ def test_a_folder_and_its_archives_are_read_as_the_model_itself(model, tmp_path)
     export_model(tmp_path / "out.zip", tmp_path / "again")
     again = (tmp_path / "again" / "README.md").read_text()
     assert "license: cc0-1.0" in again and again.count("## Files") == 1
+
+
+def test_what_was_measured_of_the_model_is_in_its_card(model, tmp_path):
+    given = []
+
+    def found(of):
+        given.append(of)
+        return Measured("40 people, kfold", (Figure("m: probe", "age", "r", 0.4),), frozenset())
+
+    export_model(model, tmp_path / "out", measured=[found])
+    assert "| m: probe | age | r | 0.400 |" in (tmp_path / "out" / "README.md").read_text()
+    assert np.array_equal(embedding(tmp_path / "out"), embedding(model)) and len(given) == 1
+
+    def refused(of):
+        raise ValueError("expected an evaluation of this model")
+
+    with pytest.raises(ValueError, match="expected an evaluation of this model"):
+        export_model(model, tmp_path / "none", measured=[refused])
+    assert not (tmp_path / "none").exists()
 
 
 def test_nothing_but_a_models_files_is_taken_out_of_an_archive(model, tmp_path):

@@ -75,6 +75,8 @@ def test_what_is_not_known_is_left_out():
     quality = scan_quality(raw, raw.series)
     assert not {"tsnr", "mean_fd", "max_fd", "censored"} & quality.keys()
     assert quality["dropped"] == 0
+    standardised = raw_scan(tsnr=-3e-9)  # an image around 0 has no mean to divide
+    assert "tsnr" not in scan_quality(standardised, raw.series)
     for unknown in ([np.nan] * 6, [0.0] + [np.nan] * 5):  # of no ROI, or of the missing ones only
         found = scan_quality(raw_scan(coverage=np.array(unknown)), raw.series)
         assert not {"coverage_mean", "coverage_min"} & found.keys()

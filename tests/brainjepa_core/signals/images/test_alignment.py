@@ -9,6 +9,7 @@ import pytest
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.signals.images.alignment import FRAMES, alignment
 from brainjepa_core.signals.images.label_image import LabelImage
+from brainjepa_core.signals.images.nifti_stream import read_header
 from brainjepa_core.signals.problems import ScanProblem
 
 SHAPE = (10, 12, 8)
@@ -33,13 +34,17 @@ def test_slices_are_those_of_the_world_whatever_the_order_of_the_file(tmp_path, 
     signal[..., FRAMES:] = 999  # later frames are not read
     nib.save(nib.Nifti1Image(labels, affine), tmp_path / "atlas.nii.gz")
     nib.save(nib.Nifti1Image(signal, affine), tmp_path / "bold.nii.gz")
-    found = alignment(tmp_path / "bold.nii.gz", LabelImage(tmp_path / "atlas.nii.gz", ATLAS))
+    atlas = LabelImage(tmp_path / "atlas.nii.gz", ATLAS)
+    voxels = atlas.on_grid(tmp_path / "bold.nii.gz", read_header(tmp_path / "bold.nii.gz")).voxels
+    tsnr = world[..., 2].ravel(order="F")[voxels]
+    found = alignment(tmp_path / "bold.nii.gz", atlas, tsnr)
     side, front, above = found[0], found[2], found[-1]
     assert len(found) == 7
     assert side.image.shape == (8, 12) and front.image.shape == (8, 10)
     assert above.image.shape == (12, 10)
     for one in (side, front):  # up is up
         assert (np.diff(one.image, axis=0) < 0).all() and one.aspect == pytest.approx(1.5)
+        assert np.array_equal(one.tsnr, np.where(one.rois > 0, one.image, np.nan), equal_nan=True)
     for one in (front, above):  # the right is on the right
         assert one.rois[:, :5].max() == 1 and one.rois[:, 5:].max() == 2
     assert above.aspect == 1.0 and (above.rois[0] == 0).all()
@@ -52,4 +57,4 @@ def test_a_scan_that_cannot_be_read_is_a_problem_of_it(tmp_path):
     nib.save(nib.Nifti1Image(noise, affine), bold)
     bold.write_bytes(bold.read_bytes()[: bold.stat().st_size // 2])
     with pytest.raises(ScanProblem, match="expected an image that can be read"):
-        alignment(bold, LabelImage(tmp_path / "atlas.nii.gz", Atlas.from_names(["a"])))
+        alignment(bold, LabelImage(tmp_path / "atlas.nii.gz", Atlas.from_names(["a"])), np.ones(1))
