@@ -8,9 +8,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def lone_writer(lock: Path, what: str, *, wait: bool) -> Iterator[None]:
     Parameters
     ----------
     lock : Path
-        The file; it stays. A process that ends, however it does, lets go.
+        The file; it stays, and says who holds it. A process that ends, however it does, lets go.
     what : str
         For the error: "into the store".
     wait : bool
@@ -99,16 +101,30 @@ def lone_writer(lock: Path, what: str, *, wait: bool) -> Iterator[None]:
     ------
     BlockingIOError
     """
-    with lock.open("a") as file:
+    with lock.open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read(200).decode(errors="replace")
             raise BlockingIOError(
                 error.errno,
                 f"expected to be alone in writing {what} '{lock.parent}', found another command at "
-                "work there; wait until it has ended, and run this one again",
+                f"work there{holder}; wait until it has ended, and run this one again",
             ) from error
-        yield
+        _note_holder(file)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                file.truncate(0)
+
+
+def _note_holder(file: FileIO) -> None:
+    """Write who holds it into a lock file; on a full disk it is held all the same."""
+    with suppress(OSError):
+        file.truncate(0)  # what one that was killed has left
+        file.write(f" (process {os.getpid()} of {socket.gethostname()})".encode())
 
 
 def state_of_file(path: Path) -> tuple[int, ...] | None:

@@ -95,6 +95,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def size_in_words(count: float) -> str:
+    """A number of bytes: ``1.2 GB``, ``0.3 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def rounded_down(count: Count, to: int) -> Count:
     """A number of people or scans, or an array of such, as it may be told."""
     return count // to * to

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from brainjepa_core.problems import found_value, value_in_words
-from brainjepa_core.yaml_file import read_yaml
+from brainjepa_core.yaml_file import Document, read_yaml
 
 # What pydantic expected that its own text says in Python's words.
 _KINDS = {
@@ -86,8 +86,14 @@ def read_settings(path: str | Path, kind: type[Settings], **overrides: Any) -> S
     ValueError
         A line for every field that does not fit: where it is, what was expected, what was found.
     """
-    path = Path(path)
-    document = read_yaml(path)
+    return settings_in(read_yaml(path), Path(path), kind, **overrides)
+
+
+def settings_in(document: Document, path: Path, kind: type[Settings], **overrides: Any) -> Settings:
+    """As `read_settings`, of the YAML file at `path` that has been read already.
+
+    What fields say about files is held against the disk as it is now.
+    """
     content = {} if document.content is None else document.content
     if not isinstance(content, dict):
         raise ValueError(

@@ -40,9 +40,12 @@ class Document:
     ----------
     content : object
         What `yaml.safe_load` makes of it.
+    text : str
+        As it is in the file.
     """
 
     content: Any
+    text: str
     _root: yaml.Node | None
 
     def line(self, place: Sequence[Hashable]) -> int | None:
@@ -61,8 +64,15 @@ class Document:
         return next((line for line in lines if line is not None), None)
 
 
-def read_yaml(path: str | Path) -> Document:
+def read_yaml(path: str | Path, known: Document | None = None) -> Document:
     """Read a YAML file.
+
+    Parameters
+    ----------
+    path : path
+    known : Document, optional
+        What was read before, which is given back where the file has that text still: PyYAML takes
+        milliseconds.
 
     Raises
     ------
@@ -78,10 +88,12 @@ def read_yaml(path: str | Path) -> Document:
             f"{path.name}: expected a readable YAML file, found {plainly(error)}: "
             f"'{path}'; correct the path, or save the file as UTF-8"
         ) from error
+    if known is not None and known.text == text:
+        return known
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
-        return Document(None if root is None else loader.construct_document(root), root)
+        return Document(None if root is None else loader.construct_document(root), text, root)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         place, found, mend = f" line {line}", "a character that YAML forbids", "remove it"

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.command.waiting import waiting
+from brainjepa_core.files import lone_writer
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.machine.devices import require_counted, require_device
 from brainjepa_core.models.consensus_file import read_consensus, write_consensus
@@ -30,6 +31,7 @@ from brainjepa_core.signals.storing.scans import Scans
 from brainjepa_core.signals.windows import Windows
 
 BASIS = "basis.npz"
+LOCK = ".lock"  # of whoever trains the run
 RESULTS = (BASIS, LOG, "states", "final")
 
 
@@ -80,6 +82,8 @@ def pretrain_locally(
         If this machine has no such device, devices cannot share the study's micro-batches, steps
         would not be as exact as the study asks, or the folder holds a run of other people, scans
         or settings.
+    BlockingIOError
+        If another process trains the run.
     """
     if together is None:
         require_device(device)
@@ -97,31 +101,36 @@ def pretrain_locally(
     run = Path(run)
     origin = run_origin(windows, study, sizes, computing, together)
     require_origin(run, origin, RESULTS)
-    if say is not None:
-        say(
-            f"{counted(windows.subjects, 'person', 'people')} of {counted(len(stores), 'site')}, "
-            f"{counted(sizes.rois, 'ROI')} x {counted(sizes.frames, 'frame')} = "
-            f"{counted(sizes.tokens, 'token')}; {study.preset}, recipe {study.recipe}, "
-            f"{counted(study.training.schedule.total_steps, 'step')} of "
-            f"{study.training.batch_size}"
-        )
-    with waiting(Console(quiet=not progress), "consensus basis"):
-        basis, mean_fc = _kept_basis(windows, run) or basis_of_run(windows, study, run, processes)
-    claim_folder(run, origin, RESULTS)
-    if on_begin is not None:
-        on_begin()
-    if not (run / BASIS).exists():
-        basis.save(run / BASIS)
-    if together is not None:
-        paths = [store.path for store in stores]
-        pretrain_together(paths, run, run / BASIS, study, together, computing, progress, on_log)
-    else:
-        training = study.new_training(basis, device, computing)
-        tied = provenance(windows, basis)
-        pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
-    write_consensus(run / "final", mean_fc)
-    if not (run / "final" / CARD).exists():  # a run that is done stays as it is
-        write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
+    run.mkdir(parents=True, exist_ok=True)
+    with lone_writer(run / LOCK, "into the run", wait=False):
+        if say is not None:
+            say(
+                f"{counted(windows.subjects, 'person', 'people')} of "
+                f"{counted(len(stores), 'site')}, {counted(sizes.rois, 'ROI')} x "
+                f"{counted(sizes.frames, 'frame')} = {counted(sizes.tokens, 'token')}; "
+                f"{study.preset}, recipe {study.recipe}, "
+                f"{counted(study.training.schedule.total_steps, 'step')} of "
+                f"{study.training.batch_size}"
+            )
+        with waiting(Console(quiet=not progress), "consensus basis"):
+            basis, mean_fc = _kept_basis(windows, run) or basis_of_run(
+                windows, study, run, processes
+            )
+        claim_folder(run, origin, RESULTS)
+        if on_begin is not None:
+            on_begin()
+        if not (run / BASIS).exists():
+            basis.save(run / BASIS)
+        if together is not None:
+            paths = [store.path for store in stores]
+            pretrain_together(paths, run, run / BASIS, study, together, computing, progress, on_log)
+        else:
+            training = study.new_training(basis, device, computing)
+            tied = provenance(windows, basis)
+            pretrain(training, windows, tied, run, progress=progress, on_log=on_log)
+        write_consensus(run / "final", mean_fc)
+        if not (run / "final" / CARD).exists():  # a run that is done stays as it is
+            write_card(run / "final", run_card(run.resolve().name, windows, study, sizes))
     return run / "final"
 
 

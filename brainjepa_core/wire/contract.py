@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -118,16 +120,23 @@ class Contract(Frozen):
             require_groups(self.assignment.protect.groups, len(self.roster))
         return self
 
-    @property
+    @cached_property  # each message asks for it several times
     def text(self) -> str:
         """The one way to write it down."""
         content = self.model_dump(mode="json")
         return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 (hex) of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that may differ, whose text and hash are its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for written in ("text", "hash"):
+            copied.__dict__.pop(written, None)
+        return copied
 
     @property
     def short(self) -> str:
@@ -159,6 +168,7 @@ class Contract(Frozen):
         return sorted(n for n in mine.keys() | its.keys() if mine.get(n) != its.get(n))
 
 
+@lru_cache(maxsize=16)  # sites read it for every message, and virtual ones share a process
 def read_contract(text: str) -> Contract:
     """Read a contract's text, written the one way there is.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +23,7 @@ from brainjepa_core.files import (
     atomic_folder,
     atomic_path,
     bound_log,
+    lone_writer,
     require_own_table,
     write_private,
 )
@@ -272,3 +276,26 @@ def test_what_is_private_is_its_owners_alone(tmp_path):
     write_private(tmp_path / "secret", b"b")
     assert (tmp_path / "secret").read_bytes() == b"b"
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_says_who_holds_it_and_whoever_is_gone_holds_it_no_more(tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_bytes(b" (process 1 of\xff a machine that went down)")
+    with lone_writer(lock, "into", wait=False):
+        told = f"(process {os.getpid()} of {socket.gethostname()})"
+        assert lock.read_text() == f" {told}"
+        refused = pytest.raises(BlockingIOError, match=re.escape(f"at work there {told}; wait"))
+        with refused, lone_writer(lock, "into", wait=False):
+            pass
+    assert lock.read_bytes() == b""
+
+
+def test_a_lock_holds_on_a_full_disk(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "getpid", full)
+    with lone_writer(tmp_path / "lock", "into", wait=False):
+        refused = pytest.raises(BlockingIOError, match="another command at work there; wait until")
+        with refused, lone_writer(tmp_path / "lock", "into", wait=False):
+            pass

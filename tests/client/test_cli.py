@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 from click import unstyle
+from made_volumes import of_people, volume_store
 from small_sites import ask, make_site
 from typer.testing import CliRunner
 
 from brainjepa_client.cli import app
-from brainjepa_core.signals.storing.store import ARRAYS
+from brainjepa_client.guarding.site_tables import cost
+from brainjepa_core.command.waiting import Work
+from brainjepa_core.signals.storing.scan_arrays import VOLUMES
+from brainjepa_core.signals.storing.store import ARRAYS, ScanStore
 from brainjepa_core.wire.messages import GRADIENTS
 
 
@@ -60,6 +64,28 @@ def test_check_tells_of_damaged_scans(stores, site_file, tmp_path, monkeypatch):
     array.write_bytes(array.read_bytes()[:-4] + b"\0\0\0\0")
     shown = check(site_file(store=str(store)), monkeypatch)
     assert re.search(r"damaged scans *│ 1: restore the store, or prepare it again ", shown)
+
+
+def test_check_says_before_what_it_reads_and_then_how_far_it_is(stores, site_file, monkeypatch):
+    scans, told = len(ScanStore.open(stores[0]).records), []
+    monkeypatch.setattr(Work, "update", lambda work, *, done: told.append(work.line()))
+    first, *_ = check(site_file(), monkeypatch).splitlines()
+    text = rf"{scans} scans to hold against checksums: 0\.\d MB of series to read"
+    assert re.fullmatch(text, first) and len(told) == scans > 5
+    assert all(line.startswith(f"Reading the store: 0 of {scans}, ") for line in told)
+
+
+def test_what_volumes_cost_is_told_and_one_that_is_gone_is_no_error(tmp_path):
+    store = volume_store(tmp_path / "store", of_people(3, 200))
+    files = sorted((store.path / VOLUMES).iterdir())
+    size = sum(file.stat().st_size for file in files) / 1e6
+    assert size > 0.5
+    assert cost(store).endswith(f"0.0 MB of series and {size:.1f} MB of volumes to read")
+    files[0].unlink()
+    size -= files[1].stat().st_size / 1e6
+    assert cost(store).endswith(f"0.0 MB of series and {size:.1f} MB of volumes to read")
+    looked_at: list[int] = []
+    assert len(store.verify(lambda: looked_at.append(1))) == 1 and len(looked_at) == 3
 
 
 def test_errors_in_one_line(tmp_path):

@@ -19,6 +19,10 @@ SHARED = {"noise": 1.0, "where": "central", "honest_sites": 3}
 CENTRAL = {"privacy": SHARED, "rounds": {"local_steps": 1}}
 
 
+AGE = {"name": "age", "kind": "regression", "column": "age"}
+MIXES = {"family": "brainmass", "model": {"norm": "batch"}, "training": TRAINING}
+
+
 def study(training: dict | None = None, **changes) -> StudySettings:
     told = {
         "name": "private",
@@ -45,6 +49,16 @@ def test_all_of_the_promise_is_in_the_contract_and_nothing_else_is_asked():
         ({"privacy": None}, "expected a section privacy .* with protect: dp and nothing else, "),
         ({"protect": "none"}, "found one with protect: none; add the one, or take the other out"),
         ({"start_from": None}, "expected start_from with protect: dp, found none"),
+        (
+            {"coskewness": True},
+            "expected coskewness: false with protect: dp, found true; sites are asked for no sums "
+            "then, which no budget counts: leave it out",
+        ),
+        (
+            {"tasks": [{"task": AGE}]},
+            "expected no tasks with protect: dp, found 1; answers about tasks are counted by no",
+        ),
+        ({"pretraining": MIXES}, "loss of a person depends on nobody else with diff"),
         ({"training": {"clip_norm": 1.0}}, r"expected no training\.clip_norm with differential"),
         (CENTRAL | {"rounds": {"local_steps": 2}}, "one local step a round where sites share the"),
         (CENTRAL | {"privacy": {**SHARED, "honest_sites": None}}, "expected honest_sites with"),
@@ -60,6 +74,11 @@ def test_all_of_the_promise_is_in_the_contract_and_nothing_else_is_asked():
         (
             CENTRAL | {"aggregation": {"outer": {"kind": "fedadam"}}},
             "outer.kind: fedavg where sites share the noise .*, found fedadam; the coordinator tak",
+        ),
+        (CENTRAL | {"aggregation": {"outer": {"lr": 0.7}}}, "outer.lr: 1 where .*found 0.7; the"),
+        (
+            CENTRAL | {"aggregation": {"reset_optimizer": True}},
+            "no aggregation.reset_optimizer where sites share the noise .*, found true; the coord",
         ),
         (CENTRAL | {"aggregation": {"target": "local"}}, "no aggregation.target: local where"),
         (CENTRAL | {"aggregation": {"proximal": 0.1}}, "aggregation.proximal: 0 where .*found 0.1"),

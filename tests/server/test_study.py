@@ -29,6 +29,7 @@ from brainjepa_server.study import Study
 from brainjepa_server.study_folder import only_one
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
+ROUNDS = {"local_steps": 10}
 
 
 def row(pool: str, outcome: str, r2: float | None) -> YardstickRow:
@@ -99,6 +100,20 @@ def test_what_the_coordinator_is_shown():
             {"rounds": {"local_steps": 10, "sites": 2}},
             "rounds: expected quorum of at most the 2 sites asked in a round, found 3; lower",
         ),
+        (
+            {"sites": ["a", "b"]},
+            "expected rounds.quorum of at most the 2 sites of the roster (sites), found 3; lower",
+        ),
+        (
+            {"sites": ["a", "b", "c", "a"]},
+            "letters, digits, - and _, each once, found 'a'; write each site as its own settings",
+        ),
+        ({"sites": ["a", "b", "c d"]}, "letters, digits, - and _, each once, found 'c d'; write"),
+        (
+            {"sites": ["a", "b"], "protect": "secure_sum", "rounds": ROUNDS | {"quorum": 2}},
+            "expected at least 3 sites with protect: secure_sum, where the coordinator sees sums "
+            "over all sites and no reply of one, found 2; correct it, or go without protect",
+        ),
         ({"held_out_fold": 5}, "expected held_out_fold below folds (5), found 5; number folds"),
         ({"name": "../x"}, "name: expected text of the form"),
         ({"aggregation": {"combine": "sum"}}, "aggregation.combine: expected 'mean', "),
@@ -112,7 +127,7 @@ def test_what_the_coordinator_is_shown():
 )
 def test_wrong_settings_are_named(tmp_path, change, text):
     local = PretrainingSettings(training=SCHEDULE).model_dump(mode="json")
-    content = {"name": "s", "pretraining": local, "rounds": {"local_steps": 10}, **change}
+    content = {"name": "s", "pretraining": local, "rounds": ROUNDS, **change}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError) as caught:
         read_settings(tmp_path / "study.yaml", StudySettings)

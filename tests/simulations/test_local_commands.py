@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.command.command_log import LOG
 from brainjepa_core.command.terminal import errors_in_one_line
 from brainjepa_core.evaluation.measure import JOINT, YardstickScore
+from brainjepa_core.files import lone_writer
+from brainjepa_core.pretraining.local import LOCK
 from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
@@ -358,6 +362,22 @@ def test_what_is_no_store_is_one_line(folder, tmp_path):
     text = failure("pretrain", store, "--out", tmp_path / "run")
     assert text.startswith("expected at least one store with a scan, found none; import scans")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("devices", [[], ["--devices", "cpu,cpu"]], ids=["one", "several"])
+def test_a_folder_in_which_another_command_trains_is_one_line(folder, tmp_path, devices):
+    out = tmp_path / "run"
+    out.mkdir()
+    training = {**STUDY["training"], "accumulation": 2}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**STUDY, "training": training}))
+    command = ["pretrain", folder / "stores", "--out", out, "--settings", tmp_path / "study.yaml"]
+    with lone_writer(out / LOCK, "", wait=False):
+        text = failure(*command, *devices)
+    assert text == (
+        f"expected to be alone in writing into the run '{out}', found another command at work "
+        f"there (process {os.getpid()} of {socket.gethostname()}); wait until it has ended, and "
+        "run this one again"
+    )
 
 
 def test_a_device_that_is_not_there_is_one_line(folder, finished, tmp_path):

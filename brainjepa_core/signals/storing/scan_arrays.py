@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +117,19 @@ def mapped_volumes(store: Path, record: ScanRecord) -> NDArray[np.float16]:
         ) from error
 
 
-def is_intact(store: Path, record: ScanRecord) -> bool:
+def damaged(
+    store: Path, records: Iterable[ScanRecord], looked_at: Callable[[], object]
+) -> list[ScanRecord]:
+    """Scans with an array that is missing or differs from its checksum; told after each."""
+    found = []
+    for record in records:
+        if not _is_intact(store, record):
+            found.append(record)
+        looked_at()
+    return found
+
+
+def _is_intact(store: Path, record: ScanRecord) -> bool:
     """Whether a scan's arrays are there and have the checksums of its facts; reads all of them."""
     try:
         if array_digest(mapped_array(store, record)) != record.sha256:

@@ -19,7 +19,7 @@ Shapes: R ROIs, F frames of a scan, X, Y, Z voxels of a volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace as changed_copy
 from pathlib import Path
@@ -40,8 +40,8 @@ from brainjepa_core.signals.storing.scan_arrays import (
     ARRAYS,
     WrittenVolumes,
     clear_unnamed,
+    damaged,
     files_of,
-    is_intact,
     mapped_array,
     mapped_volumes,
     remove_files,
@@ -342,6 +342,6 @@ class ScanStore:
         """
         return mapped_volumes(self.path, record)
 
-    def verify(self) -> list[ScanRecord]:
+    def verify(self, looked_at: Callable[[], object] = lambda: None) -> list[ScanRecord]:
         """Scans with an array that is missing or differs from its checksum; reads everything."""
-        return [record for record in self.records if not is_intact(self.path, record)]
+        return damaged(self.path, self.records, looked_at)

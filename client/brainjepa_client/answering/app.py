@@ -11,9 +11,7 @@ from flwr.clientapp import ClientApp
 
 from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
-from brainjepa_client.settings import SiteSettings
 from brainjepa_core.arrays import Arrays
-from brainjepa_core.settings import read_settings
 from brainjepa_core.wire.messages import (
     CONTRACTS,
     DESCRIBE,
@@ -59,7 +57,7 @@ def evaluate(message: Message, context: Context) -> Message:
 def _answer(kind: str, message: Message, context: Context) -> Message:
     try:
         # Read anew, so that a policy that was tightened holds from the next request on.
-        settings = read_settings(_settings_path(context), SiteSettings)
+        settings = _at_hand.settings(_settings_path(context))
         contracts = CONTRACTS in context.node_config or CONTRACTS in context.run_config
         site = Site(settings, contracts=contracts, at_hand=_at_hand)
         reply = site.answer(_request(kind, message))

@@ -2,7 +2,8 @@
 
 Nothing of it outlives what it was made from. Before each use the store's files are looked at, and
 who is asked about, and by which settings, is the name under which windows are found again. What a
-site's manager decides (settings, contracts) is read from disk for each request, and not kept here.
+site's manager decides (settings, contracts) is read from disk for each request, and holds from then
+on: only a text that is the same is not parsed again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 from brainjepa_client.computing.kinds import People, people_of
 from brainjepa_client.settings import SiteSettings
 from brainjepa_core.files import state_of_file
+from brainjepa_core.settings import settings_in
 from brainjepa_core.signals.storing.scan_arrays import ARRAYS
 from brainjepa_core.signals.storing.scan_table import TABLE
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.storing.store_header import HEADER
 from brainjepa_core.wire.messages import Assignment
+from brainjepa_core.yaml_file import Document, read_yaml
 
 LIMIT = 4 << 30  # bytes of aligned scans, of all stores and studies together
 STORES = 64  # of a process, which has one but where sites are virtual
@@ -44,6 +47,20 @@ class AtHand:
         self.limit, self.stores, self.keeps = limit, stores, keeps
         self._open: OrderedDict[Path, tuple[FileStates | None, ScanStore]] = OrderedDict()
         self._people: OrderedDict[tuple[Path, str], People] = OrderedDict()
+        self._documents: OrderedDict[Path, Document] = OrderedDict()
+
+    def settings(self, path: Path) -> SiteSettings:
+        """What a site's YAML says now.
+
+        Raises
+        ------
+        ValueError
+            As `read_settings`.
+        """
+        document = self._documents[path] = read_yaml(path, self._documents.pop(path, None))
+        while len(self._documents) > self.stores:
+            self._documents.popitem(last=False)
+        return settings_in(document, path, SiteSettings)
 
     def store(self, path: Path) -> ScanStore:
         """The store as it is on disk now.

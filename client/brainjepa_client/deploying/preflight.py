@@ -33,7 +33,7 @@ from brainjepa_client.slurm.jobs import try_out
 from brainjepa_core.consortium.keys import load_key
 from brainjepa_core.consortium.kit import Kit
 from brainjepa_core.machine.devices import require_device
-from brainjepa_core.problems import counted, plainly
+from brainjepa_core.problems import counted, plainly, size_in_words
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.version import VERSION
 
@@ -213,10 +213,10 @@ class Preflight:
         if free < needed:
             raise ValueError(
                 f"expected room for {KEPT} states of the largest model that the policy allows "
-                f"({_size(needed)}), found {_size(free)}; make room, name a larger disk (state), "
-                "or allow smaller models (policy.max_width, max_depth, max_disk_gb)"
+                f"({size_in_words(needed)}), found {size_in_words(free)}; make room, name a larger "
+                "disk (state), or allow smaller models (policy.max_width, max_depth, max_disk_gb)"
             )
-        return f"can be written, {_size(free)} free, {_size(needed)} needed at most"
+        return f"can be written, {size_in_words(free)} free, {size_in_words(needed)} needed at most"
 
     def device(self) -> str:
         """The devices that the site names are there, and what starts processes on them."""
@@ -294,7 +294,3 @@ def preflight(settings: SiteSettings) -> Iterator[Row]:
         except (ValueError, OSError) as error:
             found, _, mend = str(error).partition("; ")
             yield Row(name, found, mend or "see the text on the left")
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

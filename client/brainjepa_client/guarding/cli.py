@@ -74,7 +74,7 @@ def dry_run(
 
 def check(site: SiteFile, as_json: Json = False) -> None:
     """What the store holds, whether it is intact, and what the policy says; changes nothing."""
-    from brainjepa_client.guarding.site_tables import holdings, leaving, show_check
+    from brainjepa_client.guarding.site_tables import cost, holdings, leaving, show_check
     from brainjepa_client.settings import SiteSettings
     from brainjepa_core.settings import read_settings
     from brainjepa_core.signals.storing.store import ScanStore
@@ -84,8 +84,9 @@ def check(site: SiteFile, as_json: Json = False) -> None:
         for device in settings.devices_here:
             require_device(device)
         store = ScanStore.open(settings.store)
-        with waiting(console, "Reading the store"):
-            held = holdings(settings, store)
+        console.print(cost(store), highlight=False, soft_wrap=True)
+        with waiting(console, "Reading the store", len(store.records)) as work:
+            held = holdings(settings, store, work.advance)
         if as_json:
             print_json({"site": settings.name, "holds": held, "leaves": leaving(settings, store)})
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,14 +10,34 @@ from rich.table import Table
 
 from brainjepa_client.consent.audit_log import people_removed
 from brainjepa_client.settings import SiteSettings
-from brainjepa_core.problems import counted
+from brainjepa_core.problems import counted, size_in_words
+from brainjepa_core.signals.storing.scan_arrays import ARRAYS, VOLUMES, files_of
 from brainjepa_core.signals.storing.store import ScanStore
 
 
-def holdings(settings: SiteSettings, store: ScanStore) -> dict[str, str]:
-    """The store, read whole, and what the site itself decides; a line each, by its name."""
+def cost(store: ScanStore) -> str:
+    """What it takes to hold each scan against its checksum, in a line before it is done."""
+    files = {path for record in store.records for path in files_of(store.path, record)}
+    series, volumes = (
+        sum(path.stat().st_size for path in files if path.parent.name == name and path.exists())
+        for name in (ARRAYS, VOLUMES)
+    )
+    of_volumes = f" and {size_in_words(volumes)} of volumes" if volumes else ""
+    return (
+        f"{counted(len(store.records), 'scan')} to hold against checksums: "
+        f"{size_in_words(series)} of series{of_volumes} to read"
+    )
+
+
+def holdings(
+    settings: SiteSettings, store: ScanStore, looked_at: Callable[[], object]
+) -> dict[str, str]:
+    """The store, read whole, and what the site itself decides; a line each, by its name.
+
+    `looked_at` is called after each scan.
+    """
     records, policy = store.records, settings.policy
-    people, damaged = len({record.subject for record in records}), len(store.verify())
+    people, damaged = len({record.subject for record in records}), len(store.verify(looked_at))
     trs = ", ".join(f"{tr:g}" for tr in sorted({record.tr for record in records}))
     return {
         "store": str(settings.store),

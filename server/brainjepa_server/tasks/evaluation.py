@@ -9,6 +9,7 @@ Shapes: S sites, J probes, F folds, P features, Q outcomes, B bins.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,13 @@ from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.evaluation.common_probe import CrossFit, cross_fit, score_range
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.sums.histogram import ScoreHistogram
-from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import total
 from brainjepa_core.sums.ridge import Ridge
 from brainjepa_core.wire.messages import BASIS, COSKEWNESS, NO_MODELS
 from brainjepa_server.combining.coskewness import directions_of
-from brainjepa_server.combining.magnitudes import Magnitude, oversized
+from brainjepa_server.combining.magnitudes import oversized
 from brainjepa_server.combining.validation import RejectedReply, require_told
+from brainjepa_server.combining.waiting_moments import WaitingMoments
 from brainjepa_server.record.history import read_history
 from brainjepa_server.rounds.joining import Door, gather
 from brainjepa_server.rounds.round import Weights
@@ -94,13 +95,14 @@ def evaluate_task(
         reason = "covariates are adjusted for within sites only; leave them out of the task"
         asking.leave_out("probe of all sites and matrix", "all", reason)
         return report
-    told = _told_moments(asking, names) if "probe" in parts else {}
-    for pool in pools:
-        if pool in told:
-            found = _federated_probes(asking, names, pool, told[pool])
-            report.probes[pool] = found
-        if "matrix" in parts:
-            report.matrices[pool] = _matrix(asking, names, pool)
+    with ExitStack() as waiting:
+        told = _told_moments(asking, names, waiting) if "probe" in parts else {}
+        for pool in pools:
+            if pool in told:
+                found = _federated_probes(asking, names, pool, told[pool])
+                report.probes[pool] = found
+            if "matrix" in parts:
+                report.matrices[pool] = _matrix(asking, names, pool)
     return report
 
 
@@ -165,11 +167,13 @@ def _site_scores(asking: Asking, names: list[str], directions: Arrays) -> None:
             asking.leave_out("scores", answer.site, error)
 
 
-def _told_moments(asking: Asking, names: list[str]) -> dict[str, dict[str, list[Moments]]]:
+def _told_moments(
+    asking: Asking, names: list[str], waiting: ExitStack
+) -> dict[str, WaitingMoments]:
     """Moments of each fold by pool and site, of those that may be added up."""
-    found: dict[str, dict[str, list[Moments]]] = {}
+    found: dict[str, WaitingMoments] = {}
+    widths: dict[str, int] = {}
     for answer in asking.ask("sums", names):
-        widths = {pool: len(next(iter(told.values()))[0].x_sum) for pool, told in found.items()}
         try:
             own = checked_moments(answer.reply, asking.probe, asking.classes, asking.folds, widths)
             for told in own.values():
@@ -178,21 +182,27 @@ def _told_moments(asking: Asking, names: list[str]) -> dict[str, dict[str, list[
             asking.leave_out("sums", answer.site, error)
             continue
         for pool, told in own.items():
-            found.setdefault(pool, {})[answer.site] = told
+            if pool not in found:
+                found[pool] = waiting.enter_context(WaitingMoments(asking.sites.folder))
+                widths[pool] = len(told[0].x_sum)
+            found[pool].take(answer.site, told)
+        del own, told  # before the next site's are read
     for sites in found.values():
-        for site, reason in oversized({s: Magnitude.of(m) for s, m in sites.items()}).items():
+        for site, reason in oversized(sites.magnitudes).items():
             asking.leave_out("sums", site, reason)
-            del sites[site]
+            sites.leave_out(site)
     if not found:
         asking.leave_out("sums", "all", "no site told sums of its people")
     return found
 
 
 def _federated_probes(
-    asking: Asking, names: list[str], pool: str, told: dict[str, list[Moments]]
+    asking: Asking, names: list[str], pool: str, told: WaitingMoments
 ) -> dict[str, FederatedProbe]:
     try:
-        fitted = cross_fit([total(folds) for folds in zip(*told.values(), strict=True)])
+        fitted = cross_fit(
+            [total(site[fold] for site in told.values()) for fold in range(asking.folds)]
+        )
     except ValueError as error:
         asking.leave_out(f"probe of all sites ({pool})", "all", error)
         return {}

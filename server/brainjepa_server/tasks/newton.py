@@ -36,15 +36,15 @@ def newton_probe(
     asking : Asking
         Of one pool.
     told : mapping of str to list of Moments
-        Of each fold, by site.
+        Of each fold, by site; asked for one site after the other, since all may not fit in memory.
     pool : str
     penalty : float
     """
-    sites = dict(told)
+    sites = sorted(told)
     steps = iter(range(NEWTON_ROUNDS))  # of all beginnings together: sites answer no more
     what = f"logistic probe of all sites ({pool})"
     while sites:
-        fitting = _Fitting(asking, sites, pool, penalty)
+        fitting = _Fitting(asking, told, sites, pool, penalty)
         for _ in steps:
             lost = fitting.step(what)
             if lost:
@@ -57,7 +57,7 @@ def newton_probe(
             reason = f"expected an end within {NEWTON_ROUNDS} steps, found none"
             asking.leave_out(what, "all", reason)
             return None
-        sites = {site: moments for site, moments in sites.items() if site not in lost}
+        sites = [site for site in sites if site not in lost]
     asking.leave_out(what, "all", "expected sites to the end, found none that stayed")
     return None
 
@@ -66,18 +66,23 @@ class _Fitting:
     """F + 1 fits on their way: without the people of each fold, and of everybody."""
 
     def __init__(
-        self, asking: Asking, told: Mapping[str, list[Moments]], pool: str, penalty: float
+        self,
+        asking: Asking,
+        told: Mapping[str, list[Moments]],
+        sites: list[str],
+        pool: str,
+        penalty: float,
     ) -> None:
-        self._asking, self._pool, self._sites = asking, pool, sorted(told)
-        count = len(next(iter(told.values())))
-        self._folds = [total(told[site][k] for site in self._sites) for k in range(count)]
+        self._asking, self._pool, self._sites = asking, pool, sites
+        count = len(told[sites[0]])
+        self._folds = [total(told[site][k] for site in sites) for k in range(count)]
         self._fits = [Newton.start(rest, penalty) for rest in _without_each(self._folds)]
         self._squares = {
             site: [
                 fit.squares(rest)
                 for fit, rest in zip(self._fits, _without_each(told[site]), strict=True)
             ]
-            for site in self._sites
+            for site in sites
         }
         self._before: dict[str, list[tuple[LogisticSums, Float64]]] = {}
 

@@ -10,7 +10,7 @@ import pytest
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.pretraining import local
-from brainjepa_core.pretraining.local import pretrain_locally
+from brainjepa_core.pretraining.local import LOCK, pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.signals.storing.store import ScanStore
 
@@ -122,7 +122,7 @@ def test_settings_that_fail_leave_the_folder_free(tmp_path):
     stores = [make_store(tmp_path / "store")]
     with pytest.raises(ValueError, match="n_components from 1 to 5"):
         train(tmp_path / "run", stores, basis={"components": 9})
-    assert not (tmp_path / "run").exists()
+    assert contents(tmp_path / "run") == {tmp_path / "run" / LOCK: b""}
     train(tmp_path / "run", stores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import tempfile
 import time
@@ -20,6 +21,9 @@ from small_sites import COHORT, ask, ask_round, first_arrays, make_site, same
 from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
 from brainjepa_client.approving.contracts import Contracts
+from brainjepa_client.settings import SiteSettings
+from brainjepa_core import yaml_file
+from brainjepa_core.settings import read_settings
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import DESCRIBE, EVALUATE, GRADIENTS, TRAIN, Reply, Request
@@ -61,6 +65,46 @@ def equal(one: Reply, other: Reply) -> bool:
         and same(one.arrays, other.arrays)
         and all(one.arrays[k].dtype == other.arrays[k].dtype for k in one.arrays)
     )
+
+
+def test_settings_are_parsed_once_a_text(stores, tmp_path, monkeypatch):
+    """Which is read for each request: no time stamp says that a file is the same."""
+    parsed, original = [], yaml_file._Loader
+    monkeypatch.setattr(yaml_file, "_Loader", lambda text: parsed.append(text) or original(text))
+    at_hand, file = AtHand(stores=1), tmp_path / "site.yaml"
+    told = f"name: one\nstore: {stores[0]}\nstate: state\nthreads: 3\n"
+    file.write_text(told)
+    os.utime(file, (1, 1))
+    found = [at_hand.settings(file) for _ in range(3)]
+    assert [one.threads for one in found] == [3, 3, 3] and len(parsed) == 1
+    assert found[0] == read_settings(file, SiteSettings)
+    file.write_text(told.replace("threads: 3", "threads: 4"))
+    os.utime(file, (1, 1))
+    assert at_hand.settings(file).threads == 4
+    file.write_text(told.replace("threads: 3", "threads: 0"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"site.yaml line 4: threads: expected a number of at"):
+            at_hand.settings(file)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"site.yaml: expected a readable YAML file"):
+        at_hand.settings(file)
+    file.write_text(told)
+    assert at_hand.settings(file).threads == 3
+    other = file.with_name("two.yaml")
+    other.write_text(told)
+    at_hand.settings(other)
+    parsed.clear()
+    assert at_hand.settings(file).threads == 3 and len(parsed) == 1  # as many as stores are kept
+
+
+def test_what_settings_say_about_the_disk_is_looked_at_for_each_request(stores, tmp_path):
+    at_hand, file, store = AtHand(), tmp_path / "site.yaml", tmp_path / "store"
+    shutil.copytree(stores[0], store)
+    file.write_text("name: one\nstore: store\nstate: state\n")
+    assert at_hand.settings(file).store == store
+    store.rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"line 2: store: expected the folder of a scan store"):
+        at_hand.settings(file)
 
 
 @pytest.mark.usefixtures("later")

@@ -20,7 +20,7 @@ from brainjepa_client.approving.review import review, warnings
 from brainjepa_client.cli import app
 from brainjepa_client.consent.audit_log import audit_log
 from brainjepa_core.signals.storing.store import ScanStore
-from brainjepa_core.wire.contract import read_contract
+from brainjepa_core.wire.contract import Contract, read_contract
 from brainjepa_core.wire.messages import (
     DESCRIBE,
     EVALUATE,
@@ -169,6 +169,21 @@ def test_a_text_that_was_changed_on_the_disk_is_no_contract(site):
     path = site.state / FOLDER / f"{contract.hash}.json"
     path.write_text(path.read_text().replace('"rounds": 3', '"rounds": 300'))
     assert "ValueError" in asked(site, contract, GRADIENTS).refusal
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_text_of_a_contract_is_written_out_once_and_never_that_of_another(monkeypatch, deep):
+    written, original = [], Contract.model_dump
+    monkeypatch.setattr(
+        Contract, "model_dump", lambda *given, **how: written.append(1) or original(*given, **how)
+    )
+    contract = make_contract()
+    assert [contract.text, contract.hash] == [contract.text, contract.hash]
+    assert contract.asked(1).contract == contract.hash and len(written) == 1
+    longer = contract.model_copy(update={"rounds": 4}, deep=deep)
+    assert longer.text == contract.text.replace('"rounds": 3', '"rounds": 4')
+    assert longer.hash != contract.hash and read_contract(longer.text) == longer
+    assert make_contract() == contract  # of which one has its text at hand
 
 
 def test_a_contract_says_whether_co_skewness_is_summed(site):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,8 +17,9 @@ import torch
 from child_process import environment
 from test_local import SETTINGS, make_store
 
+from brainjepa_core.files import lone_writer
 from brainjepa_core.origin import claim_folder
-from brainjepa_core.pretraining.local import pretrain_locally, run_origin
+from brainjepa_core.pretraining.local import LOCK, pretrain_locally, run_origin
 from brainjepa_core.pretraining.parallel.launching import LaunchFailed, launched
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.settings import PretrainingSettings
@@ -85,6 +89,9 @@ def test_an_interrupted_run_is_saved_after_the_step_at_hand_and_resumed_sharded(
         while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").stat().st_size:
             assert child.poll() is None and time.monotonic() < until
             time.sleep(0.05)
+        with pytest.raises(BlockingIOError, match=rf"work there \(process {child.pid} of "):
+            train(store, run, TWO, steps=600)
+        assert child.poll() is None and not (run / "processes" / "stop").exists()
         child.send_signal(signal.SIGTERM)
         assert child.wait(PATIENCE) == -signal.SIGTERM
     finally:
@@ -165,6 +172,23 @@ def test_processes_of_a_killed_run_are_over_before_others_are_started(store, tmp
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize("together", [TWO, None], ids=["several", "one"])
+def test_a_run_that_another_command_trains_is_refused_and_left_alone(store, tmp_path, together):
+    run, told = tmp_path / "run", []
+    (run / "processes").mkdir(parents=True)  # of the other one
+    before = sorted(run.rglob("*"))
+    holder = re.escape(f"(process {os.getpid()} of {socket.gethostname()})")
+    text = (
+        rf"^\[Errno \d+\] expected to be alone in writing into the run '{re.escape(str(run))}', "
+        rf"found another command at work there {holder}; wait until it has ended, and run this "
+        r"one again$"
+    )
+    with lone_writer(run / LOCK, "", wait=False), pytest.raises(BlockingIOError, match=text):
+        pretrain_locally([store], run, study(), together=together, say=told.append, progress=False)
+    assert told == [] and sorted(run.rglob("*")) == sorted([*before, run / LOCK])
+    assert (run / LOCK).read_bytes() == b""
 
 
 def test_what_one_process_meets_ends_the_others_at_once(tmp_path):
