@@ -154,7 +154,9 @@ def stop_flower(folder: Path) -> None:
         for process in processes_of(home):
             with suppress(ProcessLookupError):
                 os.kill(process, number)
-        while processes_of(home):
+        # Looked for twice: who is born while the list is read is not on it, and may be all that is
+        # left when its parent ends.
+        while processes_of(home) or processes_of(home):
             if time.monotonic() > until:
                 break
             time.sleep(0.1)
