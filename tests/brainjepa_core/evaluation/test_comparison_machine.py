@@ -162,5 +162,5 @@ def only_what_decides_the_tables():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "table_methods", two_methods)
         patch.setattr(comparison, "_write_pictures", lambda *_: None)
-        patch.setattr(comparison, "log_evaluation", lambda *_: None)
+        patch.setattr(comparison, "log_evaluation", lambda *_, **__: None)
         yield

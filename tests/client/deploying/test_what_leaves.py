@@ -15,6 +15,7 @@ import pytest
 from running_sites import SECRET, approve, contract_of, message, node, wait_for, write_site
 
 from brainjepa_client.answering import app as app_module
+from brainjepa_client.answering.at_hand import AtHand
 from brainjepa_client.answering.site import Site
 from brainjepa_client.deploying import worker as worker_module
 from brainjepa_client.deploying.flower_parts import Tasks
@@ -36,7 +37,7 @@ ERRORS = (
 # On the way of a question through the site, from the message to the line in its log.
 PLACES = {
     "worker": (worker_module, "app"),
-    "settings": (app_module, "read_settings"),
+    "settings": (AtHand, "settings"),
     "arrays": (app_module, "unpack_arrays"),
     "app": (Site, "answer"),
     "answer": (Site, "_answer"),
