@@ -48,7 +48,7 @@ def test_each_row_of_each_step(tmp_path, monkeypatch):
             assert row.what == ("masked" if name.startswith("vector.") else "array")
             assert row.dtype == str(array.dtype)
             if name != "signature":  # whose length varies by some bytes
-                assert (name, row.shape, row.bytes) == (name, array.shape, array.nbytes), (kind, step)
+                assert (name, row.shape, row.bytes) == (name, array.shape, array.nbytes)
     words = ["site", "dry-run", str(yaml), "--contract", str(contract), "--summary"]
     done = CliRunner(env={"COLUMNS": "200"}).invoke(command(), words)
     assert done.exit_code == 0, done.output
