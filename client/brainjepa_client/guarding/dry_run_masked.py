@@ -15,9 +15,11 @@ import numpy as np
 
 from brainjepa_client.guarding.dry_run_rows import ReplyPart, message_of, rows_of
 from brainjepa_client.guarding.policy_lines import PolicyLine
+from brainjepa_core.evaluation.site_people import projected
 from brainjepa_core.extras import require
+from brainjepa_core.sums.moments import Moments, moments_from_arrays, moments_to_arrays
 from brainjepa_core.wire.contract import Contract
-from brainjepa_core.wire.messages import Reply, Request, SumStep
+from brainjepa_core.wire.messages import EVALUATE, Reply, Request, SumStep
 
 
 def masked_rows(
@@ -73,6 +75,8 @@ def _replies(
     own = terms_at(site, contract, request.kind, 0, SumStep("", 0, "0" * 64))
     protect = contract.assignment.protect
     protected = request.assignment.model_copy(update={"protect": protect})
+    if request.kind == EVALUATE:
+        reply = _of_few_features(reply, contract.assignment.yardstick_features_summed)
     vector = vector_of(replace(request, assignment=protected), reply, len(own.roster), bytes(32))
     keys = {name: ec.generate_private_key(ec.SECP384R1()) for name in own.sites}
     terms = replace(own, roster={name: of_key(key.public_key()) for name, key in keys.items()})
@@ -94,3 +98,13 @@ def _replies(
                 elif name == site:
                     yield step, Reply(arrays=told)
             server.end_step()
+
+
+def _of_few_features(reply: Reply, most: int) -> Reply:
+    """An answer with the moments of at most so many features, as sums over few people have them."""
+    found = {}
+    for group, m in moments_from_arrays(reply.arrays).items():
+        mixing = projected(np.eye(len(m.x_sum)), most)
+        mixed = m.x_sum @ mixing, m.y_sum, mixing.T @ m.xx @ mixing, mixing.T @ m.xy, m.yy
+        found[group] = Moments(m.n, *mixed)
+    return replace(reply, arrays=moments_to_arrays(found))
