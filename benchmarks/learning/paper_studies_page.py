@@ -55,7 +55,7 @@ def _told(study: PaperStudy, told: Told) -> list[str]:
     parts.append(f"{_sentence(study.published.source)}\n")
     parts.append("".join(f"- {name}: {what}.\n" for name, what in told["sizes"]))
     parts += [f"{_sentence(note)}\n" for note in told["notes"]]
-    return [*parts, f"{told['seconds']:,} seconds of a core.\n"]
+    return [*parts, f"{told['seconds']:,} seconds of {told.get('machine', 'a core')}.\n"]
 
 
 def _asked(one: Told) -> str:

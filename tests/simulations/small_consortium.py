@@ -136,18 +136,18 @@ def training_people(chosen: Scenario, folder: Path) -> Windows:
     return windows.only(np.flatnonzero(folds != study.held_out_fold).tolist())
 
 
-def local_training(chosen: Scenario, folder: Path) -> Training:
+def local_training(chosen: Scenario, folder: Path, device: str = "cpu") -> Training:
     """The same steps on the same basis without a federation."""
     study = chosen.study.pretraining
     people = training_people(chosen, folder)
-    training = study.new_training(ConsensusBasis.load(folder / "basis.npz"), "cpu")
+    training = study.new_training(ConsensusBasis.load(folder / "basis.npz"), device)
     for step in range(study.training.schedule.total_steps):
         training.advance(batches_of_step(people, training.model, study.training, step))
     return training
 
 
 def bits(training: Training) -> dict[str, np.ndarray]:
-    return {k: v.numpy().copy() for k, v in model_arrays(training.model).items()}
+    return {k: v.cpu().numpy().copy() for k, v in model_arrays(training.model).items()}
 
 
 class NoTracker:

@@ -27,6 +27,7 @@ from brainjepa_core.models.parts.transformer import take_tokens
 ScoredBy = Literal["rois", "ranks"]
 RATIO = 0.5  # of the nodes, that a pooling keeps
 EPS = 1e-4  # spread of scores below which they are equal; in float32 it resolves far less
+TINY = 1e-16  # under a root, which has no slope at 0
 
 
 class Graph(NamedTuple):
@@ -106,8 +107,7 @@ class ScoredPooling(nn.Module):
         count = graph.valid.sum(1, keepdim=True)
         keep = (count * RATIO).ceil().long()  # [B, 1]
         most = -(-graph.x.shape[1] // 2)
-        ranked = scores.masked_fill(~graph.valid, -torch.inf).topk(most, dim=1)
-        index = ranked.indices
+        index = _best_first(scores, graph.valid)[:, :most]
         valid = torch.arange(most, device=index.device) < keep
         gate = scores.gather(1, index)[..., None] * valid[..., None]
         x = take_tokens(graph.x, index) * gate
@@ -121,10 +121,26 @@ class ScoredPooling(nn.Module):
 
 def _standardised(x: Tensor, valid: Tensor) -> Tensor:
     """Values [B, n] of nodes, z-scored over those of a person that are there."""
+    centred, spread = _spread(x, valid)
+    return centred / spread.clamp_min(EPS)
+
+
+def _best_first(scores: Tensor, valid: Tensor) -> Tensor:
+    """Nodes [B, n] by their scores, those that are not there last.
+
+    Of equal scores, as all of a person are who has no connectivity, the first ROIs: which of them
+    rounding favours is another one on each device.
+    """
+    _, spread = _spread(scores, valid)
+    told = torch.where(spread < EPS, 0.5, scores).masked_fill(~valid, -torch.inf)
+    return told.argsort(dim=1, descending=True, stable=True)
+
+
+def _spread(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Values [B, n] less their mean over what is there, and how far they are spread [B, 1]."""
     count = valid.sum(1, keepdim=True).clamp_min(1)
     centred = (x - (x * valid).sum(1, keepdim=True) / count) * valid
-    spread = (centred.square().sum(1, keepdim=True) / count).clamp_min(EPS**2).sqrt()
-    return centred / spread
+    return centred, (centred.square().sum(1, keepdim=True) / count).clamp_min(TINY).sqrt()
 
 
 def augmented(graph: Graph) -> Graph:

@@ -72,7 +72,7 @@ def partial_correlation(correlation: Tensor) -> Tensor:
     with torch.autocast(correlation.device.type, enabled=False):
         # An ROI that is not there goes with none, and takes nothing from others.
         whole = torch.where(own & ~alive[:, None], 1, correlation)
-        precision = torch.linalg.inv(whole)
+        precision = torch.linalg.inv_ex(whole).inverse  # inv waits for a GPU to say if it could
     scale = torch.diagonal(precision, dim1=1, dim2=2).rsqrt()
     partial = -precision * scale[:, :, None] * scale[:, None, :]
     return torch.where(own, 0, partial)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
 from small_runs import PATCH, PROVENANCE, People, make_recipe, small_model
+from torch import Tensor
 
 from brainjepa_core.evaluation.measure import HEADLINE
 from brainjepa_core.models.checkpoint import read_model, write_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.parts.phenotypes import LearnsPhenotypes
 from brainjepa_core.models.registry import SHIPPED, family_named
+from brainjepa_core.pretraining.computing.settings import EXACT
 from brainjepa_core.pretraining.sampling import Batch, batches_of_step
+from brainjepa_core.pretraining.step import Training
+from brainjepa_core.privacy.gradient import ClippedGradients
 
+GPU = torch.device("cuda")
 AGE = {"phenotypes": [{"column": "age", "mean": 40, "sd": 20}]}
 # A family of volumes has tests of its own, of the same (`swift/test_model.py`).
 SERIES = [name for name in SHIPPED if name != "swift"]
@@ -115,3 +121,55 @@ def test_written_and_read_again(family, tmp_path):
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
     x = torch.randn(2, 6, 12)
     assert torch.equal(model.encode(x), again.encode(x))
+
+
+def gradients(model: BrainModel, batch: Batch) -> Iterator[Tensor]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    found = torch.autograd.grad(losses(model, batch).sum(), trained, allow_unused=True)
+    return (torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", SERIES)
+def test_losses_gradients_and_tokens_are_a_processors(family):
+    model, batch = made(family)
+    expected, tokens = losses(model, batch).detach(), model.encode(batch.x, batch.token_valid)
+    slopes = [g.clone() for g in gradients(model, batch)]
+    model, there = model.to(GPU), batch.to(GPU)
+    assert torch.allclose(losses(model, there).cpu(), expected, rtol=1e-8)
+    assert torch.allclose(model.encode(there.x, there.token_valid).cpu(), tokens, atol=1e-8)
+    largest = max(float(g.abs().max()) for g in slopes)
+    for found, slope in zip(gradients(model, there), slopes, strict=True):
+        assert torch.allclose(found.cpu(), slope, rtol=1e-7, atol=1e-8 * largest)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", SERIES)
+def test_a_step_never_waits_for_the_gpu(family):
+    model, people = small_model(family, **CHOICES.get(family, {})), ToldPeople(ragged=True)
+    training = Training(model, make_recipe(clip_norm=1.0), "cuda")
+    first, *others = (batches_of_step(people, model, training.settings, i) for i in range(3))
+    training.advance(first)  # kernels are loaded at their first use
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in others:
+            training.advance(step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert training.first_bad_step() is None and training.step == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # privacy/gradient.py
+@pytest.mark.parametrize("family", ["brain_jepa", "brainlm", "brainmass", "csm", "person_jepa"])
+def test_clipped_gradients_of_people_are_a_processors(family):
+    pytest.importorskip("opacus")
+    model, batch = made(family)
+    found = []
+    for device in (torch.device("cpu"), GPU):
+        clipped = ClippedGradients(model.to(device), make_recipe(), 0.05, device, EXACT)
+        (parts,) = clipped([batch])
+        found.append(sum((part.factors @ part.rows).cpu() for part in parts))
+    assert found[0].abs().max() > 1e-3
+    assert torch.allclose(found[1], found[0], rtol=1e-7, atol=1e-9)

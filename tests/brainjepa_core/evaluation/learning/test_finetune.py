@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -229,3 +230,14 @@ def test_windows_of_another_model_are_refused(windows):
     message = "expected windows of 12 ROIs and 16 frames, found 12 ROIs and 32 frames"
     with pytest.raises(ValueError, match=message):
         FinetuneMethod("x", make_model(frames=16), windows).fit(task_of(trait(windows)), SPLIT)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("train", ["all", "head", "adapters"])
+def test_on_a_gpu_it_predicts_as_on_a_processor(model, windows, train):
+    data, found = sited(task_of(trait(windows)), windows), []
+    settings = SHORT.model_copy(update={"train": train, "precision": "fp32"})
+    for device in ("cpu", "cuda"):
+        method = FinetuneMethod("x", deepcopy(model).to(device), windows, settings, device)
+        found.append(method.predict(data, SPLIT))
+    assert_allclose(found[1], found[0], rtol=0, atol=1e-3)

@@ -49,6 +49,18 @@ def test_a_convolution_by_loops():
     assert_allclose(layer(graph)[0], torch.stack(expected), rtol=1e-12)
 
 
+@pytest.mark.parametrize("scored_by", ["rois", "ranks"])
+def test_of_equal_scores_the_first_rois_are_kept_whatever_rounding_says(scored_by):
+    torch.manual_seed(0)
+    pool = ScoredPooling(4, scored_by).double().requires_grad_(False)
+    x = torch.randn(4).expand(3, R, 4) * (1 + 1e-12 * torch.randn(3, R, 1)).double()
+    valid = torch.ones(3, R, dtype=torch.bool)
+    valid[1, 0] = False
+    _, scores = pool(Graph(x, graphs()[2], torch.arange(R).expand(3, -1), valid))
+    first = [[0, 1, 2, 3], [1, 2, 3, 4], [0, 1, 2, 3]]
+    assert scores.index.tolist() == first and scores.kept[0].all()
+
+
 def test_pooling_by_loops_keeps_half_of_the_rois_that_are_there():
     torch.manual_seed(0)
     pool = ScoredPooling(4, "rois").double().requires_grad_(False)

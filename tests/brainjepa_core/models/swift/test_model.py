@@ -140,6 +140,23 @@ def test_the_contrast_is_of_two_windows_in_two_augmentations():
         require_own_losses(model.settings)
 
 
+@pytest.mark.gpu
+def test_on_a_gpu_the_contrast_is_a_processors():
+    model, found = made(), []
+    one, two = windows(3), windows(3)
+    drawn = model.draw(MaskSettings(), seed=0, step=1, samples=[4, 7, 2], token_valid=None)
+    drawn = {n: v if n == "seed" else v.double() for n, v in drawn.items()}
+    drawn["noise"] = torch.zeros_like(drawn["noise"])  # another kind of device draws other numbers
+    for device in ("cpu", "cuda"):
+        model = model.to(device)
+        there = {name: value.to(device) for name, value in {"other": two, **drawn}.items()}
+        losses = model.sample_losses(one.to(device), **there)
+        slopes = torch.autograd.grad(losses.sum(), list(model.parameters()), allow_unused=True)
+        found.append([losses.detach().cpu(), *(g.cpu() for g in slopes if g is not None)])
+    for here, there in zip(*found, strict=True):
+        assert torch.allclose(there, here, rtol=1e-7, atol=1e-8 * float(here.abs().max()))
+
+
 def test_phenotypes_are_learned_of_one_person_alone_and_padding_is_not_read():
     model = made(**AGE)
     require_own_losses(model.settings)
