@@ -6,7 +6,8 @@ is kept beside this file, and the page is written from all that is there.
     python benchmarks/learning/paper_studies.py --data FOLDER     those that lack, then the page
     python benchmarks/learning/paper_studies.py --page-only       the page from what is there
 
-Archives are read at Harvard-Oxford's regions alone, as families.py does, into stores under --out.
+Archives are read at Harvard-Oxford's regions alone, as families.py does, into stores under --out;
+where a study asks for the places of regions, at Brain-JEPA's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from every_family.people import abide_people
+from every_family.people import PLACES, abide_people
 from paper_studies_page import Told, page
 
 from brainjepa_core.files import atomic_path
@@ -33,17 +34,19 @@ SHARED = HERE.parents[1].parent / "shared" / "data"
 DATA = (SHARED / "abide", SHARED / "abide_extra")
 BRAINMARKS = SHARED / "brainmarks" / "ABIDE_curated.csv"
 REGIONS = "110"
+AT_PLACES = ("positions",)  # studies that ask where regions are
 NOT_HERE = {
     "ancestries": "needs a column of ancestries, which ABIDE does not have",
     "fusion": "needs vectors of other modalities, which ABIDE's archives do not have",
 }
 
 
-def stores_of(data: Sequence[Path], folder: Path) -> Path:
-    """A folder of stores of everybody, imported once."""
-    stores = folder / "stores"
+def stores_of(name: str, data: Sequence[Path], folder: Path) -> Path:
+    """A folder of a study's stores of everybody, imported once."""
+    regions = PLACES if name in AT_PLACES else REGIONS
+    stores = folder / f"stores-{regions}"
     if not stores.exists():
-        windows = abide_people(data, BRAINMARKS, folder / "import", REGIONS)
+        windows = abide_people(data, BRAINMARKS, folder / f"import-{regions}", regions)
         stores.mkdir(parents=True)
         for store in windows.stores:
             (stores / store.path.name).symlink_to(store.path.resolve())
@@ -86,12 +89,12 @@ def main() -> None:
     names = list(shipped_studies())
     if not arguments.page_only:
         CELLS.mkdir(exist_ok=True)
-        stores = stores_of(arguments.data or DATA, arguments.out)
         for name in names:
             cell = CELLS / f"{name}.json"
             if name in NOT_HERE or arguments.only not in name or cell.exists():
                 continue
             began = time.monotonic()
+            stores = stores_of(name, arguments.data or DATA, arguments.out)
             told = run(name, stores, arguments.out, arguments.minutes)
             with atomic_path(cell) as temporary:
                 temporary.write_text(json.dumps(told, indent=1) + "\n")

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from readouts import windows_of
 
 from brainjepa_core.pretraining.settings import PretrainingSettings
@@ -17,6 +18,8 @@ from brainjepa_simulations.cohort.stores import write_cohort
 SPLIT = "brainmarks_split"
 # Regions of the archives, by how many: Harvard-Oxford's, and with CC200's before them.
 REGIONS: dict[str, slice] = {"110": slice(200, 310), "310": slice(None)}
+PLACES = "450"  # Brain-JEPA's, whose places are known: a stand-in, by a map of the 310, of rank 301
+MAP = "project_450.npz"
 COHORT = CohortSettings(sites=3, subjects_per_site=60, rois=24, networks=8, latents=3, frames=150)
 MADE_REGIONS = str(COHORT.rois)
 STUDY = PretrainingSettings(windows={"frames": 64, "tr": 2.0})
@@ -34,7 +37,7 @@ def abide_people(data: Sequence[Path], brainmarks: Path, folder: Path, regions: 
     folder : Path
         Where they are imported to.
     regions : str
-        Of `REGIONS`.
+        Of `REGIONS`, or `PLACES`, for which the first folder has a `MAP`.
     """
     with brainmarks.open(newline="") as file:
         parts = {int(row["sub"]): row["split"] for row in csv.DictReader(file)}
@@ -43,7 +46,10 @@ def abide_people(data: Sequence[Path], brainmarks: Path, folder: Path, regions: 
         copy = folder / "data" / str(number)
         copy.mkdir(parents=True)
         for path in source.glob("*.npz"):
-            (copy / path.name).symlink_to(path)
+            if regions == PLACES and path.name != MAP:
+                _map(path, data[0] / MAP, copy / path.name)
+            else:
+                (copy / path.name).symlink_to(path)
         with (source / "participants.tsv").open(newline="") as file:
             people = list(csv.DictReader(file, delimiter="\t"))
         with (copy / "participants.tsv").open("w", newline="") as file:
@@ -54,7 +60,17 @@ def abide_people(data: Sequence[Path], brainmarks: Path, folder: Path, regions: 
                 told = parts.get(int(row["participant_id"].split("_")[-1]), "n/a")
                 writer.writerow({**row, SPLIT: told})
         sources.append(copy)
-    return windows_of(sources, folder, REGIONS[regions], STUDY)
+    return windows_of(sources, folder, REGIONS.get(regions, slice(None)), STUDY)
+
+
+def _map(archive: Path, regions: Path, copy: Path) -> None:
+    """An archive of what a map makes of its people's z-scored ROIs."""
+    with np.load(archive) as file, np.load(regions) as mapped:
+        arrays, weights, names = dict(file), mapped["W"].astype("f8"), mapped["roi_out"]
+    series = np.split(arrays["ts"].astype("f8"), np.cumsum(arrays["lengths"])[:-1])
+    z = [(x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), np.inf) for x in series]
+    ts = np.concatenate(z) @ weights.T
+    np.savez(copy, **{**arrays, "ts": ts.astype("f4"), "roi": names})
 
 
 def synthetic_people(folder: Path) -> Windows:
