@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from brainjepa_core.evaluation.embedder import Embedder, load, pretrain
     from brainjepa_core.evaluation.series_transformer import SeriesEmbedding
     from brainjepa_core.gradients import ConsensusBasis, diffusion_map
-    from brainjepa_core.pretraining.basis import consensus_basis
     from brainjepa_core.pretraining.settings import PretrainingSettings
+    from brainjepa_core.pretraining.site_sums.basis import consensus_basis
     from brainjepa_core.signals.storing.stores import create_store, open_store
     from brainjepa_core.signals.window_settings import WindowSettings
     from brainjepa_core.signals.windows import Windows
@@ -53,7 +53,7 @@ _HOMES = {
     "SeriesEmbedding": "brainjepa_core.evaluation.series_transformer",
     "WindowSettings": "brainjepa_core.signals.window_settings",
     "Windows": "brainjepa_core.signals.windows",
-    "consensus_basis": "brainjepa_core.pretraining.basis",
+    "consensus_basis": "brainjepa_core.pretraining.site_sums.basis",
     "create_store": "brainjepa_core.signals.storing.stores",
     "diffusion_map": "brainjepa_core.gradients",
     "load": "brainjepa_core.evaluation.embedder",

@@ -28,7 +28,7 @@ from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings

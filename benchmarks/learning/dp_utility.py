@@ -42,8 +42,8 @@ from brainjepa_core.files import atomic_path
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.adapters import with_adapters, without_adapters
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.privacy.accounting import noise_for
 from brainjepa_core.privacy.gradient import PrivateGradient

@@ -37,8 +37,8 @@ from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings, loa
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings

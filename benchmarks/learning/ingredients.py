@@ -34,10 +34,10 @@ from brainjepa_core.evaluation.measure import (
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.metrics import effective_rank
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings

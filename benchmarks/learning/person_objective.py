@@ -47,7 +47,7 @@ from brainjepa_core.evaluation.readout.connectivity import matrix_of, pairs_of
 from brainjepa_core.evaluation.readout.latent import LatentReader
 from brainjepa_core.files import atomic_path
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.basis import consensus_basis
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows

@@ -30,8 +30,8 @@ from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import load_task
 from brainjepa_core.evaluation.yardstick import LATENT_CONNECTIVITY as READ
 from brainjepa_core.models.interface import BrainModel
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.importing.importers import import_site_archive
 from brainjepa_core.signals.windows import Windows
 

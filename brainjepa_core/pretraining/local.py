@@ -17,13 +17,13 @@ from brainjepa_core.models.consensus_file import read_consensus, write_consensus
 from brainjepa_core.models.interface import ModelShape
 from brainjepa_core.models.sharing.card import CARD, write_card
 from brainjepa_core.origin import claim_folder, require_origin
-from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing.settings import EXACT, Computing
 from brainjepa_core.pretraining.loop import LOG, pretrain
 from brainjepa_core.pretraining.parallel.local import pretrain_together
 from brainjepa_core.pretraining.parallel.settings import Devices
 from brainjepa_core.pretraining.run_card import run_card
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.site_sums.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.state import FORMAT
 from brainjepa_core.problems import counted
 from brainjepa_core.signals.data_origin import data_origin

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainjepa_core.pretraining.basis import consensus_basis
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort

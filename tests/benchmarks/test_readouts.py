@@ -19,8 +19,8 @@ from brainjepa_core.evaluation.scores.resampling import score_models
 from brainjepa_core.evaluation.tasks.protocols import splits_of
 from brainjepa_core.evaluation.tasks.settings import load_task
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 
 CC200 = slice(200)  # the archives' first ROIs
 

@@ -20,9 +20,9 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows

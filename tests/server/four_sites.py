@@ -8,8 +8,8 @@ import numpy as np
 from scipy.linalg import subspace_angles
 
 from brainjepa_core.gradients import ConnectivitySum
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import BasisSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply

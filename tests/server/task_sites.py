@@ -18,7 +18,7 @@ from brainjepa_core.evaluation.tasks.settings import TaskData, TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import BASIS

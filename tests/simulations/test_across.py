@@ -16,9 +16,9 @@ from brainjepa import command
 from brainjepa_core.evaluation import comparison
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
-from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.coskewness import coskewness_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.coskewness import coskewness_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.engines.virtual_sites import open_data

@@ -29,8 +29,8 @@ from brainjepa_core.evaluation.tasks.settings import load_task
 from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import write_model
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_simulations.cohort.cohort import CohortSettings

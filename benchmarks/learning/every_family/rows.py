@@ -48,9 +48,13 @@ from brainjepa_core.evaluation.tasks.task_data import task_data
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.registry import learners
-from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum, consensus_basis
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import (
+    basis_of_sum,
+    connectivity_sum,
+    consensus_basis,
+)
 from brainjepa_core.signals.windows import Windows
 
 REFERENCE = "FC correlation + SVM"

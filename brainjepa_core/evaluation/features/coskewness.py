@@ -29,8 +29,8 @@ from brainjepa_core.evaluation.features.readouts import AT_ONCE, KeptFeatures
 from brainjepa_core.evaluation.readout.log_connectivity import components_of
 from brainjepa_core.gradients import fisher_z
 from brainjepa_core.origin import digest
-from brainjepa_core.pretraining.by_blocks import Scan, scans_of
-from brainjepa_core.pretraining.coskewness import shared_rois
+from brainjepa_core.pretraining.site_sums.by_blocks import Scan, scans_of
+from brainjepa_core.pretraining.site_sums.coskewness import shared_rois
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.coskewness import CoskewnessSum, mean_products
 

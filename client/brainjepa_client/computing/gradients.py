@@ -6,9 +6,9 @@ from brainjepa_client.computing.stopping import require_going_on
 from brainjepa_client.settings import PolicySettings, SiteSettings
 from brainjepa_core.arrays import Arrays
 from brainjepa_core.machine.processors import usable_cores
-from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.begun_sum import Sum
-from brainjepa_core.pretraining.coskewness import coskewness_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.begun_sum import Sum
+from brainjepa_core.pretraining.site_sums.coskewness import coskewness_sum
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import OF_COSKEWNESS, Reply
 

@@ -42,9 +42,9 @@ from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.masks.settings import MaskSettings
-from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.computing.settings import EXACT
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.privacy.budget import Budget
 from brainjepa_core.privacy.study import StudyPrivacy
 from brainjepa_core.settings import read_settings

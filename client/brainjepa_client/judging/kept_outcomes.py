@@ -23,7 +23,7 @@ from brainjepa_core.evaluation.measure import outcome_groups
 from brainjepa_core.files import clear_leftovers
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.origin import digest
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.version import VERSION

@@ -13,8 +13,8 @@ import numpy as np
 
 from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.pretraining.basis import basis_of_sum
 from brainjepa_core.pretraining.settings import BasisSettings
+from brainjepa_core.pretraining.site_sums.basis import basis_of_sum
 from brainjepa_core.problems import reasons_after
 from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_core.sums.protocol import MOST_COUNTED
@@ -36,7 +36,7 @@ from brainjepa_server.combining.validation import (
     require_answer,
     require_told,
 )
-from brainjepa_server.combining.waiting_sums import Sum, WaitingSums
+from brainjepa_server.combining.waiting.sums import Sum, WaitingSums
 from brainjepa_server.settings import FloorSettings
 
 ARRAYS = ("pair_count", "z_sum")

@@ -16,7 +16,7 @@ from brainjepa_core.wire.messages import Reply
 from brainjepa_server.combining.aggregation import Means, combiner
 from brainjepa_server.combining.limits import Limits, Pull, limits_of, told_share
 from brainjepa_server.combining.validation import Counts, Update, check_reply
-from brainjepa_server.combining.waiting_replies import WaitingReplies
+from brainjepa_server.combining.waiting.replies import WaitingReplies
 from brainjepa_server.settings import AggregationSettings
 
 

@@ -25,7 +25,7 @@ from brainjepa_core.wire.messages import BASIS, COSKEWNESS, NO_MODELS
 from brainjepa_server.combining.coskewness import directions_of
 from brainjepa_server.combining.magnitudes import oversized
 from brainjepa_server.combining.validation import RejectedReply, require_told
-from brainjepa_server.combining.waiting_moments import WaitingMoments
+from brainjepa_server.combining.waiting.moments import WaitingMoments
 from brainjepa_server.record.history import read_history
 from brainjepa_server.rounds.joining import Door, gather
 from brainjepa_server.rounds.round import Weights

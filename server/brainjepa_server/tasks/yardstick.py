@@ -38,7 +38,7 @@ from brainjepa_server.combining.validation import (
     require_told,
     safe,
 )
-from brainjepa_server.combining.waiting_replies import WaitingReplies
+from brainjepa_server.combining.waiting.replies import WaitingReplies
 from brainjepa_server.record.history import YardstickRow
 
 Kind = tuple[str, str]  # of moments: pool and outcomes

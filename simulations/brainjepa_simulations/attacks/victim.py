@@ -15,8 +15,8 @@ from brainjepa_core.arrays import Arrays, Float64
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.yardstick import connectivity_components
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.wire.contract import Contract
 from brainjepa_core.wire.messages import BASIS, COMPONENTS, Assignment, Reply, Request

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from brainjepa_core.models.checkpoint import Provenance, write_model
-from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
+from brainjepa_core.pretraining.site_sums.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.stores import write_cohort
 from brainjepa_simulations.scenario import Scenario

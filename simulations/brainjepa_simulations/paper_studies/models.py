@@ -14,10 +14,10 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_model
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.origin import claim_folder
-from brainjepa_core.pretraining.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.pretraining.local import BASIS, RESULTS, run_origin
 from brainjepa_core.pretraining.loop import pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.site_sums.basis import basis_of_sum, connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import FEDERATED, POOLED, alone

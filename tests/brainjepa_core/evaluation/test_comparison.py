@@ -18,8 +18,8 @@ from brainjepa_core.evaluation.learning.finetune_settings import FinetuneSetting
 from brainjepa_core.evaluation.tasks.protocols import ProtocolSettings
 from brainjepa_core.evaluation.tasks.settings import TaskSettings
 from brainjepa_core.evaluation.tasks.task_data import task_data
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows, WindowSettings
 

@@ -15,9 +15,9 @@ from small_runs import bits, losses, same
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import read_model
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.loop import NonFiniteLoss, pretrain
 from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 

@@ -7,8 +7,8 @@ from numpy.testing import assert_allclose
 from small_sites import ROIS, STUDY, ask, make_site, training_windows
 
 from brainjepa_core.evaluation.splits import fold_of
-from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.coskewness import coskewness_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.coskewness import coskewness_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import GRADIENTS

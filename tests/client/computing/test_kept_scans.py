@@ -14,7 +14,7 @@ from brainjepa_client.consent.withdrawal import remove_person
 from brainjepa_client.guarding.policy import GB
 from brainjepa_client.guarding.sizes import StudySize
 from brainjepa_core.gradients import ConnectivitySum
-from brainjepa_core.pretraining.begun_sum import file_of
+from brainjepa_core.pretraining.site_sums.begun_sum import file_of
 from brainjepa_core.signals import aligned_scans
 from brainjepa_core.signals.storing.kept_aligned import ALIGNED
 from brainjepa_core.signals.storing.store import ScanStore

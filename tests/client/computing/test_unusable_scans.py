@@ -14,9 +14,9 @@ from brainjepa_core.atlas import Atlas
 from brainjepa_core.evaluation.measure import measure_connectivity, networks_of, outcomes_of
 from brainjepa_core.evaluation.yardstick import embed_people
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.local import pretrain_locally
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing import scan_arrays as arrays_module
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings

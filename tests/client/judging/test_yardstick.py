@@ -12,8 +12,8 @@ from brainjepa_core.evaluation.site_people import SitePeople, other_half_of
 from brainjepa_core.evaluation.splits import folds_of_windows
 from brainjepa_core.gradients import ConsensusBasis, principal_angles
 from brainjepa_core.models.brain_jepa.model import BrainJEPA
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.computing.settings import Computing
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.moments import Group, moments_from_arrays

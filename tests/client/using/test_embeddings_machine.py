@@ -21,8 +21,8 @@ from brainjepa_client.settings import SiteSettings
 from brainjepa_client.using.site_evaluation import write_embeddings
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.models.checkpoint import write_model
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.settings import provenance
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 

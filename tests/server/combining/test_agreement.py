@@ -11,7 +11,7 @@ from four_sites import BASIS, FLOORS, LIAR, PEOPLE, consensus, four_sites, liken
 from shared_data import shared
 
 from brainjepa_core.gradients import ConnectivitySum
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.wire.messages import Reply

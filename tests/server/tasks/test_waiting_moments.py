@@ -15,7 +15,7 @@ from brainjepa_core.sums.moments import Group, Moments, fold_moments, moments_to
 from brainjepa_core.sums.protocol import stacked, total
 from brainjepa_core.wire.messages import TARGET, Assignment, Reply
 from brainjepa_server.combining.validation import Counts
-from brainjepa_server.combining.waiting_moments import WaitingMoments
+from brainjepa_server.combining.waiting.moments import WaitingMoments
 from brainjepa_server.rounds.sites import Answer
 from brainjepa_server.tasks.evaluation import evaluate_task
 from brainjepa_server.tasks.report import TaskReport

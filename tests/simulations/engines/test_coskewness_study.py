@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from small_consortium import NoTracker, prepare, run, scenario, training_people
 
 from brainjepa_client.judging import task_evaluation
-from brainjepa_core.pretraining.coskewness import coskewness_sum
+from brainjepa_core.pretraining.site_sums.coskewness import coskewness_sum
 from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_server import study as study_module
 from brainjepa_server.combining.coskewness import directions_of

@@ -108,7 +108,7 @@ def test_a_family_of_ones_own_goes_all_the_way(tmp_path):
 
 
 def run_of_its_own(study: PretrainingSettings, windows: Windows, folder) -> None:
-    from brainjepa_core.pretraining.basis import consensus_basis
+    from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 
     basis = consensus_basis(windows, study.basis.components, study.basis.sparsity)
     training = study.new_training(basis)

@@ -28,7 +28,7 @@ from small_consortium import (
 from brainjepa_client.computing import training
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConsensusBasis
-from brainjepa_core.pretraining.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server import study as study_module
 from brainjepa_server.app import app as server_app

@@ -21,9 +21,9 @@ from torch import Tensor
 from brainjepa_core.arrays import Float64
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.interface import BrainModel, Draws
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.privacy.gradient import PrivateGradient
 from brainjepa_core.privacy.sampling import PoissonSampling, private_batches_of_step

@@ -20,9 +20,9 @@ from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.models.checkpoint import model_arrays
 from brainjepa_core.models.interface import BrainModel
 from brainjepa_core.models.roles import Roles
-from brainjepa_core.pretraining.basis import connectivity_sum
 from brainjepa_core.pretraining.sampling import batches_ahead
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
 from brainjepa_core.pretraining.step import Training
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows

@@ -16,7 +16,7 @@ from brainjepa_core.evaluation.features.coskewness import (
     of_person,
     projected_pairs,
 )
-from brainjepa_core.pretraining.coskewness import coskewness_sum
+from brainjepa_core.pretraining.site_sums.coskewness import coskewness_sum
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.protocol import total

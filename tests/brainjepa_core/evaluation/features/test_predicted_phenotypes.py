@@ -12,9 +12,9 @@ from brainjepa_core.evaluation.features.predicted_phenotypes import predicted_ph
 from brainjepa_core.evaluation.features.readouts import SignalReadOuts
 from brainjepa_core.evaluation.methods.model_methods import probe_methods
 from brainjepa_core.evaluation.tasks.protocols import Split
-from brainjepa_core.pretraining.basis import consensus_basis
 from brainjepa_core.pretraining.sampling import batches_of_step
 from brainjepa_core.pretraining.settings import PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_simulations.cohort.cohort import CohortSettings
 from brainjepa_simulations.cohort.stores import write_cohort

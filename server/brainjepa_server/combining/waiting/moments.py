@@ -11,7 +11,7 @@ from pathlib import Path
 from brainjepa_core.sums.moments import Moments
 from brainjepa_core.sums.protocol import stacked
 from brainjepa_server.combining.magnitudes import Magnitude
-from brainjepa_server.combining.waiting_replies import WaitingReplies
+from brainjepa_server.combining.waiting.replies import WaitingReplies
 
 
 class WaitingMoments(WaitingReplies, Mapping[str, list[Moments]]):

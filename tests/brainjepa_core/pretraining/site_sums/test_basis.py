@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainjepa_core.atlas import Atlas
-from brainjepa_core.pretraining.basis import connectivity_sum, consensus_basis
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum, consensus_basis
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings
 from brainjepa_core.signals.windows import Windows

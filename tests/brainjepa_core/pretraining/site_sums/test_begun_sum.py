@@ -9,10 +9,10 @@ import pytest
 
 from brainjepa_core.atlas import Atlas
 from brainjepa_core.gradients import ConnectivitySum
-from brainjepa_core.pretraining import basis, begun_sum
-from brainjepa_core.pretraining.basis import connectivity_sum
-from brainjepa_core.pretraining.begun_sum import file_of
-from brainjepa_core.pretraining.coskewness import coskewness_sum
+from brainjepa_core.pretraining.site_sums import basis, begun_sum
+from brainjepa_core.pretraining.site_sums.basis import connectivity_sum
+from brainjepa_core.pretraining.site_sums.begun_sum import file_of
+from brainjepa_core.pretraining.site_sums.coskewness import coskewness_sum
 from brainjepa_core.signals.storing.kept_aligned import KeptAligned, forget_removed
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.window_settings import WindowSettings

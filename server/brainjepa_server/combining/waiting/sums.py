@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from brainjepa_core.sums.pairs import SumOverPairs
-from brainjepa_server.combining.waiting_replies import WaitingReplies
+from brainjepa_server.combining.waiting.replies import WaitingReplies
 
 Sum = TypeVar("Sum", bound=SumOverPairs)
 

@@ -8,8 +8,8 @@ import torch
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.gradients import ConnectivitySum
-from brainjepa_core.pretraining.basis import basis_of_sum
 from brainjepa_core.pretraining.settings import BasisSettings, PretrainingSettings
+from brainjepa_core.pretraining.site_sums.basis import basis_of_sum
 
 COORDINATES = BasisSettings.model_validate({"kind": "centroids"})
 SHIPPED = load_atlas()

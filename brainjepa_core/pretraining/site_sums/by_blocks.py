@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from brainjepa_core.arrays import Float32
 from brainjepa_core.machine.workers import in_order
-from brainjepa_core.pretraining.begun_sum import BegunSum, Sum
+from brainjepa_core.pretraining.site_sums.begun_sum import BegunSum, Sum
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.usable import live_rois, why_unusable
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from brainjepa_core.pretraining.by_blocks import Scan, scans_of, sum_by_blocks
+from brainjepa_core.pretraining.site_sums.by_blocks import Scan, scans_of, sum_by_blocks
 from brainjepa_core.signals.windows import Windows
 from brainjepa_core.sums.coskewness import CoskewnessSum
 from brainjepa_core.usable import MIN_ROIS

@@ -8,8 +8,8 @@ import numpy as np
 
 from brainjepa_core.atlas import Atlas, load_atlas
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
-from brainjepa_core.pretraining.by_blocks import scans_of, sum_by_blocks
 from brainjepa_core.pretraining.settings import BasisSettings
+from brainjepa_core.pretraining.site_sums.by_blocks import scans_of, sum_by_blocks
 from brainjepa_core.signals.windows import Windows
 
 

@@ -1,0 +1,1 @@
+"""What has come from sites and waits on disk until everything is there."""
