@@ -135,8 +135,9 @@ def dry_run(
     if contract is not None:
         study, wire = contract.assignment.pretraining, contract.assignment.wire
         protect, coskewness = contract.assignment.protect, contract.assignment.coskewness
-    if protect is not None:  # what is masked has to be answered first
-        policy = settings.policy.model_copy(update={"require_secure_sum": False})
+    if protect is not None:  # what is masked has to be answered first, as sums of all sites are
+        alone = {"require_secure_sum": False, "min_people_a_feature": 0}
+        policy = settings.policy.model_copy(update=alone)
         settings = settings.model_copy(update={"policy": policy})
     lines = policy_lines(site, settings.policy)
     store = ScanStore.open(settings.store)

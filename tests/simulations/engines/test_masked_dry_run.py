@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_consortium import prepare, run, scenario
+from small_consortium import plan, prepare, run, scenario
 from typer.testing import CliRunner
 
 from brainjepa import command
@@ -14,12 +14,14 @@ from brainjepa_core.wire.packing import PACKED, unpack_arrays
 from brainjepa_simulations.engines import client_app
 from brainjepa_simulations.engines.virtual_consortium import CONTRACT, agree
 from brainjepa_simulations.engines.virtual_sites import SITES, make_sites
+from brainjepa_simulations.scenario import Scenario
 
 KINDS = {"query.gradients": "gradients", "train": "train", "evaluate": "evaluate"}
 
 
 @pytest.mark.slow
-def test_each_row_of_each_step(tmp_path, monkeypatch):
+@pytest.mark.parametrize("a_feature", [0, 1])  # in sums of all sites there are enough people
+def test_each_row_of_each_step(tmp_path, monkeypatch, a_feature):
     kept, real = [], client_app.real_app
 
     def answer(message, context):
@@ -30,7 +32,10 @@ def test_each_row_of_each_step(tmp_path, monkeypatch):
         return reply
 
     monkeypatch.setattr(client_app, "real_app", answer)
-    run(scenario(4).protected("secure_sum"), tmp_path)
+    content = plan(4)
+    content["policy"]["min_people_a_feature"] = a_feature
+    content["study"]["floors"]["subjects"] = 34
+    run(Scenario.model_validate(content).protected("secure_sum"), tmp_path)
     yaml, contract = tmp_path / SITES / "site-01.yaml", tmp_path / CONTRACT
     found: dict[str, dict] = {}
     for row in dry_run(yaml, contract=contract_of_file(contract)).rows:
@@ -42,6 +47,7 @@ def test_each_row_of_each_step(tmp_path, monkeypatch):
         rows = found[f"{KINDS[kind]}, step {step}"]
         sent = unpack_arrays(content.array_records["arrays"][PACKED].numpy())
         told = dict(content.config_records["reply"])
+        assert not told.get("refusal")
         assert set(rows) == {*sent, *told}
         for name, array in sent.items():
             row = rows[name]
