@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from brainjepa_core.arrays import Arrays, Float32, Float64
 from brainjepa_core.evaluation.yardstick import connectivity_components
+from brainjepa_core.files import lone_writer
 from brainjepa_core.gradients import ConnectivitySum, ConsensusBasis
 from brainjepa_core.version import VERSION
 from brainjepa_core.wire.contract import Contract
@@ -61,7 +62,6 @@ from brainjepa_server.study_folder import (
     LOCK,
     SUM_FILE,
     clear_study,
-    only_one,
     task_report,
 )
 from brainjepa_server.tasks.report import TaskReport
@@ -116,10 +116,12 @@ class Study:
         Raises
         ------
         ValueError
-            If too few sites or people are there, the folder holds another study, or another
-            coordinator is at work in it.
+            If too few sites or people are there, or the folder holds another study.
+        BlockingIOError
+            If another coordinator is at work in it.
         """
-        with only_one(self.folder / LOCK):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with lone_writer(self.folder / LOCK, "the study in", wait=False):
             return self._run()
 
     def _run(self) -> bool:

@@ -1,11 +1,8 @@
-"""The folder of a study: its names, for those who read it too, and its one coordinator."""
+"""The folder of a study: its names, for those who read it too."""
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from brainjepa_core.files import clear_leftovers
@@ -25,27 +22,6 @@ def clear_study(folder: Path) -> None:
     clear_leftovers(folder)
     for path in folder.glob(f"{SPOOL}*"):
         shutil.rmtree(path)
-
-
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold a lock that the system frees when the process ends, however it ends.
-
-    Raises
-    ------
-    ValueError
-        If another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                "expected to be the only coordinator of this folder, found another at work in it; "
-                "wait for it, or stop it"
-            ) from error
-        yield
 
 
 def task_report(folder: Path, task: str) -> Path:

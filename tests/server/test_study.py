@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from brainjepa_core.evaluation.measure import HEADLINE
+from brainjepa_core.files import lone_writer
 from brainjepa_core.pretraining.settings import PretrainingSettings
 from brainjepa_core.settings import read_settings
 from brainjepa_server import study as study_module
@@ -26,10 +27,18 @@ from brainjepa_server.record.history import (
 from brainjepa_server.rounds.joining import Members
 from brainjepa_server.settings import StudySettings
 from brainjepa_server.study import Study
-from brainjepa_server.study_folder import only_one
+from brainjepa_server.study_folder import LOCK
 
 SCHEDULE = {"schedule": {"total_steps": 100}}
 ROUNDS = {"local_steps": 10}
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopped(*_):
+    raise Stopped
 
 
 def row(pool: str, outcome: str, r2: float | None) -> YardstickRow:
@@ -144,22 +153,26 @@ def test_the_task_of_a_round():
     assert (task.round, task.first_step, task.steps, task.study_id) == (3, 60, 20, "s")
 
 
-def test_a_folder_has_one_coordinator_at_a_time(tmp_path):
-    held = only_one(tmp_path / "lock")
-    refused = pytest.raises(ValueError, match="found another at work in it; wait for it, or stop")
-    with held, refused, only_one(tmp_path / "lock"):
-        pass
-    with only_one(tmp_path / "lock"):
-        pass
+def test_a_folder_has_one_coordinator_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_module, "gather", stopped)
+    settings = StudySettings(
+        name="s", pretraining=PretrainingSettings(training=SCHEDULE), rounds={"local_steps": 20}
+    )
+    folder = tmp_path / "s"
+    study = Study(SimpleNamespace(), settings, folder, StudyProgress(Console(quiet=True), 5))
+    with pytest.raises(Stopped):  # makes the folder, and lets go of it
+        study.run()
+    refused = pytest.raises(
+        BlockingIOError,
+        match=r"alone in writing the study in '.*', found another command at",
+    )
+    with lone_writer(folder / LOCK, "", wait=False), refused:
+        study.run()
+    with pytest.raises(Stopped):
+        study.run()
 
 
 def test_a_study_that_goes_on_keeps_what_a_site_told_that_has_left(tmp_path, monkeypatch):
-    class Stopped(Exception):
-        pass
-
-    def stopped(*_):
-        raise Stopped
-
     settings = StudySettings(
         name="s", pretraining=PretrainingSettings(training=SCHEDULE), rounds={"local_steps": 20}
     )
