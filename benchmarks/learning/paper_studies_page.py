@@ -20,7 +20,8 @@ are](evaluation.md#the-papers-studies)): tiny networks, 200 steps of 16 windows,
 folds of people. The 687 people are of twelve hospitals of ABIDE I, read at the 110 regions of
 Harvard-Oxford; for positions at Brain-JEPA's 450, whose places are known, by a map of 310 regions
 to them, a stand-in for reading scans there. So a line says what a few minutes of one core show, not
-what the paper's sizes would; intervals are of 95 %, over people, not over trainings.
+what the paper's sizes would; intervals are of 95 %, over people, not over trainings. The first model
+without its training is there, too (*random weights*), since connectivity can be read off any weights.
 """
 
 
@@ -60,11 +61,11 @@ def _told(study: PaperStudy, told: Told) -> list[str]:
 
 
 def _asked(one: Told) -> str:
-    """Connectivity's row and those of the models, and their differences from the first model."""
+    """Everything that was asked, and what the models' rows have above that of the first."""
     metrics = one["metrics"][:METRICS]
     figures = {(row["model"], row["metric"]): row for row in one["rows"]}
     less = {row["model"]: row for row in one["differences"]}
-    names = [one["reference"], *one["subjects"]]
+    names = dict.fromkeys(row["model"] for row in one["rows"])
     headings = [one["title"], *(metric_label(metric) for metric in metrics)]
     lines = [
         [name, *(_figure(figures.get((name, metric)), "mean") for metric in metrics)]
