@@ -20,8 +20,9 @@ are](evaluation.md#the-papers-studies)): tiny networks, 200 steps of 16 windows,
 folds of people. The 687 people are of twelve hospitals of ABIDE I, read at the 110 regions of
 Harvard-Oxford; for positions at Brain-JEPA's 450, whose places are known, by a map of 310 regions
 to them, a stand-in for reading scans there. So a line says what a few minutes of one core show, not
-what the paper's sizes would; intervals are of 95 %, over people, not over trainings. The first model
-without its training is there, too (*random weights*), since connectivity can be read off any weights.
+what the paper's sizes would; intervals are of 95 %, over people, not over trainings. The first
+model without its training is there, too (*random weights*), since connectivity can be read off any
+weights.
 """
 
 

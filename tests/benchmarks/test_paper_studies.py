@@ -35,6 +35,7 @@ def found() -> Found:
         Row(model="FC correlation + SVR", mean=0.5, n=90, **told),
         Row(model="balanced: probe", mean=0.525, n=90, **told),
         Row(model="official: probe", mean=math.nan, n=90, **told),
+        Row(model="random weights: probe", mean=0.51, n=90, **told),
     )
     less = Comparison(
         model="official: probe", against="balanced: probe", task="age", protocol="kfold",
@@ -65,6 +66,17 @@ def test_studies_are_run_once_and_the_page_tells_each(bench, tmp_path, monkeypat
     assert page.count("\n## ") == len(shipped_studies())
     assert "| balanced: probe | 0.525 (0.400 to 0.600) |  |" in page
     assert "| official: probe |  | -0.010 (-0.020 to +0.001) |" in page
+    assert "| random weights: probe | 0.510 (0.400 to 0.600) |  |" in page
     assert "- balanced: 0.5 million parameters.\n" in page and "1,234 seconds" in page
     assert page.count("Not on ABIDE: the study needs ") == len(bench.NOT_HERE)
     assert page.count("Not run yet.") == len(shipped_studies()) - len(bench.NOT_HERE) - 1
+
+
+def test_what_is_compared_with_nothing_has_no_column_for_it(bench):
+    one = {
+        "title": "age",
+        "metrics": [],
+        "rows": [{"model": "a", "metric": "r"}],
+        "differences": [],
+    }
+    assert sys.modules["paper_studies_page"]._asked(one) == "| age |\n| --- |\n| a |\n"
