@@ -13,7 +13,8 @@ import torch
 from brainjepa_core.gradients import ConsensusBasis
 from brainjepa_core.pretraining.settings import PretrainingSettings
 
-SIDE, TRIES = 512, 8  # of the matrices that this machine's speed is measured with
+SIDE = {"cpu": 512, "cuda": 4096}  # of matrices that tell the speed; small ones leave a GPU idle
+TRIES = 8
 A_PARAMETER = 6.0  # operations a token: two forward, four backward (Kaplan et al. 2020)
 
 
@@ -66,10 +67,11 @@ class Budget:
 
 def measured_speed(device: str) -> float:
     """Operations a second of a device in a product of matrices, in float32."""
-    a = torch.ones(SIDE, SIDE, device=device)
+    side = SIDE[torch.device(device).type]
+    a = torch.ones(side, side, device=device)
     float((a @ a)[0, 0])  # what begins once
     began = time.perf_counter()
     for _ in range(TRIES):
         b = a @ a
     float(b[0, 0])  # waits for the device
-    return TRIES * 2.0 * SIDE**3 / (time.perf_counter() - began)
+    return TRIES * 2.0 * side**3 / (time.perf_counter() - began)
