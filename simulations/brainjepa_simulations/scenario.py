@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from brainjepa_client.settings import PolicySettings
+from brainjepa_core.pretraining.computing.settings import EXACT, Computing
+from brainjepa_core.pretraining.parallel.settings import DEVICE
 from brainjepa_core.settings import FilePath, Frozen, read_settings, shipped_or_own
 from brainjepa_core.wire.groups import require_groups
 from brainjepa_server.settings import StudySettings
@@ -45,6 +47,11 @@ class Scenario(Frozen):
         Of every virtual site.
     threads : int
         Of torch at every site; the same results need the same number.
+    device : str
+        That all sites, and the models beside them, are trained and read on, one after the other:
+        cpu, cuda, cuda:1 ...
+    computing : Computing
+        How, there.
     faults : FaultSettings
     study : StudySettings
     """
@@ -53,6 +60,8 @@ class Scenario(Frozen):
     data: FilePath | None = None
     policy: PolicySettings = PolicySettings()
     threads: int = Field(1, ge=1)
+    device: str = Field("cpu", pattern=DEVICE)
+    computing: Computing = EXACT
     faults: FaultSettings = FaultSettings()
     study: StudySettings
 
@@ -82,6 +91,7 @@ class Scenario(Frozen):
             )
         if self.cohort is not None and self.study.sums and self.study.sums.groups is not None:
             require_groups(self.study.sums.groups, self.cohort.sites)
+        self.computing.require_on(self.device)
         faulty = {*self.faults.dropouts, *self.faults.poison}
         last = self.cohort.sites if self.cohort is not None else max(faulty, default=1)
         wrong = sorted(number for number in faulty if not 1 <= number <= last)
@@ -108,14 +118,17 @@ class Scenario(Frozen):
         return Scenario.model_validate({**told, "study": {**told["study"], "protect": protect}})
 
 
-def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:
-    """Read a scenario's YAML; `data` replaces its folder.
+def read_scenario(
+    path: str | Path, data: Path | None = None, device: str | None = None
+) -> Scenario:
+    """Read a scenario's YAML; `data` and `device` replace its own.
 
     Parameters
     ----------
     path : path
         A file, or the name of a shipped scenario such as ``demo``.
     data : Path, optional
+    device : str, optional
 
     Raises
     ------
@@ -124,4 +137,5 @@ def read_scenario(path: str | Path, data: Path | None = None) -> Scenario:
     """
     # a file of one's own may have any name, and one beside a run "demo" is none
     file = Path(path) if Path(path).is_file() else shipped_or_own(path, SCENARIOS, "scenario")
-    return read_settings(file, Scenario, **({} if data is None else {"data": data.absolute()}))
+    given = {"data": None if data is None else data.absolute(), "device": device}
+    return read_settings(file, Scenario, **{n: v for n, v in given.items() if v is not None})

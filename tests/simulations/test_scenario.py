@@ -96,6 +96,8 @@ def study(**change) -> dict:
         ({"faults": {"poison": {1: "rude"}}}, "faults.poison.1: expected 'nan', 'huge'"),
         ({"faults": {"drop": {}}}, "faults.drop: no such field; check the spelling or remove it"),
         ({"cohort": {"sites": 2, "rois": 4}}, "cohort: expected at least two ROIs a network"),
+        ({"device": "gpu"}, "device: expected text of the form (cpu|cuda("),
+        ({"computing": {"precision": "tf32"}}, "expected a GPU for precision: tf32, found device"),
         ({"threads": 0}, "threads: expected a number of at least 1, found 0; correct it"),
         ({"study": None}, "study: expected a value, found none; add the field"),
         ({"policy": {"min_subjects": 0}}, "policy.min_subjects: expected a number of at least"),

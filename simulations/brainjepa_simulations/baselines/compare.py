@@ -32,7 +32,7 @@ from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_server.combining.outer import OuterOptimizer, next_weights
 from brainjepa_server.record.history import POOLED, YardstickRow, alone, read_history, write_summary
-from brainjepa_server.settings import COMPONENTS, StudySettings
+from brainjepa_server.settings import COMPONENTS
 from brainjepa_server.study_folder import BASIS_FILE, SUM_FILE
 from brainjepa_server.tasks.yardstick import FederatedYardstick
 from brainjepa_simulations.left_out import told_already
@@ -78,8 +78,8 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
     basis = ConsensusBasis.load(job.folder / BASIS_FILE)
     path = job.folder / BASELINES / job.name.replace(" ", "-")
     if not path.exists():
-        _train(settings, job.own, basis, path)
-    model, _ = read_model(path)
+        _train(job, basis, path)
+    model = read_model(path)[0].to(job.scenario.device)
     mean_fc = ConnectivitySum.load(job.folder / SUM_FILE).mean_fc()
     components = connectivity_components(mean_fc, min(COMPONENTS, len(basis.rois)))
     with FederatedYardstick(settings.folds, settings.held_out_fold) as yardstick:
@@ -93,12 +93,13 @@ def _train_and_judge(job: Baseline) -> list[YardstickRow]:
         return yardstick.measure(job.name).rows
 
 
-def _train(settings: StudySettings, own: Sequence[Path], basis: ConsensusBasis, path: Path) -> None:
-    study = _at_once(settings.pretraining, len(own))
-    windows = study.windows_of([ScanStore.open(store) for store in own])
+def _train(job: Baseline, basis: ConsensusBasis, path: Path) -> None:
+    settings = job.scenario.study
+    study = _at_once(settings.pretraining, len(job.own))
+    windows = study.windows_of([ScanStore.open(store) for store in job.own])
     folds = folds_of_windows(windows, study.training.seed, settings.folds)
     people = windows.only(np.flatnonzero(folds != settings.held_out_fold).tolist())
-    training = study.new_training(basis, "cpu")
+    training = study.new_training(basis, job.scenario.device, job.scenario.computing)
     outer = OuterOptimizer(settings.aggregation.outer, training.model.roles)
     for number in range(settings.total_rounds):
         base = _arrays(training.model)
@@ -121,4 +122,4 @@ def _at_once(study: PretrainingSettings, sites: int) -> PretrainingSettings:
 
 
 def _arrays(model: BrainModel) -> dict[str, Float32]:
-    return {name: value.numpy().copy() for name, value in model_arrays(model).items()}
+    return {name: value.cpu().numpy().copy() for name, value in model_arrays(model).items()}

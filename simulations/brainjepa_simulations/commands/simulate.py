@@ -34,7 +34,7 @@ def simulate(
     scenario: Annotated[
         str,
         typer.Argument(help="YAML, or a shipped scenario such as demo."),
-        ReadBy("brainjepa_simulations.scenario:read_scenario", beside=("data",)),
+        ReadBy("brainjepa_simulations.scenario:read_scenario", beside=("data", "device")),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.", callback=folder_to_write)],
     data: Annotated[Path | None, typer.Option(help="Folder of stores or site archives.")] = None,
@@ -49,6 +49,10 @@ def simulate(
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of a Ray cluster, for --engine flower.")
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1 ..., of all sites; the scenario's without."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what OUT holds.")] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also train pooled, and each site alone.")
@@ -62,6 +66,7 @@ def simulate(
     with errors_in_one_line(again):
         require(*(("flwr", "ray") if engine == "flower" else ("flwr",)))
         from brainjepa_client.cli import prepared_site
+        from brainjepa_core.machine.devices import require_device
         from brainjepa_server.record.history import SUMMARY, read_history
         from brainjepa_server.reporting.pages import write_pages
         from brainjepa_simulations.engines.engine import claim_run, run_study
@@ -77,7 +82,8 @@ def simulate(
                     "both to work on a Ray cluster, or neither"
                 )
             require_cluster(address)
-        chosen = read_scenario(scenario, data)
+        chosen = read_scenario(scenario, data, device)
+        require_device(chosen.device)
         if compare:
             require_comparable(chosen.study)
         _require_free(out, SUMMARY, resume)
@@ -93,7 +99,8 @@ def simulate(
             from brainjepa_simulations.baselines.compare import compare as train_baselines
 
             console.print("Baselines, with the same seed, basis and number of local steps:")
-            processes = max(1, usable_cores() // chosen.threads)
+            # On a GPU one after the other: what several hold at once may be more than it has.
+            processes = max(1, usable_cores() // chosen.threads) if chosen.device == "cpu" else 1
             baselines = train_baselines(chosen, out, stores, processes)
             with waiting(console, "Baselines", len(stores) + 1) as work, closing(baselines) as done:
                 for name in done:

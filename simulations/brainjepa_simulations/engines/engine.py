@@ -65,7 +65,7 @@ def run_study(
 
         run_config[CONTRACTS] = str(agree(folder, scenario.study).resolve())
     if engine == "flower":
-        run_with_flower(folder, sites, scenario.threads, run_config, address)
+        run_with_flower(folder, sites, scenario.threads, scenario.device, run_config, address)
     else:
         from brainjepa_server.app import app as server_app
         from brainjepa_simulations.engines.client_app import app as client_app

@@ -90,6 +90,7 @@ def run_with_flower(
     folder: Path,
     sites: int,
     threads: int,
+    device: str,
     run_config: Mapping[str, str],
     address: str | None = None,
 ) -> None:
@@ -105,6 +106,8 @@ def run_with_flower(
         The run's. On a cluster every machine has it, and this package, under the same path.
     sites, threads : int
         Nodes, and the cores that each takes while it answers.
+    device : {"cpu", "cuda"}
+        With ``cuda`` it takes a GPU, too, which Ray chooses.
     run_config : mapping of str to str
     address : str, optional
         ``HOST:PORT`` of a Ray cluster, of which this machine is one; a Ray of its own by default.
@@ -112,8 +115,13 @@ def run_with_flower(
     Raises
     ------
     ValueError
-        If Flower's run did not complete.
+        If Flower's run did not complete, or the device is a certain GPU.
     """
+    if device not in ("cpu", "cuda"):
+        raise ValueError(
+            f"expected device cpu or cuda with --engine flower, whose Ray gives each site a GPU, "
+            f"found '{device}'; write cuda, and name the GPU with CUDA_VISIBLE_DEVICES"
+        )
     app, home = folder / APP, folder / HOME
     config = "".join(f"{key} = {json.dumps(value)}\n" for key, value in run_config.items())
     for path, text in (
@@ -127,6 +135,8 @@ def run_with_flower(
     environment = _environment(home, programs, address)
     flwr = str(programs / "flwr")
     federation = f"num-supernodes={sites} client-resources-num-cpus={threads}"
+    if device == "cuda":
+        federation += " client-resources-num-gpus=1"
     run = [flwr, "run", str(app), "local", "--stream", "--federation-config", federation]
     try:
         _show_and_keep(run, environment, folder / LOG)

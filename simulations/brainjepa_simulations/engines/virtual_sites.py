@@ -78,6 +78,8 @@ def make_sites(
             store=store,
             state=folder / STATES / store.name,
             threads=scenario.threads,
+            device=scenario.device,
+            computing=scenario.computing,
             policy=scenario.policy,
         )
     stores = {name: ScanStore.open(sites[name].store) for name in sorted(sites)}

@@ -101,6 +101,7 @@ def train_together(
     study: PaperStudy,
     stores: Sequence[ScanStore],
     run: Path,
+    device: str,
     budget: Budget,
     say: Callable[[str], None],
 ) -> tuple[dict[str, BrainModel], dict[str, tuple[Cost, int]]]:
@@ -116,13 +117,17 @@ def train_together(
         Of one folder, the sites'.
     run : Path
         Of a simulated study, which is gone on with.
+    device : str
     budget : Budget
     say : callable
         Told what is done, in one line.
     """
     assert study.consortium is not None
     scenario = Scenario(
-        data=stores[0].path.parent, policy=study.consortium.policy, study=study.together()
+        data=stores[0].path.parent,
+        policy=study.consortium.policy,
+        device=device,
+        study=study.together(),
     )
     claim_run(run, scenario)
     costs = _costs(scenario.study, stores, budget)

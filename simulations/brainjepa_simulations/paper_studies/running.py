@@ -66,11 +66,6 @@ class Run:
         minutes: float = 30.0,
         say: Say = lambda _: None,
     ) -> None:
-        if study.kind == "consortium" and device != "cpu":
-            raise ValueError(
-                f"expected --device cpu with kind: consortium, whose sites train on the "
-                f"processor, found '{device}'; leave --device out"
-            )
         self.study, self.out, self.device, self.say = study, out, device, say
         self.tasks = study.read_tasks(folder)
         told = {
@@ -123,7 +118,7 @@ class Run:
 
     def _together(self) -> tuple[dict[str, BrainModel], Sizes]:
         models, costs = train_together(
-            self.study, self.stores, self.out / TOGETHER, self.budget, self.say
+            self.study, self.stores, self.out / TOGETHER, self.device, self.budget, self.say
         )
         return models, tuple((name, _size(*cost)) for name, cost in costs.items())
 

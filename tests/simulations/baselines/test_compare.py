@@ -48,8 +48,9 @@ def baseline(folder, name: str) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in model_arrays(model).items()}
 
 
-def test_of_one_site_all_three_are_one_model(tmp_path):
-    chosen = scenario(1, 6)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_of_one_site_all_three_are_one_model(tmp_path, device):
+    chosen = scenario(1, 6, device=device)
     run(chosen, tmp_path)
     assert list(compare(chosen, tmp_path, stores_of(tmp_path), 1)) == [POOLED, alone("site-01")]
     for name in ("pooled", "site-01-alone"):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_consortium import TOTAL, bits, local_training, plan, prepare, run, same, weights
+from small_consortium import TOTAL, bits, local_training, plan, run, same, weights
 from toy_family import LINEAR, LinearModel
 
 from brainjepa_core.evaluation.learning.finetune import FinetuneMethod
@@ -23,8 +23,6 @@ from brainjepa_core.pretraining.settings import PretrainingSettings, provenance
 from brainjepa_core.signals.storing.store import ScanStore
 from brainjepa_core.signals.windows import Windows
 from brainjepa_server.record.history import read_history
-from brainjepa_simulations.engines.engine import run_study
-from brainjepa_simulations.engines.virtual_sites import make_sites
 from brainjepa_simulations.scenario import Scenario
 
 AGE = {"phenotypes": [{"column": "age", "mean": 50.0, "sd": 20.0}]}
@@ -77,15 +75,9 @@ def test_one_site_through_the_federation_is_local_training(tmp_path, family, tar
 @pytest.mark.gpu
 @pytest.mark.parametrize("family", SIZES)
 def test_a_site_with_a_gpu_trains_there_and_to_the_bit(tmp_path, family):
-    chosen = scenario(family, 1, 3)
-    prepare(chosen, tmp_path)
-    make_sites(chosen, tmp_path)
-    (settings,) = (tmp_path / "sites").glob("*.yaml")
-    told = settings.read_text()
-    assert "device: cpu" in told
-    settings.write_text(told.replace("device: cpu", "device: cuda"))
+    chosen = scenario(family, 1, 3, device="cuda")
     torch.cuda.reset_peak_memory_stats()
-    run_study("inprocess", chosen, tmp_path, 1)
+    run(chosen, tmp_path)
     assert torch.cuda.max_memory_allocated() > 0
     assert same(weights(tmp_path), bits(local_training(chosen, tmp_path, "cuda")))
 

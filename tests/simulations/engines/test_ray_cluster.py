@@ -55,8 +55,28 @@ def test_flower_hears_of_the_cluster_that_was_named_and_of_no_other(tmp_path, mo
     monkeypatch.setenv("RAY_ADDRESS", "another:6379")
     monkeypatch.setattr(flower_engine, "_show_and_keep", lambda _, env, log: told.append(env))
     monkeypatch.setattr(flower_engine, "_status", lambda *_: flower_engine.FINISHED)
-    run_with_flower(tmp_path, 3, 1, {}, address)
+    run_with_flower(tmp_path, 3, 1, "cpu", {}, address)
     assert told[0].get("RAY_ADDRESS") == address
+
+
+def test_a_site_takes_a_gpu_of_rays_choice_and_none_by_its_number(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(flower_engine, "_show_and_keep", lambda run, *_: told.append(run[-1]))
+    monkeypatch.setattr(flower_engine, "_status", lambda *_: flower_engine.FINISHED)
+    for device in ("cpu", "cuda"):
+        run_with_flower(tmp_path, 3, 2, device, {})
+    plain = "num-supernodes=3 client-resources-num-cpus=2"
+    assert told == [plain, f"{plain} client-resources-num-gpus=1"]
+    with pytest.raises(ValueError, match=r"--engine flower, .* found 'cuda:1'; write cuda, and"):
+        run_with_flower(tmp_path, 3, 2, "cuda:1", {})
+
+
+def test_a_device_that_is_not_here_is_refused_before_anything_is_made(tmp_path):
+    scenario, out = write_scenario(tmp_path), tmp_path / "run"
+    asked = ["simulate", str(scenario), "--out", str(out), "--device", "cuda:97"]
+    result = CliRunner().invoke(command(), asked)
+    assert result.exit_code == 1 and not out.exists()
+    assert "expected a device of this machine, found 'cuda:97'" in " ".join(result.output.split())
 
 
 def test_an_address_is_refused_beside_the_engine_in_process(tmp_path):

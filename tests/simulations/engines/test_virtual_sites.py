@@ -35,6 +35,14 @@ def archive(path, seed=0, people=3) -> None:
     )
 
 
+def test_every_site_computes_where_and_how_the_scenario_says(tmp_path):
+    chosen = scenario(2, device="cuda", computing={"precision": "bf16"})
+    for store in make_sites(chosen, tmp_path):
+        site = read_settings(tmp_path / "sites" / f"{store.path.name}.yaml", SiteSettings)
+        assert (site.device, site.computing) == ("cuda", chosen.computing)
+    assert chosen.computing.precision == "bf16"
+
+
 def test_a_cohort_becomes_sites(tmp_path):
     chosen = scenario(3, threads=2)
     stores = make_sites(chosen, tmp_path)

@@ -7,6 +7,7 @@ import json
 import re
 
 import pytest
+import torch
 from click import unstyle
 from small_consortium import in_this_process_alone
 from small_studies import small
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 
 from brainjepa import command
 from brainjepa_simulations.baselines import compare as compare_module
-from brainjepa_simulations.commands import study as study_command
 from brainjepa_simulations.paper_studies import running
 from brainjepa_simulations.paper_studies.found import Found
 from brainjepa_simulations.paper_studies.settings import shipped_studies
@@ -99,12 +99,13 @@ def test_what_costs_too_much_is_left_out_and_told(name, tmp_path):
     )
 
 
-def test_a_consortium_trains_on_the_processor(tmp_path, monkeypatch):
-    monkeypatch.setattr(study_command, "require_device", lambda name: None)
-    out = tmp_path / "out"
-    result, _ = call("consortium", "--device", "cuda", "--out", out)
-    assert result.exit_code == 1 and not (out / "study.html").exists()
-    assert "expected --device cpu with kind: consortium" in unstyle(result.stderr)
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["consortium", "finetuning"])
+def test_a_study_on_a_gpu(name, tmp_path):
+    file, out = small(name, tmp_path, **CHANGES[name]), tmp_path / "out"
+    result, _ = call(file, "--device", "cuda", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert (out / "study.html").exists() and torch.cuda.max_memory_allocated() > 0
 
 
 def test_a_program_reads_all_that_was_found(tmp_path, monkeypatch):
