@@ -21,6 +21,7 @@ INCHES = 4.0  # 368 CSS pixels, what a page leaves of 400
 SMALLEST = 7.5  # points: 9.6 CSS pixels
 TITLE, LABEL, TICK = 33, 46, 24  # characters of a line
 TITLE_BESIDE = 24  # of a title where words stand left of the axes
+LINE = 0.15  # inches; a label of two fits where one stood
 GROUP = 4  # panels without labels of their own (views of one brain) stand two in a row
 BELOW = 0.5  # inches from an axes to its legend, past ticks and label
 
@@ -53,13 +54,15 @@ def _below_one_another(figure: Figure, panels: list[Axes], width: float, height:
     shrunk = (INCHES / across) / (width / columns)
     down = -(-len(panels) // across)
     shares = [ax.get_position().height for ax in panels[::across]]
-    named = any(map(_labels, panels))  # each label keeps its height
+    named = any(map(_labels, panels))  # each label keeps its height, and has that of its lines
     tall = height / rows * (1.0 if named else min(1.0, max(0.7, shrunk)))
+    tall += max(map(_taller, panels))
     grid = GridSpec(down, across, figure, height_ratios=shares if across == 1 else None)
+    sizes = [label.get_fontsize() for label in panels[0].get_yticklabels()]
     for number, ax in enumerate(panels):
         ax.set_subplotspec(grid[number // across, number % across])
-        if across == 1:
-            ax.tick_params(labelleft=True)
+        if across == 1 and not ax.yaxis.get_tick_params().get("labelleft", True):
+            ax.tick_params(axis="y", labelleft=True, labelsize=min(sizes))
     figure.set_size_inches(INCHES, tall * down + 0.25)
     layout = figure.get_layout_engine()
     if isinstance(layout, ConstrainedLayoutEngine):
@@ -70,6 +73,12 @@ def _labels(ax: Axes) -> list[str]:
     """Words, not numbers, beside the axis that goes up."""
     texts = (label.get_text() for label in ax.get_yticklabels())
     return [text for text in texts if any(map(str.isalpha, text))]
+
+
+def _taller(ax: Axes) -> float:
+    """Inches that labels of several lines need beyond what as many of one line have."""
+    lines = max((len(textwrap.wrap(text, TICK)) for text in _labels(ax)), default=1)
+    return max(0, lines - 2) * LINE * len(ax.get_yticks())
 
 
 def _short_lines(ax: Axes) -> None:

@@ -100,6 +100,26 @@ def test_panels_stand_below_one_another_on_a_phone():
     assert figure.axes[0].title.get_fontsize() == SMALLEST
 
 
+def test_names_of_rows_stand_apart_and_are_as_large_in_each_panel():
+    figure = Figure(figsize=(11, 1.35 + 0.27 * 9), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    names = [f"row {i}" for i in range(8)]
+    names.insert(1, "connectivity 0.01-0.1 Hz + log-connectivity, site-centred")
+    for ax in axes:
+        ax.plot(range(9), range(9))
+        ax.set_xlabel("Pearson r\nbetter")
+    axes[0].set_yticks(range(9), names, fontsize=8.5)
+    axes[0].invert_yaxis()
+    fold(figure)
+    figure.draw_without_rendering()
+    labels = [ax.get_yticklabels() for ax in figure.axes]
+    assert {label.get_fontsize() for row in labels for label in row} == {8.5}
+    for row in labels:
+        assert "log-connectivity,\nsite-centred" in row[1].get_text()
+        boxes = [label.get_window_extent() for label in row]
+        assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(boxes))
+
+
 def test_a_legend_of_all_panels_fits():
     figure = panels(2, 11)
     handles = [figure.axes[0].lines[0]] * 4
