@@ -75,14 +75,14 @@ class ConnectivityEncoder(nn.Module):
         """What the network is called with, of windows [B, R, T]."""
         frames, rois = there(x, token_valid)
         correlation = shrunk_correlation(x, frames, rois)
-        read = fisher_z(correlation), rois.expand(len(x), -1)
+        read = fisher_z(correlation), rois.expand(x.shape[0], -1)
         if not self.network.reads_edges:
             return read
         return *read, fisher_z(partial_correlation(correlation)).abs()
 
     def forward(self, patches: Tensor, basis: Tensor, valid: Tensor | None = None) -> Tensor:
         """Tokens [B, N, D] of patches [B, N, p], those of an ROI alike; `basis` is not read."""
-        x = patches.reshape(len(patches), self.rois, -1)
+        x = patches.reshape(patches.shape[0], self.rois, -1)
         nodes = self.network.nodes(*self.arguments(x, valid))
         return nodes.repeat_interleave(patches.shape[1] // self.rois, dim=1)
 
