@@ -60,7 +60,8 @@ def abide_people(data: Sequence[Path], brainmarks: Path, folder: Path, regions: 
                 told = parts.get(int(row["participant_id"].split("_")[-1]), "n/a")
                 writer.writerow({**row, SPLIT: told})
         sources.append(copy)
-    return windows_of(sources, folder, REGIONS.get(regions, slice(None)), STUDY)
+    chosen = slice(None) if regions == PLACES else REGIONS[regions]
+    return windows_of(sources, folder, chosen, STUDY)
 
 
 def _map(archive: Path, regions: Path, copy: Path) -> None:
